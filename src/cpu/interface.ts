@@ -1,0 +1,210 @@
+/**
+ * The vCPU as hardware: what a hypervisor sees of it. The engine knows no device and no Xen; it runs guest
+ * instructions until something only the hypervisor can decide happens, then returns a VM exit.
+ * Terms and numbers: Intel SDM volume 3C (VMX), chapters 25-28 and appendix C.
+ */
+import type { Gfn, Gpa, Gva, Maddr, Mfn } from '../base/address.ts';
+
+/** Basic exit reasons (SDM vol. 3C, appendix C), and one of our own outside VMX's range. */
+export const ExitReason = {
+  exceptionNmi: 0,
+  externalInterrupt: 1, // the kick word was set
+  tripleFault: 2,
+  interruptWindow: 7,
+  nmiWindow: 8,
+  taskSwitch: 9,
+  cpuid: 10,
+  hlt: 12,
+  invd: 13,
+  rdpmc: 15,
+  vmcall: 18,
+  crAccess: 28, // writes of CR0, CR4 and CR8, reads of CR8
+  drAccess: 29,
+  ioInstruction: 30,
+  msrRead: 31,
+  msrWrite: 32,
+  monitorTrap: 37, // one instruction done, when single-stepping from outside
+  eptViolation: 48,
+  wbinvd: 54,
+  xsetbv: 55,
+  /** The instruction budget of this run is used up. Not a VMX reason: software's preemption timer. */
+  budget: 0x1000,
+} as const;
+export type ExitReason = (typeof ExitReason)[keyof typeof ExitReason];
+
+/** EPT violation qualification bits (SDM vol. 3C table 28-7). */
+export const EptQualification = {
+  read: 1 << 0,
+  write: 1 << 1,
+  fetch: 1 << 2,
+  readable: 1 << 3,
+  writable: 1 << 4,
+  executable: 1 << 5,
+  glaValid: 1 << 7,
+  /** Set: the access to the translated address itself. Clear: an access of the guest page walk. */
+  finalAccess: 1 << 8,
+} as const;
+
+/** NestedPaging.lookup: permissions in the low bits, the machine frame from bit 8. Zero: nothing there. */
+export const NPT_READ = 1;
+export const NPT_WRITE = 2;
+export const NPT_EXECUTE = 4;
+export const NPT_MFN_SHIFT = 8;
+
+/** The second stage of translation, asked on every TLB fill. */
+export interface NestedPaging {
+  /** (mfn << 8) | permissions, or 0 for a gfn without a frame (the access leaves as an EPT violation). */
+  lookup(gfn: Gfn): number;
+}
+
+/** String instruction behind an I/O or EPT-violation exit. */
+export const StringKind = { none: 0, movs: 1, stos: 2, lods: 3, ins: 4, outs: 5, cmps: 6, scas: 7 } as const;
+export type StringKind = (typeof StringKind)[keyof typeof StringKind];
+
+/** What the last exit was. One object, refilled by every exit; which fields count depends on the reason. */
+export interface VmExit {
+  reason: ExitReason;
+  /** Address of the instruction (for budget, externalInterrupt and windows: the next one to run). */
+  rip: Gva;
+  instructionLength: number;
+  qualification: number;
+  /** EPT violation: guest-physical and guest-linear address of the first byte refused. */
+  gpa: Gpa;
+  gla: Gva;
+  /**
+   * The access (EPT violation with finalAccess; I/O). Size in bytes, 1..8; never crosses a page (the engine
+   * splits there, and splits accesses wider than 8). Data of a write in two 32-bit halves, unsigned.
+   */
+  isWrite: boolean;
+  size: number;
+  dataLo: number;
+  dataHi: number;
+  /** I/O: port. */
+  port: number;
+  /**
+   * A string instruction: which, operand size = size, iterations left (RCX as addressed; 1 without REP),
+   * direction flag, linear addresses of source (DS:rSI or override) and destination (ES:rDI).
+   */
+  string: StringKind;
+  rep: boolean;
+  repCount: number;
+  df: boolean;
+  sourceGla: Gva;
+  destinationGla: Gva;
+  /** crAccess: register number; drAccess: number. isWrite tells direction, dataLo/dataHi the value written, gpr the GPR number that gets a read. */
+  register: number;
+  gpr: number;
+  /** exceptionNmi: vector and error code (-1 when none). taskSwitch: TSS selector in dataLo. */
+  vector: number;
+  errorCode: number;
+}
+
+/** An event to deliver at the next entry (VM-entry interruption information, SDM 24.8.3). */
+export const EventType = { externalInterrupt: 0, nmi: 2, hardwareException: 3, softwareInterrupt: 4, softwareException: 6 } as const;
+export type EventType = (typeof EventType)[keyof typeof EventType];
+
+/** Result of a guest page walk on behalf of the hypervisor. */
+export interface LinearTranslation {
+  /** ok: gpa is valid. fault: #PF with errorCode at the address. nested: the walk itself hit a gfn without RAM. */
+  outcome: 'ok' | 'fault' | 'nested';
+  gpa: Gpa;
+  errorCode: number;
+}
+
+/** Segment register in VMCS form. Access rights as in SDM 24.4.1 (bit 16 = unusable). */
+export interface SegmentState {
+  selector: number;
+  base: bigint;
+  limit: number;
+  accessRights: number;
+}
+
+export const Reg = { rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7, r8: 8, r9: 9, r10: 10, r11: 11, r12: 12, r13: 13, r14: 14, r15: 15 } as const;
+export const Seg = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldtr: 6, tr: 7 } as const;
+
+/**
+ * Registers of a stopped vCPU. 64-bit values as bigint (slow path), and as 32-bit halves for handlers that
+ * must not allocate.
+ */
+export interface VcpuRegisters {
+  getGpr(index: number): bigint;
+  setGpr(index: number, value: bigint): void;
+  gprLo(index: number): number; // unsigned
+  gprHi(index: number): number;
+  setGprHalves(index: number, lo: number, hi: number): void;
+  rip: Gva;
+  rflags: number; // all defined bits are below bit 32
+  getSegment(seg: number): SegmentState;
+  setSegment(seg: number, state: SegmentState): void;
+  gdtrBase: bigint;
+  gdtrLimit: number;
+  idtrBase: bigint;
+  idtrLimit: number;
+  cr0: number;
+  cr2: bigint;
+  cr3: bigint;
+  cr4: number;
+  cr8: number;
+  efer: number;
+  getDr(index: number): bigint;
+  setDr(index: number, value: bigint): void;
+  /** Current privilege level. */
+  readonly cpl: number;
+}
+
+export interface Vcpu {
+  readonly exit: VmExit;
+  readonly registers: VcpuRegisters;
+  /** Instructions retired since creation. */
+  readonly instructions: number;
+  /** Run until the next exit, at most `budget` instructions (checked at block ends). Delivers a pending injected event first. */
+  run(budget: number): ExitReason;
+
+  /** Machine address of the i32 kick word: any thread may store non-zero; run() leaves with externalInterrupt at the next block end and clears it. */
+  readonly kickWord: Maddr;
+
+  /** Deliver this event at the next run(). errorCode -1: none. cr2 goes into CR2 for a #PF. Replaces one not yet delivered. */
+  inject(type: EventType, vector: number, errorCode: number, instructionLength: number): void;
+  /** True while an injected event has not been delivered (it survives an exit raised while delivering it). */
+  readonly injectionPending: boolean;
+  /** RFLAGS.IF set, no STI/MOV SS shadow, no event pending: an external interrupt may be injected now. */
+  readonly interruptible: boolean;
+  readonly nmiBlocked: boolean;
+  /** Leave with interruptWindow as soon as the vCPU becomes interruptible. */
+  requestInterruptWindow(on: boolean): void;
+  requestNmiWindow(on: boolean): void;
+  /** Leave with monitorTrap after one instruction. */
+  singleStep(on: boolean): void;
+
+  /**
+   * Finish the access of the last EPT-violation or I/O exit: the next run() resumes the same instruction, which
+   * takes this value where it read (lo, hi: halves, unsigned) or takes the write as done. Accesses of one instruction
+   * completed so far are kept until it retires, so that it never repeats one.
+   */
+  completeAccess(lo: number, hi: number): void;
+  /** Finish n iterations of the string instruction: counts, pointers and (at zero) rip move on accordingly. */
+  completeReps(n: number): void;
+  /** Step over the instruction that exited (CPUID, VMCALL, HLT, RDMSR, MOV CR …). */
+  skipInstruction(): void;
+
+  /** MOV to CR0/CR3/CR4/CR8, XSETBV, as the instruction does: false when it would be #GP, nothing changed then. */
+  writeCr(register: number, value: bigint): boolean;
+  /** MSRs the vCPU itself holds (EFER, STAR…, FS/GS base, SYSENTER, PAT, TSC_AUX …). undefined/false: not one of them or not a legal value. */
+  readMsr(index: number): bigint | undefined;
+  writeMsr(index: number, value: bigint): boolean;
+
+  /** Guest page walk for `address` with the current CPL's rights (or supervisor rights). Sets A/D bits as an access would. Reuses one result object. */
+  translate(address: Gva, access: 'read' | 'write' | 'fetch', privilege: 'current' | 'supervisor'): LinearTranslation;
+
+  /** The p2m entry of this gfn changed (or all: no argument): drop every cached translation that used it. Own thread only. */
+  invalidateNested(gfn?: Gfn): void;
+  /** RAM of this frame was written behind the vCPU's back (DMA): drop code decoded from it. Own thread only. */
+  invalidateCode(frame: Mfn): void;
+
+  /** INIT state (SDM vol. 3A table 9-1). */
+  reset(): void;
+  save(): Uint8Array;
+  restore(state: Uint8Array): void;
+  /** Registers in Xen's layout ("RIP: 0010:[<…>]" …), and the last instructions run, disassembled by the caller's function. */
+  dump(): string;
+}
