@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import { UserError } from '../base/errors.ts';
+import { arpFrame, checksum, checksumAdd, describeFrame, echoRequestFrame, formatIpv4, formatMac, ipv4Layout, parseIpv4, parseMac, putBe16 } from './frame.ts';
+
+const a = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
+const b = { mac: parseMac('fe:ff:ff:ff:ff:ff'), ip: parseIpv4('10.0.2.2') };
+
+describe('frame', () => {
+  it('parses and prints addresses', () => {
+    expect(formatMac(a.mac)).toBe('00:16:3e:00:00:01');
+    expect(formatIpv4(parseIpv4('255.0.128.1'))).toBe('255.0.128.1');
+    expect(() => parseMac('00:16:3e:00:00')).toThrow(UserError);
+    expect(() => parseIpv4('10.0.2.256')).toThrow(UserError);
+  });
+
+  it('computes the checksum of RFC 1071, odd lengths too', () => {
+    const bytes = Uint8Array.of(0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7);
+    expect(checksumAdd(bytes, 0, 8)).toBe(0xddf2);
+    expect(checksum(bytes, 0, 8)).toBe(0x220d);
+    expect(checksumAdd(Uint8Array.of(0x12), 0, 1)).toBe(0x1200);
+  });
+
+  it('finds the parts of an IPv4 packet and refuses lengths that lie', () => {
+    const frame = echoRequestFrame(a, b, 7, 1, new Uint8Array(56));
+    expect(ipv4Layout(frame)).toMatchObject({ header: 14, payload: 34, end: 98, protocol: 1, source: a.ip, destination: b.ip, fragmented: false });
+    const tooLong = frame.slice();
+    putBe16(tooLong, 16, 2000);
+    expect(ipv4Layout(tooLong)).toBeUndefined();
+    const shortHeader = frame.slice();
+    shortHeader[14] = 0x44;
+    expect(ipv4Layout(shortHeader)).toBeUndefined();
+  });
+
+  it('says what a frame is', () => {
+    expect(describeFrame(arpFrame('request', a, { mac: new Uint8Array(6), ip: b.ip }, new Uint8Array(6).fill(255)))).toBe('ARP who has 10.0.2.2');
+    expect(describeFrame(echoRequestFrame(a, b, 7, 3, new Uint8Array(8)))).toBe('ICMP echo request seq 3 10.0.2.15 > 10.0.2.2');
+    expect(describeFrame(new Uint8Array(3))).toContain('3 bytes');
+  });
+});

@@ -1,0 +1,199 @@
+/**
+ * The wire: ports joined by a hub. A frame sent into one port reaches every other port after the hub's latency,
+ * in order. A port that has no room keeps its frames waiting (first in, first out) until it says it has room
+ * again. The hub counts what is on its way, so that a virtual clock never skips idle time past a frame.
+ */
+import { MAX_FRAME } from './frame.ts';
+
+/** A party on the wire as the hub sees it. */
+export interface NetPort {
+  readonly name: string;
+  /**
+   * Take a frame (no FCS); the array is the hub's, valid during the call. False: no room now, keep it; the
+   * party calls HubPort.roomAgain() later. A frame the party refuses for good it takes and drops.
+   */
+  receive(frame: Uint8Array): boolean;
+}
+
+/** Which way a frame crosses a port, as the party attached there sees it. */
+export type FrameDirection = 'outbound' | 'inbound';
+/** Called with every frame that crosses a port: outbound when sent, inbound when the party has taken it. */
+export type FrameTap = (frame: Uint8Array, direction: FrameDirection) => void;
+
+/** The party's end of its cable. */
+export interface HubPort {
+  /** Send a frame; the bytes are copied. Frames of length 0 or past MAX_FRAME are counted and dropped. */
+  send(frame: Uint8Array): void;
+  /** Frames that waited for room may come now. */
+  roomAgain(): void;
+  /** Cable in or out. With it out, frames both ways are dropped, waiting ones too. */
+  setLink(up: boolean): void;
+  /** Watch the frames of this port (one tap a port; undefined: none). */
+  tap: FrameTap | undefined;
+  readonly counters: PortCounters;
+}
+
+export interface PortCounters {
+  sent: number;
+  sentBytes: number;
+  received: number;
+  receivedBytes: number;
+  /** Link down, bad length, or a full waiting line. */
+  dropped: number;
+}
+
+export interface HubOptions {
+  /** Nanoseconds from send to delivery. */
+  readonly latencyNs: number;
+  /** Time now, in nanoseconds of the machine's clock. */
+  readonly now: () => number;
+  /** Frames that may wait at one port for room; more are dropped there. */
+  readonly waitingLimit?: number;
+}
+
+interface Flight {
+  readonly frame: Uint8Array;
+  readonly from: Attached;
+  readonly dueNs: number;
+}
+
+/** FIFO on an array: shift() without moving the rest each time. */
+class Queue<T> {
+  #items: T[] = [];
+  #head = 0;
+
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  get first(): T | undefined {
+    return this.#items[this.#head];
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+  }
+
+  shift(): void {
+    this.#head++;
+    if (this.#head === this.#items.length) this.clear();
+    else if (this.#head >= 1024) {
+      this.#items.splice(0, this.#head);
+      this.#head = 0;
+    }
+  }
+
+  clear(): void {
+    this.#items = [];
+    this.#head = 0;
+  }
+}
+
+class Attached implements HubPort {
+  readonly party: NetPort;
+  readonly waiting = new Queue<Uint8Array>();
+  readonly counters: PortCounters = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, dropped: 0 };
+  tap: FrameTap | undefined;
+  linkUp = true;
+  readonly #hub: Hub;
+
+  constructor(hub: Hub, party: NetPort) {
+    this.#hub = hub;
+    this.party = party;
+  }
+
+  send(frame: Uint8Array): void {
+    if (!this.linkUp || frame.length === 0 || frame.length > MAX_FRAME) {
+      this.counters.dropped++;
+      return;
+    }
+    this.counters.sent++;
+    this.counters.sentBytes += frame.length;
+    this.tap?.(frame, 'outbound');
+    this.#hub.launch(this, frame.slice());
+  }
+
+  roomAgain(): void {
+    while (this.waiting.length > 0 && this.#offer(this.waiting.first!)) this.waiting.shift();
+  }
+
+  setLink(up: boolean): void {
+    this.linkUp = up;
+    if (up) return;
+    this.counters.dropped += this.waiting.length;
+    this.waiting.clear();
+  }
+
+  deliver(frame: Uint8Array, limit: number): void {
+    if (!this.linkUp) {
+      this.counters.dropped++;
+    } else if (this.waiting.length > 0 || !this.#offer(frame)) {
+      if (this.waiting.length < limit) this.waiting.push(frame);
+      else this.counters.dropped++;
+    }
+  }
+
+  #offer(frame: Uint8Array): boolean {
+    if (!this.party.receive(frame)) return false;
+    this.counters.received++;
+    this.counters.receivedBytes += frame.length;
+    this.tap?.(frame, 'inbound');
+    return true;
+  }
+}
+
+export class Hub {
+  readonly #ports: Attached[] = [];
+  readonly #flights = new Queue<Flight>();
+  readonly #latencyNs: number;
+  readonly #now: () => number;
+  readonly #waitingLimit: number;
+
+  constructor(options: HubOptions) {
+    this.#latencyNs = options.latencyNs;
+    this.#now = options.now;
+    this.#waitingLimit = options.waitingLimit ?? 1000;
+  }
+
+  attach(party: NetPort): HubPort {
+    const port = new Attached(this, party);
+    this.#ports.push(port);
+    return port;
+  }
+
+  /** Frames sent and not yet offered to their receivers. A frame that waits for room is not in flight: it may wait for ever. */
+  get inFlight(): number {
+    return this.#flights.length;
+  }
+
+  /** Frames that wait at some port for room. */
+  get waiting(): number {
+    return this.#ports.reduce((sum, port) => sum + port.waiting.length, 0);
+  }
+
+  /** Time at which the next frame arrives, Infinity when none is on its way. */
+  get nextDueNs(): number {
+    return this.#flights.first?.dueNs ?? Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * Deliver what is due, at most `limit` frames, including replies sent meanwhile when the latency is zero.
+   * Gives the number of frames delivered.
+   */
+  poll(limit = 64): number {
+    let delivered = 0;
+    while (delivered < limit) {
+      const flight = this.#flights.first;
+      if (flight === undefined || flight.dueNs > this.#now()) break;
+      this.#flights.shift();
+      delivered++;
+      for (const port of this.#ports) if (port !== flight.from) port.deliver(flight.frame, this.#waitingLimit);
+    }
+    return delivered;
+  }
+
+  /** Called by a port: put a frame on its way. */
+  launch(from: Attached, frame: Uint8Array): void {
+    this.#flights.push({ frame, from, dueNs: this.#now() + this.#latencyNs });
+  }
+}

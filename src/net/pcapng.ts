@@ -1,0 +1,166 @@
+/**
+ * pcapng writer: section header, one Ethernet interface with nanosecond timestamps, enhanced packet blocks with
+ * direction and comment. Blocks are gathered and handed to a sink in pieces.
+ * Source: draft-ietf-opsawg-pcapng (block and option codes).
+ */
+import type { Clock } from '../base/clock.ts';
+import type { FrameDirection } from './hub.ts';
+
+const BLOCK_SECTION_HEADER = 0x0a0d0d0a;
+const BLOCK_INTERFACE = 1;
+const BLOCK_ENHANCED_PACKET = 6;
+const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
+const LINKTYPE_ETHERNET = 1;
+const OPT_END = 0;
+const OPT_COMMENT = 1;
+const SHB_USERAPPL = 4;
+const IF_NAME = 2;
+const IF_TSRESOL = 9;
+const EPB_FLAGS = 2;
+/** epb_flags, bits 1:0. */
+const DIRECTION_FLAG: Record<FrameDirection, number> = { inbound: 1, outbound: 2 };
+
+/** Where finished bytes go; the array is the sink's to keep. */
+export type ByteSink = (bytes: Uint8Array) => void;
+
+export interface PcapngOptions {
+  readonly clock: Clock;
+  readonly interfaceName: string;
+  readonly sink: ByteSink;
+  /** Bytes gathered before the sink is called. */
+  readonly bufferSize?: number;
+}
+
+const pad4 = (length: number): number => (length + 3) & ~3;
+
+export class PcapngWriter {
+  readonly #clock: Clock;
+  readonly #sink: ByteSink;
+  readonly #encoder = new TextEncoder();
+  #buffer: Uint8Array;
+  #view: DataView;
+  #length = 0;
+  #packets = 0;
+
+  constructor(options: PcapngOptions) {
+    this.#clock = options.clock;
+    this.#sink = options.sink;
+    this.#buffer = new Uint8Array(options.bufferSize ?? 64 * 1024);
+    this.#view = new DataView(this.#buffer.buffer);
+    this.#header(options.interfaceName);
+  }
+
+  get packets(): number {
+    return this.#packets;
+  }
+
+  /** Write one frame with the clock's time. The comment, where there is one, names the I/O behind the frame. */
+  write(frame: Uint8Array, direction: FrameDirection, comment?: string): void {
+    const text = comment === undefined ? undefined : this.#encoder.encode(comment).subarray(0, 0xfffc);
+    const total = 28 + pad4(frame.length) + 8 + (text ? 4 + pad4(text.length) : 0) + 4 + 4;
+    const start = this.#reserve(total);
+    let at = start;
+    at = this.#u32(at, BLOCK_ENHANCED_PACKET);
+    at = this.#u32(at, total);
+    at = this.#u32(at, 0);
+    const { high, low } = this.#timestamp();
+    at = this.#u32(at, high);
+    at = this.#u32(at, low);
+    at = this.#u32(at, frame.length);
+    at = this.#u32(at, frame.length);
+    at = this.#bytes(at, frame);
+    at = this.#optionHeader(at, EPB_FLAGS, 4);
+    at = this.#u32(at, DIRECTION_FLAG[direction]);
+    if (text) {
+      at = this.#optionHeader(at, OPT_COMMENT, text.length);
+      at = this.#bytes(at, text);
+    }
+    at = this.#optionHeader(at, OPT_END, 0);
+    this.#u32(at, total);
+    this.#packets++;
+  }
+
+  /** Hand what is gathered to the sink. */
+  flush(): void {
+    if (this.#length === 0) return;
+    this.#sink(this.#buffer.slice(0, this.#length));
+    this.#length = 0;
+  }
+
+  /**
+   * Nanoseconds since 1970 in two 32-bit halves. The product passes 2^53, so microseconds and the nanoseconds
+   * within one are kept apart until the halves are made.
+   */
+  #timestamp(): { high: number; low: number } {
+    const ns = this.#clock.nowNs();
+    const us = Math.floor(ns / 1000);
+    const restNs = Math.floor(ns - us * 1000);
+    const totalUs = this.#clock.epochUs + us;
+    const usHigh = Math.floor(totalUs / 0x10000);
+    const lowPart = (totalUs - usHigh * 0x10000) * 1000 + restNs; // < 2^26
+    const middle = usHigh * 1000 + Math.floor(lowPart / 0x10000); // in units of 65536 ns, < 2^53
+    return { high: Math.floor(middle / 0x10000), low: (middle % 0x10000) * 0x10000 + (lowPart % 0x10000) };
+  }
+
+  #header(interfaceName: string): void {
+    const application = this.#encoder.encode('Xenolith');
+    const sectionLength = 24 + 4 + pad4(application.length) + 4 + 4;
+    let at = this.#reserve(sectionLength);
+    at = this.#u32(at, BLOCK_SECTION_HEADER);
+    at = this.#u32(at, sectionLength);
+    at = this.#u32(at, BYTE_ORDER_MAGIC);
+    at = this.#u32(at, 1); // version 1.0: u16 major 1, u16 minor 0
+    at = this.#u32(at, 0xffffffff); // section length not given
+    at = this.#u32(at, 0xffffffff);
+    at = this.#optionHeader(at, SHB_USERAPPL, application.length);
+    at = this.#bytes(at, application);
+    at = this.#optionHeader(at, OPT_END, 0);
+    this.#u32(at, sectionLength);
+
+    const name = this.#encoder.encode(interfaceName);
+    const interfaceLength = 16 + 4 + pad4(name.length) + 8 + 4 + 4;
+    at = this.#reserve(interfaceLength);
+    at = this.#u32(at, BLOCK_INTERFACE);
+    at = this.#u32(at, interfaceLength);
+    at = this.#u32(at, LINKTYPE_ETHERNET);
+    at = this.#u32(at, 0); // no snapshot length: whole frames
+    at = this.#optionHeader(at, IF_NAME, name.length);
+    at = this.#bytes(at, name);
+    at = this.#optionHeader(at, IF_TSRESOL, 1);
+    at = this.#u32(at, 9); // 10^-9 s, padded
+    at = this.#optionHeader(at, OPT_END, 0);
+    this.#u32(at, interfaceLength);
+  }
+
+  #reserve(bytes: number): number {
+    if (this.#length + bytes > this.#buffer.length) {
+      this.flush();
+      if (bytes > this.#buffer.length) {
+        this.#buffer = new Uint8Array(pad4(bytes));
+        this.#view = new DataView(this.#buffer.buffer);
+      }
+    }
+    const start = this.#length;
+    this.#length += bytes;
+    return start;
+  }
+
+  #u32(at: number, value: number): number {
+    this.#view.setUint32(at, value, true);
+    return at + 4;
+  }
+
+  #optionHeader(at: number, code: number, length: number): number {
+    this.#view.setUint16(at, code, true);
+    this.#view.setUint16(at + 2, length, true);
+    return at + 4;
+  }
+
+  #bytes(at: number, bytes: Uint8Array): number {
+    this.#buffer.set(bytes, at);
+    const end = at + bytes.length;
+    const padded = at + pad4(bytes.length);
+    this.#buffer.fill(0, end, padded);
+    return padded;
+  }
+}

@@ -1,0 +1,40 @@
+/**
+ * A hub port whose party is on another thread: frames for it go into one ring, frames from it come out of another.
+ */
+import type { FrameRingConsumer, FrameRingProducer } from './frame-ring.ts';
+import type { Hub, HubPort, NetPort } from './hub.ts';
+
+export class RingPort implements NetPort {
+  readonly name: string;
+  readonly #out: FrameRingProducer;
+  readonly #in: FrameRingConsumer;
+  readonly #port: HubPort;
+
+  constructor(name: string, hub: Hub, out: FrameRingProducer, incoming: FrameRingConsumer) {
+    this.name = name;
+    this.#out = out;
+    this.#in = incoming;
+    this.#port = hub.attach(this);
+  }
+
+  /** Always takes the frame: a wire has no flow control, so a frame the other thread has no room for is lost and counted. */
+  receive(frame: Uint8Array): boolean {
+    if (!this.#out.push(frame)) this.#out.countDrop();
+    return true;
+  }
+
+  /** Put frames that have come in onto the hub, at most `limit`. Gives how many. */
+  poll(limit = 64): number {
+    let count = 0;
+    for (let frame = this.#in.peek(); frame !== undefined && count < limit; frame = this.#in.peek()) {
+      this.#port.send(frame);
+      this.#in.advance();
+      count++;
+    }
+    return count;
+  }
+
+  get idle(): boolean {
+    return this.#in.empty;
+  }
+}

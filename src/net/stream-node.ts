@@ -1,0 +1,178 @@
+/**
+ * QEMU's stream-socket netdev (`-netdev stream`): each frame is preceded by its length as a 32-bit big-endian
+ * number. passt, another QEMU or another Xenolith can be the other end. The socket lives on a thread with an
+ * event loop; frames travel to and from the device model through two rings.
+ */
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { UserError } from '../base/errors.ts';
+import { silentLogger, type Logger } from '../base/logger.ts';
+import { MAX_FRAME } from './frame.ts';
+import { FrameRingConsumer, FrameRingProducer, type RingBell } from './frame-ring.ts';
+
+/** Where the peer is: a unix socket's path, or a TCP host and port. `listen`: wait for the peer to connect. */
+export type StreamAddress = { readonly path: string; readonly listen?: boolean } | { readonly host: string; readonly port: number; readonly listen?: boolean };
+
+/** Parse `unix:PATH`, `tcp:HOST:PORT`, each optionally with `,server` as QEMU writes it. */
+export function parseStreamAddress(text: string): StreamAddress {
+  const [where, ...options] = text.split(',');
+  const unknown = options.find((option) => option !== 'server' && option !== 'server=on');
+  const listen = options.length > 0;
+  const unix = /^unix:(.+)$/.exec(where!);
+  const tcp = /^tcp:([^:]*):(\d{1,5})$/.exec(where!);
+  if (unknown === undefined && unix) return { path: unix[1]!, listen };
+  if (unknown === undefined && tcp && Number(tcp[2]) <= 65_535) return { host: tcp[1] || '127.0.0.1', port: Number(tcp[2]), listen };
+  throw new UserError(`network address '${text}': expected unix:PATH or tcp:HOST:PORT, with ,server to wait for the peer`);
+}
+
+export interface StreamNetdevOptions {
+  readonly address: StreamAddress;
+  /** Ring that carries frames from the machine to the peer. */
+  readonly fromMachine: SharedArrayBuffer;
+  /** Ring that carries frames from the peer to the machine. */
+  readonly toMachine: SharedArrayBuffer;
+  /** Wakes the device model after a frame was put into `toMachine`. */
+  readonly wakeMachine: RingBell;
+  readonly logger?: Logger;
+}
+
+const LENGTH_BYTES = 4;
+/** While the machine's ring is full the socket is not read, and looked at again after this time. */
+const RETRY_MS = 1;
+
+/** Takes a byte stream apart into frames. */
+export class StreamDeframer {
+  #pending: Uint8Array = new Uint8Array(0);
+
+  /**
+   * Add bytes from the peer. Throws UserError when a length field cannot be one of a frame: the stream is out of
+   * step then and nothing after it can be trusted.
+   */
+  push(bytes: Uint8Array): void {
+    if (this.#pending.length === 0) {
+      this.#pending = bytes;
+      return;
+    }
+    const joined = new Uint8Array(this.#pending.length + bytes.length);
+    joined.set(this.#pending);
+    joined.set(bytes, this.#pending.length);
+    this.#pending = joined;
+  }
+
+  /** The next whole frame, left in place until advance(). */
+  peek(): Uint8Array | undefined {
+    if (this.#pending.length < LENGTH_BYTES) return undefined;
+    const length = new DataView(this.#pending.buffer, this.#pending.byteOffset).getUint32(0);
+    if (length === 0 || length > MAX_FRAME) {
+      throw new UserError(`network peer: a frame of ${length} bytes was announced, expected 1 to ${MAX_FRAME}; is the other end a QEMU stream socket?`);
+    }
+    if (this.#pending.length < LENGTH_BYTES + length) return undefined;
+    return this.#pending.subarray(LENGTH_BYTES, LENGTH_BYTES + length);
+  }
+
+  advance(): void {
+    const frame = this.peek();
+    if (frame) this.#pending = this.#pending.subarray(LENGTH_BYTES + frame.length);
+  }
+}
+
+export class StreamNetdev {
+  readonly #options: StreamNetdevOptions;
+  readonly #logger: Logger;
+  readonly #out: FrameRingConsumer;
+  readonly #in: FrameRingProducer;
+  #socket: Socket | undefined;
+  #server: Server | undefined;
+  #closed = false;
+
+  constructor(options: StreamNetdevOptions) {
+    this.#options = options;
+    this.#logger = options.logger ?? silentLogger;
+    this.#out = new FrameRingConsumer(options.fromMachine);
+    this.#in = new FrameRingProducer(options.toMachine, options.wakeMachine);
+  }
+
+  /** Connect, or listen and wait for one peer. Resolves with the connection up; rejects with UserError. */
+  async open(): Promise<void> {
+    const { address } = this.#options;
+    this.#socket = await (address.listen ? this.#accept(address) : this.#connect(address));
+    this.#socket.on('close', () => this.close());
+    this.#socket.on('error', (error) => this.#logger.warn(`network peer: ${error.message}`));
+    this.#receive(this.#socket);
+    void this.#transmit(this.#socket);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#out.close();
+    this.#in.close();
+    this.#socket?.destroy();
+    this.#server?.close();
+  }
+
+  #connect(address: StreamAddress): Promise<Socket> {
+    return new Promise((resolve, reject) => {
+      const socket = connect({ ...address });
+      socket.once('connect', () => resolve(socket));
+      socket.once('error', (error) => reject(new UserError(`network peer at ${describe(address)}: ${error.message}; start the peer first`)));
+    });
+  }
+
+  #accept(address: StreamAddress): Promise<Socket> {
+    return new Promise((resolve, reject) => {
+      const server = createServer((socket) => {
+        server.close();
+        resolve(socket);
+      });
+      this.#server = server;
+      server.once('error', (error) => reject(new UserError(`cannot listen on ${describe(address)}: ${error.message}`)));
+      server.listen({ ...address });
+    });
+  }
+
+  #receive(socket: Socket): void {
+    const deframer = new StreamDeframer();
+    const drain = (): void => {
+      try {
+        for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
+          if (!this.#in.push(frame)) {
+            if (this.#in.closed) return;
+            socket.pause();
+            setTimeout(drain, RETRY_MS);
+            return;
+          }
+          deframer.advance();
+        }
+        socket.resume();
+      } catch (error) {
+        this.#logger.warn(error instanceof Error ? error.message : String(error));
+        this.close();
+      }
+    };
+    socket.on('data', (bytes: Uint8Array) => {
+      deframer.push(bytes);
+      drain();
+    });
+  }
+
+  async #transmit(socket: Socket): Promise<void> {
+    for (;;) {
+      await this.#out.waitForFrame();
+      socket.cork();
+      let accepted = true;
+      for (let frame = this.#out.peek(); frame && accepted; frame = this.#out.peek()) {
+        const packet = new Uint8Array(LENGTH_BYTES + frame.length);
+        new DataView(packet.buffer).setUint32(0, frame.length);
+        packet.set(frame, LENGTH_BYTES);
+        accepted = socket.write(packet);
+        this.#out.advance();
+      }
+      socket.uncork();
+      if (this.#out.closed && this.#out.empty) break;
+      if (!accepted) await new Promise((resolve) => socket.once('drain', resolve).once('close', resolve));
+      if (this.#closed) break;
+    }
+  }
+}
+
+const describe = (address: StreamAddress): string => ('path' in address ? address.path : `${address.host}:${address.port}`);
