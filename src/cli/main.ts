@@ -1,0 +1,26 @@
+#!/usr/bin/env node
+/** The command `xenolith`. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { UserError } from '../base/errors.ts';
+import { registerGuest } from './guest.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+
+const program = new Command('xenolith')
+  .description('A Xen HVM machine that can be seen through, and a reader of xentrace files')
+  .version(version)
+  .option('--debug', 'print a stack trace with an error')
+  .exitOverride();
+registerGuest(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode;
+  else {
+    const debug = program.opts<{ debug?: boolean }>().debug === true || !(error instanceof UserError);
+    console.error(debug ? error : `xenolith: ${(error as Error).message}`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,102 @@
+/**
+ * The Linux/x86 boot image (bzImage): its setup header, and the ELF kernel inside its compressed payload.
+ * Source: Documentation/arch/x86/boot.rst (the Linux/x86 boot protocol), arch/x86/boot/header.S.
+ */
+import { UserError } from '../base/errors.ts';
+import { decompress } from './archive.ts';
+
+const HDRS = 0x53726448; // "HdrS"
+
+/** Offsets of the setup header's fields from the start of the file (boot.rst, "The Real-Mode Kernel Header"). */
+export const SetupHeader = {
+  start: 0x1f1,
+  setupSects: 0x1f1,
+  jump: 0x200,
+  magic: 0x202,
+  version: 0x206,
+  kernelVersion: 0x20e,
+  payloadOffset: 0x248,
+  payloadLength: 0x24c,
+  xloadflags: 0x236,
+  initSize: 0x260,
+  prefAddress: 0x258,
+} as const;
+
+export interface BzImage {
+  /** Boot protocol version, e.g. 0x020f. */
+  protocol: number;
+  /** What `uname -r` and the build line will say. */
+  version: string;
+  /** The setup header, to copy into boot_params at the same offset (0x1f1). */
+  setupHeader: Uint8Array;
+  /** Protected-mode part: loaded at prefAddress, entered at +0x200 in 64-bit mode when has64bitEntry. */
+  kernel: Uint8Array;
+  has64bitEntry: boolean;
+  prefAddress: number;
+  /** Bytes of RAM from prefAddress the kernel needs before it looks at the memory map. */
+  initSize: number;
+  /** Compressed kernel. Its last four bytes are the size of the plain one for every format but gzip (which has it itself). */
+  payload: Uint8Array;
+}
+
+/** True when the bytes start like a bzImage. */
+export function isBzImage(file: Uint8Array): boolean {
+  return file.length > 0x264 && view(file).getUint32(SetupHeader.magic, true) === HDRS;
+}
+
+/** Read the setup header. Throws UserError when the file is no bzImage of protocol 2.08 or later. */
+export function readBzImage(file: Uint8Array, name = 'kernel'): BzImage {
+  if (!isBzImage(file)) throw new UserError(`${name}: no "HdrS" at 0x202; expected a Linux bzImage (vmlinuz)`);
+  const v = view(file);
+  const protocol = v.getUint16(SetupHeader.version, true);
+  if (protocol < 0x0208) throw new UserError(`${name}: boot protocol ${hexVersion(protocol)}; expected 2.08 or later (Linux 2.6.26)`);
+  const setupBytes = ((file[SetupHeader.setupSects] || 4) + 1) * 512;
+  const headerEnd = SetupHeader.magic + file[0x201]!;
+  const offset = setupBytes + v.getUint32(SetupHeader.payloadOffset, true);
+  const length = v.getUint32(SetupHeader.payloadLength, true);
+  if (headerEnd > file.length || offset + length > file.length || length < 8) {
+    throw new UserError(`${name}: the payload (offset ${offset}, ${length} bytes) is outside the file of ${file.length} bytes; the file is cut short`);
+  }
+  return {
+    protocol,
+    version: versionString(file, v.getUint16(SetupHeader.kernelVersion, true) + 0x200),
+    setupHeader: file.slice(SetupHeader.start, headerEnd),
+    kernel: file.subarray(setupBytes),
+    has64bitEntry: protocol >= 0x020c && (v.getUint16(SetupHeader.xloadflags, true) & 1) !== 0,
+    prefAddress: protocol >= 0x020a ? Number(v.getBigUint64(SetupHeader.prefAddress, true)) : 0x100000,
+    initSize: protocol >= 0x020a ? v.getUint32(SetupHeader.initSize, true) : setupBytes,
+    payload: file.subarray(offset, offset + length),
+  };
+}
+
+/** Take the ELF kernel (vmlinux) out of a bzImage. Throws UserError when its compression has no decoder here (lz4, lzo). */
+export async function extractVmlinux(file: Uint8Array, name = 'kernel'): Promise<Uint8Array> {
+  const { payload } = readBzImage(file, name);
+  const format = compression(payload);
+  if (format === undefined) throw new UserError(`${name}: the kernel is compressed by a method not decoded here (lz4 or lzo); give its vmlinux instead`);
+  const appended = view(payload).getUint32(payload.length - 4, true);
+  const plain = await decompress(format === 'gzip' ? payload : payload.subarray(0, payload.length - 4), name);
+  if (view(plain).getUint32(0, false) !== 0x7f454c46) throw new UserError(`${name}: the payload holds no ELF image`);
+  if (appended !== plain.length) throw new UserError(`${name}: the payload gave ${plain.length} bytes, its header promised ${appended}`);
+  return plain;
+}
+
+function compression(payload: Uint8Array): string | undefined {
+  const magics: [string, number[]][] = [
+    ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a]],
+    ['gzip', [0x1f, 0x8b]],
+    ['bzip2', [0x42, 0x5a, 0x68]],
+    ['zstd', [0x28, 0xb5, 0x2f, 0xfd]],
+    ['lzma', [0x5d, 0, 0]],
+  ];
+  return magics.find(([, bytes]) => bytes.every((b, i) => payload[i] === b))?.[0];
+}
+
+function versionString(file: Uint8Array, at: number): string {
+  let end = at;
+  while (end < file.length && end < at + 256 && file[end] !== 0) end++;
+  return new TextDecoder().decode(file.subarray(at, end));
+}
+
+const hexVersion = (version: number): string => `${version >> 8}.${String(version & 0xff).padStart(2, '0')}`;
+const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
