@@ -1,0 +1,157 @@
+import type { DmRequest } from './dm-log.ts';
+import type { IoAccess } from './io.ts';
+import type { Pairing } from './pair.ts';
+
+/**
+ * Two clocks laid over each other. The trace counts TSC ticks; log and capture have the device model's wall clock.
+ * Every paired request bounds the relation from both sides: its first log line is written after the guest's exit,
+ * its last one before the guest runs on. All those bounds together leave a narrow band of straight lines
+ * wall = offset + rate · trace; the line in its middle is the estimate, the band's half width the error.
+ */
+export interface ClockAlignment {
+  /** Wall-clock microseconds at trace time `centreNs`. */
+  readonly offsetUs: number;
+  readonly centreNs: number;
+  /** Wall-clock time per trace time: 1 where the TSC frequency was told right and both clocks run true. */
+  readonly rate: number;
+  /** Half width of the band at the centre, microseconds. */
+  readonly errorUs: number;
+  /** Half width of the rates that fit. */
+  readonly rateError: number;
+  readonly pairsUsed: number;
+  /** Pairs whose bounds contradict the rest; they were left out. */
+  readonly outliers: readonly { readonly access: IoAccess; readonly request: DmRequest; readonly byUs: number }[];
+  /** false: the bounds contradict each other even so (a clock was set), and the estimate is a median. */
+  readonly consistent: boolean;
+}
+
+interface Bound {
+  /** Trace time, microseconds from the centre. */
+  readonly x: number;
+  /** Wall time must be ≥ (lower) or ≤ (upper) this, microseconds from the wall reference. */
+  readonly y: number;
+  readonly pair: number;
+}
+
+/** A log line's time is cut to whole microseconds. */
+const LOG_RESOLUTION_US = 1;
+const MAX_OUTLIER_SHARE = 0.02;
+/** Rates tried: TSC frequency told wrong by up to this factor either way. */
+const MAX_RATE = 8;
+
+/**
+ * Estimates the relation from the pairs that have times on both sides.
+ * @returns undefined where fewer than two pairs have times
+ */
+export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): ClockAlignment | undefined {
+  const pairs: { access: IoAccess; request: DmRequest; from: number; to: number; first: number; last: number }[] = [];
+  accesses.forEach((access, i) => {
+    const request = pairing.requestOf[i];
+    if (request?.request.timeUs === undefined || access.lost !== undefined || access.marks.exit === undefined) return;
+    const end = access.marks.woken ?? (access.dir === 'read' ? access.record : access.marks.entry);
+    if (end === undefined) return;
+    pairs.push({
+      access, request, from: access.marks.exit.timeNs, to: end.timeNs,
+      first: request.request.timeUs, last: request.endTimeUs ?? request.request.timeUs,
+    });
+  });
+  if (pairs.length < 2) return undefined;
+  const centreNs = (pairs[0]!.from + pairs[pairs.length - 1]!.to) / 2;
+  const wall0 = pairs[0]!.first;
+  // Wall time of trace time x lies on the line. Exit comes before the first line: line(exit) ≤ first + resolution.
+  // The answer comes after the last line: line(end) ≥ last.
+  const upper: Bound[] = pairs.map((p, pair) => ({ x: (p.from - centreNs) / 1000, y: p.first + LOG_RESOLUTION_US - wall0, pair }));
+  const lower: Bound[] = pairs.map((p, pair) => ({ x: (p.to - centreNs) / 1000, y: p.last - wall0, pair }));
+
+  const dropped = new Set<number>();
+  const outliers: { access: IoAccess; request: DmRequest; byUs: number }[] = [];
+  const allowed = Math.floor(pairs.length * MAX_OUTLIER_SHARE);
+  for (;;) {
+    const lo = lower.filter((b) => !dropped.has(b.pair));
+    const hi = upper.filter((b) => !dropped.has(b.pair));
+    const best = widest(lo, hi);
+    if (best.width >= 0) {
+      const [rateLow, rateHigh] = rateRange(lo, hi, best.rate);
+      let low = Infinity;
+      let high = -Infinity;
+      // The band at the centre over all rates that fit: a convex set, so its ends and the best rate bound it closely.
+      for (let k = 0; k <= 16; k++) {
+        const at = range(lo, hi, rateLow + ((rateHigh - rateLow) * k) / 16);
+        if (at.low > at.high) continue;
+        low = Math.min(low, at.low);
+        high = Math.max(high, at.high);
+      }
+      const mid = (best.low + best.high) / 2;
+      return {
+        offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US / 2),
+        rateError: (rateHigh - rateLow) / 2, pairsUsed: pairs.length - dropped.size, outliers, consistent: true,
+      };
+    }
+    if (dropped.size >= allowed) {
+      // Median of the pairs' own middles with the best rate: robust against a step, but without a bound.
+      const residuals = lo.map((b, i) => (b.y + hi[i]!.y - best.rate * (b.x + hi[i]!.x)) / 2).sort((p, q) => p - q);
+      const mid = residuals[residuals.length >> 1]!;
+      return {
+        offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(Math.abs(residuals[0]! - mid), Math.abs(residuals[residuals.length - 1]! - mid)),
+        rateError: NaN, pairsUsed: lo.length, outliers, consistent: false,
+      };
+    }
+    // The pair that stands in the way: the tighter of the two bounds that cross, judged by the median of all.
+    const middles = lo.map((b, i) => ({ pair: b.pair, at: (b.y + hi[i]!.y - best.rate * (b.x + hi[i]!.x)) / 2 })).sort((p, q) => p.at - q.at);
+    const median = middles[middles.length >> 1]!.at;
+    const worst = Math.abs(middles[0]!.at - median) > Math.abs(middles[middles.length - 1]!.at - median) ? middles[0]! : middles[middles.length - 1]!;
+    dropped.add(worst.pair);
+    const p = pairs[worst.pair]!;
+    outliers.push({ access: p.access, request: p.request, byUs: worst.at - median });
+  }
+}
+
+/** Offsets that fit at one rate: low ≤ high where any do. */
+function range(lower: readonly Bound[], upper: readonly Bound[], rate: number): { low: number; high: number } {
+  let low = -Infinity;
+  let high = Infinity;
+  for (const b of lower) low = Math.max(low, b.y - rate * b.x);
+  for (const b of upper) high = Math.min(high, b.y - rate * b.x);
+  return { low, high };
+}
+
+/** The rate with the widest band: the width is concave in the rate. */
+function widest(lower: readonly Bound[], upper: readonly Bound[]): { rate: number; low: number; high: number; width: number } {
+  let from = 1 / MAX_RATE;
+  let to = MAX_RATE;
+  const width = (rate: number): number => {
+    const { low, high } = range(lower, upper, rate);
+    return high - low;
+  };
+  for (let i = 0; i < 200 && to - from > 1e-13; i++) {
+    const p = from + (to - from) / 3;
+    const q = to - (to - from) / 3;
+    if (width(p) < width(q)) from = p;
+    else to = q;
+  }
+  const rate = (from + to) / 2;
+  const { low, high } = range(lower, upper, rate);
+  return { rate, low, high, width: high - low };
+}
+
+/** Rates around `best` at which any offset fits. */
+function rateRange(lower: readonly Bound[], upper: readonly Bound[], best: number): [number, number] {
+  const edge = (outside: number): number => {
+    let good = best;
+    let bad = outside;
+    for (let i = 0; i < 100; i++) {
+      const mid = (good + bad) / 2;
+      const { low, high } = range(lower, upper, mid);
+      if (low <= high) good = mid;
+      else bad = mid;
+    }
+    return good;
+  };
+  return [edge(0), edge(MAX_RATE * 2)];
+}
+
+/** Trace time as wall-clock microseconds. */
+export const traceToWallUs = (a: ClockAlignment, timeNs: number): number => a.offsetUs + (a.rate * (timeNs - a.centreNs)) / 1000;
+
+/** Wall-clock microseconds as trace time, nanoseconds. */
+export const wallToTraceNs = (a: ClockAlignment, timeUs: number): number => a.centreNs + ((timeUs - a.offsetUs) * 1000) / a.rate;

@@ -1,0 +1,292 @@
+import type { Ref } from './evidence.ts';
+import type { IoEvent, LostEvent, NpfEvent, RunstateEvent, TraceEvent, VmexitEvent } from './events.ts';
+
+/** A moment with the record that shows it. */
+export interface Mark {
+  readonly timeNs: number;
+  readonly ref: Ref;
+}
+
+/**
+ * The moments of one access besides its record, each undefined where the trace has none. The vCPU waits from
+ * `blocked` (running→offline) to `resumed` (runnable→running).
+ */
+export interface Marks {
+  exit?: Mark;
+  /** A vCPU of another domain made runnable while this one still held its pCPU: the event channel's notification. */
+  notified?: Mark;
+  blocked?: Mark;
+  /** That vCPU starts to run. */
+  modelRuns?: Mark;
+  /** This vCPU made runnable again, by the device model's notification. */
+  woken?: Mark;
+  resumed?: Mark;
+  entry?: Mark;
+  /** The vCPU that was notified, or else the one that was current where this one was made runnable. */
+  model?: { readonly dom: number; readonly vcpu: number };
+}
+
+/** One guest I/O as the trace shows it. */
+export interface IoAccess {
+  readonly index: number;
+  readonly dom: number;
+  readonly vcpu: number;
+  readonly space: 'mmio' | 'pio';
+  readonly dir: 'read' | 'write';
+  /** Guest-physical address or port. */
+  readonly addr: number;
+  /** 32 bits, or 64 in the wide record; undefined when the request's data is a pointer. */
+  readonly data: bigint | undefined;
+  readonly exitReason: string | undefined;
+  readonly rip: bigint | undefined;
+  npf: NpfEvent | undefined;
+  /** The PIO or MMIO record: before the request for a write, after the answer for a read. */
+  readonly record: Mark;
+  readonly marks: Marks;
+  /** pCPU of the exit and of the entry; they differ when the vCPU moved while it waited. */
+  readonly pcpus: { exit: number | undefined; entry: number | undefined };
+  /** Hypercalls of other domains while this vCPU waited: number → how often, and the last one's reference. */
+  readonly hypercalls: Map<number, { count: number; ref: Ref }>;
+  /** First virtual interrupt injected into this vCPU after the record. */
+  inject: (Mark & { readonly vector: number }) | undefined;
+  /** Records lost between exit and entry: nothing may be concluded from a mark that is missing. */
+  lost: LostEvent | undefined;
+  /** Records were lost since the access before this one. */
+  readonly lossBefore: boolean;
+  /** Why the access has no VM entry, if it has none. */
+  unfinished: 'records lost' | 'trace ends' | 'next exit without an entry' | undefined;
+}
+
+/** The wait of one access, before or after its record. */
+interface Wait {
+  readonly marks: Marks;
+  readonly hypercalls: Map<number, { count: number; ref: Ref }>;
+}
+
+interface OpenExit {
+  readonly exit: VmexitEvent | undefined;
+  npf: NpfEvent | undefined;
+  /** Where marks go now: the wait of the write just recorded, or one that the next read will claim. */
+  wait: Wait;
+  readonly accesses: IoAccess[];
+  lost: LostEvent | undefined;
+}
+
+const newExit = (exit: VmexitEvent | undefined): OpenExit =>
+  ({ exit, npf: undefined, wait: { marks: {}, hypercalls: new Map() }, accesses: [], lost: undefined });
+
+interface Vcpu {
+  readonly dom: number;
+  readonly vcpu: number;
+  open: OpenExit | undefined;
+  offline: boolean;
+  /** Accesses that still look for the interrupt after them. */
+  wantInject: IoAccess[];
+  /** Where it ran last: records lost on that pCPU concern it. */
+  pcpu: number;
+}
+
+const MAX_WANT_INJECT = 4096;
+
+/**
+ * Builds accesses from trace events. Holds one open exit per vCPU, so memory does not grow with the trace.
+ * `add` gives the accesses that the event completed (usually none).
+ */
+export class IoBuilder {
+  readonly #vcpus = new Map<string, Vcpu>();
+  readonly #current = new Map<number, Vcpu>();
+  /** vCPUs with an exit open and offline, or about to be: they collect hypercalls. */
+  readonly #open = new Set<Vcpu>();
+  #count = 0;
+  #lossSeen = false;
+  readonly lost: LostEvent[] = [];
+
+  /** Takes the next event in merged order. */
+  add(event: TraceEvent): IoAccess[] | undefined {
+    switch (event.kind) {
+      case 'vmexit': return this.#exit(event);
+      case 'vmentry': return this.#entry(event);
+      case 'npf': {
+        const v = this.#vcpu(event.dom, event.vcpu);
+        if (v.open !== undefined) {
+          v.open.npf = event;
+          // It stands after a write's record and before a read's.
+          for (const access of v.open.accesses) if (samePage(event, access)) access.npf ??= event;
+        }
+        return undefined;
+      }
+      case 'io': this.#io(event); return undefined;
+      case 'runstate': this.#runstate(event); return undefined;
+      case 'hypercall': {
+        if (event.hvm) return undefined;
+        for (const v of this.#open) {
+          if (v.dom === event.dom) continue;
+          const { hypercalls } = v.open!.wait;
+          const seen = hypercalls.get(event.number);
+          if (seen === undefined) hypercalls.set(event.number, { count: 1, ref: event.ref });
+          else {
+            seen.count++;
+            seen.ref = event.ref;
+          }
+        }
+        return undefined;
+      }
+      case 'inject': {
+        const v = this.#vcpu(event.dom, event.vcpu);
+        for (const access of v.wantInject) access.inject = { timeNs: event.timeNs, ref: event.ref, vector: event.vector };
+        v.wantInject.length = 0;
+        return undefined;
+      }
+      case 'lost': return this.#lost(event);
+      case 'p2m': return undefined;
+    }
+  }
+
+  /** Ends the trace: the accesses still open. */
+  finish(): IoAccess[] {
+    const done: IoAccess[] = [];
+    for (const v of this.#vcpus.values()) this.#close(v, 'trace ends', done);
+    return done;
+  }
+
+  #vcpu(dom: number, vcpu: number): Vcpu {
+    const key = `${dom}.${vcpu}`;
+    let v = this.#vcpus.get(key);
+    if (v === undefined) {
+      v = { dom, vcpu, open: undefined, offline: false, wantInject: [], pcpu: -1 };
+      this.#vcpus.set(key, v);
+    }
+    return v;
+  }
+
+  #exit(event: VmexitEvent): IoAccess[] | undefined {
+    const v = this.#vcpu(event.dom, event.vcpu);
+    const done: IoAccess[] = [];
+    this.#close(v, v.open?.lost !== undefined ? 'records lost' : 'next exit without an entry', done);
+    v.open = newExit(event);
+    v.offline = false;
+    v.pcpu = event.pcpu;
+    this.#current.set(event.pcpu, v);
+    return done.length > 0 ? done : undefined;
+  }
+
+  #entry(event: TraceEvent): IoAccess[] | undefined {
+    const v = this.#vcpu(event.dom, event.vcpu);
+    v.pcpu = event.pcpu;
+    const { open } = v;
+    if (open === undefined) return undefined;
+    for (const access of open.accesses) {
+      access.marks.entry = mark(event);
+      access.pcpus.entry = event.pcpu;
+      access.lost ??= open.lost;
+    }
+    v.open = undefined;
+    this.#open.delete(v);
+    return open.accesses.length > 0 ? open.accesses : undefined;
+  }
+
+  #close(v: Vcpu, why: NonNullable<IoAccess['unfinished']>, done: IoAccess[]): void {
+    for (const access of v.open?.accesses ?? []) {
+      access.unfinished = why;
+      access.lost ??= v.open!.lost;
+      done.push(access);
+    }
+    v.open = undefined;
+    this.#open.delete(v);
+  }
+
+  #io(event: IoEvent): void {
+    const v = this.#vcpu(event.dom, event.vcpu);
+    const open = (v.open ??= newExit(undefined));
+    // The raw form hides the direction: it appears where xenalyze lost sight of the exit, that is after a wait,
+    // and only a read is recorded after its wait.
+    const dir = event.dir ?? 'read';
+    const { wait } = open;
+    open.wait = { marks: {}, hypercalls: new Map() };
+    const own = dir === 'read' ? wait : open.wait;
+    if (open.exit !== undefined) own.marks.exit = mark(open.exit);
+    const access: IoAccess = {
+      index: this.#count++, dom: event.dom, vcpu: event.vcpu, space: event.space, dir, addr: event.addr, data: event.data,
+      exitReason: open.exit?.reason, rip: open.exit?.rip, npf: open.npf !== undefined && samePage(open.npf, event) ? open.npf : undefined,
+      record: mark(event), marks: own.marks, hypercalls: own.hypercalls,
+      pcpus: { exit: open.exit?.pcpu, entry: undefined }, inject: undefined, lost: undefined, lossBefore: this.#lossSeen, unfinished: undefined,
+    };
+    this.#lossSeen = false;
+    open.accesses.push(access);
+    if (dir === 'write') this.#open.add(v);
+    if (v.wantInject.length < MAX_WANT_INJECT) v.wantInject.push(access);
+  }
+
+  #runstate(event: RunstateEvent): void {
+    const v = this.#vcpu(event.dom, event.vcpu);
+    if (event.to === 'running') {
+      v.pcpu = event.pcpu;
+      this.#current.set(event.pcpu, v);
+      if (v.open !== undefined && v.offline) {
+        v.open.wait.marks.resumed ??= mark(event);
+        v.offline = false;
+      }
+      for (const other of this.#open) {
+        if (other === v) continue;
+        const { marks } = other.open!.wait;
+        if (marks.model?.dom === event.dom && marks.model.vcpu === event.vcpu) marks.modelRuns ??= mark(event);
+      }
+      return;
+    }
+    if (event.from === 'running' && event.to === 'offline') {
+      if (v.open !== undefined) {
+        v.open.wait.marks.blocked ??= mark(event);
+        v.offline = true;
+        this.#open.add(v);
+      }
+      return;
+    }
+    if (event.to !== 'runnable' || event.from === 'running') return;
+    if (v.open !== undefined && v.offline && event.from === 'offline') {
+      const { marks } = v.open.wait;
+      marks.woken ??= mark(event);
+      const waker = this.#current.get(event.pcpu);
+      if (waker !== undefined && waker !== v && waker.dom < IDLE_DOMAIN) marks.model ??= { dom: waker.dom, vcpu: waker.vcpu };
+      return;
+    }
+    // Another domain's vCPU made runnable on the pCPU where a guest is inside an exit: the ioreq's notification.
+    const here = this.#current.get(event.pcpu);
+    if (here !== undefined && here !== v && here.open !== undefined && !here.offline && here.dom !== event.dom && event.from === 'blocked') {
+      const { marks } = here.open.wait;
+      marks.notified ??= mark(event);
+      marks.model ??= { dom: event.dom, vcpu: event.vcpu };
+      this.#open.add(here);
+    }
+  }
+
+  #lost(event: LostEvent): undefined {
+    this.lost.push(event);
+    this.#lossSeen = true;
+    for (const v of this.#vcpus.values()) {
+      if (v.open === undefined) continue;
+      // A vCPU that sleeps may be woken by what was lost anywhere; one that runs, by what was lost where it runs.
+      if (v.pcpu === event.pcpu || v.offline || this.#open.has(v)) {
+        v.open.lost ??= event;
+        for (const access of v.open.accesses) access.lost ??= event;
+      }
+    }
+    this.#current.delete(event.pcpu);
+    return undefined;
+  }
+}
+
+/** DOMID_IDLE; xenalyze's own default domain lies above it. */
+const IDLE_DOMAIN = 0x7fff;
+
+const mark = (event: TraceEvent): Mark => ({ timeNs: event.timeNs, ref: event.ref });
+
+const samePage = (npf: NpfEvent, io: { space: string; addr: number }): boolean => io.space === 'mmio' && Math.floor(npf.gpa / 4096) === Math.floor(io.addr / 4096);
+
+/** All accesses of a trace, each when its VM entry is seen. Streams: memory does not grow with the trace. */
+export async function* ioAccesses(events: AsyncIterable<TraceEvent>, builder: IoBuilder = new IoBuilder()): AsyncGenerator<IoAccess> {
+  for await (const event of events) {
+    const done = builder.add(event);
+    if (done !== undefined) yield* done;
+  }
+  yield* builder.finish();
+}

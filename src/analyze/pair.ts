@@ -1,0 +1,245 @@
+import type { DmRequest } from './dm-log.ts';
+import type { IoAccess } from './io.ts';
+
+/**
+ * Which access of the trace is which request of the device model's log. The two share no clock and no number, but
+ * both hold the same requests in the same order with equal address, direction and data: pairing is an alignment of
+ * two sequences. Memory grows with the number of accesses and requests.
+ */
+
+export type AccessUnpaired =
+  | 'served in the hypervisor or not logged: the log has no request at this address'
+  | 'records lost: the trace is damaged around it'
+  | 'the trace ends inside it'
+  | 'the data is a pointer: nothing to compare'
+  | 'no request with equal address, direction and data in this order';
+
+export type RequestUnpaired =
+  | 'before the trace began'
+  | 'after the trace ended'
+  | 'the trace lost records there'
+  | 'not an access of the guest: the hypervisor records no I/O for it'
+  | 'the log has no answer for it: no data to compare'
+  | 'no access with equal address, direction and data in this order';
+
+export interface Pairing {
+  /** Request of each access, by the access's position in the input; undefined where none. */
+  readonly requestOf: readonly (DmRequest | undefined)[];
+  /** Access of each request, by request.index. */
+  readonly accessOf: readonly (IoAccess | undefined)[];
+  readonly pairs: number;
+  readonly unpairedAccesses: readonly { readonly access: IoAccess; readonly reason: AccessUnpaired }[];
+  readonly unpairedRequests: readonly { readonly request: DmRequest; readonly reason: RequestUnpaired }[];
+}
+
+const PIO = 0;
+const COPY = 1;
+const PCI_CONFIG = 2;
+const CONFIG_DATA = 0xcfc;
+
+/** Where a request's address lies for the guest: PCI_CONFIG came from port 0xcfc + (register & 3). */
+export function requestAddress(request: DmRequest): { space: 'mmio' | 'pio'; addr: number } | undefined {
+  const { type, addr } = request.request;
+  if (type === PIO) return { space: 'pio', addr };
+  if (type === COPY) return { space: 'mmio', addr };
+  if (type === PCI_CONFIG) return { space: 'pio', addr: CONFIG_DATA + (addr % 4) };
+  return undefined;
+}
+
+/** Pairs accesses with requests, one to one and in order. */
+export function pairRequests(accesses: readonly IoAccess[], requests: readonly DmRequest[]): Pairing {
+  // The older log form may leave the direction open; then it is left out of every comparison.
+  const withDirection = requests.every((r) => r.dir !== undefined || r.data === undefined);
+  const ids = new Map<string, number>();
+  const id = (space: string, addr: number, dir: string | undefined, data: bigint): number => {
+    const key = `${space} ${addr} ${withDirection ? dir : ''} ${BigInt.asUintN(32, data)}`;
+    let n = ids.get(key);
+    if (n === undefined) ids.set(key, (n = ids.size));
+    return n;
+  };
+  const logged = new Set<string>();
+  const a: number[] = [];
+  const aIndex: number[] = [];
+  const b: number[] = [];
+  const bIndex: number[] = [];
+  for (const request of requests) {
+    const at = requestAddress(request);
+    if (at === undefined) continue;
+    logged.add(`${at.space} ${at.addr}`);
+    const data = request.data ?? (request.dir === undefined ? request.request.data : undefined);
+    if (data === undefined) continue;
+    b.push(id(at.space, at.addr, request.dir, data));
+    bIndex.push(request.index);
+  }
+  accesses.forEach((access, i) => {
+    if (access.data === undefined || !logged.has(`${access.space} ${access.addr}`)) return;
+    a.push(id(access.space, access.addr, access.dir, access.data));
+    aIndex.push(i);
+  });
+
+  const matchA = new Int32Array(a.length).fill(-1);
+  align(a, b, 0, a.length, 0, b.length, matchA, true);
+
+  const requestOf: (DmRequest | undefined)[] = new Array<undefined>(accesses.length).fill(undefined);
+  const accessOf: (IoAccess | undefined)[] = new Array<undefined>(requests.length).fill(undefined);
+  let pairs = 0;
+  let firstPaired = Infinity;
+  let lastPaired = -1;
+  for (let i = 0; i < a.length; i++) {
+    if (matchA[i]! < 0) continue;
+    const access = accesses[aIndex[i]!]!;
+    const request = requests[bIndex[matchA[i]!]!]!;
+    requestOf[aIndex[i]!] = request;
+    accessOf[request.index] = access;
+    firstPaired = Math.min(firstPaired, request.index);
+    lastPaired = Math.max(lastPaired, request.index);
+    pairs++;
+  }
+
+  const unpairedAccesses: { access: IoAccess; reason: AccessUnpaired }[] = [];
+  accesses.forEach((access, i) => {
+    if (requestOf[i] !== undefined) return;
+    unpairedAccesses.push({
+      access,
+      reason: !logged.has(`${access.space} ${access.addr}`) ? 'served in the hypervisor or not logged: the log has no request at this address'
+        : access.lost !== undefined ? 'records lost: the trace is damaged around it'
+          : access.data === undefined ? 'the data is a pointer: nothing to compare'
+            : access.unfinished !== undefined ? 'the trace ends inside it'
+              : 'no request with equal address, direction and data in this order',
+    });
+  });
+
+  const unpairedRequests: { request: DmRequest; reason: RequestUnpaired }[] = [];
+  const lossBetween = lossAfter(accesses, requestOf);
+  let previous = -1;
+  for (const request of requests) {
+    if (accessOf[request.index] !== undefined) {
+      previous = request.index;
+      continue;
+    }
+    unpairedRequests.push({
+      request,
+      reason: requestAddress(request) === undefined ? 'not an access of the guest: the hypervisor records no I/O for it'
+        : request.index < firstPaired ? 'before the trace began'
+          : request.index > lastPaired ? 'after the trace ended'
+            : request.data === undefined && request.dir !== undefined ? 'the log has no answer for it: no data to compare'
+              : lossBetween.has(previous) ? 'the trace lost records there'
+                : 'no access with equal address, direction and data in this order',
+    });
+  }
+  return { requestOf, accessOf, pairs, unpairedAccesses, unpairedRequests };
+}
+
+/** Indices of paired requests after which, and before the next paired one, the trace lost records. */
+function lossAfter(accesses: readonly IoAccess[], requestOf: readonly (DmRequest | undefined)[]): Set<number> {
+  const after = new Set<number>();
+  let previous = -1;
+  let damaged = false;
+  accesses.forEach((access, i) => {
+    if (access.lost !== undefined || access.lossBefore) damaged = true;
+    const request = requestOf[i];
+    if (request !== undefined) {
+      if (damaged) after.add(previous);
+      previous = request.index;
+      damaged = access.lost !== undefined;
+    }
+  });
+  if (damaged) after.add(previous);
+  return after;
+}
+
+const GRAMS: readonly number[] = [16, 6, 3, 1];
+/** Cells of a table of common subsequences that a leaf may cost: 4 million bytes of a byte each. */
+const MAX_CELLS = 4_000_000;
+
+/**
+ * Aligns a[a0..a1) with b[b0..b1): runs that occur once in each are anchors, the parts between them are aligned in
+ * turn. `open`: the ends of the ranges need not meet (the log starts before the trace and ends after it).
+ */
+function align(a: readonly number[], b: readonly number[], a0: number, a1: number, b0: number, b1: number, out: Int32Array, open: boolean): void {
+  const work: { a0: number; a1: number; b0: number; b1: number; openStart: boolean; openEnd: boolean; gram: number }[] =
+    [{ a0, a1, b0, b1, openStart: open, openEnd: open, gram: 0 }];
+  for (let step = work.pop(); step !== undefined; step = work.pop()) {
+    let { a0: lo, a1: hi, b0: blo, b1: bhi } = step;
+    if (!step.openStart) while (lo < hi && blo < bhi && a[lo] === b[blo]) out[lo++] = blo++;
+    if (!step.openEnd) while (lo < hi && blo < bhi && a[hi - 1] === b[bhi - 1]) out[--hi] = --bhi;
+    if (lo === hi || blo === bhi) continue;
+    let anchors: { a: number; b: number }[] = [];
+    let gram = step.gram;
+    for (; gram < GRAMS.length && anchors.length === 0; gram++) anchors = findAnchors(a, b, lo, hi, blo, bhi, GRAMS[gram]!);
+    if (anchors.length === 0) {
+      // With an open end, a rest of repeated single requests has no place of its own: left unpaired.
+      if (!step.openStart && !step.openEnd && (hi - lo) * (bhi - blo) <= MAX_CELLS) commonSubsequence(a, b, lo, hi, blo, bhi, out);
+      continue;
+    }
+    // Parts between anchors; each anchor is one element, the runs around it grow by the equal ends of the parts.
+    let pa = lo;
+    let pb = blo;
+    anchors.forEach((anchor, i) => {
+      out[anchor.a] = anchor.b;
+      work.push({ a0: pa, a1: anchor.a, b0: pb, b1: anchor.b, openStart: i === 0 && step.openStart, openEnd: false, gram: 0 });
+      pa = anchor.a + 1;
+      pb = anchor.b + 1;
+    });
+    work.push({ a0: pa, a1: hi, b0: pb, b1: bhi, openStart: false, openEnd: step.openEnd, gram: 0 });
+  }
+}
+
+/** Positions of runs of `gram` elements that occur exactly once on each side, thinned to an increasing sequence. */
+function findAnchors(a: readonly number[], b: readonly number[], a0: number, a1: number, b0: number, b1: number, gram: number): { a: number; b: number }[] {
+  if (a1 - a0 < gram || b1 - b0 < gram) return [];
+  const runs = (s: readonly number[], from: number, to: number): Map<string, number> => {
+    const seen = new Map<string, number>();
+    for (let i = from; i + gram <= to; i++) {
+      const key = gram === 1 ? String(s[i]) : s.slice(i, i + gram).join(' ');
+      seen.set(key, seen.has(key) ? -1 : i);
+    }
+    return seen;
+  };
+  const inB = runs(b, b0, b1);
+  const candidates: { a: number; b: number }[] = [];
+  for (const [key, i] of runs(a, a0, a1)) {
+    const j = inB.get(key);
+    if (i >= 0 && j !== undefined && j >= 0) candidates.push({ a: i, b: j });
+  }
+  candidates.sort((x, y) => x.a - y.a);
+  return longestIncreasing(candidates);
+}
+
+/** Longest subsequence with rising b, by patience sorting. */
+function longestIncreasing(candidates: readonly { a: number; b: number }[]): { a: number; b: number }[] {
+  const tops: number[] = [];
+  const before = new Int32Array(candidates.length).fill(-1);
+  candidates.forEach((c, i) => {
+    let lo = 0;
+    let hi = tops.length;
+    while (lo < hi) {
+      const mid = (lo + hi) >> 1;
+      if (candidates[tops[mid]!]!.b < c.b) lo = mid + 1;
+      else hi = mid;
+    }
+    before[i] = lo > 0 ? tops[lo - 1]! : -1;
+    tops[lo] = i;
+  });
+  const result: { a: number; b: number }[] = [];
+  for (let i = tops[tops.length - 1] ?? -1; i >= 0; i = before[i]!) result.push(candidates[i]!);
+  return result.reverse();
+}
+
+function commonSubsequence(a: readonly number[], b: readonly number[], a0: number, a1: number, b0: number, b1: number, out: Int32Array): void {
+  const n = a1 - a0;
+  const m = b1 - b0;
+  const table = new Uint32Array((n + 1) * (m + 1));
+  for (let i = n - 1; i >= 0; i--) {
+    for (let j = m - 1; j >= 0; j--) {
+      table[i * (m + 1) + j] = a[a0 + i] === b[b0 + j]
+        ? table[(i + 1) * (m + 1) + j + 1]! + 1
+        : Math.max(table[(i + 1) * (m + 1) + j]!, table[i * (m + 1) + j + 1]!);
+    }
+  }
+  for (let i = 0, j = 0; i < n && j < m;) {
+    if (a[a0 + i] === b[b0 + j]) out[a0 + i++] = b0 + j++;
+    else if (table[(i + 1) * (m + 1) + j]! >= table[i * (m + 1) + j + 1]!) i++;
+    else j++;
+  }
+}
