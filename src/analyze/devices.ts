@@ -2,7 +2,7 @@ import { UserError } from '../base/errors.ts';
 import {
   RTL8139_BLOCK_SIZE, RTL8139_DEVICE_ID, RTL8139_VENDOR_ID, rtl8139Registers,
 } from '../devices/nic/rtl8139/registers.ts';
-import { explainAccess, type Explained, type RegisterDef } from '../devices/registers.ts';
+import { explainAccess, type Explained, type RegisterDef } from '../base/registers.ts';
 import { claim, consoleLine, logLine, optionRef, unknown, type Claim, type Ref } from './evidence.ts';
 import type { DmChipLine, DmLog, DmRequest } from './dm-log.ts';
 import type { IoAccess } from './io.ts';
