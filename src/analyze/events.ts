@@ -59,11 +59,11 @@ export interface InjectEvent extends EventBase {
   readonly kind: 'inject';
   readonly vector: number;
 }
-/** Records of `pcpu` were lost from timeNs to `untilNs`. A text tells only the end: then the two are equal. */
+/** Records of `pcpu` were lost between `sinceNs` and timeNs. */
 export interface LostEvent extends EventBase {
   readonly kind: 'lost';
   readonly count: number;
-  readonly untilNs: number;
+  readonly sinceNs: number;
 }
 export interface P2mEvent extends EventBase {
   readonly kind: 'p2m';

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { UserError } from '../base/errors.ts';
+import { registerConformance } from './conformance.ts';
 import { registerGuest } from './guest.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -13,6 +14,7 @@ const program = new Command('xenolith')
   .option('--debug', 'print a stack trace with an error')
   .exitOverride();
 registerGuest(program);
+registerConformance(program);
 
 try {
   await program.parseAsync();

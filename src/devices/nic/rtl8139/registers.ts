@@ -94,7 +94,7 @@ const table = [
     log: { suffix: '(w)' }, doc: 'Interrupts pending; a read clears nothing',
   },
   {
-    name: 'TxConfig', dataSheet: 'TCR', offset: 0x40, width: 4, access: 'rw', reset: 0x74800000, writable: 0x030707f0,
+    name: 'TxConfig', dataSheet: 'TCR', offset: 0x40, width: 4, access: 'rw', reset: 0x74800000, writable: 0x030f07f0,
     partial: { readb: 0b1000, writeb: 0b0001 }, log: { read: 4 },
     fields: [
       bit(0, 'CLRABT', 'Send the aborted frame again'), { name: 'TXRR', lsb: 4, bits: 4, doc: 'Retries: 16 + 16 × TXRR' },

@@ -1,0 +1,16 @@
+/** Chips that transcripts may name, and how to build one for a sequence. */
+import type { Wire } from '../interfaces.ts';
+import { Rtl8139 } from '../nic/rtl8139/core.ts';
+import { rtl8139Registers } from '../nic/rtl8139/registers.ts';
+import type { PciSlot } from '../pci/pci-device.ts';
+import type { RegisterDef } from '../registers.ts';
+import type { NicChip } from './test-bus.ts';
+
+export interface Model {
+  readonly registers: readonly RegisterDef[];
+  make(slot: PciSlot, wire: Wire, mac: Uint8Array): NicChip;
+}
+
+export const models: Readonly<Record<string, Model>> = {
+  rtl8139: { registers: rtl8139Registers, make: (slot, wire, mac) => new Rtl8139(slot, wire, { mac }) },
+};

@@ -1,0 +1,85 @@
+/** Ethernet and IPv4 pieces that NICs share. */
+
+export const ETH_ALEN = 6;
+/** Destination, source, type. */
+export const ETH_HLEN = 14;
+export const ETH_P_IP = 0x0800;
+export const ETH_P_8021Q = 0x8100;
+/** Bytes of an 802.1Q tag: type and TCI. */
+export const VLAN_HLEN = 4;
+/** Shortest frame without FCS. */
+export const ETH_ZLEN = 60;
+
+const CRC_POLY = 0xedb88320;
+
+/** Four tables: CRC of a byte followed by 0, 1, 2 and 3 zero bytes. */
+const crcTables = (() => {
+  const tables = [0, 1, 2, 3].map(() => new Uint32Array(256));
+  for (let n = 0; n < 256; n++) {
+    let c = n;
+    for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ CRC_POLY : c >>> 1;
+    tables[0]![n] = c;
+  }
+  for (let n = 0; n < 256; n++) {
+    for (let t = 1; t < 4; t++) {
+      const c = tables[t - 1]![n]!;
+      tables[t]![n] = (c >>> 8) ^ tables[0]![c & 0xff]!;
+    }
+  }
+  return tables;
+})();
+
+/** CRC-32 of IEEE 802.3 (the frame check sequence) of `length` bytes; on the wire least significant byte first. */
+export function crc32(data: Uint8Array, length: number): number {
+  const [t0, t1, t2, t3] = crcTables as [Uint32Array, Uint32Array, Uint32Array, Uint32Array];
+  let crc = 0xffffffff;
+  let i = 0;
+  for (const whole = length - 3; i < whole; i += 4) {
+    crc ^= data[i]! | (data[i + 1]! << 8) | (data[i + 2]! << 16) | (data[i + 3]! << 24);
+    crc = t3[crc & 0xff]! ^ t2[(crc >>> 8) & 0xff]! ^ t1[(crc >>> 16) & 0xff]! ^ t0[crc >>> 24]!;
+  }
+  for (; i < length; i++) crc = (crc >>> 8) ^ t0[(crc ^ data[i]!) & 0xff]!;
+  return ~crc >>> 0;
+}
+
+/**
+ * Index of a multicast address in a 64-bit hash filter: the upper 6 bits of the CRC, taken most significant
+ * bit first (the polynomial 0x04c11db7 over the address bits as they travel).
+ */
+export function multicastHash(frame: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (let i = 0; i < ETH_ALEN; i++) {
+    let byte = frame[i]!;
+    for (let bit = 0; bit < 8; bit++) {
+      const carry = (crc >>> 31) ^ (byte & 1);
+      crc <<= 1;
+      byte >>>= 1;
+      if (carry) crc = crc ^ 0x04c11db7;
+    }
+  }
+  return crc >>> 26;
+}
+
+/** Big-endian 16-bit word at `at`. */
+export const be16 = (data: Uint8Array, at: number): number => (data[at]! << 8) | data[at + 1]!;
+
+export const putBe16 = (data: Uint8Array, at: number, value: number): void => {
+  data[at] = value >>> 8;
+  data[at + 1] = value;
+};
+
+/** Sum of the big-endian 16-bit words (RFC 1071), not folded; an odd last byte is a high byte. `length` ≤ 65,536. */
+export function sum16(data: Uint8Array, at: number, length: number): number {
+  let sum = 0;
+  const end = at + length;
+  for (const whole = end - 1; at < whole; at += 2) sum += (data[at]! << 8) | data[at + 1]!;
+  if (at < end) sum += data[at]! << 8;
+  return sum;
+}
+
+/** Ones' complement of a folded sum: the checksum field's value. */
+export const foldChecksum = (sum: number): number => {
+  let s = sum;
+  while (s > 0xffff) s = (s & 0xffff) + (s >>> 16);
+  return ~s & 0xffff;
+};

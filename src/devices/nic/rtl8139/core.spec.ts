@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import { UserError } from '../../../base/errors.ts';
+import { TestBus } from '../../conformance/test-bus.ts';
+import { fromHex, toHex } from '../../conformance/transcript.ts';
+import { Rtl8139, type Rtl8139Options } from './core.ts';
+
+const MAC = fromHex('525400123456');
+const RAM = 0x100_0000;
+
+function setUp(options: Partial<Rtl8139Options> = {}, log?: (line: string) => void) {
+  const bus = new TestBus((slot, wire) => new Rtl8139(slot, wire, { mac: MAC, ...options }), RAM, 0x10_0000, log);
+  const { chip } = bus;
+  chip.writeConfig(0x10, 4, 0xc000);
+  chip.writeConfig(0x14, 4, 0xe0000000);
+  chip.writeConfig(4, 2, 7);
+  const read = (offset: number, size: number): number => bus.read('mem', 0xe0000000 + offset, size);
+  const write = (offset: number, size: number, value: number): void => bus.write('mem', 0xe0000000 + offset, size, value);
+  const ram = new DataView(bus.ram.bytes.buffer);
+  /** One descriptor at RAM + 16 × n: words 0 and 1, and the buffer's offset in RAM. */
+  const descriptor = (n: number, command: number, vlan: number, buffer: number): void => {
+    [command, vlan, RAM + buffer, 0].forEach((word, i) => ram.setUint32(16 * n + 4 * i, word, true));
+  };
+  /** C+ both ways: transmit ring at RAM, receive ring at RAM + 0x1000. */
+  const startCplus = (): void => {
+    write(0xe0, 2, 3);
+    write(0x37, 1, 0x0c);
+    write(0x20, 4, RAM);
+    write(0xe4, 4, RAM + 0x1000);
+    write(0x44, 4, 0x0e);
+    write(0x3c, 2, 0xffff);
+  };
+  return { bus, chip: chip as Rtl8139, read, write, ram, descriptor, startCplus };
+}
+
+describe('rtl8139', () => {
+  it('has its address in registers and EEPROM, and tells its revision', () => {
+    const { read, write } = setUp();
+    expect([read(0, 4), read(4, 2), read(0x5e, 1)]).toEqual([0x12005452, 0x5634, 0x20]);
+    const word = (address: number): number => {
+      const wires = (bits: number): number => {
+        write(0x50, 1, 0x80 | bits);
+        return read(0x50, 1) & 1;
+      };
+      wires(0);
+      wires(8);
+      for (const bit of (0b110_000000 | address).toString(2)) for (const clock of [0, 4]) wires(8 | clock | (bit === '1' ? 2 : 0));
+      let data = 0;
+      for (let i = 0; i < 16; i++) {
+        wires(8);
+        data = (data << 1) | wires(12);
+      }
+      wires(0);
+      return data;
+    };
+    expect([0, 1, 2, 7, 8, 9].map(word)).toEqual([0x8129, 0x10ec, 0x8139, 0x5452, 0x1200, 0x5634]);
+  });
+
+  it('can be the revision that 8139too takes', () => {
+    const { chip, read } = setUp({ revision: 0x10 });
+    expect([chip.readConfig(8, 1), read(0x5e, 1)]).toEqual([0x10, 0x10]);
+  });
+
+  it('wants six bytes of MAC', () => {
+    expect(() => setUp({ mac: new Uint8Array(5) })).toThrow(UserError);
+  });
+
+  it('logs a C+ transmission in the words of QEMU\'s debug log', () => {
+    const lines: string[] = [];
+    const { bus, write, descriptor, startCplus } = setUp({}, (line) => lines.push(line));
+    startCplus();
+    descriptor(0, 0xb000005a, 0, 0x802);
+    bus.ram.bytes.set(Array.from({ length: 90 }, (_, i) => i), 0x802);
+    lines.length = 0;
+    write(0x20, 4, RAM);
+    write(0xd9, 1, 0x40);
+    expect(lines).toEqual([
+      'RTL8139: TxAddr write offset=0x0 val=0x01000000',
+      'RTL8139: C+ TxPoll write(b) val=0x40',
+      'RTL8139: C+ TxPoll normal priority transmission',
+      'RTL8139: +++ C+ mode reading TX descriptor 0 from host memory at 00000000 01000000 = 0x01000000',
+      'RTL8139: +++ C+ mode TX descriptor 0 b000005a 00000000 01000802 00000000',
+      'RTL8139: +++ C+ Tx mode : transmitting from descriptor 0',
+      'RTL8139: +++ C+ Tx mode : descriptor 0 is first segment descriptor',
+      'RTL8139: +++ C+ mode transmit reading 90 bytes from host memory at 01000802 to offset 0',
+      'RTL8139: +++ C+ Tx mode : descriptor 0 is last segment descriptor',
+      'RTL8139: +++ C+ mode transmitting 90 bytes packet',
+      'RTL8139: +++ C+ mode reading TX descriptor 1 from host memory at 00000000 01000000 = 0x01000010',
+      'RTL8139: +++ C+ mode TX descriptor 1 00000000 00000000 00000000 00000000',
+      'RTL8139: C+ Tx mode : descriptor 1 is owned by host',
+      'RTL8139: Set IRQ to 1 (0004 e1ff)',
+    ]);
+    expect(bus.wire.sent.map((frame) => frame.length)).toEqual([90]);
+    expect(bus.irqLevel).toBe(true);
+  });
+
+  it('receives into a C+ descriptor, and counts', () => {
+    const { bus, chip, read, ram, descriptor, startCplus } = setUp();
+    startCplus();
+    descriptor(0x100, 0x80000600, 0, 0x2000);
+    bus.wire.arrive(fromHex(`${toHex(MAC)}0200000000010800${'ab'.repeat(50)}`));
+    expect([ram.getUint32(0x1000, true) >>> 0, read(0x3e, 2)]).toEqual([0x32000044, 1]);
+    expect(toHex(bus.ram.bytes.subarray(0x2000, 0x2010))).toBe('5254001234560200000000010800abab');
+    expect(chip.statistics()).toMatchObject({ rx_packets: 1, rx_bytes: 64, rx_ok: 1, rx_ok_phys: 1, tx_packets: 0 });
+  });
+
+  it('writes the tag before it gives a receive descriptor back', () => {
+    const { bus, ram, descriptor, write, startCplus } = setUp();
+    startCplus();
+    write(0xe0, 2, 0x43);
+    descriptor(0x100, 0x80000600, 0, 0x2000);
+    const seen: number[] = [];
+    const dma = bus.ram.write.bind(bus.ram);
+    bus.ram.write = (gpa, buffer, offset, length) => {
+      const done = dma(gpa, buffer, offset, length);
+      if (!(ram.getUint32(0x1000, true) & 0x80000000)) seen.push(ram.getUint32(0x1004, true));
+      return done;
+    };
+    bus.wire.arrive(fromHex(`${toHex(MAC)}020000000001${'81000123'}0800${'ab'.repeat(50)}`));
+    expect(seen).toEqual([0x12301]);
+  });
+
+  it('lets in what waited when the driver has read on', () => {
+    const { bus, read, write } = setUp();
+    write(0x37, 1, 0x0c);
+    write(0x30, 4, RAM + 0x4000);
+    write(0x44, 4, 0x0e);
+    const frame = new Uint8Array(1400).fill(0xff);
+    for (let i = 0; i < 7; i++) bus.wire.arrive(frame);
+    // Five frames of 1,408 bytes fill an 8 KiB ring but for 1,152: less than the 1,514 the wire waits for.
+    expect([read(0x3a, 2), bus.wire.waitingFrames]).toEqual([5 * 1408, 2]);
+    write(0x38, 2, 1408 - 16);
+    expect([read(0x3a, 2), bus.wire.waitingFrames]).toEqual([6 * 1408 - 8192, 1]);
+  });
+
+  it('refuses the state of another device or version', () => {
+    const { chip } = setUp();
+    expect(() => chip.restore({ ...chip.save(), version: 99 })).toThrow(/version 99 is none for rtl8139 version 1/);
+    expect(() => chip.restore({ ...chip.save(), device: 'e1000' })).toThrow(UserError);
+  });
+});
