@@ -235,6 +235,8 @@ export interface DmRequest {
 
 /** A whole log in memory: bounded by the number of requests and DMA accesses, not by its size in bytes. */
 export interface DmLog {
+  /** `text` when the log's lines stand in a text among others (a mail with both excerpts). */
+  readonly source: 'dm-log' | 'text';
   readonly requests: DmRequest[];
   /** DMA and chip lines before the first request. */
   readonly early: { readonly dma: DmDma[]; readonly chip: DmChipLine[] };
@@ -249,8 +251,12 @@ export interface DmLog {
 
 /** Groups the lines of a log into requests. Feed lines in order, then take `log`. */
 export class DmLogBuilder {
-  readonly log: DmLog = { requests: [], early: { dma: [], chip: [] }, mappings: [], configs: [], clock: undefined, otherEvents: new Map(), lines: 0 };
+  readonly log: DmLog;
   #pendingDma: { -readonly [K in keyof DmDma]: DmDma[K] } | undefined;
+
+  constructor(source: DmLog['source'] = 'dm-log') {
+    this.log = { source, requests: [], early: { dma: [], chip: [] }, mappings: [], configs: [], clock: undefined, otherEvents: new Map(), lines: 0 };
+  }
 
   /** Takes one parsed line. */
   add(entry: DmLine): void {

@@ -59,11 +59,11 @@ export interface InjectEvent extends EventBase {
   readonly kind: 'inject';
   readonly vector: number;
 }
-/** Records of `pcpu` were lost between `sinceNs` and timeNs. */
+/** Records of `pcpu` were lost from timeNs to `untilNs`. A text tells only the end: then the two are equal. */
 export interface LostEvent extends EventBase {
   readonly kind: 'lost';
   readonly count: number;
-  readonly sinceNs: number;
+  readonly untilNs: number;
 }
 export interface P2mEvent extends EventBase {
   readonly kind: 'p2m';

@@ -36,7 +36,8 @@ export const unknown = <T>(why: string, refs: readonly Ref[] = []): Claim<T> =>
 
 export const traceOffset = (at: number): Ref => ({ file: 'trace', unit: 'offset', at });
 export const textLine = (at: number): Ref => ({ file: 'text', unit: 'line', at });
-export const logLine = (at: number): Ref => ({ file: 'dm-log', unit: 'line', at });
+/** A line of the device-model log, or of a text that holds its lines among others. */
+export const logLine = (at: number, file: 'dm-log' | 'text' = 'dm-log'): Ref => ({ file, unit: 'line', at });
 export const pcapFrame = (at: number): Ref => ({ file: 'pcap', unit: 'frame', at });
 export const consoleLine = (at: number): Ref => ({ file: 'console', unit: 'line', at });
 export const optionRef: Ref = { file: 'option', unit: 'argument', at: 0 };

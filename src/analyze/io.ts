@@ -99,6 +99,8 @@ export class IoBuilder {
   readonly #open = new Set<Vcpu>();
   #count = 0;
   #lossSeen = false;
+  /** The loss that may not be over yet. */
+  #loss: LostEvent | undefined;
   readonly lost: LostEvent[] = [];
 
   /** Takes the next event in merged order. */
@@ -164,6 +166,7 @@ export class IoBuilder {
     const done: IoAccess[] = [];
     this.#close(v, v.open?.lost !== undefined ? 'records lost' : 'next exit without an entry', done);
     v.open = newExit(event);
+    if (this.#loss !== undefined && event.timeNs <= this.#loss.untilNs) v.open.lost = this.#loss;
     v.offline = false;
     v.pcpu = event.pcpu;
     this.#current.set(event.pcpu, v);
@@ -262,13 +265,11 @@ export class IoBuilder {
   #lost(event: LostEvent): undefined {
     this.lost.push(event);
     this.#lossSeen = true;
+    this.#loss = event;
     for (const v of this.#vcpus.values()) {
       if (v.open === undefined) continue;
-      // A vCPU that sleeps may be woken by what was lost anywhere; one that runs, by what was lost where it runs.
-      if (v.pcpu === event.pcpu || v.offline || this.#open.has(v)) {
-        v.open.lost ??= event;
-        for (const access of v.open.accesses) access.lost ??= event;
-      }
+      v.open.lost ??= event;
+      for (const access of v.open.accesses) access.lost ??= event;
     }
     this.#current.delete(event.pcpu);
     return undefined;
@@ -281,12 +282,3 @@ const IDLE_DOMAIN = 0x7fff;
 const mark = (event: TraceEvent): Mark => ({ timeNs: event.timeNs, ref: event.ref });
 
 const samePage = (npf: NpfEvent, io: { space: string; addr: number }): boolean => io.space === 'mmio' && Math.floor(npf.gpa / 4096) === Math.floor(io.addr / 4096);
-
-/** All accesses of a trace, each when its VM entry is seen. Streams: memory does not grow with the trace. */
-export async function* ioAccesses(events: AsyncIterable<TraceEvent>, builder: IoBuilder = new IoBuilder()): AsyncGenerator<IoAccess> {
-  for await (const event of events) {
-    const done = builder.add(event);
-    if (done !== undefined) yield* done;
-  }
-  yield* builder.finish();
-}

@@ -59,7 +59,7 @@ export function parseXenalyzeLine(raw: string, line: number): TraceEvent | undef
       // The first lost record's time is printed as a raw TSC, which a text cannot place: the gap starts at the
       // last event before it.
       b = /^lost_records count (\d+)/.exec(body);
-      return b && { ...base, kind: 'lost', count: Number(b[1]), sinceNs: base.timeNs } || undefined;
+      return b && { ...base, kind: 'lost', count: Number(b[1]), untilNs: base.timeNs } || undefined;
     case 'set_p2m_entry':
       b = /^set_p2m_entry d(\d+) o(\d+) t (\d+) g ([0-9a-f]+) m ([0-9a-f]+)/i.exec(body);
       if (b === null) return undefined;
@@ -73,12 +73,3 @@ const direction = (letter: string | undefined): 'read' | 'write' | undefined =>
   letter === 'w' ? 'write' : letter === 'r' ? 'read' : undefined;
 
 const validMfn = (mfn: bigint): bigint | undefined => (mfn === INVALID_MFN ? undefined : mfn);
-
-/** Events of a text, in its order. */
-export async function* xenalyzeEvents(lines: AsyncIterable<string> | Iterable<string>): AsyncGenerator<TraceEvent> {
-  let number = 0;
-  for await (const line of lines) {
-    const event = parseXenalyzeLine(line, ++number);
-    if (event !== undefined) yield event;
-  }
-}

@@ -134,7 +134,7 @@ describe('rtl8139', () => {
 
   it('refuses the state of another device or version', () => {
     const { chip } = setUp();
-    expect(() => chip.restore({ ...chip.save(), version: 99 })).toThrow(/version 99 is none for rtl8139 version 1/);
+    expect(() => chip.restore({ ...chip.save(), version: 99 })).toThrow(/'rtl8139' version 99: expected 'rtl8139' version 1/);
     expect(() => chip.restore({ ...chip.save(), device: 'e1000' })).toThrow(UserError);
   });
 });

@@ -6,6 +6,7 @@ import { UserError } from '../../../base/errors.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
+import { checkState } from '../../state.ts';
 import { Eeprom93c46 } from '../eeprom-93c46.ts';
 import { accessLine } from './log.ts';
 import {
@@ -168,9 +169,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
   }
 
   override restore(saved: DeviceState): void {
-    if (saved.device !== this.name || saved.version !== STATE_VERSION) {
-      throw new UserError(`state of ${saved.device} version ${saved.version} is none for ${this.name} version ${STATE_VERSION}: save it again with this version`);
-    }
+    checkState(saved, this.name, STATE_VERSION);
     const { pci, registers, eeprom, tally, cplusBuffer, device: _device, version: _version, ...plain } = saved;
     this.regs.values.set(registers as Uint32Array);
     Object.assign(this.eeprom.state, structuredClone(eeprom));

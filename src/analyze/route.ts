@@ -1,0 +1,120 @@
+import { BUFIOREQ_MAX_ADDR } from '../abi/ioreq.ts';
+import type { DmLog, DmRequest } from './dm-log.ts';
+import { claim, logLine, unknown, type Claim, type Ref } from './evidence.ts';
+import { P2M_TYPE } from './events.ts';
+import type { IoAccess } from './io.ts';
+import type { AccessUnpaired } from './pair.ts';
+
+/**
+ * The way a guest's access took: the synchronous ioreq page (the vCPU waits), the buffered page (it does not), or no
+ * device model at all.
+ */
+export type Route = 'synchronous ioreq' | 'buffered ioreq' | 'in the hypervisor';
+
+/** Where Xen itself answers (hvm/io.c, vlapic, vioapic, hpet, vpit, rtc, pmtimer, vpic, stdvga). Ends inclusive. */
+const INTERNAL: readonly { space: 'mmio' | 'pio'; first: number; last: number; name: string }[] = [
+  { space: 'mmio', first: 0xfee00000, last: 0xfee00fff, name: 'local APIC' },
+  { space: 'mmio', first: 0xfec00000, last: 0xfec000ff, name: 'IO-APIC' },
+  { space: 'mmio', first: 0xfed00000, last: 0xfed003ff, name: 'HPET' },
+  { space: 'pio', first: 0x20, last: 0x21, name: 'PIC' },
+  { space: 'pio', first: 0xa0, last: 0xa1, name: 'PIC' },
+  { space: 'pio', first: 0x4d0, last: 0x4d1, name: 'PIC edge/level' },
+  { space: 'pio', first: 0x40, last: 0x43, name: 'PIT' },
+  { space: 'pio', first: 0x61, last: 0x61, name: 'PIT speaker port' },
+  { space: 'pio', first: 0x70, last: 0x71, name: 'RTC' },
+  { space: 'pio', first: 0xe9, last: 0xe9, name: 'debug port' },
+  { space: 'pio', first: 0xb000, last: 0xb00b, name: 'ACPI PM' },
+  { space: 'pio', first: 0x1f40, last: 0x1f4b, name: 'ACPI PM' },
+];
+
+export const internalDevice = (space: 'mmio' | 'pio', addr: number): string | undefined =>
+  INTERNAL.find((d) => d.space === space && addr >= d.first && addr <= d.last)?.name;
+
+/** A buffered slot has 20 address bits, and Xen's only user of it for guest accesses is the VGA hole, for writes. */
+export const mayBuffer = (access: { space: string; dir: string; addr: number }): boolean =>
+  access.space === 'mmio' && access.dir === 'write' && access.addr <= BUFIOREQ_MAX_ADDR;
+
+const hex = (n: number): string => `0x${n.toString(16)}`;
+
+/**
+ * Decides the route of an access from all that speaks for one. A wait proves a synchronous request; a missing wait
+ * proves nothing, because the answer can come before the vCPU is descheduled.
+ * @param log the device-model log, if there is one: then an access without a request in it means something
+ */
+export function routeOf(access: IoAccess, request: DmRequest | undefined, log: DmLog | undefined, unpaired: AccessUnpaired | undefined): Claim<Route> {
+  const { marks } = access;
+  const bufferable = mayBuffer(access);
+  const record: Ref[] = [access.record.ref];
+  const requestRef = request && logLine(request.request.line, log?.source);
+  const wait: Ref[] = marks.blocked !== undefined ? [marks.blocked.ref, ...(marks.woken ? [marks.woken.ref] : [])] : [];
+  const rule = access.space === 'mmio'
+    ? `a buffered slot has 20 address bits (up to ${hex(BUFIOREQ_MAX_ADDR)}) and ${hex(access.addr)} does not fit`
+    : 'Xen buffers only VGA memory writes and RTC time offsets, never port I/O';
+
+  if (request !== undefined && !bufferable) {
+    const waited = marks.blocked !== undefined ? '; the vCPU went offline until the answer' : '; no wait is recorded, which alone would prove nothing';
+    const how = access.space === 'mmio' || access.dir === 'read' ? 'proven' : 'strong';
+    const why = access.dir === 'read' ? 'the device model logged the request and its answer came back to the vCPU, which a buffered request has not' : `the device model logged the request, and ${rule}`;
+    return claim('synchronous ioreq', how, why + waited, [requestRef!, ...(access.npf ? [access.npf.ref] : []), ...record, ...wait]);
+  }
+  if (access.lost !== undefined) {
+    return unknown(`records were lost between ${hex(access.addr)}'s exit and its entry, and no log line settles it`, [access.lost.ref, ...record]);
+  }
+  if (marks.blocked !== undefined) {
+    return claim('synchronous ioreq', 'strong', `the vCPU went offline until ${marks.woken ? 'another domain woke it' : 'something woke it'}: Xen waits so only for an answer on the synchronous page${bufferable ? ' (the address alone would have allowed the buffered page)' : `, and ${rule}`}`, [...wait, ...record]);
+  }
+  if (bufferable) {
+    return claim('buffered ioreq', 'inferred', `a write at ${hex(access.addr)}, at or below ${hex(BUFIOREQ_MAX_ADDR)}, may be buffered and no wait is recorded; a missing wait alone proves nothing`, [...record, ...(requestRef ? [requestRef] : [])]);
+  }
+  const internal = internalDevice(access.space, access.addr);
+  if (marks.notified !== undefined) {
+    return claim('synchronous ioreq', access.space === 'mmio' ? 'strong' : 'inferred', `another domain's vCPU was woken while this one was inside the exit, and ${rule}; the vCPU itself shows no wait`, [marks.notified.ref, ...record]);
+  }
+  if (internal !== undefined) {
+    return claim('in the hypervisor', log !== undefined && unpaired?.startsWith('served') ? 'strong' : 'inferred', `${hex(access.addr)} is Xen's own ${internal}, with no wait${log !== undefined ? ' and no log line' : ''}`, record);
+  }
+  if (log !== undefined && unpaired?.startsWith('served')) {
+    return claim('in the hypervisor', 'inferred', `the log has no request at ${hex(access.addr)}, and neither a wait nor a wake-up is recorded`, record);
+  }
+  return unknown(log === undefined
+    ? 'neither a wait nor a wake-up is recorded, and no device-model log was given'
+    : 'neither a wait nor a wake-up is recorded, and no log line pairs with it', record);
+}
+
+/** The p2m type of an NPF record in words. */
+export const p2mTypeName = (type: number): string => P2M_TYPE[type] ?? `type ${type}`;
+
+/** Nanoseconds in each stage of an access, undefined where a mark is missing. */
+export interface Stages {
+  /** VM exit to the notification, or to the wait where none is recorded: decode, emulate, fill the ioreq. */
+  readonly emulate: number | undefined;
+  /** Notification until the device model's vCPU runs. */
+  readonly schedule: number | undefined;
+  /** Device model runs until it answers. Without a mark of its start: from the wait. */
+  readonly work: number | undefined;
+  /** Answer until the vCPU runs again. */
+  readonly wake: number | undefined;
+  /** vCPU runs again until VM entry. */
+  readonly enter: number | undefined;
+  /** Runstate offline: the wait as a whole. */
+  readonly blocked: number | undefined;
+  /** VM exit to VM entry. */
+  readonly total: number | undefined;
+}
+
+/** The stages of an access. Empty where records were lost inside it. */
+export function stagesOf(access: IoAccess): Stages {
+  const { exit, notified, blocked, modelRuns, woken, resumed, entry } = access.marks;
+  const between = (from: { timeNs: number } | undefined, to: { timeNs: number } | undefined): number | undefined =>
+    from === undefined || to === undefined || access.lost !== undefined || to.timeNs < from.timeNs ? undefined : to.timeNs - from.timeNs;
+  const started = modelRuns ?? notified ?? blocked;
+  return {
+    emulate: between(exit, notified ?? blocked ?? (access.dir === 'read' ? access.record : entry)),
+    schedule: between(notified, modelRuns),
+    work: between(started, woken),
+    wake: between(woken, resumed),
+    enter: between(resumed, entry),
+    blocked: between(blocked, resumed),
+    total: between(exit, entry),
+  };
+}

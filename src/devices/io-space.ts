@@ -1,0 +1,149 @@
+/**
+ * An address space of registers: ports or memory-mapped. Finds the region that decodes an address, cuts an access
+ * into the pieces the region takes, and lets a probe watch every piece.
+ *
+ * An access is cut at its natural alignment and at the region's widest access; each piece goes whole to the
+ * region that decodes its first byte. Where nobody decodes, reads give ones and writes are lost.
+ */
+
+/** A block of registers, wherever it is mapped. */
+export interface IoRegion {
+  /** As logs name it. */
+  readonly name: string;
+  /** Bytes decoded. */
+  readonly size: number;
+  /** Widest access the block takes. */
+  readonly widest: 1 | 2 | 4;
+  /** `offset` from the block's start, `size` 1, 2 or 4 bytes and no wider than `widest`; gives the data, unsigned. */
+  read(offset: number, size: number): number;
+  write(offset: number, size: number, value: number): void;
+}
+
+export interface IoMapping {
+  readonly region: IoRegion;
+  readonly base: number;
+  /** Higher wins where mappings overlap; among equals the one that came first. */
+  readonly priority: number;
+  /** Address that logs show for the region's first byte: `base` unless the region is an alias of another mapping. */
+  readonly logBase: () => number;
+}
+
+/** Watches accesses; every call is one piece, after a read and before a write. */
+export interface IoProbe {
+  read(mapping: IoMapping, offset: number, size: number, value: number): void;
+  write(mapping: IoMapping, offset: number, size: number, value: number): void;
+}
+
+/** Told of every mapping that comes or goes. */
+export interface IoSpaceListener {
+  added(mapping: IoMapping): void;
+  removed(mapping: IoMapping): void;
+}
+
+const ones = (size: number): number => (size === 4 ? 0xffffffff : (1 << (size * 8)) - 1);
+
+export class IoSpace {
+  readonly kind: 'port' | 'memory';
+  probe: IoProbe | undefined;
+  listener: IoSpaceListener | undefined;
+  /** High half of the last 8-byte read. */
+  high = 0;
+  #mappings: IoMapping[] = [];
+
+  constructor(kind: 'port' | 'memory') {
+    this.kind = kind;
+  }
+
+  get mappings(): readonly IoMapping[] {
+    return this.#mappings;
+  }
+
+  add(region: IoRegion, base: number, options: { priority?: number; logBase?: () => number } = {}): IoMapping {
+    const mapping: IoMapping = { region, base, priority: options.priority ?? 0, logBase: options.logBase ?? (() => base) };
+    this.#mappings.push(mapping);
+    this.#mappings.sort((a, b) => b.priority - a.priority);
+    this.listener?.added(mapping);
+    return mapping;
+  }
+
+  remove(mapping: IoMapping): void {
+    this.#mappings = this.#mappings.filter((other) => other !== mapping);
+    this.listener?.removed(mapping);
+  }
+
+  /** Who decodes this address. */
+  find(address: number): IoMapping | undefined {
+    for (const mapping of this.#mappings) {
+      if (address >= mapping.base && address < mapping.base + mapping.region.size) return mapping;
+    }
+    return undefined;
+  }
+
+  /** Read 1, 2, 4 or 8 bytes; gives the low 32 bits, unsigned; the rest of an 8-byte read is in `high`. */
+  read(address: number, size: number): number {
+    this.high = 0;
+    if (size <= 4 && (address & (size - 1)) === 0) {
+      const mapping = this.find(address);
+      if (mapping === undefined) return ones(size);
+      if (size <= mapping.region.widest) return this.#readPiece(mapping, address, size);
+    }
+    let low = 0;
+    let high = 0;
+    for (let done = 0; done < size; ) {
+      const piece = this.#pieceSize(address + done, size - done);
+      const owner = this.find(address + done);
+      const value = owner === undefined ? ones(piece) : this.#readPiece(owner, address + done, piece);
+      if (done < 4) {
+        low = (low | (value << (done * 8))) >>> 0;
+        if (done > 0 && done + piece > 4) high = value >>> ((4 - done) * 8);
+      } else {
+        high = (high | (value << ((done - 4) * 8))) >>> 0;
+      }
+      done += piece;
+    }
+    this.high = high;
+    return low;
+  }
+
+  /** Write 1, 2, 4 or 8 bytes; `low` and `high` are the data's halves, unsigned. */
+  write(address: number, size: number, low: number, high = 0): void {
+    if (size <= 4 && (address & (size - 1)) === 0) {
+      const mapping = this.find(address);
+      if (mapping === undefined) return;
+      if (size <= mapping.region.widest) {
+        this.#writePiece(mapping, address, size, low);
+        return;
+      }
+    }
+    for (let done = 0; done < size; ) {
+      const piece = this.#pieceSize(address + done, size - done);
+      const owner = this.find(address + done);
+      if (owner !== undefined) {
+        let value = done < 4 ? low >>> (done * 8) : high >>> ((done - 4) * 8);
+        if (done > 0 && done < 4 && done + piece > 4) value |= high << ((4 - done) * 8);
+        this.#writePiece(owner, address + done, piece, (value & ones(piece)) >>> 0);
+      }
+      done += piece;
+    }
+  }
+
+  #pieceSize(address: number, left: number): number {
+    const widest = this.find(address)?.region.widest ?? 4;
+    let piece = Math.min(widest, 4);
+    while (piece > left || (address & (piece - 1)) !== 0) piece >>= 1;
+    return piece;
+  }
+
+  #readPiece(mapping: IoMapping, address: number, size: number): number {
+    const offset = address - mapping.base;
+    const value = (mapping.region.read(offset, size) & ones(size)) >>> 0;
+    if (this.probe !== undefined) this.probe.read(mapping, offset, size, value);
+    return value;
+  }
+
+  #writePiece(mapping: IoMapping, address: number, size: number, value: number): void {
+    const offset = address - mapping.base;
+    if (this.probe !== undefined) this.probe.write(mapping, offset, size, value);
+    mapping.region.write(offset, size, (value & ones(size)) >>> 0);
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * A PCI bus with one segment: holds functions by device and function number, puts their BARs into the port and
+ * memory spaces as configuration changes, and carries their interrupt pins.
+ * Source: PCI Local Bus Specification 3.0, chapters 2.2.6, 3.2.2.3 and 6.
+ */
+import type { DebugLog, DeviceClock, DmaBus } from '../interfaces.ts';
+import type { IoMapping, IoRegion, IoSpace } from '../io-space.ts';
+import type { BarDef } from './config-space.ts';
+import type { PciDevice, PciSlot } from './pci-device.ts';
+
+/** Device number 7:3, function number 2:0. */
+export const devfn = (device: number, fn: number): number => (device << 3) | fn;
+
+/** Watches configuration accesses that reach a function, or an empty place (`device` undefined). */
+export interface PciConfigProbe {
+  read(device: PciDevice | undefined, at: number, register: number, value: number): void;
+  write(device: PciDevice | undefined, at: number, register: number, value: number): void;
+}
+
+export interface PciBusOptions {
+  readonly ports: IoSpace;
+  readonly memory: IoSpace;
+  readonly dma: DmaBus;
+  readonly clock: DeviceClock;
+  /** A function's pin changed: device number, intx 0 (INTA#) to 3 (INTD#). */
+  readonly setIntx: (device: number, intx: number, level: boolean) => void;
+}
+
+export interface AttachOptions {
+  /** A BAR that is only a second window onto another BAR's block: logs show the other's addresses for it. */
+  readonly aliases?: Readonly<Record<number, number>>;
+}
+
+/** A BAR as a region of registers. */
+class BarRegion implements IoRegion {
+  readonly name: string;
+  readonly size: number;
+  readonly widest = 4;
+  readonly bar: BarDef;
+  readonly #device: PciDevice;
+  mapping: IoMapping | undefined;
+
+  constructor(device: PciDevice, bar: BarDef) {
+    this.name = device.name;
+    this.size = bar.size;
+    this.bar = bar;
+    this.#device = device;
+  }
+
+  read(offset: number, size: number): number {
+    return this.#device.readBar(this.bar.index, offset, size);
+  }
+
+  write(offset: number, size: number, value: number): void {
+    this.#device.writeBar(this.bar.index, offset, size, value);
+  }
+}
+
+export class PciBus {
+  probe: PciConfigProbe | undefined;
+  readonly #options: PciBusOptions;
+  readonly #functions = new Map<number, PciDevice>();
+
+  constructor(options: PciBusOptions) {
+    this.#options = options;
+  }
+
+  /** The slot that the function at `at` is built into; attach() then puts the function there. */
+  slot(at: number, log?: DebugLog): PciSlot {
+    const { dma, clock, setIntx } = this.#options;
+    return {
+      dma,
+      clock,
+      log,
+      setIrq: (level) => {
+        const pin = this.#functions.get(at)?.config.bytes[0x3d] ?? 0;
+        if (pin > 0) setIntx(at >>> 3, pin - 1, level);
+      },
+    };
+  }
+
+  attach(at: number, device: PciDevice, options: AttachOptions = {}): void {
+    if (this.#functions.has(at)) throw new RangeError(`PCI function ${(at >>> 3).toString(16)}.${at & 7} is taken by ${this.#functions.get(at)!.name}`);
+    this.#functions.set(at, device);
+    const regions = device.config.bars.map((bar) => new BarRegion(device, bar));
+    const decode = (): void => {
+      for (const region of regions) {
+        const base = device.config.barBase(region.bar);
+        if (base === (region.mapping?.base ?? -1)) continue;
+        const space = region.bar.kind === 'io' ? this.#options.ports : this.#options.memory;
+        if (region.mapping) space.remove(region.mapping);
+        const target = options.aliases?.[region.bar.index];
+        const original = target === undefined ? undefined : regions.find((other) => other.bar.index === target);
+        region.mapping = base < 0 ? undefined : space.add(region, base, { priority: 1, ...(original ? { logBase: () => original.mapping?.base ?? 0 } : {}) });
+      }
+    };
+    device.config.onDecodeChange = decode;
+    decode();
+  }
+
+  function(at: number): PciDevice | undefined {
+    return this.#functions.get(at);
+  }
+
+  /** Functions with their places, ascending. */
+  get functions(): readonly (readonly [number, PciDevice])[] {
+    return [...this.#functions].sort(([a], [b]) => a - b);
+  }
+
+  /** Software reads 1, 2 or 4 bytes of a function's configuration space; ones where no function is. */
+  configRead(at: number, register: number, size: number): number {
+    const device = this.#functions.get(at);
+    const value = device === undefined ? (size === 4 ? 0xffffffff : (1 << (size * 8)) - 1) : device.readConfig(register, size);
+    this.probe?.read(device, at, register, value);
+    return value;
+  }
+
+  configWrite(at: number, register: number, size: number, value: number): void {
+    const device = this.#functions.get(at);
+    this.probe?.write(device, at, register, value);
+    device?.writeConfig(register, size, value);
+  }
+
+  reset(): void {
+    for (const device of this.#functions.values()) device.reset();
+  }
+}

@@ -1,0 +1,16 @@
+/** Library, in Node: openTrace takes a path or a stream too. */
+import { Readable } from 'node:stream';
+import { openTrace as openAny } from './reader.ts';
+import type { Trace, TraceOptions } from './reader.ts';
+import type { TraceInput } from './source.ts';
+import { fileSource, streamSource } from './source-node.ts';
+
+export * from './index.ts';
+export { fileSource, streamSource } from './source-node.ts';
+
+/** Open a trace from a path, a stream, bytes, a Blob or a byte source. Close it when done. */
+export async function openTrace(input: string | Readable | TraceInput, options: TraceOptions = {}): Promise<Trace> {
+  if (typeof input === 'string') return openAny(fileSource(input), options);
+  if (input instanceof Readable) return openAny(await streamSource(input), options);
+  return openAny(input, options);
+}

@@ -1,0 +1,75 @@
+/** Bytes of a file that one pCPU's reading position keeps in memory. */
+const BUFFER_BYTES = 128 * 1024;
+/** Words past the buffer's end that may be looked at without a check: a record with seven extra words and its TSC. */
+const SLACK_WORDS = 16;
+
+/**
+ * A pCPU of the traced host: its reading position in the file, the record there, and what the merge needs to know
+ * about its clock. Words of the record are `words[data … data + extra − 1]`; they are valid until the next step.
+ */
+export class Pcpu {
+  readonly pid: number;
+  active = false;
+
+  /** File content from byte `bufferOffset` on; `filled` words of it are valid. */
+  words: Int32Array = new Int32Array(0);
+  bytes: Uint8Array = new Uint8Array(0);
+  bufferOffset = 0;
+  filled = 0;
+  /** The next header word is `words[index]`. */
+  index = 0;
+  /** Word index, in the same buffer, at which this CPU's window ends. */
+  windowEnd = 0;
+  /** File offset of the CPU change record that is expected next. */
+  nextChangeOffset = 0;
+  lastChangePid = 0;
+
+  /** The record at the reading position. */
+  event = 0;
+  extra = 0;
+  /** Bytes. */
+  size = 0;
+  hasTsc = false;
+  data = 0;
+  /** TSC with this CPU's skew taken into account; the one before where the record has none. */
+  tsc = 0;
+  /** In place of `data` for a CPU change record, whose bytes may be gone when it is acted on. */
+  changeCpu = 0;
+  changeBytes = 0;
+
+  firstTsc = 0;
+  lastTsc = 0;
+  /** What the merge sorts by: the TSC, for a lost-records record that of the first lost one. */
+  orderTsc = 0;
+  /** Ticks added to this CPU's TSCs, as found from runstate changes seen out of order. */
+  skew = 0;
+  /** CPUs whose skew was derived from this one's, a bit each (CPUs past 31 share them, as in xenalyze). */
+  skewDownstream = 0;
+
+  constructor(pid: number) {
+    this.pid = pid;
+  }
+
+  /** File offset of the record at the reading position. */
+  get offset(): number {
+    return this.bufferOffset + this.index * 4;
+  }
+
+  allocate(): void {
+    if (this.words.length !== 0) return;
+    this.words = new Int32Array(BUFFER_BYTES / 4 + SLACK_WORDS);
+    this.bytes = new Uint8Array(this.words.buffer, 0, BUFFER_BYTES);
+  }
+
+  /** Move the reading position; what the buffer holds stays when the position lies on one of its words. */
+  seek(offset: number): void {
+    const at = (offset - this.bufferOffset) / 4;
+    if (at >= 0 && at <= this.filled && Number.isInteger(at)) {
+      this.index = at;
+    } else {
+      this.bufferOffset = offset;
+      this.filled = 0;
+      this.index = 0;
+    }
+  }
+}

@@ -1,0 +1,258 @@
+import { RUNSTATE_RUNNING, TRC_LOST_RECORDS, TRC_SCHED_MIN } from './events.ts';
+import { decodeRecord } from './decode.ts';
+import type { Decoded } from './decode.ts';
+import type { Vendor } from './exit-reasons.ts';
+import { InferenceBuilder } from './infer.ts';
+import type { Inference } from './infer.ts';
+import { LOST_RECORDS_END, NEED_DATA, RecordMerge } from './merge.ts';
+import type { Damage } from './merge.ts';
+import { Pcpu } from './pcpu.ts';
+import { sourceOf } from './source.ts';
+import type { ByteSource, TraceInput } from './source.ts';
+import { DEFAULT_CPU_HZ, TscScale } from './time.ts';
+
+/** Records looked at for vendor and version before the first one is given. */
+const INFERENCE_RECORDS = 50_000;
+/** Damages kept one by one; more are only counted. */
+const DAMAGES_KEPT = 1000;
+
+export interface TraceOptions {
+  /** TSC rate of the traced host in Hz; 2.4 GHz if not given, as xenalyze assumes. */
+  cpuHz?: number;
+  /** Whose exit reasons VMEXIT records hold, if the inferred vendor is to be overruled. */
+  vendor?: Vendor;
+  /** Xen release that wrote the trace ("4.4" … "4.22"), if the inferred one is to be overruled. */
+  xenVersion?: string;
+}
+
+/** One record of a trace, in time order over all CPUs. */
+export interface TraceRecord {
+  /** File offset of its header word. */
+  offset: number;
+  /** pCPU that wrote it. */
+  cpu: number;
+  /** TSC in ticks, with the skew of its CPU taken into account; add `Trace.tscBase` for the absolute value. */
+  tsc: number;
+  /** The record itself carries no TSC: `tsc` is that of its CPU's latest record that does, so a lower bound. */
+  tscInherited: boolean;
+  /** Nanoseconds since the first TSC of the trace, by xenalyze's arithmetic (rounded down). */
+  ns: number;
+  /** 28-bit event number (TRC_…). */
+  event: number;
+  /** The extra words, unsigned, 0 to 7 of them. */
+  words: readonly number[];
+  /** Domain and vCPU that ran on the pCPU when the record was written; null while that is not known. 32767 is idle. */
+  dom: number | null;
+  vcpu: number | null;
+  decoded: Decoded;
+}
+
+/**
+ * The record at a CPU's reading position, without a copy: what a bulk consumer sees. It is valid during the call only.
+ * Extra words are `words[data]` … `words[data + extra − 1]`, signed.
+ */
+export interface RawRecord {
+  readonly pid: number;
+  readonly event: number;
+  readonly extra: number;
+  readonly words: Int32Array;
+  readonly data: number;
+  readonly tsc: number;
+  readonly hasTsc: boolean;
+  /** File offset of the header word. */
+  readonly offset: number;
+  /** Domain and vCPU current on the pCPU, −1 while not known. */
+  readonly dom: number;
+  readonly vcpu: number;
+}
+
+/** A pCPU and who runs on it. */
+class ScheduledPcpu extends Pcpu implements RawRecord {
+  dom = -1;
+  vcpu = -1;
+  /** The vCPU a lost-records record says runs once the loss is over. */
+  afterLoss = 0;
+}
+
+/** A trace that can be iterated over, any number of times, one after the other. */
+export class Trace implements AsyncIterable<TraceRecord> {
+  readonly source: ByteSource;
+  readonly scale: TscScale;
+  /** What the trace's own records say about vendor and version. */
+  readonly inference: Inference;
+  /** Whose exit reasons are decoded: as inferred or as the options say. */
+  readonly vendor: Vendor | null;
+  /** Add to a record's `tsc` for the absolute TSC. Not zero only where TSCs go past 2^53. */
+  tscBase = 0n;
+  /** TSC that is time zero; 0 until a record with a TSC was met. */
+  firstTsc = 0;
+  /** Parts of the file that could not be read, in the order they were met; filled while iterating. */
+  readonly damage: Damage[] = [];
+  /** All damages met, also those past what `damage` keeps. */
+  damageCount = 0;
+  readonly #damageSeen = new Set<string>();
+  readonly #options: TraceOptions;
+
+  constructor(source: ByteSource, options: TraceOptions, inference: Inference) {
+    this.source = source;
+    this.scale = new TscScale(options.cpuHz ?? DEFAULT_CPU_HZ);
+    this.inference = inference;
+    this.vendor = options.vendor ?? inference.vendor;
+    this.#options = options;
+  }
+
+  /** The Xen release set by the options, or null. */
+  get xenVersion(): string | null {
+    return this.#options.xenVersion ?? null;
+  }
+
+  /**
+   * Call `visit` for every record in time order, wrap and lost-records ones included; nothing is allocated per record.
+   * `visit` may return false to stop.
+   */
+  async scan(visit: (record: RawRecord) => boolean | void): Promise<void> {
+    const merge = this.#merge();
+    let status = merge.start();
+    while (status === NEED_DATA) {
+      await merge.load();
+      status = merge.start();
+    }
+    for (;;) {
+      const p = merge.next();
+      if (p === NEED_DATA) {
+        await merge.load();
+        continue;
+      }
+      if (p === null) return;
+      if (p.event === LOST_RECORDS_END) {
+        schedule(p, p.afterLoss);
+      } else {
+        if (this.firstTsc === 0 && p.hasTsc) {
+          this.firstTsc = p.orderTsc;
+          this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
+        }
+        if (visit(p) === false) return;
+        track(merge.pcpus, p);
+      }
+      merge.advance(p);
+    }
+  }
+
+  /** Records in time order; a lost-records record comes at the time of the first lost one. */
+  async *records(): AsyncGenerator<TraceRecord, void, void> {
+    const merge = this.#merge();
+    let status = merge.start();
+    while (status === NEED_DATA) {
+      await merge.load();
+      status = merge.start();
+    }
+    for (;;) {
+      const p = merge.next();
+      if (p === NEED_DATA) {
+        await merge.load();
+        continue;
+      }
+      if (p === null) return;
+      if (p.event === LOST_RECORDS_END) {
+        schedule(p, p.afterLoss);
+      } else {
+        if (this.firstTsc === 0 && p.hasTsc) {
+          this.firstTsc = p.orderTsc;
+          this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
+        }
+        const record = this.#record(p, merge.tscBaseHigh);
+        track(merge.pcpus, p);
+        merge.advance(p);
+        yield record;
+        continue;
+      }
+      merge.advance(p);
+    }
+  }
+
+  [Symbol.asyncIterator](): AsyncGenerator<TraceRecord, void, void> {
+    return this.records();
+  }
+
+  /** Let go of the file. */
+  async close(): Promise<void> {
+    await this.source.close();
+  }
+
+  #merge(): RecordMerge<ScheduledPcpu> {
+    return new RecordMerge(this.source, (pid) => new ScheduledPcpu(pid), {
+      activated() {},
+      deactivated() {},
+      warn() {},
+      fatal() {},
+      damage: (damage) => this.#damaged(damage),
+    }, true);
+  }
+
+  #damaged(damage: Damage): void {
+    const key = `${damage.offset} ${damage.message}`;
+    if (this.#damageSeen.has(key)) return;
+    this.damageCount++;
+    if (this.damage.length >= DAMAGES_KEPT) return;
+    this.#damageSeen.add(key);
+    this.damage.push(damage);
+  }
+
+  #record(p: ScheduledPcpu, tscBaseHigh: number): TraceRecord {
+    const words: number[] = [];
+    for (let i = 0; i < p.extra; i++) words.push(p.words[p.data + i]! >>> 0);
+    return {
+      offset: p.offset,
+      cpu: p.pid,
+      tsc: p.tsc,
+      tscInherited: !p.hasTsc,
+      ns: this.firstTsc === 0 ? 0 : this.scale.ns(p.tsc - this.firstTsc),
+      event: p.event,
+      words,
+      dom: p.dom < 0 ? null : p.dom,
+      vcpu: p.dom < 0 ? null : p.vcpu,
+      decoded: decodeRecord(p.event, words, this.vendor, tscBaseHigh),
+    };
+  }
+}
+
+/** @param domVcpu vcpu in the low half, domain in the high half */
+function schedule(p: ScheduledPcpu, domVcpu: number): void {
+  p.dom = domVcpu >>> 16;
+  p.vcpu = domVcpu & 0xffff;
+}
+
+/** Keep account of who runs where. */
+function track(pcpus: readonly ScheduledPcpu[], p: ScheduledPcpu): void {
+  const event = p.event;
+  if ((event & 0x0ffff000) === TRC_SCHED_MIN) {
+    if (p.extra < 1) return;
+    const who = p.words[p.data]!;
+    if ((event & 15) === 2 || ((event & 15) === 1 && ((event >>> 4) & 15) === RUNSTATE_RUNNING)) {
+      schedule(p, who);
+    } else if ((event & 15) === 1 && ((event >>> 8) & 15) === RUNSTATE_RUNNING) {
+      if (p.dom === who >>> 16 && p.vcpu === (who & 0xffff)) {
+        p.dom = -1;
+      } else {
+        for (const other of pcpus) if (other.dom === who >>> 16 && other.vcpu === (who & 0xffff)) other.dom = -1;
+      }
+    }
+  } else if (event === TRC_LOST_RECORDS && p.extra === 4) {
+    const word = p.words[p.data + 1]!;
+    p.afterLoss = (word << 16) | (word >>> 16);
+    p.dom = -1;
+  }
+}
+
+/** Open a trace from bytes, a Blob or a byte source. */
+export async function openTrace(input: TraceInput, options: TraceOptions = {}): Promise<Trace> {
+  const source = sourceOf(input);
+  const builder = new InferenceBuilder();
+  const probe = new Trace(source, options, builder.result());
+  let left = INFERENCE_RECORDS;
+  await probe.scan((record) => {
+    builder.record(record.offset, record.event, record.extra, record.words[record.data]! >>> 0);
+    return --left > 0;
+  });
+  return new Trace(source, options, builder.result());
+}
