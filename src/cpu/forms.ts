@@ -1,0 +1,113 @@
+/**
+ * The forms of an instruction row: each combination of operand size, address form, LOCK … that generated code treats
+ * apart is one handler of the interpreter.
+ */
+import type { FlagsFrom, Mode } from './emit/context.ts';
+import { parseEncoding, type Encoding, type Instruction } from './definition.ts';
+
+export const ADDRESS_FORMS = ['register', 'inline', 'computed'] as const;
+/** register: no memory operand. inline: base + index × scale + disp in the record. computed: an address record goes before. */
+export type AddressForm = (typeof ADDRESS_FORMS)[number];
+export const FLAGS_FROM: readonly FlagsFrom[] = ['any', 'sub', 'logic'];
+export const MODES: readonly Mode[] = ['long', 'legacy'];
+export const WORD_SIZES = [2, 4, 8] as const;
+export type WordSize = (typeof WORD_SIZES)[number];
+
+export interface Form {
+  operandSize: WordSize;
+  addressSize: WordSize;
+  address: AddressForm;
+  locked: boolean;
+  flagsFrom: FlagsFrom;
+  chained: boolean;
+  mode: Mode;
+}
+
+/** A row with its encoding and the handler of each form. */
+export class InstructionForms {
+  readonly instruction: Instruction;
+  readonly encoding: Encoding;
+  readonly usesOperandSize: boolean;
+  readonly usesAddressSize: boolean;
+  readonly hasAddress: boolean;
+  private readonly handlers = new Int32Array(3 * 3 * 3 * 2 * 3 * 2 * 2).fill(-1);
+
+  constructor(instruction: Instruction) {
+    this.instruction = instruction;
+    this.encoding = parseEncoding(instruction);
+    this.usesOperandSize = instruction.operands.some((o) => /(v|z|y|c)$|^rAX$|bs$/.test(o));
+    this.usesAddressSize = instruction.operands.some((o) => /^(aCX|\$a)$/.test(o));
+    this.hasAddress = instruction.operands.some((o) => /^[EMWQO]/.test(o) || o === 'Xlat');
+  }
+
+  /** Every form that decoding can ask for. */
+  *forms(): Generator<Form> {
+    const { instruction } = this;
+    const registerPossible = this.encoding.mod !== 'mem' && !instruction.operands.some((o) => /^O/.test(o) || o === 'Xlat');
+    const memoryPossible = this.hasAddress && this.encoding.mod !== 'reg';
+    const addresses: AddressForm[] = [
+      ...(registerPossible ? ['register' as const] : []),
+      ...(memoryPossible ? [...(instruction.hot ? ['inline' as const] : []), 'computed' as const] : []),
+    ];
+    for (const mode of MODES) {
+      if (instruction.only && instruction.only !== mode) continue;
+      for (const operandSize of this.usesOperandSize ? WORD_SIZES : ([4] as const)) {
+        if (operandSize === 8 && mode === 'legacy') continue;
+        if (operandSize === 4 && mode === 'long' && instruction.size64 && this.usesOperandSize) continue;
+        for (const addressSize of this.usesAddressSize ? WORD_SIZES : ([4] as const)) {
+          for (const address of addresses) {
+            if (address === 'inline' && mode === 'legacy') continue;
+            for (const locked of instruction.lock === 'implied' && address !== 'register' ? [true] : instruction.lock && address !== 'register' ? [false, true] : [false]) {
+              if (locked && address === 'inline') continue;
+              for (const flagsFrom of instruction.usesFlags ? FLAGS_FROM : (['any'] as const)) {
+                for (const chained of instruction.chains ? [false, true] : [false]) {
+                  yield { operandSize, addressSize, address, locked, flagsFrom, chained, mode };
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  private slot(form: Form): number {
+    let slot = form.operandSize >> 2;
+    slot = slot * 3 + (this.usesAddressSize ? form.addressSize >> 2 : 0);
+    slot = slot * 3 + ADDRESS_FORMS.indexOf(form.address);
+    slot = slot * 2 + (form.locked ? 1 : 0);
+    slot = slot * 3 + (form.flagsFrom === 'any' ? 0 : form.flagsFrom === 'sub' ? 1 : 2);
+    slot = slot * 2 + (form.chained ? 1 : 0);
+    return slot * 2 + (form.mode === 'long' ? 0 : 1);
+  }
+
+  setHandler(form: Form, handler: number): void {
+    this.handlers[this.slot(form)] = handler;
+  }
+
+  /** Handler number; -1: the table has no such form (an invalid LOCK, for example). */
+  handler(form: Form): number {
+    return this.handlers[this.slot(form)]!;
+  }
+}
+
+/** Bytes of an operand by its size letter. */
+export function operandBytes(code: string, operandSize: WordSize): number {
+  if (code === 'AL' || code === 'CL' || code === '1' || code === 'Xlat' || code === 'st') return 1;
+  if (code === 'DX') return 2;
+  if (code === 'rAX') return operandSize;
+  const letters = code.slice(1);
+  switch (letters) {
+    case 'b': case 'b2': return 1;
+    case 'w': return 2;
+    case 'd': return 4;
+    case 'q': return 8;
+    case 't': return 10;
+    case 'x': return 16;
+    case 'v': case 'bs': case 'sv': return operandSize;
+    case 'z': return operandSize === 2 ? 2 : 4;
+    case 'y': return operandSize === 8 ? 8 : 4;
+    case 'c': return operandSize === 8 ? 16 : 8;
+    default: return 0;
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * The TLB in machine memory: four sets of 1,024 direct-mapped entries of 32 bytes. A tag is the page's linear address,
+ * or TLB_INVALID, which no page address equals. The fast path adds the addend (i32) to the low half of a linear
+ * address and has the machine address. Offsets in bytes.
+ */
+export const TLB_READ = 0; // i64 tag
+export const TLB_WRITE = 8; // i64 tag
+export const TLB_EXECUTE = 16; // i64 tag
+export const TLB_ADDEND = 24; // i32
+export const TLB_FLAGS = 28; // i32: TLB_* bits below
+export const TLB_ENTRY_SIZE = 32;
+export const TLB_ENTRIES = 1024;
+export const TLB_SET_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
+/** entry = set + ((address >> SHIFT) & MASK): page number times the entry size, in one shift. */
+export const TLB_INDEX_SHIFT = 7;
+export const TLB_INDEX_MASK = TLB_SET_SIZE - TLB_ENTRY_SIZE;
+export const TLB_INVALID = 1n;
+
+export const TLB_GLOBAL = 1;
+/** Part of a page larger than 4 KiB. */
+export const TLB_LARGE = 2;
+
+/** Sets: by who asks. The last stays empty, so that every access takes the slow path (data breakpoints, #AC). */
+export const TlbSet = { user: 0, supervisorSmap: 1, supervisor: 2, none: 3 } as const;
+export const TLB_SETS = 4;
+
+/** Jump cache: 4,096 entries of {u64 rip, u32 record, u32 unused}. */
+export const JUMP_ENTRIES = 4096;
+export const JUMP_ENTRY_SIZE = 16;
+export const JUMP_CACHE_SIZE = JUMP_ENTRIES * JUMP_ENTRY_SIZE;
+export const JUMP_RIP = 0;
+export const JUMP_RECORD = 8;
+/** entry = cache + ((rip << SHIFT) & MASK). */
+export const JUMP_INDEX_SHIFT = 4;
+export const JUMP_INDEX_MASK = JUMP_CACHE_SIZE - JUMP_ENTRY_SIZE;
