@@ -3,6 +3,7 @@
  * can be pinged and can ping without anything outside the machine. It starts no traffic of its own.
  * Sources: RFC 826 (ARP), RFC 792 (ICMP), RFC 2131 and 2132 (DHCP).
  */
+import { UserError } from '../base/errors.ts';
 import type { HubPort, NetPort } from './hub.ts';
 import {
   EtherType, ETH_ALEN, ETH_HLEN, ETH_SOURCE, ETH_TYPE, ETH_ZLEN, IpProtocol, arpFrame, be16, be32, checksum, checksumAdd,
@@ -39,6 +40,12 @@ const Dhcp = { discover: 1, offer: 2, request: 3, decline: 4, ack: 5, nak: 6, re
 /** DHCP options (RFC 2132). */
 const Option = { pad: 0, netmask: 1, router: 3, requestedIp: 50, leaseTime: 51, messageType: 53, serverId: 54, end: 255 } as const;
 
+export interface Dom0EndpointState {
+  readonly version: 1;
+  readonly leases: readonly (readonly [string, number])[];
+  readonly ipId: number;
+}
+
 interface DhcpRequest {
   readonly type: number;
   readonly requestedIp: number;
@@ -68,6 +75,18 @@ export class Dom0Endpoint implements NetPort {
   /** Tell the endpoint where its answers go. */
   connect(port: HubPort): void {
     this.#port = port;
+  }
+
+  /** Leases and the next IP identification, as plain data. */
+  save(): Dom0EndpointState {
+    return { version: 1, leases: [...this.#leases], ipId: this.#ipId };
+  }
+
+  restore(state: Dom0EndpointState): void {
+    if (state.version !== 1) throw new UserError(`saved state of the dom0 endpoint, version ${String(state.version)}: expected version 1`);
+    this.#leases.clear();
+    for (const [mac, index] of state.leases) this.#leases.set(mac, index);
+    this.#ipId = state.ipId;
   }
 
   /** Always takes the frame; what it does not understand it drops. */

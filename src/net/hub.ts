@@ -3,6 +3,7 @@
  * in order. A port that has no room keeps its frames waiting (first in, first out) until it says it has room
  * again. The hub counts what is on its way, so that a virtual clock never skips idle time past a frame.
  */
+import { UserError } from '../base/errors.ts';
 import { MAX_FRAME } from './frame.ts';
 
 /** A party on the wire as the hub sees it. */
@@ -51,6 +52,14 @@ export interface HubOptions {
   readonly waitingLimit?: number;
 }
 
+/** What is on the wire, as plain data: structured-cloneable. */
+export interface HubState {
+  readonly version: 1;
+  /** Frames on their way; `from` is the sender's place in the order of attaching. */
+  readonly flights: readonly { readonly frame: Uint8Array; readonly from: number; readonly dueNs: number }[];
+  readonly ports: readonly { readonly linkUp: boolean; readonly counters: PortCounters; readonly waiting: readonly Uint8Array[] }[];
+}
+
 interface Flight {
   readonly frame: Uint8Array;
   readonly from: Attached;
@@ -68,6 +77,11 @@ class Queue<T> {
 
   get first(): T | undefined {
     return this.#items[this.#head];
+  }
+
+  /** In order, first out first. */
+  toArray(): T[] {
+    return this.#items.slice(this.#head);
   }
 
   push(item: T): void {
@@ -190,6 +204,30 @@ export class Hub {
       for (const port of this.#ports) if (port !== flight.from) port.deliver(flight.frame, this.#waitingLimit);
     }
     return delivered;
+  }
+
+  save(): HubState {
+    return {
+      version: 1,
+      flights: this.#flights.toArray().map(({ frame, from, dueNs }) => ({ frame, from: this.#ports.indexOf(from), dueNs })),
+      ports: this.#ports.map(({ linkUp, counters, waiting }) => ({ linkUp, counters: { ...counters }, waiting: waiting.toArray() })),
+    };
+  }
+
+  /** Takes the state of a hub with the same ports, attached in the same order. */
+  restore(state: HubState): void {
+    if (state.version !== 1 || state.ports.length !== this.#ports.length) {
+      throw new UserError(`saved state of a wire with ${state.ports.length} ports, version ${state.version}: this one has ${this.#ports.length} ports, version 1; restore it into the same machine`);
+    }
+    this.#flights.clear();
+    for (const { frame, from, dueNs } of state.flights) this.#flights.push({ frame, from: this.#ports[from]!, dueNs });
+    state.ports.forEach((saved, i) => {
+      const port = this.#ports[i]!;
+      port.linkUp = saved.linkUp;
+      Object.assign(port.counters, saved.counters);
+      port.waiting.clear();
+      for (const frame of saved.waiting) port.waiting.push(frame);
+    });
   }
 
   /** Called by a port: put a frame on its way. */

@@ -15,6 +15,8 @@ export const devfn = (device: number, fn: number): number => (device << 3) | fn;
 export interface PciConfigProbe {
   read(device: PciDevice | undefined, at: number, register: number, value: number): void;
   write(device: PciDevice | undefined, at: number, register: number, value: number): void;
+  /** A BAR starts to decode at `base`, or (`mapped` false) stops. */
+  moved(device: PciDevice, at: number, bar: BarDef, base: number, mapped: boolean): void;
 }
 
 export interface PciBusOptions {
@@ -88,7 +90,11 @@ export class PciBus {
         const base = device.config.barBase(region.bar);
         if (base === (region.mapping?.base ?? -1)) continue;
         const space = region.bar.kind === 'io' ? this.#options.ports : this.#options.memory;
-        if (region.mapping) space.remove(region.mapping);
+        if (region.mapping) {
+          this.probe?.moved(device, at, region.bar, region.mapping.base, false);
+          space.remove(region.mapping);
+        }
+        if (base >= 0) this.probe?.moved(device, at, region.bar, base, true);
         const target = options.aliases?.[region.bar.index];
         const original = target === undefined ? undefined : regions.find((other) => other.bar.index === target);
         region.mapping = base < 0 ? undefined : space.add(region, base, { priority: 1, ...(original ? { logBase: () => original.mapping?.base ?? 0 } : {}) });

@@ -1,0 +1,290 @@
+/**
+ * The device model: dom0's qemu-dm for one domain. It is handed memory, a hypercall table and a clock, and puts
+ * the machine's chipset, NICs, wire, map cache and ioreq server together. It is driven from outside: turn() does what
+ * there is to do now, runUntilIdle() until nothing is left, both on the caller's thread; worker-loop.ts drives it on a
+ * thread of its own.
+ */
+import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
+import type { Clock } from '../base/clock.ts';
+import { UserError } from '../base/errors.ts';
+import { silentLogger, type Logger } from '../base/logger.ts';
+import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
+import { IoSpace } from '../devices/io-space.ts';
+import { PciBus, devfn } from '../devices/pci/bus.ts';
+import { hvmloaderLayout, setUpPci, type FirmwareLayout } from '../devices/pci/firmware.ts';
+import { HostBridge } from '../devices/pci/host-bridge.ts';
+import type { DeviceState } from '../devices/pci/pci-device.ts';
+import { Piix3 } from '../devices/pci/piix3.ts';
+import { Piix4Pm } from '../devices/pci/piix4-pm.ts';
+import { Uart16550 } from '../devices/serial/uart16550.ts';
+import { VGA_HOLE_BASE, VgaLowmem } from '../devices/vga/lowmem.ts';
+import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
+import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
+import { Hub, type HubState } from '../net/hub.ts';
+import type { PcapngWriter } from '../net/pcapng.ts';
+import { RingPort } from '../net/ring-port.ts';
+import { Dma, type RamWriteHook } from './dma.ts';
+import { EventChannels } from './event-channels.ts';
+import { IoRanges } from './io-ranges.ts';
+import { IoreqDispatch, describeIoreq } from './ioreq.ts';
+import { IoreqServer } from './ioreq-server.ts';
+import type { DmLog } from './log.ts';
+import { MapCache } from './map-cache.ts';
+import { NicPort } from './nic-port.ts';
+import { nicModel, type NicOptions } from './nics.ts';
+import { TimerList } from './timers.ts';
+import { PciTrace, RegionTrace } from './trace-probes.ts';
+
+const COM1_PORT = 0x3f8;
+const COM1_IRQ = 4;
+const FIRST_NIC_DEVICE = 3;
+/** sched_op shutdown reasons. */
+const SHUTDOWN_POWEROFF = 0;
+const SHUTDOWN_REBOOT = 1;
+/** Turns that runUntilIdle() takes at most: parties on the wire could answer each other for ever. */
+const TURN_LIMIT = 10_000;
+const CONSOLE_BUFFER = 4096;
+
+/** A pair of rings to a party on another thread (net/frame-ring.ts). */
+export interface RingPair {
+  readonly fromMachine: SharedArrayBuffer;
+  readonly toMachine: SharedArrayBuffer;
+}
+
+export interface DeviceModelOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly hypercalls: DeviceModelHypercalls;
+  readonly clock: Clock;
+  readonly logger?: Logger;
+  /** The trace-event or classic log; left out: no line is formed. */
+  readonly log?: DmLog | undefined;
+  readonly nics: readonly NicOptions[];
+  /** The dom0 endpoint on the wire; null: none, the wire's other end is `socket`. */
+  readonly endpoint?: Partial<Dom0EndpointOptions> | null;
+  /** A backend on another thread, for example a stream socket. */
+  readonly socket?: RingPair;
+  /** Records what crosses the first NIC's port. */
+  readonly pcap?: PcapngWriter;
+  /** Nanoseconds a frame is on its way. */
+  readonly wireLatencyNs?: number;
+  /** Characters the guest wrote to COM1 or to the platform log port, gathered. */
+  readonly console?: (bytes: Uint8Array) => void;
+  /** Characters for COM1 from another thread, each "frame" some bytes. */
+  readonly consoleInput?: SharedArrayBuffer;
+  /** Called after a device wrote guest RAM. */
+  readonly onRamWrite?: RamWriteHook;
+}
+
+/** Everything a guest could notice, structured-cloneable. */
+export interface DeviceModelState {
+  readonly version: 1;
+  readonly devices: Readonly<Record<string, DeviceState>>;
+  readonly wire: HubState;
+  readonly endpoint: Dom0EndpointState | null;
+  readonly ringSlot: number;
+}
+
+export class DeviceModel {
+  readonly ports = new IoSpace('port');
+  readonly memory = new IoSpace('memory');
+  readonly pci: PciBus;
+  readonly uart: Uart16550;
+  readonly vga = new VgaLowmem();
+  readonly hub: Hub;
+  readonly nics: readonly NicPort[];
+  readonly mapCache: MapCache;
+  readonly dma: Dma;
+  readonly server: IoreqServer;
+  readonly #o: DeviceModelOptions;
+  readonly #timers: TimerList;
+  readonly #events: EventChannels;
+  readonly #endpoint: Dom0Endpoint | undefined;
+  readonly #socket: RingPort | undefined;
+  readonly #consoleInput: FrameRingConsumer | undefined;
+  readonly #console = new Uint8Array(CONSOLE_BUFFER);
+  #consoleLength = 0;
+
+  constructor(options: DeviceModelOptions) {
+    this.#o = options;
+    const { hypercalls, clock, log } = options;
+    const logger = options.logger ?? silentLogger;
+    const { buffer } = options.memory;
+    this.#timers = new TimerList(clock);
+    this.mapCache = new MapCache({ hypercalls, clock, log });
+    this.dma = new Dma(new Uint8Array(buffer), this.mapCache, clock, options.onRamWrite);
+    this.pci = new PciBus({
+      ports: this.ports,
+      memory: this.memory,
+      dma: this.dma,
+      clock: this.#timers,
+      setIntx: (device, intx, level) => hypercalls.setPciIntxLevel(0, 0, device, intx, level ? 1 : 0),
+    });
+    this.hub = new Hub({ latencyNs: options.wireLatencyNs ?? 0, now: () => clock.nowNs() });
+
+    this.uart = new Uart16550({
+      setIrq: (level) => hypercalls.setIsaIrqLevel(COM1_IRQ, level ? 1 : 0),
+      transmit: (byte) => this.#putConsole(byte),
+    });
+    this.ports.add(this.uart, COM1_PORT);
+    this.ports.add(debugPort((byte) => this.#putConsole(byte)), PLATFORM_LOG_PORT);
+    this.memory.add(this.vga, VGA_HOLE_BASE);
+    this.#attachChipset();
+    this.nics = options.nics.map((nic, i) => this.#attachNic(nic, i));
+    const { pcap } = options;
+    if (pcap && this.nics[0]) {
+      this.nics[0].port.tap = (frame, direction) =>
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined);
+    }
+    if (options.endpoint !== null) {
+      this.#endpoint = new Dom0Endpoint(options.endpoint);
+      this.#endpoint.connect(this.hub.attach(this.#endpoint));
+    }
+    if (options.socket) {
+      const { fromMachine, toMachine } = options.socket;
+      this.#socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
+    }
+    if (options.consoleInput) this.#consoleInput = new FrameRingConsumer(options.consoleInput);
+
+    this.#events = new EventChannels(buffer, hypercalls);
+    const dispatch = new IoreqDispatch({ ports: this.ports, memory: this.memory, pci: this.pci, dma: this.dma, mapCache: this.mapCache, clock, log });
+    this.server = new IoreqServer({ memory: buffer, hypercalls, dispatch, events: this.#events, timers: this.#timers, clock, logger, log });
+    if (log?.traces) {
+      const regions = new RegionTrace(log);
+      this.ports.probe = regions;
+      this.memory.probe = regions;
+      this.pci.probe = new PciTrace(log);
+    }
+    for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
+    for (const [at] of this.pci.functions) {
+      if (log?.traces) log.event(`xen_map_pcidev id: ${this.server.id} bdf: 00.${(at >>> 3).toString(16).padStart(2, '0')}.${(at & 7).toString(16).padStart(2, '0')}`);
+      hypercalls.mapIoRange(this.server.id, IoRangeType.pci, at, at);
+    }
+  }
+
+  /** hvmloader's part: place BARs, route interrupts, open the power management block. Before start(), once. */
+  setUpPci(layout: FirmwareLayout = hvmloaderLayout): void {
+    setUpPci(this.pci, layout);
+  }
+
+  /** Begin to take requests. */
+  start(): void {
+    this.server.start();
+  }
+
+  /** Give the server back and hand out everything gathered. */
+  stop(): void {
+    this.server.stop();
+    this.mapCache.invalidate();
+    this.flush();
+  }
+
+  /** Do what there is to do now, a bounded piece of it. False: there was nothing. */
+  turn(): boolean {
+    let busy = this.#events.scan() > 0;
+    if (this.#timers.run()) busy = true;
+    if (this.hub.poll() > 0) busy = true;
+    if (this.#socket !== undefined && this.#socket.poll() > 0) busy = true;
+    if (this.#consoleInput !== undefined && this.#pollConsole(this.#consoleInput)) busy = true;
+    return busy;
+  }
+
+  /** Take turns until nothing is left to do now. False: it stopped at its limit with work left. */
+  runUntilIdle(): boolean {
+    for (let turns = 0; turns < TURN_LIMIT; turns++) {
+      if (this.turn()) continue;
+      this.flushConsole();
+      return true;
+    }
+    this.flushConsole();
+    return false;
+  }
+
+  /** When something is due of itself, in nanoseconds of the clock: a timer or a frame on its way. Infinity: nothing. */
+  get nextDeadlineNs(): number {
+    return Math.min(this.#timers.nextNs, this.hub.nextDueNs);
+  }
+
+  /** Frames on the wire: idle time may be skipped up to nextDeadlineNs, and without limit only when this is zero. */
+  get inFlight(): number {
+    return this.hub.inFlight;
+  }
+
+  /** Characters for COM1. */
+  consoleReceive(bytes: Uint8Array): void {
+    this.uart.receive(bytes);
+  }
+
+  /** Hand out console characters, log lines and captured frames gathered so far. */
+  flush(): void {
+    this.flushConsole();
+    this.#o.log?.flush();
+    this.#o.pcap?.flush();
+  }
+
+  flushConsole(): void {
+    if (this.#consoleLength === 0) return;
+    const bytes = this.#console.slice(0, this.#consoleLength);
+    this.#consoleLength = 0;
+    this.#o.console?.(bytes);
+  }
+
+  save(): DeviceModelState {
+    const devices: Record<string, DeviceState> = { serial: this.uart.save(), vga: this.vga.save() };
+    for (const [at, device] of this.pci.functions) devices[`pci${at}`] = device.save();
+    return { version: 1, devices, wire: this.hub.save(), endpoint: this.#endpoint?.save() ?? null, ringSlot: this.server.ringSlot };
+  }
+
+  /** Takes the state of a device model built with the same options. */
+  restore(state: DeviceModelState): void {
+    if (state.version !== 1) throw new UserError(`saved state of a device model, version ${String(state.version)}: expected version 1`);
+    const saved = (key: string): DeviceState => {
+      const device = state.devices[key];
+      if (!device) throw new UserError(`saved state of a device model: no device '${key}' in it; restore it into the same machine`);
+      return device;
+    };
+    this.uart.restore(saved('serial'));
+    this.vga.restore(saved('vga'));
+    for (const [at, device] of this.pci.functions) device.restore(saved(`pci${at}`));
+    this.hub.restore(state.wire);
+    if (state.endpoint) this.#endpoint?.restore(state.endpoint);
+    this.server.restoreRingSlot(state.ringSlot);
+  }
+
+  #attachChipset(): void {
+    const { hypercalls } = this.#o;
+    const { pci, ports } = this;
+    const bridge = devfn(0, 0);
+    pci.attach(bridge, new HostBridge(pci.slot(bridge), pci, ports));
+    const isa = devfn(1, 0);
+    pci.attach(isa, new Piix3(pci.slot(isa), ports, {
+      setPciLinkRoute: (link, irq) => hypercalls.setPciLinkRoute(link, irq),
+      reset: () => hypercalls.remoteShutdown(SHUTDOWN_REBOOT),
+    }));
+    const pm = devfn(1, 3);
+    pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(SHUTDOWN_POWEROFF) }));
+  }
+
+  #attachNic(options: NicOptions, index: number): NicPort {
+    const { clock, log } = this.#o;
+    const model = nicModel(options.model);
+    const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
+    const port = new NicPort(`${options.model}.${index}`, this.hub, clock);
+    const chip = model.make(this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line)), port, options);
+    this.pci.attach(at, chip, model.attach);
+    port.plug(chip);
+    return port;
+  }
+
+  #putConsole(byte: number): void {
+    this.#console[this.#consoleLength++] = byte;
+    if (this.#consoleLength === CONSOLE_BUFFER) this.flushConsole();
+  }
+
+  #pollConsole(ring: FrameRingConsumer): boolean {
+    const bytes = ring.peek();
+    if (bytes === undefined) return false;
+    this.uart.receive(bytes);
+    ring.advance();
+    return true;
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * Tells the hypervisor which ports or addresses the device model serves. The hypervisor takes disjoint ranges only, so
+ * overlapping and touching mappings of a space are joined first, and only what differs from before is changed.
+ */
+import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
+import type { Logger } from '../base/logger.ts';
+import type { IoSpace, IoSpaceListener } from '../devices/io-space.ts';
+import type { DmLog } from './log.ts';
+
+export class IoRanges implements IoSpaceListener {
+  readonly #space: IoSpace;
+  readonly #hypercalls: Pick<DeviceModelHypercalls, 'mapIoRange' | 'unmapIoRange'>;
+  readonly #server: number;
+  readonly #log: DmLog | undefined;
+  readonly #logger: Logger;
+  /** Registered ranges: end (inclusive) by start. */
+  #ranges = new Map<number, number>();
+
+  constructor(space: IoSpace, hypercalls: Pick<DeviceModelHypercalls, 'mapIoRange' | 'unmapIoRange'>, server: number, logger: Logger, log?: DmLog) {
+    this.#space = space;
+    this.#hypercalls = hypercalls;
+    this.#server = server;
+    this.#logger = logger;
+    this.#log = log?.traces ? log : undefined;
+    space.listener = this;
+    this.#update();
+  }
+
+  added(): void {
+    this.#update();
+  }
+
+  removed(): void {
+    this.#update();
+  }
+
+  #update(): void {
+    const wanted = this.#union();
+    const [type, name] = this.#space.kind === 'port' ? ([IoRangeType.port, 'portio'] as const) : ([IoRangeType.memory, 'mmio'] as const);
+    for (const [start, end] of this.#ranges) {
+      if (wanted.get(start) === end) continue;
+      if (this.#log !== undefined) this.#log.event(`xen_unmap_${name}_range id: ${this.#server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
+      this.#hypercalls.unmapIoRange(this.#server, type, start, end);
+    }
+    for (const [start, end] of wanted) {
+      if (this.#ranges.get(start) === end) continue;
+      if (this.#log !== undefined) this.#log.event(`xen_map_${name}_range id: ${this.#server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
+      const error = this.#hypercalls.mapIoRange(this.#server, type, start, end);
+      if (error < 0) {
+        this.#logger.warn(`device model: ${name} range 0x${start.toString(16)}-0x${end.toString(16)} not granted (error ${-error}); accesses there go unanswered`);
+        wanted.delete(start);
+      }
+    }
+    this.#ranges = wanted;
+  }
+
+  #union(): Map<number, number> {
+    const joined = new Map<number, number>();
+    const sorted = this.#space.mappings.map(({ base, region }) => [base, base + region.size - 1] as const).sort(([a], [b]) => a - b);
+    let start = -1;
+    let end = -2;
+    for (const [from, to] of sorted) {
+      if (from > end + 1 || start < 0) {
+        start = from;
+        end = to;
+      } else {
+        end = Math.max(end, to);
+      }
+      joined.set(start, end);
+    }
+    return joined;
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * The device model's log. Two forms: `trace` is QEMU's trace-event log (`pid@seconds.micros:event …`, event names and
+ * arguments as in QEMU 7.2's trace-events of hw/i386/xen, hw/xen, hw/pci and softmmu); `classic` is what older
+ * device models printed (`xen: I/O request: …`). The NIC's debug lines (`RTL8139: …`) are plain lines in both.
+ *
+ * With no log there is no object: callers hold `DmLog | undefined` and form no text. Lines are gathered and
+ * handed to the sink in large pieces.
+ */
+import type { Clock } from '../base/clock.ts';
+
+export type DmLogForm = 'trace' | 'classic';
+
+export interface DmLogOptions {
+  readonly form: DmLogForm;
+  readonly clock: Clock;
+  /** Process id shown in the trace form. */
+  readonly pid: number;
+  /** Takes finished text: whole lines. */
+  readonly sink: (text: string) => void;
+  /** Characters gathered before the sink is called. */
+  readonly bufferSize?: number;
+}
+
+/** Lower-case hexadecimal of a 64-bit value in two unsigned halves, without leading zeros. */
+export function hex64(low: number, high: number): string {
+  return high === 0 ? low.toString(16) : high.toString(16) + low.toString(16).padStart(8, '0');
+}
+
+export class DmLog {
+  readonly form: DmLogForm;
+  readonly #clock: Clock;
+  readonly #sink: (text: string) => void;
+  readonly #bufferSize: number;
+  readonly #pid: string;
+  #text = '';
+  /** The second last printed, as text: it changes seldom. */
+  #second = -1;
+  #secondText = '';
+
+  constructor(options: DmLogOptions) {
+    this.form = options.form;
+    this.#clock = options.clock;
+    this.#sink = options.sink;
+    this.#bufferSize = options.bufferSize ?? 64 * 1024;
+    this.#pid = `${options.pid}@`;
+  }
+
+  /** True for the trace form: whoever forms an event's text asks first. */
+  get traces(): boolean {
+    return this.form === 'trace';
+  }
+
+  /** One trace event: name, a blank, its arguments. */
+  event(text: string): void {
+    const us = this.#clock.epochUs + Math.floor(this.#clock.nowNs() / 1000);
+    const second = Math.floor(us / 1_000_000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#secondText = `${this.#pid}${second}.`;
+    }
+    const micros = us - second * 1_000_000;
+    this.#text += `${this.#secondText}${(micros + 1_000_000).toString().slice(1)}:${text}\n`;
+    if (this.#text.length >= this.#bufferSize) this.flush();
+  }
+
+  /** One plain line. */
+  line(text: string): void {
+    this.#text += `${text}\n`;
+    if (this.#text.length >= this.#bufferSize) this.flush();
+  }
+
+  flush(): void {
+    if (this.#text === '') return;
+    const text = this.#text;
+    this.#text = '';
+    this.#sink(text);
+  }
+}
