@@ -101,9 +101,10 @@ export class RegisterFile<Name extends string> {
    * Software reads.
    * @param offset bytes into the block
    * @param size 1, 2 or 4
-   * @returns the data, zero-extended; places outside the block read as ones
+   * @returns the data, zero-extended; places outside the block, and accesses of another size, read as ones
    */
   read(offset: number, size: number): number {
+    if (size !== 1 && size !== 2 && size !== 4) return 0xffffffff;
     if (offset & (size - 1)) return this.readUnaligned(offset, size);
     if (offset + size > this.blockSize) return widthMask(size);
     const slot = this.readSlots[size >> 1]![offset]!;
@@ -120,8 +121,9 @@ export class RegisterFile<Name extends string> {
     return 0;
   }
 
-  /** Software writes; parameters as for read. Places outside the block take nothing. */
+  /** Software writes; parameters as for read. Places outside the block, and accesses of another size, take nothing. */
   write(offset: number, size: number, value: number): void {
+    if (size !== 1 && size !== 2 && size !== 4) return;
     if (offset & (size - 1)) return this.writeUnaligned(offset, size, value);
     if (offset + size > this.blockSize) return;
     const slot = this.writeSlots[size >> 1]![offset]!;

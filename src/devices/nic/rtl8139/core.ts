@@ -41,6 +41,9 @@ const MEDIA_STATUS = 0xd0;
 /** Bits of TxStatus that a write in C mode leaves alone. */
 const TX_STATUS_KEPT = 0x00c00000;
 
+/** Longest frame taken from the wire: with its CRC, what the 16-bit length of C mode can say. */
+const MAX_FRAME = 0xffff - 4;
+
 const STATE_VERSION = 1;
 
 export interface Rtl8139Options {
@@ -123,6 +126,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
   }
 
   receive(frame: Uint8Array, length: number): ReceiveResult {
+    if (!(length >= 0 && length <= MAX_FRAME && length <= frame.length)) return 'dropped';
     if (this.busy) {
       this.offerAgain = true;
       return 'refused';

@@ -54,14 +54,14 @@ const checksumTransport = (frame: Uint8Array, at: number, length: number, protoc
  * @returns bytes of `frame` still to be sent; 0 when the segments have left
  */
 export function offload(command: number, frame: Uint8Array, size: number, send: (length: number) => void): number {
-  if (size < ETH_HLEN + IP_HEADER_MIN || be16(frame, 12) !== ETH_P_IP) return size;
+  if (be16(frame, 12) !== ETH_P_IP) return size;
   const ip = ETH_HLEN;
   if (frame[ip]! >>> 4 !== 4) return size;
-  const room = size - ETH_HLEN;
+  // 20 ≤ header ≤ total ≤ what the frame holds: so the frame holds the header, and has at least 34 bytes.
   const headerLength = (frame[ip]! & 0xf) * 4;
-  if (headerLength < IP_HEADER_MIN || headerLength > room) return size;
+  if (headerLength < IP_HEADER_MIN) return size;
   const total = be16(frame, ip + IP_LENGTH);
-  if (total < headerLength || total > room) return size;
+  if (total < headerLength || total > size - ETH_HLEN) return size;
   const dataLength = total - headerLength;
   const protocol = frame[ip + IP_PROTOCOL]!;
   const transport = ip + headerLength;
@@ -83,7 +83,8 @@ export function offload(command: number, frame: Uint8Array, size: number, send: 
 
 function largeSend(frame: Uint8Array, size: number, headerLength: number, dataLength: number, mss: number, send: (length: number) => void): number {
   const transport = ETH_HLEN + headerLength;
-  if (dataLength < TCP_HEADER_MIN || mss === 0) return size;
+  if (mss === 0) return size;
+  // 20 ≤ header ≤ data: so there is a TCP header.
   const tcpHeader = (frame[transport + TCP_OFFSET]! >>> 4) * 4;
   if (tcpHeader < TCP_HEADER_MIN || tcpHeader > dataLength) return size;
   const payload = dataLength - tcpHeader;
