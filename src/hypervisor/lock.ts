@@ -20,6 +20,8 @@ export const LockOrder = {
   /** Taken by the interrupt hub with `irq` held. */
   vpic: 70,
   timer: 80,
+  /** A vCPU's queue of translations and code to drop. */
+  shootdown: 85,
   pageAlloc: 90,
   xenheap: 100,
 } as const;

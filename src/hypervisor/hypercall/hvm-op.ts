@@ -1,0 +1,81 @@
+/** hvm_op (hypercall 34). Structures: public/hvm/hvm_op.h, params.h. */
+import { EFAULT, EINVAL, ENOENT, ENOSYS, EPERM } from '../../abi/errno.ts';
+import { DOMID_SELF, HVM_NR_PARAMS } from '../domain.ts';
+import { HvmParam } from '../hvm-params.ts';
+import type { HypercallContext } from './context.ts';
+
+const HVMOP = { setParam: 0, getParam: 1, flushTlbs: 5, getTime: 10, setEvtchnUpcallVector: 23 } as const;
+
+/** Parameters a guest may write of itself (xsm: others are the toolstack's). */
+const GUEST_WRITABLE: ReadonlySet<number> = new Set([HvmParam.callbackIrq, HvmParam.vm86Tss, HvmParam.vm86TssSized, HvmParam.acpiIoportsLocation, HvmParam.x87FipWidth]);
+/** Parameters a guest may read of itself. */
+const GUEST_READABLE: ReadonlySet<number> = new Set([
+  ...GUEST_WRITABLE, HvmParam.storePfn, HvmParam.storeEvtchn, HvmParam.consolePfn, HvmParam.consoleEvtchn, HvmParam.altp2m,
+]);
+
+export function hvmOp(call: HypercallContext): number {
+  const { host } = call;
+  switch (call.arg(0)) {
+    case HVMOP.setParam:
+    case HVMOP.getParam:
+      return param(call, call.arg(0) === HVMOP.setParam);
+    case HVMOP.flushTlbs:
+      return call.arg(1) === 0 && call.argHi(1) === 0 ? 0 : -EINVAL;
+    case HVMOP.getTime: {
+      const view = call.blank();
+      const now = host.pcpu.clock.nowNs();
+      view.setUint32(0, now >>> 0, true);
+      view.setUint32(4, Math.floor(now / 2 ** 32), true);
+      return call.write(call.pointer(1), 8) ? 0 : -EFAULT;
+    }
+    case HVMOP.setEvtchnUpcallVector: {
+      const view = call.read(call.pointer(1), 8);
+      if (view === undefined) return -EFAULT;
+      const vcpu = host.domain.vcpus[view.getUint32(0, true)];
+      const vector = view.getUint8(4);
+      if (vector < 0x10) return -EINVAL;
+      if (vcpu === undefined) return -ENOENT;
+      vcpu.upcallVector = vector;
+      host.reassertUpcalls();
+      return 0;
+    }
+    default:
+      return -ENOSYS;
+  }
+}
+
+function param(call: HypercallContext, set: boolean): number {
+  const { host } = call;
+  const address = call.pointer(1);
+  const view = call.read(address, 16);
+  if (view === undefined) return -EFAULT;
+  const domid = view.getUint16(0, true);
+  const index = view.getUint32(4, true);
+  if (index >= HVM_NR_PARAMS) return -EINVAL;
+  if (domid !== DOMID_SELF && domid !== host.domain.domid) return -EPERM;
+  if (!set) {
+    if (!GUEST_READABLE.has(index)) return -EPERM;
+    // Without a PV console nobody drains a ring: say so, instead of naming frame 0.
+    const isConsole = index === HvmParam.consolePfn || index === HvmParam.consoleEvtchn;
+    if (isConsole && host.domain.paramLo(index) === 0) return -EINVAL;
+    view.setUint32(8, host.domain.paramLo(index), true);
+    view.setUint32(12, host.domain.paramHi(index), true);
+    return call.write(address, 16) ? 0 : -EFAULT;
+  }
+  if (!GUEST_WRITABLE.has(index)) return -EPERM;
+  const lo = view.getUint32(8, true);
+  const hi = view.getUint32(12, true);
+  host.domain.setParam(index, lo, hi);
+  if (index === HvmParam.callbackIrq) {
+    latchSharedInfoSize(call);
+    host.irq.setCallbackVia(lo, hi);
+    host.reassertUpcalls();
+  }
+  return 0;
+}
+
+/** hvm_latch_shinfo_size: the layout of shared_info follows the mode in which the guest sets things up. */
+export function latchSharedInfoSize(call: HypercallContext): void {
+  const { domain } = call.host;
+  if (domain.compatSharedInfo !== call.compat) domain.compatSharedInfo = call.compat;
+}
