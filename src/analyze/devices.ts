@@ -120,7 +120,7 @@ function fromLog(log: DmLog, windows: Windows): void {
     const space = type === 0 ? 'pio' : 'mmio';
     const region = request.region && chips.find((c) => c.name === request.region!.name.toLowerCase());
     if (region !== undefined && addr % region.blockSize === request.region!.addr % region.blockSize) {
-      windows.add(region, space, addr - (addr % region.blockSize), 'strong', `the device model's ${region.name} handler served it at the same offset`, logLine(request.region!.line, log.source));
+      windows.add(region, space, addr - (addr % region.blockSize), 'strong', `the device model's ${region.name} handler served requests there at the same offsets`, logLine(request.region!.line, log.source));
       continue;
     }
     const line = request.chip[0];

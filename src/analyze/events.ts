@@ -79,7 +79,9 @@ export type TraceEvent =
   | VmexitEvent | VmentryEvent | NpfEvent | IoEvent | RunstateEvent | HypercallEvent | InjectEvent | LostEvent | P2mEvent;
 
 /** Xen's hypercall numbers that matter to the question who translated (public/xen.h). */
-export const Hypercall = { mmuUpdate: 1, memoryOp: 12, multicall: 13, mmuextOp: 26, eventChannelOp: 32, dmOp: 41 } as const;
+export const Hypercall = {
+  mmuUpdate: 1, memoryOp: 12, multicall: 13, updateVaMapping: 14, grantTableOp: 20, updateVaMappingOther: 22, dmOp: 41,
+} as const;
 
 /** p2m types, the same numbers in Xen 4.4 and 4.17 (asm-x86/p2m.h). */
 export const P2M_TYPE: readonly string[] = [

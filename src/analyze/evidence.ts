@@ -52,8 +52,9 @@ export function formatRef(ref: Ref): string {
   }
 }
 
-/** References joined by commas, neighbouring lines of one file folded to a range. */
-export function formatRefs(refs: readonly Ref[]): string {
+/** References joined by commas, each once, neighbouring lines of one file folded to a range. */
+export function formatRefs(all: readonly Ref[]): string {
+  const refs = all.filter((ref, i) => all.findIndex((other) => other.file === ref.file && other.at === ref.at) === i);
   const parts: string[] = [];
   for (let i = 0; i < refs.length; i++) {
     const first = refs[i]!;

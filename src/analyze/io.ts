@@ -26,6 +26,13 @@ export interface Marks {
   model?: { readonly dom: number; readonly vcpu: number };
 }
 
+/** How often a hypercall was made, and the last time. */
+export interface HypercallCount {
+  count: number;
+  ref: Ref;
+  timeNs: number;
+}
+
 /** One guest I/O as the trace shows it. */
 export interface IoAccess {
   readonly index: number;
@@ -45,8 +52,8 @@ export interface IoAccess {
   readonly marks: Marks;
   /** pCPU of the exit and of the entry; they differ when the vCPU moved while it waited. */
   readonly pcpus: { exit: number | undefined; entry: number | undefined };
-  /** Hypercalls of other domains while this vCPU waited: number → how often, and the last one's reference. */
-  readonly hypercalls: Map<number, { count: number; ref: Ref }>;
+  /** Hypercalls of other domains while this vCPU waited: by number. */
+  readonly hypercalls: Map<number, HypercallCount>;
   /** First virtual interrupt injected into this vCPU after the record. */
   inject: (Mark & { readonly vector: number }) | undefined;
   /** Records lost between exit and entry: nothing may be concluded from a mark that is missing. */
@@ -60,7 +67,7 @@ export interface IoAccess {
 /** The wait of one access, before or after its record. */
 interface Wait {
   readonly marks: Marks;
-  readonly hypercalls: Map<number, { count: number; ref: Ref }>;
+  readonly hypercalls: Map<number, HypercallCount>;
 }
 
 interface OpenExit {
@@ -125,10 +132,11 @@ export class IoBuilder {
           if (v.dom === event.dom) continue;
           const { hypercalls } = v.open!.wait;
           const seen = hypercalls.get(event.number);
-          if (seen === undefined) hypercalls.set(event.number, { count: 1, ref: event.ref });
+          if (seen === undefined) hypercalls.set(event.number, { count: 1, ref: event.ref, timeNs: event.timeNs });
           else {
             seen.count++;
             seen.ref = event.ref;
+            seen.timeNs = event.timeNs;
           }
         }
         return undefined;

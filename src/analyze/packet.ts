@@ -42,6 +42,8 @@ export interface Transmission {
   readonly descriptor: TxDescriptor;
   /** Device model's memory accesses for this frame. */
   readonly dma: readonly DmDma[];
+  /** All it made for the doorbell: other frames, and the look at the descriptor after the last. */
+  readonly doorbellDma: readonly DmDma[];
   readonly dmaStrength: Claim<'while the guest waited' | 'after the doorbell'>;
   readonly chip: readonly DmChipLine[];
   readonly frame: Claim<CapturedFrame>;
@@ -51,6 +53,8 @@ export interface Transmission {
 
 const TX_STATUS = 0x10;
 const TX_ADDR = 0x20;
+const RX_BUF = 0x30;
+const RX_RING = 0xe4;
 const TX_POLL = 0xd9;
 const TX_POLL_NPQ = 0x40;
 const TX_STATUS_OWN = 1 << 13;
@@ -124,7 +128,7 @@ export function transmissions(e: Evidence): Transmission[] {
   for (const write of deviceWrites(e)) {
     const mode = modes.get(write.window)!;
     const chip = write.request?.chip ?? [];
-    if (write.offset >= TX_ADDR && write.offset < TX_ADDR + 16) ring.set(`${write.window.base} ${write.offset}`, write);
+    if ((write.offset >= TX_ADDR && write.offset < TX_ADDR + 16) || write.offset === RX_RING || write.offset === RX_RING + 4) ring.set(`${write.window.base} ${write.offset}`, write);
     if (mode === 'C+' && write.offset === TX_POLL && (write.data & BigInt(TX_POLL_NPQ)) !== 0n) {
       addCplus(e, result, { name: 'TxPoll', window: write.window, access: write.access, request: write.request, data: write.data, chip }, ring, usedFrames);
     } else if (mode === 'C' && write.offset >= TX_STATUS && write.offset < TX_STATUS + 16 && write.offset % 4 === 0 && (write.data & BigInt(TX_STATUS_OWN)) === 0n) {
@@ -161,37 +165,51 @@ function dmaOf(e: Evidence, access: IoAccess | undefined, request: DmRequest | u
   };
 }
 
-/** The captured frame that left in the request's time, not taken by an earlier doorbell. */
-function frameOf(e: Evidence, request: DmRequest | undefined, dma: readonly DmDma[], length: number | undefined, used: Set<number>): Claim<CapturedFrame> {
-  if (e.frames.length === 0) return unknown('no capture was given');
-  const from = request?.request.timeUs;
-  if (from === undefined) return unknown('the doorbell has no wall-clock time to find the frame by');
-  const next = e.log?.requests[request!.index + 1]?.request.timeUs;
-  const last = Math.max(request!.endTimeUs ?? from, dma[dma.length - 1]?.returnTimeUs ?? dma[dma.length - 1]?.timeUs ?? from);
-  const until = Math.min(last + FRAME_SLACK_US, next ?? Infinity);
-  const inside = e.frames.filter((f) => f.timeUs >= from && f.timeUs <= until && !used.has(f.number));
-  const fitting = length === undefined ? inside : inside.filter((f) => f.wireLength === length || (length < 60 && f.wireLength === 60) || (f.wireLength < 60 && length === 60));
-  const frame = fitting[0];
-  if (frame === undefined) {
-    return unknown(inside.length > 0 ? `no captured frame of ${length} bytes left in the request's time` : 'no frame was captured in the request\'s time', [logLine(request!.request.line, e.log?.source)]);
-  }
-  used.add(frame.number);
-  const alone = inside.length === 1;
-  return claim(frame, alone && length !== undefined ? 'strong' : 'inferred',
-    `captured ${Math.round(frame.timeUs - from)} µs after the request's first log line, ${alone ? 'the only frame then' : `one of ${inside.length} then`}${length !== undefined ? ', of the length the driver gave' : ''}`,
-    [pcapFrame(frame.number), logLine(request!.request.line, e.log?.source)]);
-}
-
 /** How long after its last log line a frame of a request may be captured: the tap's and the bridge's own delay. */
 const FRAME_SLACK_US = 2000;
 
+/** When a frame must have left: after its buffer was asked for, before the device model went on to other work. */
+interface FrameWindow {
+  readonly from: DmDma | undefined;
+  readonly until: DmDma | undefined;
+}
+
+/** The captured frame that left in the request's time, not taken by an earlier doorbell. */
+function frameOf(e: Evidence, request: DmRequest | undefined, window: FrameWindow, length: number | undefined, used: Set<number>): Claim<CapturedFrame> {
+  if (e.frames.length === 0) return unknown('no capture was given');
+  const start = request?.request.timeUs;
+  if (start === undefined) return unknown('the doorbell has no wall-clock time to find the frame by');
+  const from = window.from?.timeUs ?? start;
+  const next = e.log?.requests[request!.index + 1]?.request.timeUs;
+  const until = window.until?.timeUs ?? Math.min(Math.max(request!.endTimeUs ?? from, window.from?.returnTimeUs ?? from) + FRAME_SLACK_US, next ?? Infinity);
+  const inside = e.frames.filter((f) => f.timeUs >= from && f.timeUs <= until && !used.has(f.number));
+  // The model pads what is shorter than Ethernet allows; a capture may hold it before or after.
+  const fits = (f: CapturedFrame): boolean => length === undefined || f.wireLength === length || (length < MIN_FRAME && f.wireLength === MIN_FRAME);
+  const fitting = inside.filter(fits);
+  const frame = fitting[0];
+  const line = logLine(request!.request.line, e.log?.source);
+  if (frame === undefined) {
+    return unknown(inside.length > 0 ? `no captured frame of ${length} bytes left in the request's time` : "no frame was captured in the request's time", [line]);
+  }
+  used.add(frame.number);
+  const alone = inside.length === 1;
+  return claim(frame, alone && (length !== undefined || window.until !== undefined) ? 'strong' : 'inferred',
+    `captured ${Math.round(frame.timeUs - start)} µs after the request's first log line, ${alone ? 'the only one' : `one of ${inside.length}`} between ${window.from === undefined ? 'that line' : 'the fetch of its buffer'} and the ${window.until === undefined ? 'end of the request' : 'look at the next descriptor'}${length !== undefined ? ', of the length the driver gave' : ''}`,
+    [pcapFrame(frame.number), line, ...(window.from ? [logLine(window.from.line, e.log?.source)] : []), ...(window.until ? [logLine(window.until.line, e.log?.source)] : [])]);
+}
+
+/** Shortest Ethernet frame without its checksum. */
+const MIN_FRAME = 60;
+
 function addC(e: Evidence, result: Transmission[], bell: Doorbell, n: number, ring: ReadonlyMap<string, DeviceWrite>, used: Set<number>): void {
-  const { dma, strength } = dmaOf(e, bell.access, bell.request);
+  const behind = dmaOf(e, bell.access, bell.request);
+  const { strength } = behind;
   const written = ring.get(`${bell.window!.base} ${TX_ADDR + 4 * n}`);
   const bellRefs: Ref[] = [...(bell.access ? [bell.access.record.ref] : []), ...(bell.request ? [refOf(e, bell.request.request)] : [])];
   const length = Number(bell.data) & TX_STATUS_SIZE;
   const address = written === undefined ? undefined : Number(BigInt.asUintN(32, written.data));
-  const touched = dma.find((d) => d.gpa === address);
+  const dma = address === undefined ? behind.dma.slice(0, 1) : behind.dma.filter((d) => d.gpa >= address && d.gpa < address + Math.max(length, 1));
+  const touched = dma[0];
   const buffer: Claim<number> = address !== undefined
     ? claim(address, touched !== undefined ? 'proven' : 'strong',
       `the driver wrote it into TxAddr${n}${touched !== undefined ? ', and the device model asked its map cache for it' : ''}`,
@@ -207,18 +225,25 @@ function addC(e: Evidence, result: Transmission[], bell: Doorbell, n: number, ri
       words: unknown('C mode has no descriptor in memory'),
       buffer, length: claim(length, 'proven', `the Size field of TxStatus${n}`, bellRefs),
     },
-    dma, dmaStrength: strength, chip: bell.chip,
-    frame: frameOf(e, bell.request, dma, length, used),
+    dma, doorbellDma: dma, dmaStrength: strength, chip: bell.chip,
+    frame: frameOf(e, bell.request, { from: touched, until: undefined }, length, used),
     ring: written === undefined ? unknown(`no write of TxAddr${n} is in the files`) : claim({ value: address!, access: written.access, request: written.request }, 'proven', `last write of TxAddr${n}`,
       [...(written.access ? [written.access.record.ref] : []), ...(written.request ? [refOf(e, written.request.request)] : [])]),
   });
 }
 
-/** The map-cache lines of a C+ doorbell, one group a descriptor: its words read, the buffer read, its status written back. */
-function descriptorGroups(dma: readonly DmDma[], base: number | undefined): { at: number; buffers: DmDma[]; all: DmDma[] }[] {
+/** Map-cache lines about one descriptor: its words read, the buffer, its status written back. */
+export interface DescriptorGroup {
+  readonly at: number;
+  readonly buffers: DmDma[];
+  readonly all: DmDma[];
+}
+
+/** Splits map-cache lines of a descriptor ring by descriptor. `base`: the ring's, where known. */
+export function descriptorGroups(dma: readonly DmDma[], base: number | undefined): DescriptorGroup[] {
   const first = dma[0];
   if (first === undefined) return [];
-  const groups: { at: number; buffers: DmDma[]; all: DmDma[] }[] = [];
+  const groups: DescriptorGroup[] = [];
   // Without the ring's base the first address is a descriptor: the chip always looks there first.
   const from = base ?? first.gpa - (first.gpa % DESCRIPTOR_BYTES);
   const isDescriptor = (gpa: number): boolean => gpa >= from && gpa < from + RING_MAX * DESCRIPTOR_BYTES;
@@ -237,10 +262,19 @@ function descriptorGroups(dma: readonly DmDma[], base: number | undefined): { at
 }
 
 function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: ReadonlyMap<string, DeviceWrite>, used: Set<number>, holder?: DmRequest): void {
-  const { dma, strength } = dmaOf(e, bell.access, bell.request);
+  const address = (register: number): number | undefined => {
+    const low = ring.get(`${bell.window!.base} ${register}`);
+    const high = ring.get(`${bell.window!.base} ${register + 4}`);
+    return low === undefined ? undefined : Number(BigInt.asUintN(32, low.data)) + Number(BigInt.asUintN(32, high?.data ?? 0n)) * 2 ** 32;
+  };
   const low = ring.get(`${bell.window!.base} ${TX_ADDR}`);
-  const high = ring.get(`${bell.window!.base} ${TX_ADDR + 4}`);
-  const base = low === undefined ? undefined : Number(BigInt.asUintN(32, low.data)) + Number(BigInt.asUintN(32, high?.data ?? 0n)) * 2 ** 32;
+  const base = address(TX_ADDR);
+  const rxRing = address(RX_RING);
+  const behind = dmaOf(e, bell.access, bell.request);
+  // From the first look at the receive ring on, the device model is taking in a frame.
+  const received = behind.dma.findIndex((d) => rxRing !== undefined && d.gpa >= rxRing && d.gpa < rxRing + RING_MAX * DESCRIPTOR_BYTES);
+  const dma = received < 0 ? behind.dma : behind.dma.slice(0, received);
+  const { strength } = behind;
   const ringRefs: Ref[] = low === undefined ? [] : [...(low.access ? [low.access.record.ref] : []), ...(low.request ? [refOf(e, low.request.request)] : [])];
   const ringClaim: Transmission['ring'] = base === undefined
     ? unknown('no write of TxRingAddr is in the files')
@@ -251,7 +285,7 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rea
     for (const p of printed.filter((d) => d.buffer !== undefined)) {
       const own = dma.filter((d) => d.gpa === p.buffer?.gpa || (d.gpa >= p.gpa && d.gpa < p.gpa + DESCRIPTOR_BYTES));
       result.push({
-        ...common, request: bell.request, dma: own, dmaStrength: strength, chip: p.lines,
+        ...common, request: bell.request, dma: own, doorbellDma: dma, dmaStrength: strength, chip: bell.chip,
         descriptor: {
           index: claim(p.index, 'proven', 'the chip prints it', [refOf(e, p.lines[0]!)]),
           gpa: claim(p.gpa, 'proven', 'the chip prints where it read it', [refOf(e, p.lines[0]!)]),
@@ -259,20 +293,21 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rea
           buffer: claim(p.buffer!.gpa, 'proven', 'the chip prints where it read the frame', [refOf(e, p.buffer!.line)]),
           length: claim(p.length ?? p.buffer!.bytes, 'proven', 'the chip prints how much it sent', [refOf(e, p.lengthLine ?? p.buffer!.line)]),
         },
-        frame: frameOf(e, bell.request, own, p.length ?? p.buffer!.bytes, used),
+        frame: frameOf(e, bell.request, { from: own.find((d) => d.gpa === p.buffer!.gpa), until: undefined }, p.length ?? p.buffer!.bytes, used),
       });
     }
     return;
   }
-  const groups = descriptorGroups(dma, base).filter((g) => g.buffers.length > 0);
+  const all = descriptorGroups(dma, base);
+  const groups = all.filter((g) => g.buffers.length > 0);
   if (groups.length === 0) {
     result.push({
-      ...common, request: bell.request, dma, dmaStrength: strength, chip: bell.chip,
+      ...common, request: bell.request, dma, doorbellDma: dma, dmaStrength: strength, chip: bell.chip,
       descriptor: {
         index: unknown('no map-cache line shows which'), gpa: unknown('no map-cache line shows it'), words: unknown('no line prints it'),
         buffer: unknown('no map-cache line shows it'), length: unknown('it stands in the descriptor, which no file shows'),
       },
-      frame: frameOf(e, bell.request, dma, undefined, used),
+      frame: frameOf(e, bell.request, { from: undefined, until: undefined }, undefined, used),
     });
     return;
   }
@@ -280,7 +315,7 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rea
     const refs = [refOf(e, group.all[0]!)];
     const bufferRefs = [refOf(e, group.buffers[0]!)];
     result.push({
-      ...common, request: bell.request, dma: group.all, dmaStrength: strength, chip: bell.chip,
+      ...common, request: bell.request, dma: group.all, doorbellDma: dma, dmaStrength: strength, chip: bell.chip,
       descriptor: {
         index: base === undefined ? unknown('the ring base is not in the files') : claim((group.at - base) / DESCRIPTOR_BYTES, 'strong', 'its address less the ring base, in 16 bytes', [...refs, ...ringRefs]),
         gpa: claim(group.at, base === undefined ? 'inferred' : 'strong', base === undefined ? 'the first address the device model asked for after the doorbell' : 'an address within the ring that the device model asked for', [...refs, ...ringRefs]),
@@ -288,7 +323,7 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rea
         buffer: claim(group.buffers[0]!.gpa, 'strong', 'the device model asked for it between reading the descriptor and writing its status back', bufferRefs),
         length: unknown('it stands in the descriptor, whose contents no file shows'),
       },
-      frame: frameOf(e, bell.request, group.all, undefined, used),
+      frame: frameOf(e, bell.request, { from: group.buffers[0], until: all[all.indexOf(group) + 1]?.all[0] }, undefined, used),
     });
   }
 }
@@ -327,6 +362,20 @@ function chipDescriptors(lines: readonly DmChipLine[]): PrintedDescriptor[] {
   return found;
 }
 
+/**
+ * Where the driver's receive ring lies: the last RxRingAddr (C+) or RxBuf (C) written before a time.
+ * @param beforeNs trace time; the last write of all where undefined
+ */
+export function receiveRing(e: Evidence, window: DeviceWindow, mode: 'C' | 'C+', beforeNs: number | undefined): Claim<number> {
+  let found: Claim<number> = unknown('no write of the receive ring\'s address is in the files');
+  for (const w of deviceWrites(e)) {
+    const at = timeOf(e, w.access, w.request);
+    if (w.window !== window || w.offset !== (mode === 'C+' ? RX_RING : RX_BUF) || (beforeNs !== undefined && at !== undefined && at > beforeNs)) continue;
+    found = claim(Number(BigInt.asUintN(32, w.data)), 'proven', 'the driver wrote it', [...(w.access ? [w.access.record.ref] : []), ...(w.request ? [refOf(e, w.request.request)] : [])]);
+  }
+  return found;
+}
+
 /** The first read of IntrStatus after a time that shows one of `bits`: how the guest learnt of it. */
 export function intrStatusRead(e: Evidence, window: DeviceWindow, after: IoAccess, bits: number): IoAccess | undefined {
   return e.accesses.find((a) =>
@@ -340,5 +389,8 @@ export const INTR_TX_OK = 0x4;
 
 /** Names of the registers an access touches, with what is set in them, for one line of text. */
 export function registerText(window: DeviceWindow, addr: number, width: number | undefined, data: bigint | undefined, mode: string | undefined): string {
-  return explainRegisters(window, addr, width, data, mode).map((r) => (r.fields === '' ? r.name : `${r.name} (${r.fields})`)).join(', ');
+  const touched = explainRegisters(window, addr, width, data, mode);
+  if (touched.length === 0) return `offset 0x${(addr - window.base).toString(16)} of the ${window.chip.name.toUpperCase()}, no register`;
+  // A register without fields describes itself by its value alone: said already.
+  return touched.map((r) => (r.fields === '' || r.fields === `0x${r.value.toString(16)}` ? r.name : `${r.name} (${r.fields})`)).join(', ');
 }

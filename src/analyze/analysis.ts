@@ -1,0 +1,137 @@
+import { UserError } from '../base/errors.ts';
+import type { Trace } from '../trace/index.ts';
+import { alignClocks, type ClockAlignment } from './clock.ts';
+import { findDevices } from './devices.ts';
+import { DmLogBuilder, parseDmLine, readDmLog, type DmLog } from './dm-log.ts';
+import { claim, logLine, optionRef, unknown, type Claim, type Ref } from './evidence.ts';
+import type { LostEvent, P2mEvent, TraceEvent } from './events.ts';
+import { IoBuilder, type IoAccess } from './io.ts';
+import { pairRequests, type Pairing } from './pair.ts';
+import type { Evidence } from './packet.ts';
+import { readCapture, type CapturedFrame } from './pcap.ts';
+import { scanTrace } from './trace-events.ts';
+import { parseXenalyzeLine } from './xenalyze-text.ts';
+
+export type Lines = AsyncIterable<string> | Iterable<string>;
+
+/** What one analysis reads. At least one of `trace`, `text` and `dmLog` must be there. */
+export interface AnalysisInput {
+  /** An xentrace file (openTrace). */
+  readonly trace?: Trace | undefined;
+  /** Lines of xenalyze's text, or of a mail that quotes it; device-model log lines between them are read too. */
+  readonly text?: Lines | undefined;
+  /** Lines of the device model's log. */
+  readonly dmLog?: Lines | undefined;
+  /** A pcap or pcapng file in memory. */
+  readonly pcap?: Uint8Array | undefined;
+  /** Lines of the guest's console. */
+  readonly console?: Lines | undefined;
+  /** `rtl8139@0xf1000000`. */
+  readonly devices?: readonly string[] | undefined;
+  /** What the times are: a real machine's are measured, a virtual clock's are modelled. The log's own header wins. */
+  readonly clock?: 'modelled' | 'measured' | undefined;
+  /** Names for messages. */
+  readonly names?: { readonly dmLog?: string; readonly pcap?: string; readonly text?: string } | undefined;
+}
+
+/** Everything the files give, joined. */
+export interface Analysis extends Evidence {
+  readonly p2m: P2mTable;
+  readonly lost: readonly LostEvent[];
+  /** Records of hypercalls seen at all: without them nothing follows from their absence. */
+  readonly hypercallRecords: number;
+  readonly clockKind: Claim<'modelled' | 'measured'>;
+  readonly captureDamage: string | undefined;
+}
+
+/** Superpage orders of a p2m entry: 4 KiB, 2 MiB, 1 GiB. */
+const ORDERS: readonly number[] = [0, 9, 18];
+
+/** gfn → mfn as SET_P2M records tell, the latest one of each frame. Grows with the guest's frames, not with the trace. */
+export class P2mTable {
+  readonly #entries = new Map<string, P2mEvent>();
+  /** Records taken in. */
+  records = 0;
+
+  add(event: P2mEvent): void {
+    this.records++;
+    this.#entries.set(`${event.domid} ${event.order} ${event.gfn}`, event);
+  }
+
+  /** Machine frame of a guest frame, with the record that says so. */
+  lookup(domid: number, gfn: number): Claim<{ readonly mfn: bigint; readonly type: number }> {
+    for (const order of ORDERS) {
+      const first = gfn - (gfn % 2 ** order);
+      const entry = this.#entries.get(`${domid} ${order} ${first}`);
+      if (entry?.mfn !== undefined) {
+        return claim({ mfn: entry.mfn + BigInt(gfn - first), type: entry.p2mType }, 'proven', order === 0 ? 'SET_P2M record' : `SET_P2M record of 2^${order} frames`, [entry.ref]);
+      }
+    }
+    return unknown(this.records === 0 ? 'the trace holds no SET_P2M record: the p2m was filled before it began' : 'no SET_P2M record names this frame');
+  }
+}
+
+/**
+ * Reads all files and joins them. A trace streams; accesses, requests and frames are kept.
+ * @throws UserError where an input is not what it should be
+ */
+export async function analyze(input: AnalysisInput): Promise<Analysis> {
+  if (input.trace === undefined && input.text === undefined && input.dmLog === undefined) {
+    throw new UserError('nothing to analyse: give an xentrace file, xenalyze text or a device-model log');
+  }
+  const builder = new IoBuilder();
+  const accesses: IoAccess[] = [];
+  const p2m = new P2mTable();
+  let hypercallRecords = 0;
+  const take = (event: TraceEvent): void => {
+    if (event.kind === 'p2m') p2m.add(event);
+    else if (event.kind === 'hypercall' && !event.hvm) hypercallRecords++;
+    const done = builder.add(event);
+    if (done !== undefined) accesses.push(...done);
+  };
+  let log: DmLog | undefined;
+  if (input.trace !== undefined) await scanTrace(input.trace, take);
+  if (input.text !== undefined) {
+    const mixed = new DmLogBuilder('text');
+    let line = 0;
+    for await (const raw of input.text) {
+      const event = parseXenalyzeLine(raw, ++line);
+      if (event !== undefined) take(event);
+      else mixed.add(parseDmLine(raw, line));
+    }
+    if (mixed.log.requests.length > 0) log = mixed.log;
+  }
+  accesses.push(...builder.finish());
+  accesses.sort((a, b) => a.index - b.index);
+  if (input.dmLog !== undefined) log = await readDmLog(input.dmLog, input.names?.dmLog ?? 'device-model log');
+  if (accesses.length === 0 && (log?.requests.length ?? 0) === 0) {
+    throw new UserError(`${input.names?.text ?? 'the input'}: no I/O record and no request line found: expected an xentrace file with HVM events (xentrace -e all), xenalyze --dump-all text or a device-model log`);
+  }
+  const capture = input.pcap === undefined ? undefined : readCapture(input.pcap, input.names?.pcap ?? 'capture');
+  const console = input.console === undefined ? undefined : await collect(input.console);
+  const pairing: Pairing | undefined = log === undefined ? undefined : pairRequests(accesses, log.requests);
+  const clock: ClockAlignment | undefined = pairing === undefined ? undefined : alignClocks(accesses, pairing);
+  const frames: readonly CapturedFrame[] = capture?.frames ?? [];
+  return {
+    accesses, log, pairing, clock, frames, p2m, lost: builder.lost, hypercallRecords,
+    windows: findDevices({ log, accesses, console, options: input.devices }),
+    clockKind: clockKindOf(input, log), captureDamage: capture?.damage,
+  };
+}
+
+function clockKindOf(input: AnalysisInput, log: DmLog | undefined): Claim<'modelled' | 'measured'> {
+  if (log?.clock !== undefined) return claim(log.clock, 'proven', "the log's header says so", [logLine(1, log.source)]);
+  if (input.clock !== undefined) return claim(input.clock, 'proven', 'as told', [optionRef]);
+  return claim('measured', 'strong', 'no file says that its clock is a modelled one', [] as Ref[]);
+}
+
+const MAX_CONSOLE_LINES = 1_000_000;
+
+async function collect(lines: Lines): Promise<string[]> {
+  const all: string[] = [];
+  for await (const line of lines) {
+    if (all.length >= MAX_CONSOLE_LINES) break;
+    all.push(line);
+  }
+  return all;
+}

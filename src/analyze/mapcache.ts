@@ -1,0 +1,65 @@
+import type { DmDma, DmLog } from './dm-log.ts';
+import { claim, logLine, unknown, type Claim } from './evidence.ts';
+
+/** Bytes of a map-cache bucket on a 64-bit device model (QEMU hw/xen/xen-mapcache.c, MCACHE_BUCKET_SHIFT 20). */
+export const BUCKET_BYTES = 1 << 20;
+
+/** A want and its return this many times further apart than usual hold something more than a lookup. */
+const LONG_GAP = 5;
+
+/** How one map-cache access went. */
+export type MapCacheOutcome = 'hit' | 'miss';
+
+/**
+ * What the log's map-cache lines tell together: a bucket that answers with the same distance between guest-physical
+ * address and pointer is still the same mapping, so no hypercall was needed.
+ */
+export class MapCacheHistory {
+  readonly #log: DmLog;
+  readonly #all: DmDma[];
+  /** Usual microseconds between a want and its return: the median. */
+  readonly usualGapUs: number | undefined;
+  /** The log prints remaps: then a missing one means a hit. */
+  readonly remapsLogged: boolean;
+
+  constructor(log: DmLog) {
+    this.#log = log;
+    this.#all = [...log.early.dma, ...log.requests.flatMap((r) => r.dma)];
+    const gaps = this.#all.map(gapOf).filter((g) => g !== undefined).sort((a, b) => a - b);
+    this.usualGapUs = gaps[gaps.length >> 1];
+    this.remapsLogged = this.#all.some((d) => d.remapIndex !== undefined);
+  }
+
+  /** Whether an access found its bucket mapped, as far as the log goes. */
+  outcome(dma: DmDma): Claim<MapCacheOutcome> {
+    const here = logLine(dma.line, this.#log.source);
+    if (dma.remapIndex !== undefined) return claim('miss', 'proven', `the device model logs a remap of bucket 0x${dma.remapIndex.toString(16)}`, [here]);
+    const distance = distanceOf(dma);
+    const bucket = Math.floor(dma.gpa / BUCKET_BYTES);
+    let before: DmDma | undefined;
+    for (const d of this.#all) {
+      if (d.line >= dma.line) break;
+      if (Math.floor(d.gpa / BUCKET_BYTES) === bucket && d.pointer !== undefined) before = d;
+    }
+    const refs = before === undefined ? [here] : [logLine(before.line, this.#log.source), here];
+    if (before !== undefined && distance !== undefined && distanceOf(before) === distance) {
+      return claim('hit', this.remapsLogged ? 'proven' : 'strong', `the same bucket answered with the same mapping before, at log line ${before.line}`, refs);
+    }
+    if (before !== undefined && distance !== undefined) return claim('miss', 'strong', 'the bucket answers with another mapping than before', refs);
+    if (this.remapsLogged) return claim('hit', 'strong', 'the log prints remaps, and none here', refs);
+    const gap = gapOf(dma);
+    if (gap !== undefined && this.usualGapUs !== undefined && gap > LONG_GAP * this.usualGapUs) {
+      return claim('miss', 'inferred', `first use of its bucket in this log, and the answer took ${gap} µs where ${this.usualGapUs} µs is usual`, refs);
+    }
+    return unknown('first use of its bucket in this log: it may have been mapped before the log began', refs);
+  }
+
+  /** All accesses, and how many mappings (bucket and distance) they used. */
+  totals(): { accesses: number; mappings: number; remaps: number } {
+    const mappings = new Set(this.#all.filter((d) => d.pointer !== undefined).map((d) => `${Math.floor(d.gpa / BUCKET_BYTES)} ${distanceOf(d)}`));
+    return { accesses: this.#all.length, mappings: mappings.size, remaps: this.#all.filter((d) => d.remapIndex !== undefined).length };
+  }
+}
+
+const gapOf = (d: DmDma): number | undefined => (d.timeUs === undefined || d.returnTimeUs === undefined ? undefined : d.returnTimeUs - d.timeUs);
+const distanceOf = (d: DmDma): bigint | undefined => (d.pointer === undefined ? undefined : BigInt('0x' + d.pointer) - BigInt(d.gpa));
