@@ -1,0 +1,25 @@
+/** Indices of HVM parameters. Source: xen/include/public/hvm/params.h. */
+export const HvmParam = {
+  callbackIrq: 0,
+  storePfn: 1,
+  storeEvtchn: 2,
+  ioreqPfn: 5,
+  bufioreqPfn: 6,
+  viridian: 9,
+  timerMode: 10,
+  hpetEnabled: 11,
+  identPt: 12,
+  acpiSState: 14,
+  vm86Tss: 15,
+  vptAlign: 16,
+  consolePfn: 17,
+  consoleEvtchn: 18,
+  acpiIoportsLocation: 19,
+  nestedHvm: 24,
+  bufioreqEvtchn: 26,
+  tripleFaultReason: 31,
+  ioreqServerPfn: 32,
+  nrIoreqServerPages: 33,
+  vmGenerationIdAddr: 34,
+} as const;
+export type HvmParam = (typeof HvmParam)[keyof typeof HvmParam];

@@ -1,0 +1,243 @@
+/**
+ * Makes a domain ready to run: what libxl and libxenguest do for an HVM guest (RAM, special pages, HVM parameters), then
+ * hvmloader's work (PCI, ACPI tables, APICs), then the entry state of the kernel.
+ */
+import { HvmParam } from '../../abi/hvm-params.ts';
+import { HvmMemmapEntry, HvmModlistEntry, HvmStartInfo, XEN_HVM_START_MAGIC_VALUE } from '../../abi/start-info.ts';
+import { gfn, gfnToGpa, type Gpa, gpa, gva, PAGE_SIZE } from '../../base/address.ts';
+import { UserError } from '../../base/errors.ts';
+import { Reg, Seg, type VcpuRegisters } from '../../cpu/interface.ts';
+import type { MachineMemory } from '../memory.ts';
+import type { P2m } from '../p2m.ts';
+import { buildAcpiTables, IOAPIC_ID } from './acpi.ts';
+import type { ElfImage } from './elf.ts';
+import { GuestRam } from './guest-ram.ts';
+import { buildE820, GuestLayout, ioreqServerPfn, NR_IOREQ_SERVER_PAGES, NR_SPECIAL_PAGES, ramRuns, SpecialPage, specialPfn } from './layout.ts';
+import { bootGdt, buildBootParams, identityPageTables } from './linux-boot.ts';
+import { type PlacedBar, type PortIo, setUpPci } from './pci.ts';
+
+/** The protected-mode part of a bzImage, as its setup header describes it. */
+export interface BzImageKernel {
+  setupHeader: Uint8Array;
+  kernel: Uint8Array;
+  has64bitEntry: boolean;
+  prefAddress: number;
+  initSize: number;
+}
+
+export type KernelImage = { kind: 'elf'; elf: ElfImage } | ({ kind: 'bzimage' } & BzImageKernel);
+
+export interface DomainConfig {
+  memoryMiB: number;
+  vcpus: number;
+  /**
+   * `hvm`: Linux (a 64-bit ELF or a bzImage) by the 64-bit boot protocol, a 32-bit ELF at e_entry. `pvh`: any ELF by the
+   * entry of its PVH note.
+   */
+  type: 'hvm' | 'pvh';
+  kernel: KernelImage;
+  ramdisk?: Uint8Array;
+  commandLine: string;
+  /** The machine has an HPET. */
+  hpet: boolean;
+}
+
+/** What the builder works on. */
+export interface DomainBuilderTarget {
+  memory: MachineMemory;
+  p2m: Pick<P2m, 'populate' | 'ramAddress'>;
+  /** HVMOP_set_param without its checks; values in two unsigned halves. */
+  setParam(index: number, lo: number, hi: number): void;
+}
+
+/** Accesses of the firmware, along the way the guest's own take. */
+export interface FirmwareIo extends PortIo {
+  /** 32-bit store to guest-physical address space. */
+  mmioWrite(address: Gpa, value: number): void;
+}
+
+interface Entry {
+  mode: 'long' | 'protected';
+  address: number;
+}
+
+export class DomainBuilder {
+  readonly #config: DomainConfig;
+  readonly #target: DomainBuilderTarget;
+  readonly #ram: GuestRam;
+  #entry: Entry | undefined;
+
+  constructor(target: DomainBuilderTarget, config: DomainConfig) {
+    this.#target = target;
+    this.#config = config;
+    this.#ram = new GuestRam(target.memory, target.p2m);
+  }
+
+  /**
+   * RAM, special pages, parameters, ACPI tables, kernel, ramdisk and boot information. Throws UserError when the guest's
+   * images do not fit its memory or have no entry of the wanted type.
+   */
+  build(): void {
+    for (const [first, count] of ramRuns(this.#config.memoryMiB)) this.#populate(first, count);
+    this.#populate(gfn(GuestLayout.acpiTables / PAGE_SIZE), GuestLayout.acpiTablesSize / PAGE_SIZE);
+    this.#setUpSpecialPages();
+    this.#writeAcpiTables();
+    const { entry, end } = this.#loadKernel();
+    this.#entry = entry;
+    this.#writeBootInformation(this.#loadRamdisk(end));
+  }
+
+  /** hvmloader's turn, once the device model serves requests. Gives where the BARs went. */
+  setUpFirmware(io: FirmwareIo): PlacedBar[] {
+    const bars = setUpPci(io);
+    // The IO-APIC gets the identifier the MADT tells.
+    io.mmioWrite(gpa(0xfec00000), 0);
+    io.mmioWrite(gpa(0xfec00010), IOAPIC_ID << 24);
+    // Virtual wire: the 8259s through LINT0, NMI through LINT1.
+    const lapic = (offset: number, value: number): void => io.mmioWrite(gpa(0xfee00000 + offset), value);
+    lapic(0xf0, 0x1ff);
+    lapic(0x350, 7 << 8);
+    lapic(0x360, 4 << 8);
+    return bars;
+  }
+
+  /** Put the boot vCPU at the kernel's entry. After build(). */
+  enter(registers: VcpuRegisters): void {
+    if (this.#entry === undefined) throw new Error('domain builder: enter() before build()');
+    const { mode, address } = this.#entry;
+    for (let index = 0; index < 16; index++) registers.setGpr(index, 0n);
+    registers.rflags = 2;
+    registers.setSegment(Seg.ldtr, { selector: 0, base: 0n, limit: 0, accessRights: 0x10000 });
+    registers.setSegment(Seg.tr, { selector: 0, base: 0n, limit: 0x67, accessRights: 0x8b });
+    registers.idtrBase = 0n;
+    registers.idtrLimit = 0;
+    registers.gdtrBase = 0n;
+    registers.gdtrLimit = 0;
+    const flat = (selector: number, accessRights: number) => ({ selector, base: 0n, limit: 0xffffffff, accessRights });
+    if (mode === 'long') {
+      registers.gdtrBase = BigInt(GuestLayout.gdt);
+      registers.gdtrLimit = bootGdt().length - 1;
+      registers.cr3 = BigInt(GuestLayout.pageTables);
+      registers.cr4 = 0x20; // PAE
+      registers.efer = 0x500; // LME, LMA
+      registers.cr0 = 0x80000011; // PG, ET, PE
+      registers.setSegment(Seg.cs, flat(0x10, 0xa09b));
+      for (const seg of [Seg.ds, Seg.es, Seg.ss, Seg.fs, Seg.gs]) registers.setSegment(seg, flat(0x18, 0xc093));
+      registers.setGpr(Reg.rsi, BigInt(GuestLayout.bootParams));
+    } else {
+      registers.cr4 = 0;
+      registers.efer = 0;
+      registers.cr0 = 0x11; // ET, PE
+      registers.setSegment(Seg.cs, flat(0, 0xc09b));
+      for (const seg of [Seg.ds, Seg.es, Seg.ss, Seg.fs, Seg.gs]) registers.setSegment(seg, flat(0, 0xc093));
+      registers.setGpr(Reg.rbx, BigInt(GuestLayout.startInfo));
+    }
+    registers.rip = gva(BigInt(address));
+  }
+
+  #populate(first: ReturnType<typeof gfn>, count: number): void {
+    const placed = this.#target.p2m.populate(first, count);
+    if (placed !== count) throw new UserError(`memory = ${this.#config.memoryMiB}: only ${placed} of ${count} frames from gfn 0x${first.toString(16)} could be had; give the guest less memory`);
+  }
+
+  #setUpSpecialPages(): void {
+    this.#populate(ioreqServerPfn, NR_IOREQ_SERVER_PAGES + NR_SPECIAL_PAGES);
+    const set = (index: HvmParam, value: number): void => this.#target.setParam(index, value, 0);
+    set(HvmParam.ioreqPfn, specialPfn(SpecialPage.ioreq));
+    set(HvmParam.bufioreqPfn, specialPfn(SpecialPage.bufioreq));
+    set(HvmParam.ioreqServerPfn, ioreqServerPfn);
+    set(HvmParam.nrIoreqServerPages, NR_IOREQ_SERVER_PAGES);
+    set(HvmParam.identPt, gfnToGpa(specialPfn(SpecialPage.identPt)));
+    set(HvmParam.hpetEnabled, this.#config.hpet ? 1 : 0);
+    set(HvmParam.timerMode, 1); // no delay for missed ticks
+    set(HvmParam.acpiIoportsLocation, 1); // PM1a at 0xb000
+    // Page tables for a CPU whose EPT needs paging on: 1,024 pages of 4 MiB onto themselves.
+    const table = new Uint32Array(1024).map((_, i) => (i << 22) | 0xe7);
+    this.#ram.write(gfnToGpa(specialPfn(SpecialPage.identPt)), new Uint8Array(table.buffer));
+  }
+
+  #writeAcpiTables(): void {
+    const { rsdp, tables } = buildAcpiTables({ vcpus: this.#config.vcpus, base: GuestLayout.acpiTables, hpet: this.#config.hpet });
+    this.#ram.write(GuestLayout.acpiTables, tables);
+    this.#ram.write(GuestLayout.rsdp, rsdp);
+  }
+
+  /** Load the kernel; gives its entry and the first byte after what it needs at the start. */
+  #loadKernel(): { entry: Entry; end: number } {
+    const { kernel, type } = this.#config;
+    if (kernel.kind === 'bzimage') {
+      if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note of its own; give its vmlinux");
+      if (!kernel.has64bitEntry) throw new UserError('kernel: this bzImage has no 64-bit entry (boot protocol 2.12); give a 64-bit kernel of Linux 3.8 or later');
+      const end = kernel.prefAddress + Math.max(kernel.initSize, kernel.kernel.length);
+      this.#mustFit('kernel', kernel.prefAddress, end);
+      this.#ram.write(gpa(kernel.prefAddress), kernel.kernel);
+      return { entry: { mode: 'long', address: kernel.prefAddress + 0x200 }, end };
+    }
+    const { elf } = kernel;
+    let end = 0;
+    for (const segment of elf.segments) {
+      end = Math.max(end, segment.address + segment.memorySize);
+      this.#mustFit('kernel', segment.address, segment.address + segment.memorySize);
+      this.#ram.write(segment.address, segment.data);
+      // Frames come zeroed, so what lies beyond the data needs no write.
+    }
+    if (type === 'pvh') {
+      if (elf.pvhEntry === undefined) throw new UserError("type = 'pvh': the kernel has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY); use type = 'hvm'");
+      return { entry: { mode: 'protected', address: elf.pvhEntry }, end };
+    }
+    return { entry: { mode: elf.bits === 64 ? 'long' : 'protected', address: elf.entry }, end };
+  }
+
+  #loadRamdisk(kernelEnd: number): { address: Gpa; size: number } | undefined {
+    const { ramdisk } = this.#config;
+    if (ramdisk === undefined) return undefined;
+    const top = Math.min(this.#config.memoryMiB * 0x100000, GuestLayout.mmioHole, 0x80000000);
+    const address = Math.floor((top - ramdisk.length) / PAGE_SIZE) * PAGE_SIZE;
+    if (address < kernelEnd) throw new UserError(`memory = ${this.#config.memoryMiB}: too little for the kernel (up to ${Math.ceil(kernelEnd / 0x100000)} MiB) and a ramdisk of ${Math.ceil(ramdisk.length / 0x100000)} MiB; give more memory`);
+    this.#ram.write(gpa(address), ramdisk);
+    return { address: gpa(address), size: ramdisk.length };
+  }
+
+  #writeBootInformation(ramdisk: { address: Gpa; size: number } | undefined): void {
+    const { commandLine, kernel, memoryMiB } = this.#config;
+    const line = new TextEncoder().encode(`${commandLine}\0`);
+    if (line.length > GuestLayout.commandLineSize) throw new UserError(`the kernel's command line is ${line.length - 1} bytes long; at most ${GuestLayout.commandLineSize - 1} fit`);
+    const e820 = buildE820(memoryMiB);
+    this.#ram.write(GuestLayout.commandLine, line);
+    this.#ram.write(GuestLayout.gdt, bootGdt());
+    this.#ram.write(GuestLayout.pageTables, identityPageTables(GuestLayout.pageTables));
+    this.#ram.write(GuestLayout.bootParams, buildBootParams({ commandLine: GuestLayout.commandLine, rsdp: GuestLayout.rsdp, e820, ...(ramdisk ? { ramdisk } : {}), ...(kernel.kind === 'bzimage' ? { setupHeader: kernel.setupHeader } : {}) }));
+
+    const modules = ramdisk ? 1 : 0;
+    const modlist = GuestLayout.startInfo + 0x40;
+    const memmap = modlist + HvmModlistEntry.entrySize;
+    const info = new Uint8Array(memmap - GuestLayout.startInfo + e820.length * HvmMemmapEntry.entrySize);
+    const v = new DataView(info.buffer);
+    const u64 = (at: number, value: number): void => v.setBigUint64(at, BigInt(value), true);
+    v.setUint32(HvmStartInfo.magic, XEN_HVM_START_MAGIC_VALUE, true);
+    v.setUint32(HvmStartInfo.version, 1, true);
+    v.setUint32(HvmStartInfo.nrModules, modules, true);
+    u64(HvmStartInfo.modlistPaddr, modules ? modlist : 0);
+    u64(HvmStartInfo.cmdlinePaddr, GuestLayout.commandLine);
+    u64(HvmStartInfo.rsdpPaddr, GuestLayout.rsdp);
+    u64(HvmStartInfo.memmapPaddr, memmap);
+    v.setUint32(HvmStartInfo.memmapEntries, e820.length, true);
+    if (ramdisk) {
+      u64(modlist - GuestLayout.startInfo + HvmModlistEntry.paddr, ramdisk.address);
+      u64(modlist - GuestLayout.startInfo + HvmModlistEntry.size, ramdisk.size);
+    }
+    e820.forEach((entry, i) => {
+      const at = memmap - GuestLayout.startInfo + i * HvmMemmapEntry.entrySize;
+      u64(at + HvmMemmapEntry.addr, entry.address);
+      u64(at + HvmMemmapEntry.size, entry.size);
+      v.setUint32(at + HvmMemmapEntry.type, entry.type, true);
+    });
+    this.#ram.write(GuestLayout.startInfo, info);
+  }
+
+  /** What is loaded may lie in RAM between 1 MiB and the MMIO hole, and nowhere else. */
+  #mustFit(what: string, start: number, end: number): void {
+    const top = Math.min(this.#config.memoryMiB * 0x100000, GuestLayout.mmioHole);
+    if (!(start >= GuestLayout.highRam && end <= top)) throw new UserError(`${what}: wants guest-physical 0x${start.toString(16)} to 0x${end.toString(16)}, but RAM for it is from 0x100000 to 0x${top.toString(16)}; give the guest more memory or link the kernel elsewhere`);
+  }
+}
