@@ -30,6 +30,11 @@ export interface AnalysisInput {
   readonly devices?: readonly string[] | undefined;
   /** What the times are: a real machine's are measured, a virtual clock's are modelled. The log's own header wins. */
   readonly clock?: 'modelled' | 'measured' | undefined;
+  /**
+   * Guest-virtual address of a guest-physical one, where somebody knows it: the machine that wrote the files. No
+   * record of Xen holds it.
+   */
+  readonly gvaOf?: ((gpa: number) => Claim<bigint>) | undefined;
   /** Names for messages. */
   readonly names?: { readonly dmLog?: string; readonly pcap?: string; readonly text?: string } | undefined;
 }
@@ -42,6 +47,7 @@ export interface Analysis extends Evidence {
   readonly hypercallRecords: number;
   readonly clockKind: Claim<'modelled' | 'measured'>;
   readonly captureDamage: string | undefined;
+  readonly gvaOf: (gpa: number) => Claim<bigint>;
 }
 
 /** Superpage orders of a p2m entry: 4 KiB, 2 MiB, 1 GiB. */
@@ -116,6 +122,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
     accesses, log, pairing, clock, frames, p2m, lost: builder.lost, hypercallRecords,
     windows: findDevices({ log, accesses, console, options: input.devices }),
     clockKind: clockKindOf(input, log), captureDamage: capture?.damage,
+    gvaOf: input.gvaOf ?? (() => unknown('no record of Xen holds a guest-virtual address of data')),
   };
 }
 

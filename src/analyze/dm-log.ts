@@ -252,6 +252,7 @@ export interface DmLog {
 /** Groups the lines of a log into requests. Feed lines in order, then take `log`. */
 export class DmLogBuilder {
   readonly log: DmLog;
+  #lastUs: number | undefined;
   #pendingDma: { -readonly [K in keyof DmDma]: DmDma[K] } | undefined;
 
   constructor(source: DmLog['source'] = 'dm-log') {
@@ -259,8 +260,11 @@ export class DmLogBuilder {
   }
 
   /** Takes one parsed line. */
-  add(entry: DmLine): void {
+  add(line: DmLine): void {
     const { log } = this;
+    // A chip's debug line carries no time where QEMU prints it: it was written after the stamped line before it.
+    const entry = line.kind === 'chip' && line.timeUs === undefined ? { ...line, timeUs: this.#lastUs } : line;
+    this.#lastUs = entry.timeUs ?? this.#lastUs;
     log.lines = Math.max(log.lines, entry.line);
     const current = log.requests[log.requests.length - 1];
     switch (entry.kind) {

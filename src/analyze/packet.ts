@@ -149,7 +149,7 @@ export function transmissions(e: Evidence): Transmission[] {
 const refOf = (e: Evidence, line: { readonly line: number }): Ref => logLine(line.line, e.log?.source);
 
 /** Which of the DMA lines behind a request were made while the guest waited for it. */
-function dmaOf(e: Evidence, access: IoAccess | undefined, request: DmRequest | undefined): { dma: readonly DmDma[]; strength: Transmission['dmaStrength'] } {
+export function dmaOf(e: Evidence, access: IoAccess | undefined, request: DmRequest | undefined): { dma: readonly DmDma[]; strength: Transmission['dmaStrength'] } {
   if (request === undefined || request.dma.length === 0) return { dma: [], strength: unknown('the log has no map-cache line for it') };
   const refs = [refOf(e, request.dma[0]!), refOf(e, request.dma[request.dma.length - 1]!)];
   const end = access?.marks.woken ?? access?.marks.entry;

@@ -338,15 +338,20 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
   }
 }
 
+function gvaText(a: Analysis, gpa: number | undefined): Claim<string> {
+  if (gpa === undefined) return unknown('its guest-physical address is unknown');
+  const gva = a.gvaOf(gpa);
+  return gva.value === undefined ? unknown(gva.why) : claim(hex(gva.value), gva.strength as 'proven', gva.why, gva.refs);
+}
+
 function addressesOf(a: Analysis, tx: Transmission, walked: IoAccess | undefined): AddressRow[] {
-  const noGva = unknown<string>('no record of Xen holds a guest-virtual address of data');
   const rows: AddressRow[] = [];
   const dom = walked?.dom ?? tx.access?.dom;
   const ram = (what: string, gpa: Claim<number>): void => {
     const frame = gpa.value === undefined || dom === undefined ? undefined : a.p2m.lookup(dom, Math.floor(gpa.value / 4096));
     const dma = tx.dma.find((d) => d.gpa === gpa.value);
     rows.push({
-      what, gva: noGva,
+      what, gva: gvaText(a, gpa.value),
       gpa: gpa.value === undefined ? unknown(gpa.why) : claim(hex(gpa.value), gpa.strength as 'proven', gpa.why, gpa.refs),
       mfn: frame === undefined ? unknown(gpa.value === undefined ? 'its guest-physical address is unknown' : 'no trace record names this frame')
         : frame.value === undefined ? unknown(frame.why) : claim(hex(frame.value.mfn), frame.strength as 'proven', frame.why, frame.refs),
@@ -358,7 +363,7 @@ function addressesOf(a: Analysis, tx: Transmission, walked: IoAccess | undefined
   if (register !== undefined && register.space === 'mmio') {
     const npf = register.npf;
     rows.push({
-      what: `register ${tx.window === undefined ? '' : registerText(tx.window, register.addr, undefined, 0n, tx.mode)}`.trim(), gva: noGva,
+      what: `register ${tx.window === undefined ? '' : registerText(tx.window, register.addr, undefined, 0n, tx.mode)}`.trim(), gva: gvaText(a, register.addr),
       gpa: claim(hex(register.addr), 'proven', 'the MMIO record holds it', [register.record.ref]),
       mfn: npf === undefined ? unknown('no NPF record stands beside it')
         : npf.mfn === undefined ? claim(`none: ${p2mTypeName(npf.p2mType)}`, 'proven', 'the NPF record says INVALID_MFN', [npf.ref]) : claim(hex(npf.mfn), 'proven', 'the NPF record holds it', [npf.ref]),
@@ -468,10 +473,15 @@ function hypercallSentence(a: Analysis, tx: Transmission): Sentence {
   return say(`Between exit and answer dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}: whether one of them mapped guest frames is unknown, the records do not hold their operands.`, 'unknown', seen.map((x) => x.call!.ref));
 }
 
+const list = (names: readonly string[]): string => names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`;
+
 function unknownSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
-  const out: Sentence[] = [say('The guest-virtual addresses of register and buffer: no record holds them.', 'unknown', [])];
-  const rows = addressesOf(a, tx, walked).filter((r) => r.mfn.value === undefined && r.gpa.value !== undefined);
-  if (rows.length > 0) out.push(say(`The machine frame of ${rows.map((r) => r.what).join(' and ')}: ${rows[0]!.mfn.why}.`, 'unknown', []));
+  const out: Sentence[] = [];
+  const all = addressesOf(a, tx, walked);
+  const noGva = all.filter((r) => r.gva.value === undefined && r.gpa.value !== undefined);
+  if (noGva.length > 0) out.push(say(`The guest-virtual address of ${list(noGva.map((r) => r.what))}: ${noGva[0]!.gva.why}.`, 'unknown', []));
+  const rows = all.filter((r) => r.mfn.value === undefined && r.gpa.value !== undefined);
+  if (rows.length > 0) out.push(say(`The machine frame of ${list(rows.map((r) => r.what))}: ${rows[0]!.mfn.why}.`, 'unknown', []));
   if (tx.mode === 'C+' && tx.descriptor.words.value === undefined) out.push(say(`The descriptor's contents: ${tx.descriptor.words.why}.`, 'unknown', []));
   if (tx.frame.value === undefined) out.push(say(`The frame on the wire: ${tx.frame.why}.`, 'unknown', []));
   if (walked !== undefined && walked.marks.blocked === undefined) out.push(say('Whether the vCPU waited: no running→offline record stands between exit and entry.', 'unknown', [walked.record.ref]));
@@ -538,7 +548,7 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
     addresses: (group === undefined ? behind.slice(0, 2).map((d) => ['touched by the device model', d] as const) : [['receive descriptor', group.all[0]!] as const, ['frame buffer', group.buffers[0]!] as const]).map(([what, d]) => {
       const mfn = dom === undefined ? unknown<{ mfn: bigint; type: number }>('no trace record names this frame') : a.p2m.lookup(dom, Math.floor(d.gpa / 4096));
       return {
-        what, gva: unknown('no record of Xen holds a guest-virtual address of data'),
+        what, gva: gvaText(a, d.gpa),
         gpa: claim(hex(d.gpa), 'proven', 'the log prints it', [logLine(d.line, source)]),
         mfn: mfn.value === undefined ? unknown(mfn.why) : claim(hex(mfn.value.mfn), 'proven', mfn.why, mfn.refs),
         mapping: d.pointer === undefined ? unknown('no return line follows') : claim(hex(BigInt('0x' + d.pointer)), 'proven', 'the log prints it', [logLine(d.line, source)]),

@@ -1,0 +1,172 @@
+/** `xenolith trace io` and `xenolith trace explain`: the paths of a guest's I/O through real trace files. */
+import type { Command } from 'commander';
+import { UserError } from '../base/errors.ts';
+import { openAnalysis } from '../analyze/files-node.ts';
+import {
+  analyze, costLines, CostTable, explainFiles, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, type IoPath,
+} from '../analyze/index.ts';
+import { parseCpuHz } from '../trace/index.ts';
+
+interface FileOptions {
+  dmLog?: string;
+  pcap?: string;
+  console?: string;
+  device?: string[];
+  cpuHz?: string;
+  xenVersion?: string;
+  clock?: string;
+  json?: boolean;
+}
+
+interface IoOptions extends FileOptions {
+  chip?: string;
+  register?: string;
+  vcpu?: string;
+  from?: string;
+  to?: string;
+  stats?: boolean;
+}
+
+interface ExplainOptions extends FileOptions {
+  packet?: string;
+  at?: string;
+}
+
+const collect = (value: string, before: string[] = []): string[] => [...before, value];
+
+/** Adds `io` and `explain` to the command `trace`, which is made if nobody made it. */
+export function registerTraceIo(program: Command): void {
+  const trace = program.commands.find((c) => c.name() === 'trace') ?? program.command('trace').description('read xentrace files');
+  withFiles(trace.command('io'))
+    .description('every guest I/O: register, route, stages, device-model log lines, DMA, frame')
+    .option('--chip <name>', 'only accesses to this chip, for example rtl8139')
+    .option('--register <name>', 'only accesses that touch this register, for example TxPoll')
+    .option('--vcpu <dXvY>', 'only accesses of this vCPU')
+    .option('--from <seconds>', 'only from this trace time on')
+    .option('--to <seconds>', 'only up to this trace time')
+    .option('--stats', 'print the cost table only')
+    .addHelpText('after', '\nExample:\n  xenolith trace io trace.bin --dm-log qemu-dm.log --pcap bridge.pcap --cpu-hz 2596106000 --chip rtl8139\n')
+    .action(async (files: string[], options: IoOptions) => {
+      await runIo(files, options);
+    });
+  withFiles(trace.command('explain'))
+    .description('the story of one packet in plain words, each sentence with the record or line it rests on')
+    .option('--packet <n>', 'frame number in the capture; without a capture the n-th transmission')
+    .option('--at <seconds>', 'the transmission nearest to this trace time')
+    .addHelpText('after', '\nExample:\n  xenolith trace explain trace.bin --dm-log qemu-dm.log --pcap bridge.pcap --packet 4\n  xenolith trace explain mail.txt\n')
+    .action(async (files: string[], options: ExplainOptions) => {
+      await runExplain(files, options);
+    });
+}
+
+function withFiles(command: Command): Command {
+  return command
+    .argument('[files...]', 'an xentrace file, xenalyze --dump-all text, or a mail that quotes such text')
+    .option('--dm-log <file>', "the device model's log: QEMU trace events or RTL8139 debug lines")
+    .option('--pcap <file>', 'capture of the bridge or vif, pcap or pcapng')
+    .option('--console <file>', "the guest's console, to find BARs in")
+    .option('--device <chip@base>', 'where a chip lies, for example rtl8139@0xf1000000; may be repeated', collect)
+    .option('--cpu-hz <rate>', "TSC rate of the traced host, as for xenalyze (2400000000, 2.4G)")
+    .option('--xen-version <version>', 'Xen release that wrote the trace, if the inferred one is wrong')
+    .option('--clock <kind>', "what the times are: measured or modelled; a log's own header wins")
+    .option('--json', 'JSON instead of text');
+}
+
+function open(files: string[], options: FileOptions): ReturnType<typeof openAnalysis> {
+  if (options.clock !== undefined && options.clock !== 'measured' && options.clock !== 'modelled') throw new UserError(`--clock ${options.clock}: expected measured or modelled`);
+  if (files.length === 0 && options.dmLog === undefined) throw new UserError('no file given: expected an xentrace file, xenalyze text, or --dm-log FILE; see --help');
+  return openAnalysis({
+    files, dmLog: options.dmLog, pcap: options.pcap, console: options.console, devices: options.device,
+    cpuHz: options.cpuHz === undefined ? undefined : parseCpuHz(options.cpuHz), xenVersion: options.xenVersion, clock: options.clock,
+  });
+}
+
+const seconds = (text: string | undefined, option: string): number | undefined => {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!Number.isFinite(value) || value < 0 || text.trim() === '') throw new UserError(`${option} ${text}: expected seconds of trace time, for example 6.635`);
+  return value;
+};
+
+async function runIo(files: string[], options: IoOptions): Promise<void> {
+  const from = seconds(options.from, '--from') ?? -Infinity;
+  const to = seconds(options.to, '--to') ?? Infinity;
+  if (options.vcpu !== undefined && !/^d\d+v\d+$/.test(options.vcpu)) throw new UserError(`--vcpu ${options.vcpu}: expected a domain and a vCPU, for example d1v0`);
+  const opened = await open(files, options);
+  try {
+    const a = await analyze(opened.input);
+    if (options.chip !== undefined && !a.windows.some((w) => w.chip.name === options.chip)) {
+      throw new UserError(`--chip ${options.chip}: ${a.windows.length === 0 ? 'no known chip was found in the files' : `found only ${a.windows.map((w) => w.chip.name).join(', ')}`}; say where it lies with --device ${options.chip}@BASE`);
+    }
+    const wanted = (p: IoPath): boolean => {
+      const at = (p.access.marks.exit ?? p.access.record).timeNs / 1e9;
+      return at >= from && at <= to
+        && (options.chip === undefined || p.window?.chip.name === options.chip)
+        && (options.register === undefined || p.registers.some((r) => r.name.toLowerCase() === options.register!.toLowerCase()))
+        && (options.vcpu === undefined || `d${p.access.dom}v${p.access.vcpu}` === options.vcpu);
+    };
+    const table = new CostTable();
+    const print = lineWriter();
+    if (options.json !== true) {
+      for (const w of a.windows) print(`${w.chip.name} at ${w.space === 'pio' ? 'port' : 'gpa'} 0x${w.base.toString(16)} (${w.found.strength}: ${w.found.why}) [${w.found.refs.map(formatRef).join(', ')}]`);
+      if (options.stats !== true) print(PATH_HEADER);
+    }
+    for (const path of ioPaths(a)) {
+      if (!wanted(path)) continue;
+      table.add(path);
+      if (options.stats === true) continue;
+      print(options.json === true ? JSON.stringify({ kind: 'io', ...pathJson(path) }) : pathLine(path));
+    }
+    if (options.json === true) {
+      for (const row of table.rows()) print(JSON.stringify({ kind: 'cost', ...row }));
+      for (const u of a.pairing?.unpairedRequests ?? []) print(JSON.stringify({ kind: 'unpaired request', line: u.request.request.line, address: `0x${u.request.request.addr.toString(16)}`, reason: u.reason }));
+      if (a.clock !== undefined) print(JSON.stringify({ kind: 'clock', ...a.clock, outliers: a.clock.outliers.map((o) => o.request.request.line) }));
+    } else {
+      print('');
+      for (const line of costLines(table.rows())) print(line);
+      print('');
+      for (const line of joinLines(a)) print(line);
+    }
+    print.flush();
+    reportDamage(opened.input.trace);
+  } finally {
+    await opened.close();
+  }
+}
+
+async function runExplain(files: string[], options: ExplainOptions): Promise<void> {
+  const packet = options.packet === undefined ? undefined : Number(options.packet);
+  if (packet !== undefined && (!Number.isInteger(packet) || packet < 1)) throw new UserError(`--packet ${options.packet}: expected a number from 1 on`);
+  const opened = await open(files, options);
+  try {
+    const story = await explainFiles({ ...opened.input, packet, atSeconds: seconds(options.at, '--at') });
+    if (options.json === true) console.log(JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1));
+    else process.stdout.write(renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 120), color: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }));
+    reportDamage(opened.input.trace);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** A damaged trace is read as far as it goes; the damage goes to stderr and into the exit status. */
+function reportDamage(trace: { readonly damage: readonly { offset: number; message: string }[]; readonly damageCount: number } | undefined): void {
+  if (trace === undefined || trace.damageCount === 0) return;
+  const first = trace.damage[0]!;
+  console.error(`xenolith: trace damaged at offset 0x${first.offset.toString(16)}: ${first.message}${trace.damageCount > 1 ? ` (and ${trace.damageCount - 1} more places)` : ''}; everything readable was used`);
+  process.exitCode = 1;
+}
+
+const FLUSH_AT = 1 << 16;
+
+/** Gathers lines and writes them in large pieces. */
+function lineWriter(): ((line: string) => void) & { flush: () => void } {
+  let text = '';
+  const flush = (): void => {
+    process.stdout.write(text);
+    text = '';
+  };
+  return Object.assign((line: string): void => {
+    text += line + '\n';
+    if (text.length >= FLUSH_AT) flush();
+  }, { flush });
+}
