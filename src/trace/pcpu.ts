@@ -43,7 +43,7 @@ export class Pcpu {
   orderTsc = 0;
   /** Ticks added to this CPU's TSCs, as found from runstate changes seen out of order. */
   skew = 0;
-  /** CPUs whose skew was derived from this one's, a bit each (CPUs past 31 share them, as in xenalyze). */
+  /** CPUs whose skew was derived from this one's, a bit each; CPUs past 31 have none, as in xenalyze. */
   skewDownstream = 0;
 
   constructor(pid: number) {
