@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { IOAPIC_PINS } from '../abi/registers/ioapic.ts';
 import { hvmPciIntxGsi } from './irq.ts';
-import { interruptMachine } from './testing/interrupts.ts';
+import { platformMachine } from './testing/platform.ts';
 
 const LEVEL = 0x8000;
 const MASKED = 0x10000;
 const REMOTE_IRR = 0x4000;
 
 const machine = () => {
-  const m = interruptMachine();
+  const m = platformMachine();
   m.mmioWrite(0xfee000f0, 0x1ff);
   return m;
 };
@@ -95,7 +95,7 @@ describe('IO-APIC', () => {
     m.redirect(28, LEVEL | 0x51);
     m.hub.setPciIntxLevel(3, 0, true);
     m.take();
-    const n = interruptMachine(m.memory);
+    const n = platformMachine(m.memory);
     expect(n.redirection(28)).toBe(LEVEL | REMOTE_IRR | 0x51);
     n.eoi();
     expect(n.take()).toBe(0x51);

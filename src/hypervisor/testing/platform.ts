@@ -1,21 +1,28 @@
-/** A domain's interrupt hub and controllers on memory of their own, for specs. */
+/** A domain's platform devices on memory of their own, for specs. */
 import { VirtualClock } from '../clock.ts';
 import { Emul, type IoAccess, IoHandlers } from '../intercept.ts';
-import { VirtualInterruptControllers } from '../interrupt-controllers.ts';
 import { HvmIrq, type InterruptControllers } from '../irq.ts';
 import { MachineMemory } from '../memory.ts';
+import { createPlatform } from '../platform.ts';
 import { TimerQueue } from '../timer.ts';
 import { gpa } from '../../base/address.ts';
 
-export function interruptMachine(memory = MachineMemory.create({ frames: 16, maxGfn: 16 }), clock = new VirtualClock()) {
+export function platformMachine(memory = MachineMemory.create({ frames: 16, maxGfn: 16 }), clock = new VirtualClock()) {
   const timers = new TimerQueue(memory, 1);
   const io = new IoHandlers();
   const hub = new HvmIrq(memory, 1, undefined as unknown as InterruptControllers);
   const kicks: number[] = [];
-  const controllers = new VirtualInterruptControllers(memory, 1, clock, timers, hub, io, { kick: (v) => kicks.push(v), nmi() {}, init() {}, startup() {}, guestTsc: () => clock.tsc() }, { vcpus: 1, x2apic: false, tscDeadline: true });
+  const offsets: number[] = [];
+  const platform = createPlatform(
+    { memory, domid: 1, clock, timers, irq: hub },
+    io,
+    { kick: (v) => kicks.push(v), nmi() {}, init() {}, startup() {}, guestTsc: () => clock.tsc(), timeOffset: (s) => offsets.push(s) },
+    { vcpus: 1, x2apic: false, tscDeadline: true, hpet: true },
+  );
+  const { controllers } = platform;
   const access = (isWrite: boolean, address: number, lo: number, size: number): IoAccess => ({ vcpu: 0, isWrite, address, size, lo, hi: 0 });
   return {
-    memory, clock, timers, io, hub, controllers, kicks,
+    memory, clock, timers, io, hub, controllers, platform, kicks, offsets,
     mmioWrite(address: number, value: number, size = 4): void {
       const device = io.findMmio(gpa(address), 0);
       if (device?.write(access(true, address, value, size)) !== Emul.okay) throw new Error(`write to 0x${address.toString(16)} was not served`);

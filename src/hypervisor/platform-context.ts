@@ -1,0 +1,14 @@
+/** What a chip inside the hypervisor stands on: one domain's memory, clock, timers and interrupt lines. */
+import type { Clock } from '../base/clock.ts';
+import type { HvmIrq } from './irq.ts';
+import type { MachineMemory } from './memory.ts';
+import type { TimerQueue } from './timer.ts';
+
+export interface PlatformContext {
+  readonly memory: MachineMemory;
+  readonly domid: number;
+  readonly clock: Clock;
+  /** Timers of the pCPU on whose thread the chips' handlers run. */
+  readonly timers: TimerQueue;
+  readonly irq: HvmIrq;
+}
