@@ -83,7 +83,7 @@ export class Emulator {
     p.dataLo = exit.isWrite ? this.outData() : 0xffff_ffff;
     const rc = this.doIo(p);
     if (rc === Emul.okay) {
-      engine.completeAccess(exit.isWrite ? 0 : p.dataLo, 0);
+      engine.completeAccess(exit.isWrite ? 0 : lowBytes(p.dataLo, exit.size), 0);
       return true;
     }
     if (domain.shutdownReason >= 0) return true;
@@ -224,7 +224,7 @@ export class Emulator {
       if (exit.isWrite) {
         p.dataLo = chunk === 8 || offset === 0 ? exit.dataLo : shiftRight(exit.dataLo, exit.dataHi, offset);
         p.dataHi = chunk === 8 ? exit.dataHi : 0;
-        if (chunk < 4) p.dataLo = (p.dataLo & ((1 << (chunk * 8)) - 1)) >>> 0;
+        if (chunk < 4) p.dataLo = lowBytes(p.dataLo, chunk);
       }
       if (this.doIo(p) !== Emul.okay) return domain.shutdownReason >= 0;
       if (exit.isWrite) continue;
@@ -233,7 +233,7 @@ export class Emulator {
         hi = p.dataHi;
         continue;
       }
-      const value = chunk === 4 ? p.dataLo : p.dataLo & ((1 << (chunk * 8)) - 1);
+      const value = lowBytes(p.dataLo, chunk);
       if (offset < 4) lo |= value << (offset * 8);
       if (offset >= 4) hi |= value << ((offset - 4) * 8);
       else if (offset + chunk > 4) hi |= value >>> ((4 - offset) * 8);
@@ -317,7 +317,7 @@ export class Emulator {
       const walk = engine.translate(exit.sourceGla, 'read', 'current');
       if (walk.outcome === 'ok' && (walk.gpa % 4096) + exit.size <= 4096 && guest.readPhys(walk.gpa, exit.size)) return guest.lo;
     }
-    return exit.size === 4 ? exit.dataLo : exit.dataLo & ((1 << (exit.size * 8)) - 1);
+    return lowBytes(exit.dataLo, exit.size);
   }
 
   private fill(type: number, addr: number, size: number, isWrite: boolean, count: number, df: boolean): Ioreq {
@@ -345,7 +345,7 @@ export class Emulator {
 
   /** Cut a value to the access's size, into the access. */
   private mask(lo: number, hi: number, size: number): void {
-    this.access.lo = size >= 4 ? lo >>> 0 : lo & ((1 << (size * 8)) - 1);
+    this.access.lo = lowBytes(lo, size);
     this.access.hi = size === 8 ? hi >>> 0 : 0;
   }
 
@@ -361,6 +361,9 @@ export class Emulator {
     else trace.record(event, p.dataIsPtr ? 1 : 2, p.addr, p.dataLo);
   }
 }
+
+/** The low `size` bytes of a word, unsigned. */
+const lowBytes = (word: number, size: number): number => (size >= 4 ? word >>> 0 : word & ((1 << (size * 8)) - 1));
 
 /** The 32 bits of a 64-bit value from byte `offset` (1..7) on. */
 const shiftRight = (lo: number, hi: number, offset: number): number =>

@@ -51,10 +51,8 @@ export const ioreqNeedsCompletion = (p: Ioreq): boolean => !p.dataIsPtr && (p.ty
 export interface XenWait {
   /** The vCPU stops running (offline) before the request becomes visible. */
   prepare(vcpu: VcpuState): void;
-  /**
-   * Sleep until the i32 at `word` is no longer `value` or the vCPU was kicked. False: the domain is shut down, stop waiting.
-   */
-  wait(vcpu: VcpuState, word: Maddr, value: number): boolean;
+  /** Sleep until the device model's notification. False: the domain is shut down, stop waiting. */
+  wait(vcpu: VcpuState): boolean;
   /** The vCPU runs again. */
   finish(vcpu: VcpuState): void;
 }
@@ -307,7 +305,7 @@ export class IoreqServers {
         }
         return true;
       }
-      if (!wait.wait(vcpu, (at * 4) as Maddr, word)) return false;
+      if (!wait.wait(vcpu)) return false;
     }
   }
 

@@ -1,0 +1,145 @@
+/**
+ * Model-specific registers that neither the engine nor the interrupt controllers hold (Xen: arch/x86/msr.c, hvm/hvm.c). What
+ * is not here faults, as since Xen 4.15.
+ */
+import type { Gfn, Maddr } from '../base/address.ts';
+import type { Vcpu } from '../cpu/interface.ts';
+import type { Domain, VcpuState } from './domain.ts';
+import type { GuestMemory } from './guest-access.ts';
+import { hypercallPage } from './hypercall/hypercall.ts';
+import type { InterruptControllers } from './irq.ts';
+import { P2mType } from './p2m.ts';
+
+const MSR = {
+  tsc: 0x10, microcodeRevision: 0x8b, platformInfo: 0xce, mtrrCap: 0xfe, archCapabilities: 0x10a, mcgCap: 0x179, mcgStatus: 0x17a,
+  miscEnable: 0x1a0, debugCtl: 0x1d9, mtrrDefType: 0x2ff, hypercallPage: 0x4000_0000, miscFeaturesEnables: 0x140,
+} as const;
+
+/** 8 variable ranges, fixed ranges, write combining. */
+const MTRR_CAP = 0x508n;
+/** RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR/FBSDP/PSDP_NO, BHI_NO: no hardware, no leaks. */
+const ARCH_CAPABILITIES = 0x0010_e16bn | (1n << 20n);
+/** Fast strings on; branch and event tracing not there. */
+const MISC_ENABLE = 0x1801n;
+
+/** MTRRs: eight base/mask pairs, eleven fixed ranges, the default type. */
+const MTRR_INDEX: ReadonlyMap<number, number> = new Map([
+  ...Array.from({ length: 16 }, (_, i) => [0x200 + i, i] as const),
+  ...[0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f].map((msr, i) => [msr, 16 + i] as const),
+  [MSR.mtrrDefType, 27] as const,
+]);
+/** Slots of the state: the MTRRs, DEBUGCTL. */
+const SLOT_DEBUGCTL = 28;
+const STATE_SIZE = 29 * 8;
+const SLOT_DEFTYPE = 27;
+/** Memory types an MTRR takes: UC, WC, WT, WP, WB. */
+const MTRR_TYPES: ReadonlySet<number> = new Set([0, 1, 4, 5, 6]);
+
+export type MsrWrite = 'done' | 'fault';
+
+export class Msrs {
+  private readonly domain: Domain;
+  private readonly state: VcpuState;
+  private readonly engine: Vcpu;
+  private readonly guest: GuestMemory;
+  private readonly controllers: () => InterruptControllers;
+  private readonly base: Maddr;
+
+  constructor(domain: Domain, state: VcpuState, engine: Vcpu, guest: GuestMemory, controllers: () => InterruptControllers) {
+    this.domain = domain;
+    this.state = state;
+    this.engine = engine;
+    this.guest = guest;
+    this.controllers = controllers;
+    const name = `msrs.d${state.domid}v${state.id}`;
+    this.base = domain.pcpu.memory.xenheap(name, STATE_SIZE);
+    // Reset state: MTRRs on, write-back by default, as firmware leaves it.
+    if (this.slot(SLOT_DEFTYPE) === 0n) this.setSlot(SLOT_DEFTYPE, 0xc06n);
+  }
+
+  /** guest_rdmsr: undefined: #GP. */
+  read(index: number): bigint | undefined {
+    const own = this.engine.readMsr(index);
+    if (own !== undefined) return own;
+    const controlled = this.controllers().readMsr(this.state.id, index);
+    if (controlled !== undefined) return controlled === 'fault' ? undefined : controlled;
+    const mtrr = MTRR_INDEX.get(index);
+    if (mtrr !== undefined) return this.slot(mtrr);
+    switch (index) {
+      case MSR.tsc:
+        return BigInt(Math.floor(this.domain.pcpu.clock.tsc()));
+      case MSR.microcodeRevision:
+      case MSR.platformInfo:
+      case MSR.miscFeaturesEnables:
+      case MSR.mcgCap:
+      case MSR.mcgStatus:
+        return 0n;
+      case MSR.mtrrCap:
+        return MTRR_CAP;
+      case MSR.archCapabilities:
+        return ARCH_CAPABILITIES;
+      case MSR.miscEnable:
+        return MISC_ENABLE;
+      case MSR.debugCtl:
+        return this.slot(SLOT_DEBUGCTL);
+      default:
+        return undefined;
+    }
+  }
+
+  /** guest_wrmsr. */
+  write(index: number, value: bigint): MsrWrite {
+    if (this.engine.writeMsr(index, value)) return 'done';
+    // Held by the engine, and not a legal value.
+    if (this.engine.readMsr(index) !== undefined) return 'fault';
+    const controlled = this.controllers().writeMsr(this.state.id, index, value);
+    if (controlled !== 'unknown') return controlled;
+    const mtrr = MTRR_INDEX.get(index);
+    if (mtrr !== undefined) return this.writeMtrr(mtrr, value);
+    switch (index) {
+      case MSR.tsc:
+      case MSR.microcodeRevision:
+      case MSR.miscEnable:
+        // The TSC runs with the machine's clock, and these hold nothing a guest can change.
+        return 'done';
+      case MSR.mcgStatus:
+      case MSR.miscFeaturesEnables:
+        return value === 0n ? 'done' : 'fault';
+      case MSR.debugCtl:
+        // LBR and BTF; everything else is reserved or not there.
+        if ((value & ~3n) !== 0n) return 'fault';
+        this.setSlot(SLOT_DEBUGCTL, value);
+        return 'done';
+      case MSR.hypercallPage:
+        return this.writeHypercallPage(value);
+      default:
+        return 'fault';
+    }
+  }
+
+  private writeMtrr(slot: number, value: bigint): MsrWrite {
+    const bytes = slot < 16 ? (slot % 2 === 0 ? [value & 0xffn] : []) : slot === SLOT_DEFTYPE ? [value & 0xffn] : [0n, 8n, 16n, 24n, 32n, 40n, 48n, 56n].map((at) => (value >> at) & 0xffn);
+    if (!bytes.every((type) => MTRR_TYPES.has(Number(type)))) return 'fault';
+    if (slot === SLOT_DEFTYPE && (value & ~0xcffn) !== 0n) return 'fault';
+    this.setSlot(slot, value);
+    return 'done';
+  }
+
+  /** The guest names a page of its RAM; it becomes the hypercall page. Only page 0 exists. */
+  private writeHypercallPage(value: bigint): MsrWrite {
+    if ((value & 0xfffn) !== 0n) return 'fault';
+    const gfn = Number(value >> 12n) as Gfn;
+    if (this.guest.p2m.getType(gfn) !== P2mType.ramRw && this.guest.p2m.getType(gfn) !== P2mType.ramLogdirty) return 'fault';
+    const longMode = (this.engine.registers.efer & 0x400) !== 0;
+    this.domain.compatSharedInfo = !longMode;
+    return this.guest.copyToPhys(Number(value) as Parameters<GuestMemory['copyToPhys']>[0], hypercallPage()) === 4096 ? 'done' : 'fault';
+  }
+
+  private slot(index: number): bigint {
+    return this.domain.pcpu.memory.view.getBigUint64(this.base + index * 8, true);
+  }
+
+  private setSlot(index: number, value: bigint): void {
+    this.domain.pcpu.memory.view.setBigUint64(this.base + index * 8, value, true);
+  }
+}

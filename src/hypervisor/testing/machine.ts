@@ -1,0 +1,269 @@
+/** A machine for tests: one guest with a FakeVcpu, dom0 inline with a device model that answers from a function. */
+import { BufioreqHandling, BUFIOREQ_READ_POINTER, BUFIOREQ_SLOT_NUM, BUFIOREQ_SLOTS, BUFIOREQ_WRITE_POINTER, IOREQ_ADDR, IOREQ_COUNT, IOREQ_DATA, IOREQ_SIZE_FIELD, IOREQ_STATE_WORD, IOREQ_VP_EPORT } from '../../abi/ioreq.ts';
+import type { DeviceModelHypercalls, IoreqServerInfo } from '../../abi/dm-op.ts';
+import { gfn } from '../../base/address.ts';
+import type { Logger } from '../../base/logger.ts';
+import { TraceWindowWriter } from '../../trace/writer.ts';
+import { VirtualClock } from '../clock.ts';
+import { deviceModelHypercalls } from '../dm.ts';
+import { Domain } from '../domain.ts';
+import type { Pcpu } from '../domain.ts';
+import { EventChannels } from '../event-channel.ts';
+import { HvmVcpu } from '../hvm.ts';
+import { IoHandlers } from '../intercept.ts';
+import { IoreqServers } from '../ioreq.ts';
+import { HvmIrq } from '../irq.ts';
+import type { InterruptControllers } from '../irq.ts';
+import { MachineMemory } from '../memory.ts';
+import type { MachineMemoryOptions } from '../memory.ts';
+import { UpcallNotifier } from '../notify.ts';
+import { P2m } from '../p2m.ts';
+import { PageAllocator } from '../page-alloc.ts';
+import { Runqueue } from '../runstate.ts';
+import { IoWait, PcpuLoop } from '../schedule.ts';
+import type { InlineDom0 } from '../schedule.ts';
+import { Shootdown } from '../shootdown.ts';
+import { TimerQueue } from '../timer.ts';
+import { TraceBuffer, TraceCollector, TraceControl } from '../trace.ts';
+import { FakeVcpu } from './fake-vcpu.ts';
+
+/** A request as the device model found it in its slot. */
+export interface SeenIoreq {
+  readonly type: number;
+  readonly addr: number;
+  readonly data: number;
+  readonly dataHi: number;
+  readonly count: number;
+  readonly size: number;
+  readonly dir: 'r' | 'w';
+  readonly ptr: boolean;
+  readonly df: boolean;
+}
+
+/** The request in one line: "r f2051020 4", "w f2051020 4 = d4e6c400", "w 3f8 1 x16 @1000 down". */
+export const describe = (p: SeenIoreq): string =>
+  `${['pio', 'mmio', 'pci', '', '', '', '', '', 'invalidate'][p.type] ?? p.type} ${p.dir} ${p.addr.toString(16)} ${p.size}` +
+  `${p.count === 1 ? '' : ` x${p.count}`}${p.ptr ? ` @${(p.dataHi * 2 ** 32 + p.data).toString(16)}` : p.dir === 'w' ? ` = ${(p.dataHi ? p.dataHi.toString(16) : '') + p.data.toString(16)}` : ''}${p.df ? ' down' : ''}`;
+
+/** No local APIC, no PICs: lines end here and are remembered. */
+export function fakeControllers(): InterruptControllers & { readonly edges: string[]; readonly requested: number[]; output: boolean } {
+  const edges: string[] = [];
+  const requested: number[] = [];
+  let cr8 = 0;
+  return {
+    edges, requested, output: false,
+    vioapicIrqPositiveEdge: (gsi) => void edges.push(`gsi ${gsi}`),
+    vioapicIsLevel: () => true,
+    vpicIrqPositiveEdge: (irq) => void edges.push(`irq+ ${irq}`),
+    vpicIrqNegativeEdge: (irq) => void edges.push(`irq- ${irq}`),
+    vpicIntOutput() {
+      return this.output;
+    },
+    vlapicAcceptPicIntr: () => true,
+    vpicAckPendingIrq() {
+      this.output = false;
+      return 0x30;
+    },
+    vlapicHasPendingIrq: () => requested[0] ?? -1,
+    vlapicAckPendingIrq: (_vcpu, vector) => requested.shift() === vector,
+    vlapicEnabled: () => true,
+    vlapicSetIrq: (_vcpu, vector) => void requested.push(vector),
+    getCr8: () => cr8,
+    setCr8: (_vcpu, value) => {
+      cr8 = value;
+    },
+    readMsr: () => undefined,
+    writeMsr: () => 'unknown',
+  };
+}
+
+export interface TestMachineOptions {
+  readonly memory?: Partial<MachineMemoryOptions>;
+  readonly seed?: number;
+  /** End of guest RAM, in frames; 0xa0000 to 0xfffff is left out. */
+  readonly ram?: number;
+  /** What the device model answers to a read; default 0x11111111 · size. */
+  readonly answer?: (p: SeenIoreq) => number;
+}
+
+export class TestMachine {
+  readonly clock = new VirtualClock();
+  readonly memory: MachineMemory;
+  readonly pages: PageAllocator;
+  readonly pcpu: Pcpu;
+  readonly control: TraceControl;
+  readonly p2m: P2m;
+  readonly dom0: Domain;
+  readonly domain: Domain;
+  readonly runqueue: Runqueue;
+  readonly events: EventChannels;
+  readonly servers: IoreqServers;
+  readonly controllers = fakeControllers();
+  readonly irq: HvmIrq;
+  readonly handlers = new IoHandlers();
+  readonly timers: TimerQueue;
+  readonly engine: FakeVcpu;
+  readonly hvm: HvmVcpu;
+  readonly loop: PcpuLoop;
+  readonly hypercalls: DeviceModelHypercalls;
+  readonly requests: SeenIoreq[] = [];
+  readonly console: number[] = [];
+  readonly log: string[] = [];
+  readonly server: number;
+  readonly info: IoreqServerInfo;
+  /** False: the device model does not look at its pages. */
+  deviceModelRuns = true;
+  /** Called with every request before it is answered. */
+  onRequest: (p: SeenIoreq) => void = () => {};
+  /** Replaces the whole handling of a synchronous request: gets the slot's machine address. */
+  serve: ((slot: number) => void) | undefined;
+  nextDeadlineNs = Infinity;
+  private readonly localPorts: number[] = [];
+  private readonly parts: Uint8Array[] = [];
+  private readonly windows = new TraceWindowWriter((bytes) => void this.parts.push(bytes.slice()));
+  private readonly collector: TraceCollector;
+  private readonly answer: (p: SeenIoreq) => number;
+
+  constructor(options: TestMachineOptions = {}) {
+    this.memory = MachineMemory.create({ frames: 2048, maxGfn: 0x100000, pcpus: 1, tracePages: 16, ...options.memory });
+    this.pages = new PageAllocator(this.memory, options.seed ?? 1);
+    const trace = new TraceBuffer(this.memory, 0, this.clock);
+    const log: Logger = { debug() {}, info: (m) => this.log.push(m), warn: (m) => this.log.push(m) };
+    this.pcpu = { number: 0, memory: this.memory, pages: this.pages, clock: this.clock, trace, log };
+    this.control = new TraceControl(this.memory);
+    this.collector = new TraceCollector(this.memory);
+    trace.onHighWater = () => void this.collector.drain(this.windows);
+    this.p2m = new P2m(this.memory, this.pages, 1, 0, trace);
+    this.p2m.populate(gfn(0), 0xa0);
+    this.p2m.populate(gfn(0x100), (options.ram ?? 0x400) - 0x100);
+    this.dom0 = new Domain(this.pcpu, 0, 'Domain-0', 1);
+    this.domain = new Domain(this.pcpu, 1, 'test', 1, this.p2m);
+    this.dom0.vcpus[0]!.shareFutex(this.domain.vcpus[0]!);
+    this.runqueue = new Runqueue(this.pcpu);
+    const notifier = new UpcallNotifier(this.runqueue);
+    this.events = new EventChannels(new Map([[0, this.dom0], [1, this.domain]]), notifier);
+    this.servers = new IoreqServers(this.domain, 0, this.events);
+    this.irq = new HvmIrq(this.memory, 1, this.controllers);
+    this.timers = new TimerQueue(this.memory, 0);
+    this.engine = new FakeVcpu(this.memory, this.p2m);
+    const dom0: InlineDom0 = { state: this.dom0.vcpus[0]!, deviceModel: this.inlineDeviceModel() };
+    this.hvm = new HvmVcpu({
+      pcpu: this.pcpu, domain: this.domain, id: 0, engine: this.engine, p2m: this.p2m, events: this.events, notifier, servers: this.servers,
+      irq: this.irq, controllers: this.controllers, handlers: this.handlers, timers: this.timers,
+      wait: new IoWait(this.pcpu, this.runqueue, this.domain, () => dom0),
+      memoryMap: [{ address: 0, size: 0x9fc00, type: 1 }, { address: 0x100000, size: 0x300000, type: 1 }],
+      consoleWrite: (bytes) => void this.console.push(...bytes),
+    });
+    this.loop = new PcpuLoop(this.pcpu, this.runqueue, this.timers, this.hvm, dom0);
+    this.hypercalls = deviceModelHypercalls({
+      self: this.dom0, target: this.domain, p2m: this.p2m, events: this.events, servers: this.servers, irq: this.irq,
+      shootdown: new Shootdown(this.memory, this.domain.vcpus[0]!),
+    });
+    this.answer = options.answer ?? ((p) => (0x1111_1111 * p.size) >>> 0);
+    this.server = this.hypercalls.createIoreqServer(BufioreqHandling.atomic);
+    this.info = this.hypercalls.getIoreqServerInfo(this.server);
+    this.localPorts.push(this.hypercalls.bindInterdomain(this.memory.u32[(this.info.ioreqPage + IOREQ_VP_EPORT) >>> 2]!));
+    this.hypercalls.mapIoRange(this.server, 1, 0xf000_0000, 0xf00f_ffff);
+    this.hypercalls.mapIoRange(this.server, 1, 0xa0000, 0xbffff);
+    this.hypercalls.mapIoRange(this.server, 0, 0x1000, 0x10ff);
+    this.hypercalls.mapIoRange(this.server, 0, 0xcf8, 0xcff);
+    this.hypercalls.mapIoRange(this.server, 2, 0x18, 0x18);
+    this.hypercalls.setIoreqServerState(this.server, true);
+  }
+
+  /** Run a guest program to the end of its domain. */
+  run(program: (vcpu: FakeVcpu) => Generator<number, void, void>): ReturnType<PcpuLoop['run']> {
+    this.engine.start(program as Parameters<FakeVcpu['start']>[0]);
+    return this.loop.run();
+  }
+
+  /** The requests seen so far, one line each. */
+  get requestLines(): string[] {
+    return this.requests.map(describe);
+  }
+
+  /** Everything traced so far, as a trace file. */
+  traceFile(): Uint8Array {
+    this.collector.drain(this.windows);
+    const size = this.parts.reduce((sum, part) => sum + part.length, 0);
+    const file = new Uint8Array(size);
+    let at = 0;
+    for (const part of this.parts) {
+      file.set(part, at);
+      at += part.length;
+    }
+    return file;
+  }
+
+  /** Buffered requests not taken yet, as [address, size code, data]. */
+  takeBuffered(): [number, number, number][] {
+    const { u32, i32 } = this.memory;
+    const page = this.info.bufioreqPage >>> 2;
+    const taken: [number, number, number][] = [];
+    for (;;) {
+      const read = u32[page + BUFIOREQ_READ_POINTER / 4]!;
+      if (read === u32[page + BUFIOREQ_WRITE_POINTER / 4]!) return taken;
+      const at = page + (BUFIOREQ_SLOTS + (read % BUFIOREQ_SLOT_NUM) * 8) / 4;
+      taken.push([u32[at]! >>> 12, (u32[at]! >>> 10) & 3, u32[at + 1]!]);
+      Atomics.add(i32, page + BUFIOREQ_READ_POINTER / 4, 1);
+    }
+  }
+
+  private inlineDeviceModel(): InlineDom0['deviceModel'] {
+    const self = this;
+    return {
+      runUntilIdle: () => {
+        if (!self.deviceModelRuns) return true;
+        self.takeEvents();
+        self.serveSlot();
+        return true;
+      },
+      get nextDeadlineNs() {
+        return self.nextDeadlineNs;
+      },
+    };
+  }
+
+  /** Clear every pending event channel of dom0. */
+  private takeEvents(): void {
+    const at = this.dom0.sharedInfo >>> 2;
+    this.memory.u32.fill(0, at, at + 4);
+    this.memory.u32.fill(0, this.dom0.evtchnPending >>> 2, (this.dom0.evtchnPending >>> 2) + 128);
+  }
+
+  private serveSlot(): void {
+    const { u32, i32 } = this.memory;
+    if (this.info === undefined) return;
+    const slot = this.info.ioreqPage >>> 2;
+    const word = slot + IOREQ_STATE_WORD / 4;
+    const state = Atomics.load(i32, word);
+    if (((state >>> 16) & 15) !== 1) return;
+    if (this.serve !== undefined) {
+      this.serve(this.info.ioreqPage);
+      this.hypercalls.evtchnSend(this.localPorts[0]!);
+      return;
+    }
+    const flags = state >>> 16;
+    const p: SeenIoreq = {
+      type: state >>> 24, addr: u32[slot + IOREQ_ADDR / 4]! + u32[slot + IOREQ_ADDR / 4 + 1]! * 2 ** 32, data: u32[slot + IOREQ_DATA / 4]!,
+      dataHi: u32[slot + IOREQ_DATA / 4 + 1]!, count: u32[slot + IOREQ_COUNT / 4]!, size: u32[slot + IOREQ_SIZE_FIELD / 4]!,
+      dir: flags & 0x20 ? 'r' : 'w', ptr: (flags & 0x10) !== 0, df: (flags & 0x40) !== 0,
+    };
+    Atomics.store(i32, word, state + (1 << 16));
+    this.requests.push(p);
+    this.onRequest(p);
+    if (p.dir === 'r' && !p.ptr) {
+      u32[slot + IOREQ_DATA / 4] = this.answer(p);
+      u32[slot + IOREQ_DATA / 4 + 1] = p.size === 8 ? this.answer(p) : 0;
+    }
+    Atomics.store(i32, word, state + (2 << 16));
+    this.hypercalls.evtchnSend(this.localPorts[0]!);
+  }
+}
+
+/** End the guest's domain: sched_op shutdown with this reason, its argument at guest address 0x800. */
+export function* shutdown(vcpu: FakeVcpu, reason = 0): Generator<number, void, void> {
+  yield* vcpu.write(0x800, 4, reason);
+  yield* vcpu.hypercall(29, 2, 0x800);
+  yield* vcpu.spin(1);
+}
