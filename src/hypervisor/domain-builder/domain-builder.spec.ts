@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { HvmParam } from '../../abi/hvm-params.ts';
 import { gfn, type Gpa, gpa, INVALID_MFN, type Mfn, mfn } from '../../base/address.ts';
 import type { SegmentState, VcpuRegisters } from '../../cpu/interface.ts';
+import { HvmParam, specialPfn } from '../hvm-params.ts';
 import { MachineMemory } from '../memory.ts';
 import { P2m } from '../p2m.ts';
 import { PageAllocator } from '../page-alloc.ts';
 import { DomainBuilder, type DomainConfig } from './domain-builder.ts';
 import { readElf } from './elf.ts';
 import { GuestRam } from './guest-ram.ts';
-import { buildE820, E820, GuestLayout, ramRuns, specialPfn } from './layout.ts';
+import { buildE820, E820, GuestLayout, ramRuns } from './layout.ts';
 
 /** A 32-bit ELF with one segment at 1 MiB, entered 0x10 above, and a PVH entry 0x20 above. */
 function elf32(memorySize = 0x3000, address = 0x100000): Uint8Array {

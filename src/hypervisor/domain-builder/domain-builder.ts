@@ -2,17 +2,17 @@
  * Makes a domain ready to run: what libxl and libxenguest do for an HVM guest (RAM, special pages, HVM parameters), then
  * hvmloader's work (PCI, ACPI tables, APICs), then the entry state of the kernel.
  */
-import { HvmParam } from '../../abi/hvm-params.ts';
 import { HvmMemmapEntry, HvmModlistEntry, HvmStartInfo, XEN_HVM_START_MAGIC_VALUE } from '../../abi/start-info.ts';
 import { gfn, gfnToGpa, type Gpa, gpa, gva, PAGE_SIZE } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
 import { Reg, Seg, type VcpuRegisters } from '../../cpu/interface.ts';
+import { HvmParam, NR_SPECIAL_PAGES, SpecialPage, specialPfn } from '../hvm-params.ts';
 import type { MachineMemory } from '../memory.ts';
 import type { P2m } from '../p2m.ts';
 import { buildAcpiTables, IOAPIC_ID } from './acpi.ts';
 import type { ElfImage } from './elf.ts';
 import { GuestRam } from './guest-ram.ts';
-import { buildE820, GuestLayout, ioreqServerPfn, NR_IOREQ_SERVER_PAGES, NR_SPECIAL_PAGES, ramRuns, SpecialPage, specialPfn } from './layout.ts';
+import { buildE820, GuestLayout, ioreqServerPfn, NR_IOREQ_SERVER_PAGES, ramRuns } from './layout.ts';
 import { bootGdt, buildBootParams, identityPageTables } from './linux-boot.ts';
 import { type PlacedBar, type PortIo, setUpPci } from './pci.ts';
 
@@ -142,18 +142,18 @@ export class DomainBuilder {
 
   #setUpSpecialPages(): void {
     this.#populate(ioreqServerPfn, NR_IOREQ_SERVER_PAGES + NR_SPECIAL_PAGES);
-    const set = (index: HvmParam, value: number): void => this.#target.setParam(index, value, 0);
+    const set = (index: number, value: number): void => this.#target.setParam(index, value, 0);
     set(HvmParam.ioreqPfn, specialPfn(SpecialPage.ioreq));
     set(HvmParam.bufioreqPfn, specialPfn(SpecialPage.bufioreq));
     set(HvmParam.ioreqServerPfn, ioreqServerPfn);
     set(HvmParam.nrIoreqServerPages, NR_IOREQ_SERVER_PAGES);
-    set(HvmParam.identPt, gfnToGpa(specialPfn(SpecialPage.identPt)));
+    set(HvmParam.identPt, gfnToGpa(gfn(specialPfn(SpecialPage.identPt))));
     set(HvmParam.hpetEnabled, this.#config.hpet ? 1 : 0);
     set(HvmParam.timerMode, 1); // no delay for missed ticks
     set(HvmParam.acpiIoportsLocation, 1); // PM1a at 0xb000
     // Page tables for a CPU whose EPT needs paging on: 1,024 pages of 4 MiB onto themselves.
     const table = new Uint32Array(1024).map((_, i) => (i << 22) | 0xe7);
-    this.#ram.write(gfnToGpa(specialPfn(SpecialPage.identPt)), new Uint8Array(table.buffer));
+    this.#ram.write(gfnToGpa(gfn(specialPfn(SpecialPage.identPt))), new Uint8Array(table.buffer));
   }
 
   #writeAcpiTables(): void {

@@ -3,6 +3,7 @@
  * tools/firmware/hvmloader/config.h and e820.c).
  */
 import { UserError } from '../../base/errors.ts';
+import { END_SPECIAL_REGION, NR_SPECIAL_PAGES } from '../hvm-params.ts';
 import { gfn, type Gfn, type Gpa, gpa, PAGE_SIZE } from '../../base/address.ts';
 
 const MiB = 0x100000;
@@ -31,14 +32,8 @@ export const GuestLayout = {
   pciPorts: 0xc000,
 } as const;
 
-/** Frames shared with other domains and Xen: eight that end below 0xff000 (X86_HVM_END_SPECIAL_REGION), and before them eight for ioreq servers. */
-export const NR_SPECIAL_PAGES = 8;
+/** Frames for ioreq servers that ask for frames of the guest's: eight, just before the special pages. */
 export const NR_IOREQ_SERVER_PAGES = 8;
-const END_SPECIAL_REGION = 0xff000;
-export const SpecialPage = { paging: 0, access: 1, sharing: 2, bufioreq: 3, xenstore: 4, ioreq: 5, identPt: 6, console: 7 } as const;
-/** Guest frame of a special page. */
-export const specialPfn = (page: number): Gfn => gfn(END_SPECIAL_REGION - NR_SPECIAL_PAGES + page);
-/** First guest frame for ioreq servers that ask for frames of the guest's. */
 export const ioreqServerPfn = gfn(END_SPECIAL_REGION - NR_SPECIAL_PAGES - NR_IOREQ_SERVER_PAGES);
 
 /** Types of memory in a memory map (ACPI, "Address Map"; E820). */
