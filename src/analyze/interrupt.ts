@@ -6,6 +6,8 @@ import { claim, unknown, type Claim, type Ref } from './evidence.ts';
 /** Linux's HYPERVISOR_CALLBACK_VECTOR: every event channel, so every emulated interrupt of a PV-on-HVM guest, comes by it. */
 export const CALLBACK_VECTOR = 0xf3;
 const INTR_STATUS = 0x3e;
+/** Accesses of a vCPU looked back over for the injection before a read of IntrStatus. */
+const LOOK_BACK = 16;
 
 /**
  * The vector by which a device's interrupts reach the guest: the one most often injected before the driver reads
@@ -13,19 +15,25 @@ const INTR_STATUS = 0x3e;
  */
 export function interruptVector(e: Evidence, window: DeviceWindow): Claim<number> {
   const votes = new Map<number, { count: number; ref: Ref }>();
-  const last = new Map<string, IoAccess>();
+  const recent = new Map<string, IoAccess[]>();
   let reads = 0;
   for (const a of e.accesses) {
     const key = `${a.dom} ${a.vcpu}`;
-    const before = last.get(key);
-    last.set(key, a);
-    if (a.dir !== 'read' || a.space !== window.space || a.addr !== window.base + INTR_STATUS) continue;
-    const { inject } = before ?? {};
-    if (inject === undefined || inject.timeNs > (a.marks.exit ?? a.record).timeNs) continue;
-    reads++;
-    const vote = votes.get(inject.vector);
-    if (vote === undefined) votes.set(inject.vector, { count: 1, ref: inject.ref });
-    else vote.count++;
+    const before = recent.get(key) ?? [];
+    if (a.dir === 'read' && a.space === window.space && a.addr === window.base + INTR_STATUS) {
+      const until = (a.marks.exit ?? a.record).timeNs;
+      let latest: IoAccess['inject'];
+      for (const { inject } of before) if (inject !== undefined && inject.timeNs <= until && inject.timeNs >= (latest?.timeNs ?? 0)) latest = inject;
+      if (latest !== undefined) {
+        reads++;
+        const vote = votes.get(latest.vector);
+        if (vote === undefined) votes.set(latest.vector, { count: 1, ref: latest.ref });
+        else vote.count++;
+      }
+    }
+    before.push(a);
+    if (before.length > LOOK_BACK) before.shift();
+    recent.set(key, before);
   }
   let best: [number, { count: number; ref: Ref }] | undefined;
   for (const entry of votes) if (best === undefined || entry[1].count > best[1].count) best = entry;

@@ -47,6 +47,8 @@ export interface Transmission {
   readonly dmaStrength: Claim<'while the guest waited' | 'after the doorbell'>;
   readonly chip: readonly DmChipLine[];
   readonly frame: Claim<CapturedFrame>;
+  /** The last write of that register in the trace, which may be another than the log's last. */
+  readonly ringAccess: IoAccess | undefined;
   /** The last write of the ring base (C+) or of this buffer's TxAddr (C). */
   readonly ring: Claim<{ readonly value: number; readonly access: IoAccess | undefined; readonly request: DmRequest | undefined }>;
 }
@@ -86,6 +88,27 @@ interface DeviceWrite {
   readonly data: bigint;
 }
 
+/** The last writes of address registers, by register. */
+class Rings {
+  readonly #last = new Map<string, DeviceWrite>();
+  readonly #access = new Map<string, IoAccess>();
+
+  set(write: DeviceWrite): void {
+    const key = `${write.window.base} ${write.offset}`;
+    this.#last.set(key, write);
+    if (write.access !== undefined) this.#access.set(key, write.access);
+  }
+
+  get(window: DeviceWindow, register: number): DeviceWrite | undefined {
+    return this.#last.get(`${window.base} ${register}`);
+  }
+
+  /** The last write that the trace holds. */
+  access(window: DeviceWindow, register: number): IoAccess | undefined {
+    return this.#access.get(`${window.base} ${register}`);
+  }
+}
+
 /** All writes to known devices, each access with its request, in the log's order where one exists, else the trace's. */
 function deviceWrites(e: Evidence): DeviceWrite[] {
   const writes: DeviceWrite[] = [];
@@ -122,13 +145,13 @@ function deviceWrites(e: Evidence): DeviceWrite[] {
  */
 export function transmissions(e: Evidence): Transmission[] {
   const result: Transmission[] = [];
-  const ring = new Map<string, DeviceWrite>();
+  const ring = new Rings();
   const modes = new Map(e.windows.map((w) => [w, driverMode(w, e.accesses, e.log).value ?? 'C']));
   const usedFrames = new Set<number>();
   for (const write of deviceWrites(e)) {
     const mode = modes.get(write.window)!;
     const chip = write.request?.chip ?? [];
-    if ((write.offset >= TX_ADDR && write.offset < TX_ADDR + 16) || write.offset === RX_RING || write.offset === RX_RING + 4) ring.set(`${write.window.base} ${write.offset}`, write);
+    if ((write.offset >= TX_ADDR && write.offset < TX_ADDR + 16) || write.offset === RX_RING || write.offset === RX_RING + 4) ring.set(write);
     if (mode === 'C+' && write.offset === TX_POLL && (write.data & BigInt(TX_POLL_NPQ)) !== 0n) {
       addCplus(e, result, { name: 'TxPoll', window: write.window, access: write.access, request: write.request, data: write.data, chip }, ring, usedFrames);
     } else if (mode === 'C' && write.offset >= TX_STATUS && write.offset < TX_STATUS + 16 && write.offset % 4 === 0 && (write.data & BigInt(TX_STATUS_OWN)) === 0n) {
@@ -165,13 +188,15 @@ export function dmaOf(e: Evidence, access: IoAccess | undefined, request: DmRequ
   };
 }
 
-/** How long after its last log line a frame of a request may be captured: the tap's and the bridge's own delay. */
+/** How long after its last log line a frame may be captured where nothing tells the end of the request. */
 const FRAME_SLACK_US = 2000;
 
 /** When a frame must have left: after its buffer was asked for, before the device model went on to other work. */
 interface FrameWindow {
   readonly from: DmDma | undefined;
   readonly until: DmDma | undefined;
+  /** The doorbell's access: its answer ends the request where no line does. */
+  readonly access: IoAccess | undefined;
 }
 
 /** The captured frame that left in the request's time, not taken by an earlier doorbell. */
@@ -181,7 +206,9 @@ function frameOf(e: Evidence, request: DmRequest | undefined, window: FrameWindo
   if (start === undefined) return unknown('the doorbell has no wall-clock time to find the frame by');
   const from = window.from?.timeUs ?? start;
   const next = e.log?.requests[request!.index + 1]?.request.timeUs;
-  const until = window.until?.timeUs ?? Math.min(Math.max(request!.endTimeUs ?? from, window.from?.returnTimeUs ?? from) + FRAME_SLACK_US, next ?? Infinity);
+  const answer = window.access?.marks.woken ?? window.access?.marks.entry;
+  const answered = answer === undefined || e.clock === undefined ? undefined : traceToWallUs(e.clock, answer.timeNs) + e.clock.errorUs;
+  const until = window.until?.timeUs ?? answered ?? Math.min(Math.max(request!.endTimeUs ?? from, window.from?.returnTimeUs ?? from) + FRAME_SLACK_US, next ?? Infinity);
   const inside = e.frames.filter((f) => f.timeUs >= from && f.timeUs <= until && !used.has(f.number));
   // The model pads what is shorter than Ethernet allows; a capture may hold it before or after.
   const fits = (f: CapturedFrame): boolean => length === undefined || f.wireLength === length || (length < MIN_FRAME && f.wireLength === MIN_FRAME);
@@ -201,10 +228,10 @@ function frameOf(e: Evidence, request: DmRequest | undefined, window: FrameWindo
 /** Shortest Ethernet frame without its checksum. */
 const MIN_FRAME = 60;
 
-function addC(e: Evidence, result: Transmission[], bell: Doorbell, n: number, ring: ReadonlyMap<string, DeviceWrite>, used: Set<number>): void {
+function addC(e: Evidence, result: Transmission[], bell: Doorbell, n: number, ring: Rings, used: Set<number>): void {
   const behind = dmaOf(e, bell.access, bell.request);
   const { strength } = behind;
-  const written = ring.get(`${bell.window!.base} ${TX_ADDR + 4 * n}`);
+  const written = ring.get(bell.window!, TX_ADDR + 4 * n);
   const bellRefs: Ref[] = [...(bell.access ? [bell.access.record.ref] : []), ...(bell.request ? [refOf(e, bell.request.request)] : [])];
   const length = Number(bell.data) & TX_STATUS_SIZE;
   const address = written === undefined ? undefined : Number(BigInt.asUintN(32, written.data));
@@ -226,7 +253,8 @@ function addC(e: Evidence, result: Transmission[], bell: Doorbell, n: number, ri
       buffer, length: claim(length, 'proven', `the Size field of TxStatus${n}`, bellRefs),
     },
     dma, doorbellDma: dma, dmaStrength: strength, chip: bell.chip,
-    frame: frameOf(e, bell.request, { from: touched, until: undefined }, length, used),
+    frame: frameOf(e, bell.request, { from: touched, until: undefined, access: bell.access }, length, used),
+    ringAccess: ring.access(bell.window!, TX_ADDR + 4 * n),
     ring: written === undefined ? unknown(`no write of TxAddr${n} is in the files`) : claim({ value: address!, access: written.access, request: written.request }, 'proven', `last write of TxAddr${n}`,
       [...(written.access ? [written.access.record.ref] : []), ...(written.request ? [refOf(e, written.request.request)] : [])]),
   });
@@ -261,13 +289,13 @@ export function descriptorGroups(dma: readonly DmDma[], base: number | undefined
   return groups;
 }
 
-function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: ReadonlyMap<string, DeviceWrite>, used: Set<number>, holder?: DmRequest): void {
+function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rings, used: Set<number>, holder?: DmRequest): void {
   const address = (register: number): number | undefined => {
-    const low = ring.get(`${bell.window!.base} ${register}`);
-    const high = ring.get(`${bell.window!.base} ${register + 4}`);
+    const low = ring.get(bell.window!, register);
+    const high = ring.get(bell.window!, register + 4);
     return low === undefined ? undefined : Number(BigInt.asUintN(32, low.data)) + Number(BigInt.asUintN(32, high?.data ?? 0n)) * 2 ** 32;
   };
-  const low = ring.get(`${bell.window!.base} ${TX_ADDR}`);
+  const low = ring.get(bell.window!, TX_ADDR);
   const base = address(TX_ADDR);
   const rxRing = address(RX_RING);
   const behind = dmaOf(e, bell.access, bell.request);
@@ -280,9 +308,10 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rea
     ? unknown('no write of TxRingAddr is in the files')
     : claim({ value: base, access: low!.access, request: low!.request }, 'proven', 'last write of TxRingAddr', ringRefs);
   const printed = chipDescriptors(bell.chip);
-  const common = { window: bell.window, mode: 'C+' as const, access: bell.access, request: bell.request ?? holder, doorbell: bell.name, data: bell.data, ring: ringClaim };
-  if (printed.length > 0) {
-    for (const p of printed.filter((d) => d.buffer !== undefined)) {
+  const common = { window: bell.window, mode: 'C+' as const, access: bell.access, request: bell.request ?? holder, doorbell: bell.name, data: bell.data, ring: ringClaim, ringAccess: ring.access(bell.window!, TX_ADDR) };
+  const sentFrom = printed.filter((d) => d.buffer !== undefined);
+  if (sentFrom.length > 0) {
+    for (const p of sentFrom) {
       const own = dma.filter((d) => d.gpa === p.buffer?.gpa || (d.gpa >= p.gpa && d.gpa < p.gpa + DESCRIPTOR_BYTES));
       result.push({
         ...common, request: bell.request, dma: own, doorbellDma: dma, dmaStrength: strength, chip: bell.chip,
@@ -293,7 +322,7 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rea
           buffer: claim(p.buffer!.gpa, 'proven', 'the chip prints where it read the frame', [refOf(e, p.buffer!.line)]),
           length: claim(p.length ?? p.buffer!.bytes, 'proven', 'the chip prints how much it sent', [refOf(e, p.lengthLine ?? p.buffer!.line)]),
         },
-        frame: frameOf(e, bell.request, { from: own.find((d) => d.gpa === p.buffer!.gpa), until: undefined }, p.length ?? p.buffer!.bytes, used),
+        frame: frameOf(e, bell.request, { from: own.find((d) => d.gpa === p.buffer!.gpa), until: undefined, access: bell.access }, p.length ?? p.buffer!.bytes, used),
       });
     }
     return;
@@ -307,7 +336,7 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rea
         index: unknown('no map-cache line shows which'), gpa: unknown('no map-cache line shows it'), words: unknown('no line prints it'),
         buffer: unknown('no map-cache line shows it'), length: unknown('it stands in the descriptor, which no file shows'),
       },
-      frame: frameOf(e, bell.request, { from: undefined, until: undefined }, undefined, used),
+      frame: frameOf(e, bell.request, { from: undefined, until: undefined, access: bell.access }, undefined, used),
     });
     return;
   }
@@ -323,7 +352,7 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rea
         buffer: claim(group.buffers[0]!.gpa, 'strong', 'the device model asked for it between reading the descriptor and writing its status back', bufferRefs),
         length: unknown('it stands in the descriptor, whose contents no file shows'),
       },
-      frame: frameOf(e, bell.request, { from: group.buffers[0], until: all[all.indexOf(group) + 1]?.all[0] }, undefined, used),
+      frame: frameOf(e, bell.request, { from: group.buffers[0], until: all[all.indexOf(group) + 1]?.all[0], access: bell.access }, undefined, used),
     });
   }
 }

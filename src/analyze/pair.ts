@@ -10,7 +10,6 @@ import type { IoAccess } from './io.ts';
 export type AccessUnpaired =
   | 'served in the hypervisor or not logged: the log has no request at this address'
   | 'records lost: the trace is damaged around it'
-  | 'the trace ends inside it'
   | 'the data is a pointer: nothing to compare'
   | 'no request with equal address, direction and data in this order';
 
@@ -104,8 +103,7 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
       reason: !logged.has(`${access.space} ${access.addr}`) ? 'served in the hypervisor or not logged: the log has no request at this address'
         : access.lost !== undefined ? 'records lost: the trace is damaged around it'
           : access.data === undefined ? 'the data is a pointer: nothing to compare'
-            : access.unfinished !== undefined ? 'the trace ends inside it'
-              : 'no request with equal address, direction and data in this order',
+            : 'no request with equal address, direction and data in this order',
     });
   });
 
@@ -120,8 +118,8 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     unpairedRequests.push({
       request,
       reason: requestAddress(request) === undefined ? 'not an access of the guest: the hypervisor records no I/O for it'
-        : request.index < firstPaired ? 'before the trace began'
-          : request.index > lastPaired ? 'after the trace ended'
+        : pairs > 0 && request.index < firstPaired ? 'before the trace began'
+          : pairs > 0 && request.index > lastPaired ? 'after the trace ended'
             : request.data === undefined && request.dir !== undefined ? 'the log has no answer for it: no data to compare'
               : lossBetween.has(previous) ? 'the trace lost records there'
                 : 'no access with equal address, direction and data in this order',

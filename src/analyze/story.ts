@@ -7,7 +7,7 @@ import { claim, logLine, pcapFrame, unknown, type Claim, type Ref, type Strength
 import { Hypercall } from './events.ts';
 import { CALLBACK_VECTOR, injectionAfter, interruptVector } from './interrupt.ts';
 import type { IoAccess } from './io.ts';
-import { MapCacheHistory } from './mapcache.ts';
+import { MapCacheHistory, type MapCacheOutcome } from './mapcache.ts';
 import { descriptorGroups, intrStatusRead, receiveRing, registerText, timeOf, transmissions, type Transmission } from './packet.ts';
 import type { CapturedFrame } from './pcap.ts';
 import type { DmRequest } from './dm-log.ts';
@@ -141,8 +141,8 @@ function transmitStory(a: Analysis, tx: Transmission, all: readonly Transmission
   const t: Teller = { a, hops: [], zeroNs, clock };
   const { window } = tx;
 
-  if (tx.access === undefined && tx.request === undefined && tx.ring.value?.access !== undefined) {
-    accessHops(t, tx.ring.value.access, tx.ring.value.request, window, tx.mode);
+  if (tx.access === undefined && walked !== undefined) {
+    accessHops(t, walked, a.pairing?.requestOf[a.accesses.indexOf(walked)], window, tx.mode);
   }
   doorbellHops(t, tx);
   inTimeOrder(t.hops);
@@ -156,7 +156,7 @@ function transmitStory(a: Analysis, tx: Transmission, all: readonly Transmission
 }
 
 /** The access the story walks along: the doorbell, or where no file has it the write of the ring's address. */
-const walkedOf = (tx: Transmission): IoAccess | undefined => tx.access ?? (tx.request === undefined ? tx.ring.value?.access : undefined);
+const walkedOf = (tx: Transmission): IoAccess | undefined => tx.access ?? (tx.request === undefined ? tx.ringAccess : undefined);
 
 /**
  * Hops the trace times itself go in their order, each with those behind it that have no time or an aligned one: their
@@ -437,10 +437,11 @@ function translationSentences(a: Analysis, tx: Transmission, walked: IoAccess | 
   for (const { gpa, frame } of mfns) {
     if (frame.value !== undefined) out.push(say(`Behind guest frame ${hex(Math.floor(gpa / 4096))} stands machine frame ${hex(frame.value.mfn)}: the p2m, Xen's table, says so, and neither driver nor chip ever names it.`, frame.strength, frame.refs));
   }
+  const calls = mappingCalls(a, tx);
   if (history !== undefined && tx.dma.length > 0) {
     const first = tx.dma.filter((x, i) => tx.dma.findIndex((y) => Math.floor(y.gpa / 4096) === Math.floor(x.gpa / 4096)) === i);
     for (const x of first) {
-      const outcome = history.outcome(x);
+      const outcome = withHypercalls(history.outcome(x), calls);
       out.push(sayClaim(outcome, (o) => (o === 'hit'
         ? `${hex(x.gpa)} was in the map cache: ${outcome.why}; the access is a plain memory copy, without hypercall, exit or trace record.`
         : `${hex(x.gpa)} was not in the map cache: ${outcome.why}; here the device model asked Xen to map the guest frames, and Xen translated through the p2m.`), `Whether ${hex(x.gpa)} was already mapped`));
@@ -448,9 +449,9 @@ function translationSentences(a: Analysis, tx: Transmission, walked: IoAccess | 
     const totals = history.totals();
     out.push(say(`In the whole log ${totals.accesses} memory accesses of the device model use ${totals.mappings} mapping${totals.mappings === 1 ? '' : 's'}${totals.remaps > 0 ? `, made by ${totals.remaps} remaps` : ''}: translation happens once a bucket, not once an access.`, 'proven', [logLine(tx.dma[0]!.line, source)]));
   } else if (a.log !== undefined) {
-    out.push(say('The log holds no map-cache lines (xen_map_cache): when these pages were mapped is unknown. The device model maps guest frames by a hypercall when its map cache misses, then copies memory; a hit leaves no trace.', 'unknown', []));
+    out.push(say(`${history !== undefined && history.totals().accesses > 0 ? 'No map-cache line of the log belongs to this frame' : 'The log holds no map-cache lines (xen_map_cache)'}: when these pages were mapped is unknown. The device model maps guest frames by a hypercall when its map cache misses, then copies memory; a hit leaves no trace.`, 'unknown', []));
   }
-  out.push(hypercallSentence(a, tx));
+  out.push(calls.sentence);
   return out;
 }
 
@@ -459,18 +460,34 @@ const MAPPING_CALLS: readonly [number, string][] = [
   [Hypercall.memoryOp, 'memory_op'], [Hypercall.grantTableOp, 'grant_table_op'], [Hypercall.multicall, 'multicall'],
 ];
 
-function hypercallSentence(a: Analysis, tx: Transmission): Sentence {
+interface MappingCalls {
+  /** true: no hypercall that could map anything fell between exit and answer, and none can be missing. */
+  readonly none: boolean;
+  readonly sentence: Sentence;
+}
+
+/** The log alone may leave open whether a page was mapped before; the hypercalls then settle it. */
+function withHypercalls(outcome: Claim<MapCacheOutcome>, calls: MappingCalls): Claim<MapCacheOutcome> {
+  if (outcome.value !== undefined || !calls.none) return outcome;
+  return claim('hit', 'strong', 'it is the first use of its bucket in this log, but between exit and answer dom0 made no hypercall that maps memory', [...outcome.refs, ...calls.sentence.refs]);
+}
+
+function mappingCalls(a: Analysis, tx: Transmission): MappingCalls {
   const { access } = tx;
-  if (a.hypercallRecords === 0) return say('Whether a hypercall mapped or translated anything meanwhile is unknown: the files hold no hypercall records.', 'unknown', []);
-  if (access?.marks.exit === undefined) return say('Whether a hypercall fell into this request is unknown: the doorbell is not in the trace.', 'unknown', []);
+  const open = (text: string, refs: readonly Ref[] = []): MappingCalls => ({ none: false, sentence: say(text, 'unknown', refs) });
+  if (a.hypercallRecords === 0) return open('Whether a hypercall mapped or translated anything meanwhile is unknown: the files hold no hypercall records.');
+  if (access?.marks.exit === undefined) return open('Whether a hypercall fell into this request is unknown: the doorbell is not in the trace.');
   const end = access.marks.woken ?? access.marks.entry;
-  if (access.lost !== undefined || end === undefined) return say('Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.', 'unknown', [access.record.ref]);
+  if (access.lost !== undefined || end === undefined) return open('Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.', [access.record.ref]);
   const seen = MAPPING_CALLS.map(([n, name]) => ({ name, call: access.hypercalls.get(n) })).filter((x) => x.call !== undefined);
-  const others = [...access.hypercalls.values()].reduce((n, c) => n + c.count, 0);
-  if (seen.length === 0) {
-    return say(`Between exit and answer dom0 made ${others} hypercalls (iret not counted), none of them one that maps memory (${MAPPING_CALLS.map(([, name]) => name).join(', ')}): nothing was mapped or translated for this packet.`, 'proven', [access.marks.exit.ref, end.ref]);
+  if (seen.length > 0) {
+    return open(`Between exit and answer dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}: whether one of them mapped guest frames is unknown, the records do not hold their operands.`, seen.map((x) => x.call!.ref));
   }
-  return say(`Between exit and answer dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}: whether one of them mapped guest frames is unknown, the records do not hold their operands.`, 'unknown', seen.map((x) => x.call!.ref));
+  const others = [...access.hypercalls.values()].reduce((n, c) => n + c.count, 0);
+  return {
+    none: true,
+    sentence: say(`Between exit and answer dom0 made ${others} hypercalls (iret not counted), none of them one that maps memory (${MAPPING_CALLS.map(([, name]) => name).join(', ')}): nothing was mapped or translated for this packet.`, 'proven', [access.marks.exit.ref, end.ref]),
+  };
 }
 
 const list = (names: readonly string[]): string => names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`;
@@ -494,9 +511,12 @@ function joinSentences(a: Analysis): Sentence[] {
   const { clock, pairing } = a;
   if (pairing !== undefined && a.accesses.length > 0) {
     const reasons = new Map<string, number>();
-    for (const u of pairing.unpairedAccesses) reasons.set(`accesses: ${u.reason}`, (reasons.get(`accesses: ${u.reason}`) ?? 0) + 1);
-    for (const u of pairing.unpairedRequests) reasons.set(`log requests: ${u.reason}`, (reasons.get(`log requests: ${u.reason}`) ?? 0) + 1);
-    const rest = [...reasons].map(([reason, n]) => `${n} ${reason}`).join('; ');
+    const count = (what: string): void => {
+      reasons.set(what, (reasons.get(what) ?? 0) + 1);
+    };
+    for (const u of pairing.unpairedAccesses) count(`access%s (${u.reason})`);
+    for (const u of pairing.unpairedRequests) count(`request%s of the log (${u.reason})`);
+    const rest = [...reasons].map(([what, n]) => `${n} ${what.replace('%s', n === 1 ? '' : what.startsWith('access') ? 'es' : 's')}`).join('; ');
     out.push(say(`Trace and log pair ${pairing.pairs} of ${a.accesses.length} accesses with ${a.log!.requests.length} requests, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`, 'proven', []));
   }
   if (clock !== undefined) {
