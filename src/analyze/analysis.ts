@@ -48,6 +48,8 @@ export interface Analysis extends Evidence {
   readonly clockKind: Claim<'modelled' | 'measured'>;
   readonly captureDamage: string | undefined;
   readonly gvaOf: (gpa: number) => Claim<bigint>;
+  /** TSC frequency the trace's times were made with; undefined for a text. */
+  readonly cpuHz: number | undefined;
 }
 
 /** Superpage orders of a p2m entry: 4 KiB, 2 MiB, 1 GiB. */
@@ -121,7 +123,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   return {
     accesses, log, pairing, clock, frames, p2m, lost: builder.lost, hypercallRecords,
     windows: findDevices({ log, accesses, console, options: input.devices }),
-    clockKind: clockKindOf(input, log), captureDamage: capture?.damage,
+    clockKind: clockKindOf(input, log), captureDamage: capture?.damage, cpuHz: input.trace?.scale.hz,
     gvaOf: input.gvaOf ?? (() => unknown('no record of Xen holds a guest-virtual address of data')),
   };
 }

@@ -155,3 +155,10 @@ export const traceToWallUs = (a: ClockAlignment, timeNs: number): number => a.of
 
 /** Wall-clock microseconds as trace time, nanoseconds. */
 export const wallToTraceNs = (a: ClockAlignment, timeUs: number): number => a.centreNs + ((timeUs - a.offsetUs) * 1000) / a.rate;
+
+/** Above this a drift is no clock's: the TSC frequency was told wrong. Parts per million. */
+const PLAUSIBLE_DRIFT_PPM = 2000;
+
+/** The TSC frequency at which trace and log would run equally fast, where the one told is implausible. */
+export const tscHzHint = (a: ClockAlignment, toldHz: number): number | undefined =>
+  (Math.abs(a.rate - 1) * 1e6 > PLAUSIBLE_DRIFT_PPM ? toldHz / a.rate : undefined);

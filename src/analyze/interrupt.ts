@@ -44,7 +44,7 @@ export function interruptVector(e: Evidence, window: DeviceWindow): Claim<number
 
 /** The first injection of `vector` into a vCPU after an access. */
 export function injectionAfter(e: Evidence, access: IoAccess, vector: number): IoAccess['inject'] {
-  for (let i = e.accesses.indexOf(access); i >= 0 && i < e.accesses.length; i++) {
+  for (let i = access.index; i < e.accesses.length; i++) {
     const a = e.accesses[i]!;
     if (a.dom === access.dom && a.vcpu === access.vcpu && a.inject?.vector === vector) return a.inject;
   }

@@ -1,6 +1,7 @@
 import { describeFrame } from './ethernet.ts';
 import { formatRef, formatRefs, type Claim, type Ref } from './evidence.ts';
 import type { Analysis } from './analysis.ts';
+import { tscHzHint } from './clock.ts';
 import { registerNames, type IoPath } from './path.ts';
 import type { CostRow } from './statistics.ts';
 
@@ -88,6 +89,8 @@ export function joinLines(a: Analysis): string[] {
   if (clock !== undefined) {
     const rate = Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
     out.push(`clocks: trace ${(clock.centreNs / 1e9).toFixed(6)} s = wall ${(clock.offsetUs / 1e6).toFixed(6)} ±${(clock.errorUs / 1e6).toFixed(6)} s, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rate} ppm, from ${clock.pairsUsed} pairs${clock.consistent ? '' : ' that contradict each other'}${clock.outliers.length > 0 ? `, ${clock.outliers.length} contradicting pairs left out: log lines ${clock.outliers.map((o) => o.request.request.line).join(' ')}` : ''}`);
+    const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
+    if (hint !== undefined) out.push(`clocks: the TSC frequency was told wrong: --cpu-hz ${Math.round(hint)} fits (±${Math.round(hint * clock.rateError)})`);
   } else if (pairing !== undefined) out.push('clocks: not aligned: fewer than two pairs have times on both sides');
   if (a.log !== undefined && a.log.otherEvents.size > 0) {
     out.push(`log lines of no use here: ${[...a.log.otherEvents].map(([name, n]) => `${n} ${name}`).join(', ')}`);

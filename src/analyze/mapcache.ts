@@ -17,6 +17,8 @@ export type MapCacheOutcome = 'hit' | 'miss';
 export class MapCacheHistory {
   readonly #log: DmLog;
   readonly #all: DmDma[];
+  /** Answered accesses of each bucket, in the log's order. */
+  readonly #byBucket = new Map<number, DmDma[]>();
   /** Usual microseconds between a want and its return: the median. */
   readonly usualGapUs: number | undefined;
   /** The log prints remaps: then a missing one means a hit. */
@@ -25,6 +27,13 @@ export class MapCacheHistory {
   constructor(log: DmLog) {
     this.#log = log;
     this.#all = [...log.early.dma, ...log.requests.flatMap((r) => r.dma)];
+    for (const d of this.#all) {
+      if (d.pointer === undefined) continue;
+      const bucket = Math.floor(d.gpa / BUCKET_BYTES);
+      const list = this.#byBucket.get(bucket);
+      if (list === undefined) this.#byBucket.set(bucket, [d]);
+      else list.push(d);
+    }
     const gaps = this.#all.map(gapOf).filter((g) => g !== undefined).sort((a, b) => a - b);
     this.usualGapUs = gaps[gaps.length >> 1];
     this.remapsLogged = this.#all.some((d) => d.remapIndex !== undefined);
@@ -36,11 +45,7 @@ export class MapCacheHistory {
     if (dma.remapIndex !== undefined) return claim('miss', 'proven', `the device model logs a remap of bucket 0x${dma.remapIndex.toString(16)}`, [here]);
     const distance = distanceOf(dma);
     const bucket = Math.floor(dma.gpa / BUCKET_BYTES);
-    let before: DmDma | undefined;
-    for (const d of this.#all) {
-      if (d.line >= dma.line) break;
-      if (Math.floor(d.gpa / BUCKET_BYTES) === bucket && d.pointer !== undefined) before = d;
-    }
+    const before = lastBefore(this.#byBucket.get(bucket) ?? [], dma.line);
     const refs = before === undefined ? [here] : [logLine(before.line, this.#log.source), here];
     if (before !== undefined && distance !== undefined && distanceOf(before) === distance) {
       return claim('hit', this.remapsLogged ? 'proven' : 'strong', `the same bucket answered with the same mapping before, at log line ${before.line}`, refs);
@@ -63,3 +68,15 @@ export class MapCacheHistory {
 
 const gapOf = (d: DmDma): number | undefined => (d.timeUs === undefined || d.returnTimeUs === undefined ? undefined : d.returnTimeUs - d.timeUs);
 const distanceOf = (d: DmDma): bigint | undefined => (d.pointer === undefined ? undefined : BigInt('0x' + d.pointer) - BigInt(d.gpa));
+
+/** The last entry before a line, by bisection. */
+function lastBefore(sorted: readonly DmDma[], line: number): DmDma | undefined {
+  let lo = 0;
+  let hi = sorted.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if (sorted[mid]!.line < line) lo = mid + 1;
+    else hi = mid;
+  }
+  return sorted[lo - 1];
+}

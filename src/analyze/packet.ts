@@ -407,14 +407,15 @@ export function receiveRing(e: Evidence, window: DeviceWindow, mode: 'C' | 'C+',
 
 /** The first read of IntrStatus after a time that shows one of `bits`: how the guest learnt of it. */
 export function intrStatusRead(e: Evidence, window: DeviceWindow, after: IoAccess, bits: number): IoAccess | undefined {
-  return e.accesses.find((a) =>
-    a.index > after.index && a.dom === after.dom && a.dir === 'read' && a.space === window.space && a.addr === window.base + INTR_STATUS
-    && a.data !== undefined && (Number(BigInt.asUintN(16, a.data)) & bits) !== 0);
+  for (let i = after.index + 1; i < e.accesses.length; i++) {
+    const a = e.accesses[i]!;
+    if (a.dom === after.dom && a.dir === 'read' && a.space === window.space && a.addr === window.base + INTR_STATUS
+      && a.data !== undefined && (Number(BigInt.asUintN(16, a.data)) & bits) !== 0) return a;
+  }
+  return undefined;
 }
 
-export const INTR_STATUS = 0x3e;
-export const INTR_MASK = 0x3c;
-export const INTR_TX_OK = 0x4;
+const INTR_STATUS = 0x3e;
 
 /** Names of the registers an access touches, with what is set in them, for one line of text. */
 export function registerText(window: DeviceWindow, addr: number, width: number | undefined, data: bigint | undefined, mode: string | undefined): string {

@@ -22,11 +22,13 @@ export type RequestUnpaired =
   | 'no access with equal address, direction and data in this order';
 
 export interface Pairing {
-  /** Request of each access, by the access's position in the input; undefined where none. */
+  /** Request of each access, by the access's position in the input, which is access.index for a whole trace; undefined where none. */
   readonly requestOf: readonly (DmRequest | undefined)[];
   /** Access of each request, by request.index. */
   readonly accessOf: readonly (IoAccess | undefined)[];
   readonly pairs: number;
+  /** Why an access has no request. */
+  readonly reasonOf: ReadonlyMap<IoAccess, AccessUnpaired>;
   readonly unpairedAccesses: readonly { readonly access: IoAccess; readonly reason: AccessUnpaired }[];
   readonly unpairedRequests: readonly { readonly request: DmRequest; readonly reason: RequestUnpaired }[];
 }
@@ -125,7 +127,7 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
                 : 'no access with equal address, direction and data in this order',
     });
   }
-  return { requestOf, accessOf, pairs, unpairedAccesses, unpairedRequests };
+  return { requestOf, accessOf, pairs, reasonOf: new Map(unpairedAccesses.map((u) => [u.access, u.reason])), unpairedAccesses, unpairedRequests };
 }
 
 /** Indices of paired requests after which, and before the next paired one, the trace lost records. */

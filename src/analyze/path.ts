@@ -45,7 +45,6 @@ export function registerNames(path: IoPath): string | undefined {
 
 /** Every access of an analysis as a path, in trace order. */
 export function* ioPaths(a: Analysis): Generator<IoPath> {
-  const unpaired = new Map(a.pairing?.unpairedAccesses.map((u) => [u.access, u.reason]));
   const sent = new Map<IoAccess, Transmission[]>();
   for (const t of transmissions(a)) {
     if (t.access === undefined) continue;
@@ -64,9 +63,9 @@ export function* ioPaths(a: Analysis): Generator<IoPath> {
     const transmitted = sent.get(access) ?? [];
     const dma = transmitted[0]?.doorbellDma ?? dmaOf(a, access, request).dma;
     yield {
-      access, request, unpaired: unpaired.get(access), width, window,
+      access, request, unpaired: a.pairing?.reasonOf.get(access), width, window,
       registers: window === undefined ? [] : explainRegisters(window, access.addr, width.value, access.data, modes.get(window)),
-      route: routeOf(access, request, a.log, unpaired.get(access)), stages: stagesOf(access),
+      route: routeOf(access, request, a.log, a.pairing?.reasonOf.get(access)), stages: stagesOf(access),
       dma: dma.map((d) => ({ gpa: d.gpa, pointer: d.pointer, line: d.line, outcome: history!.outcome(d) })),
       frames: transmitted.map((t) => t.frame).filter((f) => f.value !== undefined),
       interrupt: window === undefined || transmitted.length === 0 ? unknown('not a doorbell of a transmission') : interruptOf(a, access, window, vectors.get(window)!),

@@ -1,6 +1,6 @@
 import { analyze, type Analysis, type AnalysisInput } from './analysis.ts';
 import { UserError } from '../base/errors.ts';
-import { traceToWallUs, wallToTraceNs } from './clock.ts';
+import { tscHzHint, wallToTraceNs } from './clock.ts';
 import { driverMode, type DeviceWindow } from './devices.ts';
 import { describeFrame } from './ethernet.ts';
 import { claim, logLine, pcapFrame, unknown, type Claim, type Ref, type Strength } from './evidence.ts';
@@ -142,7 +142,7 @@ function transmitStory(a: Analysis, tx: Transmission, all: readonly Transmission
   const { window } = tx;
 
   if (tx.access === undefined && walked !== undefined) {
-    accessHops(t, walked, a.pairing?.requestOf[a.accesses.indexOf(walked)], window, tx.mode);
+    accessHops(t, walked, a.pairing?.requestOf[walked.index], window, tx.mode);
   }
   doorbellHops(t, tx);
   inTimeOrder(t.hops);
@@ -331,8 +331,7 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
     hopAt(t, inject.timeNs, 'Xen', `injects vector ${hex(vector.value)} into ${vcpuName(access)}${vector.value === CALLBACK_VECTOR ? ': the callback vector all event channels share, so that it is this interrupt is inferred from the IntrStatus read below' : `, the vector of this device (${vector.why})`}.`, vector.value === CALLBACK_VECTOR ? 'inferred' : 'strong', [inject.ref, ...vector.refs]);
   }
   if (read !== undefined) {
-    const index = a.accesses.indexOf(read);
-    const request = a.pairing?.requestOf[index];
+    const request = a.pairing?.requestOf[read.index];
     hopAt(t, read.record.timeNs, `guest ${vcpuName(read)}`, `has taken it: reads ${registerText(tx.window, read.addr, 2, read.data, tx.mode)} = ${hex(read.data!)}.`, 'proven',
       [read.record.ref, ...(request ? [logLine(request.request.line, a.log?.source)] : [])]);
   }
@@ -386,10 +385,7 @@ const ROUTE_ANSWER: Record<Route, string> = {
 };
 
 function routeFor(a: Analysis, access: IoAccess): Claim<Route> {
-  const i = a.accesses.indexOf(access);
-  const request = a.pairing?.requestOf[i];
-  const reason = request === undefined ? a.pairing?.unpairedAccesses.find((u) => u.access === access)?.reason : undefined;
-  return routeOf(access, request, a.log, reason);
+  return routeOf(access, a.pairing?.requestOf[access.index], a.log, a.pairing?.reasonOf.get(access));
 }
 
 function routeSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
@@ -411,7 +407,7 @@ function routeSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefi
   if (tx.window !== undefined && a.accesses.length > 1) {
     const own = a.accesses.filter((x) => x.space === tx.window!.space && x.addr >= tx.window!.base && x.addr < tx.window!.base + tx.window!.chip.blockSize);
     const waited = own.filter((x) => x.marks.blocked !== undefined).length;
-    const paired = own.filter((x) => a.pairing?.requestOf[a.accesses.indexOf(x)] !== undefined).length;
+    const paired = own.filter((x) => a.pairing?.requestOf[x.index] !== undefined).length;
     const buffered = own.filter((x) => routeFor(a, x).value === 'buffered ioreq').length;
     if (own.length > 1) {
       out.push(say(`Of all ${own.length} accesses to this device, ${waited} show the wait${waited < own.length ? ` (${own.length - waited} ${own.length - waited === 1 ? 'does' : 'do'} not: the answer came before the vCPU was descheduled, or records are lost)` : ''}${a.log === undefined ? '' : `, ${paired} are in the device-model log with equal data`}, ${buffered} may have been buffered.`, 'proven', [own[0]!.record.ref, own[own.length - 1]!.record.ref]));
@@ -521,7 +517,8 @@ function joinSentences(a: Analysis): Sentence[] {
   }
   if (clock !== undefined) {
     const drift = (clock.rate - 1) * 1e6;
-    out.push(say(`The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: trace time ${(clock.centreNs / 1e9).toFixed(6)} s is ${(clock.offsetUs / 1e6).toFixed(6)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${drift.toFixed(1)}${Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`} ppm${Math.abs(drift) > 2000 ? ' (the TSC frequency is told wrong: see --cpu-hz)' : ''}${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${clock.outliers.length > 0 ? `; ${clock.outliers.length} pairs contradict the rest and were left out` : ''}.`, clock.consistent ? 'strong' : 'inferred', []));
+    const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
+    out.push(say(`The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: trace time ${(clock.centreNs / 1e9).toFixed(6)} s is ${(clock.offsetUs / 1e6).toFixed(6)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${drift.toFixed(1)}${Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`} ppm${hint === undefined ? '' : ` (the TSC frequency was told wrong: --cpu-hz ${Math.round(hint)} fits)`}${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${clock.outliers.length > 0 ? `; ${clock.outliers.length} pairs contradict the rest and were left out` : ''}.`, clock.consistent ? 'strong' : 'inferred', []));
   }
   for (const lost of a.lost.slice(0, 3)) out.push(say(`${lost.count} records of pCPU ${lost.pcpu} were lost${lost.untilNs > lost.timeNs ? ` from ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ` before ${(lost.untilNs / 1e9).toFixed(6)} s`}.`, 'proven', [lost.ref]));
   if (a.lost.length > 3) out.push(say(`${a.lost.length - 3} more losses follow.`, 'proven', [a.lost[a.lost.length - 1]!.ref]));
@@ -583,6 +580,3 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
 
 /** A received frame reaches guest memory within this, or something else did. */
 const RECEIVE_WINDOW_US = 20_000;
-
-/** Wall-clock microseconds of a trace time, for exports. */
-export const wallOf = (a: Analysis, timeNs: number): number | undefined => (a.clock === undefined ? undefined : traceToWallUs(a.clock, timeNs));
