@@ -66,6 +66,13 @@ export class StepClock implements DeviceClock {
     };
   }
 
+  /** The earliest deadline, Infinity when no timer is armed. */
+  get nextNs(): number {
+    let next = Infinity;
+    for (const { at } of this.timers) if (at < next) next = at;
+    return next;
+  }
+
   /** Time passes up to `toNs`; timers due on the way run at their own time, earliest first. */
   advance(toNs: number): void {
     for (;;) {

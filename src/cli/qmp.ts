@@ -1,0 +1,67 @@
+/**
+ * As much of QEMU's machine protocol as its qtest programs use: one JSON object a line each way.
+ * Source: QEMU docs/interop/qmp-spec.txt.
+ */
+import { qtestDevices } from './qtest-machine.ts';
+
+const VERSION = { micro: 22, minor: 2, major: 7 };
+
+export interface QmpTarget {
+  reset(): void;
+  quit(): void;
+}
+
+export class Qmp {
+  readonly #target: QmpTarget;
+  readonly #send: (line: string) => void;
+
+  /** Sends the greeting at once. */
+  constructor(target: QmpTarget, send: (line: string) => void) {
+    this.#target = target;
+    this.#send = send;
+    this.#reply({ QMP: { version: { qemu: VERSION, package: '' }, capabilities: [] } });
+  }
+
+  /** Serve one line from the client. */
+  request(line: string): void {
+    if (line.trim() === '') return;
+    let message: { execute?: unknown; arguments?: unknown; id?: unknown };
+    try {
+      message = JSON.parse(line) as typeof message;
+    } catch {
+      this.#reply({ error: { class: 'GenericError', desc: 'JSON parse error' } });
+      return;
+    }
+    const id = message.id === undefined ? {} : { id: message.id };
+    const result = this.#execute(message.execute);
+    if (result === undefined) this.#reply({ error: { class: 'CommandNotFound', desc: `The command ${String(message.execute)} has not been found` }, ...id });
+    else this.#reply({ return: result, ...id });
+    if (message.execute === 'system_reset') {
+      this.#target.reset();
+      this.event('RESET', { guest: false, reason: 'host-qmp-system-reset' });
+    }
+    if (message.execute === 'quit') this.#target.quit();
+  }
+
+  event(name: string, data: object): void {
+    const now = Date.now();
+    this.#reply({ timestamp: { seconds: Math.floor(now / 1000), microseconds: (now % 1000) * 1000 }, event: name, data });
+  }
+
+  #execute(command: unknown): unknown {
+    switch (command) {
+      case 'qmp_capabilities':
+      case 'system_reset':
+      case 'quit': return {};
+      case 'query-version': return { qemu: VERSION, package: '' };
+      case 'query-machines':
+        return [{ name: 'pc-i440fx-7.2', alias: 'pc', 'is-default': true, 'cpu-max': 1, 'hotpluggable-cpus': false, 'numa-mem-supported': false, deprecated: false }];
+      case 'qom-list-types': return [...qtestDevices, 'i440FX-pcihost'].map((name) => ({ name }));
+      default: return undefined;
+    }
+  }
+
+  #reply(message: object): void {
+    this.#send(JSON.stringify(message));
+  }
+}
