@@ -7,6 +7,7 @@ import { DomainCrash } from '../base/errors.ts';
 import type { Logger } from '../base/logger.ts';
 import { maddr, mfn, mfnToMaddr } from '../base/address.ts';
 import type { Maddr, Mfn } from '../base/address.ts';
+import { RUNSTATE_RUNNABLE } from '../trace/events.ts';
 import type { MachineClock } from './clock.ts';
 import type { MachineMemory } from './memory.ts';
 import type { P2m } from './p2m.ts';
@@ -83,7 +84,7 @@ export class VcpuState {
     if (memory.u32[this.word + INITIALISED] === 0) {
       memory.u32[this.word + INITIALISED] = 1;
       memory.u32[this.word + FUTEX_ADDRESS] = this.base + FUTEX * 4;
-      memory.u32[this.word + RUNSTATE] = 2;
+      memory.u32[this.word + RUNSTATE] = RUNSTATE_RUNNABLE;
     }
   }
 

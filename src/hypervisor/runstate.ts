@@ -21,9 +21,15 @@ export class Runqueue {
   constructor(pcpu: Pcpu) {
     this.pcpu = pcpu;
     this.idle = new VcpuState(pcpu.memory, DOMID_IDLE, pcpu.number);
-    this.idle.changeRunstate(RUNSTATE_BLOCKED, RUNSTATE_RUNNING, pcpu.clock.nowNs());
     this.running = this.idle;
     pcpu.trace.setCurrent(DOMID_IDLE, pcpu.number);
+  }
+
+  /** The pCPU begins to run: its idle vCPU does. A trace's first record of every vCPU shows it start to run. */
+  open(): void {
+    if (this.idle.runstate !== RUNSTATE_RUNNABLE || this.running !== this.idle) return;
+    this.pcpu.clock.charge(virtualCost.contextSwitch);
+    this.change(this.idle, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING);
   }
 
   /** The vCPU that runs on this pCPU now. */

@@ -146,6 +146,7 @@ export class PcpuLoop {
   run(untilNs = Infinity): LoopEnd {
     const { hvm, runqueue } = this;
     const { state, domain } = hvm;
+    this.open();
     if (!state.hasPauseFlag(VPF_BLOCKED)) runqueue.switchTo(state, RUNSTATE_BLOCKED);
     try {
       for (;;) {
@@ -166,6 +167,13 @@ export class PcpuLoop {
       hvm.dump(`domain_crash: d${domain.domid}v${state.id}: ${error.message}`);
       return this.end('shutdown');
     }
+  }
+
+  /** First run: the idle vCPU, and dom0's beside it, come onto the pCPU. */
+  private open(): void {
+    const { runqueue, dom0 } = this;
+    runqueue.open();
+    if (dom0 !== undefined && dom0.state.stateEntryNs === 0) runDom0(this.pcpu, runqueue, dom0);
   }
 
   /** Timers and the inline device model, as far as they are due. True when anything ran. */
@@ -270,6 +278,7 @@ export class Dom0Vcpu {
     this.pcpu = pcpu;
     this.runqueue = runqueue;
     this.state = state;
+    runqueue.open();
     runqueue.switchTo(state, RUNSTATE_RUNNABLE);
   }
 

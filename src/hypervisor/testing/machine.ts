@@ -195,6 +195,14 @@ export class TestMachine {
     return file;
   }
 
+  /** The guest has seen all its events: upcall, selector and pending bits are clear. */
+  clearGuestEvents(): void {
+    const info = this.domain.vcpus[0]!.vcpuInfo >>> 2;
+    this.memory.u32[info]! &= ~0xff;
+    this.memory.u32.fill(0, info + 2, info + 4);
+    this.memory.u32.fill(0, this.domain.evtchnPending >>> 2, (this.domain.evtchnPending >>> 2) + 128);
+  }
+
   /** Buffered requests not taken yet, as [address, size code, data]. */
   takeBuffered(): [number, number, number][] {
     const { u32, i32 } = this.memory;
@@ -259,6 +267,22 @@ export class TestMachine {
     Atomics.store(i32, word, state + (2 << 16));
     this.hypercalls.evtchnSend(this.localPorts[0]!);
   }
+}
+
+/** event_channel_op bind_virq: the port. Its argument lies at guest address 0x900. */
+export function* bindVirq(vcpu: FakeVcpu, virq: number, target: number): Generator<number, number, void> {
+  yield* vcpu.write(0x900, 4, virq);
+  yield* vcpu.write(0x904, 4, target);
+  const result = yield* vcpu.hypercall(32, 1, 0x900);
+  return result < 0 ? result : (yield* vcpu.read(0x908, 4)).lo;
+}
+
+/** hvm_op set_param of the own domain; argument at 0xa00. */
+export function* setParam(vcpu: FakeVcpu, index: number, lo: number, hi = 0): Generator<number, number, void> {
+  yield* vcpu.write(0xa00, 4, 0x7ff0);
+  yield* vcpu.write(0xa04, 4, index);
+  yield* vcpu.write(0xa08, 8, lo, hi);
+  return yield* vcpu.hypercall(34, 0, 0xa00);
 }
 
 /** End the guest's domain: sched_op shutdown with this reason, its argument at guest address 0x800. */
