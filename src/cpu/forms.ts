@@ -37,13 +37,13 @@ export class InstructionForms {
     this.encoding = parseEncoding(instruction);
     this.usesOperandSize = instruction.operands.some((o) => /(v|z|y|c)$|^rAX$|bs$/.test(o));
     this.usesAddressSize = instruction.operands.some((o) => /^(aCX|\$a)$/.test(o));
-    this.hasAddress = instruction.operands.some((o) => /^[EMWQO]/.test(o) || o === 'Xlat');
+    this.hasAddress = instruction.operands.some((o) => /^[EMWQO]/.test(o));
   }
 
   /** Every form that decoding can ask for. */
   *forms(): Generator<Form> {
     const { instruction } = this;
-    const registerPossible = this.encoding.mod !== 'mem' && !instruction.operands.some((o) => /^O/.test(o) || o === 'Xlat');
+    const registerPossible = this.encoding.mod !== 'mem' && !instruction.operands.some((o) => /^O/.test(o));
     const memoryPossible = this.hasAddress && this.encoding.mod !== 'reg';
     const addresses: AddressForm[] = [
       ...(registerPossible ? ['register' as const] : []),
@@ -93,7 +93,7 @@ export class InstructionForms {
 
 /** Bytes of an operand by its size letter. */
 export function operandBytes(code: string, operandSize: WordSize): number {
-  if (code === 'AL' || code === 'CL' || code === '1' || code === 'Xlat' || code === 'st') return 1;
+  if (code === 'AL' || code === 'CL' || code === '1' || code === 'st') return 1;
   if (code === 'DX') return 2;
   if (code === 'rAX') return operandSize;
   const letters = code.slice(1);

@@ -7,7 +7,7 @@ export const HELPER_NAMES = [
   'undefined', 'tooLong', 'divideError', 'divide128', 'segmentFault', 'segmentFaultOfRecord', 'ifRefused', 'checkVm86Iopl',
   'x87NotAvailable', 'sseNotAvailable', 'stopAfter',
   // General
-  'cmpxchg16b', 'popf', 'popfCheck', 'enter', 'pusha', 'popa', 'daa', 'das', 'aaa', 'aas', 'aam', 'aad', 'bound', 'rdrand',
+  'cmpxchg16b', 'popf', 'popfCheck', 'enter', 'pusha', 'popa', 'daa', 'das', 'aaa', 'aas', 'aam', 'aad', 'bound', 'rdrand', 'xlat',
   'movs', 'stos', 'lods', 'cmps', 'scas', 'ins', 'outs', 'in', 'out',
   // Interrupts, far transfers, segments
   'int3', 'int', 'into', 'int1', 'iret', 'syscall', 'sysret', 'sysenter', 'sysexit',

@@ -172,7 +172,6 @@ export function bindOperands(c: EmitContext, forms: InstructionForms, form: Form
       case 'rAX': return fixedRegister(c, 0, size);
       case 'aCX': return fixedRegister(c, 1, form.addressSize);
       case '1': return constantOperand(1);
-      case 'Xlat': return memory(1);
       case 'st': return immediateOperand(() => i64.extendU(site.fieldB()), 1);
       case '$v': return immediateOperand(() => i64.const(0), form.operandSize);
       case '$a': return immediateOperand(() => i64.const(0), form.addressSize);

@@ -1,6 +1,6 @@
 /**
  * The TLB in machine memory: four sets of 1,024 direct-mapped entries of 32 bytes. A tag is the page's linear address,
- * or TLB_INVALID, which no page address equals. The fast path adds the addend (i32) to the low half of a linear
+ * or 1, which no page address equals. The fast path adds the addend (i32) to the low half of a linear
  * address and has the machine address. Offsets in bytes.
  */
 export const TLB_READ = 0; // i64 tag
@@ -14,11 +14,12 @@ export const TLB_SET_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
 /** entry = set + ((address >> SHIFT) & MASK): page number times the entry size, in one shift. */
 export const TLB_INDEX_SHIFT = 7;
 export const TLB_INDEX_MASK = TLB_SET_SIZE - TLB_ENTRY_SIZE;
-export const TLB_INVALID = 1n;
 
 export const TLB_GLOBAL = 1;
 /** Part of a page larger than 4 KiB. */
 export const TLB_LARGE = 2;
+/** Stands in the list of entries to flush. */
+export const TLB_LISTED = 4;
 
 /** Sets: by who asks. The last stays empty, so that every access takes the slow path (data breakpoints, #AC). */
 export const TlbSet = { user: 0, supervisorSmap: 1, supervisor: 2, none: 3 } as const;

@@ -59,7 +59,7 @@ export const retImmediate: Emit = (c, sized, bytes) => {
 };
 
 /** LOOP, LOOPE, LOOPNE: counts in rCX of the address size. `cc` undefined: plain LOOP. */
-export const loopcc = (cc: number | undefined, chained: boolean): Emit => (c, sized, counter) => {
+export const loopcc = (cc: number | undefined, chained: boolean): Emit => (c, sized, _size, counter) => {
   const left = c.i64();
   const more = i64.ne(left.get, i64.const(0));
   const body = branch(chained, (ctx) => (cc === undefined ? more : i32.and(more, condition(ctx, cc))));
@@ -71,7 +71,7 @@ export const loopcc = (cc: number | undefined, chained: boolean): Emit => (c, si
   );
 };
 
-export const jcxz = (chained: boolean): Emit => (c, sized, counter) => branch(chained, () => i64.eqz(counter!.read()))(c, sized!);
+export const jcxz = (chained: boolean): Emit => (c, sized, _size, counter) => branch(chained, () => i64.eqz(counter!.read()))(c, sized!);
 
 /** The end of a block that runs into the next one without a branch. */
 export const fallThrough = (chained: boolean): Emit => (c) =>

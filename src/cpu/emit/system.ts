@@ -57,9 +57,6 @@ export const movFromSegment: Emit = (c, dst) =>
 /** PUSH of a segment register writes the selector zero-extended. */
 export const segmentSelector = (c: EmitContext, seg: number) => i64.extendU(c.load32(CB_SEG + seg * SEG_SIZE + SEG_SELECTOR));
 
-/** XLAT: AL from [rBX + AL]; its address comes as the operand. */
-export const xlat: Emit = (c, source) => c.setGpr(0, 1, source!.read());
-
 /** `$v` comes second when the first operand is the far pointer. */
 export const callSized2 = (name: HelperName): Emit => (c, _pointer, sized) => c.helper(name, sized!.size);
 

@@ -191,7 +191,7 @@ export const GENERAL: readonly Instruction[] = [
   row('FD', 'std', '', system.std, { flags: 'kept' }),
   row('9E', 'sahf', '', integer.sahf),
   row('9F', 'lahf', '', integer.lahf, { flags: 'kept' }),
-  row('D7', 'xlat', 'Xlat', system.xlat, { flags: 'kept' }),
+  row('D7', 'xlat', '', system.call('xlat'), { string: true, flags: 'kept' }),
 
   ...conditions,
   row('EB', 'jmp', 'Jb $v', control.jmp(false), branch(control.jmp(true))),

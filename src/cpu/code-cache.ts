@@ -1,0 +1,186 @@
+/**
+ * Decoded blocks: an arena of records in machine memory, and which blocks come from which machine frame. A block is
+ * keyed by machine frame, linear page and code-segment context; blocks of one such page chain directly to each other.
+ */
+import { CB_JUMP_CACHE } from './control-block.ts';
+import { SPECIAL } from './interpreter.ts';
+import type { ControlBlock } from './memory-views.ts';
+import { REC_HANDLER, RECORD_SIZE } from './record.ts';
+import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_RECORD, JUMP_RIP } from './tlb-layout.ts';
+import { MAX_BLOCK_RECORDS, type Decoder } from './decoder.ts';
+
+/** Blocks decoded from one frame as seen at one linear page in one context. */
+export class CodePage {
+  readonly frame: number;
+  /** Linear page number, signed. */
+  readonly page: number;
+  readonly context: number;
+  /** Offset in the page → first record. Single-step blocks are kept apart. */
+  readonly blocks = new Map<number, number>();
+  readonly singles = new Map<number, number>();
+  /** Blocks that also hold bytes of a second frame: offset → that frame. */
+  readonly crossing = new Map<number, number>();
+  /** Start and end of every block's records. */
+  readonly ranges: number[] = [];
+
+  constructor(frame: number, page: number, context: number) {
+    this.frame = frame;
+    this.page = page;
+    this.context = context;
+  }
+}
+
+class CodeFrame {
+  readonly pages: CodePage[] = [];
+  /** A bit per 16 bytes that hold decoded code. */
+  readonly bits = new Uint32Array(8);
+}
+
+export class CodeCache {
+  private readonly cb: ControlBlock;
+  private readonly decoder: Decoder;
+  private readonly arena: number;
+  private readonly arenaEnd: number;
+  private readonly codeFlags: number;
+  private readonly jumpCaches: number;
+  /** Context each jump cache was filled in. */
+  private readonly owners = [-1, -1];
+  private readonly frames = new Map<number, CodeFrame>();
+  /** The arena was emptied: counts up, so that a holder of a record address can tell. */
+  generation = 0;
+  /** Called when a frame gets its first code: cached write translations of it must go. */
+  private readonly onCodeFrame: (frame: number) => void;
+
+  /** @param jumpCaches two jump caches: user, supervisor. @param codeFlags byte per frame, set while it holds code. */
+  constructor(cb: ControlBlock, decoder: Decoder, arena: { base: number; size: number }, jumpCaches: number, codeFlags: number, onCodeFrame: (frame: number) => void) {
+    this.cb = cb;
+    this.decoder = decoder;
+    this.arena = arena.base;
+    this.arenaEnd = arena.base + arena.size;
+    this.jumpCaches = jumpCaches;
+    this.codeFlags = codeFlags;
+    this.onCodeFrame = onCodeFrame;
+    decoder.out = this.arena;
+    this.clearJumpCache(0);
+    this.clearJumpCache(1);
+  }
+
+  page(frame: number, page: number, context: number): CodePage {
+    let holder = this.frames.get(frame);
+    if (!holder) {
+      holder = new CodeFrame();
+      this.frames.set(frame, holder);
+    }
+    for (const candidate of holder.pages) if (candidate.page === page && candidate.context === context) return candidate;
+    const fresh = new CodePage(frame, page, context);
+    holder.pages.push(fresh);
+    return fresh;
+  }
+
+  /** Make room for one more block; empties the whole cache when it is full. True: it was emptied. */
+  reserve(): boolean {
+    if (this.decoder.out + MAX_BLOCK_RECORDS * RECORD_SIZE <= this.arenaEnd) return false;
+    this.flushAll();
+    return true;
+  }
+
+  /** Note that `length` bytes at `offset` of this frame are decoded. */
+  mark(frame: number, offset: number, length: number): void {
+    let holder = this.frames.get(frame);
+    if (!holder) {
+      holder = new CodeFrame();
+      this.frames.set(frame, holder);
+    }
+    if (!this.cb.u8[this.codeFlags + frame]) {
+      Atomics.store(this.cb.u8, this.codeFlags + frame, 1);
+      this.onCodeFrame(frame);
+    }
+    for (let at = offset >> 4; at <= (offset + length - 1) >> 4; at++) holder.bits[at >> 5]! |= 1 << (at & 31);
+  }
+
+  /** `length` bytes at `offset` of the frame were or will be written: blocks that hold any of them go. */
+  written(frame: number, offset: number, length: number): void {
+    const holder = this.frames.get(frame);
+    if (!holder) return;
+    for (let at = offset >> 4; at <= Math.min(offset + length - 1, 4095) >> 4; at++) {
+      if (holder.bits[at >> 5]! & (1 << (at & 31))) {
+        this.dropFrame(frame, holder);
+        return;
+      }
+    }
+  }
+
+  /** Drop everything decoded from the frame. */
+  invalidate(frame: number): void {
+    const holder = this.frames.get(frame);
+    if (holder) this.dropFrame(frame, holder);
+  }
+
+  private dropFrame(frame: number, holder: CodeFrame): void {
+    for (const page of holder.pages) this.dropPage(page);
+    holder.bits.fill(0);
+    this.frames.delete(frame);
+    Atomics.store(this.cb.u8, this.codeFlags + frame, 0);
+    // Blocks of other frames that run over into this one.
+    for (const other of this.frames.values()) {
+      for (const page of other.pages) {
+        for (const second of page.crossing.values()) {
+          if (second === frame) {
+            this.dropPage(page);
+            break;
+          }
+        }
+      }
+    }
+  }
+
+  private dropPage(page: CodePage): void {
+    const { u16 } = this.cb;
+    for (let i = 0; i < page.ranges.length; i += 2) {
+      for (let at = page.ranges[i]!; at < page.ranges[i + 1]!; at += RECORD_SIZE) u16[(at + REC_HANDLER) >> 1] = SPECIAL.stale;
+    }
+    page.ranges.length = 0;
+    page.blocks.clear();
+    page.singles.clear();
+    page.crossing.clear();
+  }
+
+  flushAll(): void {
+    for (const frame of this.frames.keys()) Atomics.store(this.cb.u8, this.codeFlags + frame, 0);
+    this.frames.clear();
+    this.decoder.out = this.arena;
+    this.generation++;
+    this.flushJumpCaches();
+  }
+
+  // Jump caches
+
+  flushJumpCaches(): void {
+    this.clearJumpCache(0);
+    this.clearJumpCache(1);
+  }
+
+  private clearJumpCache(which: number): void {
+    const first = (this.jumpCaches + which * JUMP_CACHE_SIZE) >> 2;
+    this.cb.i32.fill(0, first, first + (JUMP_CACHE_SIZE >> 2));
+    // RIP 0 would match an empty entry of slot 0.
+    this.cb.i32[first + (JUMP_RIP >> 2)] = 1;
+  }
+
+  /** Use the cache for this privilege and context. */
+  selectJumpCache(user: boolean, context: number): void {
+    const which = user ? 0 : 1;
+    if (this.owners[which] !== context) {
+      this.clearJumpCache(which);
+      this.owners[which] = context;
+    }
+    this.cb.set(CB_JUMP_CACHE, this.jumpCaches + which * JUMP_CACHE_SIZE);
+  }
+
+  remember(ripLo: number, ripHi: number, record: number): void {
+    const word = (this.cb.get(CB_JUMP_CACHE) + (ripLo & (JUMP_ENTRIES - 1)) * JUMP_ENTRY_SIZE) >> 2;
+    this.cb.i32[word + (JUMP_RIP >> 2)] = ripLo;
+    this.cb.i32[word + (JUMP_RIP >> 2) + 1] = ripHi;
+    this.cb.i32[word + (JUMP_RECORD >> 2)] = record;
+  }
+}

@@ -1,0 +1,630 @@
+/** The vCPU: the generated interpreter, its slow paths and helpers, and the loop that runs it from exit to exit. */
+import { gva, maddr, type Gfn, type Gpa, type Gva, type Maddr, type Mfn } from '../base/address.ts';
+import { CodeCache, type CodePage } from './code-cache.ts';
+import {
+  CB_BUDGET, CB_CPL, CB_CR0, CB_CR4, CB_DR, CB_EXIT_STATUS, CB_FPU_TRAP, CB_KICK, CB_LF_KIND, CB_RFLAGS, CB_RIP, CB_SEG, CB_SHADOW, CB_SHADOW_RIP, CB_SIZE, CB_SLOW_VA,
+  CB_SLOW_VALUE, CB_STATUS, CB_WINDOW, CB_ZERO, Cr0, Cr4, Flag, LazyKind, SEG_ACCESS, SEG_BASE, SEG_SIZE, Status, Vector,
+} from './control-block.ts';
+import { ControlRegisters } from './control-registers.ts';
+import { Core, EXIT, FAULT, Rights } from './core.ts';
+import { Decoder, type BlockRequest } from './decoder.ts';
+import { SLOW_STACK } from './emit/context.ts';
+import { Events } from './events.ts';
+import { HELPER_NAMES } from './helpers.ts';
+import { EventType, ExitReason, Seg, type LinearTranslation, type NestedPaging, type Vcpu, type VmExit } from './interface.ts';
+import { generateInterpreter, SPECIAL, type InterpreterImports } from './interpreter.ts';
+import { ControlBlock, linearFromBigInt, linearFromHalves, type Linear } from './memory-views.ts';
+import { Access, Mmu, NESTED_FAULT, PAGE_FAULT } from './mmu.ts';
+import { readMsr, resetMsrs, writeMsr } from './msr.ts';
+import { EXTRA_STACK, REC_EXTRA, REC_HANDLER, REC_INDEX, REC_NOT_TAKEN, REC_TAKEN } from './record.ts';
+import { Registers } from './registers.ts';
+import { Segmentation } from './segmentation.ts';
+import { bindHelpers, type HelperParts } from './helper-table.ts';
+import { JUMP_CACHE_SIZE, TLB_SETS, TLB_SET_SIZE } from './tlb-layout.ts';
+import { dumpRegisters } from './dump.ts';
+
+export interface EngineOptions {
+  memory: WebAssembly.Memory;
+  /** The engine's own stretch of machine memory, 64 KiB aligned: control block, TLB, decoded blocks. */
+  area: { base: Maddr; size: number };
+  nestedPaging: NestedPaging;
+  /** TSC now, in ticks; a double. `instructions` is up to date when it is called. */
+  readTsc(): number;
+  /** Seed of RDRAND. */
+  seed?: bigint;
+}
+
+/** What the engine area must hold besides decoded blocks, and a sensible room for those. */
+export const ENGINE_AREA_SIZE = 48 * 1024 * 1024;
+
+export class Engine implements Vcpu {
+  readonly registers: Registers;
+  readonly kickWord: Maddr;
+  /** Byte per machine frame: non-zero while code decoded from the frame is cached (a DMA writer must call invalidateCode). */
+  readonly codeFlags: Maddr;
+  private readonly core: Core;
+  private readonly cb: ControlBlock;
+  private readonly mmu: Mmu;
+  private readonly decoder: Decoder;
+  private readonly cache: CodeCache;
+  private readonly events: Events;
+  private readonly control: ControlRegisters;
+  private readonly parts: HelperParts;
+  private readonly runRecords: (record: number, budget: number) => number;
+  private readonly options: EngineOptions;
+
+  private retired = 0;
+  /** Instructions of the run in hand that generated code has not reported yet. */
+  private inFlight = 0;
+  private left = 0;
+  private windowWanted = false;
+  private nmiWindowWanted = false;
+  private stepFromOutside = false;
+  private stepping = false;
+  private instructionBreakpoints = false;
+  private readonly contexts = new Map<string, number>();
+  private context = 0;
+  private bits: 16 | 32 | 64 = 16;
+  private csBase = 0;
+  private readonly straddle = new Uint8Array(32);
+  private readonly request: BlockRequest;
+  private readonly translation: LinearTranslation = { outcome: 'ok', gpa: 0 as Gpa, errorCode: 0 };
+
+  constructor(options: EngineOptions) {
+    this.options = options;
+    const { memory, area } = options;
+    const pages = memory.buffer.byteLength / 65536;
+    const frames = memory.buffer.byteLength / 4096;
+    let at = area.base as number;
+    const take = (size: number): number => {
+      const base = at;
+      at += Math.ceil(size / 4096) * 4096;
+      return base;
+    };
+    const cbBase = take(CB_SIZE);
+    const tlb = take(TLB_SETS * TLB_SET_SIZE);
+    const jumpCaches = take(2 * JUMP_CACHE_SIZE);
+    const codeFlags = take(frames);
+    const arena = { base: at, size: area.base + area.size - at };
+    if (arena.size < 1 << 20) throw new Error(`vCPU engine area too small: ${area.size} bytes`);
+    const cb = new ControlBlock(memory, cbBase);
+    cb.u8.fill(0, cbBase, cbBase + CB_SIZE);
+    cb.u8.fill(0, codeFlags, codeFlags + frames);
+    this.cb = cb;
+    this.kickWord = maddr(cbBase + CB_KICK);
+    this.codeFlags = maddr(codeFlags);
+    this.mmu = new Mmu(cb, tlb, options.nestedPaging, codeFlags);
+    this.core = new Core(cb, this.mmu);
+    this.decoder = new Decoder(cb);
+    this.cache = new CodeCache(cb, this.decoder, arena, jumpCaches, codeFlags, (frame) => this.mmu.protectCode(frame));
+    this.core.codeCache = this.cache;
+    this.core.updateMode = () => this.updateMode();
+    const segmentation = new Segmentation(this.core);
+    this.events = new Events(this.core, segmentation);
+    this.control = new ControlRegisters(this.core, () => this.updateBreakpoints());
+    this.registers = new Registers(this.core, () => this.registersChanged());
+    this.parts = {
+      core: this.core, segmentation, events: this.events, control: this.control, seed: options.seed ?? 1n,
+      readTsc: () => {
+        this.inFlight = this.left - cb.getSigned(CB_BUDGET) + cb.u8[this.core.record + REC_INDEX]!;
+        return options.readTsc();
+      },
+      windowChanged: () => this.windowWanted || this.nmiWindowWanted,
+    };
+    const table = bindHelpers(this.parts);
+    const helpers = HELPER_NAMES.map((name) => table[name]);
+
+    const imports: InterpreterImports = {
+      slowRead: (record, size) => this.slowAccess(record, size, false),
+      slowWrite: (record, size) => this.slowAccess(record, size, true),
+      helper: (number, record, argument) => {
+        this.core.begin(record);
+        try {
+          return helpers[number]!(argument);
+        } catch (unwind) {
+          return this.unwound(unwind);
+        }
+      },
+      lookup: () => this.lookup(),
+      link: (record, way) => this.link(record, way),
+    };
+    const bytes = generateInterpreter(this.decoder.map.all, cbBase, pages);
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
+    this.runRecords = instance.exports.run as (record: number, budget: number) => number;
+    this.core.statusFlags = instance.exports.statusFlags as () => number;
+    this.request = {
+      source: cb.u8, start: 0, limit: 0, ripLo: 0, ripHi: 0, pageOffset: 0, bits: 16, single: false, crossing: false,
+    };
+    this.reset();
+  }
+
+  get exit(): VmExit { return this.core.exit; }
+  get instructions(): number { return this.retired + this.inFlight; }
+
+  // Slow paths of generated code
+
+  private unwound(unwind: unknown): number {
+    if (unwind === FAULT) return this.events.deliverFault();
+    if (unwind === EXIT) return Status.exit;
+    throw unwind;
+  }
+
+  private slowAccess(record: number, size: number, write: boolean): number {
+    const { core, cb } = this;
+    const bytes = size & 0xff;
+    const value = (cb.base + CB_SLOW_VALUE) >> 2;
+    core.begin(record);
+    if (write) {
+      core.data32[0] = cb.u32[value]!;
+      core.data32[1] = cb.u32[value + 1]!;
+      core.data32[2] = cb.u32[value + 2]!;
+      core.data32[3] = cb.u32[value + 3]!;
+    }
+    const lo = cb.getSigned(CB_SLOW_VA);
+    const hi = cb.getSigned(CB_SLOW_VA + 4);
+    const stack = (size & SLOW_STACK) !== 0 || (cb.u8[record + REC_EXTRA]! & EXTRA_STACK) !== 0;
+    const status = core.access(linearFromHalves(lo, hi), bytes, write, cb.get(CB_CPL) === 3, size, stack);
+    if (status === Status.fault) return this.events.deliverFault();
+    if (status === Status.next && !write) {
+      cb.u32[value] = core.data32[0]!;
+      cb.u32[value + 1] = core.data32[1]!;
+      cb.u32[value + 2] = core.data32[2]!;
+      cb.u32[value + 3] = core.data32[3]!;
+    }
+    return status;
+  }
+
+  // Finding code
+
+  /** Leave generated code to look around: 0 for the caller to return. */
+  private stopHere(): 0 {
+    this.cb.set(CB_EXIT_STATUS, Status.stop);
+    return 0;
+  }
+
+  private lookup(): number {
+    if (this.stepping || this.mustStep() || this.windowOpen()) return this.stopHere();
+    return this.findBlock(false);
+  }
+
+  private link(record: number, way: number): number {
+    if (this.stepping || this.mustStep()) return this.stopHere();
+    const { cb, cache } = this;
+    const lo = cb.get(CB_RIP);
+    const hi = cb.get(CB_RIP + 4);
+    const { generation } = cache;
+    const target = this.findBlock(false);
+    // A fault on the way leads elsewhere; a full or changed cache makes the record a stranger.
+    if (target && cb.get(CB_RIP) === lo && cb.get(CB_RIP + 4) === hi && cache.generation === generation && cb.u16[(record + REC_HANDLER) >> 1] !== SPECIAL.stale) {
+      cb.i32[(record + (way === 0 ? REC_TAKEN : REC_NOT_TAKEN)) >> 2] = target;
+    }
+    return target;
+  }
+
+  /** First record of the block at RIP, delivering fetch faults; 0 with CB_EXIT_STATUS set when that leaves. */
+  private findBlock(single: boolean): number {
+    const { cb, core, mmu } = this;
+    for (;;) {
+      const ripLo = cb.get(CB_RIP);
+      const ripHi = cb.get(CB_RIP + 4);
+      let lin: Linear;
+      core.record = 0;
+      let status: number;
+      if (this.bits === 64) {
+        lin = linearFromHalves(ripLo | 0, ripHi | 0);
+        status = Number.isNaN(lin) ? core.pend(Vector.gp, 0) : Status.next;
+      } else {
+        lin = (this.csBase + ripLo) >>> 0;
+        status = ripLo > core.segLimit(Seg.cs) ? core.pend(Vector.gp, 0) : Status.next;
+      }
+      if (status === Status.next) {
+        const at = mmu.translate(lin, Access.fetch, cb.get(CB_CPL) === 3);
+        if (at === PAGE_FAULT) status = core.pendPageFault(lin);
+        else if (at === NESTED_FAULT) status = core.pendNested(lin, true);
+        else {
+          const record = this.blockAt(lin, at, ripLo, ripHi, single);
+          if (record > 0) return record;
+          status = -record;
+        }
+      }
+      if (status === Status.fault) status = this.events.deliverFault();
+      if (status === Status.exit) {
+        cb.set(CB_EXIT_STATUS, Status.exit);
+        return 0;
+      }
+      if (this.stepping || this.mustStep()) return this.stopHere();
+    }
+  }
+
+  /** The block at this linear address, whose first byte is at machine address `at`; or minus a status. */
+  private blockAt(lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
+    const { cache } = this;
+    const offset = at & 0xfff;
+    let page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
+    let record = (single ? page.singles : page.blocks).get(offset);
+    if (record !== undefined && page.crossing.has(offset)) {
+      const second = this.secondPage(lin);
+      if (second < 0) return second;
+      if (page.crossing.get(offset) !== second) record = undefined;
+    }
+    if (record === undefined) {
+      if (cache.reserve()) page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
+      const decoded = this.decode(page, lin, at, ripLo, ripHi, single);
+      if (decoded <= 0) return decoded;
+      record = decoded;
+      (single ? page.singles : page.blocks).set(offset, record);
+    }
+    if (!single) cache.remember(ripLo, ripHi, record);
+    return record;
+  }
+
+  /** Frame of the page after `lin`'s, for a fetch; or minus a status. */
+  private secondPage(lin: Linear): number {
+    const next = lin - (lin & 0xfff) + 4096;
+    const wrapped = this.bits === 64 ? next : next >>> 0;
+    const at = this.mmu.translate(wrapped, Access.fetch, this.cb.get(CB_CPL) === 3);
+    if (at === PAGE_FAULT) return -this.core.pendPageFault(wrapped);
+    if (at === NESTED_FAULT) return -this.core.pendNested(wrapped, true);
+    return at >>> 12;
+  }
+
+  private decode(page: CodePage, lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
+    const { cb, decoder, cache, request } = this;
+    const offset = at & 0xfff;
+    request.source = cb.u8;
+    request.start = at;
+    request.limit = at - offset + 4096;
+    request.ripLo = ripLo;
+    request.ripHi = ripHi;
+    request.pageOffset = offset;
+    request.bits = this.bits;
+    request.single = single;
+    request.crossing = false;
+    const begin = decoder.out;
+    let record = decoder.decode(request);
+    if (record === 0) {
+      const second = this.secondPage(lin);
+      if (second < 0) return second;
+      const here = 4096 - offset;
+      for (let i = 0; i < 15; i++) this.straddle[i] = i < here ? cb.u8[at + i]! : cb.u8[second * 4096 + i - here]!;
+      request.source = this.straddle;
+      request.start = 0;
+      request.limit = 15;
+      request.crossing = true;
+      record = decoder.decode(request);
+      page.crossing.set(offset, second);
+      cache.mark(page.frame, offset, here);
+      cache.mark(second, 0, Math.max(1, decoder.byteLength - here));
+    } else cache.mark(page.frame, offset, decoder.byteLength);
+    page.ranges.push(begin, decoder.out);
+    return record;
+  }
+
+  // Mode
+
+  private updateMode(): void {
+    const { cb, core } = this;
+    const access = cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_ACCESS);
+    const bits = core.longMode && access & Rights.long ? 64 : access & Rights.big ? 32 : 16;
+    this.bits = bits;
+    this.csBase = bits === 64 ? 0 : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_BASE);
+    this.decoder.setMode(bits);
+    const key = `${bits}:${this.csBase}`;
+    let context = this.contexts.get(key);
+    if (context === undefined) {
+      context = this.contexts.size;
+      this.contexts.set(key, context);
+    }
+    this.context = context;
+    this.mmu.selectSet();
+    this.cache.selectJumpCache(cb.get(CB_CPL) === 3, context);
+    const cr0 = cb.get(CB_CR0);
+    const sse = cr0 & (Cr0.em | Cr0.ts) || !(cb.get(CB_CR4) & Cr4.osfxsr);
+    cb.set(CB_FPU_TRAP, (cr0 & (Cr0.em | Cr0.ts) ? 1 : 0) | (sse ? 2 : 0));
+  }
+
+  private registersChanged(): void {
+    this.mmu.flushAll();
+    this.cache.flushJumpCaches();
+    this.updateBreakpoints();
+    this.updateMode();
+  }
+
+  private updateBreakpoints(): void {
+    const { cb, core } = this;
+    const dr7 = cb.get(CB_DR + 7 * 8);
+    core.dataBreakpoints = [];
+    this.instructionBreakpoints = false;
+    for (let i = 0; i < 4; i++) {
+      if (!((dr7 >> (2 * i)) & 3)) continue;
+      const kind = (dr7 >> (16 + 4 * i)) & 3;
+      if (kind === 0) this.instructionBreakpoints = true;
+      else {
+        const length = [1, 2, 8, 4][(dr7 >> (18 + 4 * i)) & 3]!;
+        const address = cb.linear(CB_DR + i * 8);
+        core.dataBreakpoints.push({ index: i, address: address - (address & (length - 1)), length, reads: kind === 3 });
+      }
+    }
+    this.events.keepsRf = this.instructionBreakpoints;
+    const slow = core.dataBreakpoints.length > 0;
+    if (slow !== this.mmu.slowOnly) {
+      this.mmu.slowOnly = slow;
+      this.mmu.selectSet();
+    }
+  }
+
+  // The run loop
+
+  private get shadowActive(): number {
+    const { cb } = this;
+    const shadow = cb.get(CB_SHADOW);
+    return shadow && cb.get(CB_SHADOW_RIP) === cb.get(CB_RIP) && cb.get(CB_SHADOW_RIP + 4) === cb.get(CB_RIP + 4) ? shadow : 0;
+  }
+
+  private windowOpen(): boolean {
+    if (!this.cb.get(CB_WINDOW)) return false;
+    return (this.windowWanted && this.interruptible) || (this.nmiWindowWanted && !this.nmiBlocked);
+  }
+
+  private mustStep(): boolean {
+    const { cb } = this;
+    return (cb.get(CB_RFLAGS) & Flag.tf) !== 0 || this.stepFromOutside || this.core.hasCompleted || this.instructionBreakpoints || this.core.dataBreakpoints.length > 0 ||
+      (cb.get(CB_WINDOW) !== 0 && this.shadowActive !== 0);
+  }
+
+  private leave(reason: ExitReason): ExitReason {
+    const { exit } = this.core;
+    exit.reason = reason;
+    exit.rip = gva(this.cb.get64(CB_RIP));
+    exit.instructionLength = 0;
+    return reason;
+  }
+
+  run(budget: number): ExitReason {
+    const { cb, core } = this;
+    this.left = budget;
+    this.inFlight = 0;
+    for (;;) {
+      if (this.events.pending && this.events.deliver(this.events.pending) === Status.exit) return core.exit.reason;
+      if (cb.get(CB_WINDOW)) {
+        if (this.nmiWindowWanted && !this.nmiBlocked && !this.shadowActive) return this.leave(ExitReason.nmiWindow);
+        if (this.windowWanted && this.interruptible) return this.leave(ExitReason.interruptWindow);
+      }
+      if (this.left <= 0) return this.leave(ExitReason.budget);
+      if (Atomics.load(cb.i32, this.kickWord >> 2)) {
+        Atomics.store(cb.i32, this.kickWord >> 2, 0);
+        return this.leave(ExitReason.externalInterrupt);
+      }
+      if (this.mustStep()) {
+        const reason = this.step();
+        if (reason !== undefined) return reason;
+        continue;
+      }
+      const record = this.findBlock(false);
+      if (record) this.runFrom(record, this.left);
+      if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
+    }
+  }
+
+  /** Run generated code; counts what it retired. */
+  private runFrom(record: number, budget: number): number {
+    const left = this.runRecords(record, budget);
+    const done = budget - left;
+    this.retired += done;
+    this.left -= done;
+    this.inFlight = 0;
+    return done;
+  }
+
+  /** One instruction, for TF, breakpoints, a completed access to take in, or a shadow to get past. */
+  private step(): ExitReason | undefined {
+    const { cb, core } = this;
+    const traced = (cb.get(CB_RFLAGS) & Flag.tf) !== 0;
+    if (this.instructionBreakpoints && this.hitsInstructionBreakpoint()) {
+      return this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit
+        ? core.exit.reason : undefined;
+    }
+    core.restartCompleted();
+    core.debugHits = 0;
+    cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
+    this.stepping = true;
+    const record = this.findBlock(true);
+    const done = record ? this.runFrom(record, 1) : 0;
+    this.stepping = false;
+    if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
+    core.forgetCompleted();
+    if (!done) return undefined;
+    // A trap after MOV SS waits for the instruction behind it.
+    if (this.shadowActive !== 2 && (traced || core.debugHits)) {
+      const dr6 = cb.get(CB_DR + 6 * 8);
+      cb.set(CB_DR + 6 * 8, dr6 | core.debugHits | (traced ? 1 << 14 : 0));
+      if (this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit) return core.exit.reason;
+    }
+    return this.stepFromOutside ? this.leave(ExitReason.monitorTrap) : undefined;
+  }
+
+  private hitsInstructionBreakpoint(): boolean {
+    const { cb } = this;
+    if (cb.get(CB_RFLAGS) & Flag.rf) return false;
+    const dr7 = cb.get(CB_DR + 7 * 8);
+    const lin = this.bits === 64 ? this.core.rip : (this.csBase + cb.get(CB_RIP)) >>> 0;
+    let hits = 0;
+    for (let i = 0; i < 4; i++) {
+      if ((dr7 >> (2 * i)) & 3 && !((dr7 >> (16 + 4 * i)) & 3) && cb.linear(CB_DR + i * 8) === lin) hits |= 1 << i;
+    }
+    if (hits) cb.set(CB_DR + 6 * 8, (cb.get(CB_DR + 6 * 8) & ~15) | hits);
+    return hits !== 0;
+  }
+
+  // Events
+
+  inject(type: EventType, vector: number, errorCode: number, instructionLength: number): void {
+    this.events.pending = { type, vector, errorCode, instructionLength };
+  }
+  get injectionPending(): boolean { return this.events.pending !== null; }
+  get interruptible(): boolean {
+    return (this.cb.get(CB_RFLAGS) & Flag.if) !== 0 && !this.shadowActive && !this.events.pending;
+  }
+  get nmiBlocked(): boolean { return this.events.nmiBlocked || this.shadowActive === 2; }
+  requestInterruptWindow(on: boolean): void {
+    this.windowWanted = on;
+    this.cb.set(CB_WINDOW, this.windowWanted || this.nmiWindowWanted ? 1 : 0);
+  }
+  requestNmiWindow(on: boolean): void {
+    this.nmiWindowWanted = on;
+    this.cb.set(CB_WINDOW, this.windowWanted || this.nmiWindowWanted ? 1 : 0);
+  }
+  singleStep(on: boolean): void { this.stepFromOutside = on; }
+
+  // Completion
+
+  completeAccess(lo: number, hi: number): void { this.core.complete(lo, hi); }
+
+  completeReps(n: number): void {
+    const { core } = this;
+    core.begin(core.record);
+    const length = core.exit.instructionLength;
+    if (this.parts.strings!.completeReps(n, core.exit.size, core.exit.string)) {
+      core.exit.instructionLength = length;
+      this.skipInstruction();
+    }
+  }
+
+  skipInstruction(): void {
+    const { core, cb } = this;
+    const rip = linearFromBigInt(core.exit.rip) + core.exit.instructionLength;
+    core.setRipLinear(this.bits === 64 ? rip : rip >>> 0);
+    core.clearShadow();
+    core.forgetCompleted();
+    this.retired++;
+    cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
+    if (cb.get(CB_RFLAGS) & Flag.tf && !this.events.pending) {
+      cb.set(CB_DR + 6 * 8, cb.get(CB_DR + 6 * 8) | (1 << 14));
+      this.events.pending = { type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 };
+    }
+  }
+
+  // Registers on behalf of the hypervisor
+
+  writeCr(register: number, value: bigint): boolean { return this.control.write(register, value); }
+  readMsr(index: number): bigint | undefined { return readMsr(this.cb, index >>> 0); }
+  writeMsr(index: number, value: bigint): boolean {
+    return writeMsr(this.cb, index >>> 0, value, () => this.registersChanged());
+  }
+
+  translate(address: Gva, access: 'read' | 'write' | 'fetch', privilege: 'current' | 'supervisor'): LinearTranslation {
+    const { mmu, translation, cb } = this;
+    const lin = this.bits === 64 || this.core.longMode ? linearFromBigInt(address) : Number(address & 0xffffffffn);
+    translation.gpa = 0 as Gpa;
+    translation.errorCode = 0;
+    if (Number.isNaN(lin)) {
+      translation.outcome = 'fault';
+      return translation;
+    }
+    mmu.implicit = privilege === 'supervisor';
+    const outcome = mmu.walk(lin, Access[access], privilege === 'current' && cb.get(CB_CPL) === 3);
+    mmu.implicit = false;
+    if (outcome === PAGE_FAULT) {
+      translation.outcome = 'fault';
+      translation.errorCode = mmu.errorCode;
+    } else if (outcome < 0) {
+      translation.outcome = 'nested';
+      translation.gpa = mmu.gpa as Gpa;
+    } else {
+      translation.outcome = 'ok';
+      translation.gpa = (mmu.gpa + (lin & 0xfff)) as Gpa;
+    }
+    return translation;
+  }
+
+  invalidateNested(gfn?: Gfn): void {
+    this.mmu.invalidateNested(gfn);
+    this.cache.flushJumpCaches();
+  }
+  invalidateCode(frame: Mfn): void { this.cache.invalidate(frame); }
+
+  // State
+
+  reset(): void {
+    const { cb, core } = this;
+    cb.u8.fill(0, cb.base, cb.base + CB_KICK);
+    cb.set64(CB_ZERO, 0n);
+    cb.set(CB_CPL, 0);
+    cb.set(CB_CR0, Cr0.et | Cr0.nw | Cr0.cd);
+    cb.set(CB_RFLAGS, Flag.one);
+    cb.set(CB_STATUS, 0);
+    cb.set(CB_LF_KIND, LazyKind.explicit);
+    cb.setGpr(2, 0x106ca, 0);
+    for (const seg of [Seg.es, Seg.ss, Seg.ds, Seg.fs, Seg.gs]) core.setSegment(seg, 0, 0, 0, 0xffff, 0x93);
+    core.setSegment(Seg.cs, 0xf000, 0xffff0000, 0, 0xffff, 0x9b);
+    core.setSegment(Seg.ldtr, 0, 0, 0, 0xffff, 0x82);
+    core.setSegment(Seg.tr, 0, 0, 0, 0xffff, 0x8b);
+    core.setRip(0xfff0, 0);
+    resetMsrs(cb);
+    this.control.reset();
+    this.events.pending = null;
+    this.events.nmiBlocked = false;
+    core.forgetCompleted();
+    this.parts.resetFpu?.();
+    this.registersChanged();
+  }
+
+  /** Version 1: the control block, then the state outside it as u32 words. */
+  save(): Uint8Array {
+    const { cb, events } = this;
+    const status = this.core.statusFlags();
+    this.core.setStatus(status);
+    const out = new Uint8Array(4 + CB_SIZE + 64);
+    const view = new DataView(out.buffer);
+    view.setUint32(0, 1, true);
+    out.set(cb.u8.subarray(cb.base, cb.base + CB_SIZE), 4);
+    const tail = 4 + CB_SIZE;
+    const { pending } = events;
+    view.setUint32(tail, pending ? 1 : 0, true);
+    view.setUint32(tail + 4, pending?.type ?? 0, true);
+    view.setUint32(tail + 8, pending?.vector ?? 0, true);
+    view.setInt32(tail + 12, pending?.errorCode ?? -1, true);
+    view.setUint32(tail + 16, pending?.instructionLength ?? 0, true);
+    view.setUint32(tail + 20, events.nmiBlocked ? 1 : 0, true);
+    view.setFloat64(tail + 24, this.retired, true);
+    view.setBigUint64(tail + 32, this.parts.general!.randomState, true);
+    return out;
+  }
+
+  restore(state: Uint8Array): void {
+    const view = new DataView(state.buffer, state.byteOffset, state.byteLength);
+    if (state.length !== 4 + CB_SIZE + 64 || view.getUint32(0, true) !== 1) throw new Error('vCPU state: not version 1');
+    const { cb, events } = this;
+    cb.u8.set(state.subarray(4, 4 + CB_SIZE), cb.base);
+    const tail = 4 + CB_SIZE;
+    events.pending = view.getUint32(tail, true)
+      ? {
+          type: view.getUint32(tail + 4, true) as EventType, vector: view.getUint32(tail + 8, true), errorCode: view.getInt32(tail + 12, true),
+          instructionLength: view.getUint32(tail + 16, true),
+        }
+      : null;
+    events.nmiBlocked = view.getUint32(tail + 20, true) !== 0;
+    this.retired = view.getFloat64(tail + 24, true);
+    this.parts.general!.randomState = view.getBigUint64(tail + 32, true);
+    cb.set(CB_KICK, 0);
+    this.cache.flushAll();
+    this.registersChanged();
+    this.requestInterruptWindow(false);
+    this.requestNmiWindow(false);
+  }
+
+  dump(): string { return dumpRegisters(this.registers); }
+
+  /** Code bytes at RIP, as many as can be read (at most `length`): for a disassembly in a crash dump. */
+  codeBytes(address: Gva, length: number): Uint8Array {
+    const out = new Uint8Array(length);
+    for (let i = 0; i < length; i++) {
+      const t = this.translate(gva(address + BigInt(i)), 'fetch', 'supervisor');
+      if (t.outcome !== 'ok') return out.subarray(0, i);
+      const entry = this.options.nestedPaging.lookup(Math.floor(t.gpa / 4096) as Gfn);
+      if (!entry) return out.subarray(0, i);
+      out[i] = this.cb.u8[(entry >>> 8) * 4096 + (t.gpa & 0xfff)]!;
+    }
+    return out;
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * The least machine around a vCPU for specs: guest RAM as frames scattered by a fixed permutation (GFN is never MFN),
+ * page tables, a GDT, and code in 64-bit mode at CPL 0.
+ */
+import { maddr, type Gfn } from '../../base/address.ts';
+import { Engine } from '../engine.ts';
+import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, Seg, type NestedPaging } from '../interface.ts';
+
+const MEMORY_PAGES = 1024; // 64 MiB
+const AREA = { base: maddr(1 << 20), size: 24 << 20 };
+const FIRST_FRAME = (32 << 20) / 4096;
+export const GUEST_FRAMES = 4096;
+
+export const CODE_GPA = 0x10000;
+export const STACK_TOP = 0x80000;
+export const DATA_GPA = 0x100000;
+
+export class BenchMachine implements NestedPaging {
+  readonly memory = new WebAssembly.Memory({ initial: MEMORY_PAGES, maximum: MEMORY_PAGES, shared: true });
+  readonly u8 = new Uint8Array(this.memory.buffer);
+  readonly view = new DataView(this.memory.buffer);
+  readonly permissions = new Uint8Array(GUEST_FRAMES).fill(NPT_READ | NPT_WRITE | NPT_EXECUTE);
+  readonly vcpu: Engine;
+  tsc = 0;
+
+  constructor() {
+    this.vcpu = new Engine({ memory: this.memory, area: AREA, nestedPaging: this, readTsc: () => this.tsc });
+  }
+
+  /** An odd multiplier makes a permutation of the frames without fixed points or runs. */
+  mfnOf(gfn: number): number {
+    return FIRST_FRAME + ((gfn * 1021 + 517) % GUEST_FRAMES);
+  }
+
+  lookup(gfn: Gfn): number {
+    if (gfn >= GUEST_FRAMES || !this.permissions[gfn]) return 0;
+    return (this.mfnOf(gfn) << NPT_MFN_SHIFT) | this.permissions[gfn]!;
+  }
+
+  maddrOf(gpa: number): number {
+    return this.mfnOf(gpa >> 12) * 4096 + (gpa & 0xfff);
+  }
+
+  write(gpa: number, bytes: Uint8Array | readonly number[]): void {
+    for (let i = 0; i < bytes.length; i++) this.u8[this.maddrOf(gpa + i)] = bytes[i]!;
+  }
+  write32(gpa: number, value: number): void { this.view.setUint32(this.maddrOf(gpa), value, true); }
+  write64(gpa: number, value: bigint): void { this.view.setBigUint64(this.maddrOf(gpa), value, true); }
+  read64(gpa: number): bigint { return this.view.getBigUint64(this.maddrOf(gpa), true); }
+  read32(gpa: number): number { return this.view.getUint32(this.maddrOf(gpa), true); }
+
+  /** 64-bit mode with 4 KiB identity pages (guest-linear = guest-physical) over the first 16 MiB, tables from 0x1000. */
+  enterLongMode(code: readonly number[] | Uint8Array): void {
+    const flags = 7n;
+    this.write64(0x1000, 0x2000n | flags);
+    this.write64(0x2000, 0x3000n | flags);
+    for (let i = 0; i < 8; i++) {
+      this.write64(0x3000 + i * 8, BigInt(0x4000 + i * 0x1000) | flags);
+      for (let j = 0; j < 512; j++) this.write64(0x4000 + i * 0x1000 + j * 8, BigInt((i * 512 + j) * 4096) | flags);
+    }
+    const { registers: r } = this.vcpu;
+    r.cr3 = 0x1000n;
+    r.cr4 = 0x620;
+    r.efer = 0xd01;
+    r.cr0 = 0x80010033;
+    r.setSegment(Seg.cs, { selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xa09b });
+    for (const seg of [Seg.ss, Seg.ds, Seg.es]) r.setSegment(seg, { selector: 16, base: 0n, limit: 0xffffffff, accessRights: 0xc093 });
+    r.setGpr(4, BigInt(STACK_TOP));
+    r.rip = BigInt(CODE_GPA) as typeof r.rip;
+    this.write(CODE_GPA, code);
+  }
+}
