@@ -130,7 +130,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
 
 function clockKindOf(input: AnalysisInput, log: DmLog | undefined): Claim<'modelled' | 'measured'> {
   if (log?.clock !== undefined) return claim(log.clock, 'proven', "the log's header says so", [logLine(1, log.source)]);
-  if (input.clock !== undefined) return claim(input.clock, 'proven', 'as told', [optionRef]);
+  if (input.clock !== undefined) return claim(input.clock, 'proven', 'whoever gave the files said so', [optionRef]);
   return claim('measured', 'strong', 'no file says that its clock is a modelled one', [] as Ref[]);
 }
 

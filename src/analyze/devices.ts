@@ -128,7 +128,7 @@ function fromLog(log: DmLog, windows: Windows): void {
     if (chip === undefined) continue;
     const offset = addr % chip.blockSize;
     if (registersOfLine(chip, line!).includes(offset)) {
-      windows.add(chip, space, addr - offset, 'strong', `the chip's own line behind the request names the register at offset 0x${offset.toString(16)}`, logLine(line!.line, log.source));
+      windows.add(chip, space, addr - offset, 'strong', "the chip's own line behind the request names the register at this offset", logLine(line!.line, log.source));
     }
   }
 }

@@ -209,20 +209,28 @@ function frameOf(e: Evidence, request: DmRequest | undefined, window: FrameWindo
   const answer = window.access?.marks.woken ?? window.access?.marks.entry;
   const answered = answer === undefined || e.clock === undefined ? undefined : traceToWallUs(e.clock, answer.timeNs) + e.clock.errorUs;
   const until = window.until?.timeUs ?? answered ?? Math.min(Math.max(request!.endTimeUs ?? from, window.from?.returnTimeUs ?? from) + FRAME_SLACK_US, next ?? Infinity);
-  const inside = e.frames.filter((f) => f.timeUs >= from && f.timeUs <= until && !used.has(f.number));
+  const inside = e.frames.filter((f) => f.timeUs >= from && f.timeUs <= until && f.direction !== 'inbound' && !used.has(f.number));
   // The model pads what is shorter than Ethernet allows; a capture may hold it before or after.
   const fits = (f: CapturedFrame): boolean => length === undefined || f.wireLength === length || (length < MIN_FRAME && f.wireLength === MIN_FRAME);
   const fitting = inside.filter(fits);
-  const frame = fitting[0];
+  const named = fitting.find((f) => f.comments.some((c) => namesRequest(c, request!)));
+  const frame = named ?? fitting[0];
   const line = logLine(request!.request.line, e.log?.source);
   if (frame === undefined) {
     return unknown(inside.length > 0 ? `no captured frame of ${length} bytes left in the request's time` : "no frame was captured in the request's time", [line]);
   }
   used.add(frame.number);
+  if (named !== undefined) return claim(named, 'proven', `the capture's comment names the request that sent it, and it was captured in the request's time`, [pcapFrame(named.number), line]);
   const alone = inside.length === 1;
   return claim(frame, alone && (length !== undefined || window.until !== undefined) ? 'strong' : 'inferred',
     `captured ${Math.round(frame.timeUs - start)} µs after the request's first log line, ${alone ? 'the only one' : `one of ${inside.length}`} between ${window.from === undefined ? 'that line' : 'the fetch of its buffer'} and the ${window.until === undefined ? 'end of the request' : 'look at the next descriptor'}${length !== undefined ? ', of the length the driver gave' : ''}`,
     [pcapFrame(frame.number), line, ...(window.from ? [logLine(window.from.line, e.log?.source)] : []), ...(window.until ? [logLine(window.until.line, e.log?.source)] : [])]);
+}
+
+/** `ioreq 17: vCPU 0 write of gpa 0xf00000d9, data 0x40, size 1`: as Xenolith's own captures say what sent a frame. */
+function namesRequest(comment: string, request: DmRequest): boolean {
+  const m = /\bwrite of (?:gpa|port) 0x([0-9a-f]+), data 0x([0-9a-f]+)/i.exec(comment);
+  return m !== null && parseInt(m[1]!, 16) === request.request.addr && BigInt('0x' + m[2]!) === request.data;
 }
 
 /** Shortest Ethernet frame without its checksum. */
@@ -237,7 +245,11 @@ function addC(e: Evidence, result: Transmission[], bell: Doorbell, n: number, ri
   const address = written === undefined ? undefined : Number(BigInt.asUintN(32, written.data));
   const dma = address === undefined ? behind.dma.slice(0, 1) : behind.dma.filter((d) => d.gpa >= address && d.gpa < address + Math.max(length, 1));
   const touched = dma[0];
-  const buffer: Claim<number> = address !== undefined
+  const line = bell.chip.find((c) => /transmit reading \d+ bytes from host memory at/i.test(c.text));
+  const shown = /host memory at (?:0x)?([0-9a-f]+)/i.exec(line?.text ?? '')?.[1];
+  const buffer: Claim<number> = shown !== undefined
+    ? claim(parseInt(shown, 16), 'proven', 'the chip prints where it read the frame', [refOf(e, line!)])
+    : address !== undefined
     ? claim(address, touched !== undefined ? 'proven' : 'strong',
       `the driver wrote it into TxAddr${n}${touched !== undefined ? ', and the device model asked its map cache for it' : ''}`,
       [...(written!.access ? [written!.access.record.ref] : []), ...(written!.request ? [refOf(e, written!.request.request)] : []), ...(touched ? [refOf(e, touched)] : [])])

@@ -16,6 +16,8 @@ export interface CapturedFrame {
   readonly wireLength: number;
   readonly interfaceId: number;
   readonly comments: readonly string[];
+  /** As the capture says (pcapng's flags), seen from the guest; undefined where it does not. */
+  readonly direction: 'inbound' | 'outbound' | undefined;
 }
 
 export interface Capture {
@@ -65,7 +67,7 @@ function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: num
     }
     frames.push({
       number: frames.length + 1, timeUs: view.getUint32(at, little) * 1e6 + view.getUint32(at + 4, little) / perUs,
-      data: bytes.subarray(at + 16, at + 16 + captured), wireLength: view.getUint32(at + 12, little), interfaceId: 0, comments: [],
+      data: bytes.subarray(at + 16, at + 16 + captured), wireLength: view.getUint32(at + 12, little), interfaceId: 0, comments: [], direction: undefined,
     });
     at += 16 + captured;
   }
@@ -148,7 +150,7 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
         frames.push({
           number, timeUs: ticks * face.usPerTick + face.offsetUs, data: bytes.subarray(at + 28, at + 28 + captured),
           wireLength: view.getUint32(at + 24, little), interfaceId: id,
-          comments: (opts.get(1) ?? []).map((c) => decoder.decode(c)),
+          comments: (opts.get(1) ?? []).map((c) => decoder.decode(c)), direction: directionOf(opts.get(2)?.[0], little),
         });
       } else otherLinks++;
     } else if (type === 3) number++; // a simple packet block has no time: nothing to join it by
@@ -156,4 +158,11 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
   }
   if (frames.length === 0 && otherLinks > 0) throw new UserError(`${name}: no Ethernet interface, expected link type 1: capture on the bridge or the vif`);
   return { format: 'pcapng', frames, damage };
+}
+
+/** Option epb_flags: bits 1:0 are 1 inbound, 2 outbound. */
+function directionOf(flags: Uint8Array | undefined, little: boolean): CapturedFrame['direction'] {
+  if (flags === undefined || flags.length !== 4) return undefined;
+  const bits = flags[little ? 0 : 3]! & 3;
+  return bits === 1 ? 'inbound' : bits === 2 ? 'outbound' : undefined;
 }

@@ -536,7 +536,7 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
   const claimed = new Set(sent.flatMap((x) => x.doorbellDma.map((d) => d.line)));
   const next = a.frames.find((f) => f.timeUs > frame.timeUs)?.timeUs ?? Infinity;
   const behind = (a.log === undefined ? [] : [...a.log.early.dma, ...a.log.requests.flatMap((r) => r.dma)])
-    .filter((d) => d.timeUs !== undefined && d.timeUs >= frame.timeUs && d.timeUs < Math.min(next, frame.timeUs + RECEIVE_WINDOW_US) && !claimed.has(d.line));
+    .filter((d) => d.timeUs !== undefined && d.timeUs >= Math.floor(frame.timeUs) && d.timeUs < Math.min(next, frame.timeUs + RECEIVE_WINDOW_US) && !claimed.has(d.line));
   const window = a.windows[0];
   const mode = window === undefined ? undefined : driverMode(window, a.accesses, a.log).value;
   const ring = window === undefined || mode === undefined ? unknown<number>('no device is known') : receiveRing(a, window, mode, wall);
