@@ -7,8 +7,7 @@ import { StepClock, TestWire, type NicChip } from '../devices/conformance/test-b
 import type { DmaBus, Wire } from '../devices/interfaces.ts';
 import { IoSpace } from '../devices/io-space.ts';
 import { Rtl8139 } from '../devices/nic/rtl8139/core.ts';
-import { PciBus, devfn } from '../devices/pci/bus.ts';
-import { pciLink } from '../devices/pci/firmware.ts';
+import { PciBus, devfn, pciLink } from '../devices/pci/bus.ts';
 import { HostBridge } from '../devices/pci/host-bridge.ts';
 import type { PciSlot } from '../devices/pci/pci-device.ts';
 import { Piix3 } from '../devices/pci/piix3.ts';

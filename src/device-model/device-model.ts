@@ -11,7 +11,6 @@ import { silentLogger, type Logger } from '../base/logger.ts';
 import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
 import { IoSpace } from '../devices/io-space.ts';
 import { PciBus, devfn } from '../devices/pci/bus.ts';
-import { hvmloaderLayout, setUpPci, type FirmwareLayout } from '../devices/pci/firmware.ts';
 import { HostBridge } from '../devices/pci/host-bridge.ts';
 import type { DeviceState } from '../devices/pci/pci-device.ts';
 import { Piix3 } from '../devices/pci/piix3.ts';
@@ -159,11 +158,6 @@ export class DeviceModel {
       if (log?.traces) log.event(`xen_map_pcidev id: ${this.server.id} bdf: 00.${(at >>> 3).toString(16).padStart(2, '0')}.${(at & 7).toString(16).padStart(2, '0')}`);
       hypercalls.mapIoRange(this.server.id, IoRangeType.pci, at, at);
     }
-  }
-
-  /** hvmloader's part: place BARs, route interrupts, open the power management block. Before start(), once. */
-  setUpPci(layout: FirmwareLayout = hvmloaderLayout): void {
-    setUpPci(this.pci, layout);
   }
 
   /** Begin to take requests. */

@@ -1,5 +1,6 @@
 /** A device model over a fake hypervisor, ready to serve: for specs. */
 import type { Logger } from '../../base/logger.ts';
+import { setUpPci } from '../../devices/testing/firmware.ts';
 import { parseMac } from '../../net/frame.ts';
 import { DeviceModel, type DeviceModelOptions } from '../device-model.ts';
 import { DmLog, type DmLogForm } from '../log.ts';
@@ -31,7 +32,7 @@ export function setUp(options: SetUpOptions = {}) {
     ...options,
   });
   hv.deviceModel = dm;
-  dm.setUpPci();
+  setUpPci(dm.pci);
   dm.start();
   hv.calls.length = 0;
   /** Log lines so far, without process id and time. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { pcBus } from '../testing/pc-bus.ts';
-import { devfn } from './bus.ts';
-import { setUpPci, pciLink } from './firmware.ts';
+import { setUpPci } from '../testing/firmware.ts';
+import { devfn, pciLink } from './bus.ts';
 import { HostBridge } from './host-bridge.ts';
 import { PciDevice, type DeviceState, type PciSlot } from './pci-device.ts';
 import { Piix3 } from './piix3.ts';

@@ -11,6 +11,9 @@ import type { PciDevice, PciSlot } from './pci-device.ts';
 /** Device number 7:3, function number 2:0. */
 export const devfn = (device: number, fn: number): number => (device << 3) | fn;
 
+/** Link 0 (A) to 3 (D) that pin `intx` (0 = INTA#) of a device drives on this board. */
+export const pciLink = (device: number, intx: number): number => (device + intx) & 3;
+
 /** Watches configuration accesses that reach a function, or an empty place (`device` undefined). */
 export interface PciConfigProbe {
   read(device: PciDevice | undefined, at: number, register: number, value: number): void;

@@ -1,11 +1,11 @@
 /**
- * What a PC's firmware does to the PCI bus before it starts a kernel: interrupt links, base addresses, decoding,
- * interrupt lines, the power management block. In Xen this is hvmloader's role (tools/firmware/hvmloader/pci.c).
+ * What a PC's firmware does to the PCI bus before it starts a kernel, straight on the bus, for specs that have no
+ * processor to do it: interrupt links, base addresses, decoding, interrupt lines, the power management block.
  */
-import { devfn, type PciBus } from './bus.ts';
-import { PCI_BAR0, PCI_COMMAND, PCI_COMMAND_IO, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_INTERRUPT_LINE } from './config-space.ts';
-import { PIRQ_FIRST } from './piix3.ts';
-import { PMBA, PMREGMISC } from './piix4-pm.ts';
+import { devfn, pciLink, type PciBus } from '../pci/bus.ts';
+import { PCI_BAR0, PCI_COMMAND, PCI_COMMAND_IO, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_INTERRUPT_LINE } from '../pci/config-space.ts';
+import { PIRQ_FIRST } from '../pci/piix3.ts';
+import { PMBA, PMREGMISC } from '../pci/piix4-pm.ts';
 
 export interface FirmwareLayout {
   /** First port for I/O BARs. */
@@ -22,9 +22,6 @@ export const hvmloaderLayout: FirmwareLayout = { portBase: 0xc000, memoryBase: 0
 
 const ISA_BRIDGE = devfn(1, 0);
 const POWER_MANAGEMENT = devfn(1, 3);
-
-/** Link 0 (A) to 3 (D) that pin `intx` (0 = INTA#) of a device drives on this board. */
-export const pciLink = (device: number, intx: number): number => (device + intx) & 3;
 
 /** Set the bus up; every BAR gets an address aligned to its size, larger ones first. */
 export function setUpPci(bus: PciBus, layout: FirmwareLayout = hvmloaderLayout): void {
