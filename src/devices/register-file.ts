@@ -34,6 +34,24 @@ const compile = (table: readonly RegisterDef[], blockSize: number, size: 1 | 2 |
   return slots;
 };
 
+/** Slots by access size (1, 2, 4) for reads and writes; made once a table. */
+interface Slots {
+  readonly read: readonly Int16Array[];
+  readonly write: readonly Int16Array[];
+}
+
+const compiled = new WeakMap<readonly RegisterDef[], Slots>();
+
+function slotsOf(table: readonly RegisterDef[], blockSize: number): Slots {
+  let slots = compiled.get(table);
+  if (slots === undefined) {
+    const bySize = (write: boolean) => ([1, 2, 4] as const).map((size) => compile(table, blockSize, size, write));
+    slots = { read: bySize(false), write: bySize(true) };
+    compiled.set(table, slots);
+  }
+  return slots;
+}
+
 /** Bytes of the widest aligned access at `offset` that does not go past `rest` bytes. */
 const alignedStep = (offset: number, rest: number): number => ((offset & 1) !== 0 || rest < 2 ? 1 : 2);
 
@@ -70,9 +88,9 @@ export class RegisterFile<Name extends string> {
     this.blockSize = blockSize;
     this.values = new Uint32Array(table.length);
     this.index = Object.fromEntries(table.map((r, i) => [r.name, i])) as Record<Name, number>;
-    const bySize = (write: boolean) => ([1, 2, 4] as const).map((size) => compile(table, blockSize, size, write));
-    this.readSlots = bySize(false);
-    this.writeSlots = bySize(true);
+    const slots = slotsOf(table, blockSize);
+    this.readSlots = slots.read;
+    this.writeSlots = slots.write;
     this.readers = table.map((r) => hooks[r.name]?.read);
     this.writers = table.map((r) => hooks[r.name]?.write);
     this.writable = Uint32Array.from(table, (r) => (r.access === 'rw' || r.access === 'wo' ? (r.writable ?? widthMask(r.width)) : 0));

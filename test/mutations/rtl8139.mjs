@@ -46,7 +46,11 @@ export default [
   },
   {
     guard: 'at most 64 descriptors a doorbell', file: nic('transmit'), spec, test: 'C+ ring larger than 64',
-    find: 'count < CPLUS_RING_SIZE && ', replace: '',
+    find: 'count < CPLUS_RING_SIZE && this.frames < MOST_FRAMES', replace: 'this.frames < MOST_FRAMES',
+  },
+  {
+    guard: 'at most 16,384 frames before a doorbell ends', file: nic('transmit'), spec, test: 'Large sends cut into single bytes',
+    find: 'this.frames < MOST_FRAMES && ', replace: '',
   },
   {
     guard: 'C+ frame clipped to its buffer', file: nic('transmit'), spec, test: 'C+ fragments',

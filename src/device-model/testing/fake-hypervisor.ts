@@ -72,10 +72,13 @@ export class FakeHypervisor implements DeviceModelHypercalls {
   deviceModel: DeviceModel | undefined;
   readonly #vcpus: number;
 
-  /** @param ramPages guest RAM from gfn 0 on, with a hole at 0xa0-0xbf; frames are handed out backwards */
-  constructor(ramPages = 1024, vcpus = 1) {
+  /**
+   * @param ramPages guest RAM from gfn 0 on, with a hole at 0xa0-0xbf; frames are handed out backwards
+   * @param memory of an earlier hypervisor, zeroed, to be used again
+   */
+  constructor(ramPages = 1024, vcpus = 1, memory = new WebAssembly.Memory({ initial: 512, maximum: 512, shared: true })) {
     this.#vcpus = vcpus;
-    this.memory = new WebAssembly.Memory({ initial: 512, maximum: 512, shared: true });
+    this.memory = memory;
     this.words = new Int32Array(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
     for (let gfn = 0; gfn < ramPages; gfn++) if (gfn < 0xa0 || gfn >= 0xc0) this.p2m.set(gfn, FIRST_RAM_FRAME + ramPages - 1 - gfn);

@@ -19,7 +19,7 @@ export interface SetUpOptions extends Partial<DeviceModelOptions> {
 
 export function setUp(options: SetUpOptions = {}) {
   const clock = new HandClock();
-  const hv = new FakeHypervisor(options.ramPages, options.vcpus);
+  const hv = new FakeHypervisor(options.ramPages, options.vcpus, options.memory);
   const lines: string[] = [];
   const warnings: string[] = [];
   const text: string[] = [];

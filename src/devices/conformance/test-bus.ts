@@ -24,7 +24,7 @@ export class RamWindow implements DmaBus {
     this.accesses++;
     const from = gpa - this.base;
     if (from >= 0 && from + length <= this.bytes.length) {
-      for (let i = 0; i < length; i++) buffer[offset + i] = this.bytes[from + i]!;
+      buffer.set(this.bytes.subarray(from, from + length), offset);
       return true;
     }
     for (let i = 0; i < length; i++) buffer[offset + i] = this.bytes[from + i] ?? 0;
@@ -37,7 +37,7 @@ export class RamWindow implements DmaBus {
     const start = Math.max(from, 0);
     const end = Math.min(from + length, this.bytes.length);
     if (start < end) {
-      for (let at = start; at < end; at++) this.bytes[at] = buffer[offset + at - from]!;
+      this.bytes.set(buffer.subarray(offset + start - from, offset + end - from), start);
       this.written.push(start, end);
     }
     return start === from && end === from + length;

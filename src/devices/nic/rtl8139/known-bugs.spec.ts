@@ -148,6 +148,19 @@ describe('rtl8139', () => {
     expect(bus.wire.sent.length).toBe(64);
   });
 
+  it('Large sends cut into single bytes: a doorbell takes no descriptor after 16,384 frames', () => {
+    const { bus, descriptor, startCplus, write, ram } = setUp();
+    startCplus();
+    bus.ram.bytes.set(tcpFrame({ total: 0x7fff, bytes: 100 }), BUFFER);
+    for (let n = 0; n < 4; n++) descriptor(n, (OWN_FIRST_LAST | LARGE_SEND | (1 << 16) | 0xfff0) >>> 0, 0, BUFFER);
+    let frames = 0;
+    bus.wire.send = () => void frames++;
+    write(0xd9, 1, 0x40);
+    expect([frames, ...[0, 1].map((n) => ram.getUint32(16 * n, true) >>> 31)]).toEqual([0x7fff - 40, 0, 1]);
+    write(0xd9, 1, 0x40);
+    expect(frames).toBe(2 * (0x7fff - 40));
+  });
+
   it('C+ fragments that add up to 64 KiB and more without a last mark: clipped to the 64 KiB buffer', () => {
     const { bus, descriptor, startCplus, write } = setUp();
     startCplus();

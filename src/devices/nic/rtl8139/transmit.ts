@@ -18,15 +18,23 @@ const CP_TX_INSERT_TAG = 0x00020000;
 
 /** Descriptors of a C+ ring, and so the most that one doorbell may walk. */
 export const CPLUS_RING_SIZE = 64;
+/**
+ * Frames after which a doorbell takes no further descriptor: large sends cut into single bytes would keep the chip busy
+ * for seconds. 64 descriptors of 64 KiB at an MSS of 536 are half of it.
+ */
+export const MOST_FRAMES = 16384;
 const C_BUFFER_SIZE = 0x2000;
 
 export class Transmitter {
   private readonly chip: ChipPort;
   private readonly buffer = new Uint8Array(C_BUFFER_SIZE);
-  private readonly tagged = new Uint8Array(CPLUS_BUFFER_SIZE + VLAN_HLEN);
+  /** A frame with its tag; made when the first is sent. */
+  private tagged: Uint8Array | undefined;
   private readonly descriptor = new Uint8Array(DESCRIPTOR_SIZE);
   /** Tag to insert into the frame on its way out, or -1. */
   private tag = -1;
+  /** Frames sent since the doorbell. */
+  private frames = 0;
   private readonly sendSegment = (length: number): void => this.emit(this.chip.state.cplusBuffer, length);
 
   constructor(chip: ChipPort) {
@@ -63,7 +71,8 @@ export class Transmitter {
   transmitCplus(): void {
     const { chip } = this;
     let count = 0;
-    while (count < CPLUS_RING_SIZE && this.oneCplus()) count++;
+    this.frames = 0;
+    while (count < CPLUS_RING_SIZE && this.frames < MOST_FRAMES && this.oneCplus()) count++;
     if (count) chip.interrupt(INT_TX_OK);
     else if (chip.log) chip.log(`RTL8139: C+ mode : transmitter queue stalled, current TxDesc = ${chip.state.cplusTxDesc}`);
   }
@@ -128,15 +137,16 @@ export class Transmitter {
   /** Hands a frame out, with the VLAN tag behind the addresses if there is one. An empty frame is none. */
   private emit(frame: Uint8Array, length: number): void {
     if (length === 0) return;
+    this.frames++;
     if (this.tag < 0 || length < 2 * ETH_ALEN) {
       this.chip.transfer(frame, length, 0);
       return;
     }
-    const { tagged } = this;
+    const tagged = (this.tagged ??= new Uint8Array(CPLUS_BUFFER_SIZE + VLAN_HLEN));
     for (let i = 0; i < 2 * ETH_ALEN; i++) tagged[i] = frame[i]!;
     putBe16(tagged, 2 * ETH_ALEN, ETH_P_8021Q);
     putBe16(tagged, 2 * ETH_ALEN + 2, this.tag);
-    for (let i = 2 * ETH_ALEN; i < length; i++) tagged[i + VLAN_HLEN] = frame[i]!;
+    tagged.set(frame.subarray(2 * ETH_ALEN, length), 2 * ETH_ALEN + VLAN_HLEN);
     this.chip.transfer(tagged, length + VLAN_HLEN, VLAN_HLEN);
   }
 }

@@ -1,0 +1,21 @@
+// Writes the register tables of docs/ from the code. With --check it changes nothing and fails if a page is old.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { runnerImport } from 'vite';
+
+const root = resolve(import.meta.dirname, '..');
+const load = async (file) => (await runnerImport(resolve(root, file), { root, configFile: false, logLevel: 'error' })).module;
+
+const { withRegisterTable } = await load('src/devices/register-doc.ts');
+const pages = [['docs/rtl8139.md', (await load('src/devices/nic/rtl8139/registers.ts')).rtl8139Registers]];
+
+let old = 0;
+for (const [file, table] of pages) {
+  const page = readFileSync(resolve(root, file), 'utf8');
+  const now = withRegisterTable(page, table);
+  if (now === page) continue;
+  old++;
+  if (process.argv.includes('--check')) console.error(`${file}: its register table is not that of the code; run: node scripts/docs.mjs`);
+  else writeFileSync(resolve(root, file), now);
+}
+process.exit(process.argv.includes('--check') && old ? 1 : 0);

@@ -1,0 +1,21 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { rtl8139Registers } from './nic/rtl8139/registers.ts';
+import { registerTable, withRegisterTable } from './register-doc.ts';
+
+const page = (name: string): string => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
+
+describe('register tables in docs', () => {
+  it('docs/rtl8139.md is current (else: node scripts/docs.mjs)', () => {
+    expect(withRegisterTable(page('rtl8139.md'), rtl8139Registers)).toBe(page('rtl8139.md'));
+  });
+
+  it('one row for equal neighbours; modes, locks, fields and values are told', () => {
+    const text = registerTable(rtl8139Registers);
+    expect(text).toContain('| 0x00 … 0x05 | 1 | MAC0 … MAC5 | IDR0 … IDR5 | rw |  |  | Station address');
+    expect(text).toContain('C+: **StatsAddr**: Tally counter dump');
+    expect(text).toMatch(/Config3 .*Needs the Cfg9346 lock open/);
+    expect(text).toMatch(/RxConfig .*`RxBufLen` 12:11 \(C mode ring size; 0 = 8K, 1 = 16K/);
+    expect(() => withRegisterTable('nothing', rtl8139Registers)).toThrow(/markers/);
+  });
+});

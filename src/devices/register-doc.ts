@@ -1,0 +1,57 @@
+/** A register table as Markdown, for docs/. */
+import type { BitField, RegisterDef } from './registers.ts';
+
+const hex = (value: number, digits: number): string => `0x${value.toString(16).padStart(digits, '0')}`;
+
+const fieldText = (field: BitField): string => {
+  const bits = field.bits ?? 1;
+  const place = bits === 1 ? `${field.lsb}` : `${field.lsb + bits - 1}:${field.lsb}`;
+  const values = Object.entries(field.values ?? {}).map(([value, name]) => `${value} = ${name}`).join(', ');
+  const doc = [field.doc, values].filter(Boolean).join('; ');
+  return `\`${field.name}\` ${place}${doc ? ` (${doc})` : ''}`;
+};
+
+/** Equal neighbours (MAC0 … MAC5) become one row: first and last register. */
+function rows(table: readonly RegisterDef[]): [RegisterDef, RegisterDef][] {
+  const out: [RegisterDef, RegisterDef][] = [];
+  const stem = (r: RegisterDef): string => r.name.replace(/\d+$/, '');
+  for (const register of table) {
+    const last = out.at(-1);
+    if (last && stem(last[1]) === stem(register) && last[1].doc === register.doc && last[1].offset + last[1].width === register.offset
+      && !register.otherwise && !last[1].otherwise) last[1] = register;
+    else out.push([register, register]);
+  }
+  return out;
+}
+
+/** One row a register; its bit fields and its meaning in another mode stand in the last column. */
+export function registerTable(table: readonly RegisterDef[]): string {
+  const lines = ['| offset | bytes | name | data sheet | access | reset | writable | meaning |', '| --- | --- | --- | --- | --- | --- | --- | --- |'];
+  const span = (a: string, b: string): string => (a === b ? a : `${a} … ${b}`);
+  for (const [first, last] of rows(table)) {
+    const digits = first.width * 2;
+    const reset = first.reset !== undefined ? hex(first.reset, digits) : first.powerOn !== undefined ? `(${hex(first.powerOn, digits)})` : '';
+    const writable = first.writable !== undefined && first.access !== 'ro' ? hex(first.writable, digits) : '';
+    const { otherwise } = first;
+    const meaning = [
+      first.mode && otherwise ? `${first.mode} mode: ${first.doc}` : first.doc,
+      first.lock ? `Needs the ${first.lock} lock open` : '',
+      (first.fields ?? []).map(fieldText).join(', '),
+      otherwise ? `${otherwise.mode}: **${otherwise.name}**: ${otherwise.doc}${otherwise.fields ? `: ${otherwise.fields.map(fieldText).join(', ')}` : ''}` : '',
+    ].filter(Boolean).join('. ');
+    lines.push(`| ${span(hex(first.offset, 2), hex(last.offset, 2))} | ${first.width} | ${span(first.name, last.name)} `
+      + `| ${span(first.dataSheet ?? '', last.dataSheet ?? '')} | ${first.access} | ${reset} | ${writable} | ${meaning} |`);
+  }
+  return lines.join('\n');
+}
+
+const BEGIN = '<!-- registers: made by scripts/docs.mjs from the register table -->';
+const END = '<!-- end of registers -->';
+
+/** Puts the table between the markers of a page; throws when the page has none. */
+export function withRegisterTable(page: string, table: readonly RegisterDef[]): string {
+  const begin = page.indexOf(BEGIN);
+  const end = page.indexOf(END);
+  if (begin < 0 || end < begin) throw new Error(`expected the markers '${BEGIN}' and '${END}'`);
+  return `${page.slice(0, begin + BEGIN.length)}\n${registerTable(table)}\n${page.slice(end)}`;
+}
