@@ -535,8 +535,10 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
   hopAt(t, at.timeNs, 'wire', `carries frame ${frame.number}: ${describeFrame(frame.data)}, ${frame.wireLength} bytes.`, 'proven', [pcapFrame(frame.number)], at.errorNs);
   const claimed = new Set(sent.flatMap((x) => x.doorbellDma.map((d) => d.line)));
   const next = a.frames.find((f) => f.timeUs > frame.timeUs)?.timeUs ?? Infinity;
+  // A tap may write its block when the frame is already delivered.
+  const since = Math.max(Math.floor(frame.timeUs) - TAP_DELAY_US, a.frames.findLast((f) => f.timeUs < frame.timeUs)?.timeUs ?? 0);
   const behind = (a.log === undefined ? [] : [...a.log.early.dma, ...a.log.requests.flatMap((r) => r.dma)])
-    .filter((d) => d.timeUs !== undefined && d.timeUs >= Math.floor(frame.timeUs) && d.timeUs < Math.min(next, frame.timeUs + RECEIVE_WINDOW_US) && !claimed.has(d.line));
+    .filter((d) => d.timeUs !== undefined && d.timeUs >= since && d.timeUs < Math.min(next, frame.timeUs + RECEIVE_WINDOW_US) && !claimed.has(d.line));
   const window = a.windows[0];
   const mode = window === undefined ? undefined : driverMode(window, a.accesses, a.log).value;
   const ring = window === undefined || mode === undefined ? unknown<number>('no device is known') : receiveRing(a, window, mode, wall);
@@ -580,3 +582,5 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
 
 /** A received frame reaches guest memory within this, or something else did. */
 const RECEIVE_WINDOW_US = 20_000;
+/** How much earlier than its capture a frame may already have been taken in. */
+const TAP_DELAY_US = 100;
