@@ -1,7 +1,7 @@
 import { analyze, type Analysis, type AnalysisInput } from './analysis.ts';
 import { UserError } from '../base/errors.ts';
 import { tscHzHint, wallToTraceNs } from './clock.ts';
-import { driverMode, type DeviceWindow } from './devices.ts';
+import { driverMode, requestsOf, windowAt, type DeviceWindow } from './devices.ts';
 import { describeFrame } from './ethernet.ts';
 import { claim, logLine, pcapFrame, unknown, type Claim, type Ref, type Strength } from './evidence.ts';
 import { Hypercall } from './events.ts';
@@ -105,8 +105,14 @@ export function tellStory(a: Analysis, subject: Subject = {}): Story {
 
 function whyNoPacket(a: Analysis): string {
   if (a.windows.length === 0) return `no known device in the files: ${a.accesses.length} I/O accesses, but no BAR write, region line or console names where a chip lies; give --device rtl8139@BASE or the device-model log`;
-  const w = a.windows[0]!;
+  const w = windowInUse(a)!;
   return `no transmission in the files: ${w.chip.name} at ${hex(w.base)} is known, but no write of TxPoll or TxStatus is recorded`;
+}
+
+/** The BAR that the driver uses: of a chip's two, the one with most accesses. */
+function windowInUse(a: Analysis): DeviceWindow | undefined {
+  const uses = (w: DeviceWindow): number => a.accesses.filter((x) => windowAt([w], x.space, x.addr) !== undefined).length + requestsOf(w, a.log?.requests ?? []).length;
+  return a.windows.reduce<DeviceWindow | undefined>((best, w) => (best === undefined || uses(w) > uses(best) ? w : best), undefined);
 }
 
 interface Teller {
@@ -539,7 +545,7 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
   const since = Math.max(Math.floor(frame.timeUs) - TAP_DELAY_US, a.frames.findLast((f) => f.timeUs < frame.timeUs)?.timeUs ?? 0);
   const behind = (a.log === undefined ? [] : [...a.log.early.dma, ...a.log.requests.flatMap((r) => r.dma)])
     .filter((d) => d.timeUs !== undefined && d.timeUs >= since && d.timeUs < Math.min(next, frame.timeUs + RECEIVE_WINDOW_US) && !claimed.has(d.line));
-  const window = a.windows[0];
+  const window = windowInUse(a);
   const mode = window === undefined ? undefined : driverMode(window, a.accesses, a.log).value;
   const ring = window === undefined || mode === undefined ? unknown<number>('no device is known') : receiveRing(a, window, mode, wall);
   const groups = mode === 'C+' && ring.value !== undefined ? descriptorGroups(behind, ring.value) : [];
