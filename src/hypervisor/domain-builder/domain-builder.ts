@@ -90,6 +90,11 @@ export class DomainBuilder {
   /** hvmloader's turn, once the device model serves requests. Gives where the BARs went. */
   setUpFirmware(io: FirmwareIo): PlacedBar[] {
     const bars = setUpPci(io);
+    // The 8259s at the BIOS's vectors, all lines masked: no stray vector for a kernel that opens interrupts first.
+    for (const [port, vector, cascade] of [[0x20, 0x08, 4], [0xa0, 0x70, 2]] as const) {
+      io.out(port, 1, 0x11);
+      for (const value of [vector, cascade, 0x01, 0xff]) io.out(port + 1, 1, value);
+    }
     // The IO-APIC gets the identifier the MADT tells.
     io.mmioWrite(gpa(0xfec00000), 0);
     io.mmioWrite(gpa(0xfec00010), IOAPIC_ID << 24);
