@@ -118,6 +118,8 @@ export class TestMachine {
   /** Replaces the whole handling of a synchronous request: gets the slot's machine address. */
   serve: ((slot: number) => void) | undefined;
   nextDeadlineNs = Infinity;
+  /** Takes the place of the built-in device model. */
+  deviceModel: InlineDom0['deviceModel'] | undefined;
   private readonly localPorts: number[] = [];
   private readonly parts: Uint8Array[] = [];
   private readonly windows = new TraceWindowWriter((bytes) => void this.parts.push(bytes.slice()));
@@ -221,13 +223,14 @@ export class TestMachine {
     const self = this;
     return {
       runUntilIdle: () => {
+        if (self.deviceModel !== undefined) return self.deviceModel.runUntilIdle();
         if (!self.deviceModelRuns) return true;
         self.takeEvents();
         self.serveSlot();
         return true;
       },
       get nextDeadlineNs() {
-        return self.nextDeadlineNs;
+        return self.deviceModel?.nextDeadlineNs ?? self.nextDeadlineNs;
       },
     };
   }
