@@ -27,7 +27,10 @@ export class RamWindow implements DmaBus {
       buffer.set(this.bytes.subarray(from, from + length), offset);
       return true;
     }
-    for (let i = 0; i < length; i++) buffer[offset + i] = this.bytes[from + i] ?? 0;
+    buffer.fill(0, offset, offset + length);
+    const start = Math.max(from, 0);
+    const end = Math.min(from + length, this.bytes.length);
+    if (start < end) buffer.set(this.bytes.subarray(start, end), offset + start - from);
     return false;
   }
 

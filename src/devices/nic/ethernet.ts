@@ -12,33 +12,32 @@ export const ETH_ZLEN = 60;
 
 const CRC_POLY = 0xedb88320;
 
-/** Four tables: CRC of a byte followed by 0, 1, 2 and 3 zero bytes. */
-const crcTables = (() => {
-  const tables = [0, 1, 2, 3].map(() => new Uint32Array(256));
+/** Eight tables in one: entry 256 × t + n is the CRC of byte n followed by t zero bytes. */
+const crcTable = (() => {
+  const table = new Int32Array(8 * 256);
   for (let n = 0; n < 256; n++) {
     let c = n;
     for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ CRC_POLY : c >>> 1;
-    tables[0]![n] = c;
+    table[n] = c;
   }
-  for (let n = 0; n < 256; n++) {
-    for (let t = 1; t < 4; t++) {
-      const c = tables[t - 1]![n]!;
-      tables[t]![n] = (c >>> 8) ^ tables[0]![c & 0xff]!;
-    }
+  for (let at = 256; at < table.length; at++) {
+    const c = table[at - 256]!;
+    table[at] = (c >>> 8) ^ table[c & 0xff]!;
   }
-  return tables;
+  return table;
 })();
 
 /** CRC-32 of IEEE 802.3 (the frame check sequence) of `length` bytes; on the wire least significant byte first. */
 export function crc32(data: Uint8Array, length: number): number {
-  const [t0, t1, t2, t3] = crcTables as [Uint32Array, Uint32Array, Uint32Array, Uint32Array];
-  let crc = 0xffffffff;
+  const t = crcTable;
+  let crc = -1;
   let i = 0;
-  for (const whole = length - 3; i < whole; i += 4) {
+  for (const whole = length - 7; i < whole; i += 8) {
     crc ^= data[i]! | (data[i + 1]! << 8) | (data[i + 2]! << 16) | (data[i + 3]! << 24);
-    crc = t3[crc & 0xff]! ^ t2[(crc >>> 8) & 0xff]! ^ t1[(crc >>> 16) & 0xff]! ^ t0[crc >>> 24]!;
+    crc = t[1792 + (crc & 0xff)]! ^ t[1536 + ((crc >>> 8) & 0xff)]! ^ t[1280 + ((crc >>> 16) & 0xff)]! ^ t[1024 + (crc >>> 24)]!
+      ^ t[768 + data[i + 4]!]! ^ t[512 + data[i + 5]!]! ^ t[256 + data[i + 6]!]! ^ t[data[i + 7]!]!;
   }
-  for (; i < length; i++) crc = (crc >>> 8) ^ t0[(crc ^ data[i]!) & 0xff]!;
+  for (; i < length; i++) crc = (crc >>> 8) ^ t[(crc ^ data[i]!) & 0xff]!;
   return ~crc >>> 0;
 }
 
