@@ -2,7 +2,7 @@
  * DMA: a device's reads and writes of guest memory by guest-physical address, through the map cache. From a mapped
  * bucket on it is a plain copy: no exit, no ioreq, no trace record.
  */
-import { PAGE_SHIFT, PAGE_SIZE, type Gpa } from '../base/address.ts';
+import { PAGE_SHIFT, PAGE_SIZE, type Gpa, type Maddr } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { DmaBus } from '../devices/interfaces.ts';
 import { cost } from './costs.ts';
@@ -11,8 +11,12 @@ import { BUCKET_SIZE, type MapCache } from './map-cache.ts';
 /** Copies shorter than this go byte by byte: making two views costs more. */
 const SHORT_COPY = 32;
 
-/** Called after guest RAM was written behind the vCPUs' backs: one call a page at most. */
-export type RamWriteHook = (gpa: Gpa, length: number) => void;
+/**
+ * Called after guest RAM was written behind the vCPUs' backs, once for each page touched: where the guest sees it, bytes
+ * written, and the machine address written, so that a frame's flags can be looked up without a translation. Whoever
+ * knows that the frame holds code answers with the modifiedMemory hypercall.
+ */
+export type RamWriteHook = (gpa: Gpa, length: number, maddr: Maddr) => void;
 
 export interface DmaCounters {
   reads: number;
@@ -70,8 +74,9 @@ export class Dma implements DmaBus {
         const address = gpa + done;
         const step = Math.min(end - done, PAGE_SIZE - (address & (PAGE_SIZE - 1)));
         if (this.#cache.hasPage(mapping, (address & (BUCKET_SIZE - 1)) >>> PAGE_SHIFT)) {
-          this.#copy(this.#cache.maddr(mapping, address), buffer, offset + done, step, toGuest);
-          if (toGuest) this.#onRamWrite?.(address as Gpa, step);
+          const maddr = this.#cache.maddr(mapping, address);
+          this.#copy(maddr, buffer, offset + done, step, toGuest);
+          if (toGuest) this.#onRamWrite?.(address as Gpa, step, maddr);
         } else {
           if (!toGuest) buffer.fill(0, offset + done, offset + done + step);
           whole = false;
@@ -84,7 +89,7 @@ export class Dma implements DmaBus {
     return whole;
   }
 
-  #copy(maddr: number, buffer: Uint8Array, offset: number, length: number, toGuest: boolean): void {
+  #copy(maddr: Maddr, buffer: Uint8Array, offset: number, length: number, toGuest: boolean): void {
     const memory = this.#memory;
     if (length >= SHORT_COPY) {
       if (toGuest) memory.set(buffer.subarray(offset, offset + length), maddr);
