@@ -14,6 +14,9 @@ export const HELPER_NAMES = [
   'callFarPointer', 'jmpFarPointer', 'callFar', 'jmpFar', 'retFar', 'retFarImmediate',
   'loadSegment', 'popSegment', 'loadFarPointer', 'swapgs', 'rdBase', 'wrBase',
   'sgdt', 'sidt', 'lgdt', 'lidt', 'smsw', 'lmsw', 'sldt', 'str', 'lldt', 'ltr', 'verr', 'verw', 'lar', 'lsl', 'arpl',
+  // x87, MMX, SSE (fpu/helpers.ts)
+  'x87', 'x87Stored', 'x87Environment', 'fwait', 'fxsave', 'fxrstor', 'fxsaveMisaligned', 'mmxNotAvailable', 'sseExact', 'sseCompare', 'mxcsrReserved',
+  'maskedStore',
   // Control state and exits
   'movFromCr', 'movToCr', 'movFromDr', 'movToDr', 'clts', 'invd', 'wbinvd', 'invlpg', 'clac', 'stac',
   'cpuid', 'rdmsr', 'wrmsr', 'rdtsc', 'rdtscp', 'rdpmc', 'vmcall', 'hlt',

@@ -1,8 +1,10 @@
 /** Batches of records: made from a seed, run on the model, compared with the processor or with its recorded digests. */
+import type { Instruction } from '../../src/cpu/definition.ts';
 import type { SseOperation } from '../../src/cpu/fpu/sse-operations.ts';
 import { Fsw } from '../../src/cpu/fpu/state.ts';
 import { RECORD } from './native-fpu.ts';
 import { Random } from './random.ts';
+import { makeSimdCase } from './simd-cases.ts';
 import { makeSseCase, runSseModel } from './sse-cases.ts';
 import { isTranscendental, makeCase, runModel } from './x87-cases.ts';
 import type { X87Case } from './x87-cases.ts';
@@ -25,6 +27,7 @@ function makeBatch<C>(seed: number, count: number, make: (random: Random, record
 
 export const makeX87Batch = (seed: number, count: number): Batch<X87Case> => makeBatch(seed, count, (random, record) => makeCase(random, record));
 export const makeSseBatch = (seed: number, count: number): Batch<SseOperation> => makeBatch(seed, count, (random, record) => makeSseCase(random, record));
+export const makeSimdBatch = (seed: number, count: number): Batch<Instruction> => makeBatch(seed, count, (random, record) => makeSimdCase(random, record));
 
 /** A copy of the batch's records after the model ran them. */
 export function runX87Batch(batch: Batch<X87Case>): Uint8Array {

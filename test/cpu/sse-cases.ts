@@ -10,6 +10,7 @@ const OPCODES: Record<string, number> = { add: 0x58, mul: 0x59, sub: 0x5c, min: 
 const CONVERSIONS: Record<string, readonly number[]> = {
   cvtps2pd: [0x0f, 0x5a], cvtpd2ps: [0x66, 0x0f, 0x5a], cvtss2sd: [0xf3, 0x0f, 0x5a], cvtsd2ss: [0xf2, 0x0f, 0x5a],
   cvtdq2ps: [0x0f, 0x5b], cvtps2dq: [0x66, 0x0f, 0x5b], cvttps2dq: [0xf3, 0x0f, 0x5b], cvtpd2dq: [0xf2, 0x0f, 0xe6], cvttpd2dq: [0x66, 0x0f, 0xe6],
+  rcpps: [0x0f, 0x53], rcpss: [0xf3, 0x0f, 0x53], rsqrtps: [0x0f, 0x52], rsqrtss: [0xf3, 0x0f, 0x52],
   comiss: [0x0f, 0x2f], comisd: [0x66, 0x0f, 0x2f], ucomiss: [0x0f, 0x2e], ucomisd: [0x66, 0x0f, 0x2e],
 };
 
@@ -27,7 +28,7 @@ function encode(name: string): number[] | undefined {
   return undefined;
 }
 
-function randomFloat(random: Random, wide: boolean): bigint {
+export function randomFloat(random: Random, wide: boolean): bigint {
   const [width, fraction, bias] = wide ? [64, 52, 1023] : [32, 23, 127];
   const bits = random.bits(width);
   const low = bits & ((1n << BigInt(fraction)) - 1n);

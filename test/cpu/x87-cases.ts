@@ -3,7 +3,7 @@ import { X87_ENCODINGS } from '../../src/cpu/emit/x87-encodings.ts';
 import type { X87Encoding } from '../../src/cpu/emit/x87-encodings.ts';
 import { FPU_CONDITION, FPU_ENVIRONMENT, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_RIP, FPU_SIZE, FPU_STORE } from '../../src/cpu/fpu/state.ts';
 import { X87 } from '../../src/cpu/fpu/x87.ts';
-import { execute, X87_OPERATIONS, x87OperationNumber } from '../../src/cpu/fpu/x87-operations.ts';
+import { completeStore, execute, X87_OPERATIONS, x87OperationNumber } from '../../src/cpu/fpu/x87-operations.ts';
 import { fxrstor, fxsave } from '../../src/cpu/fpu/x87-control.ts';
 import { RECORD } from './native-fpu.ts';
 import type { Random } from './random.ts';
@@ -130,7 +130,7 @@ export function runModel(c: X87Case, record: DataView): void {
     if (operation.store && state.getInt32(FPU_STORE, true)) {
       for (let i = 0; i < operation.store; i++) record.setUint8(RECORD.memory + i, state.getUint8(at + i));
     }
-    if (operation.store && !operation.control) f.completeStore(c.opcode);
+    if (operation.store) completeStore(f, operation, c.opcode);
     if (operation.setsFlags) {
       record.setBigUint64(RECORD.rflags, BigInt((flags & ~0x8d5) | state.getInt32(FPU_RFLAGS, true)), true);
     }

@@ -7,6 +7,7 @@ import { compare, convert, fromInteger, minMax, Relation, toInteger } from '../s
 import { ALL_FLAGS, FloatEnv, PRE_COMPUTATION, Rounding } from '../softfloat/env.ts';
 import { binary32, binary64 } from '../softfloat/format.ts';
 import type { FloatFormat } from '../softfloat/format.ts';
+import { approximateReciprocal, approximateReciprocalRoot } from './sse-approximate.ts';
 import { FPU_MXCSR, FPU_RFLAGS, FPU_SSE_A, FPU_SSE_B, FPU_SSE_RESULT } from './state.ts';
 
 export const Mxcsr = { denormalsAreZero: 1 << 6, masks: 0x1f80, maskShift: 7, roundingShift: 13, flushToZero: 1 << 15 } as const;
@@ -53,7 +54,8 @@ arithmetic('max', (env, fmt, a, b) => minMax(env, fmt, a, b, true));
 
 /** Relations for which the predicate holds, by its low two bits; bit 2 negates (SDM vol. 2, CMPPS). */
 const PREDICATES: readonly (readonly Relation[])[] = [[Relation.equal], [Relation.less], [Relation.less, Relation.equal], [Relation.unordered]];
-/** CMPccPS …: `cmp0ps` to `cmp7sd`. */
+/** CMPccPS …: `cmp0ps` to `cmp7sd`; those of one form are SSE_PREDICATE_STEP apart. */
+export const SSE_PREDICATE_STEP = FORMS.length;
 for (let predicate = 0; predicate < 8; predicate++) {
   const holds = PREDICATES[predicate & 3]!;
   const signaling = (predicate & 3) === 1 || (predicate & 3) === 2;
@@ -98,6 +100,15 @@ for (const t of ['', 't'] as const) {
 for (const from of [32, 64] as const) {
   conversion(`cvtsi${from}2ss`, 1, from, 32, true, integerToFloat(from, 32));
   conversion(`cvtsi${from}2sd`, 1, from, 64, true, integerToFloat(from, 64));
+}
+
+for (const [name, lane] of [['rcp', approximateReciprocal], ['rsqrt', approximateReciprocalRoot]] as const) {
+  for (const { suffix, lanes } of [FORMS[0]!, FORMS[2]!]) {
+    operations.push({
+      name: name + suffix, lanes, sourceBits: 32, resultBits: 32, keepsUpper: lanes === 1, setsFlags: false,
+      lane: (_env, _a, b) => BigInt(lane(Number(b))),
+    });
+  }
 }
 
 export const SSE_OPERATIONS: readonly SseOperation[] = operations;

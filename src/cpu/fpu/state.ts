@@ -31,7 +31,7 @@ export const FPU_OPERAND_POINTER = 0x210;
 export const FPU_STORE = 0x218;
 /** u64: RIP of the x87 instruction in hand. */
 export const FPU_RIP = 0x220;
-/** i32: condition of FCMOVcc, 0 or 1. */
+/** i32: condition of FCMOVcc, 0 or 1; predicate of CMPPS and kin. */
 export const FPU_CONDITION = 0x228;
 /** i32: ZF, PF, CF after FCOMI and kin, in RFLAGS positions; OF, SF, AF are cleared. */
 export const FPU_RFLAGS = 0x22c;
@@ -41,7 +41,11 @@ export const FPU_ENVIRONMENT = 0x240;
 export const FPU_SSE_A = 0x2c0;
 export const FPU_SSE_B = 0x2d0;
 export const FPU_SSE_RESULT = 0x2e0;
-export const FPU_SIZE = 0x300;
+/** 48 bytes: a vector with room on both sides, for shifts by bytes and lanes numbered at run time. */
+export const FPU_SHIFT = 0x300;
+/** An FXSAVE image on its way to or from memory. */
+export const FPU_FXSAVE = 0x340;
+export const FPU_SIZE = 0x540;
 
 export const MXCSR_MASK = 0xffff;
 export const MXCSR_RESET = 0x1f80;

@@ -3,7 +3,7 @@
  * CS and DS selectors of the pointers are always zero, as CPUID.7.EBX[13] says.
  */
 import { extended80, unpack } from '../softfloat/format.ts';
-import { FPU_MXCSR, FPU_ST, FPU_XMM, MXCSR_MASK } from './state.ts';
+import { FPU_MXCSR, FPU_ST, FPU_XMM, FSW_TOP_SHIFT, MXCSR_MASK } from './state.ts';
 import type { X87 } from './x87.ts';
 
 /** Layout of FNSTENV's image: 16 or 32 bits, protected or real-address mode. 64-bit mode has the 32-bit protected one. */
@@ -35,7 +35,7 @@ function setTagWord(f: X87, word: number): void {
   f.valid = valid;
 }
 
-/** FNSTENV: the image at `at` of `view`; all exceptions become masked. */
+/** FNSTENV: the image at `at` of `view`. The instruction masks all exceptions once the image is in memory. */
 export function storeEnvironment(f: X87, view: DataView, at: number, format: EnvironmentFormat): void {
   const ip = Number(BigInt.asUintN(32, f.fip));
   const dp = Number(BigInt.asUintN(32, f.fdp));
@@ -53,6 +53,9 @@ export function storeEnvironment(f: X87, view: DataView, at: number, format: Env
     view.setUint16(at + 10, dp, true);
     view.setUint16(at + 12, format.real ? (dp >>> 4) & 0xf000 : 0, true);
   }
+}
+
+export function maskAll(f: X87): void {
   f.fcw |= 0x3f;
   f.summarize();
 }
@@ -83,7 +86,7 @@ export function loadEnvironment(f: X87, view: DataView, at: number, format: Envi
   f.summarize();
 }
 
-/** FNSAVE: environment, then ST(0) to ST(7) of 10 bytes each; then FNINIT. */
+/** FNSAVE: environment, then ST(0) to ST(7) of 10 bytes each. FNINIT follows once it is in memory. */
 export function save(f: X87, view: DataView, at: number, format: EnvironmentFormat): void {
   storeEnvironment(f, view, at, format);
   for (let i = 0; i < 8; i++) {
@@ -92,7 +95,6 @@ export function save(f: X87, view: DataView, at: number, format: EnvironmentForm
     view.setBigUint64(to, BigInt.asUintN(64, bits), true);
     view.setUint16(to + 8, Number(bits >> 64n), true);
   }
-  f.initialize();
 }
 
 export function restore(f: X87, view: DataView, at: number, format: EnvironmentFormat): void {
@@ -142,3 +144,6 @@ export function fxrstor(f: X87, view: DataView, at: number, wide: boolean, xmm: 
   return true;
 }
 
+
+/** TOP of a status word. */
+export const topOf = (fsw: number): number => (fsw >> FSW_TOP_SHIFT) & 7;

@@ -12,7 +12,7 @@ import {
 import type { Arithmetic, Conditions } from './x87-arith.ts';
 import { conditionalMove, exchange, loadConstant, loadMemory, loadRegister, storeMemory, storeRegister, storeRegisterNoFault } from './x87-transfer.ts';
 import { f2xm1, fpatan, fyl2x, fyl2xp1, trigonometric } from './x87-transcendental.ts';
-import { loadEnvironment, restore, save, storeEnvironment } from './x87-control.ts';
+import { loadEnvironment, maskAll, restore, save, storeEnvironment } from './x87-control.ts';
 
 export interface X87Operation {
   readonly name: string;
@@ -21,6 +21,8 @@ export interface X87Operation {
   /** Bytes read from memory before, or written after. */
   readonly load?: number;
   readonly store?: number;
+  /** What a control instruction does once its store is through. */
+  readonly stored?: (f: X87) => void;
   /** A control instruction: no exception check before it, pointers stay. */
   readonly control?: true;
   /** RFLAGS status bits come back in FPU_RFLAGS. */
@@ -127,9 +129,9 @@ for (const wide of [false, true]) {
     const format = { wide, real };
     const suffix = `${real ? 'real' : 'protected'}${wide ? 32 : 16}`;
     const size = wide ? 28 : 14;
-    define(`fnstenv ${suffix}`, (f) => storeEnvironment(f, f.view, f.base + FPU_ENVIRONMENT, format), { control: true, store: size });
+    define(`fnstenv ${suffix}`, (f) => storeEnvironment(f, f.view, f.base + FPU_ENVIRONMENT, format), { control: true, store: size, stored: maskAll });
     define(`fldenv ${suffix}`, (f) => loadEnvironment(f, f.view, f.base + FPU_ENVIRONMENT, format), { control: true, load: size });
-    define(`fnsave ${suffix}`, (f) => save(f, f.view, f.base + FPU_ENVIRONMENT, format), { control: true, store: size + 80 });
+    define(`fnsave ${suffix}`, (f) => save(f, f.view, f.base + FPU_ENVIRONMENT, format), { control: true, store: size + 80, stored: (f) => f.initialize() });
     define(`frstor ${suffix}`, (f) => restore(f, f.view, f.base + FPU_ENVIRONMENT, format), { control: true, load: size + 80 });
   }
 }
@@ -145,8 +147,8 @@ export function x87OperationNumber(name: string): number {
 }
 
 /**
- * Run one operation to its end, or, for a store to memory, up to the point where memory is written (then call
- * f.completeStore). `opcode`: the 11 bits of FOP. FNSTENV and FNSAVE change state: their store must be known to succeed.
+ * Run one operation to its end, or, for a store to memory, up to the point where memory is written; completeStore
+ * does the rest. `opcode`: the 11 bits of FOP.
  */
 export function execute(f: X87, operation: X87Operation, i: number, opcode: number): void {
   if (operation.control) {
@@ -156,4 +158,10 @@ export function execute(f: X87, operation: X87Operation, i: number, opcode: numb
   f.begin();
   const conditions = operation.run(f, i);
   if (operation.store === undefined) f.finish(opcode, operation.load !== undefined, conditions ?? undefined);
+}
+
+/** The memory write of a store instruction is through. */
+export function completeStore(f: X87, operation: X87Operation, opcode: number): void {
+  if (operation.control) operation.stored?.(f);
+  else f.completeStore(opcode);
 }

@@ -1,0 +1,40 @@
+/** x87 instructions. Source: SDM vol. 2, appendix A.5. The encodings stand in emit/x87-encodings.ts. */
+import { row, type Instruction, type InstructionAttributes } from '../definition.ts';
+import { X87_ENCODINGS, type X87Encoding } from '../emit/x87-encodings.ts';
+import * as x87 from '../emit/x87.ts';
+import { X87_OPERATIONS, x87OperationNumber } from '../fpu/x87-operations.ts';
+
+const KEPT: InstructionAttributes = { flags: 'kept' };
+const OPERAND_BY_SIZE: Record<number, string> = { 2: 'Mw', 4: 'Md', 8: 'Mq', 10: 'Mt' };
+
+function instruction({ encoding, operation, condition, sized }: X87Encoding): Instruction {
+  const [escapeText, form] = encoding.toUpperCase().split(' ') as [string, string];
+  const escape = parseInt(escapeText, 16);
+  const name = operation.split(' ')[0]!;
+  if (form.startsWith('/')) {
+    const opcode = `${escapeText} ${form}`;
+    if (sized) {
+      const writes = name === 'fnstenv' || name === 'fnsave';
+      return row(opcode, name, 'M- $v', x87.environment(name as 'fnstenv', escape), { ...KEPT, writes });
+    }
+    const { load, store } = X87_OPERATIONS[x87OperationNumber(operation)]!;
+    const operand = OPERAND_BY_SIZE[(load ?? store)!]!;
+    if (name === 'fnstcw' || name === 'fnstsw') return row(opcode, name, operand, x87[name], { ...KEPT, writes: true });
+    return row(opcode, name, operand, x87.memory(operation, escape), store ? { ...KEPT, writes: true } : KEPT);
+  }
+  const flags: InstructionAttributes = X87_OPERATIONS[x87OperationNumber(operation)]!.setsFlags ? {} : KEPT;
+  const emit = x87.register(operation, escape, condition);
+  if (form.endsWith('+I')) {
+    const digit = (parseInt(form.slice(0, 2), 16) >> 3) & 7;
+    return row(`${escapeText} /${digit} reg`, name, 'st', emit, condition === undefined ? flags : { ...flags, usesFlags: true });
+  }
+  return row(`${escapeText} =${form}`, name, '', emit, flags);
+}
+
+export const X87: readonly Instruction[] = [
+  ...X87_ENCODINGS.map(instruction),
+  row('DF =E0', 'fnstsw', '', x87.fnstswAx, KEPT),
+  row('9B', 'fwait', '', x87.fwait, KEPT),
+  row('NP 0F AE /0 mem', 'fxsave', 'M- $v', x87.fxsave, { ...KEPT, writes: true }),
+  row('NP 0F AE /1 mem', 'fxrstor', 'M- $v', x87.fxrstor, KEPT),
+];
