@@ -45,7 +45,7 @@ export const CB_SHADOW_RIP = 0x0e8;
 export const CB_SHADOW = 0x0f0;
 /** Current privilege level. */
 export const CB_CPL = 0x0f4;
-/** Non-zero: x87 (bit 0) or SSE (bit 1) instructions may not run now and take the helper to find out why. */
+/** Non-zero: x87 and MMX (bit 0) or SSE (bit 1) instructions may not run now and take the helper to find out why. */
 export const CB_FPU_TRAP = 0x0f8;
 /** Budget left at the start of the block, stored before a helper that asks for the time. */
 export const CB_BUDGET = 0x0fc;
@@ -80,7 +80,7 @@ export const CB_DR = 0x280; // 8 × u64
 export const CB_MSR = 0x2c0;
 export const CB_XCR0 = 0x3f8; // u64
 
-/** x87, MMX and SSE state: fpu/state.ts lays it out. 0x300 bytes. */
+/** x87, MMX and SSE state: fpu/state.ts lays it out. 0x540 bytes. */
 export const CB_FPU = 0x400;
 /** Where it keeps x87 registers (MMX registers are their low halves) and XMM registers, 16 bytes each. */
 export const CB_X87 = CB_FPU + 0x020;

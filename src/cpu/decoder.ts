@@ -313,6 +313,8 @@ export class Decoder {
           break;
       }
     }
+    // The x87 keeps its last opcode.
+    if (map === 0 && (opcode & 0xf8) === 0xd8) aux = modrm;
     if (this.overrun) return '';
     const length = this.at - start;
     const nextRip = rip + length;

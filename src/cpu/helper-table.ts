@@ -7,6 +7,7 @@ import type { ControlRegisters } from './control-registers.ts';
 import type { Core } from './core.ts';
 import type { Events } from './events.ts';
 import { FarTransfers } from './far-transfers.ts';
+import { FpuHelpers } from './fpu/helpers.ts';
 import { GeneralHelpers } from './general-helpers.ts';
 import type { HelperName } from './helpers.ts';
 import { EventType, ExitReason, Reg, Seg, StringKind } from './interface.ts';
@@ -41,6 +42,8 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
   const far = new FarTransfers(core, seg, events);
   const strings = (parts.strings = new StringInstructions(core, seg));
   const general = (parts.general = new GeneralHelpers(core, parts.seed));
+  const fpu = new FpuHelpers(core);
+  parts.resetFpu = () => fpu.reset();
 
   const fieldA = () => cb.u16[(core.record + REC_A) >> 1]!;
   const fieldB = () => cb.u16[(core.record + REC_B) >> 1]!;
@@ -226,6 +229,7 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
   };
 
   return {
+    ...fpu.table(),
     undefined: () => core.raise(Vector.ud),
     tooLong: () => core.gp(0),
     divideError: () => core.raise(Vector.de),
@@ -234,11 +238,6 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
     segmentFaultOfRecord: () => core.raise((cb.u8[core.record + REC_EXTRA]! & EXTRA_SEG_MASK) === Seg.ss ? Vector.ss : Vector.gp, 0),
     ifRefused: () => core.gp(0),
     checkVm86Iopl: () => (core.iopl < 3 ? core.gp(0) : Status.next),
-    x87NotAvailable: () => core.raise(Vector.nm),
-    sseNotAvailable: () => {
-      if (cb.get(CB_CR0) & Cr0.em || !(cb.get(CB_CR4) & Cr4.osfxsr)) core.raise(Vector.ud);
-      return core.raise(Vector.nm);
-    },
     stopAfter: stepOver,
 
     cmpxchg16b: () => general.cmpxchg16b(),

@@ -1,13 +1,15 @@
 /** Every instruction row, by opcode: what the decoder searches. */
 import { InstructionForms } from './forms.ts';
 import { GENERAL } from './tables/general.ts';
+import { SIMD } from './tables/simd.ts';
 import { SYSTEM } from './tables/system.ts';
+import { X87 } from './tables/x87.ts';
 
 /** Rows with a mandatory prefix first, so that the first match is the right one. */
 const PRIORITY = { F3: 0, F2: 0, '66': 0, NP: 1, any: 2 } as const;
 
 export class InstructionMap {
-  readonly all: readonly InstructionForms[] = [...GENERAL, ...SYSTEM].map((row) => new InstructionForms(row));
+  readonly all: readonly InstructionForms[] = [...GENERAL, ...SYSTEM, ...X87, ...SIMD].map((row) => new InstructionForms(row));
   /** Index: map × 256 + opcode. */
   private readonly byOpcode: InstructionForms[][] = Array.from({ length: 4 * 256 }, () => []);
 

@@ -9,7 +9,7 @@ import type { X87Case } from './x87-cases.ts';
 import { SIMD } from '../../src/cpu/tables/simd.ts';
 
 const SEED = Number(process.env['FPU_SEED'] ?? 1);
-const COUNT = Number(process.env['FPU_CASES'] ?? 20_000);
+const COUNT = Number(process.env['FPU_CASES'] ?? 8_000);
 const missing = nativeMissing();
 
 describe.skipIf(missing !== undefined)(`generated code against this processor (${missing ?? `seed ${SEED}, ${COUNT} cases each`})`, () => {

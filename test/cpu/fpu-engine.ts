@@ -9,7 +9,7 @@ import { FpuHelpers } from '../../src/cpu/fpu/helpers.ts';
 import type { FpuHost } from '../../src/cpu/fpu/helpers.ts';
 import { FPU_ST } from '../../src/cpu/fpu/state.ts';
 import { topOf } from '../../src/cpu/fpu/x87-control.ts';
-import { HELPER_NAMES } from '../../src/cpu/helpers.ts';
+import { HELPER_NAMES, type HelperName } from '../../src/cpu/helpers.ts';
 import { Reg } from '../../src/cpu/interface.ts';
 import { generateInterpreter } from '../../src/cpu/interpreter.ts';
 import { MemoryViews } from '../../src/cpu/memory-views.ts';
@@ -40,7 +40,6 @@ export class FpuEngine implements FpuHost {
   record = 0;
   readonly view: DataView;
   private readonly decoder: Decoder;
-  private readonly helpers: FpuHelpers;
   private readonly run: (record: number, budget: number) => number;
   private readonly statusFlags: () => number;
   private vector = -1;
@@ -49,9 +48,7 @@ export class FpuEngine implements FpuHost {
     this.view = new DataView(memory.buffer);
     this.cb = Object.assign(new MemoryViews(memory), { base: CB });
     this.decoder = decoder;
-    this.helpers = new FpuHelpers(this);
-    const names = HELPER_NAMES.map((name) => name as string);
-    const table = this.helpers as unknown as Record<string, ((argument: number) => number) | undefined>;
+    const table: Partial<Record<HelperName, (argument: number) => number>> = new FpuHelpers(this).table();
     const exports = instance({
       env: {
         memory,
@@ -60,7 +57,7 @@ export class FpuEngine implements FpuHost {
         helper: (number: number, record: number, argument: number) => {
           this.record = record;
           try {
-            return table[names[number]!]!.call(this.helpers, argument);
+            return table[HELPER_NAMES[number]!]!(argument);
           } catch (error) {
             if (!(error instanceof Raised)) throw error;
             this.vector = error.vector;

@@ -23,7 +23,7 @@ describe('against outcomes recorded on an Intel processor', () => {
 
 const missing = nativeMissing();
 const SEED = Number(process.env['FPU_SEED'] ?? 1);
-const COUNT = Number(process.env['FPU_CASES'] ?? 20_000);
+const COUNT = Number(process.env['FPU_CASES'] ?? 8_000);
 
 describe.skipIf(missing !== undefined)(`against this processor (${missing ?? `seed ${SEED}, ${COUNT} cases each`})`, () => {
   it('x87', () => {

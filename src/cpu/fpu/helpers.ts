@@ -3,7 +3,7 @@ import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, Cr0, Cr4, Flag, SEG_
 import { Reg, Seg } from '../interface.ts';
 import { EXTRA_ASIZE_SHIFT, EXTRA_SEG_MASK, REC_AUX, REC_B, REC_EXTRA, REC_RIP } from '../record.ts';
 import {
-  FPU_CONDITION, FPU_FXSAVE, FPU_OPERAND_POINTER, FPU_RIP, FPU_SSE_A, FPU_SSE_B, FPU_STORE, Fsw,
+  FPU_CONDITION, FPU_FXSAVE, FPU_MXCSR, FPU_OPERAND_POINTER, FPU_RIP, FPU_SIZE, FPU_SSE_A, FPU_SSE_B, FPU_STORE, Fsw, MXCSR_RESET,
 } from './state.ts';
 import { SSE_OPERATIONS, SSE_PREDICATE_STEP, SseUnit } from './sse-operations.ts';
 import { fxrstor, fxsave } from './x87-control.ts';
@@ -25,7 +25,14 @@ export interface FpuHost {
   store(linear: number, size: number): void;
 }
 
+/** Of HELPER_NAMES, those bound here. */
+export type FpuHelperName =
+  | 'x87' | 'x87Stored' | 'x87Environment' | 'fwait' | 'x87NotAvailable' | 'mmxNotAvailable' | 'sseNotAvailable' | 'fxsave' | 'fxrstor'
+  | 'fxsaveMisaligned' | 'mxcsrReserved' | 'sseExact' | 'sseCompare' | 'maskedStore';
+
 const OPERATION_MASK = 0xffff;
+/** FNINIT gives 037Fh instead. */
+const FCW_POWER_UP = 0x40;
 
 /** Real-address forms of the operations whose image depends on the mode, by the number of the protected form. */
 const REAL_FORM = new Map(['fnstenv', 'fldenv', 'fnsave', 'frstor'].flatMap((name) =>
@@ -45,34 +52,45 @@ export class FpuHelpers {
     this.sse = new SseUnit(this.view, base + CB_FPU);
   }
 
-  /** State after INIT and power-up (SDM vol. 3A table 9-1). */
-  reset(mxcsr: number): void {
+  /** State after power-up (SDM vol. 3A table 9-1). */
+  reset(): void {
     const from = this.host.cb.base + CB_FPU;
-    this.host.cb.u8.fill(0, from, from + 0x200);
-    this.unit.fcw = 0x40;
+    this.host.cb.u8.fill(0, from, from + FPU_SIZE);
+    this.unit.fcw = FCW_POWER_UP;
     this.unit.valid = 0xff;
-    this.view.setUint32(from + 0x18, mxcsr, true);
+    this.view.setUint32(from + FPU_MXCSR, MXCSR_RESET, true);
+  }
+
+  /** The helpers by name, bound. */
+  table(): Record<FpuHelperName, (argument: number) => number> {
+    return {
+      x87: (n) => this.x87(n), x87Stored: (n) => this.x87Stored(n), x87Environment: (n) => this.x87Environment(n), fwait: () => this.fwait(),
+      x87NotAvailable: () => this.x87NotAvailable(), mmxNotAvailable: () => this.mmxNotAvailable(), sseNotAvailable: () => this.sseNotAvailable(),
+      fxsave: (n) => this.fxsave(n), fxrstor: (n) => this.fxrstor(n), fxsaveMisaligned: () => this.host.raise(Vector.gp, 0),
+      mxcsrReserved: () => this.host.raise(Vector.gp, 0), sseExact: (n) => this.sseExact(n), sseCompare: (n) => this.sseCompare(n),
+      maskedStore: (n) => this.maskedStore(n),
+    };
   }
 
   private cell(offset: number): number { return this.view.getUint32(this.host.cb.base + offset, true); }
   private field16(offset: number): number { return this.view.getUint16(this.host.record + offset, true); }
 
   /** #NM, or #MF for a pending exception. A guest's CR0.NE is on as far as hardware is concerned, as under VMX. */
-  x87NotAvailable(): number {
+  private x87NotAvailable(): number {
     if (this.cell(CB_CR0) & (Cr0.em | Cr0.ts)) this.host.raise(Vector.nm);
     if (this.unit.fsw & Fsw.summary) this.host.raise(Vector.mf);
     return Status.next;
   }
-  mmxNotAvailable(): number {
+  private mmxNotAvailable(): number {
     if (this.cell(CB_CR0) & Cr0.em) this.host.raise(Vector.ud);
     return this.x87NotAvailable();
   }
-  sseNotAvailable(): number {
+  private sseNotAvailable(): number {
     if (this.cell(CB_CR0) & Cr0.em || !(this.cell(CB_CR4) & Cr4.osfxsr)) this.host.raise(Vector.ud);
     if (this.cell(CB_CR0) & Cr0.ts) this.host.raise(Vector.nm);
     return Status.next;
   }
-  fwait(): number {
+  private fwait(): number {
     const cr0 = this.cell(CB_CR0);
     if (cr0 & Cr0.mp && cr0 & Cr0.ts) this.host.raise(Vector.nm);
     if (this.unit.fsw & Fsw.summary) this.host.raise(Vector.mf);
@@ -80,7 +98,7 @@ export class FpuHelpers {
   }
 
   /** argument: operation number, escape opcode's low bits from bit 16. The register number is the record's B field. */
-  x87(argument: number): number {
+  private x87(argument: number): number {
     const operation = X87_OPERATIONS[argument & OPERATION_MASK]!;
     const { view, host } = this;
     const fpu = host.cb.base + CB_FPU;
@@ -92,12 +110,12 @@ export class FpuHelpers {
     execute(this.unit, operation, this.field16(REC_B) & 7, this.opcode(argument));
     return Status.next;
   }
-  x87Stored(argument: number): number {
+  private x87Stored(argument: number): number {
     completeStore(this.unit, X87_OPERATIONS[argument & OPERATION_MASK]!, this.opcode(argument));
     return Status.next;
   }
   /** FNSTENV and kin: the number is the protected form's. */
-  x87Environment(argument: number): number {
+  private x87Environment(argument: number): number {
     const number = argument & OPERATION_MASK;
     const real = !(this.cell(CB_CR0) & Cr0.pe) || (this.cell(CB_RFLAGS) & Flag.vm) !== 0;
     execute(this.unit, X87_OPERATIONS[real ? REAL_FORM.get(number)! : number]!, 0, 0);
@@ -119,29 +137,27 @@ export class FpuHelpers {
   }
 
   /** argument bit 0: 64-bit pointers; bit 1: 16 XMM registers. */
-  fxsave(argument: number): number {
+  private fxsave(argument: number): number {
     fxsave(this.unit, this.view, this.host.cb.base + CB_FPU + FPU_FXSAVE, (argument & 1) !== 0, argument & 2 ? 16 : 8);
     return Status.next;
   }
-  fxrstor(argument: number): number {
+  private fxrstor(argument: number): number {
     if (!fxrstor(this.unit, this.view, this.host.cb.base + CB_FPU + FPU_FXSAVE, (argument & 1) !== 0, argument & 2 ? 16 : 8)) this.host.raise(Vector.gp, 0);
     return Status.next;
   }
-  fxsaveMisaligned(): number { return this.host.raise(Vector.gp, 0); }
-  mxcsrReserved(): number { return this.host.raise(Vector.gp, 0); }
 
   /** argument: number of the operation. */
-  sseExact(argument: number): number {
+  private sseExact(argument: number): number {
     if (!this.sse.execute(SSE_OPERATIONS[argument]!)) this.host.raise(this.cell(CB_CR4) & Cr4.osxmmexcpt ? Vector.xm : Vector.ud);
     return Status.next;
   }
   /** argument: number of predicate 0's operation; the predicate is in FPU_CONDITION. */
-  sseCompare(argument: number): number {
+  private sseCompare(argument: number): number {
     return this.sseExact(argument + this.cell(CB_FPU + FPU_CONDITION) * SSE_PREDICATE_STEP);
   }
 
   /** MASKMOVDQU, MASKMOVQ: argument bytes of FPU_SSE_A by the sign bits of FPU_SSE_B, to DS:rDI or an override. */
-  maskedStore(argument: number): number {
+  private maskedStore(argument: number): number {
     const { host, view } = this;
     const fpu = host.cb.base + CB_FPU;
     const extra = host.cb.u8[host.record + REC_EXTRA]!;
