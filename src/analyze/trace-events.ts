@@ -52,7 +52,7 @@ function toEvent(trace: Trace, r: RawRecord): TraceEvent | undefined {
       p2mType: word(4), domid: word(5) & 0xffff, order: word(5) >>> 16,
     };
   }
-  const d = decodeRecord(r.event, r.words.subarray(r.data, r.data + r.extra), trace.vendor, Number(trace.tscBase >> 32n));
+  const d = decodeRecord(r.event, r.words.subarray(r.data, r.data + r.extra), trace.context);
   switch (d.kind) {
     case 'vmentry': return d.nested ? undefined : { ...base, kind: 'vmentry' };
     case 'vmexit': return d.nested ? undefined : { ...base, kind: 'vmexit', reason: d.reasonName ?? `reason ${d.reason}`, rip: d.rip };

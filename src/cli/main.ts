@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { registerConformance } from './conformance.ts';
 import { registerGuest } from './guest.ts';
+import { registerTrace } from './trace.ts';
 import { registerTraceIo } from './trace-io.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -16,6 +17,7 @@ const program = new Command('xenolith')
   .exitOverride();
 registerGuest(program);
 registerConformance(program);
+registerTrace(program);
 registerTraceIo(program);
 
 try {

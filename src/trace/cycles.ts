@@ -1,68 +1,11 @@
 /** Values a summary keeps for percentiles; past that it keeps a subset, by xenalyze's rule. */
 const SAMPLE_MAX = 1024 * 1024 * 32;
 const CHUNK = 4096;
+const EMPTY = new Uint32Array(0);
 
-/** Sampled cycle counts: 32 bits each as long as all fit, else doubles. */
-class Samples {
-  #chunks: (Uint32Array | Float64Array)[] = [];
-  #wide = false;
-
-  set(index: number, value: number): void {
-    if (!this.#wide && value > 0xffffffff) {
-      this.#wide = true;
-      this.#chunks = this.#chunks.map((chunk) => Float64Array.from(chunk));
-    }
-    const at = index >>> 12;
-    let chunk = this.#chunks[at];
-    if (chunk === undefined) {
-      chunk = this.#wide ? new Float64Array(at === 0 ? 64 : CHUNK) : new Uint32Array(at === 0 ? 64 : CHUNK);
-      this.#chunks.push(chunk);
-    }
-    const within = index & (CHUNK - 1);
-    if (within >= chunk.length) {
-      const larger = this.#wide ? new Float64Array(Math.min(CHUNK, chunk.length * 4)) : new Uint32Array(Math.min(CHUNK, chunk.length * 4));
-      larger.set(chunk);
-      this.#chunks[at] = chunk = larger;
-    }
-    chunk[within] = value;
-  }
-
-  /** The first `count` values, in the order they came. */
-  toArray(count: number): Float64Array {
-    const all = new Float64Array(count);
-    for (let at = 0; at * CHUNK < count; at++) {
-      const chunk = this.#chunks[at]!;
-      const from = at * CHUNK;
-      all.set(chunk.length > count - from ? chunk.subarray(0, count - from) : chunk, from);
-    }
-    return all;
-  }
-
-  /** The value that `k` values are smaller than or equal before in sorted order. */
-  select(count: number, k: number): number {
-    if (this.#wide) return this.toArray(count).sort()[k]!;
-    // Two counting passes: by the high half, then by the low half within that.
-    const counts = new Uint32Array(65536);
-    const each = (visit: (value: number) => void): void => {
-      let left = count;
-      for (const chunk of this.#chunks) {
-        const n = Math.min(left, chunk.length);
-        for (let i = 0; i < n; i++) visit(chunk[i]!);
-        left -= n;
-        if (left === 0) break;
-      }
-    };
-    each((value) => { counts[value >>> 16]!++; });
-    let high = 0;
-    let before = 0;
-    while (before + counts[high]! <= k) before += counts[high++]!;
-    counts.fill(0);
-    each((value) => { if (value >>> 16 === high) counts[value & 0xffff]!++; });
-    let low = 0;
-    while (before + counts[low]! <= k) before += counts[low++]!;
-    return high * 65536 + low;
-  }
-}
+const FIRST_CHUNK = 64;
+/** Stands for a value that needs more than 32 bits and is kept aside. */
+const LARGE = 0xffffffff;
 
 /** 5th, 50th and 95th percentile. */
 export interface Percentiles {
@@ -78,24 +21,83 @@ export class CycleSummary {
   /** Events that took time. */
   count = 0;
   cycles = 0;
-  #samples: Samples | null = null;
+  /** The values in the order they came: a short chunk, then chunks of 4096. Four bytes a value keep long traces small. */
+  readonly #chunks: Uint32Array[] = [];
+  #last: Uint32Array = EMPTY;
+  #used = 0;
   #sampled = 0;
+  /** Values of 2^32 − 1 and more, by their place. */
+  #large: Map<number, number> | null = null;
 
   add(cycles: number): void {
     this.events++;
     if (cycles === 0) return;
-    this.#samples ??= new Samples();
-    const count = this.count;
-    if (count < SAMPLE_MAX) {
-      this.#samples.set(count, cycles);
-      this.#sampled = count + 1;
-    } else {
-      const lap = Math.floor(count / SAMPLE_MAX) + 1;
-      const index = count % SAMPLE_MAX;
-      if ((index - Math.floor(lap / 3)) % lap === 0) this.#samples.set(index, cycles);
-    }
-    this.count = count + 1;
+    this.count++;
     this.cycles += cycles;
+    if (this.#sampled === SAMPLE_MAX) {
+      this.#replace(cycles);
+      return;
+    }
+    if (this.#used === this.#last.length) {
+      this.#last = new Uint32Array(this.#chunks.length === 0 ? FIRST_CHUNK : CHUNK);
+      this.#chunks.push(this.#last);
+      this.#used = 0;
+    }
+    if (cycles >= LARGE) {
+      (this.#large ??= new Map()).set(this.#sampled, cycles);
+      this.#last[this.#used++] = LARGE;
+    } else {
+      this.#last[this.#used++] = cycles;
+    }
+    this.#sampled++;
+  }
+
+  /** All places are taken: every lap keeps one value in so many. */
+  #replace(cycles: number): void {
+    const count = this.count - 1;
+    const lap = Math.floor(count / SAMPLE_MAX) + 1;
+    const index = count % SAMPLE_MAX;
+    if ((index - Math.floor(lap / 3)) % lap !== 0) return;
+    const chunk = index < FIRST_CHUNK ? this.#chunks[0]! : this.#chunks[1 + Math.floor((index - FIRST_CHUNK) / CHUNK)]!;
+    chunk[index < FIRST_CHUNK ? index : (index - FIRST_CHUNK) % CHUNK] = Math.min(cycles, LARGE);
+    if (cycles >= LARGE) (this.#large ??= new Map()).set(index, cycles);
+    else this.#large?.delete(index);
+  }
+
+  /** The values, in the order they came. */
+  values(): Float64Array {
+    const all = new Float64Array(this.#sampled);
+    let at = 0;
+    for (const chunk of this.#chunks) {
+      all.set(chunk.length > this.#sampled - at ? chunk.subarray(0, this.#sampled - at) : chunk, at);
+      at += chunk.length;
+    }
+    if (this.#large !== null) for (const [index, value] of this.#large) all[index] = value;
+    return all;
+  }
+
+  /** The `k`-th smallest value, counted from 0: two counting passes, by the high half and by the low half within that. */
+  #select(k: number): number {
+    const counts = new Uint32Array(65536);
+    for (const chunk of this.#chunks) {
+      const n = chunk === this.#last ? this.#used : chunk.length;
+      for (let i = 0; i < n; i++) counts[chunk[i]! >>> 16]!++;
+    }
+    let high = 0;
+    let before = 0;
+    while (before + counts[high]! <= k) before += counts[high++]!;
+    counts.fill(0);
+    for (const chunk of this.#chunks) {
+      const n = chunk === this.#last ? this.#used : chunk.length;
+      for (let i = 0; i < n; i++) {
+        const value = chunk[i]!;
+        if (value >>> 16 === high) counts[value & 0xffff]!++;
+      }
+    }
+    let low = 0;
+    while (before + counts[low]! <= k) before += counts[low++]!;
+    const value = high * 65536 + low;
+    return value === LARGE ? this.values().sort()[k]! : value;
   }
 
   /** Mean, rounded towards zero. */
@@ -106,14 +108,14 @@ export class CycleSummary {
   /** Percentiles of the values: how long one event took. */
   percentiles(): Percentiles {
     const n = this.#sampled;
-    if (n === 0 || this.#samples === null) return { p5: 0, p50: 0, p95: 0 };
-    const at = (percent: number): number => this.#samples!.select(n, Math.floor((n * percent) / 100));
+    if (n === 0) return { p5: 0, p50: 0, p95: 0 };
+    const at = (percent: number): number => this.#select(Math.floor((n * percent) / 100));
     return { p5: at(5), p50: at(50), p95: at(95) };
   }
 
   /** Percentiles weighted by the values themselves: how long the event was in which a tick was spent. */
   weightedPercentiles(): Percentiles {
-    const values = this.#samples?.toArray(this.#sampled) ?? new Float64Array(0);
+    const values = this.values();
     const p50 = selfWeightedPercentile(values, 50);
     const p5 = selfWeightedPercentile(values, 5);
     const p95 = selfWeightedPercentile(values, 95);

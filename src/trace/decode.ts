@@ -1,9 +1,9 @@
 import { gpa, gva, INVALID_MFN, mfn } from '../base/address.ts';
 import type { Gpa, Gva, Mfn } from '../base/address.ts';
 import {
-  RUNSTATE_RUNNING, TRC_64_FLAG, TRC_HVM_INJ_VIRQ, TRC_HVM_IOMEM_READ, TRC_HVM_IOPORT_READ, TRC_HVM_NESTEDFLAG, TRC_HVM_NPF,
+  RUNSTATE_RUNNING, schedClassEvent, TRC_64_FLAG, TRC_HVM_INJ_VIRQ, TRC_HVM_IOMEM_READ, TRC_HVM_IOPORT_READ, TRC_HVM_NESTEDFLAG, TRC_HVM_NPF,
   TRC_HVM_SVM_EXIT, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT, TRC_HVM_WRITE_FLAG, TRC_LOST_RECORDS, TRC_SCHED_CONTINUE_RUNNING,
-  TRC_SCHED_MIN, TRC_TRACE_WRAP_BUFFER,
+  TRC_SCHED_CSCHED2, TRC_SCHED_MIN, TRC_TRACE_WRAP_BUFFER,
 } from './events.ts';
 import { exitReasonName } from './exit-reasons.ts';
 import type { Vendor } from './exit-reasons.ts';
@@ -51,23 +51,38 @@ export function classOf(event: number): RecordClass | null {
   }
 }
 
+const CREDIT2_EVENTS = schedClassEvent(TRC_SCHED_CSCHED2, 0) >>> 9;
+
 const u64 = (words: ArrayLike<number>, at: number): bigint => (BigInt(words[at + 1]! >>> 0) << 32n) | BigInt(words[at]! >>> 0);
 const u53 = (words: ArrayLike<number>, at: number): number => (words[at + 1]! >>> 0) * 0x100000000 + (words[at]! >>> 0);
 const frame = (words: ArrayLike<number>, at: number): Mfn =>
   words[at]! >>> 0 === 0xffffffff && words[at + 1]! >>> 0 === 0xffffffff ? INVALID_MFN : mfn(u53(words, at));
 
+/** What a record alone does not tell. */
+export interface DecodeContext {
+  /** Whose exit reasons a VMEXIT of Xen before 4.19 holds; null if unknown. */
+  vendor: Vendor | null;
+  /** N of the Xen 4.N that wrote the record, or the newest it can be; null if unknown. */
+  xenMinor: number | null;
+  /** What the reader took off the high word of every TSC. */
+  tscBaseHigh: number;
+}
+
+/** From this release on SVM exits have an event of their own. */
+const SVM_EXIT_SINCE = 19;
+/** Up to this release credit2's records hold the domain in the low half and the vCPU in the high half of their word. */
+const CREDIT2_SWAPPED_UNTIL = 6;
+
 /**
  * Decode one record.
  * @param event event number
  * @param words its extra words, and no more
- * @param vendor whose exit reasons a VMEXIT of Xen before 4.19 holds; null if unknown
- * @param tscBaseHigh what the reader took off the high word of every TSC
  */
-export function decodeRecord(event: number, words: ArrayLike<number>, vendor: Vendor | null, tscBaseHigh = 0): Decoded {
+export function decodeRecord(event: number, words: ArrayLike<number>, context: DecodeContext): Decoded {
   const cls = classOf(event);
   switch (cls) {
     case 'hvm': {
-      const hvm = decodeHvm(event, words, vendor);
+      const hvm = decodeHvm(event, words, context);
       if (hvm !== null) return hvm;
       break;
     }
@@ -87,7 +102,7 @@ export function decodeRecord(event: number, words: ArrayLike<number>, vendor: Ve
       if (event === TRC_LOST_RECORDS && words.length === 4) {
         return {
           kind: 'lost_records', class: 'gen', count: words[0]! >>> 0, dom: words[1]! & 0xffff, vcpu: words[1]! >>> 16,
-          firstLostTsc: (words[2]! >>> 0) + ((words[3]! >>> 0) - tscBaseHigh) * 0x100000000,
+          firstLostTsc: (words[2]! >>> 0) + ((words[3]! >>> 0) - context.tscBaseHigh) * 0x100000000,
         };
       }
       break;
@@ -96,10 +111,16 @@ export function decodeRecord(event: number, words: ArrayLike<number>, vendor: Ve
   if (cls === null) return { kind: 'unknown', class: null };
   const layout = layoutOf(event, words.length);
   if (layout === null) return { kind: 'unknown', class: cls };
-  return { kind: 'event', class: cls, name: layout.name, fields: layout.read(words) };
+  const fields = layout.read(words);
+  if (event >>> 9 === CREDIT2_EVENTS && context.xenMinor !== null && context.xenMinor <= CREDIT2_SWAPPED_UNTIL && 'dom' in fields) {
+    const { dom, vcpu } = fields;
+    fields['dom'] = vcpu!;
+    fields['vcpu'] = dom!;
+  }
+  return { kind: 'event', class: cls, name: layout.name, fields };
 }
 
-function decodeHvm(event: number, words: ArrayLike<number>, vendor: Vendor | null): Decoded | null {
+function decodeHvm(event: number, words: ArrayLike<number>, context: DecodeContext): Decoded | null {
   const count = words.length;
   const wide = (event & TRC_64_FLAG) !== 0;
   const nested = (event & TRC_HVM_NESTEDFLAG) !== 0;
@@ -109,7 +130,7 @@ function decodeHvm(event: number, words: ArrayLike<number>, vendor: Vendor | nul
     case TRC_HVM_VMEXIT:
     case TRC_HVM_SVM_EXIT: {
       if (count < (wide ? 3 : 2)) return null;
-      const own = (event & 0xff) === 3 ? 'svm' : vendor;
+      const own = (event & 0xff) === 3 ? 'svm' : context.xenMinor !== null && context.xenMinor >= SVM_EXIT_SINCE && context.vendor === null ? 'vmx' : context.vendor;
       const reason = words[0]! >>> 0;
       return {
         kind: 'vmexit', class: 'hvm', nested, vendor: own, reason,

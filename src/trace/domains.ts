@@ -100,7 +100,9 @@ export class CycleTable {
   }
 
   add(index: number, cycles: number): void {
-    this.at(index).add(cycles);
+    const entry = this.entries[index];
+    if (entry !== undefined) entry.add(cycles);
+    else this.at(index).add(cycles);
   }
 }
 
@@ -156,10 +158,19 @@ export class HvmState {
   readonly pio = new Map<number, IoAddress>();
   readonly mmioAddresses = new Map<number, IoAddress>();
 
+  /** Vectors that were injected, rising: what a search through all interrupts must look at. */
+  readonly vectors: number[] = [];
+
   guestInterrupt(vector: number): GuestInterrupt {
-    return (this.guestInterrupts[vector] ??= {
-      count: 0, isWake: false, startTsc: 0, runtime: [new CycleSummary(), new CycleSummary(), new CycleSummary()],
-    });
+    const known = this.guestInterrupts[vector];
+    if (known !== undefined) return known;
+    const made: GuestInterrupt = { count: 0, isWake: false, startTsc: 0, runtime: [new CycleSummary(), new CycleSummary(), new CycleSummary()] };
+    this.guestInterrupts[vector] = made;
+    if (vector < GUEST_INTERRUPT_MAX) {
+      this.vectors.push(vector);
+      this.vectors.sort((a, b) => a - b);
+    }
+    return made;
   }
 }
 

@@ -68,9 +68,9 @@ export function interruptsAtEntry(engine: Engine, v: Vcpu, h: HvmState, tsc: num
   }
   h.waking = false;
   if (h.interruptsWantingTsc === 0) return;
-  for (let vector = 0; vector < GUEST_INTERRUPT_MAX; vector++) {
-    const interrupt = h.guestInterrupts[vector];
-    if (interrupt === undefined || interrupt.startTsc !== 1) continue;
+  for (const vector of h.vectors) {
+    const interrupt = h.guestInterrupts[vector]!;
+    if (interrupt.startTsc !== 1) continue;
     if (engine.text) {
       out.reserve();
       w2h(engine, v, ' Setting vec ', vector);
@@ -97,8 +97,8 @@ function entryIpis(engine: Engine, v: Vcpu, tsc: number): void {
       const latency = tsc >= ipi.firstTsc ? tsc - ipi.firstTsc : 0;
       out.str(` [vla] d${v.domain.id}v${v.id} vec ${ipi.vector} ipis ${ipi.count}, latency ${latency} (`);
       // xenalyze takes the latency for a point in time: the first TSC is subtracted from it.
-      const ns = engine.options.exact ? wrappedTime(engine, latency) : engine.scale.ns(latency);
-      out.str(`${Math.floor(ns / 1e9) % 0x100000000}.${String(ns % 1e9).padStart(9, '0')} s)\n`);
+      const ns = engine.options.exact ? wrappedTime(engine, latency) : BigInt(engine.scale.ns(latency));
+      out.str(`${(ns / 1_000_000_000n) % 0x100000000n}.${String(ns % 1_000_000_000n).padStart(9, '0')} s)\n`);
     }
     clearIpi(ipi);
   }
@@ -106,19 +106,18 @@ function entryIpis(engine: Engine, v: Vcpu, tsc: number): void {
 }
 
 /** cycles_to_time of xenalyze: unsigned 64-bit arithmetic that wraps below the first TSC. */
-function wrappedTime(engine: Engine, ticks: number): number {
+function wrappedTime(engine: Engine, ticks: number): bigint {
   const qhz = BigInt(Math.floor((engine.options.cpuHz * 1024) / 1_000_000_000));
   const first = (BigInt(engine.merge.tscBaseHigh) << 32n) + BigInt(engine.firstTsc);
-  const ns = BigInt.asUintN(64, (BigInt(ticks) - first) << 10n) / qhz;
-  return Number(ns % (0x100000000n * 1_000_000_000n));
+  return BigInt.asUintN(64, (BigInt(ticks) - first) << 10n) / qhz;
 }
 
 /** The vCPU halts: close the time since each interrupt. */
 export function haltInterrupts(engine: Engine, h: HvmState, tsc: number): void {
   const out = engine.out;
-  for (let vector = 0; vector < GUEST_INTERRUPT_MAX; vector++) {
-    const interrupt = h.guestInterrupts[vector];
-    if (interrupt === undefined || interrupt.startTsc === 0) continue;
+  for (const vector of h.vectors) {
+    const interrupt = h.guestInterrupts[vector]!;
+    if (interrupt.startTsc === 0) continue;
     const time = interrupt.startTsc === 1 ? 0 : tsc - interrupt.startTsc;
     if (engine.text) {
       out.reserve();

@@ -162,12 +162,11 @@ export function loseVcpu(engine: Engine, v: Vcpu, tsc: number): void {
   hvm.interrupts = 0;
   hvm.wakeVector = 0;
   hvm.waking = false;
-  for (let i = 0; i < hvm.guestInterrupts.length - 1; i++) {
-    const interrupt = hvm.guestInterrupts[i];
-    if (interrupt === undefined) continue;
+  for (const vector of hvm.vectors) {
+    const interrupt = hvm.guestInterrupts[vector]!;
     if (engine.text && interrupt.startTsc !== 0) {
       out.reserve();
-      out.str(`  Interrupt ${i} clearing start_tsc ${engine.merge.tscText(interrupt.startTsc)}\n`);
+      out.str(`  Interrupt ${vector} clearing start_tsc ${engine.merge.tscText(interrupt.startTsc)}\n`);
     }
     interrupt.startTsc = 0;
   }

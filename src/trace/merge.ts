@@ -129,12 +129,40 @@ export class RecordMerge<P extends Pcpu> {
       } else {
         this.#observer.fatal(`Strange, lost_record ri->tsc ${this.tscText(p.tsc)} !> p->order_tsc ${this.tscText(p.orderTsc)}!\n`);
       }
-      this.#bubble(p);
+      // One that early_eof deactivated keeps its place until its records are used up.
+      if (p.active) this.#bubble(p);
       return;
     }
-    p.index += p.size >> 2;
+    const index = p.index + (p.size >> 2);
+    p.index = index;
+    if (index + 10 <= p.filled && index < p.windowEnd) {
+      const words = p.words;
+      const header = words[index]!;
+      const event = header & 0x0fffffff;
+      const extra = (header >>> 28) & 7;
+      const size = header < 0 ? 12 + extra * 4 : 4 + extra * 4;
+      if (index + (size >> 2) <= p.windowEnd && event !== TRC_TRACE_CPU_CHANGE && event !== TRC_LOST_RECORDS && p.firstTsc !== 0) {
+        p.event = event;
+        p.extra = extra;
+        p.size = size;
+        if (header < 0) {
+          const tsc = (words[index + 1]! >>> 0) + ((words[index + 2]! >>> 0) - this.tscBaseHigh) * 0x100000000 + p.skew;
+          p.hasTsc = true;
+          p.data = index + 3;
+          p.tsc = tsc;
+          p.lastTsc = tsc;
+          p.orderTsc = tsc;
+          const order = this.order;
+          if (order.length > 1 && p.active && (order[0] !== p || order[1]!.orderTsc < tsc)) this.#bubble(p);
+        } else {
+          p.hasTsc = false;
+          p.data = index + 1;
+          p.tsc = p.lastTsc;
+        }
+        return;
+      }
+    }
     this.#unread = p;
-    if (p.index + 10 <= p.filled && p.index < p.windowEnd) this.#finishRead();
   }
 
   /** A TSC of this merge as the file has it, unsigned. */

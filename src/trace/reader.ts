@@ -1,6 +1,7 @@
+import { UserError } from '../base/errors.ts';
 import { RUNSTATE_RUNNING, TRC_LOST_RECORDS, TRC_SCHED_MIN } from './events.ts';
 import { decodeRecord } from './decode.ts';
-import type { Decoded } from './decode.ts';
+import type { DecodeContext, Decoded } from './decode.ts';
 import type { Vendor } from './exit-reasons.ts';
 import { InferenceBuilder } from './infer.ts';
 import type { Inference } from './infer.ts';
@@ -23,6 +24,14 @@ export interface TraceOptions {
   vendor?: Vendor;
   /** Xen release that wrote the trace ("4.4" … "4.22"), if the inferred one is to be overruled. */
   xenVersion?: string;
+}
+
+/** N of "4.N". */
+export function parseXenVersion(text: string): number {
+  const match = /^4\.(\d{1,2})(?:\.\d+)?$/.exec(text.trim());
+  const minor = match === null ? -1 : Number(match[1]);
+  if (minor < 4 || minor > 22) throw new UserError(`'${text}' is no Xen release this reader knows; expected 4.4 to 4.22`);
+  return minor;
 }
 
 /** One record of a trace, in time order over all CPUs. */
@@ -82,6 +91,8 @@ export class Trace implements AsyncIterable<TraceRecord> {
   readonly inference: Inference;
   /** Whose exit reasons are decoded: as inferred or as the options say. */
   readonly vendor: Vendor | null;
+  /** The release the options set: N of Xen 4.N; null if they set none. */
+  readonly xenMinor: number | null;
   /** Add to a record's `tsc` for the absolute TSC. Not zero only where TSCs go past 2^53. */
   tscBase = 0n;
   /** TSC that is time zero; 0 until a record with a TSC was met. */
@@ -91,19 +102,17 @@ export class Trace implements AsyncIterable<TraceRecord> {
   /** All damages met, also those past what `damage` keeps. */
   damageCount = 0;
   readonly #damageSeen = new Set<string>();
-  readonly #options: TraceOptions;
+  /** What decodeRecord needs beside a record of this trace. */
+  readonly context: DecodeContext;
 
   constructor(source: ByteSource, options: TraceOptions, inference: Inference) {
     this.source = source;
     this.scale = new TscScale(options.cpuHz ?? DEFAULT_CPU_HZ);
     this.inference = inference;
+    this.xenMinor = options.xenVersion === undefined ? null : parseXenVersion(options.xenVersion);
     this.vendor = options.vendor ?? inference.vendor;
-    this.#options = options;
-  }
-
-  /** The Xen release set by the options, or null. */
-  get xenVersion(): string | null {
-    return this.#options.xenVersion ?? null;
+    const newest = inference.xenTo === null ? null : Number(inference.xenTo.slice(2));
+    this.context = { vendor: this.vendor, xenMinor: this.xenMinor ?? newest, tscBaseHigh: 0 };
   }
 
   /**
@@ -130,6 +139,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
         if (this.firstTsc === 0 && p.hasTsc) {
           this.firstTsc = p.orderTsc;
           this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
+          this.context.tscBaseHigh = merge.tscBaseHigh;
         }
         if (visit(p) === false) return;
         track(merge.pcpus, p);
@@ -159,8 +169,9 @@ export class Trace implements AsyncIterable<TraceRecord> {
         if (this.firstTsc === 0 && p.hasTsc) {
           this.firstTsc = p.orderTsc;
           this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
+          this.context.tscBaseHigh = merge.tscBaseHigh;
         }
-        const record = this.#record(p, merge.tscBaseHigh);
+        const record = this.#record(p);
         track(merge.pcpus, p);
         merge.advance(p);
         yield record;
@@ -198,7 +209,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
     this.damage.push(damage);
   }
 
-  #record(p: ScheduledPcpu, tscBaseHigh: number): TraceRecord {
+  #record(p: ScheduledPcpu): TraceRecord {
     const words: number[] = [];
     for (let i = 0; i < p.extra; i++) words.push(p.words[p.data + i]! >>> 0);
     return {
@@ -211,7 +222,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
       words,
       dom: p.dom < 0 ? null : p.dom,
       vcpu: p.dom < 0 ? null : p.vcpu,
-      decoded: decodeRecord(p.event, words, this.vendor, tscBaseHigh),
+      decoded: decodeRecord(p.event, words, this.context),
     };
   }
 }

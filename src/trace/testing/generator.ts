@@ -58,6 +58,8 @@ interface GuestVcpu {
   runstate: number;
   wide: boolean;
   inExit: boolean;
+  /** Time of its latest runstate change: CPUs see a vCPU's changes in one order. */
+  time: number;
 }
 
 const VMX = { npf: 48, io: 30, interrupt: 1, hlt: 12, cpuid: 10, msrWrite: 32, cr: 28, vmcall: 18, apic: 44, pending: 7 };
@@ -116,10 +118,10 @@ export class Generator {
       this.#offset.push(load.skew === undefined ? 0 : this.#random.below(load.skew));
       this.#current.push(null);
     }
-    for (let i = 0; i < load.cpus; i++) this.#vcpus.push({ dom: 0, id: i, hvm: false, runstate: RUNSTATE_BLOCKED, wide: true, inExit: false });
+    for (let i = 0; i < load.cpus; i++) this.#vcpus.push({ dom: 0, id: i, hvm: false, runstate: RUNSTATE_BLOCKED, wide: true, inExit: false, time: 0 });
     for (let dom = 1; dom <= 3; dom++) {
       for (let id = 0; id < Math.min(4, load.cpus + 1); id++) {
-        this.#vcpus.push({ dom, id, hvm: dom < 3, runstate: RUNSTATE_BLOCKED, wide: dom === 1, inExit: false });
+        this.#vcpus.push({ dom, id, hvm: dom < 3, runstate: RUNSTATE_BLOCKED, wide: dom === 1, inExit: false, time: 0 });
       }
     }
   }
@@ -163,8 +165,10 @@ export class Generator {
   }
 
   #runstate(cpu: number, v: GuestVcpu, to: number): void {
+    this.#time[cpu] = Math.max(this.#time[cpu]!, v.time);
     this.#put(cpu, runstateChangeEvent(v.runstate, to), this.#tick(cpu, 60), 1, v.id | (v.dom << 16));
     v.runstate = to;
+    v.time = this.#time[cpu]!;
   }
 
   #idle(cpu: number, from: number, to: number): void {

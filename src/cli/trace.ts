@@ -1,0 +1,178 @@
+/** `xenolith trace dump` and `xenolith trace summary`: what xenalyze tells of an xentrace file. */
+import { SingleBar } from 'cli-progress';
+import type { Command } from 'commander';
+import { UserError } from '../base/errors.ts';
+import { dumpFile, dumpTrace, fileSource, openTrace, parseCpuHz, streamSource, summarizeTrace, summaryText, writeAll } from '../trace/index-node.ts';
+import type { ByteSource, Damage, Inference, TraceRecord } from '../trace/index-node.ts';
+
+interface FileOptions {
+  cpuHz?: string;
+  svmMode?: boolean;
+  xenVersion?: string;
+  json?: boolean;
+}
+
+interface DumpOptions extends FileOptions {
+  xenalyze?: boolean;
+}
+
+/** Adds `dump` and `summary` to the command `trace`, which is made if nobody made it. */
+export function registerTrace(program: Command): void {
+  const trace = program.commands.find((c) => c.name() === 'trace') ?? program.command('trace').description('read xentrace files');
+  withFile(trace.command('dump'))
+    .description('a line for every record, as xenalyze --dump-all')
+    .option('--xenalyze', "xenalyze's text byte for byte, its mistakes included; exit reasons are VMX's unless --svm-mode is given")
+    .addHelpText('after', '\nExample:\n  xenolith trace dump trace.bin --cpu-hz 2.4G | grep mmio_assist\n  xenolith trace dump trace.bin --json | jq -c \'select(.kind == "npf")\'\n')
+    .action(dump);
+  withFile(trace.command('summary'))
+    .description('runstates, exits with cycles and percentiles, I/O addresses and hypercalls, as xenalyze --summary')
+    .addHelpText('after', '\nExample:\n  xenolith trace summary trace.bin --cpu-hz 2.4G\n')
+    .action(summary);
+}
+
+function withFile(command: Command): Command {
+  return command
+    .argument('<file>', 'an xentrace file, or - for standard input')
+    .option('--cpu-hz <rate>', 'TSC rate of the traced host, as for xenalyze: 2400000000, 2400M, 2.4G', '2.4G')
+    .option('--svm-mode', "exit reasons are AMD's, whatever the records look like")
+    .option('--xen-version <version>', 'Xen release that wrote the trace (4.4 to 4.22), if the inferred one is wrong')
+    .option('--json', 'JSON instead of text');
+}
+
+interface Opened {
+  source: ByteSource;
+  /** Path of a file that can be opened again; null for a stream. */
+  path: string | null;
+  cpuHz: number;
+  svm: boolean;
+  inference: Inference;
+}
+
+async function open(file: string, options: FileOptions): Promise<Opened> {
+  const cpuHz = parseCpuHz(options.cpuHz ?? '2.4G');
+  const source = file === '-' ? await streamSource(process.stdin) : fileSource(file);
+  try {
+    const trace = await openTrace(source, { cpuHz, xenVersion: options.xenVersion });
+    const svm = options.svmMode === true || trace.vendor === 'svm';
+    if (options.svmMode !== true && trace.inference.ambiguous) {
+      const facts = trace.inference.evidence.map((e) => `0x${e.offset.toString(16)}: ${e.says}`).join('; ');
+      console.error(`xenolith: the records do not agree on what wrote them (${facts}); taken as ${svm ? 'SVM' : 'VMX'}; overrule with --svm-mode or --xen-version`);
+    }
+    return { source, path: file === '-' ? null : file, cpuHz, svm, inference: trace.inference };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+async function dump(file: string, options: DumpOptions): Promise<void> {
+  if (options.json === true && options.xenalyze === true) throw new UserError('--json and --xenalyze exclude each other');
+  const { source, path, cpuHz, svm } = await open(file, options);
+  try {
+    if (options.json === true) {
+      await dumpJson(source, cpuHz, svm, options.xenVersion);
+      return;
+    }
+    const exact = options.xenalyze === true;
+    const follow = { cpuHz, svm: exact ? options.svmMode === true : svm, exact };
+    const bar = progressBar(source);
+    const damage: Damage[] = [];
+    let notes: string[] = [];
+    let ended = false;
+    try {
+      if (path !== null) {
+        const result = await dumpFile(path, follow, process.stdout.fd, bar.update);
+        damage.push(...result.damage);
+        notes = result.notes;
+        ended = result.ended;
+        if (result.closed) return;
+      } else {
+        ended = !await dumpTrace(source, follow, (bytes) => void writeAll(process.stdout.fd, bytes), (d) => void damage.push(d), (line) => void notes.push(line));
+      }
+    } finally {
+      bar.stop();
+    }
+    if (exact) {
+      if (ended) {
+        console.error('xenolith: xenalyze ends here, with status 1; without --xenalyze the rest is shown too');
+        process.exitCode = 1;
+      }
+      return;
+    }
+    for (const note of notes) console.error(`xenolith: note: ${note}`);
+    reportDamage(damage);
+  } finally {
+    await source.close();
+  }
+}
+
+/** Records as JSON, one object a line; 64-bit numbers are hexadecimal strings. */
+async function dumpJson(source: ByteSource, cpuHz: number, svm: boolean, xenVersion: string | undefined): Promise<void> {
+  const trace = await openTrace(source, { cpuHz, vendor: svm ? 'svm' : undefined, xenVersion });
+  let lines: string[] = [];
+  const flush = (): boolean => {
+    const open = writeAll(process.stdout.fd, Buffer.from(lines.join('')));
+    lines = [];
+    return open;
+  };
+  for await (const record of trace) {
+    lines.push(jsonLine(record, trace.tscBase));
+    if (lines.length === 1000 && !flush()) return;
+  }
+  flush();
+  reportDamage(trace.damage, trace.damageCount);
+}
+
+const big = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value);
+
+function jsonLine(record: TraceRecord, tscBase: bigint): string {
+  const { decoded, event, words, tsc, ...rest } = record;
+  const { kind, ...fields } = decoded;
+  return `${JSON.stringify({
+    kind, ...rest, tsc: tscBase === 0n ? tsc : String(tscBase + BigInt(tsc)), event: `0x${event.toString(16)}`, words: words.map((w) => `0x${w.toString(16)}`), ...fields,
+  }, big)}\n`;
+}
+
+async function summary(file: string, options: FileOptions): Promise<void> {
+  const { source, cpuHz, svm, inference } = await open(file, options);
+  try {
+    const bar = progressBar(source);
+    const result = await summarizeTrace(source, cpuHz, svm, bar.update).finally(bar.stop);
+    if (options.json === true) {
+      writeAll(process.stdout.fd, Buffer.from(`${JSON.stringify({ file: source.name, vendor: svm ? 'svm' : 'vmx', inference, ...result }, big, 1)}\n`));
+    } else {
+      writeAll(process.stdout.fd, Buffer.from(summaryText(result, inference, svm)));
+    }
+    for (const note of result.notes) console.error(`xenolith: note: ${note}`);
+    reportDamage(result.damage);
+  } finally {
+    await source.close();
+  }
+}
+
+/** One line for a damaged file, and the exit status. */
+function reportDamage(damage: readonly Damage[], count = new Set(damage.map((d) => d.offset)).size): void {
+  const first = damage[0];
+  if (first === undefined) return;
+  console.error(`xenolith: trace damaged at offset 0x${first.offset.toString(16)}: ${first.message}`
+    + `${count > 1 ? ` (and ${count - 1} more place${count > 2 ? 's' : ''})` : ''}; everything readable is shown`);
+  process.exitCode = 1;
+}
+
+/** A progress bar on a terminal that shows nothing else; rate and time left. */
+function progressBar(source: ByteSource): { update: (bytes: number) => void; stop: () => void } {
+  if (process.stderr.isTTY !== true || process.stdout.isTTY === true || source.size < 1 << 20) return { update() {}, stop() {} };
+  const megabytes = (bytes: number): number => Math.round(bytes / 1_000_000);
+  const bar = new SingleBar({ format: `${source.name} {bar} {percentage}% {value}/{total} MB, {rate} MB/s, {left} left`, clearOnComplete: true, fps: 4 });
+  const started = performance.now();
+  bar.start(megabytes(source.size), 0, { rate: 0, left: '?' });
+  return {
+    update(bytes) {
+      const seconds = (performance.now() - started) / 1000;
+      if (seconds < 0.2 || bytes === 0) return;
+      const rate = bytes / seconds;
+      bar.update(megabytes(Math.min(bytes, source.size)), { rate: megabytes(rate), left: `${Math.ceil(Math.max(0, source.size - bytes) / rate)} s` });
+    },
+    stop: () => bar.stop(),
+  };
+}

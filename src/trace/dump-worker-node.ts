@@ -1,0 +1,57 @@
+/** One of the threads of a dump (follow-node.ts). */
+import { parentPort, workerData } from 'node:worker_threads';
+import { CHUNK_RECORDS, engineOptions } from './dump.ts';
+import { EndOfTool, Engine } from './engine.ts';
+import { SHARED_CLOSED, SHARED_ENDED, SHARED_POSITION, SHARED_TURN, writeAll } from './follow-node.ts';
+import type { DumpWorkerData } from './follow-node.ts';
+import { Notes } from './notes.ts';
+import { fileSource } from './source-node.ts';
+
+const { path, options, fd, index, threads, shared } = workerData as DumpWorkerData;
+const words = new Int32Array(shared);
+const source = fileSource(path);
+const engine = new Engine(source, engineOptions(options, true));
+const notes = new Notes();
+if (index === 0) {
+  engine.onDamage = (damage) => parentPort!.postMessage({ damage });
+  engine.onWarning = (line) => notes.add(line);
+}
+
+/** Write the text of chunk `chunk` once all before it are written. @returns false if nobody reads any more */
+function write(chunk: number): boolean {
+  for (;;) {
+    if (Atomics.load(words, SHARED_CLOSED) !== 0) return false;
+    const turn = Atomics.load(words, SHARED_TURN);
+    if (turn === chunk) break;
+    Atomics.wait(words, SHARED_TURN, turn);
+  }
+  const open = writeAll(fd, engine.out.view());
+  if (!open) Atomics.store(words, SHARED_CLOSED, 1);
+  engine.out.clear();
+  Atomics.store(words, SHARED_TURN, chunk + 1);
+  Atomics.notify(words, SHARED_TURN);
+  return open;
+}
+
+let chunk = 0;
+const mine = (): boolean => chunk % threads === index;
+engine.text = mine();
+try {
+  engine.start();
+  for (;;) {
+    engine.text = mine();
+    const left = engine.run(CHUNK_RECORDS);
+    if (mine()) {
+      if (!write(chunk)) break;
+      Atomics.store(words, SHARED_POSITION, Math.floor((engine.merge.order[0]?.offset ?? 0) / 65536));
+    }
+    chunk++;
+    if (left > 0) break;
+  }
+} catch (error) {
+  if (!(error instanceof EndOfTool)) throw error;
+  if (mine()) write(chunk);
+  Atomics.store(words, SHARED_ENDED, 1);
+}
+for (const note of notes.lines()) parentPort!.postMessage({ note });
+await source.close();
