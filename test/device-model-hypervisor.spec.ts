@@ -146,4 +146,80 @@ describe('device model under the hypervisor', () => {
       expect([end, machine.domain.shutdownReason]).toEqual(['shutdown', reason]);
     }
   });
+
+  it('XENMEM_decrease_reservation of a page that the map cache holds: freed by INVALIDATE, not before; DMA there is lost after it', () => {
+    const { machine, dm, warnings } = setUp();
+    const gfn = RX_BUFFER >> 12;
+    const received: number[] = [];
+    const freed: number[] = [];
+    let held = -1;
+    let heldWhenInvalidated = -1;
+    const end = machine.run(function* (v) {
+      yield* arp(v, received);
+      const frame = machine.p2m.getMfn(gfn as never);
+      held = machine.pages.references(frame);
+      const invalidate = dm.mapCache.invalidate.bind(dm.mapCache);
+      dm.mapCache.invalidate = () => {
+        heldWhenInvalidated = machine.pages.references(frame);
+        invalidate();
+      };
+      const before = machine.pages.freeFrames;
+      yield* v.write(0x1000, 8, gfn);
+      yield* v.write(0x2000, 8, 0x1000); // extent_start
+      yield* v.write(0x2008, 8, 1); // nr_extents
+      yield* v.write(0x2010, 4, 0); // extent_order
+      yield* v.write(0x2018, 4, 0x7ff0); // domid
+      freed.push(yield* v.hypercall(12, 1, 0x2000), machine.pages.freeFrames - before, machine.pages.references(frame));
+      // The descriptor still points there: the second reply's bytes on that page are lost, the rest arrives.
+      yield* words(v, RX_RING, 0xc0000600, 0, RX_BUFFER, 0);
+      yield* words(v, TX_RING, 0xf0000000 + 60, 0, TX_BUFFER, 0);
+      yield* v.write(MMIO + 0xd9, 1, 0x40);
+      for (let tries = 0; tries < 1000 && (yield* v.read(RX_RING, 4)).lo >>> 31; tries++) yield* v.spin(5);
+      yield* shutdown(v);
+    });
+    expect([end, received[21], held, heldWhenInvalidated]).toEqual(['shutdown', 2, 2, 1]);
+    expect(freed).toEqual([1, 1, 0]);
+    expect(machine.p2m.getMfn(gfn as never)).toBe(-1);
+    expect(dm.dma.counters.refused).toBeGreaterThan(0);
+    expect(dm.nics[0]!.port.counters.received).toBe(2);
+    expect(warnings).toEqual([]);
+  });
+
+  it('hostile rings: descriptors and buffers in holes, at the MMIO hole, at the NIC itself, past 4 GiB; no frame that is not the guest\'s changes', () => {
+    const { machine, dm, warnings } = setUp();
+    const { memory, pages } = machine;
+    const free: number[] = [];
+    for (let frame = 0; frame < 4096; frame++) if (memory.isRamFrame(frame as never) && pages.references(frame as never) === 0) free.push(frame);
+    expect(free.length).toBeGreaterThan(500);
+    for (const frame of free) memory.u8.fill(0xd7, frame * 4096, frame * 4096 + 4096);
+    let seed = 12345;
+    const random = (n: number): number => {
+      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+      return Math.floor((seed / 2 ** 32) * n);
+    };
+    const places = [0, 0x9fff0, 0xa0000, 0xb8000, 0xfff00, TX_RING, RX_RING, 0x3ff000, 0x3ffff0, 0x400000, 0xeffffff0, MMIO, MMIO + 0x80, 0xfee00000, 0xfffffff0, 0x7ffffff0];
+    const place = (): number => places[random(places.length)]! + random(16);
+    const end = machine.run(function* (v) {
+      yield* arp(v, []);
+      for (let round = 0; round < 300; round++) {
+        yield* words(v, MMIO + 0x20, place(), random(4) === 0 ? 1 + random(0xffffffff) : 0);
+        yield* words(v, MMIO + 0xe4, place(), random(4) === 0 ? 1 + random(0xffffffff) : 0);
+        for (const ring of [TX_RING, RX_RING]) {
+          for (let i = 0; i < 4; i++) yield* words(v, ring + i * 16, (0x80000000 + random(0x80000000)) >>> 0, random(0x20000), place(), random(3) === 0 ? random(0x100000) : 0);
+        }
+        if (random(3) === 0) yield* v.write(MMIO + 0x20, 4, TX_RING);
+        if (random(3) === 0) yield* v.write(MMIO + 0xe4, 4, RX_RING);
+        yield* v.write(MMIO + 0xd9, 1, 0x40);
+        yield* v.spin(1);
+        if (random(8) === 0) yield* v.write(MMIO + 0x37, 1, 0x1c);
+        if (random(8) === 0) yield* words(v, MMIO + 0x10, place(), random(0x1000)); // tally dump
+        yield* v.write(MMIO + 0xe0, 2, 3 | random(0x80));
+        yield* v.write(MMIO + 0x37, 1, 0x0c);
+      }
+      yield* shutdown(v);
+    });
+    expect([end, dm.server.stopped, warnings]).toEqual(['shutdown', false, []]);
+    expect(dm.dma.counters.refused).toBeGreaterThan(100);
+    for (const frame of free) expect(memory.u8.subarray(frame * 4096, frame * 4096 + 4096).every((byte) => byte === 0xd7), `frame ${frame}`).toBe(true);
+  });
 });
