@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { explainFiles, ioPaths, analyze, renderStory, type Story } from '../src/analyze/index.ts';
+import { analyze, explainFiles, ioPaths, registerNames, renderStory, type Story } from '../src/analyze/index.ts';
+import { claim } from '../src/analyze/evidence.ts';
+import { gfn } from '../src/base/address.ts';
+import { ExitReason } from '../src/cpu/interface.ts';
+import { readElf } from '../src/hypervisor/domain-builder/elf.ts';
+import { FakeVcpu, type Guest } from '../src/hypervisor/testing/fake-vcpu.ts';
+import { InlineMachine } from '../src/machine/machine.ts';
+import { assembleTinyGuest } from '../src/machine/tiny-guest/image.ts';
+import { openTrace } from '../src/trace/index.ts';
 import { arpFrame, parseIpv4, parseMac } from '../src/net/frame.ts';
 import { PcapngWriter } from '../src/net/pcapng.ts';
 import { CplusDriver } from '../src/device-model/testing/cplus-driver.ts';
@@ -63,5 +71,96 @@ describe('files that our own device model writes', () => {
     const a = await analyze({ dmLog: run('trace').log });
     expect([...ioPaths(a)]).toEqual([]);
     expect(a.windows).toContainEqual(expect.objectContaining({ space: 'mmio', base: NIC_MMIO, found: expect.objectContaining({ strength: 'proven' }) }));
+  });
+});
+
+const TX_RING = 0x200100;
+const RX_RING = 0x200000;
+const FRAME = 0x202000;
+const BAR = 0xf0000000;
+
+/** A guest that sends one ARP request by the C+ rings and sleeps until its interrupt. */
+function* sendArp(v: FakeVcpu): Guest {
+  v.registers.rflags |= 0x200;
+  yield* v.write(0xfec00000, 4, 0x10 + 28 * 2);
+  yield* v.write(0xfec00010, 4, 0xa030);
+  yield* v.write(BAR + 0xe0, 2, 3);
+  yield* v.write(BAR + 0x20, 4, TX_RING);
+  yield* v.write(BAR + 0xe4, 4, RX_RING);
+  yield* v.write(BAR + 0x37, 1, 0xc);
+  yield* v.write(BAR + 0x44, 4, 0xe70a);
+  yield* v.write(BAR + 0x3c, 2, 5);
+  yield* v.write(RX_RING, 4, 0xc0000800);
+  yield* v.write(RX_RING + 8, 4, 0x201000);
+  const frame = arpFrame('request', { mac: parseMac(GUEST_MAC), ip: parseIpv4('10.0.2.15') }, { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') }, new Uint8Array(6).fill(0xff));
+  for (let i = 0; i < frame.length; i++) yield* v.write(FRAME + i, 1, frame[i]!);
+  yield* v.write(TX_RING, 4, 0xf0000000 + frame.length);
+  yield* v.write(TX_RING + 8, 4, FRAME);
+  yield* v.write(BAR + 0xd9, 1, 0x40);
+  while (!v.delivered.includes(0x30)) yield ExitReason.hlt;
+  yield* v.read(BAR + 0x3e, 2);
+  yield* v.write(BAR + 0x3e, 2, 0xffff);
+  yield* v.write(0xfee000b0, 4, 0);
+  yield* v.out(0xb004, 2, 0x2000);
+  for (;;) yield ExitReason.budget;
+}
+
+/** Trace, log and capture of a whole machine with a scripted guest. */
+function wholeMachine() {
+  const trace: Uint8Array[] = [];
+  const pcap: Uint8Array[] = [];
+  let log = '';
+  let vcpu: FakeVcpu | undefined;
+  const m = new InlineMachine({
+    name: 'test', clock: 'virtual', nics: [{ model: 'rtl8139', mac: parseMac(GUEST_MAC) }],
+    domain: { memoryMiB: 16, vcpus: 1, type: 'hvm', kernel: { kind: 'elf', elf: readElf(assembleTinyGuest()) }, commandLine: '', hpet: true },
+    engine: {
+      areaSize: 0x1000,
+      create: ({ memory, p2m }) => {
+        vcpu = new FakeVcpu(memory, p2m as never);
+        return vcpu;
+      },
+    },
+  }, {
+    trace: (bytes) => trace.push(Uint8Array.from(bytes)), pcap: (bytes) => pcap.push(Uint8Array.from(bytes)),
+    log: (text) => {
+      log += text;
+    },
+  });
+  vcpu!.start(sendArp);
+  expect(m.run()).toBe('shutdown');
+  return { m, trace: Buffer.concat(trace), pcap: Buffer.concat(pcap), log: log.split('\n') };
+}
+
+describe('files of a whole machine of our own', () => {
+  it('hold the packet in every address space: GPA, MFN, mapping, and GVA where the machine gives it', async () => {
+    const files = wholeMachine();
+    const story = await explainFiles({
+      trace: await openTrace(files.trace, { cpuHz: files.m.clock.tscHz }), dmLog: files.log, pcap: files.pcap, clock: 'modelled',
+      gvaOf: (gpa) => claim(0xffff_8880_0000_0000n + BigInt(gpa), 'proven', 'the guest has it mapped there', []),
+    });
+    const text = renderStory(story, { width: 10_000 });
+    const frame = story.addresses.find((r) => r.what === 'frame buffer')!;
+    expect(frame.gpa.value).toBe('0x202000');
+    expect(frame.mfn).toMatchObject({ value: `0x${files.m.p2m.getMfn(gfn(0x202)).toString(16)}`, strength: 'proven' });
+    expect(frame.mapping.value).toMatch(/^0x7f/);
+    expect(frame.gva.value).toBe('0xffff888000202000');
+    expect(text).toContain('EPT_VIOLATION');
+    expect(text).toContain('injects vector 0x30 into d1v0, the vector of this device');
+    expect(text).toContain('has taken it: reads IntrStatus (RxOK TxOK) = 0x5');
+    expect(story.hops.every((h) => h.atNs === undefined || h.clock === 'modelled')).toBe(true);
+    expect(story.hops.filter((h) => h.atNs === undefined)).toEqual([]);
+  });
+
+  it('pair every device access with the log and leave what Xen serves itself apart', async () => {
+    const files = wholeMachine();
+    const a = await analyze({ trace: await openTrace(files.trace, { cpuHz: files.m.clock.tscHz }), dmLog: files.log, pcap: files.pcap });
+    const paths = [...ioPaths(a)];
+    const nic = paths.filter((p) => p.window?.chip.name === 'rtl8139');
+    expect(nic.map((p) => registerNames(p))).toEqual(['CpCmd', 'TxRingAddr', 'RxRingAddr', 'ChipCmd', 'RxConfig', 'IntrMask', 'TxPoll', 'IntrStatus', 'IntrStatus']);
+    expect(nic.every((p) => p.request !== undefined && p.route.value === 'synchronous ioreq')).toBe(true);
+    expect(paths.filter((p) => p.route.value === 'in the hypervisor').map((p) => p.access.addr)).toEqual([0xfec00000, 0xfec00010, 0xfee000b0]);
+    expect(a.clock!.consistent).toBe(true);
+    expect(a.clock!.errorUs).toBeLessThan(5);
   });
 });

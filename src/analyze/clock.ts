@@ -4,8 +4,8 @@ import type { Pairing } from './pair.ts';
 
 /**
  * Two clocks laid over each other. The trace counts TSC ticks; log and capture have the device model's wall clock.
- * Every paired request bounds the relation from both sides: its first log line is written after the guest's exit,
- * its last one before the guest runs on. All those bounds together leave a narrow band of straight lines
+ * Every paired request bounds the relation from both sides: its first log line is written after the guest's exit
+ * (after the device model's vCPU runs, where that is recorded), its last one before the guest runs on. All those bounds together leave a narrow band of straight lines
  * wall = offset + rate · trace; the line in its middle is the estimate, the band's half width the error.
  */
 export interface ClockAlignment {
@@ -51,7 +51,8 @@ export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): Cl
     const end = access.marks.woken ?? (access.dir === 'read' ? access.record : access.marks.entry);
     if (end === undefined) return;
     pairs.push({
-      access, request, from: access.marks.exit.timeNs, to: end.timeNs,
+      // The device model logs nothing before its vCPU runs, where the trace shows that.
+      access, request, from: (access.marks.modelRuns ?? access.marks.notified ?? access.marks.exit).timeNs, to: end.timeNs,
       first: request.request.timeUs, last: request.endTimeUs ?? request.request.timeUs,
     });
   });

@@ -94,6 +94,8 @@ interface Vcpu {
 }
 
 const MAX_WANT_INJECT = 4096;
+/** A vCPU woken later than this after the guest went offline was woken by something else. */
+const NOTIFY_AFTER_OFFLINE_NS = 1000;
 
 /**
  * Builds accesses from trace events. Holds one open exit per vCPU, so memory does not grow with the trace.
@@ -240,7 +242,7 @@ export class IoBuilder {
       for (const other of this.#open) {
         if (other === v) continue;
         const { marks } = other.open!.wait;
-        if (marks.model?.dom === event.dom && marks.model.vcpu === event.vcpu) marks.modelRuns ??= mark(event);
+        if (marks.notified !== undefined && marks.woken === undefined && marks.model?.dom === event.dom && marks.model.vcpu === event.vcpu) marks.modelRuns ??= mark(event);
       }
       return;
     }
@@ -258,6 +260,15 @@ export class IoBuilder {
       marks.woken ??= mark(event);
       const waker = this.#current.get(event.pcpu);
       if (waker !== undefined && waker !== v && waker.dom < IDLE_DOMAIN) marks.model ??= { dom: waker.dom, vcpu: waker.vcpu };
+      return;
+    }
+    // With one pCPU and an idle vCPU between: the notification comes right after the guest went offline.
+    for (const v of this.#open) {
+      if (event.from !== 'blocked' || !v.offline || v.dom === event.dom || v.pcpu !== event.pcpu || v.open === undefined) continue;
+      const { marks } = v.open.wait;
+      if (marks.blocked === undefined || marks.notified !== undefined || marks.woken !== undefined || event.timeNs - marks.blocked.timeNs > NOTIFY_AFTER_OFFLINE_NS) continue;
+      marks.notified = mark(event);
+      marks.model ??= { dom: event.dom, vcpu: event.vcpu };
       return;
     }
     // Another domain's vCPU made runnable on the pCPU where a guest is inside an exit: the ioreq's notification.

@@ -279,14 +279,18 @@ export interface DescriptorGroup {
   readonly all: DmDma[];
 }
 
-/** Splits map-cache lines of a descriptor ring by descriptor. `base`: the ring's, where known. */
-export function descriptorGroups(dma: readonly DmDma[], base: number | undefined): DescriptorGroup[] {
+/** Whether an address lies in a ring of at most 64 descriptors that begins at `base`, and not in another that begins behind it. */
+const inRing = (gpa: number, base: number | undefined, other: number | undefined): boolean =>
+  base !== undefined && gpa >= base && gpa < base + RING_MAX * DESCRIPTOR_BYTES && !(other !== undefined && other > base && gpa >= other);
+
+/** Splits map-cache lines of a descriptor ring by descriptor. `base`: the ring's, `other`: the other direction's, where known. */
+export function descriptorGroups(dma: readonly DmDma[], base: number | undefined, other?: number): DescriptorGroup[] {
   const first = dma[0];
   if (first === undefined) return [];
   const groups: DescriptorGroup[] = [];
   // Without the ring's base the first address is a descriptor: the chip always looks there first.
   const from = base ?? first.gpa - (first.gpa % DESCRIPTOR_BYTES);
-  const isDescriptor = (gpa: number): boolean => gpa >= from && gpa < from + RING_MAX * DESCRIPTOR_BYTES;
+  const isDescriptor = (gpa: number): boolean => inRing(gpa, from, other);
   for (const d of dma) {
     const current = groups[groups.length - 1];
     if (!isDescriptor(d.gpa)) {
@@ -312,7 +316,7 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rin
   const rxRing = address(RX_RING);
   const behind = dmaOf(e, bell.access, bell.request);
   // From the first look at the receive ring on, the device model is taking in a frame.
-  const received = behind.dma.findIndex((d) => rxRing !== undefined && d.gpa >= rxRing && d.gpa < rxRing + RING_MAX * DESCRIPTOR_BYTES);
+  const received = behind.dma.findIndex((d) => inRing(d.gpa, rxRing, base));
   const dma = received < 0 ? behind.dma : behind.dma.slice(0, received);
   const { strength } = behind;
   const ringRefs: Ref[] = low === undefined ? [] : [...(low.access ? [low.access.record.ref] : []), ...(low.request ? [refOf(e, low.request.request)] : [])];
@@ -339,7 +343,7 @@ function addCplus(e: Evidence, result: Transmission[], bell: Doorbell, ring: Rin
     }
     return;
   }
-  const all = descriptorGroups(dma, base);
+  const all = descriptorGroups(dma, base, rxRing);
   const groups = all.filter((g) => g.buffers.length > 0);
   if (groups.length === 0) {
     result.push({

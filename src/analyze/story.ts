@@ -439,7 +439,7 @@ function translationSentences(a: Analysis, tx: Transmission, walked: IoAccess | 
   for (const { gpa, frame } of mfns) {
     if (frame.value !== undefined) out.push(say(`Behind guest frame ${hex(Math.floor(gpa / 4096))} stands machine frame ${hex(frame.value.mfn)}: the p2m, Xen's table, says so, and neither driver nor chip ever names it.`, frame.strength, frame.refs));
   }
-  const calls = mappingCalls(a, tx);
+  const calls = mappingCalls(a, tx, history);
   if (history !== undefined && tx.dma.length > 0) {
     const first = tx.dma.filter((x, i) => tx.dma.findIndex((y) => Math.floor(y.gpa / 4096) === Math.floor(x.gpa / 4096)) === i);
     for (const x of first) {
@@ -474,9 +474,16 @@ function withHypercalls(outcome: Claim<MapCacheOutcome>, calls: MappingCalls): C
   return claim('hit', 'strong', 'it is the first use of its bucket in this log, but between exit and answer dom0 made no hypercall that maps memory', [...outcome.refs, ...calls.sentence.refs]);
 }
 
-function mappingCalls(a: Analysis, tx: Transmission): MappingCalls {
+function mappingCalls(a: Analysis, tx: Transmission, history: MapCacheHistory | undefined): MappingCalls {
   const { access } = tx;
   const open = (text: string, refs: readonly Ref[] = []): MappingCalls => ({ none: false, sentence: say(text, 'unknown', refs) });
+  if (a.hypercallRecords === 0 && history?.remapsLogged === true && tx.doorbellDma.length > 0) {
+    const remaps = tx.doorbellDma.filter((d) => d.remapIndex !== undefined);
+    const refs = [tx.doorbellDma[0]!, tx.doorbellDma[tx.doorbellDma.length - 1]!].map((d) => logLine(d.line, a.log?.source));
+    return remaps.length > 0
+      ? { none: false, sentence: say(`${remaps.length === 1 ? 'One remap falls' : `${remaps.length} remaps fall`} into this request: each is a hypercall of the device model that maps a bucket of guest frames, where Xen translates through the p2m.`, 'proven', remaps.map((d) => logLine(d.line, a.log?.source))) }
+      : { none: true, sentence: say('The device model logs every remap of its map cache, and none falls into this request: no hypercall mapped or translated anything for this packet.', 'strong', refs) };
+  }
   if (a.hypercallRecords === 0) return open('Whether a hypercall mapped or translated anything meanwhile is unknown: the files hold no hypercall records.');
   if (access?.marks.exit === undefined) return open('Whether a hypercall fell into this request is unknown: the doorbell is not in the trace.');
   const end = access.marks.woken ?? access.marks.entry;

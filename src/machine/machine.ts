@@ -32,7 +32,7 @@ import { type InlineDom0, IoWait, type LoopEnd, PcpuLoop } from '../hypervisor/s
 import { TimerQueue } from '../hypervisor/timer.ts';
 import { TraceBuffer, TraceCollector, TraceControl } from '../hypervisor/trace.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
-import { RUNSTATE_RUNNABLE } from '../trace/events.ts';
+import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
 import { TraceWindowWriter } from '../trace/writer.ts';
 
 const GUEST_DOMID = 1;
@@ -112,6 +112,11 @@ export class InlineMachine {
     this.#windows = new TraceWindowWriter((bytes) => sinks.trace?.(bytes));
     trace.onHighWater = () => void this.#collector.drain(this.#windows);
 
+    // While the domain is built, its p2m alone is traced: what a guest frame's machine frame is must be in the file.
+    const control = new TraceControl(memory);
+    const traceMask = sinks.trace === undefined ? 0 : (options.traceMask ?? 0xffff_ffff) >>> 0;
+    control.eventMask = (traceMask & (TRC_MEM | 0xfff)) >>> 0;
+
     const p2m = new P2m(memory, pages, GUEST_DOMID, 0, trace);
     this.p2m = p2m;
     const dom0 = new Domain(pcpu, 0, 'Domain-0', 1);
@@ -185,7 +190,7 @@ export class InlineMachine {
     state.clearPauseFlag(VPF_BLOCKED);
     builder.enter(engine.registers);
     // From here on the guest runs: the firmware's own accesses have no exit around them that a trace could show.
-    new TraceControl(memory).eventMask = sinks.trace === undefined ? 0 : (options.traceMask ?? 0xffff_ffff) >>> 0;
+    control.eventMask = traceMask;
   }
 
   /** Run until the domain is shut down, the clock reaches `untilNs`, or nothing can happen any more. */
