@@ -40,8 +40,9 @@ export function registerConformance(program: Command): void {
         if (!options.json) report(file, results);
       }
       const agree = all.filter((r) => !r.difference).length;
-      if (options.json) console.log(JSON.stringify({ sequences: all.length, agree, results: all }, null, 1));
-      else console.log(`total: ${agree} of ${all.length} sequences agree`);
+      const otherEdges = all.reduce((n, r) => n + r.otherEdges, 0);
+      if (options.json) console.log(JSON.stringify({ sequences: all.length, agree, otherEdges, results: all }, null, 1));
+      else console.log(`total: ${agree} of ${all.length} sequences agree; INTx edges differ on ${otherEdges} of ${all.reduce((n, r) => n + r.inputs, 0)} inputs`);
       if (all.length === 0) throw new UserError('no sequence in these files: expected lines with "v":1');
       if (agree < all.length) process.exitCode = 1;
     });

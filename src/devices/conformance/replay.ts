@@ -26,6 +26,8 @@ export interface SequenceResult {
   readonly category: string;
   readonly inputs: number;
   readonly difference: Difference | undefined;
+  /** Inputs on which INTx went up and down otherwise than in the transcript, with the right level after it. */
+  readonly otherEdges: number;
 }
 
 const show = (bytes: Uint8Array): string => {
@@ -64,6 +66,7 @@ class Sequence {
   private readonly expected: Uint8Array;
   private expectedIrq = false;
   private inputs = 0;
+  private otherEdges = 0;
   private difference: Difference | undefined;
   /** The input whose effects are being gathered. */
   private current: { readonly input: Input; readonly line: number; readonly got: number } | undefined;
@@ -97,7 +100,7 @@ class Sequence {
   finish(): SequenceResult {
     this.settle();
     const { name, device, category } = this.header;
-    return { name, device, category, inputs: this.inputs, difference: this.difference };
+    return { name, device, category, inputs: this.inputs, difference: this.difference, otherEdges: this.otherEdges };
   }
 
   /** Does an input; returns what a read gave, else -1. */
@@ -139,7 +142,9 @@ class Sequence {
     }
     this.compareFrames(effects.flatMap((e) => (e.kind === 'tx' ? [e.bytes] : [])));
     this.compareMemory();
-    for (const effect of effects) if (effect.kind === 'irq') this.expectedIrq = effect.level;
+    const edges = effects.flatMap((e) => (e.kind === 'irq' ? [e.level] : []));
+    if (edges.join() !== bus.irqEdges.join()) this.otherEdges++;
+    this.expectedIrq = edges.at(-1) ?? this.expectedIrq;
     if (bus.irqLevel !== this.expectedIrq) this.differ('INTx level', `${Number(this.expectedIrq)}`, `${Number(bus.irqLevel)}`);
     effects.length = 0;
     bus.wire.sent.length = 0;

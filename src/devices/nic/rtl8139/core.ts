@@ -10,8 +10,9 @@ import { checkState } from '../../state.ts';
 import { Eeprom93c46 } from '../eeprom-93c46.ts';
 import { accessLine } from './log.ts';
 import {
-  addr64, BMSR_LINK, CMD_RESET, CMD_RX_EMPTY, CMD_RX_ENABLE, CMD_TX_ENABLE, INT_LINK_CHANGE, INT_TIMEOUT, R, TX_ABORTED,
-  TX_LOOPBACK, TX_OK, TX_OWN, TX_UNDERRUN, type ChipPort,
+  addr64, BMCR_RESET, BMSR_LINK, CMD_RESET, CMD_RX_EMPTY, CMD_RX_ENABLE, CMD_TX_ENABLE, DUMP_STATS, EECS, EEDI, EEDO, EESK, hex, INT_LINK_CHANGE,
+  INT_TIMEOUT, MODE_AUTOLOAD, MODE_CONFIG_WRITE, MODE_MASK, MODE_PROGRAM, POLL_HIGH, POLL_NORMAL, R, RX_BUF_LEN, TX_ABORTED, TX_LOOPBACK, TX_OK, TX_OWN,
+  TX_UNDERRUN, type ChipPort,
 } from './port.ts';
 import { Receiver } from './receive.ts';
 import {
@@ -28,14 +29,6 @@ const TIMER_WRAP_NS = TIMER_PERIOD_NS * TIMER_WRAP;
 const EEPROM_SIGNATURE = 0x8129;
 const EEPROM_MAC = 7;
 
-const MODE_MASK = 0xc0;
-const MODE_AUTOLOAD = 0x40;
-const MODE_PROGRAM = 0x80;
-const MODE_CONFIG_WRITE = 0xc0;
-
-const DUMP_STATS = 0x08;
-const POLL_NORMAL = 0x40;
-const PHY_RESET = 0x8000;
 /** MediaStatus apart from the link: both flow controls, auxiliary power. */
 const MEDIA_STATUS = 0xd0;
 /** Bits of TxStatus that a write in C mode leaves alone. */
@@ -235,8 +228,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     const wanted = (values[R.IntrStatus]! & values[R.IntrMask]!) !== 0;
     const { log } = this.slot;
     if (log) {
-      const word = (n: number) => n.toString(16).padStart(4, '0');
-      log(`RTL8139: Set IRQ to ${wanted ? 1 : 0} (${word(values[R.IntrStatus]!)} ${word(values[R.IntrMask]!)})`);
+      log(`RTL8139: Set IRQ to ${wanted ? 1 : 0} (${hex(values[R.IntrStatus]!, 4)} ${hex(values[R.IntrMask]!, 4)})`);
     }
     this.setIrq(wanted);
   }
@@ -323,7 +315,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
       return;
     }
     regs.store(R.Cfg9346, value);
-    if ((value & MODE_MASK) === MODE_PROGRAM) this.eeprom.setWires((value & 0x08) !== 0, (value & 0x04) !== 0, (value & 0x02) !== 0);
+    if ((value & MODE_MASK) === MODE_PROGRAM) this.eeprom.setWires((value & EECS) !== 0, (value & EESK) !== 0, (value & EEDI) !== 0);
   }
 
   private txSummary(): number {
@@ -380,7 +372,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
       RxConfig: {
         write: (value) => {
           this.regs.store(R.RxConfig, value);
-          this.resetRing(8192 << ((values()[R.RxConfig]! >>> 11) & 3));
+          this.resetRing(DEFAULT_RING_SIZE << ((values()[R.RxConfig]! & RX_BUF_LEN) >>> 11));
         },
       },
       Timer: {
@@ -401,7 +393,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
       Cfg9346: {
         read: () => {
           const value = values()[R.Cfg9346]!;
-          return (value & MODE_MASK) === MODE_PROGRAM ? (value & ~1) | (this.eeprom.dataOut ? 1 : 0) : value;
+          return (value & MODE_MASK) === MODE_PROGRAM ? (value & ~EEDO) | (this.eeprom.dataOut ? EEDO : 0) : value;
         },
         write: (value) => this.writeCfg9346(value),
       },
@@ -417,7 +409,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
       TxSummary: { read: () => this.txSummary() },
       BasicModeCtrl: {
         write: (value) => {
-          if (value & PHY_RESET) this.resetPhy();
+          if (value & BMCR_RESET) this.resetPhy();
           this.regs.store(R.BasicModeCtrl, value);
         },
       },
@@ -425,7 +417,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
         read: () => 0,
         write: (value) => {
           const { log } = this.slot;
-          if (log && value & 0x80) log('RTL8139: C+ TxPoll high priority transmission (not implemented)');
+          if (log && value & POLL_HIGH) log('RTL8139: C+ TxPoll high priority transmission (not implemented)');
           if (value & POLL_NORMAL) {
             if (log) log('RTL8139: C+ TxPoll normal priority transmission');
             this.transmitter.transmitCplus();

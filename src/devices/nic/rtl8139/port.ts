@@ -37,27 +37,51 @@ export const putLe32 = (data: Uint8Array, at: number, value: number): void => {
   data[at + 3] = value >>> 24;
 };
 
-/** Bits by name, as far as code tests them. */
-export const CMD_RESET = 0x10;
-export const CMD_RX_ENABLE = 0x08;
-export const CMD_TX_ENABLE = 0x04;
-export const CMD_RX_EMPTY = 0x01;
-export const INT_RX_OK = 0x0001;
-export const INT_TX_OK = 0x0004;
-export const INT_RX_OVERFLOW = 0x0010;
-export const INT_LINK_CHANGE = 0x0020;
-export const INT_TIMEOUT = 0x4000;
-export const TX_OWN = 0x2000;
-export const TX_UNDERRUN = 0x4000;
-export const TX_OK = 0x8000;
-export const TX_ABORTED = 0x40000000;
-export const TX_LOOPBACK = 0x60000;
-export const RX_ALL_PHYS = 0x01;
-export const RX_MY_PHYS = 0x02;
-export const RX_MULTICAST = 0x04;
-export const RX_BROADCAST = 0x08;
-export const RX_NO_WRAP = 0x80;
-export const CP_TX_ENABLE = 0x0001;
-export const CP_RX_ENABLE = 0x0002;
-export const CP_RX_VLAN = 0x0040;
-export const BMSR_LINK = 0x0004;
+/** Mask of a bit field, from the register table. */
+export function fieldMask(register: Rtl8139Register, name: string, mode?: string): number {
+  const def = rtl8139Registers[R[register]]!;
+  const field = (mode === undefined ? def.fields : def.otherwise?.fields)?.find((f) => f.name === name);
+  if (!field) throw new Error(`rtl8139: register ${register} has no field ${name}`);
+  return ((2 ** (field.bits ?? 1) - 1) * 2 ** field.lsb) >>> 0;
+}
+
+/** Bit fields that code tests. */
+export const CMD_RESET = fieldMask('ChipCmd', 'CmdReset');
+export const CMD_RX_ENABLE = fieldMask('ChipCmd', 'CmdRxEnb');
+export const CMD_TX_ENABLE = fieldMask('ChipCmd', 'CmdTxEnb');
+export const CMD_RX_EMPTY = fieldMask('ChipCmd', 'RxBufEmpty');
+export const INT_RX_OK = fieldMask('IntrStatus', 'RxOK');
+export const INT_TX_OK = fieldMask('IntrStatus', 'TxOK');
+export const INT_RX_OVERFLOW = fieldMask('IntrStatus', 'RxOverflow');
+/** RxUnderrun tells of a link change, too. */
+export const INT_LINK_CHANGE = fieldMask('IntrStatus', 'RxUnderrun');
+export const INT_TIMEOUT = fieldMask('IntrStatus', 'PCSTimeout');
+export const TX_OWN = fieldMask('TxStatus0', 'OWN');
+export const TX_UNDERRUN = fieldMask('TxStatus0', 'TUN');
+export const TX_OK = fieldMask('TxStatus0', 'TOK');
+export const TX_ABORTED = fieldMask('TxStatus0', 'TABT');
+export const DUMP_STATS = fieldMask('TxStatus0', 'DumpStats', 'C+');
+export const TX_LOOPBACK = fieldMask('TxConfig', 'LBK');
+export const RX_ALL_PHYS = fieldMask('RxConfig', 'AcceptAllPhys');
+export const RX_MY_PHYS = fieldMask('RxConfig', 'AcceptMyPhys');
+export const RX_MULTICAST = fieldMask('RxConfig', 'AcceptMulticast');
+export const RX_BROADCAST = fieldMask('RxConfig', 'AcceptBroadcast');
+export const RX_NO_WRAP = fieldMask('RxConfig', 'NoWrap');
+/** Ring size: 8 KiB << the field's value. */
+export const RX_BUF_LEN = fieldMask('RxConfig', 'RxBufLen');
+export const CP_TX_ENABLE = fieldMask('CpCmd', 'CPlusTxEnb');
+export const CP_RX_ENABLE = fieldMask('CpCmd', 'CPlusRxEnb');
+export const CP_RX_VLAN = fieldMask('CpCmd', 'RxVlanOn');
+export const POLL_NORMAL = fieldMask('TxPoll', 'NPQ');
+export const POLL_HIGH = fieldMask('TxPoll', 'HPQ');
+export const BMCR_RESET = fieldMask('BasicModeCtrl', 'Reset');
+export const BMSR_LINK = fieldMask('BasicModeStatus', 'Link');
+/** Cfg9346's operating mode, and what it can be. */
+export const MODE_MASK = fieldMask('Cfg9346', 'EEM');
+export const MODE_AUTOLOAD = 0x40;
+export const MODE_PROGRAM = 0x80;
+export const MODE_CONFIG_WRITE = 0xc0;
+export const EEDO = fieldMask('Cfg9346', 'EEDO');
+export const EEDI = fieldMask('Cfg9346', 'EEDI');
+export const EESK = fieldMask('Cfg9346', 'EESK');
+export const EECS = fieldMask('Cfg9346', 'EECS');
