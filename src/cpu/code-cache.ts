@@ -48,11 +48,11 @@ export class CodeCache {
   private readonly frames = new Map<number, CodeFrame>();
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
-  /** Called when a frame gets its first code: cached write translations of it must go. */
-  private readonly onCodeFrame: (frame: number) => void;
+  /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
+  private readonly onCodeFrame: (frame: number, holds: boolean) => void;
 
   /** @param jumpCaches two jump caches: user, supervisor. @param codeFlags byte per frame, set while it holds code. */
-  constructor(cb: ControlBlock, decoder: Decoder, arena: { base: number; size: number }, jumpCaches: number, codeFlags: number, onCodeFrame: (frame: number) => void) {
+  constructor(cb: ControlBlock, decoder: Decoder, arena: { base: number; size: number }, jumpCaches: number, codeFlags: number, onCodeFrame: (frame: number, holds: boolean) => void) {
     this.cb = cb;
     this.decoder = decoder;
     this.arena = arena.base;
@@ -92,8 +92,8 @@ export class CodeCache {
       this.frames.set(frame, holder);
     }
     if (!this.cb.u8[this.codeFlags + frame]) {
-      Atomics.store(this.cb.u8, this.codeFlags + frame, 1);
-      this.onCodeFrame(frame);
+      this.cb.u8[this.codeFlags + frame] = 1;
+      this.onCodeFrame(frame, true);
     }
     for (let at = offset >> 4; at <= (offset + length - 1) >> 4; at++) holder.bits[at >> 5]! |= 1 << (at & 31);
   }
@@ -120,7 +120,7 @@ export class CodeCache {
     for (const page of holder.pages) this.dropPage(page);
     holder.bits.fill(0);
     this.frames.delete(frame);
-    Atomics.store(this.cb.u8, this.codeFlags + frame, 0);
+    this.unmark(frame);
     // Blocks of other frames that run over into this one.
     for (const other of this.frames.values()) {
       for (const page of other.pages) {
@@ -132,6 +132,11 @@ export class CodeCache {
         }
       }
     }
+  }
+
+  private unmark(frame: number): void {
+    this.cb.u8[this.codeFlags + frame] = 0;
+    this.onCodeFrame(frame, false);
   }
 
   private dropPage(page: CodePage): void {
@@ -146,7 +151,7 @@ export class CodeCache {
   }
 
   flushAll(): void {
-    for (const frame of this.frames.keys()) Atomics.store(this.cb.u8, this.codeFlags + frame, 0);
+    for (const frame of this.frames.keys()) this.unmark(frame);
     this.frames.clear();
     this.decoder.out = this.arena;
     this.generation++;

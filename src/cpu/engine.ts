@@ -32,6 +32,8 @@ export interface EngineOptions {
   readTsc(): number;
   /** Seed of RDRAND. */
   seed?: bigint;
+  /** Told when a frame begins or ceases to hold decoded code: while it does, a DMA writer must call invalidateCode. */
+  onCodeFrame?(frame: Mfn, holds: boolean): void;
 }
 
 /** What the engine area must hold besides decoded blocks, and a sensible room for those. */
@@ -40,8 +42,6 @@ export const ENGINE_AREA_SIZE = 48 * 1024 * 1024;
 export class Engine implements Vcpu {
   readonly registers: Registers;
   readonly kickWord: Maddr;
-  /** Byte per machine frame: non-zero while code decoded from the frame is cached (a DMA writer must call invalidateCode). */
-  readonly codeFlags: Maddr;
   private readonly core: Core;
   private readonly cb: ControlBlock;
   private readonly mmu: Mmu;
@@ -92,11 +92,13 @@ export class Engine implements Vcpu {
     cb.u8.fill(0, codeFlags, codeFlags + frames);
     this.cb = cb;
     this.kickWord = maddr(cbBase + CB_KICK);
-    this.codeFlags = maddr(codeFlags);
     this.mmu = new Mmu(cb, tlb, options.nestedPaging, codeFlags);
     this.core = new Core(cb, this.mmu);
     this.decoder = new Decoder(cb);
-    this.cache = new CodeCache(cb, this.decoder, arena, jumpCaches, codeFlags, (frame) => this.mmu.protectCode(frame));
+    this.cache = new CodeCache(cb, this.decoder, arena, jumpCaches, codeFlags, (frame, holds) => {
+      if (holds) this.mmu.protectCode(frame);
+      options.onCodeFrame?.(frame as Mfn, holds);
+    });
     this.core.codeCache = this.cache;
     this.core.updateMode = () => this.updateMode();
     const segmentation = new Segmentation(this.core);
