@@ -5,7 +5,7 @@
  */
 import { gva } from '../base/address.ts';
 import { CB_CPL, CB_RFLAGS, CB_SEG, Flag, SEG_BASE, SEG_SIZE, Status } from './control-block.ts';
-import type { Core } from './core.ts';
+import { FAULT, type Core } from './core.ts';
 import { ExitReason, Reg, Seg, StringKind } from './interface.ts';
 import { linearFromHalves, linearHigh, linearLow, linearToBigInt, type Linear } from './memory-views.ts';
 import { Access } from './mmu.ts';
@@ -153,10 +153,10 @@ export class StringInstructions {
     }
     const status = core.access(from, size, false, this.user, 0, this.source === Seg.ss);
     if (status === Status.exit) this.describe(StringKind.movs, size, from, to);
-    if (status !== Status.next) return status;
+    if (status !== Status.next) return cutShort(status);
     const written = core.access(to, size, true, this.user, 0, false);
     if (written === Status.exit) this.describe(StringKind.movs, size, from, to);
-    if (written !== Status.next) return written;
+    if (written !== Status.next) return cutShort(written);
     this.done(1, size, true, true);
     return this.afterOne();
   }
@@ -195,7 +195,7 @@ export class StringInstructions {
     core.data32[1] = hi;
     const status = core.access(to, size, true, this.user, 0, false);
     if (status === Status.exit) this.describe(StringKind.stos, size, 0, to);
-    if (status !== Status.next) return status;
+    if (status !== Status.next) return cutShort(status);
     this.done(1, size, false, true);
     return this.afterOne();
   }
@@ -229,7 +229,7 @@ export class StringInstructions {
     const from = this.address(this.source, Reg.rsi, size, false);
     const status = core.access(from, size, false, this.user, 0, this.source === Seg.ss);
     if (status === Status.exit) this.describe(StringKind.lods, size, from, 0);
-    if (status !== Status.next) return status;
+    if (status !== Status.next) return cutShort(status);
     const { data, data32 } = core;
     const old = cb.gprLo(Reg.rax);
     if (size === 1) cb.setGpr(Reg.rax, (old & ~0xff) | data[0]!, cb.gprHi(Reg.rax));
@@ -275,7 +275,7 @@ export class StringInstructions {
       const a = this.value(size);
       if (status === Status.next) status = core.access(to, size, false, this.user, 0, false);
       if (status === Status.exit) this.describe(StringKind.cmps, size, from, to);
-      if (status !== Status.next) return status;
+      if (status !== Status.next) return cutShort(status);
       const equal = this.compare(a, this.value(size), size);
       this.done(1, size, true, true);
       core.forgetCompleted();
@@ -296,7 +296,7 @@ export class StringInstructions {
       const to = this.address(Seg.es, Reg.rdi, size, false);
       const status = core.access(to, size, false, this.user, 0, false);
       if (status === Status.exit) this.describe(StringKind.scas, size, 0, to);
-      if (status !== Status.next) return status;
+      if (status !== Status.next) return cutShort(status);
       const equal = this.compare(a, this.value(size), size);
       this.done(1, size, false, true);
       core.forgetCompleted();
@@ -334,6 +334,12 @@ export class StringInstructions {
     this.done(n, size, usesSource, usesDestination);
     return !this.repeat || this.count() === 0;
   }
+}
+
+/** An access was refused: its exception is still to be delivered, an exit stands. */
+function cutShort(status: number): number {
+  if (status === Status.fault) throw FAULT;
+  return status;
 }
 
 function wrap64(lin: Linear): Linear {
