@@ -3,6 +3,7 @@
  * the vCPU, and Xen's own leaves at 0x40000000.
  */
 import type { Clock } from '../base/clock.ts';
+import { engineFeatures } from '../cpu/features.ts';
 import { XEN_MAJOR, XEN_MINOR } from './hypercall/xen-version.ts';
 import { tscScale } from './time.ts';
 
@@ -33,25 +34,14 @@ export interface CpuidPolicy {
 
 const bits = (...list: number[]): number => list.reduce((word, bit) => (word | (1 << bit)) >>> 0, 0);
 
-/** An Intel-like processor with the features the interpreter has; no SSE3 and up, no XSAVE. */
+/** The engine's features, and what Xen adds: the local APIC in both modes, TSC deadline, machine check and MTRR MSRs. */
 export const defaultCpuidPolicy: CpuidPolicy = {
-  vendor: 'GenuineIntel',
-  signature: 0x000306a9,
-  // cx16, x2apic, tsc_deadline, hypervisor
-  leaf1c: bits(13, 21, 24, 31),
-  // fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2
-  leaf1d: bits(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26),
-  // smep, smap
-  leaf7b: bits(7, 20),
-  leaf7c: 0,
-  // arch_capabilities
-  leaf7d: bits(29),
-  // lahf
-  ext1c: bits(0),
-  // syscall, nx, rdtscp, lm
-  ext1d: bits(11, 20, 27, 29),
+  ...engineFeatures,
+  // x2apic, tsc_deadline, hypervisor
+  leaf1c: (engineFeatures.leaf1c | bits(21, 24, 31)) >>> 0,
+  // mce apic mtrr mca
+  leaf1d: (engineFeatures.leaf1d | bits(7, 9, 12, 14)) >>> 0,
   brand: 'Xenolith virtual CPU',
-  physicalAddressBits: 40,
 };
 
 const XEN_BASE = 0x4000_0000;
