@@ -14,11 +14,14 @@ export interface WorkerLoopOptions {
   readonly stopped: () => boolean;
   /** Time in nanoseconds of the device model's clock. */
   readonly now: () => number;
-  /** Looks at the futex word before sleeping. */
-  readonly spins?: number;
 }
 
-const DEFAULT_SPINS = 2000;
+/**
+ * Looks at the futex word before sleeping. As long as spinning pays off the number grows; on a machine with no core to
+ * spare, where it only keeps the other side from running, it shrinks.
+ */
+const LEAST_SPINS = 16;
+const MOST_SPINS = 4096;
 const NS_PER_MS = 1e6;
 /** A sleep is no longer than this, in milliseconds, so that a lost wake-up is not for ever. */
 const LONGEST_SLEEP_MS = 1000;
@@ -26,7 +29,7 @@ const LONGEST_SLEEP_MS = 1000;
 /** Serve until told to stop. Never returns to the thread's event loop in between. */
 export function runDeviceModel(options: WorkerLoopOptions): void {
   const { deviceModel, words, futex, stopped, now } = options;
-  const spins = options.spins ?? DEFAULT_SPINS;
+  let spins = MOST_SPINS;
   while (!stopped()) {
     // Whatever raises the word after this load makes the wait below return at once.
     const seen = Atomics.load(words, futex);
@@ -34,7 +37,12 @@ export function runDeviceModel(options: WorkerLoopOptions): void {
     deviceModel.flushConsole();
     let spin = 0;
     while (spin < spins && Atomics.load(words, futex) === seen) spin++;
-    if (spin < spins || stopped()) continue;
+    if (spin < spins) {
+      spins = Math.min(spins * 2, MOST_SPINS);
+      continue;
+    }
+    spins = Math.max(spins >>> 1, LEAST_SPINS);
+    if (stopped()) continue;
     const sleepMs = Math.min((deviceModel.nextDeadlineNs - now()) / NS_PER_MS, LONGEST_SLEEP_MS);
     if (sleepMs > 0) Atomics.wait(words, futex, seen, sleepMs);
   }
