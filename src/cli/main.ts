@@ -20,6 +20,12 @@ registerConformance(program);
 registerTrace(program);
 registerTraceIo(program);
 
+// `xenolith … | head`: the reader left, which is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
 try {
   await program.parseAsync();
 } catch (error) {
