@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import type { Gfn } from '../base/address.ts';
 import { ExitReason, type VcpuRegisters } from '../cpu/interface.ts';
 import { readElf } from '../hypervisor/domain-builder/elf.ts';
 import { FakeVcpu, type Guest } from '../hypervisor/testing/fake-vcpu.ts';
+import { PGC_CODE } from '../hypervisor/page-alloc.ts';
 import { arpFrame, parseIpv4, parseMac } from '../net/frame.ts';
 import { InlineMachine, type MachineSinks } from './machine.ts';
 import { assembleTinyGuest } from './tiny-guest/image.ts';
@@ -95,6 +97,14 @@ describe('a machine with its device model inline', () => {
     expect(seen).toEqual({ bar: 0xf0000000, line: 5, isr: 5, replyOpcode: 0x0200 });
     expect(vcpu.delivered).toEqual([0x30]);
     expect(log.join('')).toContain('xen_map_cache want 0x200100');
+  });
+
+  it('tells the engine of DMA into a frame it decoded code from, and of no other', () => {
+    const { m, vcpu } = machine((v) => arp(v, {}));
+    const frame = m.p2m.getMfn((BUFFER >> 12) as Gfn);
+    Atomics.or(m.memory.i32, m.memory.frameEntry(frame) >>> 2, PGC_CODE);
+    expect(m.run()).toBe('shutdown');
+    expect(vcpu.codeInvalidated).toEqual([frame]);
   });
 
   it('is the same to the byte in a second run', () => {

@@ -2,6 +2,7 @@
  * A whole machine with its device model on the guest's own thread: memory, hypervisor, platform devices, one HVM domain with
  * one vCPU, device model, wire, trace. With the virtual clock two runs of it are the same to the byte.
  */
+import { gpaToGfn, maddrToMfn } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
 import { IoreqType } from '../abi/ioreq.ts';
@@ -156,9 +157,10 @@ export class InlineMachine {
     });
 
     const { log, pcap } = sinks;
+    const hypercalls = deviceModelHypercalls({ self: dom0, target: domain, p2m, events, servers, irq, shootdown: this.hvm.shootdown });
     this.deviceModel = new DeviceModel({
       memory: memory.memory,
-      hypercalls: deviceModelHypercalls({ self: dom0, target: domain, p2m, events, servers, irq, shootdown: this.hvm.shootdown }),
+      hypercalls,
       clock,
       logger: pcpu.log,
       log: log === undefined ? undefined : new DmLog({ form: options.logForm ?? 'trace', clock, pid: LOG_PID, sink: log }),
@@ -166,6 +168,10 @@ export class InlineMachine {
       console: (bytes) => sinks.console?.(bytes),
       ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaceName: `vif${GUEST_DOMID}.0`, sink: pcap }) }),
       ...(options.wireLatencyNs === undefined ? {} : { wireLatencyNs: options.wireLatencyNs }),
+      // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.
+      onRamWrite: (gpa, _length, maddr) => {
+        if (pages.holdsCode(maddrToMfn(maddr))) hypercalls.modifiedMemory(gpaToGfn(gpa), 1);
+      },
     });
     const { deviceModel } = this;
     inline = {
