@@ -359,14 +359,13 @@ export class Decoder {
 
     const target = request.pageOffset + (this.at - request.start) + aux;
     const nextOffset = request.pageOffset + (this.at - request.start);
-    const chained = !!instruction.chains && !request.single && !request.crossing && target >= 0 && target < 4096 && nextOffset < 4096
-      && (operandSize !== 2);
+    const chained = long && !!instruction.chains && !request.single && !request.crossing && target >= 0 && target < 4096 && nextOffset < 4096;
     const form: Form = {
       operandSize: forms.usesOperandSize ? operandSize : 4,
       addressSize: forms.usesAddressSize ? addressSize : 4,
       address: usesMemory ? (canInline ? 'inline' : 'computed') : 'register',
       locked: (this.lock || instruction.lock === 'implied') && usesMemory,
-      flagsFrom: instruction.usesFlags ? flagsFrom : 'any',
+      flagsFrom: long && instruction.usesFlags ? flagsFrom : 'any',
       chained,
       mode: long ? 'long' : 'legacy',
     };

@@ -59,8 +59,8 @@ export class InstructionForms {
             if (address === 'inline' && mode === 'legacy') continue;
             for (const locked of instruction.lock === 'implied' && address !== 'register' ? [true] : instruction.lock && address !== 'register' ? [false, true] : [false]) {
               if (locked && address === 'inline') continue;
-              for (const flagsFrom of instruction.usesFlags ? FLAGS_FROM : (['any'] as const)) {
-                for (const chained of instruction.chains ? [false, true] : [false]) {
+              for (const flagsFrom of instruction.usesFlags && mode === 'long' ? FLAGS_FROM : (['any'] as const)) {
+                for (const chained of instruction.chains && mode === 'long' ? [false, true] : [false]) {
                   yield { operandSize, addressSize, address, locked, flagsFrom, chained, mode };
                 }
               }

@@ -267,8 +267,21 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const plain = { locked: false, flagsFrom: 'any', mode: 'long' } as const;
   handlers.push(...specialHandlers(() => contextFor(plain), shared, status, ea));
   if (handlers.length !== SPECIAL_COUNT) throw new Error('interpreter: special handlers out of step');
+  // Rows with the same meaning and operands of the same kind (two encodings of one jump, say) share handlers.
+  const known = new Map<unknown, Map<string, number>>();
   for (const forms of all) {
+    const { emit, emitChained, ends, aligned } = forms.instruction;
+    const kinds = forms.instruction.operands.map((o) => o.replace(/^I(b|bs|z|w)$/, 'I').replace(/^J[bz]$/, 'J')).join(' ');
     for (const form of forms.forms()) {
+      const meaning = form.chained ? emitChained : emit;
+      let same = known.get(meaning);
+      if (!same) known.set(meaning, (same = new Map()));
+      const key = `${kinds}|${ends}|${aligned}|${Object.values(form).join()}`;
+      const seen = same.get(key);
+      if (seen !== undefined) {
+        forms.setHandler(form, seen);
+        continue;
+      }
       const c = contextFor(form);
       const body = emitForm(c, forms, form);
       // A form that does not look at the mode serves both.
@@ -276,10 +289,12 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
         const twin = forms.handler({ ...form, mode: 'long' });
         if (twin >= 0) {
           forms.setHandler(form, twin);
+          same.set(key, twin);
           continue;
         }
       }
       forms.setHandler(form, handlers.length);
+      same.set(key, handlers.length);
       handlers.push(body);
     }
   }

@@ -53,11 +53,15 @@ function bitTests(name: string, opcode: number, digit: number, emit: (byRegister
 }
 
 const conditions = CONDITION_NAMES.flatMap((suffix, cc): Instruction[] => [
-  row(hex(0x70 + cc), `j${suffix}`, 'Jb $v', control.jcc(cc, false), branch(control.jcc(cc, true), true)),
-  row(`0F ${hex(0x80 + cc)}`, `j${suffix}`, 'Jz $v', control.jcc(cc, false), branch(control.jcc(cc, true), true)),
+  ...jump(`j${suffix}`, [hex(0x70 + cc), `0F ${hex(0x80 + cc)}`], control.jcc(cc, false), branch(control.jcc(cc, true), true)),
   row(`0F ${hex(0x90 + cc)}`, `set${suffix}`, 'Eb', integer.setcc(cc), { flags: 'kept', usesFlags: true, writes: true }),
   row(`0F ${hex(0x40 + cc)}`, `cmov${suffix}`, 'Gv Ev', integer.cmovcc(cc), { flags: 'kept', usesFlags: true }),
 ]);
+
+/** The short and the near encoding of a relative jump. */
+function jump(name: string, [short, near]: [string, string], emit: Emit, attributes: ReturnType<typeof branch>): Instruction[] {
+  return [row(short, name, 'Jb $v', emit, attributes), row(near, name, 'Jz $v', emit, attributes)];
+}
 
 function branch(emitChained: Emit, usesFlags = false): InstructionAttributes & { emitChained: Emit } {
   return { ends: 'jump', chains: true, size64: 'forced', flags: 'kept', usesFlags, emitChained };
@@ -194,8 +198,7 @@ export const GENERAL: readonly Instruction[] = [
   row('D7', 'xlat', '', system.call('xlat'), { string: true, flags: 'kept' }),
 
   ...conditions,
-  row('EB', 'jmp', 'Jb $v', control.jmp(false), branch(control.jmp(true))),
-  row('E9', 'jmp', 'Jz $v', control.jmp(false), branch(control.jmp(true))),
+  ...jump('jmp', ['EB', 'E9'], control.jmp(false), branch(control.jmp(true))),
   row('E8', 'call', 'Jz $v', control.call(false), branch(control.call(true))),
   row('FF /2', 'call', 'Ev', control.callIndirect, { ends: 'jump', size64: 'forced', flags: 'kept' }),
   row('FF /4', 'jmp', 'Ev', control.jmpIndirect, { ends: 'jump', size64: 'forced', flags: 'kept' }),

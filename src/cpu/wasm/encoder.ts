@@ -2,8 +2,8 @@
 export class Encoder {
   private bytes = new Uint8Array(1 << 12);
   private length = 0;
-  /** Open structured blocks, innermost last; a branch names its label and gets the depth here. */
-  private readonly labels: (Label | undefined)[] = [];
+  /** Structured blocks open now. */
+  private depth = 0;
 
   byte(value: number): void {
     if (this.length === this.bytes.length) this.grow(1);
@@ -38,7 +38,14 @@ export class Encoder {
     }
   }
 
-  s64(value: bigint): void {
+  s64(value: bigint | number): void {
+    if (typeof value === 'number') {
+      if ((value | 0) === value) {
+        this.s32(value);
+        return;
+      }
+      value = BigInt(value);
+    }
     let rest = BigInt.asIntN(64, value);
     for (;;) {
       const low = Number(rest & 0x7fn);
@@ -64,17 +71,19 @@ export class Encoder {
   }
 
   open(label: Label | undefined): void {
-    this.labels.push(label);
+    if (label) label.level = this.depth;
+    this.depth++;
   }
 
-  close(): void {
-    this.labels.pop();
+  close(label: Label | undefined): void {
+    this.depth--;
+    if (label) label.level = -1;
   }
 
+  /** How many blocks out a branch to this label goes. */
   depthOf(label: Label): number {
-    const index = this.labels.lastIndexOf(label);
-    if (index < 0) throw new Error('wasm encoder: branch to a label that is not open here');
-    return this.labels.length - 1 - index;
+    if (label.level < 0) throw new Error('wasm encoder: branch to a label that is not open here');
+    return this.depth - 1 - label.level;
   }
 
   finish(): Uint8Array {
@@ -89,4 +98,7 @@ export class Encoder {
 }
 
 /** Target of branches; one object per block or loop. */
-export class Label {}
+export class Label {
+  /** Blocks open around it while it is open; -1 otherwise. */
+  level = -1;
+}

@@ -107,7 +107,7 @@ export const i32 = {
 };
 
 export const i64 = {
-  const: (value: number | bigint): I64 => ({ type: 'i64', write(out) { out.byte(0x42); out.s64(BigInt(value)); } }),
+  const: (value: number | bigint): I64 => ({ type: 'i64', write(out) { out.byte(0x42); out.s64(value); } }),
   eqz: (a: I64): I32 => op('i32', 0x50, a),
   eq: i64cmp(0x51), ne: i64cmp(0x52), ltS: i64cmp(0x53), ltU: i64cmp(0x54), gtS: i64cmp(0x55), gtU: i64cmp(0x56),
   leS: i64cmp(0x57), leU: i64cmp(0x58), geS: i64cmp(0x59), geU: i64cmp(0x5a),
@@ -205,7 +205,7 @@ export const when = (condition: I32, then: Stmt, otherwise?: Stmt): Stmt => (out
     out.byte(0x05);
     otherwise(out);
   }
-  out.close();
+  out.close(undefined);
   out.byte(0x0b);
 };
 
@@ -220,7 +220,7 @@ export function choose<T extends ValType>(condition: I32, then: Expr<T>, otherwi
       then.write(out);
       out.byte(0x05);
       otherwise.write(out);
-      out.close();
+      out.close(undefined);
       out.byte(0x0b);
     },
   };
@@ -235,7 +235,7 @@ function structured(code: number, label: Label, body: Stmt): Stmt {
     out.byte(0x40);
     out.open(label);
     body(out);
-    out.close();
+    out.close(label);
     out.byte(0x0b);
   };
 }
