@@ -104,7 +104,7 @@ describe('a machine with its device model inline', () => {
     const frame = m.p2m.getMfn((BUFFER >> 12) as Gfn);
     Atomics.or(m.memory.i32, m.memory.frameEntry(frame) >>> 2, PGC_CODE);
     expect(m.run()).toBe('shutdown');
-    expect(vcpu.codeInvalidated).toEqual([frame]);
+    expect(new Set(vcpu.codeInvalidated)).toEqual(new Set([frame])); // frame and CRC are two writes
   });
 
   it('is the same to the byte in a second run', () => {
