@@ -11,7 +11,7 @@ import type { InterruptControllers } from './irq.ts';
 import { P2mType } from './p2m.ts';
 
 const MSR = {
-  tsc: 0x10, microcodeRevision: 0x8b, platformInfo: 0xce, mtrrCap: 0xfe, archCapabilities: 0x10a, mcgCap: 0x179, mcgStatus: 0x17a,
+  tsc: 0x10, specCtrl: 0x48, microcodeRevision: 0x8b, platformInfo: 0xce, mtrrCap: 0xfe, archCapabilities: 0x10a, mcgCap: 0x179, mcgStatus: 0x17a,
   miscEnable: 0x1a0, debugCtl: 0x1d9, mtrrDefType: 0x2ff, hypercallPage: 0x4000_0000, miscFeaturesEnables: 0x140,
 } as const;
 
@@ -28,9 +28,12 @@ const MTRR_INDEX: ReadonlyMap<number, number> = new Map([
   ...[0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f].map((msr, i) => [msr, 16 + i] as const),
   [MSR.mtrrDefType, 27] as const,
 ]);
-/** Slots of the state: the MTRRs, DEBUGCTL. */
+/** Slots of the state: the MTRRs, DEBUGCTL, SPEC_CTRL. */
 const SLOT_DEBUGCTL = 28;
-const STATE_SIZE = 29 * 8;
+const SLOT_SPEC_CTRL = 29;
+const STATE_SIZE = 30 * 8;
+/** SPEC_CTRL comes with IBRS_ALL: IBRS, STIBP and SSBD are kept, and change nothing. */
+const SPEC_CTRL_BITS = 7n;
 const SLOT_DEFTYPE = 27;
 /** Memory types an MTRR takes: UC, WC, WT, WP, WB. */
 const MTRR_TYPES: ReadonlySet<number> = new Set([0, 1, 4, 5, 6]);
@@ -82,6 +85,8 @@ export class Msrs {
         return MISC_ENABLE;
       case MSR.debugCtl:
         return this.slot(SLOT_DEBUGCTL);
+      case MSR.specCtrl:
+        return this.slot(SLOT_SPEC_CTRL);
       default:
         return undefined;
     }
@@ -105,6 +110,10 @@ export class Msrs {
       case MSR.mcgStatus:
       case MSR.miscFeaturesEnables:
         return value === 0n ? 'done' : 'fault';
+      case MSR.specCtrl:
+        if ((value & ~SPEC_CTRL_BITS) !== 0n) return 'fault';
+        this.setSlot(SLOT_SPEC_CTRL, value);
+        return 'done';
       case MSR.debugCtl:
         // LBR and BTF; everything else is reserved or not there.
         if ((value & ~3n) !== 0n) return 'fault';

@@ -23,7 +23,7 @@ describe('ACPI PM timer and PM1a events', () => {
   it('raises the SCI when the top bit changes and the guest asked for it', () => {
     const m = machine();
     m.outb(0xb002, 0xffff, 2);
-    expect(m.inb(0xb002, 2)).toBe(0x0321);
+    expect(m.inb(0xb002, 2)).toBe(0x0721);
     m.outb(0xb002, 1, 2);
     m.advance(599e9);
     expect([m.inb(0xb000, 2), m.take()]).toEqual([0, -1]);

@@ -453,10 +453,9 @@ puts:                                   ; RSI = text, ends with a zero byte
 puts_end:
   ret
 
-putc:                                   ; AL to port 0xe9 and to COM1
-  out 0xe9, al
+putc:                                   ; AL to COM1; when the device model is to be left alone, to port 0xe9
   cmp dword [${variable('quiet')}], 0
-  jne putc_end
+  jne putc_debug
   push rax
   mov edx, 0x3fd
 putc_wait:
@@ -470,6 +469,9 @@ putc_wait:
   jne putc_end
   mov al, 13
   out dx, al
+  ret
+putc_debug:
+  out 0xe9, al
 putc_end:
   ret
 
