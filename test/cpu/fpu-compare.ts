@@ -3,7 +3,7 @@ import type { Instruction } from '../../src/cpu/definition.ts';
 import type { SseOperation } from '../../src/cpu/fpu/sse-operations.ts';
 import { Fsw } from '../../src/cpu/fpu/state.ts';
 import { RECORD } from './native-fpu.ts';
-import { Random } from './random.ts';
+import { Random } from './lockstep/random.ts';
 import { makeSimdCase } from './simd-cases.ts';
 import { makeSseCase, runSseModel } from './sse-cases.ts';
 import { isTranscendental, makeCase, runModel } from './x87-cases.ts';

@@ -4,7 +4,7 @@ import type { Instruction } from '../../src/cpu/definition.ts';
 import { FPU_MXCSR, FPU_XMM } from '../../src/cpu/fpu/state.ts';
 import { SIMD } from '../../src/cpu/tables/simd.ts';
 import { RECORD } from './native-fpu.ts';
-import type { Random } from './random.ts';
+import type { Random } from './lockstep/random.ts';
 import { randomFloat } from './sse-cases.ts';
 
 const PREFIX_BYTES: Record<string, number[]> = { any: [], NP: [], 66: [0x66], F3: [0xf3], F2: [0xf2] };
@@ -39,7 +39,7 @@ function encode(random: Random, instruction: Instruction): number[] {
 function fillVector(random: Random, record: DataView, at: number): void {
   const kind = random.below(5);
   for (let i = 0; i < 16; i += 4) {
-    let value = random.next();
+    let value = random.u32();
     if (kind === 0) value = Number(randomFloat(random, false));
     else if (kind === 1) value = [0, 0x7fff8000, 0x80007fff, 0xff00ff00, 0x007f80ff, 0xffffffff][random.below(6)]!;
     record.setUint32(at + i, value, true);
@@ -62,16 +62,16 @@ export function makeSimdCase(random: Random, record: DataView, rows: readonly In
   record.setUint32(FPU_MXCSR, mxcsr, true);
   for (let i = 0; i < 8; i++) {
     fillVector(random, record, 32 + i * 16);
-    record.setUint16(40 + i * 16, random.below(3) ? 0xffff : random.next() & 0xffff, true);
+    record.setUint16(40 + i * 16, random.below(3) ? 0xffff : random.u32() & 0xffff, true);
     record.setUint16(42 + i * 16, 0, true);
     record.setUint32(44 + i * 16, 0, true);
   }
   for (let i = 0; i < 16; i++) fillVector(random, record, FPU_XMM + i * 16);
   for (let i = 0; i < 128; i += 16) fillVector(random, record, RECORD.memory + i);
   if (instruction.name === 'ldmxcsr' && random.below(3)) {
-    for (let i = 0; i < 32; i += 4) record.setUint32(RECORD.memory + i, random.next() & 0xffff, true);
+    for (let i = 0; i < 32; i += 4) record.setUint32(RECORD.memory + i, random.u32() & 0xffff, true);
   }
   record.setBigUint64(RECORD.rax, random.bits(64), true);
-  record.setBigUint64(RECORD.rflags, BigInt(0x202 | (random.next() & 0x8d5)), true);
+  record.setBigUint64(RECORD.rflags, BigInt(0x202 | (random.u32() & 0x8d5)), true);
   return instruction;
 }

@@ -3,7 +3,7 @@ import { FPU_IMAGE_SIZE, FPU_MXCSR, FPU_RFLAGS, FPU_SIZE, FPU_SSE_A, FPU_SSE_B, 
 import { SSE_OPERATIONS, SseUnit } from '../../src/cpu/fpu/sse-operations.ts';
 import type { SseOperation } from '../../src/cpu/fpu/sse-operations.ts';
 import { RECORD } from './native-fpu.ts';
-import type { Random } from './random.ts';
+import type { Random } from './lockstep/random.ts';
 
 const PREFIX = { ps: [], pd: [0x66], ss: [0xf3], sd: [0xf2] } as const;
 const OPCODES: Record<string, number> = { add: 0x58, mul: 0x59, sub: 0x5c, min: 0x5d, div: 0x5e, max: 0x5f, sqrt: 0x51 };

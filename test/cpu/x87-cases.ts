@@ -3,10 +3,10 @@ import { X87_ENCODINGS } from '../../src/cpu/emit/x87-encodings.ts';
 import type { X87Encoding } from '../../src/cpu/emit/x87-encodings.ts';
 import { FPU_CONDITION, FPU_ENVIRONMENT, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_RIP, FPU_SIZE, FPU_STORE } from '../../src/cpu/fpu/state.ts';
 import { X87 } from '../../src/cpu/fpu/x87.ts';
-import { completeStore, execute, X87_OPERATIONS, x87OperationNumber } from '../../src/cpu/fpu/x87-operations.ts';
+import { completeStore, execute, waits, X87_OPERATIONS, x87OperationNumber } from '../../src/cpu/fpu/x87-operations.ts';
 import { fxrstor, fxsave } from '../../src/cpu/fpu/x87-control.ts';
 import { RECORD } from './native-fpu.ts';
-import type { Random } from './random.ts';
+import type { Random } from './lockstep/random.ts';
 
 const SPECIAL_80: readonly bigint[] = [
   0n, 1n << 79n, 0x3fff8000000000000000n, 0xbfff8000000000000000n, 0x7fff8000000000000000n, 0xffff8000000000000000n,
@@ -114,9 +114,7 @@ export function runModel(c: X87Case, record: DataView): void {
   const name = c.row.sized ? `${c.row.operation} protected32` : c.row.operation;
   const operation = X87_OPERATIONS[x87OperationNumber(name)]!;
   const flags = Number(record.getBigUint64(RECORD.rflags, true));
-  if (pendingBefore && !operation.control) {
-    record.setUint32(RECORD.signal, 8, true);
-  } else if (pendingBefore && (c.row.operation === 'fldenv' || c.row.operation === 'frstor' || c.row.operation === 'fldcw m16')) {
+  if (pendingBefore && waits(operation)) {
     record.setUint32(RECORD.signal, 8, true);
   } else {
     record.setUint32(RECORD.signal, 0, true);

@@ -6,7 +6,7 @@ import { CB_FPU, CB_FPU_TRAP } from '../control-block.ts';
 import {
   FPU_CONDITION, FPU_ENVIRONMENT, FPU_FCW, FPU_FSW, FPU_FXSAVE, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_STORE,
 } from '../fpu/state.ts';
-import { X87_OPERATIONS, x87OperationNumber } from '../fpu/x87-operations.ts';
+import { waits, X87_OPERATIONS, x87OperationNumber } from '../fpu/x87-operations.ts';
 import { Reg } from '../interface.ts';
 import { Label } from '../wasm/encoder.ts';
 import { brIf, i32, i64, loop, nop, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
@@ -42,7 +42,7 @@ export const register = (name: string, escape: number, cc?: number): Emit => (c)
   const number = x87OperationNumber(name);
   const operation = X87_OPERATIONS[number]!;
   return seq(
-    operation.control ? checkAvailable(c) : checkX87(c),
+    waits(operation) ? checkX87(c) : checkAvailable(c),
     cc === undefined ? nop : c.store32(CB_FPU + FPU_CONDITION, condition(c, cc)),
     c.helper('x87', x87Argument(number, escape)),
     operation.setsFlags ? setStatus(c, c.load32(CB_FPU + FPU_RFLAGS)) : nop,
@@ -66,7 +66,7 @@ export const memory = (name: string, escape: number): Emit => (c, operand) => {
   const address = c.i64();
   const argument = x87Argument(number, escape);
   return seq(
-    operation.control ? checkAvailable(c) : checkX87(c),
+    waits(operation) ? checkX87(c) : checkAvailable(c),
     address.set(operand!.address()),
     c.store64(CB_FPU + FPU_OPERAND_POINTER, address.get),
     operation.load ? loadOperand(c, address.get, operation.load) : nop,
@@ -96,7 +96,7 @@ export const environment = (name: 'fnstenv' | 'fldenv' | 'fnsave' | 'frstor', es
   const address = c.i64();
   const argument = x87Argument(number, escape);
   return seq(
-    store ? checkAvailable(c) : checkX87(c),
+    waits(X87_OPERATIONS[number]!) ? checkX87(c) : checkAvailable(c),
     address.set(operand!.address()),
     load ? copy(c, address, FPU_ENVIRONMENT, load, 2, false) : nop,
     c.helper('x87Environment', argument),

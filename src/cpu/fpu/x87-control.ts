@@ -107,43 +107,46 @@ export function restore(f: X87, view: DataView, at: number, format: EnvironmentF
   f.valid = valid;
 }
 
+const copyWords = (from: DataView, source: number, to: DataView, target: number, bytes: number): void => {
+  for (let i = 0; i < bytes; i += 4) to.setUint32(target + i, from.getUint32(source + i, true), true);
+};
+
 /** FXSAVE. `wide`: REX.W, 64-bit pointers; `xmm`: registers the mode can name (8 or 16). Bytes 416 up are not written. */
 export function fxsave(f: X87, view: DataView, at: number, wide: boolean, xmm: number): void {
-  for (let i = 0; i < 32; i += 8) view.setBigUint64(at + i, f.view.getBigUint64(f.base + i, true), true);
+  copyWords(f.view, f.base, view, at, 32);
   view.setUint8(at + 5, 0);
   if (!wide) {
     view.setUint32(at + 12, 0, true);
     view.setUint32(at + 20, 0, true);
   }
   view.setUint32(at + 28, MXCSR_MASK, true);
-  for (let i = 0; i < 8; i++) {
-    const bits = f.bits(i);
-    view.setBigUint64(at + FPU_ST + i * 16, BigInt.asUintN(64, bits), true);
-    view.setBigUint64(at + FPU_ST + i * 16 + 8, bits >> 64n, true);
-  }
-  for (let i = FPU_XMM; i < FPU_XMM + xmm * 16; i += 8) view.setBigUint64(at + i, f.view.getBigUint64(f.base + i, true), true);
+  const { top } = f;
+  for (let i = 0; i < 8; i++) copyWords(f.view, f.base + FPU_ST + ((top + i) & 7) * 16, view, at + FPU_ST + i * 16, 16);
+  copyWords(f.view, f.base + FPU_XMM, view, at + FPU_XMM, xmm * 16);
 }
 
 /** FXRSTOR. False (#GP) when MXCSR has a reserved bit; nothing changed then. */
 export function fxrstor(f: X87, view: DataView, at: number, wide: boolean, xmm: number): boolean {
   const mxcsr = view.getUint32(at + FPU_MXCSR, true);
   if (mxcsr & ~MXCSR_MASK) return false;
+  copyWords(view, at, f.view, f.base, 28);
   f.fcw = (view.getUint16(at, true) & 0x1f3f) | 0x40;
-  f.fsw = view.getUint16(at + 2, true);
   f.fop = view.getUint16(at + 6, true) & 0x7ff;
-  f.fip = wide ? view.getBigUint64(at + 8, true) : BigInt(view.getUint32(at + 8, true));
-  f.fdp = wide ? view.getBigUint64(at + 16, true) : BigInt(view.getUint32(at + 16, true));
-  f.view.setUint32(f.base + FPU_MXCSR, mxcsr, true);
-  for (let i = 0; i < 8; i++) {
-    const from = at + FPU_ST + i * 16;
-    f.write(i, view.getBigUint64(from, true) | (BigInt(view.getUint16(from + 8, true)) << 64n));
+  if (!wide) {
+    f.view.setUint32(f.base + 12, 0, true);
+    f.view.setUint32(f.base + 20, 0, true);
   }
-  f.valid = view.getUint8(at + 4);
-  for (let i = FPU_XMM; i < FPU_XMM + xmm * 16; i += 8) f.view.setBigUint64(f.base + i, view.getBigUint64(at + i, true), true);
+  const { top } = f;
+  for (let i = 0; i < 8; i++) {
+    const to = f.base + FPU_ST + ((top + i) & 7) * 16;
+    copyWords(view, at + FPU_ST + i * 16, f.view, to, 8);
+    f.view.setUint32(to + 8, view.getUint16(at + FPU_ST + i * 16 + 8, true), true);
+    f.view.setUint32(to + 12, 0, true);
+  }
+  copyWords(view, at + FPU_XMM, f.view, f.base + FPU_XMM, xmm * 16);
   f.summarize();
   return true;
 }
-
 
 /** TOP of a status word. */
 export const topOf = (fsw: number): number => (fsw >> FSW_TOP_SHIFT) & 7;

@@ -23,7 +23,7 @@ export interface X87Operation {
   readonly store?: number;
   /** What a control instruction does once its store is through. */
   readonly stored?: (f: X87) => void;
-  /** A control instruction: no exception check before it, pointers stay. */
+  /** A control instruction: pointers stay. */
   readonly control?: true;
   /** RFLAGS status bits come back in FPU_RFLAGS. */
   readonly setsFlags?: true;
@@ -145,6 +145,9 @@ export function x87OperationNumber(name: string): number {
   if (index === undefined) throw new Error(`x87: no operation '${name}'`);
   return index;
 }
+
+/** A pending unmasked exception is delivered before it: all but the FN… control instructions. */
+export const waits = (operation: X87Operation): boolean => !operation.control || operation.load !== undefined;
 
 /**
  * Run one operation to its end, or, for a store to memory, up to the point where memory is written; completeStore

@@ -37,6 +37,13 @@ export class Random {
     return chosen;
   }
 
+  /** `count` random bits. */
+  bits(count: number): bigint {
+    let value = 0n;
+    for (let have = 0; have < count; have += 32) value = (value << 32n) | BigInt(this.u32());
+    return BigInt.asUintN(count, value);
+  }
+
   u64(): bigint {
     return (BigInt(this.u32()) << 32n) | BigInt(this.u32());
   }
