@@ -205,6 +205,8 @@ describe('local APIC', () => {
     expect(m.lapics.writeMsr(0, 0x830, 0x0000_0000_0000_00_55n)).toBe('done');
     expect([take(m.lapics), m.lapics.readMsr(0, 0x830)]).toEqual([0x55, 0x55n]);
     expect(m.lapics.writeMsr(0, 0x808, 0x100n)).toBe('fault');
+    // What Linux writes when it hands LINT0 back to the 8259s: read-only bits of an LVT entry are no fault, reserved ones are.
+    expect([m.lapics.writeMsr(0, 0x835, 0x5700n), m.lapics.writeMsr(0, 0x835, 0x20000n)]).toEqual(['done', 'fault']);
     expect([m.lapics.writeMsr(0, 0x1b, 0xfee00900n), m.lapics.writeMsr(0, 0x1b, 0xfee00100n)]).toEqual(['fault', 'done']);
     expect(m.lapics.readMsr(0, 0x900)).toBeUndefined();
   });
