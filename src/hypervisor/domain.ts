@@ -157,6 +157,11 @@ export class VcpuState {
     return Atomics.load(this.memory.i32, this.futex >>> 2);
   }
 
+  /** Changes when anybody but this thread raised the word. */
+  get outsideKicks(): number {
+    return (this.futexValue - this.memory.kicks) | 0;
+  }
+
   /** Where the engine wants kicks; 0: the vCPU has no engine (dom0). */
   set kickWord(address: Maddr) {
     this.memory.u32[this.word + KICK_WORD] = address;
@@ -174,6 +179,7 @@ export class VcpuState {
   kick(): void {
     const { i32, u32 } = this.memory;
     const futex = this.futex >>> 2;
+    this.memory.kicks++;
     Atomics.add(i32, futex, 1);
     const kickWord = u32[this.word + KICK_WORD]!;
     if (kickWord !== 0 && this.inGuest) Atomics.store(i32, kickWord >>> 2, 1);

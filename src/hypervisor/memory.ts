@@ -130,6 +130,8 @@ export class MachineMemory {
   readonly view: DataView;
   /** Ranks of the locks this thread holds, lowest first (lock.ts). */
   readonly heldLocks: number[] = [];
+  /** Kicks this thread sent: what else raised a futex word came from outside. */
+  kicks = 0;
   private readonly heapLock: Lock;
 
   /** Attach to a memory made by createWasmMemory, on any thread. */

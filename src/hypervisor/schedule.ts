@@ -76,7 +76,12 @@ export class IoWait implements XenWait {
       return true;
     }
     const dom0 = this.dom0();
-    return dom0 === undefined ? this.sleep(vcpu) : this.runInline(vcpu, dom0);
+    if (dom0 === undefined) return this.sleep(vcpu);
+    while (vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN)) {
+      if (this.domain.shutdownReason >= 0) return false;
+      this.runInline(vcpu, dom0);
+    }
+    return true;
   }
 
   finish(vcpu: VcpuState): void {
@@ -96,16 +101,15 @@ export class IoWait implements XenWait {
     }
   }
 
-  private runInline(vcpu: VcpuState, dom0: InlineDom0): boolean {
+  private runInline(vcpu: VcpuState, dom0: InlineDom0): void {
     const { clock } = this.pcpu;
     const due = dom0.deviceModel.nextDeadlineNs;
     if (dom0.state.runstate === RUNSTATE_BLOCKED && due > clock.nowNs()) {
-      if (due === Infinity) return this.domain.crash('the device model does not answer its ioreq');
+      if (due === Infinity) this.domain.crash('the device model does not answer its ioreq');
       if (clock instanceof VirtualClock) clock.skipTo(due);
       else Atomics.wait(this.pcpu.memory.i32, vcpu.futex >>> 2, vcpu.futexValue, Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS));
     }
     runDom0(this.pcpu, this.runqueue, dom0);
-    return true;
   }
 }
 
@@ -128,6 +132,8 @@ export class PcpuLoop {
   private readonly dom0: InlineDom0 | undefined;
   /** A VMENTRY is recorded and no VMEXIT since: the guest was only paused to look at the clock. */
   private entered = false;
+  /** The vCPU's outsideKicks when the inline device model last ran. */
+  private servedKicks = 0;
 
   constructor(pcpu: Pcpu, runqueue: Runqueue, timers: TimerQueue, hvm: HvmVcpu, dom0?: InlineDom0) {
     this.pcpu = pcpu;
@@ -151,7 +157,7 @@ export class PcpuLoop {
     try {
       for (;;) {
         if (domain.shutdownReason >= 0) return this.end('shutdown');
-        const seen = state.futexValue;
+        const seen = state.outsideKicks;
         if (this.pcpu.clock.nowNs() >= untilNs) return this.end('until');
         this.runDue();
         if (state.hasPauseFlag(VPF_BLOCKED)) {
@@ -173,7 +179,10 @@ export class PcpuLoop {
   private open(): void {
     const { runqueue, dom0 } = this;
     runqueue.open();
-    if (dom0 !== undefined && dom0.state.stateEntryNs === 0) runDom0(this.pcpu, runqueue, dom0);
+    if (dom0 !== undefined && dom0.state.stateEntryNs === 0) {
+      this.servedKicks = this.hvm.state.outsideKicks;
+      runDom0(this.pcpu, runqueue, dom0);
+    }
   }
 
   /** Timers and the inline device model, as far as they are due. True when anything ran. */
@@ -186,12 +195,19 @@ export class PcpuLoop {
       ran = true;
     }
     const { dom0 } = this;
-    if (dom0 !== undefined && (dom0.state.runstate !== RUNSTATE_BLOCKED || dom0.deviceModel.nextDeadlineNs <= clock.nowNs())) {
+    if (dom0 !== undefined && this.dom0Due(dom0)) {
       this.leaveGuest(EVENT_CHECK_VECTOR);
+      this.servedKicks = this.hvm.state.outsideKicks;
       runDom0(this.pcpu, this.runqueue, dom0);
       ran = true;
     }
     return ran;
+  }
+
+  /** An event for it, something of its own, or another thread (the wire, the console) raised the word. */
+  private dom0Due(dom0: InlineDom0): boolean {
+    return dom0.state.runstate !== RUNSTATE_BLOCKED || dom0.deviceModel.nextDeadlineNs <= this.pcpu.clock.nowNs() ||
+      this.hvm.state.outsideKicks !== this.servedKicks;
   }
 
   private runGuest(seen: number, untilNs: number): void {
@@ -201,8 +217,8 @@ export class PcpuLoop {
     if (!this.entered) interrupts.assist();
     hvm.shootdown.flush();
     state.inGuest = true;
-    // Whatever was raised after `seen` was read is looked at first.
-    if (state.futexValue !== seen) {
+    // Whatever another thread raised after `seen` was read is looked at first.
+    if (state.outsideKicks !== seen) {
       state.inGuest = false;
       return;
     }

@@ -41,10 +41,15 @@ export class Shootdown {
       this.engine.invalidateNested(gfn);
       return;
     }
-    this.queue(gfn === undefined ? -1 : gfn);
+    this.queueNested(gfn);
     this.state.kick();
     // The engine leaves the guest at the next block edge.
     while (this.state.inGuest && Atomics.load(this.memory.i32, this.word + W_COUNT) !== 0) this.pause();
+  }
+
+  /** Queue it for the next entry, without waiting for it. */
+  queueNested(gfn: Gfn | undefined): void {
+    this.queue(gfn === undefined ? -1 : gfn);
   }
 
   /** A frame that holds decoded code was written by somebody else. */
