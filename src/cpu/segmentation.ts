@@ -171,6 +171,8 @@ export class Segmentation {
     const { core } = this;
     for (const seg of [Seg.es, Seg.ds, Seg.fs, Seg.gs]) {
       const rights = core.segAccess(seg);
+      // A null selector stays as it is, with the base it may have been given since.
+      if (rights & Rights.unusable) continue;
       const conforming = (rights & (Rights.nonSystem | Rights.code | Rights.conforming)) === (Rights.nonSystem | Rights.code | Rights.conforming);
       if (!conforming && ((rights >> Rights.dplShift) & 3) < core.cpl) this.setNull(seg, 0);
     }
