@@ -4,9 +4,9 @@
 // guard: what is taken out, in words; file: source file; find: text that stands in it exactly once; replace: what to
 // put there; spec: the spec file; test: start or part of the test's full name (describe names included).
 // Usage: node scripts/mutations.mjs [--json] [part of a list's name or of a guard ...]
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '..');
@@ -25,16 +25,18 @@ const chosen = wanted.length ? all.filter((m) => wanted.some((w) => m.list.inclu
 
 const scratch = mkdtempSync(join(tmpdir(), 'mutations-'));
 
-/** Runs one test of one spec; returns counts, or undefined when the run came to no result in time. */
-function run(spec, test, mutation) {
-  const out = join(scratch, 'result.json');
-  rmSync(out, { force: true });
+let runs = 0;
+
+/** Runs one test of one spec; gives counts, or undefined when the run came to no result in time. */
+async function run(spec, test, mutation) {
+  const out = join(scratch, `${runs++}.json`);
   const name = test.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
   const env = { ...process.env };
   delete env.MUTATION;
   if (mutation) env.MUTATION = JSON.stringify({ file: mutation.file, find: mutation.find, replace: mutation.replace });
-  spawnSync(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', spec, '-t', name, '--reporter=json', `--outputFile=${out}`],
+  const child = spawn(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', spec, '-t', name, '--reporter=json', `--outputFile=${out}`],
     { cwd: root, env, stdio: 'ignore', timeout: TIME_LIMIT_MS, killSignal: 'SIGKILL' });
+  await new Promise((done) => child.on('close', done));
   try {
     const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(out, 'utf8'));
     return { passed: numPassedTests, failed: numFailedTests };
@@ -44,15 +46,15 @@ function run(spec, test, mutation) {
 }
 
 /** One line: what is wrong with this entry, or undefined when the test noticed. */
-function check(mutation) {
+async function check(mutation) {
   const source = readFileSync(join(root, mutation.file), 'utf8');
   const places = source.split(mutation.find).length - 1;
   if (places !== 1) return `stale: '${mutation.find}' stands ${places} times in ${mutation.file}, expected once`;
   const key = `${mutation.spec}\n${mutation.test}`;
   if (!sound.has(key)) sound.set(key, run(mutation.spec, mutation.test));
-  const before = sound.get(key);
+  const before = await sound.get(key);
   if (!before || before.failed || !before.passed) return `no baseline: '${mutation.test}' in ${mutation.spec} must pass without the mutation`;
-  const after = run(mutation.spec, mutation.test, mutation);
+  const after = await run(mutation.spec, mutation.test, mutation);
   if (after && !after.failed) return after.passed ? 'survived: the test passes without the guard' : 'broken: the mutated file does not load';
   return undefined;
 }
@@ -60,11 +62,14 @@ const sound = new Map();
 
 const results = [];
 const started = Date.now();
-for (const mutation of chosen) {
-  const problem = check(mutation);
-  results.push({ ...mutation, problem });
-  if (!json) console.log(`${problem ? 'BAD ' : 'ok  '} ${mutation.list}: ${mutation.guard}${problem ? `\n     ${problem}` : ''}`);
-}
+const queue = [...chosen];
+await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, async () => {
+  for (let mutation = queue.shift(); mutation; mutation = queue.shift()) {
+    const problem = await check(mutation);
+    results.push({ ...mutation, problem });
+    if (!json) console.log(`${problem ? 'BAD ' : 'ok  '} ${mutation.list}: ${mutation.guard}${problem ? `\n     ${problem}` : ''}`);
+  }
+}));
 rmSync(scratch, { recursive: true, force: true });
 const bad = results.filter((r) => r.problem).length;
 const seconds = ((Date.now() - started) / 1000).toFixed(1);

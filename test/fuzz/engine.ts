@@ -105,10 +105,13 @@ export class Fuzzer {
   readonly #seen = new Uint8Array(MAP_SIZE);
   readonly #random: Random;
   readonly #errors = new Set<string>();
+  readonly #countOften: boolean;
 
-  constructor(target: Target, seed: number) {
+  /** @param countOften does an edge taken a new number of times count as new? */
+  constructor(target: Target, seed: number, countOften = true) {
     this.#target = target;
     this.#random = new Random(seed);
+    this.#countOften = countOften;
   }
 
   /** Runs one input; true when it reached something new (and is in the corpus now). */
@@ -120,7 +123,7 @@ export class Fuzzer {
     let fresh = false;
     for (let i = 0; i < touchedCount; i++) {
       const edge = touched[i]!;
-      const bit = classes[counts[edge]!]!;
+      const bit = this.#countOften ? classes[counts[edge]!]! : 1;
       counts[edge] = 0;
       if (this.#seen[edge]! & bit) continue;
       if (this.#seen[edge] === 0) this.edges++;
@@ -157,14 +160,15 @@ export class Fuzzer {
     }
   }
 
-  /** The fewest short inputs that still reach what the corpus reaches. */
+  /** Few and short inputs that still reach every edge the corpus reaches. */
   distilled(): Uint8Array[] {
-    const again = new Fuzzer({ ...this.#target, run: (input) => this.#target.run(input), runThoroughly: () => {} }, 1);
-    for (const input of [...this.corpus].sort((a, b) => a.length - b.length)) again.try(input);
-    // Second pass, longest last kept first: drops what later inputs made superfluous.
-    const backwards = new Fuzzer({ ...this.#target, run: (input) => this.#target.run(input), runThoroughly: () => {} }, 1);
-    for (const input of [...again.corpus].reverse()) backwards.try(input);
-    return backwards.corpus;
+    const target: Target = { ...this.#target, run: (input) => this.#target.run(input), runThoroughly: () => {} };
+    const forward = new Fuzzer(target, 1, false);
+    for (const input of [...this.corpus].sort((a, b) => a.length - b.length)) forward.try(input);
+    // Once more from the last: what a later input reached too may be superfluous now.
+    const backward = new Fuzzer(target, 1, false);
+    for (const input of forward.corpus.reverse()) backward.try(input);
+    return backward.corpus;
   }
 
   #guard(input: Uint8Array, work: () => void): void {
