@@ -7,12 +7,16 @@ const root = resolve(import.meta.dirname, '..');
 const load = async (file) => (await runnerImport(resolve(root, file), { root, configFile: false, logLevel: 'error' })).module;
 
 const { withRegisterTable } = await load('src/devices/register-doc.ts');
-const pages = [['docs/rtl8139.md', (await load('src/devices/nic/rtl8139/registers.ts')).rtl8139Registers]];
+const { chipsetTables } = await load('src/devices/chipset.ts');
+const pages = [
+  ['docs/rtl8139.md', [['', (await load('src/devices/nic/rtl8139/registers.ts')).rtl8139Registers]]],
+  ['docs/device-model.md', Object.entries(chipsetTables)],
+];
 
 let old = 0;
-for (const [file, table] of pages) {
+for (const [file, tables] of pages) {
   const page = readFileSync(resolve(root, file), 'utf8');
-  const now = withRegisterTable(page, table);
+  const now = tables.reduce((text, [which, table]) => withRegisterTable(text, table, which), page);
   if (now === page) continue;
   old++;
   if (process.argv.includes('--check')) console.error(`${file}: its register table is not that of the code; run: node scripts/docs.mjs`);

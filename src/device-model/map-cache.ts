@@ -11,7 +11,7 @@ import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { cost } from './costs.ts';
 import { hex64, type DmLog } from './log.ts';
 
-export const BUCKET_SHIFT = 20;
+const BUCKET_SHIFT = 20;
 export const BUCKET_SIZE = 1 << BUCKET_SHIFT;
 const PAGES_PER_BUCKET = BUCKET_SIZE / PAGE_SIZE;
 /** Physical addresses end here (52 bits, the architectural limit). */

@@ -29,7 +29,7 @@ const models: Readonly<Record<string, NicModel>> = {
   },
 };
 
-export const nicModelNames: readonly string[] = Object.keys(models);
+const nicModelNames: readonly string[] = Object.keys(models);
 
 export function nicModel(name: string): NicModel {
   const model = Object.hasOwn(models, name) ? models[name] : undefined;

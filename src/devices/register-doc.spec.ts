@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { chipsetTables } from './chipset.ts';
 import { rtl8139Registers } from './nic/rtl8139/registers.ts';
 import { registerTable, withRegisterTable } from './register-doc.ts';
 
@@ -17,5 +18,11 @@ describe('register tables in docs', () => {
     expect(text).toMatch(/Config3 .*Needs the Cfg9346 lock open/);
     expect(text).toMatch(/RxConfig .*`RxBufLen` 12:11 \(C mode ring size; 0 = 8K, 1 = 16K/);
     expect(() => withRegisterTable('nothing', rtl8139Registers)).toThrow(/markers/);
+  });
+
+  it('docs/device-model.md is current (else: node scripts/docs.mjs)', () => {
+    const page = readFileSync(new URL('../../docs/device-model.md', import.meta.url), 'utf8');
+    for (const [name, table] of Object.entries(chipsetTables)) expect(withRegisterTable(page, table, name)).toBe(page);
+    expect(() => withRegisterTable(page, [], 'NE3000')).toThrow(/registers NE3000/);
   });
 });

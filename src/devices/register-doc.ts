@@ -45,13 +45,17 @@ export function registerTable(table: readonly RegisterDef[]): string {
   return lines.join('\n');
 }
 
-const BEGIN = '<!-- registers: made by scripts/docs.mjs from the register table -->';
+const begin = (which: string): string => `<!-- registers${which === '' ? '' : ` ${which}`}: made by scripts/docs.mjs from the register table -->`;
 const END = '<!-- end of registers -->';
 
-/** Puts the table between the markers of a page; throws when the page has none. */
-export function withRegisterTable(page: string, table: readonly RegisterDef[]): string {
-  const begin = page.indexOf(BEGIN);
-  const end = page.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error(`expected the markers '${BEGIN}' and '${END}'`);
-  return `${page.slice(0, begin + BEGIN.length)}\n${registerTable(table)}\n${page.slice(end)}`;
+/**
+ * Puts the table between the markers of a page; throws when the page has none.
+ * @param which name in the opening marker, on a page with several tables
+ */
+export function withRegisterTable(page: string, table: readonly RegisterDef[], which = ''): string {
+  const marker = begin(which);
+  const from = page.indexOf(marker);
+  const end = page.indexOf(END, from);
+  if (from < 0 || end < 0) throw new Error(`expected the markers '${marker}' and '${END}'`);
+  return `${page.slice(0, from + marker.length)}\n${registerTable(table)}\n${page.slice(end)}`;
 }

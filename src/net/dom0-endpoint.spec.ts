@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Dom0Endpoint } from './dom0-endpoint.ts';
-import { arpFrame, be16, be32, checksumAdd, echoRequestFrame, formatIpv4, ipv4Layout, parseIpv4, parseMac, pseudoHeaderSum, putBe16, putBe32, putEthernet, putIpv4 } from './frame.ts';
+import { arpFrame, be16, be32, checksum, echoRequestFrame, formatIpv4, ipv4Layout, parseIpv4, parseMac, pseudoHeaderSum, putBe16, putBe32, putEthernet, putIpv4 } from './frame.ts';
 import type { HubPort } from './hub.ts';
 
 const guest = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
@@ -52,8 +52,8 @@ describe('dom0 endpoint', () => {
     expect(be16(reply, ip.payload + 4)).toBe(0x1234);
     expect(be16(reply, ip.payload + 6)).toBe(9);
     expect(reply.subarray(ip.payload + 8, ip.end)).toEqual(data);
-    expect(checksumAdd(reply, ip.header, ip.payload)).toBe(0xffff);
-    expect(checksumAdd(reply, ip.payload, ip.end)).toBe(0xffff);
+    expect(checksum(reply, ip.header, ip.payload)).toBe(0);
+    expect(checksum(reply, ip.payload, ip.end)).toBe(0);
   });
 
   it('drops an echo request whose checksum is wrong, another host\'s frames, and runts', () => {
@@ -72,7 +72,7 @@ describe('dom0 endpoint', () => {
     expect(sent).toHaveLength(1);
     const offer = sent[0]!;
     const ip = ipv4Layout(offer)!;
-    expect(checksumAdd(offer, ip.payload, ip.end, pseudoHeaderSum(ip.source, ip.destination, 17, ip.end - ip.payload))).toBe(0xffff);
+    expect(checksum(offer, ip.payload, ip.end, pseudoHeaderSum(ip.source, ip.destination, 17, ip.end - ip.payload))).toBe(0);
     const bootp = offer.subarray(42);
     expect(be32(bootp, 4)).toBe(0xdeadbeef);
     expect(formatIpv4(be32(bootp, 16))).toBe('10.0.2.15');

@@ -6,7 +6,7 @@
 import { UserError } from '../base/errors.ts';
 import type { HubPort, NetPort } from './hub.ts';
 import {
-  EtherType, ETH_ALEN, ETH_HLEN, ETH_SOURCE, ETH_TYPE, ETH_ZLEN, IpProtocol, arpFrame, be16, be32, checksum, checksumAdd,
+  EtherType, ETH_ALEN, ETH_HLEN, ETH_SOURCE, ETH_TYPE, ETH_ZLEN, IpProtocol, arpFrame, be16, be32, checksum,
   formatMac, ipv4Layout, isBroadcast, parseIpv4, parseMac, pseudoHeaderSum, putBe16, putBe32, putEthernet, putIpv4,
   type Ipv4Layout,
 } from './frame.ts';
@@ -117,7 +117,7 @@ export class Dom0Endpoint implements NetPort {
 
   #ipv4(frame: Uint8Array): void {
     const ip = ipv4Layout(frame);
-    if (!ip || ip.fragmented || checksumAdd(frame, ip.header, ip.payload) !== 0xffff) return;
+    if (!ip || ip.fragmented || checksum(frame, ip.header, ip.payload) !== 0) return;
     if (ip.protocol === IpProtocol.udp) this.#udp(frame, ip);
     else if (ip.protocol === IpProtocol.icmp && ip.destination === this.#options.ip) this.#icmp(frame, ip);
   }
@@ -125,7 +125,7 @@ export class Dom0Endpoint implements NetPort {
   #icmp(frame: Uint8Array, ip: Ipv4Layout): void {
     const length = ip.end - ip.payload;
     if (length < 8 || frame[ip.payload] !== 8 || frame[ip.payload + 1] !== 0) return;
-    if (checksumAdd(frame, ip.payload, ip.end) !== 0xffff) return;
+    if (checksum(frame, ip.payload, ip.end) !== 0) return;
     const reply = new Uint8Array(Math.max(ETH_ZLEN, ETH_HLEN + 20 + length));
     putEthernet(reply, frame.subarray(ETH_SOURCE, ETH_SOURCE + ETH_ALEN), this.#options.mac, EtherType.ipv4);
     putIpv4(reply, this.#options.ip, ip.source, IpProtocol.icmp, length, this.#nextId());

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../base/errors.ts';
-import { arpFrame, checksum, checksumAdd, describeFrame, echoRequestFrame, formatIpv4, formatMac, ipv4Layout, parseIpv4, parseMac, putBe16 } from './frame.ts';
+import { checksum, echoRequestFrame, formatIpv4, formatMac, ipv4Layout, parseIpv4, parseMac, putBe16 } from './frame.ts';
 
 const a = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
 const b = { mac: parseMac('fe:ff:ff:ff:ff:ff'), ip: parseIpv4('10.0.2.2') };
@@ -15,9 +15,8 @@ describe('frame', () => {
 
   it('computes the checksum of RFC 1071, odd lengths too', () => {
     const bytes = Uint8Array.of(0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7);
-    expect(checksumAdd(bytes, 0, 8)).toBe(0xddf2);
     expect(checksum(bytes, 0, 8)).toBe(0x220d);
-    expect(checksumAdd(Uint8Array.of(0x12), 0, 1)).toBe(0x1200);
+    expect(checksum(Uint8Array.of(0x12), 0, 1)).toBe(0xedff);
   });
 
   it('finds the parts of an IPv4 packet and refuses lengths that lie', () => {
@@ -29,11 +28,5 @@ describe('frame', () => {
     const shortHeader = frame.slice();
     shortHeader[14] = 0x44;
     expect(ipv4Layout(shortHeader)).toBeUndefined();
-  });
-
-  it('says what a frame is', () => {
-    expect(describeFrame(arpFrame('request', a, { mac: new Uint8Array(6), ip: b.ip }, new Uint8Array(6).fill(255)))).toBe('ARP who has 10.0.2.2');
-    expect(describeFrame(echoRequestFrame(a, b, 7, 3, new Uint8Array(8)))).toBe('ICMP echo request seq 3 10.0.2.15 > 10.0.2.2');
-    expect(describeFrame(new Uint8Array(3))).toContain('3 bytes');
   });
 });

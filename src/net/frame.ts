@@ -4,31 +4,23 @@
  * Sources: IEEE 802.3, RFC 826 (ARP), RFC 791 (IPv4), RFC 792 (ICMP), RFC 768 (UDP), RFC 1071 (checksum).
  */
 import { UserError } from '../base/errors.ts';
+import { ETH_ALEN, ETH_HLEN, ETH_ZLEN, be16, foldChecksum, putBe16, sum16 } from '../base/ethernet.ts';
 
-export const ETH_ALEN = 6;
-export const ETH_HLEN = 14;
-/** Shortest frame on the wire without its FCS; shorter ones are padded with zeros. */
-export const ETH_ZLEN = 60;
+export { ETH_ALEN, ETH_HLEN, ETH_ZLEN, be16, putBe16 } from '../base/ethernet.ts';
+
 /** Longest frame a backend carries, without FCS. Jumbo and offloaded frames stay below it. */
 export const MAX_FRAME = 65_535;
 
-export const EtherType = { ipv4: 0x0800, arp: 0x0806, vlan: 0x8100, ipv6: 0x86dd } as const;
-export const IpProtocol = { icmp: 1, tcp: 6, udp: 17 } as const;
+export const EtherType = { ipv4: 0x0800, arp: 0x0806 } as const;
+export const IpProtocol = { icmp: 1, udp: 17 } as const;
 
 /** Fields of an Ethernet header, byte offsets in the frame. */
-export const ETH_DESTINATION = 0;
+const ETH_DESTINATION = 0;
 export const ETH_SOURCE = 6;
 export const ETH_TYPE = 12;
 
-/** Big-endian 16 bits at `offset`. The caller has checked the length. */
-export const be16 = (bytes: Uint8Array, offset: number): number => (bytes[offset]! << 8) | bytes[offset + 1]!;
 /** Big-endian 32 bits at `offset`, unsigned. The caller has checked the length. */
 export const be32 = (bytes: Uint8Array, offset: number): number => be16(bytes, offset) * 0x10000 + be16(bytes, offset + 2);
-
-export function putBe16(bytes: Uint8Array, offset: number, value: number): void {
-  bytes[offset] = value >>> 8;
-  bytes[offset + 1] = value;
-}
 
 export function putBe32(bytes: Uint8Array, offset: number, value: number): void {
   putBe16(bytes, offset, value >>> 16);
@@ -58,30 +50,13 @@ export function parseIpv4(text: string): number {
 export const formatIpv4 = (address: number): string =>
   [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join('.');
 
-/** True for a group (multicast or broadcast) destination. */
-export const isMulticast = (frame: Uint8Array): boolean => (frame[ETH_DESTINATION]! & 1) !== 0;
-
 export function isBroadcast(frame: Uint8Array): boolean {
   for (let i = 0; i < ETH_ALEN; i++) if (frame[i] !== 0xff) return false;
   return true;
 }
 
-/**
- * One's complement sum of 16-bit words over bytes[from, to), folded to 16 bits and not inverted; an odd last byte
- * counts as the high half of a word. `sum` starts it, so that a pseudo header can be added first.
- */
-export function checksumAdd(bytes: Uint8Array, from: number, to: number, sum = 0): number {
-  let total = sum;
-  let i = from;
-  for (; i + 1 < to; i += 2) total += (bytes[i]! << 8) | bytes[i + 1]!;
-  if (i < to) total += bytes[i]! << 8;
-  while (total > 0xffff) total = (total & 0xffff) + Math.floor(total / 0x10000);
-  return total;
-}
-
-/** Internet checksum of bytes[from, to) as it goes into a header. */
-export const checksum = (bytes: Uint8Array, from: number, to: number, sum = 0): number =>
-  ~checksumAdd(bytes, from, to, sum) & 0xffff;
+/** Internet checksum of bytes[from, to) as it goes into a header; zero over a range that holds a good one. `sum` is added first: a pseudo header's. */
+export const checksum = (bytes: Uint8Array, from: number, to: number, sum = 0): number => foldChecksum(sum + sum16(bytes, from, to - from));
 
 /** Sum of the pseudo header of TCP and UDP over IPv4 (RFC 793, RFC 768). */
 export function pseudoHeaderSum(source: number, destination: number, protocol: number, length: number): number {
@@ -181,25 +156,4 @@ export function echoRequestFrame(
   frame.set(data, icmp + 8);
   putBe16(frame, icmp + 2, checksum(frame, icmp, icmp + length));
   return frame;
-}
-
-/** One line that says what a frame is, for logs and pcap comments. */
-export function describeFrame(frame: Uint8Array): string {
-  if (frame.length < ETH_HLEN) return `${frame.length} bytes, shorter than an Ethernet header`;
-  const type = be16(frame, ETH_TYPE);
-  if (type === EtherType.arp && frame.length >= 42) {
-    const operation = be16(frame, 20) === 1 ? `who has ${formatIpv4(be32(frame, 38))}` : `${formatIpv4(be32(frame, 28))} is at ${formatMac(frame.subarray(22))}`;
-    return `ARP ${operation}`;
-  }
-  const ip = ipv4Layout(frame);
-  if (ip) {
-    const names: Record<number, string> = { [IpProtocol.icmp]: 'ICMP', [IpProtocol.tcp]: 'TCP', [IpProtocol.udp]: 'UDP' };
-    let what = names[ip.protocol] ?? `IP protocol ${ip.protocol}`;
-    if (ip.protocol === IpProtocol.icmp && ip.end - ip.payload >= 8) {
-      const kind = frame[ip.payload];
-      if (kind === 8 || kind === 0) what = `ICMP echo ${kind === 8 ? 'request' : 'reply'} seq ${be16(frame, ip.payload + 6)}`;
-    }
-    return `${what} ${formatIpv4(ip.source)} > ${formatIpv4(ip.destination)}`;
-  }
-  return `EtherType 0x${type.toString(16).padStart(4, '0')} from ${formatMac(frame.subarray(ETH_SOURCE))}`;
 }

@@ -1,14 +1,11 @@
 /** Ethernet and IPv4 pieces that NICs share. */
+import { ETH_ALEN } from '../../base/ethernet.ts';
 
-export const ETH_ALEN = 6;
-/** Destination, source, type. */
-export const ETH_HLEN = 14;
+export { ETH_ALEN, ETH_HLEN, ETH_ZLEN, be16, foldChecksum, putBe16, sum16 } from '../../base/ethernet.ts';
 export const ETH_P_IP = 0x0800;
 export const ETH_P_8021Q = 0x8100;
 /** Bytes of an 802.1Q tag: type and TCI. */
 export const VLAN_HLEN = 4;
-/** Shortest frame without FCS. */
-export const ETH_ZLEN = 60;
 
 const CRC_POLY = 0xedb88320;
 
@@ -58,27 +55,3 @@ export function multicastHash(frame: Uint8Array): number {
   }
   return crc >>> 26;
 }
-
-/** Big-endian 16-bit word at `at`. */
-export const be16 = (data: Uint8Array, at: number): number => (data[at]! << 8) | data[at + 1]!;
-
-export const putBe16 = (data: Uint8Array, at: number, value: number): void => {
-  data[at] = value >>> 8;
-  data[at + 1] = value;
-};
-
-/** Sum of the big-endian 16-bit words (RFC 1071), not folded; an odd last byte is a high byte. `length` ≤ 65,536. */
-export function sum16(data: Uint8Array, at: number, length: number): number {
-  let sum = 0;
-  const end = at + length;
-  for (const whole = end - 1; at < whole; at += 2) sum += (data[at]! << 8) | data[at + 1]!;
-  if (at < end) sum += data[at]! << 8;
-  return sum;
-}
-
-/** Ones' complement of a folded sum: the checksum field's value. */
-export const foldChecksum = (sum: number): number => {
-  let s = sum;
-  while (s > 0xffff) s = (s & 0xffff) + (s >>> 16);
-  return ~s & 0xffff;
-};

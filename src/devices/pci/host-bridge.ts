@@ -9,8 +9,8 @@ import { checkState } from '../state.ts';
 import type { PciBus } from './bus.ts';
 import { PciDevice, type DeviceState, type PciSlot } from './pci-device.ts';
 
-export const CONFIG_ADDRESS_PORT = 0xcf8;
-export const CONFIG_DATA_PORT = 0xcfc;
+const CONFIG_ADDRESS_PORT = 0xcf8;
+const CONFIG_DATA_PORT = 0xcfc;
 
 export const hostBridgePorts = [
   {

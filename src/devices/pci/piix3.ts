@@ -10,7 +10,7 @@ import { checkState } from '../state.ts';
 import { PciDevice, type DeviceState, type PciSlot } from './pci-device.ts';
 
 export const PIRQ_FIRST = 0x60;
-export const PIRQ_COUNT = 4;
+const PIRQ_COUNT = 4;
 const PIRQ_DISABLED = 0x80;
 /** ISA interrupts that a link may drive; the data sheet reserves the others. */
 const ROUTABLE = 0xdef8;

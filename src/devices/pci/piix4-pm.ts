@@ -25,13 +25,13 @@ const SLP_TYP_SUSPEND_TO_DISK = 2;
 
 export const piix4PmRegisters = [
   {
-    name: 'PM1a_CNT', offset: PM1_CONTROL_OFFSET, width: 2, access: 'rw', reset: SCI_EN, doc: 'ACPI power management 1a control',
+    name: 'PM1a_CNT', offset: PM1_CONTROL_OFFSET, width: 2, access: 'rw', reset: SCI_EN, writable: 0xffff & ~SLP_EN, doc: 'ACPI power management 1a control',
     fields: [
       { name: 'SCI_EN', lsb: 0, doc: 'Power management events raise SCI' },
       { name: 'BM_RLD', lsb: 1 },
       { name: 'GBL_RLS', lsb: 2 },
       { name: 'SLP_TYP', lsb: SLP_TYP_SHIFT, bits: 3, values: { 0: 'S5', 1: 'S3', 2: 'S4' } },
-      { name: 'SLP_EN', lsb: 13, doc: 'Enter the sleeping state SLP_TYP' },
+      { name: 'SLP_EN', lsb: 13, doc: 'Written as one: enter the sleeping state SLP_TYP; reads zero' },
     ],
   },
 ] as const satisfies readonly RegisterDef[];

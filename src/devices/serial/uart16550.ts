@@ -6,8 +6,14 @@
 import type { IrqLine } from '../interfaces.ts';
 import type { IoRegion } from '../io-space.ts';
 import type { DeviceState } from '../pci/pci-device.ts';
+import type { RegisterDef } from '../registers.ts';
 import { checkState } from '../state.ts';
-import { Fcr, Ier, Iir, Lcr, Lsr, Mcr, Msr } from './registers.ts';
+import { Fcr, Ier, Iir, Lcr, Lsr, Mcr, Msr, uartRegisters } from './registers.ts';
+
+/** Bits that a register keeps. */
+const writable = (name: 'IER' | 'MCR'): number => (uartRegisters as readonly RegisterDef[]).find((register) => register.name === name)!.writable!;
+const IER_BITS = writable('IER');
+const MCR_BITS = writable('MCR');
 
 const FIFO_SIZE = 16;
 /** Receive trigger levels by FCR bits 7:6. */
@@ -92,7 +98,7 @@ export class Uart16550 implements IoRegion {
         if (this.#lcr & Lcr.dlab) this.#divisor = (this.#divisor & 0xff) | (value << 8);
         else {
           const enabled = value & ~this.#ier;
-          this.#ier = value & 0x0f;
+          this.#ier = value & IER_BITS;
           // Enabling it with the transmitter empty asks at once.
           if (enabled & Ier.thrEmpty) this.#thrPending = true;
           if (!(this.#ier & Ier.thrEmpty)) this.#thrPending = false;
@@ -106,7 +112,7 @@ export class Uart16550 implements IoRegion {
         break;
       case 4: {
         const before = this.#modemLines();
-        this.#mcr = value & 0x1f;
+        this.#mcr = value & MCR_BITS;
         const after = this.#modemLines();
         const changed = before ^ after;
         // RI is noted on its trailing edge only, the others on any change.

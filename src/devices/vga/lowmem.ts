@@ -7,7 +7,7 @@ import type { DeviceState } from '../pci/pci-device.ts';
 import { checkState } from '../state.ts';
 
 export const VGA_HOLE_BASE = 0xa0000;
-export const VGA_HOLE_SIZE = 0x20000;
+const VGA_HOLE_SIZE = 0x20000;
 /** The colour text page, as an offset in the hole. */
 const TEXT_PAGE = 0xb8000 - VGA_HOLE_BASE;
 const COLUMNS = 80;
