@@ -25,11 +25,16 @@ export class Runqueue {
     pcpu.trace.setCurrent(DOMID_IDLE, pcpu.number);
   }
 
-  /** The pCPU begins to run: its idle vCPU does. A trace's first record of every vCPU shows it start to run. */
+  /**
+   * The pCPU begins to run, its idle vCPU on it: recorded as a start, for a trace's first record of every vCPU should show
+   * it come to run.
+   */
   open(): void {
-    if (this.idle.runstate !== RUNSTATE_RUNNABLE || this.running !== this.idle) return;
-    this.pcpu.clock.charge(virtualCost.contextSwitch);
-    this.change(this.idle, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING);
+    if (this.running !== this.idle) return;
+    const { clock, trace } = this.pcpu;
+    clock.charge(virtualCost.contextSwitch);
+    this.idle.changeRunstate(RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, clock.nowNs());
+    trace.recordTsc(runstateChangeEvent(RUNSTATE_RUNNABLE, RUNSTATE_RUNNING), 1, this.idle.id | (this.idle.domid << 16));
   }
 
   /** The vCPU that runs on this pCPU now. */

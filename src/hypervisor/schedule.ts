@@ -134,6 +134,7 @@ export class PcpuLoop {
   private entered = false;
   /** The vCPU's outsideKicks when the inline device model last ran. */
   private servedKicks = 0;
+  private opened = false;
 
   constructor(pcpu: Pcpu, runqueue: Runqueue, timers: TimerQueue, hvm: HvmVcpu, dom0?: InlineDom0) {
     this.pcpu = pcpu;
@@ -177,12 +178,15 @@ export class PcpuLoop {
 
   /** First run: the idle vCPU, and dom0's beside it, come onto the pCPU. */
   private open(): void {
-    const { runqueue, dom0 } = this;
+    if (this.opened) return;
+    this.opened = true;
+    const { runqueue, dom0, pcpu } = this;
     runqueue.open();
-    if (dom0 !== undefined && dom0.state.stateEntryNs === 0) {
-      this.servedKicks = this.hvm.state.outsideKicks;
-      runDom0(this.pcpu, runqueue, dom0);
-    }
+    if (dom0 === undefined) return;
+    this.servedKicks = this.hvm.state.outsideKicks;
+    // Not woken, but begun: what it did while the machine was put together is no part of the run.
+    dom0.state.changeRunstate(RUNSTATE_BLOCKED, RUNSTATE_RUNNABLE, pcpu.clock.nowNs());
+    runDom0(pcpu, runqueue, dom0);
   }
 
   /** Timers and the inline device model, as far as they are due. True when anything ran. */
