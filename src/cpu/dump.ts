@@ -1,4 +1,6 @@
 /** Registers as Xen prints them for a domain (xen/arch/x86/x86_64/traps.c, _show_registers). */
+import { FPU_FCW, FPU_FDP, FPU_FIP, FPU_FOP, FPU_FSW, FPU_FTW, FPU_MXCSR, FPU_ST, FPU_XMM } from './fpu/state.ts';
+import { topOf } from './fpu/x87-control.ts';
 import { Reg, Seg, type VcpuRegisters } from './interface.ts';
 
 const hex = (value: bigint | number, digits: number): string => value.toString(16).padStart(digits, '0');
@@ -19,4 +21,26 @@ export function dumpRegisters(r: VcpuRegisters): string {
     `fsb: ${hex(r.getSegment(Seg.fs).base, 16)}   gsb: ${hex(r.getSegment(Seg.gs).base, 16)}`,
     `ds: ${s('ds')}   es: ${s('es')}   fs: ${s('fs')}   gs: ${s('gs')}   ss: ${s('ss')}   cs: ${s('cs')}`,
   ].join('\n');
+}
+
+/** An FXSAVE64 image: control state, the x87 registers that are not empty, the XMM registers that are not zero. */
+export function dumpFpu(image: Uint8Array): string {
+  const view = new DataView(image.buffer, image.byteOffset, image.length);
+  const fsw = view.getUint16(FPU_FSW, true);
+  const ftw = view.getUint8(FPU_FTW);
+  const lines = [
+    `fcw: ${hex(view.getUint16(FPU_FCW, true), 4)}   fsw: ${hex(fsw, 4)}   ftw: ${hex(ftw, 2)}   fop: ${hex(view.getUint16(FPU_FOP, true), 3)}`
+    + `   fip: ${hex(view.getBigUint64(FPU_FIP, true), 16)}   fdp: ${hex(view.getBigUint64(FPU_FDP, true), 16)}   mxcsr: ${hex(view.getUint32(FPU_MXCSR, true), 8)}`,
+  ];
+  for (let i = 0; i < 8; i++) {
+    if (!(ftw & (1 << ((topOf(fsw) + i) & 7)))) continue;
+    const at = FPU_ST + i * 16;
+    lines.push(`st${i}: ${hex(view.getUint16(at + 8, true), 4)}:${hex(view.getBigUint64(at, true), 16)}`);
+  }
+  for (let i = 0; i < 16; i++) {
+    const at = FPU_XMM + i * 16;
+    const value = (view.getBigUint64(at + 8, true) << 64n) | view.getBigUint64(at, true);
+    if (value) lines.push(`xmm${i}: ${hex(value, 32)}`);
+  }
+  return lines.join('\n');
 }

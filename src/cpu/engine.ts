@@ -21,7 +21,7 @@ import { Registers } from './registers.ts';
 import { Segmentation } from './segmentation.ts';
 import { bindHelpers, type HelperParts } from './helper-table.ts';
 import { JUMP_CACHE_SIZE, TLB_SETS, TLB_SET_SIZE } from './tlb-layout.ts';
-import { dumpRegisters } from './dump.ts';
+import { dumpFpu, dumpRegisters } from './dump.ts';
 
 export interface EngineOptions {
   memory: WebAssembly.Memory;
@@ -615,7 +615,7 @@ export class Engine implements Vcpu {
     this.requestNmiWindow(false);
   }
 
-  dump(): string { return dumpRegisters(this.registers); }
+  dump(): string { return `${dumpRegisters(this.registers)}\n${dumpFpu(this.registers.fpuRegs)}`; }
 
   /** Code bytes at RIP, as many as can be read (at most `length`): for a disassembly in a crash dump. */
   codeBytes(address: Gva, length: number): Uint8Array {

@@ -148,6 +148,11 @@ export interface VcpuRegisters {
   efer: number;
   getDr(index: number): bigint;
   setDr(index: number, value: bigint): void;
+  /**
+   * x87, MMX and SSE state: an FXSAVE64 image of 512 bytes (struct hvm_hw_cpu's fpu_regs). Reading gives a copy.
+   * Setting one of another length, or with a reserved bit of MXCSR, throws a RangeError.
+   */
+  fpuRegs: Uint8Array;
   /** Current privilege level. */
   readonly cpl: number;
 }

@@ -1,18 +1,23 @@
 /** The registers of a stopped vCPU, as a hypervisor reads and writes them. */
 import { gva, type Gva } from '../base/address.ts';
-import { CB_CPL, CB_CR0, CB_CR2, CB_CR3, CB_CR4, CB_CR8, CB_DR, CB_EFER, CB_GDTR_BASE, CB_GDTR_LIMIT, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RIP, CB_SEG, SEG_BASE, SEG_SIZE } from './control-block.ts';
+import { CB_CPL, CB_CR0, CB_CR2, CB_CR3, CB_CR4, CB_CR8, CB_DR, CB_EFER, CB_FPU, CB_GDTR_BASE, CB_GDTR_LIMIT, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RIP, CB_SEG, SEG_BASE, SEG_SIZE } from './control-block.ts';
 import type { Core } from './core.ts';
+import { FPU_IMAGE_SIZE } from './fpu/state.ts';
+import { fxrstor, fxsave } from './fpu/x87-control.ts';
+import { X87 } from './fpu/x87.ts';
 import type { SegmentState, VcpuRegisters } from './interface.ts';
 import { Seg } from './interface.ts';
 
 export class Registers implements VcpuRegisters {
   private readonly core: Core;
+  private readonly x87: X87;
   /** Cached translations and the mode depend on what was written. */
   private readonly onChange: () => void;
 
   constructor(core: Core, onChange: () => void) {
     this.core = core;
     this.onChange = onChange;
+    this.x87 = new X87(new DataView(core.cb.u8.buffer), core.cb.base + CB_FPU);
   }
 
   getGpr(index: number): bigint { return this.core.cb.get64(index * 8); }
@@ -79,5 +84,16 @@ export class Registers implements VcpuRegisters {
     this.core.cb.set64(CB_DR + index * 8, value);
     this.onChange();
   }
+
+  get fpuRegs(): Uint8Array {
+    const image = new Uint8Array(FPU_IMAGE_SIZE);
+    fxsave(this.x87, new DataView(image.buffer), 0, true, 16);
+    return image;
+  }
+  set fpuRegs(image: Uint8Array) {
+    if (image.length !== FPU_IMAGE_SIZE) throw new RangeError(`FPU registers: an FXSAVE image has ${FPU_IMAGE_SIZE} bytes, not ${image.length}`);
+    if (!fxrstor(this.x87, new DataView(image.buffer, image.byteOffset), 0, true, 16)) throw new RangeError('FPU registers: a reserved bit of MXCSR is set');
+  }
+
   get cpl(): number { return this.core.cpl; }
 }

@@ -41,6 +41,7 @@ class FakeRegisters implements VcpuRegisters {
   cr4 = 0x20;
   cr8 = 0;
   efer = 0x501;
+  fpuRegs = new Uint8Array(512);
   cpl = 0;
 
   getGpr(index: number): bigint {
