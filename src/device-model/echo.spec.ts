@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { arpFrame, be16, be32, echoRequestFrame, formatIpv4, parseIpv4, parseMac } from '../net/frame.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
+import { DeviceModel } from './device-model.ts';
 import { CplusDriver } from './testing/cplus-driver.ts';
 import { HandClock } from './testing/fake-hypervisor.ts';
 import { GUEST_MAC, NIC_MMIO, setUp } from './testing/set-up.ts';
@@ -102,6 +103,55 @@ describe('a ping through ioreq page, RTL8139, map cache and wire', () => {
     }
     expect(b.hv.peek(0x300000, 64)).toEqual(a.hv.peek(0x300000, 64));
     expect(b.hv.peek(0x300000, 6)).toEqual(guest.mac);
+  });
+
+  it('gives the same result when the device model is saved and replaced by a new one after any number of accesses', () => {
+    /** Guest RAM, received frames and interrupt levels after the ping; `every`: accesses between two replacements. */
+    const run = (every: number) => {
+      const received: string[] = [];
+      const machine = setUp({ wireLatencyNs: 3000 });
+      const { hv, clock } = machine;
+      let { dm } = machine;
+      let accesses = 0;
+      const replace = (): void => {
+        if (++accesses % every !== 0) return;
+        const state = structuredClone(dm.save());
+        dm.stop();
+        dm = new DeviceModel({ memory: hv.memory, hypercalls: hv, clock, nics: [{ model: 'rtl8139', mac: guest.mac }], wireLatencyNs: 3000 });
+        dm.restore(state);
+        dm.start();
+        hv.deviceModel = dm;
+      };
+      const access = hv.access.bind(hv);
+      hv.access = (request) => {
+        const answer = access(request);
+        replace();
+        return answer;
+      };
+      const driver = new CplusDriver(hv, NIC_MMIO);
+      driver.start();
+      const finish = (): void => {
+        while (dm.inFlight > 0) {
+          clock.ns = Math.max(clock.ns, dm.nextDeadlineNs);
+          dm.runUntilIdle();
+          replace();
+        }
+        for (let frame = driver.receive(); frame; frame = driver.receive()) received.push(Buffer.from(frame).toString('hex'));
+        driver.acknowledge();
+      };
+      driver.send(arpFrame('request', guest, { mac: new Uint8Array(6), ip: host }, new Uint8Array(6).fill(0xff)));
+      finish();
+      for (let i = 1; i <= 3; i++) {
+        driver.send(echoRequestFrame(guest, { mac: parseMac('fe:ff:ff:ff:ff:ff'), ip: host }, 0x77, i, new Uint8Array(40 * i)));
+        finish();
+      }
+      const levels = hv.calls.filter((call) => call.startsWith('intx')).filter((call, i, all) => call !== all[i - 1]);
+      return { received, levels, ram: Buffer.from(hv.peek(0x100000, 0x400)).toString('hex'), statistics: dm.nics[0]!.statistics() };
+    };
+    const whole = run(1e9);
+    expect(whole.received).toHaveLength(4);
+    expect(whole.levels.length).toBeGreaterThan(4);
+    for (const every of [1, 2, 3, 5, 7]) expect(run(every), `every ${every}`).toEqual(whole);
   });
 
   it.runIf(spawnSync('tshark', ['--version']).status === 0)('tshark reads four frames with good checksums, the sent ones with the ioreq that sent them', () => {

@@ -114,6 +114,7 @@ export class FakeHypervisor implements DeviceModelHypercalls {
   }
 
   destroyIoreqServer(): number {
+    this.ranges.clear();
     return 0;
   }
 
