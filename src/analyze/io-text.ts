@@ -2,6 +2,7 @@ import { describeFrame } from './ethernet.ts';
 import { formatRef, formatRefs, type Claim, type Ref } from './evidence.ts';
 import type { Analysis } from './analysis.ts';
 import { tscHzHint } from './clock.ts';
+import { transmissions } from './packet.ts';
 import { registerNames, type IoPath } from './path.ts';
 import type { CostRow } from './statistics.ts';
 
@@ -95,12 +96,18 @@ export function joinLines(a: Analysis): string[] {
   if (a.log !== undefined && a.log.otherEvents.size > 0) {
     out.push(`log lines of no use here: ${[...a.log.otherEvents].map(([name, n]) => `${n} ${name}`).join(', ')}`);
   }
+  if (a.frames.length > 0) {
+    const sent = new Set(transmissions(a).map((t) => t.frame.value?.number));
+    const others = a.frames.filter((f) => !sent.has(f.number)).map((f) => f.number);
+    out.push(`capture: ${a.frames.length} frames, ${a.frames.length - others.length} with their doorbell${others.length > 0 ? `; received, or sent outside the files: ${others.slice(0, MAX_FRAMES).join(' ')}${others.length > MAX_FRAMES ? ` and ${others.length - MAX_FRAMES} more` : ''}` : ''}`);
+  }
   for (const lost of a.lost) out.push(`lost: ${lost.count} records of pCPU ${lost.pcpu}${lost.untilNs > lost.timeNs ? `, ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ''} [${formatRef(lost.ref)}]`);
   if (a.captureDamage !== undefined) out.push(`capture damaged: ${a.captureDamage}`);
   return out;
 }
 
 const MAX_LISTED = 8;
+const MAX_FRAMES = 40;
 
 function grouped<K extends string>(pairs: readonly (readonly [K, number])[]): Map<K, number[]> {
   const groups = new Map<K, number[]>();

@@ -9,6 +9,7 @@ import type { IoAccess } from './io.ts';
 
 export type AccessUnpaired =
   | 'served in the hypervisor or not logged: the log has no request at this address'
+  | "another domain's: the log is of one guest's device model"
   | 'records lost: the trace is damaged around it'
   | 'the data is a pointer: nothing to compare'
   | 'no request with equal address, direction and data in this order';
@@ -59,8 +60,6 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     return n;
   };
   const logged = new Set<string>();
-  const a: number[] = [];
-  const aIndex: number[] = [];
   const b: number[] = [];
   const bIndex: number[] = [];
   for (const request of requests) {
@@ -72,21 +71,32 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     b.push(id(at.space, at.addr, request.dir, data));
     bIndex.push(request.index);
   }
+  // A log is of one guest's device model: the domain that fits it best is that guest.
+  const domains = new Map<number, { key: number[]; index: number[] }>();
   accesses.forEach((access, i) => {
     if (access.data === undefined || !logged.has(`${access.space} ${access.addr}`)) return;
-    a.push(id(access.space, access.addr, access.dir, access.data));
-    aIndex.push(i);
+    let side = domains.get(access.dom);
+    if (side === undefined) domains.set(access.dom, (side = { key: [], index: [] }));
+    side.key.push(id(access.space, access.addr, access.dir, access.data));
+    side.index.push(i);
   });
-
-  const matchA = new Int32Array(a.length).fill(-1);
-  align(a, b, 0, a.length, 0, b.length, matchA, true);
+  let best: { dom: number; index: number[]; match: Int32Array; pairs: number } | undefined;
+  for (const [dom, { key, index }] of domains) {
+    const match = new Int32Array(key.length).fill(-1);
+    align(key, b, 0, key.length, 0, b.length, match, true);
+    settleVcpus(accesses, key, index, b, match);
+    const pairs = match.reduce((n, j) => n + (j < 0 ? 0 : 1), 0);
+    if (best === undefined || pairs > best.pairs) best = { dom, index, match, pairs };
+  }
+  const aIndex = best?.index ?? [];
+  const matchA = best?.match ?? new Int32Array(0);
 
   const requestOf: (DmRequest | undefined)[] = new Array<undefined>(accesses.length).fill(undefined);
   const accessOf: (IoAccess | undefined)[] = new Array<undefined>(requests.length).fill(undefined);
   let pairs = 0;
   let firstPaired = Infinity;
   let lastPaired = -1;
-  for (let i = 0; i < a.length; i++) {
+  for (let i = 0; i < aIndex.length; i++) {
     if (matchA[i]! < 0) continue;
     const access = accesses[aIndex[i]!]!;
     const request = requests[bIndex[matchA[i]!]!]!;
@@ -103,6 +113,7 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     unpairedAccesses.push({
       access,
       reason: !logged.has(`${access.space} ${access.addr}`) ? 'served in the hypervisor or not logged: the log has no request at this address'
+        : best !== undefined && best.pairs > 0 && access.dom !== best.dom ? "another domain's: the log is of one guest's device model"
         : access.lost !== undefined ? 'records lost: the trace is damaged around it'
           : access.data === undefined ? 'the data is a pointer: nothing to compare'
             : 'no request with equal address, direction and data in this order',
@@ -148,6 +159,39 @@ function lossAfter(accesses: readonly IoAccess[], requestOf: readonly (DmRequest
   return after;
 }
 
+/**
+ * Several vCPUs: their requests may reach the device model in another order than their records stand in the trace,
+ * but each vCPU's own stay in order. What the common order left over is settled within each vCPU's order.
+ */
+function settleVcpus(accesses: readonly IoAccess[], key: readonly number[], index: readonly number[], b: readonly number[], match: Int32Array): void {
+  if (new Set(index.map((i) => accesses[i]!.vcpu)).size < 2) return;
+  const taken = new Set<number>(match.filter((j) => j >= 0));
+  const next = new Int32Array(key.length);
+  const after = new Map<number, number>();
+  for (let i = key.length - 1; i >= 0; i--) {
+    const { vcpu } = accesses[index[i]!]!;
+    next[i] = after.get(vcpu) ?? b.length;
+    if (match[i]! >= 0) after.set(vcpu, match[i]!);
+  }
+  const before = new Map<number, number>();
+  for (let i = 0; i < key.length; i++) {
+    const { vcpu } = accesses[index[i]!]!;
+    if (match[i]! < 0) {
+      const from = (before.get(vcpu) ?? -1) + 1;
+      const until = Math.min(next[i]!, from + MAX_REORDER);
+      for (let j = from; j < until; j++) {
+        if (b[j] !== key[i] || taken.has(j)) continue;
+        match[i] = j;
+        taken.add(j);
+        break;
+      }
+    }
+    if (match[i]! >= 0) before.set(vcpu, match[i]!);
+  }
+}
+
+/** Requests looked through for one that another vCPU's overtook. */
+const MAX_REORDER = 256;
 const GRAMS: readonly number[] = [16, 6, 3, 1];
 /** Cells of a table of common subsequences that a leaf may cost: 4 million bytes of a byte each. */
 const MAX_CELLS = 4_000_000;
