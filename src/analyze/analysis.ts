@@ -3,7 +3,7 @@ import type { Trace } from '../trace/index.ts';
 import { alignClocks, type ClockAlignment } from './clock.ts';
 import { findDevices } from './devices.ts';
 import { DmLogBuilder, parseDmLine, readDmLog, type DmLog } from './dm-log.ts';
-import { claim, logLine, optionRef, unknown, type Claim, type Ref } from './evidence.ts';
+import { claim, logLine, optionRef, traceOffset, unknown, type Claim, type Ref } from './evidence.ts';
 import type { LostEvent, P2mEvent, TraceEvent } from './events.ts';
 import { IoBuilder, type IoAccess } from './io.ts';
 import { pairRequests, type Pairing } from './pair.ts';
@@ -93,17 +93,25 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   let hypercallRecords = 0;
   const take = (event: TraceEvent): void => {
     if (event.kind === 'p2m') p2m.add(event);
-    else if (event.kind === 'hypercall' && !event.hvm) hypercallRecords++;
-    const done = builder.add(event);
+        const done = builder.add(event);
     if (done !== undefined) accesses.push(...done);
   };
   let log: DmLog | undefined;
-  if (input.trace !== undefined) await scanTrace(input.trace, take);
+  if (input.trace !== undefined) {
+    await scanTrace(input.trace, {
+      event: take,
+      hypercall(dom, number, offset, timeNs) {
+        hypercallRecords++;
+        builder.hypercall(dom, number, offset, timeNs, traceOffset);
+      },
+    });
+  }
   if (input.text !== undefined) {
     const mixed = new DmLogBuilder('text');
     let line = 0;
     for await (const raw of input.text) {
       const event = parseXenalyzeLine(raw, ++line);
+      if (event?.kind === 'hypercall' && !event.hvm) hypercallRecords++;
       if (event !== undefined) take(event);
       else mixed.add(parseDmLine(raw, line));
     }

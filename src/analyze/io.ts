@@ -27,10 +27,27 @@ export interface Marks {
 }
 
 /** How often a hypercall was made, and the last time. */
-export interface HypercallCount {
-  count: number;
-  ref: Ref;
+export class HypercallCount {
+  count = 1;
   timeNs: number;
+  #at: number;
+  readonly #refOf: (at: number) => Ref;
+
+  constructor(at: number, timeNs: number, refOf: (at: number) => Ref) {
+    this.#at = at;
+    this.timeNs = timeNs;
+    this.#refOf = refOf;
+  }
+
+  again(at: number, timeNs: number): void {
+    this.count++;
+    this.#at = at;
+    this.timeNs = timeNs;
+  }
+
+  get ref(): Ref {
+    return this.#refOf(this.#at);
+  }
 }
 
 /** One guest I/O as the trace shows it. */
@@ -112,6 +129,20 @@ export class IoBuilder {
   #loss: LostEvent | undefined;
   readonly lost: LostEvent[] = [];
 
+  /**
+   * A hypercall of another domain, as it happens while vCPUs wait.
+   * @param at where it stands, which `refOf` makes a reference of
+   */
+  hypercall(dom: number, number: number, at: number, timeNs: () => number, refOf: (at: number) => Ref): void {
+    for (const v of this.#open) {
+      if (v.dom === dom) continue;
+      const { hypercalls } = v.open!.wait;
+      const seen = hypercalls.get(number);
+      if (seen === undefined) hypercalls.set(number, new HypercallCount(at, timeNs(), refOf));
+      else seen.again(at, timeNs());
+    }
+  }
+
   /** Takes the next event in merged order. */
   add(event: TraceEvent): IoAccess[] | undefined {
     switch (event.kind) {
@@ -128,21 +159,9 @@ export class IoBuilder {
       }
       case 'io': this.#io(event); return undefined;
       case 'runstate': this.#runstate(event); return undefined;
-      case 'hypercall': {
-        if (event.hvm) return undefined;
-        for (const v of this.#open) {
-          if (v.dom === event.dom) continue;
-          const { hypercalls } = v.open!.wait;
-          const seen = hypercalls.get(event.number);
-          if (seen === undefined) hypercalls.set(event.number, { count: 1, ref: event.ref, timeNs: event.timeNs });
-          else {
-            seen.count++;
-            seen.ref = event.ref;
-            seen.timeNs = event.timeNs;
-          }
-        }
+      case 'hypercall':
+        if (!event.hvm) this.hypercall(event.dom, event.number, event.ref.at, () => event.timeNs, (at) => ({ ...event.ref, at }));
         return undefined;
-      }
       case 'inject': {
         const v = this.#vcpu(event.dom, event.vcpu);
         for (const access of v.wantInject) access.inject = { timeNs: event.timeNs, ref: event.ref, vector: event.vector };
