@@ -25,6 +25,12 @@ const chosen = wanted.length ? all.filter((m) => wanted.some((w) => m.list.inclu
 
 const scratch = mkdtempSync(join(tmpdir(), 'mutations-'));
 
+/** Process groups of the runs under way. A guard taken out may leave a loop without end, and it runs in a child of the child. */
+const groups = new Set();
+const end = (group) => process.kill(-group, 'SIGKILL');
+process.on('exit', () => groups.forEach(end));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+
 let runs = 0;
 
 /** Runs one test of one spec; gives counts, or undefined when the run came to no result in time. */
@@ -35,8 +41,12 @@ async function run(spec, test, mutation) {
   delete env.MUTATION;
   if (mutation) env.MUTATION = JSON.stringify({ file: mutation.file, find: mutation.find, replace: mutation.replace });
   const child = spawn(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', spec, '-t', name, '--reporter=json', `--outputFile=${out}`],
-    { cwd: root, env, stdio: 'ignore', timeout: TIME_LIMIT_MS, killSignal: 'SIGKILL' });
+    { cwd: root, env, stdio: 'ignore', detached: true });
+  groups.add(child.pid);
+  const limit = setTimeout(() => end(child.pid), TIME_LIMIT_MS);
   await new Promise((done) => child.on('close', done));
+  clearTimeout(limit);
+  groups.delete(child.pid);
   try {
     const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(out, 'utf8'));
     return { passed: numPassedTests, failed: numFailedTests };

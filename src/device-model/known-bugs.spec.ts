@@ -37,7 +37,7 @@ describe('shared rings and ioreq pages', () => {
     const { hv, seen } = withTrap(({ hv: h }) => {
       h.words[slotWord(h, 0)] = NIC_MMIO; // addr
       h.words[slotWord(h, 8)] = 0x7000; // data pointer
-      h.words[slotWord(h, 16)] = 0x7fffffff; // count
+      h.words[slotWord(h, 16)] = 50; // count
       h.words[slotWord(h, 20)] = 8; // size
     });
     hv.poke(0x2000, [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0]);
