@@ -5,7 +5,6 @@ import { Command, CommanderError } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { registerConformance } from './conformance.ts';
 import { registerGuest } from './guest.ts';
-import { registerRun } from './run.ts';
 import { registerTrace } from './trace.ts';
 import { registerTraceIo } from './trace-io.ts';
 
@@ -16,7 +15,6 @@ const program = new Command('xenolith')
   .version(version)
   .option('--debug', 'print a stack trace with an error')
   .exitOverride();
-registerRun(program);
 registerGuest(program);
 registerConformance(program);
 registerTrace(program);

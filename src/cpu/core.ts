@@ -8,7 +8,7 @@ import {
   SEG_HIGH, SEG_LIMIT, SEG_LOW, SEG_MAY, SEG_SELECTOR, SEG_SIZE, STATUS_FLAGS, Status, Vector,
 } from './control-block.ts';
 import type { CodeCache } from './code-cache.ts';
-import { SLOW_ALIGNED, SLOW_FOR_WRITE } from './emit/context.ts';
+import { SLOW_FOR_WRITE } from './emit/context.ts';
 import { EptQualification, ExitReason, Seg, type VmExit } from './interface.ts';
 import { linearFromHalves, linearToBigInt, type ControlBlock, type Linear } from './memory-views.ts';
 import { Access, NESTED_FAULT, PAGE_FAULT, type Mmu } from './mmu.ts';
@@ -56,6 +56,8 @@ export class Core {
   private nextCompleted = 0;
   /** Debug register hits of this instruction (DR6 bits), for a #DB after it. */
   debugHits = 0;
+  /** The repeated string instruction in hand did some iterations and has more to do. */
+  repeats = false;
   /** DR0..DR3 as armed for data: address, length and whether reads count; empty when none. */
   dataBreakpoints: { index: number; address: Linear; length: number; reads: boolean }[] = [];
 
@@ -164,7 +166,9 @@ export class Core {
     const at = CB_SEG + seg * SEG_SIZE;
     const off = offset >>> 0;
     const need = write ? 2 : 1;
-    if (!(cb.get(at + SEG_MAY) & need) || off < cb.get(at + SEG_LOW) || off + size - 1 > cb.get(at + SEG_HIGH)) {
+    // Past the end of a full 4 GiB an access wraps; no processor faults there.
+    const high = cb.get(at + SEG_HIGH);
+    if (!(cb.get(at + SEG_MAY) & need) || off < cb.get(at + SEG_LOW) || (off + size - 1 > high && high !== 0xffffffff)) {
       this.raise(seg === Seg.ss ? Vector.ss : Vector.gp, 0);
     }
     return (cb.get(at + SEG_BASE) + off) >>> 0;
@@ -181,7 +185,6 @@ export class Core {
     if (Number.isNaN(lin) || (this.longMode && Number.isNaN(checkEnd(lin, size)))) {
       return this.pend(stack ? Vector.ss : Vector.gp, 0);
     }
-    if (flags & SLOW_ALIGNED && lin & 15) return this.pend(Vector.gp, 0);
     if (user && size > 1 && size <= 8 && lin & (size - 1) && this.alignmentChecked) return this.pend(Vector.ac, 0);
     const { mmu } = this;
     const kind = write || flags & SLOW_FOR_WRITE ? Access.write : Access.read;
@@ -334,8 +337,11 @@ export class Core {
   // Reads and writes for helpers: throw on a fault or exit
 
   private check(status: number): void {
-    if (status === Status.fault) throw FAULT;
-    if (status === Status.exit) throw EXIT;
+    if (status !== Status.next) this.unwind(status);
+  }
+  /** Ends a helper with what access() said: the fault it announced, or the exit it described. */
+  unwind(status: number): never {
+    throw status === Status.exit ? EXIT : FAULT;
   }
 
   /** As the program would: current privilege. Result in data / data32. */

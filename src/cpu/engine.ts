@@ -8,7 +8,7 @@ import {
 import { ControlRegisters } from './control-registers.ts';
 import { Core, EXIT, FAULT, Rights } from './core.ts';
 import { Decoder, type BlockRequest } from './decoder.ts';
-import { SLOW_STACK } from './emit/context.ts';
+import { SLOW_ALIGNED, SLOW_STACK } from './emit/context.ts';
 import { Events } from './events.ts';
 import { HELPER_NAMES } from './helpers.ts';
 import { EventType, ExitReason, Seg, type LinearTranslation, type NestedPaging, type Vcpu, type VmExit } from './interface.ts';
@@ -165,7 +165,8 @@ export class Engine implements Vcpu {
     const lo = cb.getSigned(CB_SLOW_VA);
     const hi = cb.getSigned(CB_SLOW_VA + 4);
     const stack = (size & SLOW_STACK) !== 0 || (cb.u8[record + REC_EXTRA]! & EXTRA_STACK) !== 0;
-    const status = core.access(linearFromHalves(lo, hi), bytes, write, cb.get(CB_CPL) === 3, size, stack);
+    // Alignment is looked at before the address is found not to be canonical.
+    const status = size & SLOW_ALIGNED && lo & 15 ? core.pend(Vector.gp, 0) : core.access(linearFromHalves(lo, hi), bytes, write, cb.get(CB_CPL) === 3, size, stack);
     if (status === Status.fault) return this.events.deliverFault();
     if (status === Status.next && !write) {
       cb.u32[value] = core.data32[0]!;
@@ -429,15 +430,19 @@ export class Engine implements Vcpu {
     core.restartCompleted();
     core.debugHits = 0;
     cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
+    core.repeats = false;
+    const { delivered } = this.events;
     this.stepping = true;
     const record = this.findBlock(true);
     const done = record ? this.runFrom(record, 1) : 0;
     this.stepping = false;
     if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
     core.forgetCompleted();
-    if (!done) return undefined;
-    // A trap after MOV SS waits for the instruction behind it.
-    if (this.shadowActive !== 2 && (traced || core.debugHits)) {
+    // A repeated string instruction traps after each iteration, with RF so that it goes on from there.
+    if (core.repeats) cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) | Flag.rf);
+    else if (!done) return undefined;
+    // Delivery of an event cleared TF. A trap after MOV SS waits for the instruction behind it.
+    if (this.events.delivered === delivered && this.shadowActive !== 2 && (traced || core.debugHits)) {
       const dr6 = cb.get(CB_DR + 6 * 8);
       cb.set(CB_DR + 6 * 8, dr6 | core.debugHits | (traced ? 1 << 14 : 0));
       if (this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit) return core.exit.reason;

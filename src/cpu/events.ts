@@ -26,6 +26,8 @@ export class Events {
   private readonly seg: Segmentation;
   /** An event whose delivery was cut short by an exit, or that the hypervisor injected. */
   pending: PendingEvent | null = null;
+  /** Events delivered so far. */
+  delivered = 0;
   nmiBlocked = false;
   /** Instruction breakpoints are armed: RF has a meaning. */
   keepsRf = false;
@@ -50,6 +52,7 @@ export class Events {
         this.attempt(current);
         this.pending = null;
         core.clearShadow();
+        this.delivered++;
         return Status.fault;
       } catch (unwind) {
         if (unwind === EXIT) {

@@ -117,7 +117,7 @@ export class GeneralHelpers {
     }
     stack.pointer = long ? stack.pointer - bytes : (stack.pointer - bytes) >>> 0;
     stack.commit();
-    if (long) cb.setLinear(Reg.rbp * 8, frame);
+    if (long && size !== 2) cb.setLinear(Reg.rbp * 8, frame);
     else this.put(Reg.rbp, size, frame);
     return Status.next;
   }

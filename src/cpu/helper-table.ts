@@ -236,6 +236,7 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
     divide128: (signed) => general.divide128(signed),
     segmentFault: (segment) => core.raise(segment === Seg.ss ? Vector.ss : Vector.gp, 0),
     segmentFaultOfRecord: () => core.raise((cb.u8[core.record + REC_EXTRA]! & EXTRA_SEG_MASK) === Seg.ss ? Vector.ss : Vector.gp, 0),
+    notCanonical: () => core.gp(0),
     ifRefused: () => core.gp(0),
     checkVm86Iopl: () => (core.iopl < 3 ? core.gp(0) : Status.next),
     stopAfter: stepOver,

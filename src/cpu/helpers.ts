@@ -4,7 +4,7 @@
  */
 export const HELPER_NAMES = [
   // Faults found by emitters
-  'undefined', 'tooLong', 'divideError', 'divide128', 'segmentFault', 'segmentFaultOfRecord', 'ifRefused', 'checkVm86Iopl',
+  'undefined', 'tooLong', 'divideError', 'divide128', 'segmentFault', 'segmentFaultOfRecord', 'notCanonical', 'ifRefused', 'checkVm86Iopl',
   'x87NotAvailable', 'sseNotAvailable', 'stopAfter',
   // General
   'cmpxchg16b', 'popf', 'popfCheck', 'enter', 'pusha', 'popa', 'daa', 'das', 'aaa', 'aas', 'aam', 'aad', 'bound', 'rdrand', 'xlat',

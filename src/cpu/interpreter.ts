@@ -392,7 +392,8 @@ function defineLegacyAddress(module: ModuleBuilder, ref: ReturnType<ModuleBuilde
     off.set(i64.and(offset.get, i64.const(0xffffffff))),
     when(i32.eqz(i32.and(i32.load(at.get, SEG_MAY), need)), refused),
     when(i64.ltU(off.get, i64.load32U(at.get, SEG_LOW)), refused),
-    when(i64.gtU(i64.add(off.get, i64.sub(size, i64.const(1))), i64.load32U(at.get, SEG_HIGH)), refused),
+    // Past the end of a full 4 GiB an access wraps; no processor faults there.
+    when(i64.gtU(i64.add(off.get, i64.sub(size, i64.const(1))), i64.load32U(at.get, SEG_HIGH)), when(i32.ne(i32.load(at.get, SEG_HIGH), i32.const(-1)), refused)),
     ret(i64.and(i64.add(i64.load(at.get, SEG_BASE), off.get), i64.const(0xffffffff))),
   ));
 }

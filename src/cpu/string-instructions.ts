@@ -5,7 +5,7 @@
  */
 import { gva } from '../base/address.ts';
 import { CB_CPL, CB_RFLAGS, CB_SEG, Flag, SEG_BASE, SEG_SIZE, Status } from './control-block.ts';
-import { FAULT, type Core } from './core.ts';
+import type { Core } from './core.ts';
 import { ExitReason, Reg, Seg, StringKind } from './interface.ts';
 import { linearFromHalves, linearHigh, linearLow, linearToBigInt, type Linear } from './memory-views.ts';
 import { Access } from './mmu.ts';
@@ -85,6 +85,7 @@ export class StringInstructions {
   /** After some iterations: go on with the next instruction, or come back to this one. */
   private finish(): number {
     if (!this.repeat || this.count() === 0) return Status.next;
+    this.core.repeats = true;
     return Status.fault;
   }
 
@@ -97,9 +98,12 @@ export class StringInstructions {
 
   private get user(): boolean { return this.core.cb.get(CB_CPL) === 3; }
 
-  /** May several iterations go in one piece? Not when the pointers could wrap, or breakpoints watch. */
+  /** TF: a trap after every iteration (SDM vol. 3B 17.3.2). */
+  private get traced(): boolean { return (this.core.cb.get(CB_RFLAGS) & Flag.tf) !== 0; }
+
+  /** May several iterations go in one piece? Not when the pointers could wrap, or something watches every iteration. */
   private get plain(): boolean {
-    return this.addressSize === 2 && this.core.code64 && this.core.dataBreakpoints.length === 0 && !this.core.hasCompleted;
+    return !this.traced && this.addressSize === 2 && this.core.code64 && this.core.dataBreakpoints.length === 0 && !this.core.hasCompleted;
   }
 
   /** Leave for an I/O or MMIO access of this string instruction. */
@@ -153,10 +157,10 @@ export class StringInstructions {
     }
     const status = core.access(from, size, false, this.user, 0, this.source === Seg.ss);
     if (status === Status.exit) this.describe(StringKind.movs, size, from, to);
-    if (status !== Status.next) return cutShort(status);
+    if (status !== Status.next) return core.unwind(status);
     const written = core.access(to, size, true, this.user, 0, false);
     if (written === Status.exit) this.describe(StringKind.movs, size, from, to);
-    if (written !== Status.next) return cutShort(written);
+    if (written !== Status.next) return core.unwind(written);
     this.done(1, size, true, true);
     return this.afterOne();
   }
@@ -195,7 +199,7 @@ export class StringInstructions {
     core.data32[1] = hi;
     const status = core.access(to, size, true, this.user, 0, false);
     if (status === Status.exit) this.describe(StringKind.stos, size, 0, to);
-    if (status !== Status.next) return cutShort(status);
+    if (status !== Status.next) return core.unwind(status);
     this.done(1, size, false, true);
     return this.afterOne();
   }
@@ -229,7 +233,7 @@ export class StringInstructions {
     const from = this.address(this.source, Reg.rsi, size, false);
     const status = core.access(from, size, false, this.user, 0, this.source === Seg.ss);
     if (status === Status.exit) this.describe(StringKind.lods, size, from, 0);
-    if (status !== Status.next) return cutShort(status);
+    if (status !== Status.next) return core.unwind(status);
     const { data, data32 } = core;
     const old = cb.gprLo(Reg.rax);
     if (size === 1) cb.setGpr(Reg.rax, (old & ~0xff) | data[0]!, cb.gprHi(Reg.rax));
@@ -239,8 +243,19 @@ export class StringInstructions {
     return this.afterOne();
   }
 
-  /** Flags of a - b for CMPS and SCAS; true when equal. */
-  private compare(a: bigint, b: bigint, size: number): boolean {
+  /**
+   * One comparison of CMPS or SCAS is done: true when the instruction ends with it, and then its flags are set. Until
+   * then they stay as they were, which is what a fault in a later iteration must find (SDM vol. 2, REP).
+   */
+  private compared(a: bigint, b: bigint, size: number): boolean {
+    const equal = a === b;
+    if (this.repeat && equal !== this.untilEqual && this.count() !== 0) return false;
+    this.compare(a, b, size);
+    return true;
+  }
+
+  /** Flags of a - b. */
+  private compare(a: bigint, b: bigint, size: number): void {
     const n = BigInt(size * 8);
     const r = BigInt.asUintN(size * 8, a - b);
     const sign = 1n << (n - 1n);
@@ -254,7 +269,6 @@ export class StringInstructions {
     for (let low = Number(r & 0xffn); low; low &= low - 1) ones++;
     if (!(ones & 1)) flags |= Flag.pf;
     this.core.setStatus(flags);
-    return r === 0n;
   }
 
   private value(size: number): bigint {
@@ -269,17 +283,20 @@ export class StringInstructions {
     this.setup();
     for (let n = 0; n < 256; n++) {
       if (this.count() === 0) return Status.next;
-      const from = this.address(this.source, Reg.rsi, size, false);
+      // Intel's processors read the second operand first: it shows when both would fault.
       const to = this.address(Seg.es, Reg.rdi, size, false);
-      let status = core.access(from, size, false, this.user, 0, this.source === Seg.ss);
-      const a = this.value(size);
-      if (status === Status.next) status = core.access(to, size, false, this.user, 0, false);
+      let status = core.access(to, size, false, this.user, 0, false);
+      if (status === Status.fault) return core.unwind(status);
+      const b = this.value(size);
+      const from = this.address(this.source, Reg.rsi, size, false);
+      if (status === Status.next) status = core.access(from, size, false, this.user, 0, this.source === Seg.ss);
       if (status === Status.exit) this.describe(StringKind.cmps, size, from, to);
-      if (status !== Status.next) return cutShort(status);
-      const equal = this.compare(a, this.value(size), size);
+      if (status !== Status.next) return core.unwind(status);
+      const a = this.value(size);
       this.done(1, size, true, true);
       core.forgetCompleted();
-      if (!this.repeat || equal === this.untilEqual) return Status.next;
+      if (this.compared(a, b, size)) return Status.next;
+      if (this.traced) break;
     }
     return this.finish();
   }
@@ -296,11 +313,12 @@ export class StringInstructions {
       const to = this.address(Seg.es, Reg.rdi, size, false);
       const status = core.access(to, size, false, this.user, 0, false);
       if (status === Status.exit) this.describe(StringKind.scas, size, 0, to);
-      if (status !== Status.next) return cutShort(status);
-      const equal = this.compare(a, this.value(size), size);
+      if (status !== Status.next) return core.unwind(status);
+      const b = this.value(size);
       this.done(1, size, false, true);
       core.forgetCompleted();
-      if (!this.repeat || equal === this.untilEqual) return Status.next;
+      if (this.compared(a, b, size)) return Status.next;
+      if (this.traced) break;
     }
     return this.finish();
   }
@@ -336,12 +354,6 @@ export class StringInstructions {
   }
 }
 
-/** An access was refused: its exception is still to be delivered, an exit stands. */
-function cutShort(status: number): number {
-  if (status === Status.fault) throw FAULT;
-  return status;
-}
-
 function wrap64(lin: Linear): Linear {
-  return linearFromHalves(linearLow(lin), linearHigh(lin));
+  return Number.isNaN(lin) ? lin : linearFromHalves(linearLow(lin), linearHigh(lin));
 }

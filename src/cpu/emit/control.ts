@@ -1,6 +1,6 @@
 /** Near jumps, calls and returns. */
 
-import { i32, i64, seq, when, type I32, type I64 } from '../wasm/expr.ts';
+import { i32, i64, nop, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
 import type { EmitContext, IntSize } from './context.ts';
 import { condition } from './flags.ts';
 import type { Emit } from './integer.ts';
@@ -37,25 +37,30 @@ export const call = (chained: boolean): Emit => (c, sized) => {
   );
 };
 
+/** A 64-bit target that is not canonical is #GP(0) at the branch itself, before anything changes (SDM vol. 2, JMP, CALL, RET). */
+const checkCanonical = (c: EmitContext, to: I64): Stmt =>
+  c.mode === 'long' ? when(i64.ne(i64.shrS(i64.shl(to, i64.const(16)), i64.const(16)), to), c.helper('notCanonical')) : nop;
+
 export const jmpIndirect: Emit = (c, target) => {
   const to = c.i64();
-  return seq(to.set(target!.read()), c.site.jumpTo(to.get));
+  return seq(to.set(target!.read()), checkCanonical(c, to.get), c.site.jumpTo(to.get));
 };
 
 export const callIndirect: Emit = (c, target) => {
   const to = c.i64();
-  return seq(to.set(target!.read()), push(c, target!.size as IntSize, c.nextRip()), c.site.jumpTo(to.get));
+  const size = target!.size as IntSize;
+  return seq(to.set(target!.read()), push(c, size, c.nextRip(), size, checkCanonical(c, to.get)), c.site.jumpTo(to.get));
 };
 
 export const ret: Emit = (c, sized) => {
   const top = pop(c, sized!.size as IntSize);
-  return seq(top.read, top.commit(), c.site.jumpTo(top.value.get));
+  return seq(top.read, checkCanonical(c, top.value.get), top.commit(), c.site.jumpTo(top.value.get));
 };
 
 /** RET imm16: drops the immediate's bytes of parameters too. */
 export const retImmediate: Emit = (c, sized, bytes) => {
   const top = pop(c, sized!.size as IntSize);
-  return seq(top.read, top.commit(i64.and(bytes!.read(), i64.const(0xffff))), c.site.jumpTo(top.value.get));
+  return seq(top.read, checkCanonical(c, top.value.get), top.commit(i64.and(bytes!.read(), i64.const(0xffff))), c.site.jumpTo(top.value.get));
 };
 
 /** LOOP, LOOPE, LOOPNE: counts in rCX of the address size. `cc` undefined: plain LOOP. */

@@ -137,15 +137,16 @@ export const cmpxchg: Emit = (c, dst, src) => {
   const acc = c.i64();
   const seen = c.i64();
   const fresh = c.i64();
+  const equal = i64.eq(acc.get, seen.get);
+  const compare = setSub(c, signExtend(n, i64.sub(acc.get, seen.get)), acc.get, seen.get);
+  const operands = seq(acc.set(c.gprSigned(Reg.rax, n)), fresh.set(src!.readSigned()));
+  // Memory is written either way (SDM: "a write cycle without regard to the result"); a register is not: its upper half stays.
+  if (!dst!.isMemory) return seq(operands, seen.set(dst!.readSigned()), compare, when(equal, dst!.write(fresh.get), c.setGpr(Reg.rax, n, seen.get)));
   return seq(
-    acc.set(c.gprSigned(Reg.rax, n)),
-    fresh.set(src!.readSigned()),
+    operands,
     dst!.update(
-      (old) => ({ prepare: seen.set(old.get), value: select(i64.eq(acc.get, seen.get), fresh.get, seen.get) }),
-      seq(
-        setSub(c, signExtend(n, i64.sub(acc.get, seen.get)), acc.get, seen.get),
-        when(i64.ne(acc.get, seen.get), c.setGpr(Reg.rax, n, seen.get)),
-      ),
+      (old) => ({ prepare: seen.set(old.get), value: select(equal, fresh.get, seen.get) }),
+      seq(compare, when(i64.ne(acc.get, seen.get), c.setGpr(Reg.rax, n, seen.get))),
     ),
   );
 };
@@ -468,7 +469,7 @@ const setCarry = (c: EmitContext, cf: I32): Stmt => changeStatus(c, (f) => i32.o
  * `dst.address` is asked for, so the definition's memory form is M with an explicit size.
  */
 function bitTest(change: ((old: I64, mask: I64) => I64) | undefined, byRegister: boolean): Emit {
-  return (c, dst, index) => {
+  return (c, dst, index, sized) => {
     const n = width(dst!);
     const position = c.i64();
     const cf = c.i32();
@@ -477,7 +478,9 @@ function bitTest(change: ((old: I64, mask: I64) => I64) | undefined, byRegister:
     const isBit = (v: I64) => cf.set(bitAt(v, at));
     if (dst!.isMemory && byRegister) {
       const log = { 2: 4, 4: 5, 8: 6 }[n as 2 | 4 | 8]!;
-      const address = i64.add(dst!.address(), i64.mul(i64.shrS(position.get, i64.const(log)), i64.const(n)));
+      const sum = i64.add(dst!.address(), i64.mul(i64.shrS(position.get, i64.const(log)), i64.const(n)));
+      // Addresses of 32 bits wrap; the segment bases that count in 64-bit mode are far above only with a wider address.
+      const address = sized!.size === 8 ? sum : i64.and(sum, i64.const(0xffffffff));
       const body = change
         ? c.updateMemory(n, address, (old) => ({ prepare: isBit(old.get), value: change(old.get, mask) }), setCarry(c, cf.get))
         : seq(isBit(c.loadMemory(n, address)), setCarry(c, cf.get));
@@ -521,6 +524,9 @@ export const bswap: Emit = (_c, dst) => {
 // Conditions
 
 export const setcc = (cc: number): Emit => (c, dst) => dst!.write(asI64(condition(c, cc)));
+
+/** SALC: AL becomes FF or 00 with CF (condition 2, B). */
+export const salc: Emit = (c, al) => al!.write(i64.sub(i64.const(0), asI64(condition(c, 2))));
 
 /** CMOVcc: the source is read whatever the condition; a 32-bit destination loses its upper half either way. */
 export const cmovcc = (cc: number): Emit => (c, dst, src) => {

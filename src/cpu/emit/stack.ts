@@ -36,19 +36,23 @@ function stackAddress(c: EmitContext, offset: I64, size: number, write: boolean)
 
 const wrapStack = (c: EmitContext, value: I64): I64 => (c.mode === 'long' ? value : i64.and(value, stackMask(c)));
 
-/** Push the low `size` bytes; registers change only after the store. */
-export function push(c: EmitContext, size: IntSize, value: I64): Stmt {
+/** Push the low `size` bytes; registers change only after the store. `stored`: bytes written, where fewer than the slot has. `between` runs after the store, before rSP moves. */
+export function push(c: EmitContext, size: IntSize, value: I64, stored = size, between: Stmt = nop): Stmt {
   const data = c.i64();
   const top = c.i64();
-  const slot = stackAddress(c, top.get, size, true);
+  const slot = stackAddress(c, top.get, stored, true);
   return seq(
     data.set(value),
     top.set(wrapStack(c, i64.sub(c.gpr(Reg.rsp, 8), i64.const(size)))),
     slot.prepare,
-    c.storeMemory(size, slot.address.get, data.get, SLOW_STACK),
+    c.storeMemory(stored, slot.address.get, data.get, SLOW_STACK),
+    between,
     setStackPointer(c, top.get),
   );
 }
+
+/** PUSH of a segment register: a 32-bit slot gets only its low half written, as Intel's processors do (SDM vol. 2, PUSH). */
+export const pushSegment = (c: EmitContext, size: IntSize, selector: I64): Stmt => push(c, size, selector, size === 4 ? 2 : size);
 
 /** Read the top of the stack into a local; `commit` then moves rSP past it (and `extra` bytes more). */
 export function pop(c: EmitContext, size: IntSize): { read: Stmt; value: Local<'i64'>; commit: (extra?: I64) => Stmt } {

@@ -47,7 +47,7 @@ function bitTests(name: string, opcode: number, digit: number, emit: (byRegister
   const attributes: InstructionAttributes = stores ? { lock: 'allowed', writes: true } : {};
   return [
     // The index reaches beyond the operand: the row's memory form is an address of its own.
-    row(`0F ${hex(opcode)}`, name, 'Ev Gv', emit(true), attributes),
+    row(`0F ${hex(opcode)}`, name, 'Ev Gv $a', emit(true), attributes),
     row(`0F BA /${digit}`, name, 'Ev Ib', emit(false), attributes),
   ];
 }
@@ -68,9 +68,9 @@ function branch(emitChained: Emit, usesFlags = false): InstructionAttributes & {
 }
 
 const segmentPushes: Instruction[] = [[0x06, 0], [0x0e, 1], [0x16, 2], [0x1e, 3]].map(([opcode, seg]) =>
-  row(hex(opcode!), 'push', '$v', (c, sized) => stack.push(c, sized!.size as 2 | 4, system.segmentSelector(c, seg!)), { only: 'legacy', flags: 'kept' }));
+  row(hex(opcode!), 'push', '$v', (c, sized) => stack.pushSegment(c, sized!.size as 2 | 4, system.segmentSelector(c, seg!)), { only: 'legacy', flags: 'kept' }));
 const fsGs: Instruction[] = [[0xa0, 4], [0xa8, 5]].map(([opcode, seg]) =>
-  row(`0F ${hex(opcode!)}`, 'push', '$v', (c, sized) => stack.push(c, sized!.size as 2 | 4 | 8, system.segmentSelector(c, seg!)), { size64: 'default', flags: 'kept' }));
+  row(`0F ${hex(opcode!)}`, 'push', '$v', (c, sized) => stack.pushSegment(c, sized!.size as 2 | 4 | 8, system.segmentSelector(c, seg!)), { size64: 'default', flags: 'kept' }));
 
 const NOP: Emit = () => seq();
 
@@ -84,6 +84,7 @@ export const GENERAL: readonly Instruction[] = [
   ...arithmetic('xor', 6, integer.xor, 'logic'),
   ...arithmetic('cmp', 7, integer.cmp, 'sub'),
 
+  row('D6', 'salc', 'AL', integer.salc, { only: 'legacy', flags: 'kept', usesFlags: true }),
   row('84', 'test', 'Eb Gb', integer.test, { hot: true, flags: 'logic' }),
   row('85', 'test', 'Ev Gv', integer.test, { hot: true, flags: 'logic' }),
   row('A8', 'test', 'AL Ib', integer.test, { flags: 'logic' }),

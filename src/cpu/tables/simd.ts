@@ -5,7 +5,7 @@ import * as integer from '../emit/vector-integer.ts';
 import { SHIFTS, VECTOR, type VectorOperation } from '../emit/vector-integer.ts';
 import * as move from '../emit/vector-move.ts';
 import { bits, i32x4, i64x2, i8x16 } from '../emit/simd.ts';
-import type { Emit } from '../emit/integer.ts';
+import { type Emit, mov } from '../emit/integer.ts';
 
 const hex = (n: number) => n.toString(16).toUpperCase().padStart(2, '0');
 const KEPT: InstructionAttributes = { flags: 'kept' };
@@ -135,6 +135,7 @@ const moves: Instruction[] = [
   row('66 0F 2B', 'movntpd', 'Mx Vx', move.moveVector, { ...ALIGNED, writes: true }),
   row('66 0F E7', 'movntdq', 'Mx Vx', move.moveVector, { ...ALIGNED, writes: true }),
   row('NP 0F E7', 'movntq', 'Mq Pq', move.storeMmx, WRITES),
+  row('NP 0F C3', 'movnti', 'My Gy', mov, WRITES),
   row('66 0F 6F', 'movdqa', 'Vx Wx', move.moveVector, HOT_ALIGNED),
   row('66 0F 7F', 'movdqa', 'Wx Vx', move.moveVector, { ...HOT_ALIGNED, writes: true }),
   row('F3 0F 6F', 'movdqu', 'Vx Wx', move.moveVector, HOT),

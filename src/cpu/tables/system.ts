@@ -71,9 +71,9 @@ export const SYSTEM: readonly Instruction[] = [
   row('0F 08', 'invd', '', system.call('invd'), END),
   row('0F 09', 'wbinvd', '', system.call('wbinvd'), END),
   row('0F AE /7 mem', 'clflush', 'Mb', (_c, operand) => system.touch(operand!), KEPT),
-  row('NP 0F AE =E8', 'lfence', '', system.nothing, KEPT),
-  row('NP 0F AE =F0', 'mfence', '', system.nothing, KEPT),
-  row('NP 0F AE =F8', 'sfence', '', system.nothing, KEPT),
+  row('NP 0F AE /5 reg', 'lfence', '', system.nothing, KEPT),
+  row('NP 0F AE /6 reg', 'mfence', '', system.nothing, KEPT),
+  row('NP 0F AE /7 reg', 'sfence', '', system.nothing, KEPT),
   row('0F 01 =CA', 'clac', '', system.call('clac'), KEPT),
   row('0F 01 =CB', 'stac', '', system.call('stac'), KEPT),
 

@@ -2,7 +2,7 @@
  * Random user-level snippets: one to eight instructions over every form of instructions.ts, with registers that
  * point into the data pages, borders of pages and of values, branches forward, unaligned and forbidden accesses.
  */
-import { Decoder, DecoderOptions, type Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, RegisterExt, RflagsBits } from 'iced-x86';
+import { CodeSize, Decoder, DecoderOptions, type Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, RegisterExt, RflagsBits } from 'iced-x86';
 import { type Boundary, type Case, CODE, CODE_SIZE, DATA, DATA_SIZE, MAX_CODE, type Mode, REQUEST_SIZE, WRITABLE, fx, request } from './case.ts';
 import { environmentStores, type Form, forms, reciprocals, transcendentals } from './instructions.ts';
 import { Random } from './random.ts';
@@ -28,7 +28,11 @@ export interface Options {
   only?: (form: Form) => boolean;
 }
 
+/** Instructions that leave some of their work done when they fault; how much differs between processors. */
+const partial = new Set(['Pusha', 'Pushaw', 'Pushad', 'Popa', 'Popaw', 'Popad', 'Enter', 'Call', 'Fxsave', 'Fxsave64', 'Fxrstor', 'Fxrstor64', 'Fnsave', 'Frstor', 'Fnstenv', 'Fldenv', 'Movntq', 'Fbstp'].map((name) => Mnemonic[name as keyof typeof Mnemonic]));
+
 interface Piece {
+  partial: boolean;
   bytes: number[];
   form: Form;
   undefinedFlags: number;
@@ -155,7 +159,8 @@ export class Generator {
       const afterStatus = ((status[i] ?? 0) & ~piece.definedStatus) | piece.undefinedStatus;
       const targets = [i + 1];
       if (piece.form.branch) {
-        const target = i + 1 + random.below(pieces.length - i);
+        // Not over an instruction that makes flags defined which are not: some later one may read them.
+        const target = after || afterStatus ? i + 1 : i + 1 + random.below(pieces.length - i);
         targets.push(target);
         const distance = (starts[target] ?? at) - (starts[i + 1] ?? at);
         let place = piece.bytes.length - piece.form.branch;
@@ -166,7 +171,7 @@ export class Generator {
         status[target] = (status[target] ?? 0) | afterStatus;
       }
     }
-    const boundaries: Boundary[] = starts.map((offset, i) => ({ offset, undefinedFlags: flags[i] ?? 0, undefinedStatus: status[i] ?? 0 }));
+    const boundaries: Boundary[] = starts.map((offset, i) => ({ offset, undefinedFlags: flags[i] ?? 0, undefinedStatus: status[i] ?? 0, ...(pieces[i]?.partial ? { partial: true } : {}) }));
 
     const code = pieces.flatMap((piece) => piece.bytes);
     code.push(0xcc);
@@ -257,8 +262,9 @@ export class Generator {
     const random = this.#random;
     const prefixes: number[] = [];
     if (form.operandPrefix) prefixes.push(0x66);
-    if (random.chance(0.04)) prefixes.push(random.pick([0x64, 0x65, 0x2e, 0x36, 0x3e, 0x26]));
-    const shortAddress = random.chance(mode === 64 ? 0.06 : 0.02);
+    if (random.chance(0.04)) prefixes.push(random.pick(mode === 32 && (isX87(form) || isVector(form)) ? [0x36, 0x3e, 0x26] /* a bad segment or a pending x87 fault: which comes first differs */ : [0x64, 0x65, 0x2e, 0x36, 0x3e, 0x26]));
+    const bitString = form.group < 0 && /^Bt[scr]?$/.test(form.name);
+    const shortAddress = random.chance(mode === 64 ? 0.06 : bitString ? 0 : 0.02);
     if (shortAddress) prefixes.push(0x67);
     let memoryForm = form.wantsMemory || (form.modrm && !form.wantsRegister && random.chance(0.45));
     if (form.name === 'Fbld') memoryForm = true;
@@ -352,18 +358,20 @@ export class Generator {
     if ((form.name === 'Ud2' || form.name === 'Int3' || form.name === 'Cli' || form.name === 'Sti' || form.name.startsWith('Popf')) && !random.chance(0.15)) return undefined;
     // Results that only the last instruction may leave.
     const tolerance: Case['tolerance'] = reciprocals.has(mnemonic) ? 'reciprocal' : transcendentals.has(mnemonic) ? 'transcendental' : 'none';
+    // REP with 32-bit addresses in 64-bit mode: what becomes of the upper halves differs between instructions and ends.
+    const halves = bytes.includes(0x67) && (bytes.includes(0xf3) || bytes.includes(0xf2)) && (repeatedCompare.has(mnemonic) || /^(Movs|Stos|Lods)[bwdq]$/.test(form.name)) && instruction.codeSize === CodeSize.Code64;
     const conditional = (countByCl.has(mnemonic) && form.immediate === 0 && !form.name.endsWith('1')) || repeatedCompare.has(mnemonic) || (countByCl.has(mnemonic) && form.immediate > 0);
     const written = instruction.rflagsWritten | instruction.rflagsCleared | instruction.rflagsSet;
     return {
-      bytes, form,
-      undefinedFlags: translate(instruction.rflagsUndefined, flagBits),
+      bytes, form, partial: partial.has(mnemonic) || (mmx && memories.length > 0), // MMX stores that fault have entered MMX state already, or not
+      undefinedFlags: translate(instruction.rflagsUndefined, flagBits) | (form.immediate > 0 && (form.name === 'Rcl' || form.name === 'Rcr') ? 0x800 : 0), // a whole turn: OF too
       definedFlags: conditional ? 0 : translate(written, flagBits),
       undefinedStatus: x87 ? translate(instruction.rflagsUndefined, statusBits) : 0,
       definedStatus: translate(written, statusBits) | (mnemonic === Mnemonic.Fninit || mnemonic === Mnemonic.Fnsave ? 0x4700 : 0),
       readsFlags: (conditional || storesFlags.has(mnemonic) ? 0x8d5 : 0) | translate(instruction.rflagsRead, flagBits) | (x87 && form.name.startsWith('Fcmov') ? 0x45 : 0),
       readsStatus: statusReaders.has(mnemonic),
-      ends: tolerance !== 'none',
-      tolerance,
+      ends: tolerance !== 'none' || halves,
+      tolerance: halves ? 'halves' : tolerance,
       memory: memories.length > 0, x87, mmx, sse: sse || /mxcsr/i.test(form.name),
     };
   }
@@ -418,7 +426,7 @@ export class Generator {
   }
 }
 
-const plain = (form: Form, bytes: number[]): Piece => ({ bytes, form, undefinedFlags: 0, definedFlags: 0, undefinedStatus: 0, definedStatus: 0, readsFlags: 0, readsStatus: false, ends: false, tolerance: 'none', memory: false, x87: false, mmx: false, sse: false });
+const plain = (form: Form, bytes: number[]): Piece => ({ bytes, form, partial: false, undefinedFlags: 0, definedFlags: 0, undefinedStatus: 0, definedStatus: 0, readsFlags: 0, readsStatus: false, ends: false, tolerance: 'none', memory: false, x87: false, mmx: false, sse: false });
 
 /** CMP r8, r8: makes every arithmetic flag defined. */
 function compareBytes(random: Random): Piece {

@@ -1,0 +1,7 @@
+/* Entry of the program under an operating system. */
+  .globl entry
+entry:
+  xor %ebp, %ebp
+  and $-16, %rsp
+  call start
+  hlt
