@@ -15,8 +15,8 @@ export const engineFeatures = {
   leaf1c: bits(13, 30),
   /** CPUID.1:EDX: FPU DE PSE TSC MSR PAE CX8 SEP PGE CMOV PAT CLFSH MMX FXSR SSE SSE2. */
   leaf1d: bits(0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 19, 23, 24, 25, 26),
-  /** CPUID.7.0:EBX: FSGSBASE, SMEP, ERMS, SMAP. */
-  leaf7b: bits(0, 7, 9, 20),
+  /** CPUID.7.0:EBX: FSGSBASE, x87 data pointer for exceptions only, SMEP, ERMS, x87 selectors always zero, SMAP. */
+  leaf7b: bits(0, 6, 7, 9, 13, 20),
   /** CPUID.7.0:ECX: UMIP. */
   leaf7c: bits(2),
   leaf7d: 0,

@@ -55,11 +55,22 @@ export interface Float {
 export const INTEGER_BIT = 1n << 63n;
 export const QUIET_BIT = 1n << 62n;
 
+const double = new Float64Array(1);
+const doubleWords = new Uint32Array(double.buffer);
+
 /** Number of bits up to the leading one; 0 for 0. */
 export function bitLength(value: bigint): number {
   if (value === 0n) return 0;
-  const digits = value.toString(16);
-  return digits.length * 4 - Math.clz32(parseInt(digits[0]!, 16)) + 28;
+  double[0] = Number(value);
+  const high = doubleWords[1]!;
+  const exponent = (high >>> 20) - 1023;
+  if (exponent > 1023) {
+    const digits = value.toString(16);
+    return digits.length * 4 - Math.clz32(parseInt(digits[0]!, 16)) + 28;
+  }
+  // A power of two may be what a value just below it was rounded to.
+  const isPower = (high & 0xfffff) === 0 && doubleWords[0] === 0;
+  return isPower && exponent > 52 && value >> BigInt(exponent) === 0n ? exponent : exponent + 1;
 }
 
 export function isNan(value: Float): boolean {
@@ -70,20 +81,18 @@ export function unpack(fmt: FloatFormat, bits: bigint): Float {
   const negative = ((bits >> fmt.signBit) & 1n) === 1n;
   const field = BigInt.asUintN(fmt.fieldBits, bits);
   const exponentField = Number(bits >> BigInt(fmt.fieldBits)) & fmt.exponentMask;
-  const hasInteger = fmt.explicitInteger ? field >= INTEGER_BIT : exponentField !== 0;
-  const significand = fmt.explicitInteger || exponentField === 0 ? field : field | (1n << BigInt(fmt.fieldBits));
-  const make = (kind: FloatKind, exponent = 0, value = 0n, denormal = false): Float => ({ kind, negative, exponent, significand: value, denormal });
   if (exponentField === 0) {
-    if (field === 0n) return make('zero');
-    return make('finite', 2 - fmt.bias - fmt.precision, significand, true);
+    if (field === 0n) return { kind: 'zero', negative, exponent: 0, significand: 0n, denormal: false };
+    return { kind: 'finite', negative, exponent: 2 - fmt.bias - fmt.precision, significand: field, denormal: true };
   }
-  if (!hasInteger) return make('unsupported');
+  if (fmt.explicitInteger && field < INTEGER_BIT) return { kind: 'unsupported', negative, exponent: 0, significand: 0n, denormal: false };
+  const significand = fmt.explicitInteger ? field : field | (1n << BigInt(fmt.fieldBits));
   if (exponentField === fmt.exponentMask) {
     const aligned = significand << BigInt(64 - fmt.precision);
-    if (aligned === INTEGER_BIT) return make('infinity');
-    return make(aligned & QUIET_BIT ? 'quietNan' : 'signalingNan', 0, aligned);
+    const kind = aligned === INTEGER_BIT ? 'infinity' : aligned & QUIET_BIT ? 'quietNan' : 'signalingNan';
+    return { kind, negative, exponent: 0, significand: aligned, denormal: false };
   }
-  return make('finite', exponentField - fmt.bias - fmt.precision + 1, significand);
+  return { kind: 'finite', negative, exponent: exponentField - fmt.bias - fmt.precision + 1, significand, denormal: false };
 }
 
 function assemble(fmt: FloatFormat, negative: boolean, exponentField: number, significand: bigint): bigint {

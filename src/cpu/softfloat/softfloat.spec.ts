@@ -97,8 +97,11 @@ describe('conversions and comparison', () => {
     }
   });
   it('bit length and integer square root', () => {
+    for (const i of [1023, 1024, 1025, 5000]) expect([bitLength(1n << BigInt(i)), bitLength((1n << BigInt(i)) - 1n)]).toEqual([i + 1, i]);
     for (let i = 0; i < 200; i++) {
       expect(bitLength((1n << BigInt(i)) - 1n)).toBe(i);
+      expect(bitLength(1n << BigInt(i))).toBe(i + 1);
+      expect(bitLength((1n << BigInt(i)) | 1n)).toBe(i === 0 ? 1 : i + 1);
       const root = (1n << BigInt(i)) + 12345n;
       expect(integerSqrt(root * root)).toBe(root);
       expect(integerSqrt(root * root - 1n)).toBe(root - 1n);
