@@ -14,6 +14,8 @@ export interface WorkerLoopOptions {
   readonly stopped: () => boolean;
   /** Time in nanoseconds of the device model's clock. */
   readonly now: () => number;
+  /** Sleep until the futex word is no longer `seen`, at most `timeoutMs`; default: Atomics.wait on it. */
+  readonly sleep?: (seen: number, timeoutMs: number) => void;
 }
 
 /**
@@ -29,6 +31,7 @@ const LONGEST_SLEEP_MS = 1000;
 /** Serve until told to stop. Never returns to the thread's event loop in between. */
 export function runDeviceModel(options: WorkerLoopOptions): void {
   const { deviceModel, words, futex, stopped, now } = options;
+  const sleep = options.sleep ?? ((seen: number, timeoutMs: number) => void Atomics.wait(words, futex, seen, timeoutMs));
   let spins = MOST_SPINS;
   while (!stopped()) {
     // Whatever raises the word after this load makes the wait below return at once.
@@ -44,7 +47,7 @@ export function runDeviceModel(options: WorkerLoopOptions): void {
     spins = Math.max(spins >>> 1, LEAST_SPINS);
     if (stopped()) continue;
     const sleepMs = Math.min((deviceModel.nextDeadlineNs - now()) / NS_PER_MS, LONGEST_SLEEP_MS);
-    if (sleepMs > 0) Atomics.wait(words, futex, seen, sleepMs);
+    if (sleepMs > 0) sleep(seen, sleepMs);
   }
   deviceModel.stop();
 }

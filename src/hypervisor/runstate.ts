@@ -70,6 +70,8 @@ export class Runqueue {
   wake(vcpu: VcpuState): void {
     const from = vcpu.runstate;
     if (from === RUNSTATE_BLOCKED || from === RUNSTATE_OFFLINE) {
+      // It went to sleep on another thread, perhaps by a clock a little ahead of this one.
+      this.pcpu.clock.notBefore(vcpu.stateEntryNs);
       this.pcpu.trace.recordTsc(TRC_SCHED_WAKE, 2, vcpu.domid, vcpu.id);
       this.change(vcpu, from, RUNSTATE_RUNNABLE);
       vcpu.wakeNs = this.pcpu.clock.nowNs();

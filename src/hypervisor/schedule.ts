@@ -31,8 +31,12 @@ const MAX_BUDGET = 5_000_000;
 const MIN_HOST_BUDGET = 2000;
 /** Instructions a nanosecond to count on under a host clock; too low only means to ask the clock once more. */
 const HOST_INSTRUCTIONS_PER_NS = 0.25;
-/** Looks at a word before sleeping on it. */
-const SPINS = 2000;
+/**
+ * Looks at a flag before sleeping: more as long as it pays, fewer on a machine with no core to spare, where spinning only
+ * keeps the other side from running.
+ */
+const LEAST_SPINS = 16;
+const MOST_SPINS = 4096;
 /** A sleep ends after this, in case a kick was lost. */
 const LONGEST_SLEEP_MS = 1000;
 
@@ -53,7 +57,8 @@ export class IoWait implements XenWait {
   private readonly pcpu: Pcpu;
   private readonly runqueue: Runqueue;
   private readonly domain: Domain;
-  private readonly dom0: (() => InlineDom0 | undefined);
+  private readonly dom0: () => InlineDom0 | undefined;
+  private spins = MOST_SPINS;
 
   /** `dom0`: where the device model runs inline (it is made after the hypervisor, hence a function); undefined: on a thread of its own. */
   constructor(pcpu: Pcpu, runqueue: Runqueue, domain: Domain, dom0: () => InlineDom0 | undefined = () => undefined) {
@@ -93,9 +98,12 @@ export class IoWait implements XenWait {
     const { i32 } = this.pcpu.memory;
     for (;;) {
       const seen = vcpu.futexValue;
-      for (let spin = 0; spin < SPINS; spin++) {
-        if (!vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN)) return true;
+      for (let spin = 0; spin < this.spins; spin++) {
+        if (vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN)) continue;
+        this.spins = Math.min(this.spins * 2, MOST_SPINS);
+        return true;
       }
+      this.spins = Math.max(this.spins >>> 1, LEAST_SPINS);
       if (this.domain.shutdownReason >= 0) return false;
       if (vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN)) Atomics.wait(i32, vcpu.futex >>> 2, seen, LONGEST_SLEEP_MS);
     }

@@ -1,0 +1,87 @@
+/**
+ * The hypervisor on the device model's own thread: the same domains, event channels, ioreq servers and interrupt lines,
+ * attached over the same machine memory, with dom0's vCPU running on pCPU 0.
+ */
+import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
+import type { Logger } from '../base/logger.ts';
+import { HostClock } from './clock.ts';
+import { deviceModelHypercalls } from './dm.ts';
+import { Domain } from './domain.ts';
+import type { Pcpu } from './domain.ts';
+import { EventChannels } from './event-channel.ts';
+import { IoHandlers } from './intercept.ts';
+import { IoreqServers } from './ioreq.ts';
+import { HvmIrq } from './irq.ts';
+import type { InterruptControllers } from './irq.ts';
+import { MachineMemory } from './memory.ts';
+import type { MachineLayout } from './memory.ts';
+import { UpcallNotifier } from './notify.ts';
+import { P2m } from './p2m.ts';
+import { PageAllocator } from './page-alloc.ts';
+import { createPlatform } from './platform.ts';
+import type { PlatformOptions } from './platform.ts';
+import { Runqueue } from './runstate.ts';
+import { Dom0Vcpu } from './schedule.ts';
+import { Shootdown } from './shootdown.ts';
+import { TimerQueue } from './timer.ts';
+import { TraceBuffer } from './trace.ts';
+
+/** What the thread is told of the machine; structured-cloneable except for the logger. */
+export interface Dom0ThreadOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: MachineLayout;
+  readonly guest: { readonly domid: number; readonly name: string; readonly vcpus: number };
+  /** pCPU of the guest's vCPU: its timers are there. */
+  readonly guestPcpu: number;
+  readonly platform: PlatformOptions;
+  readonly log: Logger;
+  /** The number of TSC ticks a second; default 10⁹. */
+  readonly tscHz?: number;
+}
+
+export interface Dom0Thread {
+  readonly pcpu: Pcpu;
+  readonly clock: HostClock;
+  readonly domain: Domain;
+  readonly hypercalls: DeviceModelHypercalls;
+  /** dom0's vCPU, running: the thread says by it when it sleeps and when it ends. */
+  readonly vcpu: Dom0Vcpu;
+  /** Index of the thread's futex word, in units of 4 bytes. */
+  readonly futex: number;
+}
+
+/** Attach on the device model's thread, after the guest's thread has built the machine. */
+export function attachDom0(options: Dom0ThreadOptions): Dom0Thread {
+  const { guest, guestPcpu } = options;
+  const memory = new MachineMemory(options.memory, options.layout);
+  const clock = new HostClock(memory, options.tscHz);
+  const trace = new TraceBuffer(memory, 0, clock);
+  const pages = new PageAllocator(memory);
+  const pcpu: Pcpu = { number: 0, memory, pages, clock, trace, log: options.log };
+  const p2m = new P2m(memory, pages, guest.domid, guest.domid - 1, trace);
+  const dom0 = new Domain(pcpu, 0, 'Domain-0', 1);
+  const domain = new Domain(pcpu, guest.domid, guest.name, guest.vcpus, p2m);
+  const runqueue = new Runqueue(pcpu);
+  const notifier = new UpcallNotifier(runqueue);
+  const events = new EventChannels(new Map([[0, dom0], [guest.domid, domain]]), notifier);
+  const servers = new IoreqServers(domain, 0, events);
+  // The controllers attach themselves to the hub as they are made.
+  const irq = new HvmIrq(memory, guest.domid, undefined as unknown as InterruptControllers);
+  const kick = (vcpu: number): void => runqueue.unblock(domain.vcpus[vcpu]!);
+  const timers = new TimerQueue(memory, guestPcpu, () => domain.vcpus[0]!.kick());
+  const platform = createPlatform({ memory, domid: guest.domid, clock, timers, irq }, new IoHandlers(), {
+    kick, nmi: kick, init: kick, startup: kick,
+    guestTsc: () => clock.tsc(),
+    timeOffset: () => {},
+  }, options.platform);
+  notifier.attach(guest.domid, { irq, controllers: platform.controllers });
+  const shootdown = new Shootdown(memory, domain.vcpus[0]!);
+  p2m.onChange = (gfn) => shootdown.invalidateNested(gfn);
+  const state = dom0.vcpus[0]!;
+  return {
+    pcpu, clock, domain,
+    hypercalls: deviceModelHypercalls({ self: dom0, target: domain, p2m, events, servers, irq, shootdown }),
+    vcpu: new Dom0Vcpu(pcpu, runqueue, state),
+    futex: state.futex >>> 2,
+  };
+}

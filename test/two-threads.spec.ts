@@ -1,0 +1,146 @@
+/**
+ * Guest and device model on threads of their own: this thread runs the guest's pCPU, a Worker (built files in dist/) the
+ * device model. The trace of both pCPUs must be without skew to the real analyser.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, it } from 'vitest';
+import { gfn } from '../src/base/address.ts';
+import { silentLogger } from '../src/base/logger.ts';
+import { HostClock } from '../src/hypervisor/clock.ts';
+import { Domain } from '../src/hypervisor/domain.ts';
+import type { Pcpu } from '../src/hypervisor/domain.ts';
+import { EventChannels } from '../src/hypervisor/event-channel.ts';
+import { HvmVcpu } from '../src/hypervisor/hvm.ts';
+import { IoHandlers } from '../src/hypervisor/intercept.ts';
+import { IoreqServers } from '../src/hypervisor/ioreq.ts';
+import { HvmIrq } from '../src/hypervisor/irq.ts';
+import type { InterruptControllers } from '../src/hypervisor/irq.ts';
+import { MachineMemory } from '../src/hypervisor/memory.ts';
+import { UpcallNotifier } from '../src/hypervisor/notify.ts';
+import { P2m } from '../src/hypervisor/p2m.ts';
+import { PageAllocator } from '../src/hypervisor/page-alloc.ts';
+import { createPlatform } from '../src/hypervisor/platform.ts';
+import { Runqueue } from '../src/hypervisor/runstate.ts';
+import { IoWait, PcpuLoop } from '../src/hypervisor/schedule.ts';
+import { FakeVcpu, type Guest } from '../src/hypervisor/testing/fake-vcpu.ts';
+import { shutdown } from '../src/hypervisor/testing/machine.ts';
+import { TimerQueue } from '../src/hypervisor/timer.ts';
+import { TraceBuffer, TraceCollector, TraceControl } from '../src/hypervisor/trace.ts';
+import { TRC_ALL } from '../src/trace/events.ts';
+import { TraceWindowWriter } from '../src/trace/writer.ts';
+
+const dist = join(import.meta.dirname, '../dist');
+const built = existsSync(join(dist, 'hypervisor/dom0.js'));
+if (!built) console.warn('dist/ has no hypervisor (npm run build): the test with two threads is skipped');
+const xenalyze = spawnSync('/usr/bin/xenalyze', ['--help']).error === undefined;
+
+const BAR = 0xf000_0000;
+const platform = { vcpus: 1, x2apic: true, tscDeadline: true, hpet: true };
+
+/** The device model: answers reads with address + 1, raises INTx of device 4 on a write to BAR + 4, sleeps between. */
+const deviceModel = `
+const { workerData: d } = require('node:worker_threads');
+import(d.url).then(({ attachDom0 }) => {
+  const log = { debug() {}, info() {}, warn(m) { console.error(m); } };
+  const dom0 = attachDom0({ memory: d.memory, layout: d.layout, guest: { domid: 1, name: 'test', vcpus: 1 }, guestPcpu: 1, platform: d.platform, log });
+  const { hypercalls: h } = dom0, words = new Int32Array(d.memory.buffer), bytes = new Uint8Array(d.memory.buffer), u32 = new Uint32Array(d.memory.buffer);
+  const id = h.createIoreqServer(2), info = h.getIoreqServerInfo(id);
+  h.mapIoRange(id, 1, ${BAR}, ${BAR + 0xfff});
+  const port = h.bindInterdomain(u32[info.ioreqPage / 4 + 6]);
+  h.setIoreqServerState(id, true);
+  Atomics.store(words, d.flag, 1); Atomics.notify(words, d.flag);
+  const slot = info.ioreqPage / 4;
+  for (;;) {
+    const seen = Atomics.load(words, dom0.futex);
+    bytes[h.sharedInfo] = 0; words[h.sharedInfo / 4 + 2] = 0; words.fill(0, h.sharedInfo / 4 + 512, h.sharedInfo / 4 + 640);
+    const state = Atomics.load(words, slot + 7);
+    if (((state >>> 16) & 15) === 1) {
+      Atomics.store(words, slot + 7, state + 0x10000);
+      if (u32[slot] === ${BAR} + 4) h.setPciIntxLevel(0, 0, 4, 0, u32[slot + 2] & 1);
+      u32[slot + 2] = u32[slot] + 1;
+      Atomics.store(words, slot + 7, state + 0x20000);
+      h.evtchnSend(port);
+      continue;
+    }
+    if (Atomics.load(words, d.flag) === 2) break;
+    for (let i = 0; i < d.spins && Atomics.load(words, dom0.futex) === seen; i++);
+    dom0.vcpu.sleep(seen, 1000);
+  }
+  dom0.vcpu.stop();
+  Atomics.store(words, d.flag, 3); Atomics.notify(words, d.flag);
+});
+`;
+
+describe.skipIf(!built)('guest and device model on threads of their own', () => {
+  it.each([0, 2000])('every access is answered, interrupts arrive, the trace has no skew (%i spins before a sleep)', async (spins) => {
+    const memory = MachineMemory.create({ frames: 1024, maxGfn: 0x100000, pcpus: 2, tracePages: 256 });
+    const clock = new HostClock(memory);
+    const trace = new TraceBuffer(memory, 1, clock);
+    const pages = new PageAllocator(memory, 3);
+    const pcpu: Pcpu = { number: 1, memory, pages, clock, trace, log: silentLogger };
+    const p2m = new P2m(memory, pages, 1, 0, trace);
+    p2m.populate(gfn(0), 256);
+    const dom0 = new Domain(pcpu, 0, 'Domain-0', 1);
+    const domain = new Domain(pcpu, 1, 'test', 1, p2m);
+    const runqueue = new Runqueue(pcpu);
+    const notifier = new UpcallNotifier(runqueue);
+    const events = new EventChannels(new Map([[0, dom0], [1, domain]]), notifier);
+    const servers = new IoreqServers(domain, 0, events);
+    const handlers = new IoHandlers();
+    const timers = new TimerQueue(memory, 1);
+    const irq = new HvmIrq(memory, 1, undefined as unknown as InterruptControllers);
+    const kick = (): void => runqueue.unblock(domain.vcpus[0]!);
+    const { controllers } = createPlatform({ memory, domid: 1, clock, timers, irq }, handlers, { kick, nmi: kick, init: kick, startup: kick, guestTsc: () => clock.tsc(), timeOffset: () => {} }, platform);
+    const engine = new FakeVcpu(memory, p2m);
+    const hvm = new HvmVcpu({ pcpu, domain, id: 0, engine, p2m, events, notifier, servers, irq, controllers, handlers, timers, wait: new IoWait(pcpu, runqueue, domain) });
+    new TraceControl(memory).eventMask = TRC_ALL;
+    const flag = memory.xenheap('test flag', 4) >>> 2;
+    const worker = new Worker(deviceModel, {
+      eval: true, workerData: { url: pathToFileURL(join(dist, 'hypervisor/dom0.js')).href, memory: memory.memory, layout: memory.layout, platform, flag, spins },
+    });
+    const failed = new Promise<never>((_resolve, reject) => worker.on('error', reject));
+    await Promise.race([failed, Atomics.waitAsync(memory.i32, flag, 0).value]);
+
+    const wrong: number[] = [];
+    engine.start(function* (v): Guest {
+      // Virtual wire off, local APIC on; INTx of device 4 is GSI 32: level, vector 0x41.
+      yield* v.write(0xfee000f0, 4, 0x1ff);
+      yield* v.write(0xfec00000, 4, 0x10 + 32 * 2);
+      yield* v.write(0xfec00010, 4, 0xa041);
+      for (let i = 0; i < 300; i++) {
+        const { lo } = yield* v.read(BAR + 8 + i * 4, 4);
+        if (lo !== BAR + 9 + i * 4) wrong.push(lo);
+        if (i % 50 === 0) {
+          const before = v.delivered.length;
+          yield* v.write(BAR + 4, 4, 1);
+          while (v.delivered.length === before) yield* v.hlt();
+          yield* v.write(BAR + 4, 4, 0);
+          yield* v.write(0xfee000b0, 4, 0);
+        }
+      }
+      yield* shutdown(v) as Guest;
+    });
+    expect(new PcpuLoop(pcpu, runqueue, timers, hvm).run()).toBe('shutdown');
+    expect([wrong, engine.delivered]).toEqual([[], new Array(6).fill(0x41)]);
+    Atomics.store(memory.i32, flag, 2);
+    dom0.vcpus[0]!.kick();
+    await Promise.race([failed, Atomics.waitAsync(memory.i32, flag, 2).value]);
+    await worker.terminate();
+
+    const parts: Buffer[] = [];
+    new TraceCollector(memory).drain(new TraceWindowWriter((bytes) => void parts.push(Buffer.from(bytes))));
+    if (!xenalyze) return;
+    const path = join(mkdtempSync(join(tmpdir(), 'xenolith-')), 'trace.bin');
+    writeFileSync(path, Buffer.concat(parts));
+    const { stdout, status } = spawnSync('/usr/bin/xenalyze', ['--cpu-hz=1G', '--dump-all', path], { encoding: 'utf8', maxBuffer: 1 << 28 });
+    expect(status).toBe(0);
+    expect(stdout.split('\n').filter((line) => /skew|Not updating|returned -|WARNING|unexpected exit|First schedule/.test(line))).toEqual([]);
+    expect(stdout).toMatch(/d1v0 offline->runnable/);
+    expect(stdout).toMatch(/-x.* d1v0 vmentry/);
+  });
+});
