@@ -35,6 +35,8 @@ export interface AnalysisInput {
    * record of Xen holds it.
    */
   readonly gvaOf?: ((gpa: number) => Claim<bigint>) | undefined;
+  /** Called now and then while a trace is read, with about how many of its bytes are. */
+  readonly progress?: ((bytes: number) => void) | undefined;
   /** Names for messages. */
   readonly names?: { readonly dmLog?: string; readonly pcap?: string; readonly text?: string } | undefined;
 }
@@ -104,7 +106,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
         hypercallRecords++;
         builder.hypercall(dom, number, offset, timeNs, traceOffset);
       },
-    });
+    }, input.progress);
   }
   if (input.text !== undefined) {
     const mixed = new DmLogBuilder('text');

@@ -1,6 +1,7 @@
 /** Paths of I/O: joins of trace, device-model log and capture; stories and statistics. */
 export { analyze, P2mTable, type Analysis, type AnalysisInput, type Lines } from './analysis.ts';
-export { explainFiles, tellStory, type AddressRow, type Hop, type Sentence, type Story, type Subject } from './story.ts';
+export { explainFiles, tellStory, type Subject } from './story.ts';
+export type { AddressRow, Hop, Sentence, Story } from './story-model.ts';
 export { renderStory, type RenderOptions } from './story-text.ts';
 export { ioPaths, registerNames, type IoPath } from './path.ts';
 export { CostTable, type CostRow } from './statistics.ts';

@@ -1,5 +1,5 @@
 import { formatRefs, type Claim } from './evidence.ts';
-import type { Hop, Sentence, Story } from './story.ts';
+import type { Hop, Sentence, Story } from './story-model.ts';
 
 /** How a story is printed. */
 export interface RenderOptions {

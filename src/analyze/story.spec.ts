@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { explainFiles, type Story } from './story.ts';
+import { explainFiles } from './story.ts';
+import type { Story } from './story-model.ts';
 import { renderStory } from './story-text.ts';
 import { excerpt, inputOf, mail, type Excerpt } from './testing/excerpts.ts';
 

@@ -12,6 +12,8 @@ const RUNSTATE_MASK = 0x0ffff00f;
 const HYPERCALL_OP = 0xfffff;
 const IRET = 23; // dom0's commonest hypercall, and no evidence of anything
 
+const RECORDS_A_PROGRESS = 1 << 16;
+
 /** Where a scan's events go. */
 export interface EventVisitor {
   event(event: TraceEvent): void;
@@ -22,11 +24,17 @@ export interface EventVisitor {
 /**
  * Gives `visitor` every record of a trace that an I/O path is read from, in merged order. Streams; records of other
  * kinds cost no allocation.
+ * @param progress called now and then with about how many bytes of the file are read
  */
-export async function scanTrace(trace: Trace, visitor: EventVisitor): Promise<void> {
+export async function scanTrace(trace: Trace, visitor: EventVisitor, progress?: (bytes: number) => void): Promise<void> {
+  let untilProgress = RECORDS_A_PROGRESS;
   let current: RawRecord | undefined;
   const timeNs = (): number => timeOf(trace, current!);
   await trace.scan((record) => {
+    if (progress !== undefined && --untilProgress === 0) {
+      untilProgress = RECORDS_A_PROGRESS;
+      progress(record.offset);
+    }
     if (!matters(record)) return;
     if (record.event >>> 16 === TRC_PV >>> 16) {
       current = record;

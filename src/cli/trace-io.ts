@@ -3,9 +3,10 @@ import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { openAnalysis } from '../analyze/files-node.ts';
 import {
-  analyze, costLines, CostTable, explainFiles, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, type IoPath,
+  analyze, costLines, CostTable, explainFiles, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, type AnalysisInput, type IoPath,
 } from '../analyze/index.ts';
 import { parseCpuHz } from '../trace/index.ts';
+import { progressBar } from './trace.ts';
 
 interface FileOptions {
   dmLog?: string;
@@ -94,7 +95,7 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
   if (options.vcpu !== undefined && !/^d\d+v\d+$/.test(options.vcpu)) throw new UserError(`--vcpu ${options.vcpu}: expected a domain and a vCPU, for example d1v0`);
   const opened = await open(files, options);
   try {
-    const a = await analyze(opened.input);
+    const a = await withBar(opened.input, (input) => analyze(input));
     if (options.chip !== undefined && !a.windows.some((w) => w.chip.name === options.chip)) {
       throw new UserError(`--chip ${options.chip}: ${a.windows.length === 0 ? 'no known chip was found in the files' : `found only ${a.windows.map((w) => w.chip.name).join(', ')}`}; say where it lies with --device ${options.chip}@BASE`);
     }
@@ -139,12 +140,24 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
   if (packet !== undefined && (!Number.isInteger(packet) || packet < 1)) throw new UserError(`--packet ${options.packet}: expected a number from 1 on`);
   const opened = await open(files, options);
   try {
-    const story = await explainFiles({ ...opened.input, packet, atSeconds: seconds(options.at, '--at') });
+    const atSeconds = seconds(options.at, '--at');
+    const story = await withBar(opened.input, (input) => explainFiles({ ...input, packet, atSeconds }));
     if (options.json === true) console.log(JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1));
     else process.stdout.write(renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 120), color: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }));
     reportDamage(opened.input.trace);
   } finally {
     await opened.close();
+  }
+}
+
+/** Reads with a progress bar, where there is a large trace and a terminal to show it on. */
+async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => Promise<T>): Promise<T> {
+  if (input.trace === undefined) return read(input);
+  const bar = progressBar(input.trace.source);
+  try {
+    return await read({ ...input, progress: bar.update });
+  } finally {
+    bar.stop();
   }
 }
 

@@ -160,7 +160,7 @@ function reportDamage(damage: readonly Damage[], count = new Set(damage.map((d) 
 }
 
 /** A progress bar on a terminal that shows nothing else; rate and time left. */
-function progressBar(source: ByteSource): { update: (bytes: number) => void; stop: () => void } {
+export function progressBar(source: ByteSource): { update: (bytes: number) => void; stop: () => void } {
   if (process.stderr.isTTY !== true || process.stdout.isTTY === true || source.size < 1 << 20) return { update() {}, stop() {} };
   const megabytes = (bytes: number): number => Math.round(bytes / 1_000_000);
   const bar = new SingleBar({ format: `${source.name} {bar} {percentage}% {value}/{total} MB, {rate} MB/s, {left} left`, clearOnComplete: true, fps: 4 });
