@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { registerConformance } from './conformance.ts';
 import { registerGuest } from './guest.ts';
+import { registerRun } from './run.ts';
 import { registerTrace } from './trace.ts';
 import { registerTraceIo } from './trace-io.ts';
 
@@ -15,6 +16,7 @@ const program = new Command('xenolith')
   .version(version)
   .option('--debug', 'print a stack trace with an error')
   .exitOverride();
+registerRun(program);
 registerGuest(program);
 registerConformance(program);
 registerTrace(program);

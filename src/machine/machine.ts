@@ -72,6 +72,8 @@ export interface MachineOptions {
   readonly logForm?: DmLogForm;
   /** Nanoseconds a frame is on its way. */
   readonly wireLatencyNs?: number;
+  /** Characters typed for COM1, each "frame" some of them (net/frame-ring.ts). */
+  readonly consoleInput?: SharedArrayBuffer;
 }
 
 /** Where the machine's output goes; what is left out is not made. */

@@ -1,0 +1,267 @@
+/** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
+import { createWriteStream, existsSync, mkdirSync, readFileSync, type WriteStream } from 'node:fs';
+import { dirname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { InvalidArgumentError, type Command } from 'commander';
+import { openAnalysis } from '../analyze/files-node.ts';
+import { describeFrame } from '../analyze/ethernet.ts';
+import { analyze, renderStory, tellStory as tellPacket } from '../analyze/index.ts';
+import { UserError } from '../base/errors.ts';
+import { buildLinuxGuest } from '../machine/guest-node.ts';
+import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/guest.ts';
+import { loadKernel, nicOptions } from '../machine/guest-config.ts';
+import { RUN_OUTCOMES } from '../machine/exit-status.ts';
+import type { JobMessage, JobResult, MachineJob } from '../machine/job.ts';
+import { assembleTinyGuest, tinyGuestCommandLine } from '../machine/tiny-guest/image.ts';
+import { parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
+import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
+import { withProgress } from './guest.ts';
+
+interface RunOptions {
+  kernel?: string;
+  initrd?: string;
+  append?: string;
+  memory?: number;
+  driver: GuestDriver;
+  shell?: boolean;
+  trace?: string;
+  e?: string;
+  dmLog?: string;
+  dmLogForm: string;
+  pcap?: string;
+  console: string[];
+  clock: string;
+  seed: number;
+  timeout: number;
+  story?: boolean;
+  json?: boolean;
+}
+
+const collect = (value: string, before: string[]): string[] => [...before, value];
+const whole = (value: string): number => {
+  const n = Number(value);
+  if (!Number.isInteger(n) || n < 0) throw new InvalidArgumentError('expected a whole number.');
+  return n;
+};
+const oneOf = (...names: readonly string[]) => (value: string): string => {
+  if (!names.includes(value)) throw new InvalidArgumentError(`expected ${names.join(' or ')}.`);
+  return value;
+};
+
+const statuses = Object.values(RUN_OUTCOMES).map(({ status, text }) => `  ${String(status).padStart(2)}  ${text}`).join('\n');
+
+export function registerRun(program: Command): void {
+  program
+    .command('run')
+    .description('boot a guest and record every hop of its I/O')
+    .argument('[guest.cfg]', "the guest's configuration, as xl takes it; without one, a Debian guest that pings the host")
+    .option('--kernel <file>', 'bzImage, vmlinux or 32-bit ELF to boot (default: a Debian kernel, fetched once)')
+    .option('--initrd <file>', 'initial ramdisk')
+    .option('--append <line>', "more for the kernel's command line")
+    .option('--memory <MiB>', 'memory of the guest', whole)
+    .option('--driver <name>', 'NIC driver of the Debian guest: 8139cp (C+ mode) or 8139too (C mode)', oneOf(...guestDrivers), '8139cp')
+    .option('--shell', 'the Debian guest gives a shell on the console instead of pinging')
+    .option('--trace <file>', 'write an xentrace file')
+    .option('-e <mask>', 'event mask of the trace, as xentrace takes it (a number, or all, gen, sched, dom0op, hvm, mem, hw)')
+    .option('--dm-log <file>', "write the device model's log")
+    .option('--dm-log-form <form>', 'form of the log: trace (QEMU trace events) or classic (I/O request lines)', oneOf('trace', 'classic'), 'trace')
+    .option('--pcap <file>', 'write what crosses the wire, as pcapng')
+    .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
+    .option('--clock <kind>', 'virtual: instructions and declared costs, runs repeat to the byte; host: real time', oneOf('virtual', 'host'), 'virtual')
+    .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole, 1)
+    .option('--timeout <seconds>', "give up after this time of the guest's clock", whole, 600)
+    .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
+    .option('--json', 'print the outcome as JSON on the last line')
+    .addHelpText('after', `\nExample:\n  xenolith run guest.cfg --trace out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng\n\nExit status:\n${statuses}\n   1  the run could not be made\n`)
+    .action(async (file: string | undefined, options: RunOptions) => {
+      process.exitCode = await run(file, options);
+    });
+}
+
+const TRACE_CLASSES: Readonly<Record<string, number>> = {
+  all: 0x0ffff000, gen: 0x0001f000, sched: 0x0002f000, dom0op: 0x0004f000, hvm: 0x0008f000, mem: 0x0010f000, pv: 0x0020f000, shadow: 0x0040f000, hw: 0x0080f000,
+};
+
+/** Event mask as `xentrace -e` takes it. Throws UserError for anything else. */
+export function parseEventMask(text: string): number {
+  const known = TRACE_CLASSES[text.toLowerCase()];
+  if (known !== undefined) return known;
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isInteger(value) || value < 0 || value > 0xffffffff) throw new UserError(`-e ${text}: expected a 32-bit number or one of ${Object.keys(TRACE_CLASSES).join(', ')}`);
+  return value;
+}
+
+async function run(file: string | undefined, options: RunOptions): Promise<number> {
+  const config = readConfig(file);
+  for (const warning of config.warnings) console.error(`xenolith: ${warning}`);
+  if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
+  const domain = await chooseGuest(config, options);
+  const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
+  const input = interactive ? createFrameRing(1 << 17) : undefined;
+  const job: MachineJob = {
+    name: config.name, domain, nics: nicOptions(config.vif, options.driver), clock: options.clock as 'virtual' | 'host', seed: options.seed,
+    capture: options.pcap !== undefined, untilNs: options.timeout * 1e9,
+    ...(options.trace === undefined ? {} : { traceMask: options.e === undefined ? 0x0ffff000 : parseEventMask(options.e) }),
+    ...(options.dmLog === undefined ? {} : { logForm: options.dmLogForm as 'trace' | 'classic' }),
+    ...(input === undefined ? {} : { consoleInput: input }),
+  };
+  const sinks = new Sinks(options);
+  if (options.dmLog !== undefined) sinks.write('dmLog', `# device-model log, clock: ${options.clock === 'virtual' ? 'modelled' : 'measured'}\n`);
+  const restore = input === undefined ? () => {} : attachTerminal(new FrameRingProducer(input));
+  let result: JobResult;
+  try {
+    result = await runWorker(job, sinks);
+  } finally {
+    restore();
+    await sinks.close();
+  }
+  const { status, text } = RUN_OUTCOMES[result.outcome];
+  if (options.story) await tellStory(options);
+  console.error(`xenolith: ${text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${options.clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);
+  if (options.json) console.log(JSON.stringify({ ...result, status }));
+  return status;
+}
+
+function readConfig(file: string | undefined): XlConfig {
+  if (file === undefined) return parseXlConfig("name = 'guest'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
+  if (!existsSync(file)) throw new UserError(`${file}: no such file; expected a guest configuration, for example guest.cfg of this project`);
+  return parseXlConfig(readFileSync(file, 'utf8'), file);
+}
+
+/** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
+async function chooseGuest(config: XlConfig, options: RunOptions): Promise<MachineJob['domain']> {
+  const { type, vcpus, hpet } = config;
+  const memoryMiB = options.memory ?? config.memory;
+  const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
+  const kernel = options.kernel ?? config.kernel;
+  if (kernel !== undefined) {
+    const ramdisk = options.initrd ?? config.ramdisk;
+    return {
+      memoryMiB, vcpus, type, hpet, commandLine: append, kernel: await loadKernel(readInput(kernel, 'kernel'), kernel, type),
+      ...(ramdisk === undefined ? {} : { ramdisk: readInput(ramdisk, 'ramdisk') }),
+    };
+  }
+  try {
+    const images = await withProgress((progress) => buildLinuxGuest({ progress }));
+    const base = guestCommandLine({ driver: options.driver, mode: options.shell ? 'shell' : 'ping' });
+    return {
+      memoryMiB, vcpus, type, hpet, commandLine: [base, append].filter(Boolean).join(' '),
+      kernel: await loadKernel(readInput(images.vmlinux, 'kernel'), images.vmlinux, type), ramdisk: readInput(images.initrd, 'ramdisk'),
+    };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    console.error(`xenolith: ${error.message}; running the tiny guest instead of Debian`);
+    const image = assembleTinyGuest();
+    return { memoryMiB, vcpus, type: 'hvm', hpet, commandLine: tinyGuestCommandLine({ mode: 'ping', count: 3 }), kernel: await loadKernel(image, 'tiny guest', 'hvm') };
+  }
+}
+
+function readInput(path: string, what: string): Uint8Array {
+  if (!existsSync(path)) throw new UserError(`${path}: no such file; expected the guest's ${what}`);
+  return new Uint8Array(readFileSync(path));
+}
+
+type SinkName = 'trace' | 'dmLog' | 'pcap';
+
+/** The files of a run, and its console. */
+class Sinks {
+  private readonly files = new Map<SinkName, WriteStream>();
+  private readonly consoles: NodeJS.WritableStream[] = [];
+  private readonly opened: WriteStream[] = [];
+
+  constructor(options: RunOptions) {
+    for (const name of ['trace', 'dmLog', 'pcap'] as const) {
+      const path = options[name];
+      if (path !== undefined) this.files.set(name, this.open(path));
+    }
+    for (const path of options.console.length ? options.console : ['-']) this.consoles.push(path === '-' ? process.stdout : this.open(path));
+  }
+
+  private open(path: string): WriteStream {
+    mkdirSync(dirname(path), { recursive: true });
+    const stream = createWriteStream(path);
+    this.opened.push(stream);
+    return stream;
+  }
+
+  write(name: SinkName, data: Uint8Array | string): void {
+    this.files.get(name)?.write(data);
+  }
+
+  console(bytes: Uint8Array): void {
+    for (const stream of this.consoles) stream.write(bytes);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.opened.map((stream) => new Promise<void>((done, failed) => {
+      stream.once('error', (error) => failed(new UserError(`${String(stream.path)}: ${error.message}`)));
+      stream.end(done);
+    })));
+  }
+}
+
+function runWorker(job: MachineJob, sinks: Sinks): Promise<JobResult> {
+  return new Promise((done, failed) => {
+    const worker = new Worker(new URL('../machine/machine-worker-node.js', import.meta.url), { workerData: job });
+    const interrupt = (): void => {
+      void worker.terminate();
+      failed(new UserError('interrupted'));
+    };
+    process.once('SIGINT', interrupt);
+    let result: JobResult | undefined;
+    worker.on('message', (message: JobMessage) => {
+      switch (message.kind) {
+        case 'console': sinks.console(message.bytes); break;
+        case 'trace': sinks.write('trace', message.bytes); break;
+        case 'pcap': sinks.write('pcap', message.bytes); break;
+        case 'log': sinks.write('dmLog', message.text); break;
+        case 'say': if (message.level === 'warn') console.error(`(xen) ${message.text}`); break;
+        case 'started': break;
+        case 'end': result = message.result; break;
+        case 'failed': {
+          const error = message.isUser ? new UserError(message.message) : new Error(message.message);
+          error.stack = message.stack;
+          failed(error);
+          break;
+        }
+      }
+    });
+    worker.once('error', failed);
+    worker.once('exit', () => {
+      process.removeListener('SIGINT', interrupt);
+      if (result) done(result);
+      else failed(new Error('the machine stopped without a word'));
+    });
+  });
+}
+
+/** The terminal types into COM1, raw: Ctrl-] gives up. */
+function attachTerminal(ring: FrameRingProducer): () => void {
+  const { stdin } = process;
+  const onData = (data: Buffer): void => {
+    if (data.includes(0x1d)) process.emit('SIGINT');
+    else ring.push(data);
+  };
+  stdin.setRawMode(true);
+  stdin.resume();
+  stdin.on('data', onData);
+  console.error('xenolith: the terminal is the guest\'s COM1; Ctrl-] leaves');
+  return () => {
+    stdin.off('data', onData);
+    stdin.setRawMode(false);
+    stdin.pause();
+  };
+}
+
+/** The story of the first echo request that left the guest, from the files just written. */
+async function tellStory(options: RunOptions): Promise<void> {
+  const { input, close } = await openAnalysis({ files: [options.trace!], dmLog: options.dmLog, pcap: options.pcap, cpuHz: 1e9 });
+  try {
+    const analysis = await analyze(input);
+    const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));
+    const story = tellPacket(analysis, echo === undefined ? {} : { packet: echo.number });
+    console.log(`\n${renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 110) })}`);
+  } finally {
+    await close();
+  }
+}

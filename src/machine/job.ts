@@ -1,0 +1,43 @@
+/**
+ * A run of a machine on a thread of its own: what the thread is told and what it tells. Plain data, so that it crosses
+ * to a Worker in Node and in a browser alike.
+ */
+import type { DmLogForm } from '../device-model/log.ts';
+import type { NicOptions } from '../device-model/nics.ts';
+import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
+import type { RunOutcome } from './exit-status.ts';
+
+export interface MachineJob {
+  readonly name: string;
+  readonly domain: DomainConfig;
+  readonly nics: readonly NicOptions[];
+  readonly clock: 'virtual' | 'host';
+  readonly seed: number;
+  /** xentrace event mask; undefined: no trace. */
+  readonly traceMask?: number;
+  /** Form of the device model's log; undefined: no log. */
+  readonly logForm?: DmLogForm;
+  readonly capture: boolean;
+  /** Nanoseconds of the machine's clock after which the run is given up. */
+  readonly untilNs: number;
+  /** Characters typed for COM1: a frame ring (net/frame-ring.ts) over this buffer. */
+  readonly consoleInput?: SharedArrayBuffer;
+}
+
+export interface JobResult {
+  readonly outcome: RunOutcome;
+  /** Instructions the guest retired, and the machine's clock at the end, in nanoseconds. */
+  readonly instructions: number;
+  readonly ns: number;
+  readonly mapCache: { readonly hits: number; readonly remaps: number };
+}
+
+export type JobMessage =
+  | { readonly kind: 'console' | 'trace' | 'pcap'; readonly bytes: Uint8Array }
+  | { readonly kind: 'log'; readonly text: string }
+  | { readonly kind: 'say'; readonly level: 'debug' | 'info' | 'warn'; readonly text: string }
+  /** The machine is built and about to run. */
+  | { readonly kind: 'started' }
+  | { readonly kind: 'end'; readonly result: JobResult }
+  /** The run could not be made or broke: `isUser` when the message is one a user can act on. */
+  | { readonly kind: 'failed'; readonly message: string; readonly isUser: boolean; readonly stack: string };

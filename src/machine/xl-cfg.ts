@@ -1,0 +1,182 @@
+/**
+ * xl's domain configuration (docs/man/xl.cfg.5): `key = value` lines with strings, numbers and lists in the syntax that
+ * xl and Python share. Only what this machine can do is taken; other keys are warned about and left alone.
+ */
+import { UserError } from '../base/errors.ts';
+
+export type XlValue = string | number | readonly XlValue[];
+
+export interface XlVif {
+  readonly model: string;
+  /** "00:16:3e:xx:xx:xx", undefined when left out. */
+  readonly mac?: string;
+}
+
+export interface XlConfig {
+  readonly name: string;
+  readonly type: 'hvm' | 'pvh';
+  /** MiB. */
+  readonly memory: number;
+  readonly vcpus: number;
+  readonly kernel?: string;
+  readonly ramdisk?: string;
+  readonly extra: string;
+  readonly vif: readonly XlVif[];
+  readonly hpet: boolean;
+  /** One line per key that was not understood. */
+  readonly warnings: readonly string[];
+}
+
+/** Keys that mean nothing here but harm nothing either: taken without a word. */
+const HARMLESS = new Set(['serial', 'builder', 'on_poweroff', 'on_reboot', 'on_crash', 'acpi', 'apic', 'pae', 'vnc', 'sdl', 'nographic', 'maxvcpus', 'maxmem', 'boot', 'usb', 'device_model_version']);
+
+/** Parse the text of a configuration file. Throws UserError naming file and line. */
+export function parseXlConfig(text: string, file: string): XlConfig {
+  const entries = new Map<string, { value: XlValue; line: number }>();
+  for (const { key, value, line } of assignments(text, file)) entries.set(key, { value, line });
+  const warnings: string[] = [];
+  const used = new Set<string>();
+  const take = (key: string): { value: XlValue; line: number } | undefined => {
+    used.add(key);
+    return entries.get(key);
+  };
+  const text1 = (key: string): string | undefined => {
+    const entry = take(key);
+    if (entry === undefined) return undefined;
+    if (typeof entry.value !== 'string') throw new UserError(`${file}:${entry.line}: ${key}: expected a string in quotes`);
+    return entry.value;
+  };
+  const number1 = (key: string, fallback: number): number => {
+    const entry = take(key);
+    if (entry === undefined) return fallback;
+    const value = typeof entry.value === 'string' && /^\d+$/.test(entry.value) ? Number(entry.value) : entry.value;
+    if (typeof value !== 'number' || !Number.isInteger(value)) throw new UserError(`${file}:${entry.line}: ${key}: expected a whole number`);
+    return value;
+  };
+  const type = text1('type') ?? 'hvm';
+  if (type !== 'hvm' && type !== 'pvh') throw new UserError(`${file}:${entries.get('type')!.line}: type = '${type}': expected 'hvm' or 'pvh'`);
+  const kernel = text1('kernel') ?? text1('firmware_override');
+  const ramdisk = text1('ramdisk');
+  const root = text1('root');
+  const extra = [root === undefined ? '' : `root=${root}`, text1('extra') ?? text1('cmdline') ?? ''].filter(Boolean).join(' ');
+  const config: Omit<XlConfig, 'warnings'> = {
+    name: text1('name') ?? 'guest', type, memory: number1('memory', 128), vcpus: number1('vcpus', 1), extra,
+    vif: vifs(take('vif'), file), hpet: number1('hpet', 1) !== 0,
+    ...(kernel === undefined ? {} : { kernel }), ...(ramdisk === undefined ? {} : { ramdisk }),
+  };
+  if (config.vcpus !== 1) throw new UserError(`${file}:${entries.get('vcpus')!.line}: vcpus = ${config.vcpus}: only one vCPU is supported; write vcpus = 1`);
+  for (const [key, { line }] of entries) {
+    if (!used.has(key) && !HARMLESS.has(key)) warnings.push(`${file}:${line}: '${key}' is not understood here and has no effect`);
+  }
+  return { ...config, warnings };
+}
+
+function vifs(entry: { value: XlValue; line: number } | undefined, file: string): XlVif[] {
+  if (entry === undefined) return [];
+  const { value, line } = entry;
+  if (!Array.isArray(value) || value.some((v) => typeof v !== 'string')) throw new UserError(`${file}:${line}: vif: expected a list of strings, like ['type=ioemu,model=rtl8139']`);
+  return (value as string[]).map((spec) => {
+    const parts = new Map(spec.split(',').map((part) => {
+      const [key, ...rest] = part.split('=');
+      return [key!.trim(), rest.join('=').trim()] as const;
+    }));
+    const mac = parts.get('mac');
+    if (mac !== undefined && !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) throw new UserError(`${file}:${line}: vif: mac=${mac}: expected six hexadecimal bytes, like 00:16:3e:12:34:56`);
+    return { model: parts.get('model') ?? 'rtl8139', ...(mac === undefined ? {} : { mac }) };
+  });
+}
+
+interface Assignment {
+  key: string;
+  value: XlValue;
+  line: number;
+}
+
+function* assignments(text: string, file: string): Generator<Assignment> {
+  const scanner = new Scanner(text, file);
+  for (;;) {
+    scanner.skipBlank(true);
+    if (scanner.atEnd) return;
+    const { line } = scanner;
+    const key = scanner.word();
+    scanner.skipBlank(false);
+    if (!scanner.take('=')) throw new UserError(`${file}:${line}: expected '=' after '${key}'`);
+    const value = scanner.value();
+    scanner.skipBlank(false);
+    if (!scanner.atEnd && !scanner.take('\n') && !scanner.take(';')) throw new UserError(`${file}:${scanner.line}: expected the end of the line after the value of '${key}'`);
+    yield { key, value, line };
+  }
+}
+
+class Scanner {
+  line = 1;
+  private at = 0;
+  private readonly text: string;
+  private readonly file: string;
+
+  constructor(text: string, file: string) {
+    this.text = text.replace(/\r\n?/g, '\n');
+    this.file = file;
+  }
+
+  get atEnd(): boolean { return this.at >= this.text.length; }
+
+  private fail(what: string): never {
+    throw new UserError(`${this.file}:${this.line}: ${what}`);
+  }
+
+  take(char: string): boolean {
+    if (this.text[this.at] !== char) return false;
+    this.at++;
+    if (char === '\n') this.line++;
+    return true;
+  }
+
+  /** Blanks and comments; line ends too when `lines`. */
+  skipBlank(lines: boolean): void {
+    for (;;) {
+      const c = this.text[this.at];
+      if (c === ' ' || c === '\t' || (lines && c === ';')) this.at++;
+      else if (c === '#') while (!this.atEnd && this.text[this.at] !== '\n') this.at++;
+      else if (!(lines && this.take('\n'))) return;
+    }
+  }
+
+  word(): string {
+    const match = /^[A-Za-z_][A-Za-z0-9_]*/.exec(this.text.slice(this.at, this.at + 200));
+    if (match === null) this.fail('expected a key, like memory = 128');
+    this.at += match[0].length;
+    return match[0];
+  }
+
+  value(): XlValue {
+    this.skipBlank(false);
+    const c = this.text[this.at];
+    if (c === "'" || c === '"') return this.string(c);
+    if (c === '[') return this.list();
+    const match = /^-?(0x[0-9a-fA-F]+|\d+)/.exec(this.text.slice(this.at, this.at + 40));
+    if (match === null) this.fail("expected a value: a number, a string in quotes, or a list in [ ]");
+    this.at += match[0].length;
+    return Number(match[0]);
+  }
+
+  private string(quote: string): string {
+    const start = ++this.at;
+    while (!this.atEnd && this.text[this.at] !== quote && this.text[this.at] !== '\n') this.at++;
+    if (this.text[this.at] !== quote) this.fail(`the string is not closed; expected ${quote} before the end of the line`);
+    return this.text.slice(start, this.at++);
+  }
+
+  private list(): XlValue[] {
+    this.at++;
+    const items: XlValue[] = [];
+    for (;;) {
+      this.skipBlank(true);
+      if (this.take(']')) return items;
+      if (this.atEnd) this.fail("the list is not closed; expected ']'");
+      items.push(this.value());
+      this.skipBlank(true);
+      if (!this.take(',') && this.text[this.at] !== ']') this.fail("expected ',' or ']' in the list");
+    }
+  }
+}
