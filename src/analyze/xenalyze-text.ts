@@ -6,6 +6,8 @@ import type { Runstate, TraceEvent } from './events.ts';
  * between them. xenalyze prints no record offsets, so references are line numbers.
  */
 const LINE = /^\s*[\]!]?\s*(\d{1,9})\.(\d{9})\s+([-x|l. ]+?)\s*d(\d+|\?)v(\d+|\?)\s+(.*)$/;
+/** No record prints more. */
+const MAX_LINE = 1024;
 const INVALID_MFN = 0xffffffffffffffffn;
 const RUNSTATES: readonly string[] = ['running', 'runnable', 'blocked', 'offline'];
 
@@ -16,6 +18,7 @@ const hex = (text: string): number => parseInt(text, 16);
  * `line` is its number in the file, from 1.
  */
 export function parseXenalyzeLine(raw: string, line: number): TraceEvent | undefined {
+  if (raw.length > MAX_LINE) return undefined;
   const m = LINE.exec(raw);
   if (m === null) return undefined;
   const column = m[3]!.indexOf('x');
