@@ -2,7 +2,7 @@
  * x87 instructions: operands to and from memory here, everything else in the operation's TypeScript
  * (fpu/x87-operations.ts). A store changes no register before its memory write is through.
  */
-import { CB_FPU, CB_FPU_TRAP } from '../control-block.ts';
+import { CB_FPU, CB_FPU_TRAP, CB_SLOW_VA } from '../control-block.ts';
 import {
   FPU_CONDITION, FPU_ENVIRONMENT, FPU_FCW, FPU_FSW, FPU_FXSAVE, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_STORE,
 } from '../fpu/state.ts';
@@ -107,7 +107,10 @@ export const environment = (name: 'fnstenv' | 'fldenv' | 'fnsave' | 'frstor', es
 /** Bytes of an FXSAVE image that are written: without the reserved end, and XMM8 to XMM15 in 64-bit mode only. */
 const fxsaveBytes = (c: EmitContext): number => (c.mode === 'long' ? 416 : 288);
 const checkFxsave = (c: EmitContext, address: Local<'i64'>, operand: Operand): Stmt =>
-  seq(checkAvailable(c), address.set(operand.address()), when(i64.ne(i64.and(address.get, i64.const(15)), i64.const(0)), c.helper('fxsaveMisaligned')));
+  seq(checkAvailable(c), address.set(operand.address()), when(
+    i64.ne(i64.and(address.get, i64.const(15)), i64.const(0)),
+    seq(c.store64(CB_SLOW_VA, address.get), c.helper('fxsaveMisaligned')),
+  ));
 /** Argument bits of the FXSAVE helpers: REX.W; 64-bit mode. */
 const fxsaveArgument = (c: EmitContext, sized: Operand): number => (sized.size === 8 ? 1 : 0) | (c.mode === 'long' ? 2 : 0);
 

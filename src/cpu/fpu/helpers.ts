@@ -1,7 +1,7 @@
 /** Helpers of the x87, MMX and SSE emitters: what their instructions do in TypeScript. */
-import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, Cr0, Cr4, Flag, SEG_BASE, SEG_SIZE, Status, Vector } from '../control-block.ts';
+import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, CB_SLOW_VA, Cr0, Cr4, Flag, SEG_BASE, SEG_SIZE, Status, Vector } from '../control-block.ts';
 import { Reg, Seg } from '../interface.ts';
-import { EXTRA_ASIZE_SHIFT, EXTRA_SEG_MASK, REC_AUX, REC_B, REC_EXTRA, REC_RIP } from '../record.ts';
+import { EXTRA_ASIZE_SHIFT, EXTRA_SEG_MASK, EXTRA_STACK, REC_AUX, REC_B, REC_EXTRA, REC_RIP } from '../record.ts';
 import {
   FPU_CONDITION, FPU_FXSAVE, FPU_MXCSR, FPU_OPERAND_POINTER, FPU_RIP, FPU_SIZE, FPU_SSE_A, FPU_SSE_B, FPU_STORE, Fsw, MXCSR_RESET,
 } from './state.ts';
@@ -66,7 +66,7 @@ export class FpuHelpers {
     return {
       x87: (n) => this.x87(n), x87Stored: (n) => this.x87Stored(n), x87Environment: (n) => this.x87Environment(n), fwait: () => this.fwait(),
       x87NotAvailable: () => this.x87NotAvailable(), mmxNotAvailable: () => this.mmxNotAvailable(), sseNotAvailable: () => this.sseNotAvailable(),
-      fxsave: (n) => this.fxsave(n), fxrstor: (n) => this.fxrstor(n), fxsaveMisaligned: () => this.host.raise(Vector.gp, 0),
+      fxsave: (n) => this.fxsave(n), fxrstor: (n) => this.fxrstor(n), fxsaveMisaligned: () => this.fxsaveMisaligned(),
       mxcsrReserved: () => this.host.raise(Vector.gp, 0), sseExact: (n) => this.sseExact(n), sseCompare: (n) => this.sseCompare(n),
       maskedStore: (n) => this.maskedStore(n),
     };
@@ -144,6 +144,14 @@ export class FpuHelpers {
   private fxrstor(argument: number): number {
     if (!fxrstor(this.unit, this.view, this.host.cb.base + CB_FPU + FPU_FXSAVE, (argument & 1) !== 0, argument & 2 ? 16 : 8)) this.host.raise(Vector.gp, 0);
     return Status.next;
+  }
+
+  /** The address is in CB_SLOW_VA. That it is not canonical comes first. */
+  private fxsaveMisaligned(): number {
+    const { host, view } = this;
+    const linear = view.getBigInt64(host.cb.base + CB_SLOW_VA, true);
+    const onStack = (host.cb.u8[host.record + REC_EXTRA]! & EXTRA_STACK) !== 0;
+    return host.raise(onStack && BigInt.asIntN(48, linear) !== linear ? Vector.ss : Vector.gp, 0);
   }
 
   /** argument: number of the operation. */
