@@ -9,7 +9,8 @@ import { analyze, renderStory, tellStory as tellPacket } from '../analyze/index.
 import { UserError } from '../base/errors.ts';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
 import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/guest.ts';
-import { loadKernel, nicOptions } from '../machine/guest-config.ts';
+import { nicOptions } from '../machine/guest-config.ts';
+import { loadKernelImage } from '../machine/kernel.ts';
 import { RUN_OUTCOMES } from '../machine/exit-status.ts';
 import type { JobMessage, JobResult, MachineJob } from '../machine/job.ts';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../machine/tiny-guest/image.ts';
@@ -137,7 +138,7 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
   if (kernel !== undefined) {
     const ramdisk = options.initrd ?? config.ramdisk;
     return {
-      memoryMiB, vcpus, type, hpet, commandLine: append, kernel: await loadKernel(readInput(kernel, 'kernel'), kernel, type),
+      memoryMiB, vcpus, type, hpet, commandLine: append, kernel: await loadKernelImage(readInput(kernel, 'kernel'), kernel),
       ...(ramdisk === undefined ? {} : { ramdisk: readInput(ramdisk, 'ramdisk') }),
     };
   }
@@ -146,13 +147,13 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
     const base = guestCommandLine({ driver: options.driver, mode: options.shell ? 'shell' : 'ping' });
     return {
       memoryMiB, vcpus, type, hpet, commandLine: [base, append].filter(Boolean).join(' '),
-      kernel: await loadKernel(readInput(images.vmlinux, 'kernel'), images.vmlinux, type), ramdisk: readInput(images.initrd, 'ramdisk'),
+      kernel: await loadKernelImage(readInput(images.vmlinux, 'kernel'), images.vmlinux), ramdisk: readInput(images.initrd, 'ramdisk'),
     };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     console.error(`xenolith: ${error.message}; running the tiny guest instead of Debian`);
     const image = assembleTinyGuest();
-    return { memoryMiB, vcpus, type: 'hvm', hpet, commandLine: tinyGuestCommandLine({ mode: 'ping', count: 3 }), kernel: await loadKernel(image, 'tiny guest', 'hvm') };
+    return { memoryMiB, vcpus, type: 'hvm', hpet, commandLine: tinyGuestCommandLine({ mode: 'ping', count: 3 }), kernel: await loadKernelImage(image, 'tiny guest') };
   }
 }
 

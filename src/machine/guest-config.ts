@@ -1,9 +1,6 @@
-/** From a guest's configuration to what the domain builder and the device model take. */
+/** From a guest's configuration to what the device model takes. */
 import type { NicOptions } from '../device-model/nics.ts';
 import { parseMac } from '../net/frame.ts';
-import type { KernelImage } from '../hypervisor/domain-builder/domain-builder.ts';
-import { isElf, readElf } from '../hypervisor/domain-builder/elf.ts';
-import { extractVmlinux, isBzImage, readBzImage } from './bzimage.ts';
 import type { GuestDriver } from './guest.ts';
 import type { XlVif } from './xl-cfg.ts';
 
@@ -14,17 +11,3 @@ const REVISION: Readonly<Record<GuestDriver, number>> = { '8139cp': 0x20, '8139t
 
 export const nicOptions = (vifs: readonly XlVif[], driver: GuestDriver): NicOptions[] =>
   vifs.map(({ model, mac }, i) => ({ model, mac: parseMac(mac ?? defaultMac(i)), revision: REVISION[driver] }));
-
-/**
- * A kernel file as the builder takes it: ELF as it is; out of a bzImage the vmlinux where that can be had (the boot is
- * then several times shorter), else the bzImage itself.
- */
-export async function loadKernel(file: Uint8Array, name: string, type: 'hvm' | 'pvh'): Promise<KernelImage> {
-  if (isElf(file) || !isBzImage(file)) return { kind: 'elf', elf: readElf(file, name) };
-  try {
-    return { kind: 'elf', elf: readElf(await extractVmlinux(file, name), name) };
-  } catch (error) {
-    if (type === 'pvh') throw error;
-    return { kind: 'bzimage', ...readBzImage(file, name) };
-  }
-}
