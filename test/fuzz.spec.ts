@@ -25,7 +25,7 @@ describe('fuzzer', () => {
     expect(new Set(hits).size).toBeGreaterThanOrEqual(8);
   });
 
-  for (const [target, edges] of [['rtl8139', 780], ['ioreq', 700]] as const) {
+  for (const [target, edges] of [['rtl8139', 780], ['ioreq', 800]] as const) {
     it(`${target}: finds nothing in a short run over its corpus`, () => {
       const { status, report } = fuzz(['--seconds', '3', target]);
       expect(report.flatMap((r) => r.findings)).toEqual([]);
