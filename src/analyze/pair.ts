@@ -9,6 +9,7 @@ import type { IoAccess } from './io.ts';
 
 export type AccessUnpaired =
   | 'served in the hypervisor or not logged: the log has no request at this address'
+  | 'served in the hypervisor or not logged: the log has no request for that device\'s configuration space'
   | "another domain's: the log is of one guest's device model"
   | 'records lost: the trace is damaged around it'
   | 'the data is a pointer: nothing to compare'
@@ -37,6 +38,7 @@ export interface Pairing {
 const PIO = 0;
 const COPY = 1;
 const PCI_CONFIG = 2;
+const CONFIG_ADDRESS = 0xcf8;
 const CONFIG_DATA = 0xcfc;
 
 /** Where a request's address lies for the guest: PCI_CONFIG came from port 0xcfc + (register & 3). */
@@ -60,21 +62,25 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     return n;
   };
   const logged = new Set<string>();
+  /** SBDFs with a configuration request in the log. */
+  const configured = new Set<number>();
   const b: number[] = [];
   const bIndex: number[] = [];
   for (const request of requests) {
     const at = requestAddress(request);
     if (at === undefined) continue;
     logged.add(`${at.space} ${at.addr}`);
+    if (request.request.type === PCI_CONFIG) configured.add(Math.floor(request.request.addr / 2 ** 32));
     const data = request.data ?? (request.dir === undefined ? request.request.data : undefined);
     if (data === undefined) continue;
     b.push(id(at.space, at.addr, request.dir, data));
     bIndex.push(request.index);
   }
+  const absent = absentConfig(accesses, configured);
   // A log is of one guest's device model: the domain that fits it best is that guest.
   const domains = new Map<number, { key: number[]; index: number[] }>();
   accesses.forEach((access, i) => {
-    if (access.data === undefined || !logged.has(`${access.space} ${access.addr}`)) return;
+    if (access.data === undefined || absent.has(access) || !logged.has(`${access.space} ${access.addr}`)) return;
     let side = domains.get(access.dom);
     if (side === undefined) domains.set(access.dom, (side = { key: [], index: [] }));
     side.key.push(id(access.space, access.addr, access.dir, access.data));
@@ -113,6 +119,7 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     unpairedAccesses.push({
       access,
       reason: !logged.has(`${access.space} ${access.addr}`) ? 'served in the hypervisor or not logged: the log has no request at this address'
+        : absent.has(access) ? 'served in the hypervisor or not logged: the log has no request for that device\'s configuration space'
         : best !== undefined && best.pairs > 0 && access.dom !== best.dom ? "another domain's: the log is of one guest's device model"
         : access.lost !== undefined ? 'records lost: the trace is damaged around it'
           : access.data === undefined ? 'the data is a pointer: nothing to compare'
@@ -139,6 +146,19 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     });
   }
   return { requestOf, accessOf, pairs, reasonOf: new Map(unpairedAccesses.map((u) => [u.access, u.reason])), unpairedAccesses, unpairedRequests };
+}
+
+/** Accesses of the configuration data port while the address latch names a device that no request of the log is for. */
+function absentConfig(accesses: readonly IoAccess[], configured: ReadonlySet<number>): Set<IoAccess> {
+  const absent = new Set<IoAccess>();
+  const latches = new Map<number, number>();
+  for (const access of accesses) {
+    if (access.space !== 'pio') continue;
+    if (access.addr === CONFIG_ADDRESS && access.dir === 'write' && access.data !== undefined) latches.set(access.dom, Number(BigInt.asUintN(32, access.data)));
+    const latch = latches.get(access.dom);
+    if (access.addr >= CONFIG_DATA && access.addr < CONFIG_DATA + 4 && latch !== undefined && latch >= 0x80000000 && !configured.has((latch >>> 8) & 0xffff)) absent.add(access);
+  }
+  return absent;
 }
 
 /** Indices of paired requests after which, and before the next paired one, the trace lost records. */
