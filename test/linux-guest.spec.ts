@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../src/base/errors.ts';
 import { engineFactory } from '../src/machine/engine-factory.ts';
-import { loadKernel } from '../src/machine/guest-config.ts';
 import { guestCommandLine, type GuestImages } from '../src/machine/guest.ts';
 import { buildLinuxGuest } from '../src/machine/guest-node.ts';
+import { loadKernelImage } from '../src/machine/kernel.ts';
 import { InlineMachine, type MachineSinks } from '../src/machine/machine.ts';
 import { parseMac } from '../src/net/frame.ts';
 
@@ -25,7 +25,7 @@ describe.runIf(images)('Linux on this machine', () => {
       nics: [{ model: 'rtl8139', mac: parseMac('00:16:3e:00:00:01'), ...(options.revision === undefined ? {} : { revision: options.revision }) }],
       domain: {
         memoryMiB: 256, vcpus: 1, type: options.type ?? 'hvm', commandLine, hpet: true,
-        kernel: await loadKernel(readFileSync(images!.vmlinux), 'vmlinux', options.type ?? 'hvm'), ramdisk: readFileSync(images!.initrd),
+        kernel: await loadKernelImage(readFileSync(images!.vmlinux), 'vmlinux'), ramdisk: readFileSync(images!.initrd),
       },
     }, { ...options.sinks, console: (bytes) => (text += Buffer.from(bytes).toString('latin1')) });
     const end = machine.run((options.untilMs ?? 30_000) * 1e6);
