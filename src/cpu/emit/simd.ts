@@ -23,7 +23,7 @@ export const i32x4 = {
   eq: two(0x37), ne: two(0x38), ltU: two(0x3a), gtS: two(0x3b), geU: two(0x40), allTrue: toMask(0xa3), bitmask: toMask(0xa4),
   shl: shift(0xab), shrS: shift(0xac), shrU: shift(0xad), add: two(0xae), sub: two(0xb1), mul: two(0xb5), dotI16x8S: two(0xba),
   extmulLowI16x8S: two(0xbc), extmulHighI16x8S: two(0xbd), extmulLowI16x8U: two(0xbe), extmulHighI16x8U: two(0xbf), pairsOfWordsU: one(0x7f),
-  convertToF32: one(0xfa), convertLowToF64: one(0xfe), splat: (value: I32): V128 => v128.op(0x11, value),
+  convertToF32: one(0xfa), convertLowToF64: one(0xfe), truncateF32: one(0xf8), truncateF64: one(0xfc), splat: (value: I32): V128 => v128.op(0x11, value),
 };
 export const i64x2 = {
   bitmask: toMask(0xc4), shl: shift(0xcb), shrU: shift(0xcd), add: two(0xce), sub: two(0xd1), mul: two(0xd5), eq: two(0xd6), allTrue: toMask(0xc3),
@@ -31,11 +31,11 @@ export const i64x2 = {
 };
 export const f32x4 = {
   eq: two(0x41), ne: two(0x42), lt: two(0x43), le: two(0x45), sqrt: one(0xe3), add: two(0xe4), sub: two(0xe5), mul: two(0xe6), div: two(0xe7),
-  pmin: two(0xea), pmax: two(0xeb),
+  pmin: two(0xea), pmax: two(0xeb), nearest: one(0x6a), demoteF64: one(0x5e),
 };
 export const f64x2 = {
   eq: two(0x47), ne: two(0x48), lt: two(0x49), le: two(0x4b), sqrt: one(0xef), add: two(0xf0), sub: two(0xf1), mul: two(0xf2), div: two(0xf3),
-  pmin: two(0xf6), pmax: two(0xf7), promoteLowF32: one(0x5f),
+  pmin: two(0xf6), pmax: two(0xf7), nearest: one(0x94), promoteLowF32: one(0x5f),
 };
 export const bits = { not: one(0x4d), and: two(0x4e), andnot: two(0x4f), or: two(0x50), xor: two(0x51), anyTrue: toMask(0x53) };
 

@@ -6,7 +6,7 @@
 import { CB_FPU } from '../control-block.ts';
 import { sseOperationNumber } from '../fpu/sse-operations.ts';
 import { FPU_CONDITION, FPU_MXCSR, FPU_RFLAGS, FPU_SSE_A, FPU_SSE_B, FPU_SSE_RESULT } from '../fpu/state.ts';
-import { choose, f32, f64, i32, i64, seq, when, type F64, type I32, type Stmt, type V128 } from '../wasm/expr.ts';
+import { choose, f32, f64, i32, i64, nop, seq, when, type F64, type I32, type Stmt, type V128 } from '../wasm/expr.ts';
 import { after, type EmitContext, type Operand } from './context.ts';
 import { setStatus } from './flags.ts';
 import { checkMmx, enterMmx, loadVectorCell, storeVectorCell, writeMmx } from './fpu-state.ts';
@@ -231,8 +231,8 @@ export const cvtpi2pd: Emit = (c, dst, src) => {
     : seq(c.checkFpu(2), checkMmx(c), value.set(src!.read()), enterMmx(c), convert);
 };
 
-/** Always the exact way: packed conversions that are rare in compiled code. `source`: bytes of the source. */
-export const convertPacked = (name: string): Emit => (c, dst, src) => {
+/** Always the exact way: RCPPS, RSQRTPS. */
+export const approximate = (name: string): Emit => (c, dst, src) => {
   const b = c.v128();
   return seq(
     c.checkFpu(2),
@@ -240,12 +240,73 @@ export const convertPacked = (name: string): Emit => (c, dst, src) => {
     dst!.writeVector(exactVector(c, name, dst!.readVector(), b.get)),
   );
 };
-/** CVTPI2PS: from MMX. */
+
+/** A packed conversion that fills the destination: r the native result of b; safe and exact as for arithmetic. */
+const convertPacked = (
+  name: string, native: VectorUnary, safe: (r: V128, b: V128) => I32, exact: (r: V128, b: V128) => I32,
+): Emit => (c, dst, src) => {
+  const b = c.v128();
+  const r = c.v128();
+  return seq(
+    c.checkFpu(2),
+    b.set(src!.size === 16 ? src!.readVector() : fromLow64(src!.read())),
+    r.set(native(b.get)),
+    dst!.writeVector(choose(
+      i32.or(exact(r.get, b.get), i32.and(quiet(c), safe(r.get, b.get))),
+      r.get,
+      exactVector(c, name, zero128, b.get),
+    )),
+  );
+};
+
+/** Neither saturated nor the integer indefinite. */
+const inRange32 = (r: V128): V128 => bits.and(i32x4.ne(r, repeat32(0x7fffffff)), i32x4.ne(r, repeat32(0x80000000)));
+const singlesToIntegers = (name: string, round: VectorUnary): Emit => convertPacked(
+  name,
+  (b) => i32x4.truncateF32(round(b)),
+  (r, b) => i32x4.allTrue(bits.and(LANES32.isNumber(b), inRange32(r))),
+  (r, b) => i32x4.allTrue(bits.and(f32x4.eq(i32x4.convertToF32(r), b), i32x4.ne(r, repeat32(0x7fffffff)))),
+);
+export const cvttps2dq = singlesToIntegers('cvttps2dq', (b) => b);
+export const cvtps2dq = singlesToIntegers('cvtps2dq', f32x4.nearest);
+
+/** The upper two integers are zero, and in range. */
+const doublesToIntegers = (name: string, round: VectorUnary): Emit => convertPacked(
+  name,
+  (b) => i32x4.truncateF64(round(b)),
+  (r, b) => i32.and(i64x2.allTrue(LANES64.isNumber(b)), i32x4.allTrue(inRange32(r))),
+  (r, b) => i64x2.allTrue(f64x2.eq(i32x4.convertLowToF64(r), b)),
+);
+export const cvttpd2dq = doublesToIntegers('cvttpd2dq', (b) => b);
+export const cvtpd2dq = doublesToIntegers('cvtpd2dq', f64x2.nearest);
+
+/** Exact but for NaNs and denormals; the upper half of b is zero. */
+export const cvtps2pd = convertPacked(
+  'cvtps2pd',
+  f64x2.promoteLowF32,
+  () => i32.const(0),
+  (_r, b) => i32x4.allTrue(bits.and(LANES32.isNumber(b), noDenormal32(b))),
+);
+
+/** Least normal binary32 number and its infinity, as doubles. */
+const LEAST_32 = 0x3810000000000000n;
+const BEYOND_32 = 0x47f0000000000000n;
+export const cvtpd2ps = convertPacked(
+  'cvtpd2ps',
+  f32x4.demoteF64,
+  (r, b) => {
+    const magnitude = magnitude64(f64x2.promoteLowF32(r));
+    const normal = bits.and(i64x2.gtS(magnitude, repeat64(LEAST_32)), i64x2.gtS(repeat64(BEYOND_32), magnitude));
+    return i64x2.allTrue(bits.or(normal, isZero64(b)));
+  },
+  (r, b) => i64x2.allTrue(bits.and(f64x2.eq(f64x2.promoteLowF32(r), b), noDenormal64(b))),
+);
+
+/** CVTPI2PS: from MMX; a memory operand is no concern of the MMX unit. */
 export const cvtpi2ps: Emit = (c, dst, src) => {
   const b = c.i64();
   return seq(
-    c.checkFpu(2), checkMmx(c), b.set(src!.read()),
-    ...(src!.isMemory ? [] : [enterMmx(c)]),
+    c.checkFpu(2), src!.isMemory ? nop : enterMmx(c), b.set(src!.read()),
     exactly(c, 'cvtpi2ps', dst!.readVector(), fromLow64(b.get)),
     dst!.writeVector(loadVectorCell(c, CB_FPU + FPU_SSE_RESULT)),
   );

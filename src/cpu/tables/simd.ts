@@ -61,8 +61,8 @@ const everyForm = (opcode: number, name: string, emit: (suffix: Suffix) => Emit,
 
 const floatingPoint: Instruction[] = [
   ...everyForm(0x51, 'sqrt', (s) => float.arithmetic('sqrt', s)),
-  ...everyForm(0x52, 'rsqrt', (s) => float.convertPacked(`rsqrt${s}`), '', ['ps', 'ss']),
-  ...everyForm(0x53, 'rcp', (s) => float.convertPacked(`rcp${s}`), '', ['ps', 'ss']),
+  ...everyForm(0x52, 'rsqrt', (s) => float.approximate(`rsqrt${s}`), '', ['ps', 'ss']),
+  ...everyForm(0x53, 'rcp', (s) => float.approximate(`rcp${s}`), '', ['ps', 'ss']),
   ...everyForm(0x58, 'add', (s) => float.arithmetic('add', s)),
   ...everyForm(0x59, 'mul', (s) => float.arithmetic('mul', s)),
   ...everyForm(0x5c, 'sub', (s) => float.arithmetic('sub', s)),
@@ -94,16 +94,16 @@ const floatingPoint: Instruction[] = [
     row(`F3 0F ${hex(opcode)}`, `cvt${t}ss2si`, 'Gy Wd', float.convertToInteger('ss', truncate), HOT),
     row(`F2 0F ${hex(opcode)}`, `cvt${t}sd2si`, 'Gy Wq', float.convertToInteger('sd', truncate), HOT),
   ]),
-  row('NP 0F 5A', 'cvtps2pd', 'Vx Wq', float.convertPacked('cvtps2pd'), KEPT),
-  row('66 0F 5A', 'cvtpd2ps', 'Vx Wx', float.convertPacked('cvtpd2ps'), ALIGNED),
+  row('NP 0F 5A', 'cvtps2pd', 'Vx Wq', float.cvtps2pd, KEPT),
+  row('66 0F 5A', 'cvtpd2ps', 'Vx Wx', float.cvtpd2ps, ALIGNED),
   row('F3 0F 5A', 'cvtss2sd', 'Vx Wd', float.cvtss2sd, HOT),
   row('F2 0F 5A', 'cvtsd2ss', 'Vx Wq', float.cvtsd2ss, HOT),
   row('NP 0F 5B', 'cvtdq2ps', 'Vx Wx', float.cvtdq2ps, ALIGNED),
-  row('66 0F 5B', 'cvtps2dq', 'Vx Wx', float.convertPacked('cvtps2dq'), ALIGNED),
-  row('F3 0F 5B', 'cvttps2dq', 'Vx Wx', float.convertPacked('cvttps2dq'), ALIGNED),
+  row('66 0F 5B', 'cvtps2dq', 'Vx Wx', float.cvtps2dq, ALIGNED),
+  row('F3 0F 5B', 'cvttps2dq', 'Vx Wx', float.cvttps2dq, ALIGNED),
   row('F3 0F E6', 'cvtdq2pd', 'Vx Wq', float.cvtdq2pd, KEPT),
-  row('F2 0F E6', 'cvtpd2dq', 'Vx Wx', float.convertPacked('cvtpd2dq'), ALIGNED),
-  row('66 0F E6', 'cvttpd2dq', 'Vx Wx', float.convertPacked('cvttpd2dq'), ALIGNED),
+  row('F2 0F E6', 'cvtpd2dq', 'Vx Wx', float.cvtpd2dq, ALIGNED),
+  row('66 0F E6', 'cvttpd2dq', 'Vx Wx', float.cvttpd2dq, ALIGNED),
 ];
 
 const moves: Instruction[] = [
