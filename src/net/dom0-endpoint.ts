@@ -6,10 +6,11 @@
 import { UserError } from '../base/errors.ts';
 import type { HubPort, NetPort } from './hub.ts';
 import {
-  EtherType, ETH_ALEN, ETH_HLEN, ETH_SOURCE, ETH_TYPE, ETH_ZLEN, IpProtocol, arpFrame, be16, be32, checksum,
+  EtherType, ETH_ALEN, ETH_HLEN, ETH_SOURCE, ETH_TYPE, IpProtocol, arpFrame, be16, be32, checksum,
   formatMac, ipv4Layout, isBroadcast, parseIpv4, parseMac, pseudoHeaderSum, putBe16, putBe32, putEthernet, putIpv4,
   type Ipv4Layout,
 } from './frame.ts';
+import { Ipv4Reassembler, ipv4Frames } from './ipv4-fragments.ts';
 
 export interface Dom0EndpointOptions {
   readonly mac: Uint8Array;
@@ -31,6 +32,8 @@ export const dom0EndpointDefaults: Dom0EndpointOptions = {
   leaseSeconds: 86_400,
 };
 
+const ICMP_ECHO_REPLY = 0;
+const ICMP_ECHO_REQUEST = 8;
 const UDP_DHCP_SERVER = 67;
 const UDP_DHCP_CLIENT = 68;
 const BOOTP_LENGTH = 236;
@@ -58,6 +61,7 @@ export class Dom0Endpoint implements NetPort {
   #port: HubPort | undefined;
   /** Address index by client MAC; hands out dhcpCount addresses and no more, so that a guest cannot grow it. */
   readonly #leases = new Map<string, number>();
+  readonly #fragments = new Ipv4Reassembler();
   #ipId = 0;
 
   constructor(options: Partial<Dom0EndpointOptions> = {}) {
@@ -77,7 +81,7 @@ export class Dom0Endpoint implements NetPort {
     this.#port = port;
   }
 
-  /** Leases and the next IP identification, as plain data. */
+  /** Leases and the next IP identification, as plain data. Datagrams half put together are left out: a wire may lose frames. */
   save(): Dom0EndpointState {
     return { version: 1, leases: [...this.#leases], ipId: this.#ipId };
   }
@@ -87,6 +91,7 @@ export class Dom0Endpoint implements NetPort {
     this.#leases.clear();
     for (const [mac, index] of state.leases) this.#leases.set(mac, index);
     this.#ipId = state.ipId;
+    this.#fragments.clear();
   }
 
   /** Always takes the frame; what it does not understand it drops. */
@@ -117,24 +122,23 @@ export class Dom0Endpoint implements NetPort {
 
   #ipv4(frame: Uint8Array): void {
     const ip = ipv4Layout(frame);
-    if (!ip || ip.fragmented || checksum(frame, ip.header, ip.payload) !== 0) return;
-    if (ip.protocol === IpProtocol.udp) this.#udp(frame, ip);
-    else if (ip.protocol === IpProtocol.icmp && ip.destination === this.#options.ip) this.#icmp(frame, ip);
+    if (!ip || checksum(frame, ip.header, ip.payload) !== 0) return;
+    if (ip.protocol === IpProtocol.udp && !ip.fragmented) this.#udp(frame, ip);
+    if (ip.protocol !== IpProtocol.icmp || ip.destination !== this.#options.ip) return;
+    const message = ip.fragmented ? this.#fragments.add(frame, ip) : frame.subarray(ip.payload, ip.end);
+    if (message !== undefined) this.#icmp(frame, ip.source, message);
   }
 
-  #icmp(frame: Uint8Array, ip: Ipv4Layout): void {
-    const length = ip.end - ip.payload;
-    if (length < 8 || frame[ip.payload] !== 8 || frame[ip.payload + 1] !== 0) return;
-    if (checksum(frame, ip.payload, ip.end) !== 0) return;
-    const reply = new Uint8Array(Math.max(ETH_ZLEN, ETH_HLEN + 20 + length));
-    putEthernet(reply, frame.subarray(ETH_SOURCE, ETH_SOURCE + ETH_ALEN), this.#options.mac, EtherType.ipv4);
-    putIpv4(reply, this.#options.ip, ip.source, IpProtocol.icmp, length, this.#nextId());
-    const icmp = ETH_HLEN + 20;
-    reply.set(frame.subarray(ip.payload, ip.end), icmp);
-    reply[icmp] = 0;
-    putBe16(reply, icmp + 2, 0);
-    putBe16(reply, icmp + 2, checksum(reply, icmp, icmp + length));
-    this.#send(reply);
+  /** Answer an echo request. `frame` is the one that brought the message or its last piece. */
+  #icmp(frame: Uint8Array, source: number, message: Uint8Array): void {
+    if (message.length < 8 || message[0] !== ICMP_ECHO_REQUEST || message[1] !== 0 || checksum(message, 0, message.length) !== 0) return;
+    const reply = message.slice();
+    reply[0] = ICMP_ECHO_REPLY;
+    putBe16(reply, 2, 0);
+    putBe16(reply, 2, checksum(reply, 0, reply.length));
+    const ethernet = new Uint8Array(ETH_HLEN);
+    putEthernet(ethernet, frame.subarray(ETH_SOURCE, ETH_SOURCE + ETH_ALEN), this.#options.mac, EtherType.ipv4);
+    for (const out of ipv4Frames(ethernet, this.#options.ip, source, IpProtocol.icmp, reply, this.#nextId())) this.#send(out);
   }
 
   #nextId(): number {
