@@ -24,7 +24,10 @@ const crcTable = (() => {
   return table;
 })();
 
-/** CRC-32 of IEEE 802.3 (the frame check sequence) of `length` bytes; on the wire least significant byte first. */
+/**
+ * CRC-32 of IEEE 802.3 (the frame check sequence) of `length` bytes, as a signed 32-bit number, which costs no heap;
+ * on the wire least significant byte first.
+ */
 export function crc32(data: Uint8Array, length: number): number {
   const t = crcTable;
   let crc = -1;
@@ -35,7 +38,7 @@ export function crc32(data: Uint8Array, length: number): number {
       ^ t[768 + data[i + 4]!]! ^ t[512 + data[i + 5]!]! ^ t[256 + data[i + 6]!]! ^ t[data[i + 7]!]!;
   }
   for (; i < length; i++) crc = (crc >>> 8) ^ t[(crc ^ data[i]!) & 0xff]!;
-  return ~crc >>> 0;
+  return ~crc;
 }
 
 /**
