@@ -46,6 +46,8 @@ export class CodeCache {
   /** Context each jump cache was filled in. */
   private readonly owners = [-1, -1];
   private readonly frames = new Map<number, CodeFrame>();
+  /** Fill machine memory; the engine puts the generated module's in place. */
+  clear: (address: number, value: number, length: number) => void;
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
   /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
@@ -60,6 +62,7 @@ export class CodeCache {
     this.jumpCaches = jumpCaches;
     this.codeFlags = codeFlags;
     this.onCodeFrame = onCodeFrame;
+    this.clear = (address, value, length) => void cb.u8.fill(value, address, address + length);
     decoder.out = this.arena;
     this.clearJumpCache(0);
     this.clearJumpCache(1);
@@ -166,8 +169,8 @@ export class CodeCache {
   }
 
   private clearJumpCache(which: number): void {
+    this.clear(this.jumpCaches + which * JUMP_CACHE_SIZE, 0, JUMP_CACHE_SIZE);
     const first = (this.jumpCaches + which * JUMP_CACHE_SIZE) >> 2;
-    this.cb.i32.fill(0, first, first + (JUMP_CACHE_SIZE >> 2));
     // RIP 0 would match an empty entry of slot 0.
     this.cb.i32[first + (JUMP_RIP >> 2)] = 1;
   }

@@ -36,6 +36,9 @@ export class Core {
   codeCache!: CodeCache;
   /** Flag functions of the generated module. */
   statusFlags: () => number = () => 0;
+  /** Bulk memory of the generated module: (address, value, length) and (to, from, length), machine addresses. */
+  fill: (address: number, value: number, length: number) => void = () => {};
+  copy: (to: number, from: number, length: number) => void = () => {};
   /** Recompute what depends on privilege, mode and context (engine). */
   updateMode: () => void = () => {};
 

@@ -134,6 +134,9 @@ export class Engine implements Vcpu {
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
     this.runRecords = instance.exports.run as (record: number, budget: number) => number;
     this.core.statusFlags = instance.exports.statusFlags as () => number;
+    this.core.fill = instance.exports.fill as Core['fill'];
+    this.core.copy = instance.exports.copy as Core['copy'];
+    this.cache.clear = this.core.fill;
     this.request = {
       source: cb.u8, start: 0, limit: 0, ripLo: 0, ripHi: 0, pageOffset: 0, bits: 16, single: false, crossing: false,
     };

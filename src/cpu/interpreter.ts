@@ -18,7 +18,7 @@ import {
 } from './record.ts';
 import { JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_RIP } from './tlb-layout.ts';
 import { Label } from './wasm/encoder.ts';
-import { block, br, brTable, i32, i64, loop, ret, seq, when, type I32, type I64, type Stmt, type ValType } from './wasm/expr.ts';
+import { block, br, brTable, i32, i64, loop, memoryCopy, memoryFill, ret, seq, when, type I32, type I64, type Stmt, type ValType } from './wasm/expr.ts';
 import { FunctionBuilder, Local, ModuleBuilder } from './wasm/module.ts';
 
 /** Handlers that stand for no instruction. */
@@ -205,7 +205,8 @@ export function emitForm(c: EmitContext, forms: InstructionForms, form: Form): S
 
 /**
  * Generate the interpreter for a control block at `cb`. Sets the handler of every form. Exports
- * `run(record, budget) → budget left` and the flag functions.
+ * `run(record, budget) → budget left`, the flag functions, and `fill` and `copy` (bulk memory; typed arrays over shared
+ * memory are slow at both).
  */
 export function generateInterpreter(all: readonly InstructionForms[], cb: number, memoryPages: number): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder(memoryPages);
@@ -223,6 +224,13 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const legacyAddress = module.declare({ params: ['i32', 'i64', 'i32'], results: ['i64'] }, 'legacyAddress');
   const runSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const run = module.declare(runSignature, 'run');
+
+  const three = { params: ['i32', 'i32', 'i32'], results: [] } as const;
+  for (const [name, instruction] of [['fill', memoryFill], ['copy', memoryCopy]] as const) {
+    const ref = module.declare(three, name);
+    const fb = new FunctionBuilder(three);
+    module.define(ref, fb, instruction(fb.param('i32', 0).get, fb.param('i32', 1).get, fb.param('i32', 2).get));
+  }
 
   const cell = { load32: (offset: number) => i32.load(ZERO, cb + offset), load64: (offset: number) => i64.load(ZERO, cb + offset) };
   module.define(carryFlag, new FunctionBuilder(flagFunction), carryFlagBody(cell));

@@ -120,7 +120,7 @@ export class StringInstructions {
 
   movs(size: number): number {
     const { core } = this;
-    const { cb, mmu } = core;
+    const { mmu } = core;
     this.setup();
     if (this.count() === 0) return Status.next;
     const from = this.address(this.source, Reg.rsi, size, false);
@@ -137,7 +137,7 @@ export class StringInstructions {
             if (b > a && b < a + bytes) n = Math.floor((b - a) / size);
             if (n > 0) {
               this.noteWrite(b, n * size);
-              cb.u8.copyWithin(b, a, a + n * size);
+              core.copy(b, a, n * size);
               this.done(n, size, true, true);
               return this.finish();
             }
@@ -147,7 +147,7 @@ export class StringInstructions {
             // A backward copy onto lower, overlapping memory repeats a pattern: one at a time then.
             if (target >= first || target + n * size <= first) {
               this.noteWrite(target, n * size);
-              cb.u8.copyWithin(target, first, a + size);
+              core.copy(target, first, n * size);
               this.done(n, size, true, true);
               return this.finish();
             }
@@ -208,7 +208,7 @@ export class StringInstructions {
     const { u8, u32 } = this.core.cb;
     const same = (lo & 0xff) * 0x01010101;
     if (size === 1 || ((same | 0) === (lo | 0) && (size === 4 || (size === 8 && (hi | 0) === (lo | 0))))) {
-      u8.fill(lo & 0xff, at, at + n * size);
+      this.core.fill(at, lo & 0xff, n * size);
     } else if (size >= 4 && (at & 3) === 0) {
       if (size === 4) u32.fill(lo, at >> 2, (at >> 2) + n);
       else {

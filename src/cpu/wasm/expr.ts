@@ -240,6 +240,17 @@ function structured(code: number, label: Label, body: Stmt): Stmt {
   };
 }
 
+/** memory.fill: `length` bytes at `address` become `value`. */
+export const memoryFill = (address: I32, value: I32, length: I32): Stmt => (out) => {
+  for (const operand of [address, value, length]) operand.write(out);
+  for (const byte of [0xfc, 11, 0]) out.byte(byte);
+};
+/** memory.copy: as memmove. */
+export const memoryCopy = (to: I32, from: I32, length: I32): Stmt => (out) => {
+  for (const operand of [to, from, length]) operand.write(out);
+  for (const byte of [0xfc, 10, 0, 0]) out.byte(byte);
+};
+
 export const br = (label: Label): Stmt => (out) => { out.byte(0x0c); out.u32(out.depthOf(label)); };
 export const brIf = (label: Label, condition: I32): Stmt => (out) => {
   condition.write(out);
