@@ -121,7 +121,6 @@ export class X87 {
     this.env.rounding = ((fcw >> 10) & 3) as 0 | 1 | 2 | 3;
     this.precision = PRECISION[(fcw >> 8) & 3]!;
     this.stackFault = 0;
-    this.fip = this.view.getBigUint64(this.base + FPU_RIP, true);
   }
 
   get stackFaulted(): boolean { return this.stackFault !== 0; }
@@ -152,6 +151,7 @@ export class X87 {
       this.fop = opcode & 0x7ff;
       this.fdp = hasMemory ? this.view.getBigUint64(this.base + FPU_OPERAND_POINTER, true) : 0n;
     }
+    this.fip = this.view.getBigUint64(this.base + FPU_RIP, true);
     this.fsw = fsw;
     this.summarize();
   }

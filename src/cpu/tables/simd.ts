@@ -55,9 +55,12 @@ type Suffix = 'ps' | 'pd' | 'ss' | 'sd';
 const PREFIX: Record<Suffix, string> = { ps: 'NP', pd: '66', ss: 'F3', sd: 'F2' };
 const OPERANDS: Record<Suffix, string> = { ps: 'Vx Wx', pd: 'Vx Wx', ss: 'Vx Wd', sd: 'Vx Wq' };
 const SUFFIXES: readonly Suffix[] = ['ps', 'pd', 'ss', 'sd'];
-const attributesOf = (suffix: Suffix): InstructionAttributes => (suffix === 'sd' || suffix === 'ss' ? HOT : ALIGNED);
+/** What compiled code does with doubles all the time. */
+const FREQUENT = new Set(['addsd', 'subsd', 'mulsd', 'divsd']);
+const attributesOf = (name: string, suffix: Suffix): InstructionAttributes =>
+  FREQUENT.has(name + suffix) ? HOT : suffix === 'sd' || suffix === 'ss' ? KEPT : ALIGNED;
 const everyForm = (opcode: number, name: string, emit: (suffix: Suffix) => Emit, more = '', suffixes: readonly Suffix[] = SUFFIXES): Instruction[] =>
-  suffixes.map((suffix) => row(`${PREFIX[suffix]} 0F ${hex(opcode)}`, name + suffix, OPERANDS[suffix] + more, emit(suffix), attributesOf(suffix)));
+  suffixes.map((suffix) => row(`${PREFIX[suffix]} 0F ${hex(opcode)}`, name + suffix, OPERANDS[suffix] + more, emit(suffix), attributesOf(name, suffix)));
 
 const floatingPoint: Instruction[] = [
   ...everyForm(0x51, 'sqrt', (s) => float.arithmetic('sqrt', s)),
@@ -70,9 +73,9 @@ const floatingPoint: Instruction[] = [
   ...everyForm(0x5e, 'div', (s) => float.arithmetic('div', s)),
   ...everyForm(0x5f, 'max', float.maximum),
   ...everyForm(0xc2, 'cmp', float.comparePredicate, ' Ib'),
-  row('NP 0F 2E', 'ucomiss', 'Vx Wd', float.compareFlags('ucomi', 'ss'), { hot: true }),
+  row('NP 0F 2E', 'ucomiss', 'Vx Wd', float.compareFlags('ucomi', 'ss')),
   row('66 0F 2E', 'ucomisd', 'Vx Wq', float.compareFlags('ucomi', 'sd'), { hot: true }),
-  row('NP 0F 2F', 'comiss', 'Vx Wd', float.compareFlags('comi', 'ss'), { hot: true }),
+  row('NP 0F 2F', 'comiss', 'Vx Wd', float.compareFlags('comi', 'ss')),
   row('66 0F 2F', 'comisd', 'Vx Wq', float.compareFlags('comi', 'sd'), { hot: true }),
 
   // Bitwise
@@ -86,18 +89,18 @@ const floatingPoint: Instruction[] = [
   // Conversions
   row('NP 0F 2A', 'cvtpi2ps', 'Vx Qq', float.cvtpi2ps, KEPT),
   row('66 0F 2A', 'cvtpi2pd', 'Vx Qq', float.cvtpi2pd, KEPT),
-  row('F3 0F 2A', 'cvtsi2ss', 'Vx Ey', float.convertFromInteger('ss'), HOT),
+  row('F3 0F 2A', 'cvtsi2ss', 'Vx Ey', float.convertFromInteger('ss'), KEPT),
   row('F2 0F 2A', 'cvtsi2sd', 'Vx Ey', float.convertFromInteger('sd'), HOT),
   ...([[0x2c, 't', true], [0x2d, '', false]] as const).flatMap(([opcode, t, truncate]): Instruction[] => [
     row(`NP 0F ${hex(opcode)}`, `cvt${t}ps2pi`, 'Pq Wq', float.convertToMmx(`cvt${t}ps2pi`), KEPT),
     row(`66 0F ${hex(opcode)}`, `cvt${t}pd2pi`, 'Pq Wx', float.convertToMmx(`cvt${t}pd2pi`), ALIGNED),
-    row(`F3 0F ${hex(opcode)}`, `cvt${t}ss2si`, 'Gy Wd', float.convertToInteger('ss', truncate), HOT),
+    row(`F3 0F ${hex(opcode)}`, `cvt${t}ss2si`, 'Gy Wd', float.convertToInteger('ss', truncate), KEPT),
     row(`F2 0F ${hex(opcode)}`, `cvt${t}sd2si`, 'Gy Wq', float.convertToInteger('sd', truncate), HOT),
   ]),
   row('NP 0F 5A', 'cvtps2pd', 'Vx Wq', float.cvtps2pd, KEPT),
   row('66 0F 5A', 'cvtpd2ps', 'Vx Wx', float.cvtpd2ps, ALIGNED),
-  row('F3 0F 5A', 'cvtss2sd', 'Vx Wd', float.cvtss2sd, HOT),
-  row('F2 0F 5A', 'cvtsd2ss', 'Vx Wq', float.cvtsd2ss, HOT),
+  row('F3 0F 5A', 'cvtss2sd', 'Vx Wd', float.cvtss2sd, KEPT),
+  row('F2 0F 5A', 'cvtsd2ss', 'Vx Wq', float.cvtsd2ss, KEPT),
   row('NP 0F 5B', 'cvtdq2ps', 'Vx Wx', float.cvtdq2ps, ALIGNED),
   row('66 0F 5B', 'cvtps2dq', 'Vx Wx', float.cvtps2dq, ALIGNED),
   row('F3 0F 5B', 'cvttps2dq', 'Vx Wx', float.cvttps2dq, ALIGNED),
