@@ -107,6 +107,7 @@ export class Decoder {
         if (this.at - start >= MAX_LENGTH) {
           this.at = start;
           this.special(SPECIAL.tooLong, request, rip, count, 0);
+          this.at = start + MAX_LENGTH; // the bytes this depends on
           count++;
           break;
         }
@@ -194,7 +195,7 @@ export class Decoder {
           return byte;
       }
     }
-    return 0x90;
+    return this.u8(); // one byte too many already
   }
 
   /** One instruction into records at `out`. Gives the new flagsFrom, 'end', or '' for flags kept. */

@@ -324,7 +324,7 @@ export class Events {
     const target = core.longMode && code.rights & Rights.long ? linearFromHalves(ripLo | 0, ripHi | 0) : ripLo >>> 0;
     if (Number.isNaN(target)) core.gp(0);
     if (!(core.longMode && code.rights & Rights.long) && target > code.limit) core.gp(0);
-    const mask = this.flagsMask(size);
+    const mask = this.flagsMask(size) | (core.cpl === 0 && size > 2 ? Flag.vif | Flag.vip : 0);
     let newStack: Descriptor | null = null;
     let ss = 0;
     let rspLo = 0;

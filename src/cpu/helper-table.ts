@@ -246,7 +246,9 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
     popf: (size) => {
       const value = cb.get(CB_SLOW_VALUE);
       const mask = events.flagsMask(size) & ~Flag.rf;
-      core.rflags = (core.rflags & ~mask & ~Flag.rf) | (value & mask);
+      // RF is cleared, and by the wider forms VIF and VIP too (SDM vol. 2, POPF, table 4-16).
+      const cleared = size === 2 || core.vm86 ? Flag.rf : Flag.rf | Flag.vif | Flag.vip;
+      core.rflags = (core.rflags & ~mask & ~cleared) | (value & mask);
       core.mmu.selectSet();
       return stepOver();
     },

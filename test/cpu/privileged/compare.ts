@@ -1,11 +1,12 @@
 /** Dumps of one image from two machines: which lines differ, and whether each difference is a known one. */
 
-/** A known difference: which lines, what each side says, who is right and why. */
+/** A known difference: what QEMU prints, with the place where the vCPU differs, and what stands there instead. */
 export interface Deviation {
-  /** The line as QEMU prints it (everything before and after what differs included). */
-  qemu: RegExp;
-  /** Ours, for the same line. */
-  ours: RegExp;
+  /** Cases it is about, by their name. */
+  cases: string;
+  pattern: RegExp;
+  /** Replacement of the pattern's match in QEMU's line that gives the vCPU's line. */
+  ours: string;
   right: 'ours' | 'qemu' | 'both';
   why: string;
 }
@@ -35,7 +36,7 @@ export function differences(qemu: string, ours: string, deviations: readonly Dev
   for (let i = 0; i < Math.max(left.length, right.length); i++) {
     const a = left[i] ?? '(nothing)';
     const b = right[i] ?? '(nothing)';
-    if (a !== b) out.push({ line: i, qemu: a, ours: b, known: deviations.findIndex((one) => one.qemu.test(a) && one.ours.test(b)) });
+    if (a !== b) out.push({ line: i, qemu: a, ours: b, known: deviations.findIndex((one) => one.pattern.test(a) && a.replace(one.pattern, one.ours) === b) });
   }
   return out;
 }

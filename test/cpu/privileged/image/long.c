@@ -783,7 +783,7 @@ static void segments(void) {
   static const struct { const char *name; u64 low; } kinds[] = {
     {"data", 0x00cf93000000ffff}, {"data read-only", 0x00cf91000000ffff}, {"data expand-down", 0x00cf97000000ffff}, {"code", 0x00af9b000000ffff}, {"code execute-only", 0x00af99000000ffff}, {"code conforming", 0x00af9f000000ffff},
     {"code conforming execute-only", 0x00af9d000000ffff}, {"not present data", 0x00cf13000000ffff}, {"not present code", 0x00af1b000000ffff}, {"not accessed data", 0x00cf92000000ffff}, {"tss", 0x000089000000ffff}, {"busy tss", 0x00008b000000ffff}, {"ldt", 0x000082000000ffff}, {"call gate", 0x00008c000000ffff},
-    {"interrupt gate", 0x00008e000000ffff}, {"trap gate", 0x00008f000000ffff}, {"16-bit tss", 0x000081000000ffff}, {"reserved system type 0", 0x000080000000ffff}, {"reserved system type 8", 0x000088000000ffff}, {"byte limit", 0x004f9300000012345 & 0x00ffffffffffffff}, {"zero", 0},
+    {"interrupt gate", 0x00008e000000ffff}, {"trap gate", 0x00008f000000ffff}, {"16-bit tss", 0x000081000000ffff}, {"reserved system type 0", 0x000080000000ffff}, {"reserved system type 8", 0x000088000000ffff}, {"byte limit", 0x004f93000000ffff}, {"zero", 0},
   };
   for (u32 k = 0; k < sizeof kinds / sizeof *kinds; k++) {
     for (u32 dpl = 0; dpl < 4; dpl += 3) {
@@ -1010,8 +1010,11 @@ SNIPPET(watch_io, "out %al, $0x80\n nop\n int3");
 
 SNIPPET(dr4, ".byte 0x0f, 0x21, 0xe0\n int3");
 
+static word wanted_dr7;
 static void debug_case(const char *name) {
   write_dr6(0xffff0ff0);
+  write_dr7(wanted_dr7 | 0x400); /* last: GD refuses everything after it */
+  wanted_dr7 = 0;
   enter(&s);
   word dr6 = read_dr6(), dr7 = read_dr7();
   write_dr7(0x400);
@@ -1058,45 +1061,45 @@ static void debug(void) {
     /* execution */
     write_dr0(CODE_AT + 1);
     prepare(break_here_begin, break_here_end, ring, 64);
-    write_dr7(0x402);
+    wanted_dr7 = 0x402;
     debug_case("execution breakpoint");
     prepare(break_here_begin, break_here_end, ring, 64);
     s.ip += 1;
     s.flags = 0x10002;
-    write_dr7(0x402);
+    wanted_dr7 = 0x402;
     debug_case("execution breakpoint with RF");
     prepare(break_here_begin, break_here_end, ring, 64);
-    write_dr7(0x400);
+    wanted_dr7 = 0x400;
     debug_case("execution breakpoint not enabled");
     /* data */
     write_dr1(DATA_AT);
     prepare(watch_begin, watch_end, ring, 64);
     s.gpr[DI] = DATA_AT;
-    write_dr7(0x408 | 1u << 20);
+    wanted_dr7 = 0x408 | 1u << 20;
     debug_case("write watchpoint, 1 byte");
     prepare(watch_begin, watch_end, ring, 64);
     s.gpr[DI] = DATA_AT;
-    write_dr7(0x408 | 3u << 20);
+    wanted_dr7 = 0x408 | 3u << 20;
     debug_case("read/write watchpoint, 1 byte");
     prepare(watch_begin, watch_end, ring, 64);
     s.ip += 4;
     s.gpr[DI] = DATA_AT;
-    write_dr7(0x408 | 1u << 20);
+    wanted_dr7 = 0x408 | 1u << 20;
     debug_case("write beside the watchpoint");
     prepare(watch_begin, watch_end, ring, 64);
     s.ip += 4;
     s.gpr[DI] = DATA_AT + 2;
-    write_dr7(0x408 | 1u << 20 | 3u << 22);
+    wanted_dr7 = 0x408 | 1u << 20 | 3u << 22;
     debug_case("write inside a 4-byte watchpoint");
     prepare(watch_rep_begin, watch_rep_end, ring, 64);
     s.gpr[DI] = DATA_AT - 3;
-    write_dr7(0x408 | 1u << 20);
+    wanted_dr7 = 0x408 | 1u << 20;
     debug_case("rep stosb over a watchpoint");
     field("rcx", s.gpr[CX]);
     text("\n");
   }
   prepare(move_dr_begin, move_dr_end, 0, 64);
-  write_dr7(0x2400);
+  wanted_dr7 = 0x2400;
   debug_case("general detect");
   prepare(shadow_int3_begin, shadow_int3_end, 0, 64);
   s.flags = 0x102;
@@ -1279,12 +1282,12 @@ static void compatibility(void) {
 }
 
 void begin(void) {
+  mask_interrupts();
   tables();
   default_window();
 #if defined(TRIPLE)
   text("triple fault next\n");
-  idt[16] = idt[17] = 0; /* no double fault handler */
-  idt[12] = idt[13] = 0;
+  load_idt(0); /* no gate for the fault, none for what follows */
   __asm__ volatile("ud2");
 #else
   permissions();

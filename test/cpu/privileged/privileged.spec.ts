@@ -1,0 +1,41 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { type BareResult, bareMachine, loadMultiboot, runBare } from '../bare.ts';
+import { type ImageName, buildImage, runUnderQemu, unavailable } from './build.ts';
+import { cases, differences } from './compare.ts';
+import { deviations } from './deviations.ts';
+
+const missing = unavailable();
+if (missing) console.warn(`privileged behaviour beside QEMU skipped: ${missing}`);
+
+describe.skipIf(missing !== undefined)('privileged behaviour beside QEMU', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'xenolith-privileged-'));
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+  const ours = (image: string): BareResult => {
+    const machine = bareMachine(32);
+    loadMultiboot(machine, readFileSync(image));
+    return runBare(machine);
+  };
+
+  for (const [name, count] of [['long', 900]] as [ImageName, number][]) {
+    it(`${name} image: every case as under QEMU, or a known deviation`, () => {
+      const image = buildImage(directory, name);
+      const qemu = runUnderQemu(image);
+      expect(qemu.status).toBe(1);
+      const result = ours(image);
+      expect(result.end).toEqual({ kind: 'exit', status: 0 });
+      expect(cases(qemu.output).length).toBeGreaterThan(count);
+      expect(differences(qemu.output, result.output, deviations).filter((one) => one.known < 0)).toEqual([]);
+    });
+  }
+
+  it('a fault with no handler for the double fault is a triple fault', () => {
+    const image = buildImage(directory, 'long', ['TRIPLE']);
+    const qemu = runUnderQemu(image);
+    expect(qemu).toEqual({ output: 'triple fault next\n', status: 0 });
+    expect(ours(image)).toEqual({ output: 'triple fault next\n', end: { kind: 'triple fault' } });
+  });
+});
