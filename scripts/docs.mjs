@@ -8,9 +8,11 @@ const load = async (file) => (await runnerImport(resolve(root, file), { root, co
 
 const { withRegisterTable } = await load('src/devices/register-doc.ts');
 const { chipsetTables } = await load('src/devices/chipset.ts');
+const { platformTables } = await load('src/abi/registers/platform.ts');
 const pages = [
   ['docs/rtl8139.md', [['', (await load('src/devices/nic/rtl8139/registers.ts')).rtl8139Registers]]],
   ['docs/device-model.md', Object.entries(chipsetTables)],
+  ['docs/platform.md', Object.entries(platformTables)],
 ];
 
 let old = 0;
