@@ -6,4 +6,4 @@ export { renderStory, type RenderOptions } from './story-text.ts';
 export { ioPaths, registerNames, type IoPath } from './path.ts';
 export { CostTable, type CostRow } from './statistics.ts';
 export { costLines, joinLines, pathJson, pathLine, PATH_HEADER } from './io-text.ts';
-export { formatRef, formatRefs, type Claim, type Ref, type Strength } from './evidence.ts';
+export { claim, formatRef, formatRefs, unknown, type Claim, type Ref, type Strength } from './evidence.ts';

@@ -15,20 +15,29 @@ export function gvaText(a: Analysis, gpa: number | undefined): Claim<string> {
   return gva.value === undefined ? unknown(gva.why) : claim(hex(gva.value), gva.strength as 'proven', gva.why, gva.refs);
 }
 
+/** Where the device model has a guest-physical address: as logged, or beside another address of the same page. */
+function mappingOf(a: Analysis, tx: Transmission, gpa: number | undefined): Claim<string> {
+  if (a.log === undefined) return unknown('no device-model log was given');
+  const page = gpa === undefined ? [] : tx.dma.filter((d) => d.pointer !== undefined && Math.floor(d.gpa / 4096) === Math.floor(gpa / 4096));
+  const same = page.find((d) => d.gpa === gpa);
+  if (same !== undefined) return claim(hex(BigInt('0x' + same.pointer!)), 'proven', 'the log prints it', [logLine(same.line, a.log.source)]);
+  const near = page[0];
+  if (near === undefined || gpa === undefined) return unknown('the log has no map-cache line for it');
+  return claim(hex(BigInt('0x' + near.pointer!) + BigInt(gpa - near.gpa)), 'strong', 'another address of the same page is mapped beside it', [logLine(near.line, a.log.source)]);
+}
+
 /** Every number of a transmission in every address space. */
 export function addressesOf(a: Analysis, tx: Transmission, walked: IoAccess | undefined): AddressRow[] {
   const rows: AddressRow[] = [];
   const dom = walked?.dom ?? tx.access?.dom;
   const ram = (what: string, gpa: Claim<number>): void => {
     const frame = gpa.value === undefined || dom === undefined ? undefined : a.p2m.lookup(dom, Math.floor(gpa.value / 4096));
-    const dma = tx.dma.find((d) => d.gpa === gpa.value);
     rows.push({
       what, gva: gvaText(a, gpa.value),
       gpa: gpa.value === undefined ? unknown(gpa.why) : claim(hex(gpa.value), gpa.strength as 'proven', gpa.why, gpa.refs),
       mfn: frame === undefined ? unknown(gpa.value === undefined ? 'its guest-physical address is unknown' : 'no trace record names this frame')
         : frame.value === undefined ? unknown(frame.why) : claim(hex(frame.value.mfn), frame.strength as 'proven', frame.why, frame.refs),
-      mapping: dma?.pointer === undefined ? unknown(a.log === undefined ? 'no device-model log was given' : 'the log has no map-cache line for it')
-        : claim(hex(BigInt('0x' + dma.pointer)), 'proven', 'the log prints it', [logLine(dma.line, a.log!.source)]),
+      mapping: mappingOf(a, tx, gpa.value),
     });
   };
   const register = tx.access ?? walked;

@@ -68,7 +68,14 @@ function addressLines(s: Style, story: Story): string[] {
     const parts = [r.gpa, r.mfn, r.mapping].flatMap((c) => c.refs);
     return parts.length === 0 ? '' : `  ${r.what}: [${formatRefs(parts.slice(0, 6))}]`;
   }).filter((l) => l !== '');
-  return [s.dim(line(header)), ...rows.map(line), ...refs.map(s.dim)];
+  const gvas = new Map<string, string[]>();
+  for (const r of story.addresses) {
+    if (r.gva.value === undefined) continue;
+    const how = `${r.gva.why}${r.gva.strength === 'proven' ? '' : ` (${r.gva.strength})`}`;
+    gvas.set(how, [...(gvas.get(how) ?? []), r.what]);
+  }
+  const how = [...gvas].flatMap(([why, what]) => wrap(`guest-virtual address of ${what.join(', ')}: ${why}`, s.width, '  '));
+  return [s.dim(line(header)), ...rows.map(line), ...refs.map(s.dim), ...how.map(s.dim)];
 }
 
 /** Breaks at spaces; every line starts with `indent`. */

@@ -5,7 +5,8 @@ import { Worker } from 'node:worker_threads';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/ethernet.ts';
-import { analyze, renderStory, tellStory as tellPacket } from '../analyze/index.ts';
+import { analyze, claim, renderStory, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
+import { linearOf } from '../machine/linear-map.ts';
 import { UserError } from '../base/errors.ts';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
 import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/guest.ts';
@@ -117,9 +118,9 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     await sinks.close();
   }
   const { status, text } = RUN_OUTCOMES[result.outcome];
-  if (options.story) await tellStory(options);
+  if (options.story) await tellStory(options, result);
   console.error(`xenolith: ${text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${options.clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);
-  if (options.json) console.log(JSON.stringify({ ...result, status }));
+  if (options.json) console.log(JSON.stringify({ ...result, linear: undefined, status }));
   return status;
 }
 
@@ -254,11 +255,19 @@ function attachTerminal(ring: FrameRingProducer): () => void {
   };
 }
 
+/** Guest-virtual address of a guest-physical one, which no record holds: the machine saw it. */
+function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
+  const page = linear.mmio.find(([gfn]) => gfn === Math.floor(gpa / 4096));
+  if (page !== undefined) return claim(page[1] + BigInt(gpa % 4096), 'proven', 'the VM exit gave the linear address', []);
+  const address = linearOf(linear.kernel, gpa);
+  return address === undefined ? unknown("the guest's page tables do not map it at the end of the run") : claim(address, 'strong', "the guest's page tables map it there at the end of the run", []);
+}
+
 /** The story of the first echo request that left the guest, from the files just written. */
-async function tellStory(options: RunOptions): Promise<void> {
+async function tellStory(options: RunOptions, result: JobResult): Promise<void> {
   const { input, close } = await openAnalysis({ files: [options.trace!], dmLog: options.dmLog, pcap: options.pcap, cpuHz: 1e9 });
   try {
-    const analysis = await analyze(input);
+    const analysis = await analyze({ ...input, gvaOf: (gpa) => gvaOf(result, gpa) });
     const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));
     const story = tellPacket(analysis, echo === undefined ? {} : { packet: echo.number });
     console.log(`\n${renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 110) })}`);

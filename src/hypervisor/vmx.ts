@@ -47,7 +47,12 @@ export interface VmxParts {
   dump(why: string): void;
 }
 
+/** Device pages whose linear address is remembered. */
+const MMIO_LINEAR_MAX = 4096;
+
 export class VmxExits {
+  /** Linear page by which the guest first touched each device page, from the exit itself: for whoever tells of it. */
+  readonly mmioLinear = new Map<Gfn, bigint>();
   private readonly parts: VmxParts;
   private readonly cpuidOut: CpuidResult = { a: 0, b: 0, c: 0, d: 0 };
 
@@ -136,6 +141,9 @@ export class VmxExits {
     if (trace.on) {
       const frame = p2m.getMfn(gfn);
       trace.record(TRC_HVM_NPF, 6, exit.gpa, Math.floor(exit.gpa / 2 ** 32), frame, frame < 0 ? -1 : 0, exit.qualification, type);
+    }
+    if (type === P2mType.mmioDm && (exit.qualification & EptQualification.glaValid) !== 0 && !this.mmioLinear.has(gfn) && this.mmioLinear.size < MMIO_LINEAR_MAX) {
+      this.mmioLinear.set(gfn, exit.gla & ~0xfffn);
     }
     const write = (exit.qualification & EptQualification.write) !== 0;
     const emulate = type === P2mType.mmioDm || (write && (p2mIsDiscardWrite(type) || type === P2mType.ioreqServer)) || emulator.mmioInternal(exit.gpa);

@@ -2,6 +2,7 @@
  * A run of a machine on a thread of its own: what the thread is told and what it tells. Plain data, so that it crosses
  * to a Worker in Node and in a browser alike.
  */
+import type { LinearRange } from './linear-map.ts';
 import type { DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
@@ -30,6 +31,8 @@ export interface JobResult {
   readonly instructions: number;
   readonly ns: number;
   readonly mapCache: { readonly hits: number; readonly remaps: number };
+  /** Guest-virtual addresses: of device pages as their exits told (gfn, page), of the rest as the kernel's tables map it at the end. */
+  readonly linear: { readonly mmio: readonly (readonly [number, bigint])[]; readonly kernel: readonly LinearRange[] };
 }
 
 export type JobMessage =

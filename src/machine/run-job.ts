@@ -2,8 +2,11 @@
 import { UserError } from '../base/errors.ts';
 import { engineFactory } from './engine-factory.ts';
 import { runOutcome } from './exit-status.ts';
-import type { JobMessage, MachineJob } from './job.ts';
+import type { JobMessage, JobResult, MachineJob } from './job.ts';
+import { kernelRanges } from './linear-map.ts';
 import { InlineMachine } from './machine.ts';
+
+const EFER_LMA = 0x400;
 
 export function runJob(job: MachineJob, post: (message: JobMessage) => void): void {
   try {
@@ -31,11 +34,24 @@ export function runJob(job: MachineJob, post: (message: JobMessage) => void): vo
       kind: 'end',
       result: {
         outcome: runOutcome(end, machine.domain.shutdownReason), instructions: machine.hvm.engine.instructions, ns: machine.clock.nowNs(),
-        mapCache: { hits, remaps },
+        mapCache: { hits, remaps }, linear: linearAddresses(machine),
       },
     });
   } catch (error) {
     const { message, stack } = error as Error;
     post({ kind: 'failed', message, isUser: error instanceof UserError, stack: stack ?? message });
   }
+}
+
+/** Linear addresses of the guest, kept where it ran in long mode: page tables of other modes are not read. */
+function linearAddresses(machine: InlineMachine): JobResult['linear'] {
+  const { registers } = machine.hvm.engine;
+  const mmio = [...machine.hvm.vmx.mmioLinear];
+  if ((registers.efer & EFER_LMA) === 0) return { mmio, kernel: [] };
+  const { u32 } = machine.memory;
+  const read64 = (gpa: number): { low: number; high: number } => {
+    const at = machine.p2m.ramAddress(gpa);
+    return at < 0 ? { low: 0, high: -1 } : { low: u32[at >>> 2]!, high: u32[(at >>> 2) + 1]! };
+  };
+  return { mmio, kernel: kernelRanges(read64, Number(registers.cr3 & 0x000f_ffff_ffff_f000n)) };
 }
