@@ -18,7 +18,7 @@ import {
 } from './record.ts';
 import { JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_RIP } from './tlb-layout.ts';
 import { Label } from './wasm/encoder.ts';
-import { block, br, brTable, i32, i64, loop, memoryCopy, memoryFill, ret, seq, when, type I32, type I64, type Stmt, type ValType } from './wasm/expr.ts';
+import { block, br, i32, i64, loop, memoryCopy, memoryFill, ret, seq, switchOver, when, type I32, type I64, type Stmt, type ValType } from './wasm/expr.ts';
 import { FunctionBuilder, Local, ModuleBuilder } from './wasm/module.ts';
 
 /** Handlers that stand for no instruction. */
@@ -308,11 +308,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   }
 
   const labels = handlers.map(() => new Label());
-  let dispatch: Stmt = brTable(i32.load16U(shared.rp.get, REC_HANDLER), labels, shared.done);
-  handlers.forEach((body, i) => {
-    const inner = dispatch;
-    dispatch = seq(block(labels[i]!, inner), body);
-  });
+  const dispatch = switchOver(i32.load16U(shared.rp.get, REC_HANDLER), labels, handlers, shared.done);
   const outer = new Label();
   const whole = seq(
     block(shared.done, loop(outer, seq(

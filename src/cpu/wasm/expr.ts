@@ -264,6 +264,23 @@ export const brTable = (index: I32, labels: readonly Label[], fallback: Label): 
   for (const label of labels) out.u32(out.depthOf(label));
   out.u32(out.depthOf(fallback));
 };
+/**
+ * The cases of a br_table: control goes to cases[index], falling through to the next unless a case leaves. Written out
+ * flat: thousands of nested closures would not fit a small stack.
+ */
+export const switchOver = (index: I32, labels: readonly Label[], cases: readonly Stmt[], fallback: Label): Stmt => (out) => {
+  for (let i = labels.length - 1; i >= 0; i--) {
+    out.byte(0x02);
+    out.byte(0x40);
+    out.open(labels[i]);
+  }
+  brTable(index, labels, fallback)(out);
+  cases.forEach((body, i) => {
+    out.close(labels[i]);
+    out.byte(0x0b);
+    body(out);
+  });
+};
 export const unreachable: Stmt = (out) => out.byte(0x00);
 export const ret = (...values: Expr<ValType>[]): Stmt => (out) => {
   for (const value of values) value.write(out);
