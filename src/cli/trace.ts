@@ -2,7 +2,7 @@
 import { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
-import { dumpFile, dumpTrace, fileSource, openTrace, parseCpuHz, streamSource, summarizeTrace, summaryText, writeAll } from '../trace/index-node.ts';
+import { DamageList, dumpFile, dumpTrace, fileSource, openTrace, parseCpuHz, streamSource, summarizeTrace, summaryText, writeAll } from '../trace/index-node.ts';
 import type { ByteSource, Damage, Inference, TraceRecord } from '../trace/index-node.ts';
 
 interface FileOptions {
@@ -76,18 +76,18 @@ async function dump(file: string, options: DumpOptions): Promise<void> {
     const exact = options.xenalyze === true;
     const follow = { cpuHz, svm: exact ? options.svmMode === true : svm, exact };
     const bar = progressBar(source);
-    const damage: Damage[] = [];
+    let damage = new DamageList();
     let notes: string[] = [];
     let ended = false;
     try {
       if (path !== null) {
         const result = await dumpFile(path, follow, process.stdout.fd, bar.update);
-        damage.push(...result.damage);
+        damage = result.damage;
         notes = result.notes;
         ended = result.ended;
         if (result.closed) return;
       } else {
-        ended = !await dumpTrace(source, follow, (bytes) => void writeAll(process.stdout.fd, bytes), (d) => void damage.push(d), (line) => void notes.push(line));
+        ended = !await dumpTrace(source, follow, (bytes) => void writeAll(process.stdout.fd, bytes), damage, (line) => void notes.push(line));
       }
     } finally {
       bar.stop();
@@ -100,7 +100,7 @@ async function dump(file: string, options: DumpOptions): Promise<void> {
       return;
     }
     for (const note of notes) console.error(`xenolith: note: ${note}`);
-    reportDamage(damage);
+    reportDamage(damage.list, damage.count);
   } finally {
     await source.close();
   }
@@ -151,7 +151,7 @@ async function summary(file: string, options: FileOptions): Promise<void> {
 }
 
 /** One line for a damaged file, and the exit status. */
-function reportDamage(damage: readonly Damage[], count = new Set(damage.map((d) => d.offset)).size): void {
+function reportDamage(damage: readonly Damage[], count = damage.length): void {
   const first = damage[0];
   if (first === undefined) return;
   console.error(`xenolith: trace damaged at offset 0x${first.offset.toString(16)}: ${first.message}`

@@ -1,9 +1,11 @@
 /** Values a summary keeps for percentiles; past that it keeps a subset, by xenalyze's rule. */
 const SAMPLE_MAX = 1024 * 1024 * 32;
 const CHUNK = 4096;
+/** Up to as many values are simply sorted. */
+const SORT_UP_TO = 8192;
 const EMPTY = new Uint32Array(0);
 
-const FIRST_CHUNK = 64;
+const FIRST_CHUNK = 4;
 /** Stands for a value that needs more than 32 bits and is kept aside. */
 const LARGE = 0xffffffff;
 
@@ -21,7 +23,7 @@ export class CycleSummary {
   /** Events that took time. */
   count = 0;
   cycles = 0;
-  /** The values in the order they came: a short chunk, then chunks of 4096. Four bytes a value keep long traces small. */
+  /** The values in the order they came, in chunks that grow to 4096. Four bytes a value keep long traces small. */
   readonly #chunks: Uint32Array[] = [];
   #last: Uint32Array = EMPTY;
   #used = 0;
@@ -39,7 +41,7 @@ export class CycleSummary {
       return;
     }
     if (this.#used === this.#last.length) {
-      this.#last = new Uint32Array(this.#chunks.length === 0 ? FIRST_CHUNK : CHUNK);
+      this.#last = new Uint32Array(Math.min(CHUNK, Math.max(FIRST_CHUNK, this.#used * 4)));
       this.#chunks.push(this.#last);
       this.#used = 0;
     }
@@ -58,8 +60,11 @@ export class CycleSummary {
     const lap = Math.floor(count / SAMPLE_MAX) + 1;
     const index = count % SAMPLE_MAX;
     if ((index - Math.floor(lap / 3)) % lap !== 0) return;
-    const chunk = index < FIRST_CHUNK ? this.#chunks[0]! : this.#chunks[1 + Math.floor((index - FIRST_CHUNK) / CHUNK)]!;
-    chunk[index < FIRST_CHUNK ? index : (index - FIRST_CHUNK) % CHUNK] = Math.min(cycles, LARGE);
+    let at = 0;
+    let within = index;
+    while (this.#chunks[at]!.length < CHUNK && within >= this.#chunks[at]!.length) within -= this.#chunks[at++]!.length;
+    at += Math.floor(within / CHUNK);
+    this.#chunks[at]![within % CHUNK] = Math.min(cycles, LARGE);
     if (cycles >= LARGE) (this.#large ??= new Map()).set(index, cycles);
     else this.#large?.delete(index);
   }
@@ -76,28 +81,46 @@ export class CycleSummary {
     return all;
   }
 
-  /** The `k`-th smallest value, counted from 0: two counting passes, by the high half and by the low half within that. */
-  #select(k: number): number {
-    const counts = new Uint32Array(65536);
-    for (const chunk of this.#chunks) {
-      const n = chunk === this.#last ? this.#used : chunk.length;
-      for (let i = 0; i < n; i++) counts[chunk[i]! >>> 16]!++;
+  /**
+   * The values at three places of the sorted order (rising, counted from 0): two counting passes, by the high halves
+   * and by the low halves of the values whose high half is wanted.
+   */
+  #select(places: readonly [number, number, number]): [number, number, number] {
+    if (this.#large !== null || this.#sampled <= SORT_UP_TO) {
+      const sorted = this.values().sort();
+      return [sorted[places[0]]!, sorted[places[1]]!, sorted[places[2]]!];
     }
-    let high = 0;
-    let before = 0;
-    while (before + counts[high]! <= k) before += counts[high++]!;
-    counts.fill(0);
+    const highs = new Uint32Array(65536);
     for (const chunk of this.#chunks) {
       const n = chunk === this.#last ? this.#used : chunk.length;
-      for (let i = 0; i < n; i++) {
-        const value = chunk[i]!;
-        if (value >>> 16 === high) counts[value & 0xffff]!++;
+      for (let i = 0; i < n; i++) highs[chunk[i]! >>> 16]!++;
+    }
+    const wanted = places.map((place) => {
+      let high = 0;
+      let before = 0;
+      while (before + highs[high]! <= place) before += highs[high++]!;
+      return { high, rest: place - before };
+    });
+    // One table of low halves each wanted high half; most values share one.
+    const tables = new Map<number, Uint32Array>();
+    for (const { high } of wanted) if (!tables.has(high)) tables.set(high, new Uint32Array(65536));
+    for (const [high, lows] of tables) {
+      for (const chunk of this.#chunks) {
+        const n = chunk === this.#last ? this.#used : chunk.length;
+        for (let i = 0; i < n; i++) {
+          const value = chunk[i]!;
+          if (value >>> 16 === high) lows[value & 0xffff]!++;
+        }
       }
     }
-    let low = 0;
-    while (before + counts[low]! <= k) before += counts[low++]!;
-    const value = high * 65536 + low;
-    return value === LARGE ? this.values().sort()[k]! : value;
+    const found = wanted.map(({ high, rest }) => {
+      const lows = tables.get(high)!;
+      let low = 0;
+      let before = 0;
+      while (before + lows[low]! <= rest) before += lows[low++]!;
+      return high * 65536 + low;
+    });
+    return [found[0]!, found[1]!, found[2]!];
   }
 
   /** Mean, rounded towards zero. */
@@ -109,8 +132,9 @@ export class CycleSummary {
   percentiles(): Percentiles {
     const n = this.#sampled;
     if (n === 0) return { p5: 0, p50: 0, p95: 0 };
-    const at = (percent: number): number => this.#select(Math.floor((n * percent) / 100));
-    return { p5: at(5), p50: at(50), p95: at(95) };
+    const at = (percent: number): number => Math.floor((n * percent) / 100);
+    const [p5, p50, p95] = this.#select([at(5), at(50), at(95)]);
+    return { p5, p50, p95 };
   }
 
   /** Percentiles weighted by the values themselves: how long the event was in which a tick was spent. */

@@ -93,10 +93,12 @@ export const POST_SHADOW_PROPAGATE = 14;
 
 /** Cycle summaries by number, made when first needed. */
 export class CycleTable {
+  static readonly last = 4096;
   readonly entries: CycleSummary[] = [];
 
+  /** Numbers past 4095, which only a damaged file holds, share a place. */
   at(index: number): CycleSummary {
-    return (this.entries[index] ??= new CycleSummary());
+    return (this.entries[Math.min(index, CycleTable.last)] ??= new CycleSummary());
   }
 
   add(index: number, cycles: number): void {

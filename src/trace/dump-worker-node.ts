@@ -1,5 +1,6 @@
 /** One of the threads of a dump (follow-node.ts). */
 import { parentPort, workerData } from 'node:worker_threads';
+import { DamageList } from './damage.ts';
 import { CHUNK_RECORDS, engineOptions } from './dump.ts';
 import { EndOfTool, Engine } from './engine.ts';
 import { SHARED_CLOSED, SHARED_ENDED, SHARED_POSITION, SHARED_TURN, writeAll } from './follow-node.ts';
@@ -13,7 +14,12 @@ const source = fileSource(path);
 const engine = new Engine(source, engineOptions(options, true));
 const notes = new Notes();
 if (index === 0) {
-  engine.onDamage = (damage) => parentPort!.postMessage({ damage });
+  const damages = new DamageList();
+  engine.onDamage = (damage) => {
+    const before = damages.list.length;
+    damages.add(damage);
+    if (damages.list.length > before) parentPort!.postMessage({ damage });
+  };
   engine.onWarning = (line) => notes.add(line);
 }
 

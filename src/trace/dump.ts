@@ -1,10 +1,10 @@
+import { DamageList } from './damage.ts';
 import { EndOfTool, Engine } from './engine.ts';
 import type { EngineOptions } from './engine.ts';
 import {
   exitReasonName, SVM_EXIT_REASONS_OF_XENALYZE, VMX_EXIT_REASONS, VMX_REASONS_OF_XENALYZE, VMX_UNNAMED_BY_XENALYZE,
 } from './exit-reasons.ts';
 import { NEED_DATA } from './merge.ts';
-import type { Damage } from './merge.ts';
 import { Notes } from './notes.ts';
 import type { ByteSource } from './source.ts';
 
@@ -56,16 +56,17 @@ export async function follow(engine: Engine, between: () => void | Promise<void>
 /**
  * Write the text of a trace, line for line as `xenalyze --dump-all` (exactly so with `exact`).
  * @param write takes the text piece by piece; the bytes are valid during the call
- * @param damage,note what could not be read, as it is met, and what seems strange, at the end
+ * @param damage gathers what could not be read
+ * @param note takes what seems strange, at the end
  * @returns false if xenalyze would have ended before the end of the trace
  */
 export async function dumpTrace(
   source: ByteSource, options: FollowOptions, write: (bytes: Uint8Array) => void | Promise<void>,
-  damage: (damage: Damage) => void = () => {}, note: (line: string) => void = () => {},
+  damage = new DamageList(), note: (line: string) => void = () => {},
 ): Promise<boolean> {
   const engine = new Engine(source, engineOptions(options, true));
   const notes = new Notes();
-  engine.onDamage = damage;
+  engine.onDamage = (one) => damage.add(one);
   engine.onWarning = (line) => notes.add(line);
   const whole = await follow(engine, async () => {
     if (engine.out.length > 0) await write(engine.out.view());

@@ -28,6 +28,9 @@ const EXIT_APIC_ACCESS = 44;
 const EXIT_EPT_VIOLATION = 48;
 const EXIT_WBINVD = 54;
 const VMEXIT_NPF = 1024;
+/** Addresses counted one by one, for each vCPU; all others share the last place. */
+const ADDRESSES_MAX = 65_536;
+const OTHER_ADDRESSES = 0xffffffff;
 const MMIO_VGA_START = 0xa0000;
 const MMIO_VGA_END = 0xbffff;
 
@@ -108,6 +111,7 @@ function warnMissing(engine: Engine, reason: number): void {
 export function address(table: Map<number, IoAddress>, at: number, va: number): IoAddress {
   let entry = table.get(at);
   if (entry === undefined) {
+    if (table.size >= ADDRESSES_MAX && at !== OTHER_ADDRESSES) return address(table, OTHER_ADDRESSES, 0);
     entry = { address: at, va, read: new CycleSummary(), write: new CycleSummary() };
     table.set(at, entry);
   }

@@ -271,7 +271,7 @@ function mismatch(engine: Engine, p: TracedPcpu, v: Vcpu, old: number, state: nu
       engine.warn(`WARNING: new tsc ${merge.tscText(tsc)} < detected runstate tsc ${merge.tscText(v.wrongTsc)}! Not updating\n`);
       return false;
     }
-    const other = merge.pcpus[v.wrongPid]!;
+    const other = merge.pcpu(v.wrongPid);
     const lag = tsc - v.wrongTsc;
     const offset = other.skew;
     other.skewDownstream |= p.skewDownstream | cpuBit(p.pid);

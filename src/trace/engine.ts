@@ -41,6 +41,7 @@ export interface EngineOptions {
   exitName(reason: number): string | null;
 }
 
+const VCPUS_MAX = 20_000;
 const NO_TIME = '              ';
 const TOPLEVEL_HVM = 3;
 const TOPLEVEL_SHADOW = 6;
@@ -64,7 +65,7 @@ export class Engine {
   onDamage: (damage: Damage) => void = () => {};
 
   firstTsc = 0;
-  lastTsc = 0;
+  /** The latest TSC, in the order of the merge. */
   now = 0;
   records = 0;
   lostCpus = 0;
@@ -74,6 +75,9 @@ export class Engine {
   /** In the order of their ids. */
   readonly domains: Domain[] = [];
   readonly #byId = new Map<number, Domain>();
+  /** Domains and vCPUs made. */
+  #made = 0;
+  #overflow: Vcpu | null = null;
   /** The record's time, as printed: nanoseconds since the first TSC. */
   timeNs = 0;
 
@@ -242,6 +246,8 @@ export class Engine {
   domain(id: number): Domain {
     const known = this.#byId.get(id);
     if (known !== undefined) return known;
+    if (this.#tooMany) return this.defaultDomain;
+    this.#made++;
     this.warn(`Creating domain ${id}\n`);
     const made = new Domain(id);
     this.#byId.set(id, made);
@@ -254,6 +260,11 @@ export class Engine {
   vcpu(dom: number, id: number): Vcpu {
     const domain = this.domain(dom);
     return domain.vcpus[id] ?? this.#createVcpu(domain, id);
+  }
+
+  /** No host has so many: a damaged file's ids share one place, so that memory stays bounded. */
+  get #tooMany(): boolean {
+    return this.#made > VCPUS_MAX && !this.options.exact;
   }
 
   /** Mark `v` as HVM or PV. */
@@ -273,11 +284,11 @@ export class Engine {
   /** Redraw the row of CPUs with a cross at `pid`. */
   drawPcpus(pid: number): void {
     if (this.#drawnLast !== pid) {
-      if (this.#drawnLast >= 0) this.drawPcpu(this.merge.pcpus[this.#drawnLast]!);
+      if (this.#drawnLast >= 0) this.drawPcpu(this.merge.pcpu(this.#drawnLast));
       this.#drawnLast = pid;
     }
     if (this.merge.maxActivePcpu > this.#drawnPcpu) {
-      for (let i = this.#drawnPcpu + 1; i <= this.merge.maxActivePcpu; i++) this.drawPcpu(this.merge.pcpus[i]!);
+      for (let i = this.#drawnPcpu + 1; i <= this.merge.maxActivePcpu; i++) this.drawPcpu(this.merge.pcpu(i));
       this.#drawnPcpu = this.merge.maxActivePcpu;
       this.#measurePcpuString();
     }
@@ -297,6 +308,11 @@ export class Engine {
   }
 
   #createVcpu(domain: Domain, id: number): Vcpu {
+    if (this.#tooMany) {
+      this.#overflow ??= new Vcpu(new Domain(DEFAULT_DOMAIN), 0);
+      return this.#overflow;
+    }
+    this.#made++;
     this.warn(`Creating vcpu ${id} for dom ${domain.id}\n`);
     const v = new Vcpu(domain, id);
     domain.vcpus[id] = v;
@@ -327,7 +343,6 @@ export class Engine {
     if (tsc !== 0 && tsc >= this.firstTsc) {
       const order = p.orderTsc;
       if (this.firstTsc === 0) this.firstTsc = order;
-      this.lastTsc = order;
       this.now = order;
     }
     if (this.options.dump) {
@@ -489,7 +504,7 @@ export class Engine {
         loseVcpu(this, v, firstTsc);
       }
     }
-    p.lostDomainValid = true;
+    p.lostDomainValid = this.options.exact || vcpu <= MAX_CPUS;
     p.lostDomid = domid;
     p.lostVcpu = vcpu;
   }

@@ -1,5 +1,6 @@
 import { writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { DamageList } from './damage.ts';
 import { dumpTrace } from './dump.ts';
 import type { FollowOptions } from './dump.ts';
 import type { Damage } from './merge.ts';
@@ -30,7 +31,7 @@ export interface DumpResult {
   ended: boolean;
   /** Whoever reads the text wants no more of it. */
   closed: boolean;
-  damage: Damage[];
+  damage: DamageList;
   notes: string[];
 }
 
@@ -57,13 +58,13 @@ export function writeAll(fd: number, bytes: Uint8Array): boolean {
  */
 export async function dumpFile(path: string, options: FollowOptions, fd: number, progress: (bytes: number) => void): Promise<DumpResult> {
   const source = fileSource(path);
-  const result: DumpResult = { ended: false, closed: false, damage: [], notes: [] };
+  const result: DumpResult = { ended: false, closed: false, damage: new DamageList(), notes: [] };
   const threads = source.size >= TWO_THREADS_FROM && import.meta.url.endsWith('.js') ? 2 : 1;
   if (threads === 1) {
     try {
       const done = await dumpTrace(source, options, (bytes) => {
         if (!result.closed && !writeAll(fd, bytes)) result.closed = true;
-      }, (damage) => void result.damage.push(damage), (note) => void result.notes.push(note));
+      }, result.damage, (note) => void result.notes.push(note));
       result.ended = !done;
     } finally {
       await source.close();
@@ -79,7 +80,7 @@ export async function dumpFile(path: string, options: FollowOptions, fd: number,
       const data: DumpWorkerData = { path, options, fd, index, threads, shared };
       const worker = new Worker(new URL('./dump-worker-node.js', import.meta.url), { workerData: data });
       worker.on('message', (message: { damage?: Damage; note?: string }) => {
-        if (message.damage !== undefined) result.damage.push(message.damage);
+        if (message.damage !== undefined) result.damage.add(message.damage);
         if (message.note !== undefined) result.notes.push(message.note);
       });
       worker.on('error', (error) => {

@@ -9,6 +9,7 @@ export { exitReasonName } from './exit-reasons.ts';
 export type { Vendor } from './exit-reasons.ts';
 export type { Inference } from './infer.ts';
 export type { Damage } from './merge.ts';
+export { DamageList } from './damage.ts';
 export { dumpTrace } from './dump.ts';
 export type { FollowOptions } from './dump.ts';
 export { summarizeTrace } from './summary.ts';

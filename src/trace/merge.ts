@@ -47,7 +47,9 @@ const CPU_CHANGE_HEADER = TRC_TRACE_CPU_CHANGE | (2 << 28);
  * up to the next window header, and a file that ends early is read to its end.
  */
 export class RecordMerge<P extends Pcpu> {
-  readonly pcpus: P[] = [];
+  /** CPUs met so far, by number. */
+  readonly pcpus: (P | undefined)[] = [];
+  readonly #makePcpu: (pid: number) => P;
   /** Active CPUs, the one whose record is next first. */
   readonly order: P[] = [];
   maxActivePcpu = -1;
@@ -61,12 +63,14 @@ export class RecordMerge<P extends Pcpu> {
   #baseKnown = false;
   #started = false;
   #scanOffset = 0;
+  /** Header that the scan for the first CPUs met last. */
+  #scanned = -1;
   #lastEpochOffset = 0;
   #earlyEof = false;
   #unread: P | null = null;
 
-  readonly #probe = new Uint8Array(PROBE_BYTES);
-  readonly #probeView = new DataView(this.#probe.buffer);
+  readonly #probe: Uint8Array;
+  readonly #probeView: DataView;
   #probeOffset = 0;
   #probeFilled = 0;
   #load: { bytes: Uint8Array; offset: number; done: (read: number) => void } | null = null;
@@ -80,7 +84,14 @@ export class RecordMerge<P extends Pcpu> {
     this.size = source.size;
     this.#observer = observer;
     this.#tolerant = tolerant;
-    for (let pid = 0; pid < MAX_CPUS; pid++) this.pcpus.push(makePcpu(pid));
+    this.#makePcpu = makePcpu;
+    // A header that the file's end cuts is looked at as if something followed.
+    this.#probe = new Uint8Array(Math.min(PROBE_BYTES, source.size) + 64);
+    this.#probeView = new DataView(this.#probe.buffer);
+  }
+
+  pcpu(pid: number): P {
+    return (this.pcpus[pid] ??= this.#makePcpu(pid));
   }
 
   /** Find the CPUs of the first round of windows. 0 or NEED_DATA. */
@@ -174,8 +185,8 @@ export class RecordMerge<P extends Pcpu> {
   /** Forget all skews: their derivation ran in a circle. */
   resetSkew(): void {
     for (let pid = 0; pid <= this.maxActivePcpu; pid++) {
-      this.pcpus[pid]!.skew = 0;
-      this.pcpus[pid]!.skewDownstream = 0;
+      this.pcpu(pid).skew = 0;
+      this.pcpu(pid).skewDownstream = 0;
     }
   }
 
@@ -200,6 +211,11 @@ export class RecordMerge<P extends Pcpu> {
       const header = p.words[i]!;
       const extra = (header >>> 28) & 7;
       const size = 4 + extra * 4 + (header < 0 ? 8 : 0);
+      if (this.#tolerant && p.skipped && rest < CPU_CHANGE_BYTES && rest !== 0) {
+        const checked = this.#checkBounds(p, 0, size);
+        if (checked === NEED_DATA) return NEED_DATA;
+        continue;
+      }
       if (rest < 4 || rest < size) {
         if (rest > 0) {
           this.#observer.damage({
@@ -234,8 +250,12 @@ export class RecordMerge<P extends Pcpu> {
     if ((header & 0x0fffffff) === TRC_TRACE_CPU_CHANGE) {
       if (offset !== p.nextChangeOffset) {
         if (!this.#plausibleChange(p, header)) {
-          this.#observer.damage({ offset, end: p.nextChangeOffset, cpu: p.pid, message: 'a CPU change record within a window, with an impossible CPU or size' });
-          p.seek(p.nextChangeOffset);
+          const found = this.#resync(offset + 4);
+          if (found === NEED_DATA) return NEED_DATA;
+          const end = Math.min(found, p.nextChangeOffset);
+          this.#observer.damage({ offset, end, cpu: p.pid, message: 'a CPU change record within a window, with an impossible CPU or size' });
+          p.nextChangeOffset = end;
+          p.seek(end);
           return 0;
         }
         this.#observer.damage({
@@ -255,8 +275,11 @@ export class RecordMerge<P extends Pcpu> {
       p.seek(p.nextChangeOffset);
       return 0;
     }
-    const found = this.#resync(offset);
+    // After a window of another CPU its size may be what is wrong: then the next header lies nearer.
+    const found = this.#resync(p.skipped ? p.changeOffset + CPU_CHANGE_BYTES : offset);
     if (found === NEED_DATA) return NEED_DATA;
+    this.#lostWindow(p.skipped ? p.changeOffset : -1, offset, found);
+    p.skipped = false;
     p.nextChangeOffset = found;
     p.seek(found);
     return 0;
@@ -287,11 +310,20 @@ export class RecordMerge<P extends Pcpu> {
         break;
       }
     }
-    if (this.#resynced.size < 4096) {
-      this.#resynced.set(from, found);
-      this.#observer.damage({ offset: from, end: found, cpu: null, message: 'no CPU change record where a window should begin' });
-    }
+    if (this.#resynced.size < 4096) this.#resynced.set(from, found);
     return found;
+  }
+
+  /** Say what is wrong where no window begins at `expected`, and the next one begins at `found`. */
+  #lostWindow(before: number, expected: number, found: number): void {
+    if (found < expected) {
+      this.#observer.damage({
+        offset: before, end: before + CPU_CHANGE_BYTES, cpu: null,
+        message: `this window's size leads to offset ${expected}, where none begins; the next one begins at ${found}`,
+      });
+    } else if (expected < this.size) {
+      this.#observer.damage({ offset: expected, end: found, cpu: null, message: 'no CPU change record where a window should begin' });
+    }
   }
 
   #decode(p: P, header: number): void {
@@ -327,7 +359,7 @@ export class RecordMerge<P extends Pcpu> {
 
   /** Load the buffer of `p` from the reading position on. */
   #refill(p: P): number {
-    p.allocate();
+    p.allocate(this.size);
     const offset = p.offset;
     const window = Math.max(0, p.nextChangeOffset - offset);
     const want = this.order.length === 1 ? p.bytes.length : Math.min(p.bytes.length, Math.max(window, 0) + LOOKAHEAD_BYTES);
@@ -383,7 +415,9 @@ export class RecordMerge<P extends Pcpu> {
         && view.getUint32(at + 4, true) < MAX_CPUS && (view.getUint32(at + 8, true) & 3) === 0;
       if (!fits) {
         if (this.#started) return 0;
-        const found = this.#resync(offset);
+        const found = this.#resync(this.#scanned < 0 ? offset : this.#scanned + CPU_CHANGE_BYTES);
+        if (found === NEED_DATA) return NEED_DATA;
+        this.#lostWindow(this.#scanned, offset, found);
         return found === this.size ? 0 : found;
       }
     } else {
@@ -403,9 +437,12 @@ export class RecordMerge<P extends Pcpu> {
       this.#observer.fatal('');
       return 0;
     }
-    const p = this.pcpus[cpu]!;
+    const p = this.pcpu(cpu);
     if (cpu <= this.maxActivePcpu && p.active) return 0;
+    // xenalyze reads a CPU's last windows again if a CPU below it comes by after it ended.
+    if (this.#tolerant && p.offset > offset) return 0;
     this.#observer.warn(`scan_for_new_pcpu: Activating pcpu ${cpu} at offset ${offset}\n`);
+    this.#scanned = offset;
     this.#activateAt(p, offset, size, header, cpu, bytes);
     this.#observer.activated(p);
     if (cpu > this.maxActivePcpu) this.maxActivePcpu = cpu;
@@ -443,7 +480,7 @@ export class RecordMerge<P extends Pcpu> {
     }
     if (p.lastChangePid > cpu && offset > this.#lastEpochOffset) this.#lastEpochOffset = offset;
 
-    const other = this.pcpus[cpu]!;
+    const other = this.pcpu(cpu);
     if (!other.active && other.offset === 0 && other.filled === 0) {
       if (cpu > this.maxActivePcpu) this.maxActivePcpu = cpu;
       this.#observer.warn(`process_cpu_change: Activating pcpu ${cpu} at offset ${offset}\n`);
@@ -451,6 +488,8 @@ export class RecordMerge<P extends Pcpu> {
       this.#observer.activated(other);
     }
     p.lastChangePid = cpu;
+    p.changeOffset = offset;
+    p.skipped = !own;
 
     if (!own) {
       p.seek(next);
@@ -480,7 +519,7 @@ export class RecordMerge<P extends Pcpu> {
     this.#observer.warn('Short cpu_change window, activating early_eof\n');
     this.#earlyEof = true;
     for (let pid = 0; pid <= this.maxActivePcpu; pid++) {
-      const p = this.pcpus[pid]!;
+      const p = this.pcpu(pid);
       if (p.active && p.offset > this.#lastEpochOffset) {
         this.#observer.warn(` deactivating pid ${pid}\n`);
         p.active = false;
@@ -496,7 +535,7 @@ export class RecordMerge<P extends Pcpu> {
     if (at >= 0) this.order.splice(at, 1);
     if (p.pid === this.maxActivePcpu) {
       let highest = -1;
-      for (let pid = 0; pid <= this.maxActivePcpu; pid++) if (this.pcpus[pid]!.active) highest = pid;
+      for (let pid = 0; pid <= this.maxActivePcpu; pid++) if (this.pcpu(pid).active) highest = pid;
       this.maxActivePcpu = highest;
       this.#observer.warn(`deactivate_pcpu: Setting max_active_pcpu to ${highest}\n`);
     }

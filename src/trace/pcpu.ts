@@ -23,6 +23,9 @@ export class Pcpu {
   /** File offset of the CPU change record that is expected next. */
   nextChangeOffset = 0;
   lastChangePid = 0;
+  /** Offset of the CPU change record met last, and whether its window was another CPU's. */
+  changeOffset = 0;
+  skipped = false;
 
   /** The record at the reading position. */
   event = 0;
@@ -55,10 +58,12 @@ export class Pcpu {
     return this.bufferOffset + this.index * 4;
   }
 
-  allocate(): void {
+  /** Make the buffer, no larger than a file of `fileBytes` needs. */
+  allocate(fileBytes: number): void {
     if (this.words.length !== 0) return;
-    this.words = new Int32Array(BUFFER_BYTES / 4 + SLACK_WORDS);
-    this.bytes = new Uint8Array(this.words.buffer, 0, BUFFER_BYTES);
+    const bytes = Math.min(BUFFER_BYTES, (fileBytes + 3) & ~3);
+    this.words = new Int32Array(bytes / 4 + SLACK_WORDS);
+    this.bytes = new Uint8Array(this.words.buffer, 0, bytes);
   }
 
   /** Move the reading position; what the buffer holds stays when the position lies on one of its words. */

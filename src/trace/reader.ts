@@ -1,5 +1,6 @@
 import { UserError } from '../base/errors.ts';
 import { RUNSTATE_RUNNING, TRC_LOST_RECORDS, TRC_SCHED_MIN } from './events.ts';
+import { DamageList } from './damage.ts';
 import { decodeRecord } from './decode.ts';
 import type { DecodeContext, Decoded } from './decode.ts';
 import type { Vendor } from './exit-reasons.ts';
@@ -14,8 +15,6 @@ import { DEFAULT_CPU_HZ, TscScale } from './time.ts';
 
 /** Records looked at for vendor and version before the first one is given. */
 const INFERENCE_RECORDS = 50_000;
-/** Damages kept one by one; more are only counted. */
-const DAMAGES_KEPT = 1000;
 
 export interface TraceOptions {
   /** TSC rate of the traced host in Hz; 2.4 GHz if not given, as xenalyze assumes. */
@@ -97,11 +96,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
   tscBase = 0n;
   /** TSC that is time zero; 0 until a record with a TSC was met. */
   firstTsc = 0;
-  /** Parts of the file that could not be read, in the order they were met; filled while iterating. */
-  readonly damage: Damage[] = [];
-  /** All damages met, also those past what `damage` keeps. */
-  damageCount = 0;
-  readonly #damageSeen = new Set<string>();
+  readonly #damages = new DamageList();
   /** What decodeRecord needs beside a record of this trace. */
   readonly context: DecodeContext;
 
@@ -185,6 +180,16 @@ export class Trace implements AsyncIterable<TraceRecord> {
     return this.records();
   }
 
+  /** Parts of the file that could not be read, in the order they were met; filled while iterating. */
+  get damage(): readonly Damage[] {
+    return this.#damages.list;
+  }
+
+  /** All damages met, also those past what `damage` keeps. */
+  get damageCount(): number {
+    return this.#damages.count;
+  }
+
   /** Let go of the file. */
   async close(): Promise<void> {
     await this.source.close();
@@ -196,17 +201,8 @@ export class Trace implements AsyncIterable<TraceRecord> {
       deactivated() {},
       warn() {},
       fatal() {},
-      damage: (damage) => this.#damaged(damage),
+      damage: (damage) => this.#damages.add(damage),
     }, true);
-  }
-
-  #damaged(damage: Damage): void {
-    const key = `${damage.offset} ${damage.message}`;
-    if (this.#damageSeen.has(key)) return;
-    this.damageCount++;
-    if (this.damage.length >= DAMAGES_KEPT) return;
-    this.#damageSeen.add(key);
-    this.damage.push(damage);
   }
 
   #record(p: ScheduledPcpu): TraceRecord {
@@ -234,7 +230,7 @@ function schedule(p: ScheduledPcpu, domVcpu: number): void {
 }
 
 /** Keep account of who runs where. */
-function track(pcpus: readonly ScheduledPcpu[], p: ScheduledPcpu): void {
+function track(pcpus: readonly (ScheduledPcpu | undefined)[], p: ScheduledPcpu): void {
   const event = p.event;
   if ((event & 0x0ffff000) === TRC_SCHED_MIN) {
     if (p.extra < 1) return;
@@ -245,7 +241,7 @@ function track(pcpus: readonly ScheduledPcpu[], p: ScheduledPcpu): void {
       if (p.dom === who >>> 16 && p.vcpu === (who & 0xffff)) {
         p.dom = -1;
       } else {
-        for (const other of pcpus) if (other.dom === who >>> 16 && other.vcpu === (who & 0xffff)) other.dom = -1;
+        for (const other of pcpus) if (other !== undefined && other.dom === who >>> 16 && other.vcpu === (who & 0xffff)) other.dom = -1;
       }
     }
   } else if (event === TRC_LOST_RECORDS && p.extra === 4) {

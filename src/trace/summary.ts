@@ -2,6 +2,7 @@ import type { CycleSummary } from './cycles.ts';
 import { CycleTable, DOMAIN_RUNSTATE_NAMES, GUEST_INTERRUPT_MAX, RUNNABLE_NAMES, RUNSTATE_NAMES } from './domains.ts';
 import type { Domain, HvmState, IoAddress, PvState, TracedPcpu, Vcpu } from './domains.ts';
 import type { Damage } from './merge.ts';
+import { DamageList } from './damage.ts';
 import { engineOptions, follow } from './dump.ts';
 import { Engine } from './engine.ts';
 import { EXTERNAL_VECTOR_NAMES, HANDLER_NAMES } from './engine-hvm-handlers.ts';
@@ -207,7 +208,7 @@ function pvSummary(pv: PvState): PvSummary {
 
 function vcpuSummary(engine: Engine, figures: Figurer, v: Vcpu): VcpuSummary {
   if (v.pcpuTsc !== 0 && v.pcpu !== null) {
-    const since = engine.lastTsc - v.pcpuTsc;
+    const since = engine.now - v.pcpuTsc;
     v.affinityAll.add(since);
     v.affinity.add(v.pcpu.pid, since);
     v.pcpuTsc = 0;
@@ -265,14 +266,14 @@ function pcpuSummary(figures: Figurer, p: TracedPcpu): PcpuSummary {
 
 /** Everything an engine that has taken in a trace has counted. */
 export function summaryOf(engine: Engine, notes: string[], damage: Damage[]): TraceSummary {
-  const total = engine.lastTsc - engine.firstTsc;
+  const total = engine.now - engine.firstTsc;
   const figures = new Figurer(total, engine.options.cpuHz);
   return {
     cpuHz: engine.options.cpuHz,
     records: engine.records,
     totalCycles: total,
     totalSeconds: total / engine.options.cpuHz,
-    pcpus: engine.merge.pcpus.filter((p) => p.summary).map((p) => pcpuSummary(figures, p)),
+    pcpus: engine.merge.pcpus.filter((p): p is TracedPcpu => p?.summary === true).map((p) => pcpuSummary(figures, p)),
     domains: engine.domains.map((d) => domainSummary(engine, figures, d)),
     notes,
     damage,
@@ -288,15 +289,9 @@ export function summaryOf(engine: Engine, notes: string[], damage: Damage[]): Tr
 export async function summarizeTrace(source: ByteSource, cpuHz: number, svm: boolean, progress: (bytes: number) => void = () => {}): Promise<TraceSummary> {
   const engine = new Engine(source, engineOptions({ cpuHz, svm, exact: false }, false));
   const notes = new Notes();
-  const damage: Damage[] = [];
-  const seen = new Set<string>();
+  const damage = new DamageList();
   engine.onWarning = (line) => notes.add(line);
-  engine.onDamage = (one) => {
-    const key = `${one.offset} ${one.message}`;
-    if (seen.has(key) || seen.size >= 1000) return;
-    seen.add(key);
-    damage.push(one);
-  };
+  engine.onDamage = (one) => damage.add(one);
   await follow(engine, () => progress(engine.merge.order[0]?.offset ?? source.size));
-  return summaryOf(engine, notes.lines(), damage);
+  return summaryOf(engine, notes.lines(), damage.list);
 }

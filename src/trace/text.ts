@@ -15,7 +15,7 @@ export class TextBuffer {
   length = 0;
   readonly #scratch = new Uint8Array(24);
 
-  constructor(capacity = 1 << 20) {
+  constructor(capacity = 1 << 14) {
     this.bytes = new Uint8Array(capacity + SLACK);
   }
 
