@@ -15,7 +15,7 @@ import { IntSource } from './intr.ts';
 import type { XenWait } from './ioreq.ts';
 import type { Runqueue } from './runstate.ts';
 import type { TimerQueue } from './timer.ts';
-import { EVENT_CHECK_VECTOR, LOCAL_APIC_TIMER_VECTOR } from './vmx.ts';
+import { EVENT_CHECK_VECTOR, LOCAL_TIMER_VECTOR } from './vmx.ts';
 
 /** The device model when it runs on the guest's own thread. */
 export interface InlineDeviceModel {
@@ -202,7 +202,7 @@ export class PcpuLoop {
     const { clock } = this.pcpu;
     let ran = false;
     if (this.timers.nextDeadline() <= clock.nowNs()) {
-      this.leaveGuest(LOCAL_APIC_TIMER_VECTOR);
+      this.leaveGuest(LOCAL_TIMER_VECTOR);
       this.timers.runExpired(clock.nowNs());
       ran = true;
     }

@@ -25,7 +25,7 @@ import type { P2m } from './p2m.ts';
 
 /** Vectors of Xen's own interrupts, as INTR records show them. */
 export const EVENT_CHECK_VECTOR = 0xfc;
-export const LOCAL_APIC_TIMER_VECTOR = 0xfa;
+export const LOCAL_TIMER_VECTOR = 0xfa;
 
 const EFER_LMA = 0x400;
 
