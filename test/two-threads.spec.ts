@@ -3,7 +3,7 @@
  * device model. The trace of both pCPUs must be without skew to the real analyser.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -35,8 +35,11 @@ import { TRC_ALL } from '../src/trace/events.ts';
 import { TraceWindowWriter } from '../src/trace/writer.ts';
 
 const dist = join(import.meta.dirname, '../dist');
-const built = existsSync(join(dist, 'hypervisor/dom0.js'));
-if (!built) console.warn('dist/ has no hypervisor (npm run build): the test with two threads is skipped');
+/** The Worker's code is the built one: it must be of these sources. */
+const builtAt = existsSync(join(dist, 'hypervisor/dom0.js')) ? statSync(join(dist, 'hypervisor/dom0.js')).mtimeMs : 0;
+const sources = join(import.meta.dirname, '../src/hypervisor');
+const built = readdirSync(sources).every((file) => statSync(join(sources, file)).mtimeMs <= builtAt);
+if (!built) console.warn('dist/ is missing or older than src/hypervisor (npm run build): the test with two threads is skipped');
 const xenalyze = spawnSync('/usr/bin/xenalyze', ['--help']).error === undefined;
 
 const BAR = 0xf000_0000;

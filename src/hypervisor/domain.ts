@@ -56,11 +56,12 @@ const VCPU_INFO = 7;
 const POLL = 8;
 const RUNSTATE_AREA = 9; // lo, hi of a guest-linear address
 const INITIALISED = 11;
+/** In place of a runstate while a thread changes it. */
+const RUNSTATE_CHANGING = 4;
 /** Doubles, in units of 8 bytes from the start. */
 const STATE_ENTRY = 8; // ns
 const STATE_TIME = 9; // four: running, runnable, blocked, offline
-const WAKE_TIME = 13; // ns
-const TIMER_PERIOD = 14; // ns, 0: none
+const TIMER_PERIOD = 13; // ns, 0: none
 const VCPU_STATE_SIZE = 128;
 
 /** Bits of the pause flags (VPF_*). */
@@ -88,18 +89,38 @@ export class VcpuState {
     }
   }
 
-  /** Runstate: RUNSTATE_RUNNING … RUNSTATE_OFFLINE. */
+  /** Runstate: RUNSTATE_RUNNING … RUNSTATE_OFFLINE. Waits while another thread is just changing it. */
   get runstate(): number {
-    return Atomics.load(this.memory.i32, this.word + RUNSTATE);
+    for (;;) {
+      const state = Atomics.load(this.memory.i32, this.word + RUNSTATE);
+      if (state !== RUNSTATE_CHANGING) return state;
+    }
   }
 
-  /** Change from one runstate to another; false when it was not `from`. Books the time spent in `from`. */
-  changeRunstate(from: number, to: number, nowNs: number): boolean {
-    if (Atomics.compareExchange(this.memory.i32, this.word + RUNSTATE, from, to) !== from) return false;
+  /**
+   * Begin a change of runstate: true when it was `from`. Until endRunstateChange, every other thread waits; so what is recorded
+   * in between comes before anything another thread makes of the new state.
+   */
+  beginRunstateChange(from: number): boolean {
+    for (;;) {
+      const state = Atomics.compareExchange(this.memory.i32, this.word + RUNSTATE, from, RUNSTATE_CHANGING);
+      if (state !== RUNSTATE_CHANGING) return state === from;
+    }
+  }
+
+  /** The new runstate; books the time spent in `from`. */
+  endRunstateChange(from: number, to: number, nowNs: number): void {
     const { f64 } = this.memory;
     const at = this.base / 8;
     f64[at + STATE_TIME + from]! += Math.max(0, nowNs - f64[at + STATE_ENTRY]!);
     f64[at + STATE_ENTRY] = nowNs;
+    Atomics.store(this.memory.i32, this.word + RUNSTATE, to);
+  }
+
+  /** Change from one runstate to another without a record; false when it was not `from`. */
+  changeRunstate(from: number, to: number, nowNs: number): boolean {
+    if (!this.beginRunstateChange(from)) return false;
+    this.endRunstateChange(from, to, nowNs);
     return true;
   }
 
@@ -111,14 +132,6 @@ export class VcpuState {
   /** Nanoseconds spent in a runstate until its last change. */
   stateTimeNs(runstate: number): number {
     return this.memory.f64[this.base / 8 + STATE_TIME + runstate]!;
-  }
-
-  get wakeNs(): number {
-    return this.memory.f64[this.base / 8 + WAKE_TIME]!;
-  }
-
-  set wakeNs(ns: number) {
-    this.memory.f64[this.base / 8 + WAKE_TIME] = ns;
   }
 
   /** Period of the vCPU's periodic timer in nanoseconds, 0: off. */

@@ -278,6 +278,16 @@ export class IoreqServers {
     return failed;
   }
 
+  /** ioreq_broadcast of a buffered request (TIMEOFFSET). Returns to how many enabled servers it could not be sent. */
+  broadcastBuffered(p: Ioreq): number {
+    let failed = 0;
+    for (let id = MAX_NR_IOREQ_SERVERS - 1; id >= 0; id--) {
+      if (!this.exists(id) || this.word(id, W_ENABLED) === 0) continue;
+      if (!this.sendBuffered(id, p)) failed++;
+    }
+    return failed;
+  }
+
   /** wait_for_io: the state seen may only rise from ready to response; anything else kills the domain (XSA-262). */
   private waitForIo(vcpu: VcpuState, p: Ioreq, slot: number, wait: XenWait): boolean {
     const { i32, u32 } = this.domain.pcpu.memory;

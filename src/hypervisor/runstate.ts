@@ -37,6 +37,16 @@ export class Runqueue {
     trace.recordTsc(runstateChangeEvent(RUNSTATE_RUNNABLE, RUNSTATE_RUNNING), 1, this.idle.id | (this.idle.domid << 16));
   }
 
+  /** A trace begins while a vCPU runs here: show how it came to. */
+  announce(): void {
+    const { trace } = this.pcpu;
+    const record = (vcpu: VcpuState, from: number, to: number): void => trace.recordTsc(runstateChangeEvent(from, to), 1, vcpu.id | (vcpu.domid << 16));
+    record(this.idle, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING);
+    if (this.running === this.idle) return;
+    record(this.idle, RUNSTATE_RUNNING, RUNSTATE_RUNNABLE);
+    record(this.running, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING);
+  }
+
   /** The vCPU that runs on this pCPU now. */
   get current(): VcpuState {
     return this.running;
@@ -51,7 +61,7 @@ export class Runqueue {
     if (prev === next) return;
     const { clock, trace } = this.pcpu;
     clock.charge(virtualCost.contextSwitch);
-    clock.notBefore(next.wakeNs);
+    clock.notBefore(next.stateEntryNs);
     if (next.runstate !== RUNSTATE_RUNNABLE) this.change(next, next.runstate, RUNSTATE_RUNNABLE);
     const now = clock.nowNs();
     if (trace.on) {
@@ -74,7 +84,6 @@ export class Runqueue {
       this.pcpu.clock.notBefore(vcpu.stateEntryNs);
       this.pcpu.trace.recordTsc(TRC_SCHED_WAKE, 2, vcpu.domid, vcpu.id);
       this.change(vcpu, from, RUNSTATE_RUNNABLE);
-      vcpu.wakeNs = this.pcpu.clock.nowNs();
     }
     vcpu.kick();
   }
@@ -98,8 +107,10 @@ export class Runqueue {
 
   private change(vcpu: VcpuState, from: number, to: number): void {
     const { clock, trace } = this.pcpu;
-    if (!vcpu.changeRunstate(from, to, clock.nowNs())) return;
+    if (!vcpu.beginRunstateChange(from)) return;
+    clock.notBefore(vcpu.stateEntryNs);
     trace.recordTsc(runstateChangeEvent(from, to), 1, vcpu.id | (vcpu.domid << 16));
+    vcpu.endRunstateChange(from, to, clock.nowNs());
   }
 }
 

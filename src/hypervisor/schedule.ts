@@ -322,6 +322,11 @@ export class Dom0Vcpu {
     runqueue.switchTo(state, RUNSTATE_RUNNABLE);
   }
 
+  /** A trace begins. */
+  announce(): void {
+    this.runqueue.announce();
+  }
+
   /** The thread ends: nothing runs on its pCPU any more. */
   stop(): void {
     this.runqueue.switchTo(this.runqueue.idle, RUNSTATE_OFFLINE);

@@ -1,0 +1,227 @@
+/**
+ * The guest's side of a machine: memory, hypervisor, platform devices, one HVM domain with one vCPU, all on the guest's
+ * thread. Where the device model runs is the business of whoever puts the machine together.
+ */
+import { IoreqType } from '../abi/ioreq.ts';
+import { gpaToGfn, maddrToMfn } from '../base/address.ts';
+import type { Clock } from '../base/clock.ts';
+import { type Logger, silentLogger } from '../base/logger.ts';
+import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
+import type { Vcpu } from '../cpu/interface.ts';
+import { DeviceModel } from '../device-model/device-model.ts';
+import { DmLog, type DmLogForm } from '../device-model/log.ts';
+import type { NicOptions } from '../device-model/nics.ts';
+import type { MachineClock } from '../hypervisor/clock.ts';
+import { DomainBuilder, type DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
+import { firmwareIo } from '../hypervisor/domain-builder/firmware-io.ts';
+import { buildE820, GuestLayout, NR_IOREQ_SERVER_PAGES } from '../hypervisor/domain-builder/layout.ts';
+import type { PlacedBar } from '../hypervisor/domain-builder/pci.ts';
+import { Domain, type Pcpu, VPF_BLOCKED } from '../hypervisor/domain.ts';
+import { EventChannels } from '../hypervisor/event-channel.ts';
+import { HvmVcpu } from '../hypervisor/hvm.ts';
+import { NR_SPECIAL_PAGES } from '../hypervisor/hvm-params.ts';
+import { IoHandlers } from '../hypervisor/intercept.ts';
+import { IoreqServers, newIoreq } from '../hypervisor/ioreq.ts';
+import { HvmIrq, type InterruptControllers } from '../hypervisor/irq.ts';
+import type { MachineMemory, MachineMemoryOptions } from '../hypervisor/memory.ts';
+import { UpcallNotifier } from '../hypervisor/notify.ts';
+import { P2m } from '../hypervisor/p2m.ts';
+import { PageAllocator } from '../hypervisor/page-alloc.ts';
+import { createPlatform, type Platform, type PlatformOptions } from '../hypervisor/platform.ts';
+import { Runqueue } from '../hypervisor/runstate.ts';
+import { type InlineDom0, IoWait } from '../hypervisor/schedule.ts';
+import { TimerQueue } from '../hypervisor/timer.ts';
+import { TraceBuffer, TraceControl } from '../hypervisor/trace.ts';
+import { PcapngWriter } from '../net/pcapng.ts';
+import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
+
+export const GUEST_DOMID = 1;
+/** Process id the log shows where no real one is wanted. */
+const LOG_PID = 1;
+/** Frames beyond the guest's RAM: special pages, ioreq pages, shared_info of both domains, grant frames and what a guest maps besides. */
+const SPARE_FRAMES = 256;
+
+/** What an engine is given: the memory it works in, its own area there, the guest's second-stage translation, the clock of RDTSC. */
+export interface EngineParts {
+  readonly memory: MachineMemory;
+  readonly p2m: P2m;
+  /** Machine address and size of the vCPU's own area. */
+  readonly area: { readonly base: number; readonly size: number };
+  readonly clock: Clock;
+}
+
+export interface EngineFactory {
+  /** Bytes of machine memory the engine wants for itself. */
+  readonly areaSize: number;
+  create(parts: EngineParts): Vcpu;
+}
+
+export interface MachineOptions {
+  readonly domain: DomainConfig;
+  readonly name: string;
+  readonly nics: readonly NicOptions[];
+  readonly clock: 'virtual' | 'host';
+  /** Wall clock at power-on for the virtual clock, microseconds since 1970. */
+  readonly epochUs?: number;
+  /** Seed of the order in which frames are handed out. */
+  readonly seed?: number;
+  readonly engine: EngineFactory;
+  /** xentrace event mask; 0: no trace. */
+  readonly traceMask?: number;
+  readonly logForm?: DmLogForm;
+  /** Nanoseconds a frame is on its way. */
+  readonly wireLatencyNs?: number;
+  /** Characters typed for COM1, each "frame" some of them (net/frame-ring.ts). */
+  readonly consoleInput?: SharedArrayBuffer;
+}
+
+/** Where the machine's output goes; what is left out is not made. */
+export interface MachineSinks {
+  /** COM1, ports 0x12 and 0xe9, console_io. */
+  readonly console?: (bytes: Uint8Array) => void;
+  readonly trace?: (bytes: Uint8Array) => void;
+  readonly log?: (text: string) => void;
+  readonly pcap?: (bytes: Uint8Array) => void;
+  readonly logger?: Logger;
+}
+
+/** Machine memory for a guest of this size. */
+export const guestMemoryOptions = (memoryMiB: number, engine: Pick<EngineFactory, 'areaSize'>, pcpus: number): Partial<MachineMemoryOptions> => ({
+  frames: memoryMiB * 256 + GuestLayout.acpiTablesSize / 4096 + NR_SPECIAL_PAGES + NR_IOREQ_SERVER_PAGES + SPARE_FRAMES,
+  pcpus, vcpus: 1, engineAreaSize: engine.areaSize,
+});
+
+/** Chips inside the hypervisor, as every thread of the machine must see them. */
+export const guestPlatform = (config: Pick<DomainConfig, 'hpet'>): PlatformOptions => ({ vcpus: 1, x2apic: true, tscDeadline: true, hpet: config.hpet });
+
+/** Where the guest's side stands. */
+export interface GuestPlacement {
+  readonly memory: MachineMemory;
+  readonly clock: MachineClock;
+  /** Physical CPU whose trace ring the guest's thread writes. */
+  readonly pcpu: number;
+  /** Drain the trace rings: this thread's has become half full. */
+  readonly drainTrace: () => void;
+  /** dom0's vCPU on the same pCPU; undefined: on a thread of its own. */
+  readonly inline?: () => InlineDom0 | undefined;
+}
+
+export class GuestSide {
+  readonly pcpu: Pcpu;
+  readonly control: TraceControl;
+  readonly traceMask: number;
+  readonly p2m: P2m;
+  readonly dom0: Domain;
+  readonly domain: Domain;
+  readonly runqueue: Runqueue;
+  readonly events: EventChannels;
+  readonly servers: IoreqServers;
+  readonly irq: HvmIrq;
+  readonly timers: TimerQueue;
+  readonly platform: Platform;
+  readonly hvm: HvmVcpu;
+  /** Where the firmware put the BARs; empty before boot(). */
+  bars: readonly PlacedBar[] = [];
+  readonly #builder: DomainBuilder;
+
+  /** Makes the hypervisor and builds the domain. Throws UserError when the guest does not fit. */
+  constructor(placement: GuestPlacement, options: MachineOptions, sinks: MachineSinks) {
+    const { domain: config } = options;
+    const { memory, clock } = placement;
+    const trace = new TraceBuffer(memory, placement.pcpu, clock);
+    trace.onHighWater = placement.drainTrace;
+    const pages = new PageAllocator(memory, options.seed ?? 1);
+    const pcpu: Pcpu = { number: placement.pcpu, memory, pages, clock, trace, log: sinks.logger ?? silentLogger };
+    this.pcpu = pcpu;
+
+    // While the domain is built, its p2m alone is traced: what a guest frame's machine frame is must be in the file.
+    this.control = new TraceControl(memory);
+    this.traceMask = sinks.trace === undefined ? 0 : (options.traceMask ?? 0xffff_ffff) >>> 0;
+    this.control.eventMask = (this.traceMask & (TRC_MEM | 0xfff)) >>> 0;
+
+    const p2m = new P2m(memory, pages, GUEST_DOMID, 0, trace);
+    this.p2m = p2m;
+    this.dom0 = new Domain(pcpu, 0, 'Domain-0', 1);
+    const domain = new Domain(pcpu, GUEST_DOMID, options.name, 1, p2m);
+    this.domain = domain;
+    if (placement.inline !== undefined) this.dom0.vcpus[0]!.shareFutex(domain.vcpus[0]!);
+    const runqueue = new Runqueue(pcpu);
+    this.runqueue = runqueue;
+    const notifier = new UpcallNotifier(runqueue);
+    this.events = new EventChannels(new Map([[0, this.dom0], [GUEST_DOMID, domain]]), notifier);
+    this.servers = new IoreqServers(domain, 0, this.events);
+    const handlers = new IoHandlers();
+    this.timers = new TimerQueue(memory, placement.pcpu);
+    // The controllers attach themselves as soon as they exist; until then no line is raised.
+    this.irq = new HvmIrq(memory, GUEST_DOMID, undefined as unknown as InterruptControllers);
+    this.platform = createPlatform({ memory, domid: GUEST_DOMID, clock, timers: this.timers, irq: this.irq }, handlers, {
+      kick: (vcpu) => runqueue.unblock(domain.vcpus[vcpu]!),
+      nmi: (vcpu) => {
+        this.hvm.interrupts.nmiPending = true;
+        runqueue.unblock(domain.vcpus[vcpu]!);
+      },
+      // With one vCPU an INIT or STARTUP can only be aimed at the sender, whom it does not stop here.
+      init: () => pcpu.log.warn(`d${GUEST_DOMID}: INIT to its only vCPU ignored`),
+      startup: () => pcpu.log.warn(`d${GUEST_DOMID}: STARTUP to its only vCPU ignored`),
+      guestTsc: () => clock.tsc(),
+      timeOffset: (seconds) => this.#sendTimeOffset(seconds),
+    }, guestPlatform(config));
+
+    const engine = options.engine.create({ memory, p2m, area: memory.layout.engineArea[0]!, clock });
+    this.hvm = new HvmVcpu({
+      pcpu, domain, id: 0, engine, p2m, events: this.events, notifier, servers: this.servers, irq: this.irq, controllers: this.platform.controllers,
+      handlers, timers: this.timers, wait: new IoWait(pcpu, runqueue, domain, placement.inline),
+      memoryMap: buildE820(config.memoryMiB),
+      consoleWrite: (bytes) => sinks.console?.(bytes),
+    });
+    this.#builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
+    this.#builder.build();
+  }
+
+  /** The firmware's work, through the device model, which must be serving; then the vCPU stands at the kernel's entry. */
+  boot(): void {
+    const { runqueue } = this;
+    const state = this.domain.vcpus[0]!;
+    runqueue.switchTo(state, RUNSTATE_RUNNABLE);
+    this.bars = this.#builder.setUpFirmware(firmwareIo(this.hvm.emulator));
+    runqueue.switchTo(runqueue.idle, RUNSTATE_RUNNABLE);
+    state.clearPauseFlag(VPF_BLOCKED);
+    this.#builder.enter(this.hvm.engine.registers);
+  }
+
+  /** Trace everything asked for, from here on: the firmware's own accesses have no exit around them that a trace could show. */
+  startTrace(): void {
+    this.control.eventMask = this.traceMask;
+  }
+
+  /** send_timeoffset_req: to every server, by the buffered page. */
+  #sendTimeOffset(seconds: number): void {
+    const p = newIoreq();
+    Object.assign(p, { type: IoreqType.timeOffset, size: 8, count: 1, isWrite: true, dataLo: seconds >>> 0, dataHi: seconds < 0 ? 0xffffffff : 0 });
+    if (this.servers.broadcastBuffered(p) > 0) this.pcpu.log.warn('Unsuccessful timeoffset update');
+  }
+}
+
+/** The device model of a machine, on whatever thread calls; `pcpu` is that thread's. */
+export function createDeviceModel(
+  pcpu: Pcpu, hypercalls: DeviceModelHypercalls, options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput'>, sinks: MachineSinks,
+): DeviceModel {
+  const { memory, clock, pages } = pcpu;
+  const { log, pcap } = sinks;
+  return new DeviceModel({
+    memory: memory.memory,
+    hypercalls,
+    clock,
+    logger: pcpu.log,
+    log: log === undefined ? undefined : new DmLog({ form: options.logForm ?? 'trace', clock, pid: LOG_PID, sink: log }),
+    nics: options.nics,
+    console: (bytes) => sinks.console?.(bytes),
+    ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaceName: `vif${GUEST_DOMID}.0`, sink: pcap }) }),
+    ...(options.wireLatencyNs === undefined ? {} : { wireLatencyNs: options.wireLatencyNs }),
+    ...(options.consoleInput === undefined ? {} : { consoleInput: options.consoleInput }),
+    // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.
+    onRamWrite: (gpa, _length, maddr) => {
+      if (pages.holdsCode(maddrToMfn(maddr))) hypercalls.modifiedMemory(gpaToGfn(gpa), 1);
+    },
+  });
+}
