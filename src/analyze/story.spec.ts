@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { analyze } from './analysis.ts';
+import { ioPaths } from './path.ts';
 import { explainFiles } from './story.ts';
 import type { Story } from './story-model.ts';
 import { renderStory } from './story-text.ts';
@@ -104,6 +106,9 @@ describe('8139cp', () => {
     expect(text).toContain('40 records of pCPU 0 are lost here: what is missing below is unknown.');
     expect(text).toContain('Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.');
     expect(text).toContain('Through the synchronous ioreq page'); // the log line and the address do not need the lost records
+    const lost = [...ioPaths(await analyze(inputOf(e)))].filter((p) => p.access.lost !== undefined);
+    expect(lost.map((p) => p.access.addr)).toContain(0xf10000d9);
+    for (const p of lost) expect(Object.values(p.stages).every((s) => s === undefined)).toBe(true);
     const noLog = textOf(await explainFiles({ ...inputOf({ ...e, log: undefined, pcap: undefined }), devices: ['rtl8139@f1000000'], packet: 2 }));
     expect(noLog).toContain('Which way the TxPoll write went: unknown (records were lost between');
   });

@@ -120,7 +120,7 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
   const claimed = new Set(sent.flatMap((x) => x.doorbellDma.map((d) => d.line)));
   const next = a.frames.find((f) => f.timeUs > frame.timeUs)?.timeUs ?? Infinity;
   // A tap may write its block when the frame is already delivered.
-  const since = Math.max(Math.floor(frame.timeUs) - TAP_DELAY_US, a.frames.findLast((f) => f.timeUs < frame.timeUs)?.timeUs ?? 0);
+  const since = Math.max(Math.floor(frame.timeUs) - TAP_DELAY_US, Math.floor(a.frames.findLast((f) => f.timeUs < frame.timeUs)?.timeUs ?? 0));
   const behind = (a.log === undefined ? [] : [...a.log.early.dma, ...a.log.requests.flatMap((r) => r.dma)])
     .filter((d) => d.timeUs !== undefined && d.timeUs >= since && d.timeUs < Math.min(next, frame.timeUs + RECEIVE_WINDOW_US) && !claimed.has(d.line));
   const window = windowInUse(a);
