@@ -1,0 +1,154 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { EventType, ExitReason } from '../../src/cpu/interface.ts';
+import { CODE, DATA, LongMode } from './long-mode.ts';
+
+let m: LongMode;
+beforeEach(() => {
+  m = new LongMode();
+});
+const IF = 0x200;
+const offset = (): bigint => m.vcpu.registers.rip - CODE;
+
+describe('interrupt window', () => {
+  it('opens after the instruction behind STI, not before', () => {
+    m.load('fb ffc0 ffc0'); // sti; inc eax; inc eax
+    m.vcpu.requestInterruptWindow(true);
+    expect(m.run()).toBe(ExitReason.interruptWindow);
+    expect([m.gpr('rax'), m.vcpu.interruptible]).toEqual([1n, true]);
+    m.vcpu.requestInterruptWindow(false);
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.gpr('rax')).toBe(2n);
+  });
+
+  it('does not open between STI and HLT', () => {
+    m.load('fb f4');
+    m.vcpu.requestInterruptWindow(true);
+    const reason = m.run();
+    expect(reason).toBe(ExitReason.hlt);
+    expect(m.vcpu.exit.rip).toBe(CODE + 1n);
+  });
+
+  it('opens after the instruction behind MOV SS and POP SS', () => {
+    m.load('8ed0 ffc1 ffc1', { rax: 16n, rcx: 0n }); // mov ss, eax; inc ecx; inc ecx
+    m.vcpu.registers.rflags = 2 | IF;
+    m.vcpu.singleStep(true);
+    expect(m.run()).toBe(ExitReason.monitorTrap);
+    m.vcpu.singleStep(false);
+    expect([offset(), m.vcpu.interruptible]).toEqual([2n, false]);
+    m.vcpu.requestInterruptWindow(true);
+    expect(m.run()).toBe(ExitReason.interruptWindow);
+    expect([offset(), m.gpr('rcx')]).toEqual([4n, 1n]);
+  });
+
+  it('stays shut while IF is clear, and opens at POPF', () => {
+    m.load('ffc0 6802020000 9d ffc0'); // inc eax; push 0x202; popf; inc eax
+    m.vcpu.requestInterruptWindow(true);
+    expect(m.run()).toBe(ExitReason.interruptWindow);
+    expect([offset(), m.gpr('rax')]).toEqual([8n, 1n]);
+  });
+});
+
+describe('injected events', () => {
+  it('an external interrupt comes before the next instruction and clears IF', () => {
+    m.load('ffc0');
+    m.vcpu.registers.rflags = 2 | IF;
+    m.vcpu.inject(EventType.externalInterrupt, 0x31, -1, 0);
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.trapped()).toMatchObject({ vector: 0x31, rip: CODE });
+    expect([m.gpr('rax'), m.vcpu.registers.rflags & IF]).toEqual([0n, 0]);
+  });
+
+  it('a page fault brings its error code and CR2; a software exception returns behind its instruction', () => {
+    m.load('ffc0');
+    m.vcpu.registers.cr2 = 0x1234n;
+    m.vcpu.inject(EventType.hardwareException, 14, 6, 0);
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.trapped()).toEqual({ vector: 14, errorCode: 6, rip: CODE, cr2: 0x1234n });
+    m.load('cc ffc0');
+    m.vcpu.inject(EventType.softwareException, 3, -1, 1);
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.trapped()).toMatchObject({ vector: 3, rip: CODE + 1n });
+  });
+
+  it('an NMI blocks the next until IRET', () => {
+    m.load('90');
+    m.vcpu.inject(EventType.nmi, 2, -1, 0);
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect([m.trapped()?.vector, m.vcpu.nmiBlocked]).toEqual([2, true]);
+    m.vcpu.requestNmiWindow(true);
+    m.write(0x3000 + 2 * 8 + 3, Uint8Array.of(0x48, 0xcf)); // behind the VMCALL: iretq
+    m.vcpu.skipInstruction();
+    expect(m.run()).toBe(ExitReason.nmiWindow);
+    expect([m.vcpu.nmiBlocked, offset()]).toEqual([false, 0n]);
+  });
+
+  it('one kept from delivery by the p2m is delivered after', () => {
+    m.load('ffc0');
+    m.setEntry(5 as Parameters<typeof m.setEntry>[0], 0); // the handler's stack
+    m.vcpu.inject(EventType.externalInterrupt, 0x40, -1, 0);
+    expect(m.run()).toBe(ExitReason.eptViolation);
+    expect([m.vcpu.injectionPending, m.vcpu.exit.isWrite]).toEqual([true, true]);
+    m.setEntry(5 as Parameters<typeof m.setEntry>[0], 7);
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.trapped()).toMatchObject({ vector: 0x40, rip: CODE });
+    expect(m.vcpu.injectionPending).toBe(false);
+  });
+});
+
+describe('leaving', () => {
+  it('HLT, stepped over, goes on behind it', () => {
+    m.load('f4 ffc0');
+    expect(m.run()).toBe(ExitReason.hlt);
+    m.vcpu.skipInstruction();
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.gpr('rax')).toBe(1n);
+  });
+
+  it('a loop leaves when its budget is used up, and by a kick', () => {
+    m.load('ebfe');
+    const before = m.vcpu.instructions;
+    expect(m.vcpu.run(1000)).toBe(ExitReason.budget);
+    const done = m.vcpu.instructions - before;
+    expect(done).toBeGreaterThanOrEqual(1000);
+    expect(done).toBeLessThan(1200);
+    Atomics.store(new Int32Array(m.memory.buffer), m.vcpu.kickWord >> 2, 1);
+    expect(m.vcpu.run(1_000_000)).toBe(ExitReason.externalInterrupt);
+    expect(Atomics.load(new Int32Array(m.memory.buffer), m.vcpu.kickWord >> 2)).toBe(0);
+  });
+
+  it('single steps one instruction at a time, and a REP one iteration or the whole', () => {
+    m.load('ffc0 ffc0 ffc0');
+    m.vcpu.singleStep(true);
+    for (let i = 1; i <= 3; i++) {
+      expect(m.run()).toBe(ExitReason.monitorTrap);
+      expect([offset(), m.gpr('rax')]).toEqual([BigInt(2 * i), BigInt(i)]);
+    }
+  });
+
+  it('counts each retired instruction once', () => {
+    m.load('b90a000000 ffc9 75fc 0fa2 90', { rax: 0n }); // mov ecx,10; dec ecx; jnz; cpuid; nop
+    const before = m.vcpu.instructions;
+    expect(m.run()).toBe(ExitReason.cpuid);
+    expect(m.vcpu.instructions - before).toBe(21);
+    m.vcpu.skipInstruction();
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.vcpu.instructions - before).toBe(23);
+  });
+});
+
+describe('saved state', () => {
+  it('goes on in another vCPU as if nothing had happened, x87 and SSE included', () => {
+    // fninit; fld1; fldpi; mov eax,7; movd xmm0,eax; vmcall; faddp; fistp dword [rbx]; movd ecx,xmm0
+    m.load('dbe3 d9e8 d9eb b807000000 660f6ec0 0f01c1 dec1 db1b 660f7ec1', { rbx: DATA });
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.trapped()).toBeUndefined();
+    m.vcpu.skipInstruction();
+    const state = m.vcpu.save();
+    const other = new LongMode();
+    other.bytes.set(m.bytes.subarray(m.bytes.length - 1024 * 4096), other.bytes.length - 1024 * 4096); // the same RAM
+    other.vcpu.restore(state);
+    expect(other.vcpu.run(1000)).toBe(ExitReason.vmcall);
+    expect(other.trapped()).toBeUndefined();
+    expect([other.gpr('rcx'), other.readU32(0x30000)]).toEqual([7n, 4]);
+  });
+});
