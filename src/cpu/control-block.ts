@@ -88,20 +88,25 @@ export const CB_XMM = CB_FPU + 0x0a0;
 
 export const CB_SIZE = 0x1000;
 
-/** What a helper or a run of generated code reports. */
+/**
+ * What a helper or a run of generated code reports. From `fault` on, one instruction is taken off the budget: an exception
+ * counts as one, so that a guest that does nothing but fault comes to its budget's end too.
+ */
 export const Status = {
   /** Go on with the next record. */
   next: 0,
   /** A VM exit; the instruction has not retired. */
   exit: 1,
-  /** An exception was delivered (or RIP else changed); the instruction has not retired. Find the block at RIP. */
-  fault: 2,
+  /** Nothing happened: find the block at RIP. */
+  resume: 2,
+  /** An exception was delivered, or a part of a repeated instruction done; the instruction has not retired. Find the block at RIP. */
+  fault: 3,
   /** The instruction retired and set RIP. Find the block there. */
-  jump: 3,
+  jump: 4,
   /** A VM exit (or a stop to look around) after the instruction retired. */
-  exitRetired: 4,
+  exitRetired: 5,
   /** The budget ran out or the kick word was set, at a block end. */
-  stop: 5,
+  stop: 6,
 } as const;
 
 /** RFLAGS bits. */

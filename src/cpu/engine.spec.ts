@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ExitReason, Reg } from './interface.ts';
+import { ExitReason, Reg, Seg } from './interface.ts';
 import { BenchMachine, CODE_GPA, DATA_GPA } from './testing/bench-machine.ts';
 
 describe('vCPU', () => {
@@ -49,5 +49,26 @@ describe('vCPU', () => {
     expect(m.vcpu.registers.getGpr(Reg.rax)).toBe(0x10311cn);
     expect(m.vcpu.registers.getGpr(Reg.rbx)).toBe(7n);
     for (let i = 0; i < 300; i++) expect(m.u8[m.maddrOf(0x102ff0 + i)]).toBe(i & 0xff);
+  });
+
+  it('comes to its budget\'s end in a guest that does nothing but fault', () => {
+    const m = new BenchMachine();
+    m.enterLongMode([0x0f, 0x0b]); // ud2
+    // Vector 6 leads back to the ud2; a TSS gives it the same stack each time (IST 1).
+    const { registers: r } = m.vcpu;
+    r.idtrBase = BigInt(DATA_GPA);
+    r.idtrLimit = 0xfff;
+    m.write64(DATA_GPA + 0x60, (BigInt(CODE_GPA & 0xffff) | (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (BigInt(CODE_GPA >> 16) << 48n)));
+    r.gdtrBase = BigInt(DATA_GPA + 0x1000);
+    r.gdtrLimit = 0x17;
+    m.write64(DATA_GPA + 0x1008, 0x00af9b000000ffffn);
+    r.setSegment(Seg.tr, { selector: 0x18, base: BigInt(DATA_GPA + 0x2000), limit: 0x67, accessRights: 0x8b });
+    m.write64(DATA_GPA + 0x2024, BigInt(DATA_GPA + 0x4000));
+    expect(m.vcpu.run(1000)).toBe(ExitReason.budget);
+    expect(r.rip).toBe(BigInt(CODE_GPA));
+    // The same where already the handler's fetch faults: page faults whose handler is not there.
+    m.write64(DATA_GPA + 0xe0, (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (0xf000n << 48n));
+    r.rip = 0xf0000000n as typeof r.rip;
+    expect(m.vcpu.run(1000)).toBe(ExitReason.budget);
   });
 });

@@ -207,39 +207,44 @@ export class Engine implements Vcpu {
     return target;
   }
 
-  /** First record of the block at RIP, delivering fetch faults; 0 with CB_EXIT_STATUS set when that leaves. */
+  /** First record of the block at RIP; 0 with CB_EXIT_STATUS set when the fetch faulted (the exception is delivered) or leaves. */
   private findBlock(single: boolean): number {
     const { cb, core, mmu } = this;
-    for (;;) {
-      const ripLo = cb.get(CB_RIP);
-      const ripHi = cb.get(CB_RIP + 4);
-      let lin: Linear;
-      core.record = 0;
-      let status: number;
-      if (this.bits === 64) {
-        lin = linearFromHalves(ripLo | 0, ripHi | 0);
-        status = Number.isNaN(lin) ? core.pend(Vector.gp, 0) : Status.next;
-      } else {
-        lin = (this.csBase + ripLo) >>> 0;
-        status = ripLo > core.segLimit(Seg.cs) ? core.pend(Vector.gp, 0) : Status.next;
-      }
-      if (status === Status.next) {
-        const at = mmu.translate(lin, Access.fetch, cb.get(CB_CPL) === 3);
-        if (at === PAGE_FAULT) status = core.pendPageFault(lin);
-        else if (at === NESTED_FAULT) status = core.pendNested(lin, true);
-        else {
-          const record = this.blockAt(lin, at, ripLo, ripHi, single);
-          if (record > 0) return record;
-          status = -record;
-        }
-      }
-      if (status === Status.fault) status = this.events.deliverFault();
-      if (status === Status.exit) {
-        cb.set(CB_EXIT_STATUS, Status.exit);
-        return 0;
-      }
-      if (this.stepping || this.mustStep()) return this.stopHere();
+    const ripLo = cb.get(CB_RIP);
+    const ripHi = cb.get(CB_RIP + 4);
+    let lin: Linear;
+    core.record = 0;
+    let status: number;
+    if (this.bits === 64) {
+      lin = linearFromHalves(ripLo | 0, ripHi | 0);
+      status = Number.isNaN(lin) ? core.pend(Vector.gp, 0) : Status.next;
+    } else {
+      lin = (this.csBase + ripLo) >>> 0;
+      status = ripLo > core.segLimit(Seg.cs) ? core.pend(Vector.gp, 0) : Status.next;
     }
+    if (status === Status.next) {
+      const at = mmu.translate(lin, Access.fetch, cb.get(CB_CPL) === 3);
+      if (at === PAGE_FAULT) status = core.pendPageFault(lin);
+      else if (at === NESTED_FAULT) status = core.pendNested(lin, true);
+      else {
+        const record = this.blockAt(lin, at, ripLo, ripHi, single);
+        if (record > 0) return record;
+        status = -record;
+      }
+    }
+    if (status === Status.fault) {
+      this.chargeEvent();
+      status = this.events.deliverFault();
+    }
+    if (status !== Status.exit) return this.stopHere();
+    cb.set(CB_EXIT_STATUS, Status.exit);
+    return 0;
+  }
+
+  /** An exception outside generated code counts as an instruction: see Status. */
+  private chargeEvent(): void {
+    this.retired++;
+    this.left--;
   }
 
   /** The block at this linear address, whose first byte is at machine address `at`; or minus a status. */
@@ -391,7 +396,10 @@ export class Engine implements Vcpu {
     this.left = budget;
     this.inFlight = 0;
     for (;;) {
-      if (this.events.pending && this.events.deliver(this.events.pending) === Status.exit) return core.exit.reason;
+      if (this.events.pending) {
+        this.chargeEvent();
+        if (this.events.deliver(this.events.pending) === Status.exit) return core.exit.reason;
+      }
       if (cb.get(CB_WINDOW)) {
         if (this.nmiWindowWanted && !this.nmiBlocked && !this.shadowActive) return this.leave(ExitReason.nmiWindow);
         if (this.windowWanted && this.interruptible) return this.leave(ExitReason.interruptWindow);
@@ -427,6 +435,7 @@ export class Engine implements Vcpu {
     const { cb, core } = this;
     const traced = (cb.get(CB_RFLAGS) & Flag.tf) !== 0;
     if (this.instructionBreakpoints && this.hitsInstructionBreakpoint()) {
+      this.chargeEvent();
       return this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit
         ? core.exit.reason : undefined;
     }

@@ -324,12 +324,12 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
 /** Behind `leave`: a handler left with `status`. */
 function leaveCode(shared: Shared, status: Local<'i32'>, outer: Label): Stmt {
   const index = i32.load8U(shared.rp.get, REC_INDEX);
-  const retired = i32.geU(status.get, i32.const(Status.jump));
+  const counts = i32.geU(status.get, i32.const(Status.fault));
   const leaves = i32.or(i32.eq(status.get, i32.const(Status.exit)), i32.eq(status.get, i32.const(Status.exitRetired)));
   const stop = i32.or(i32.leS(shared.budget.get, ZERO), i32.load(ZERO, shared.cb + CB_KICK));
   const setStatus = (value: I32) => i32.store(ZERO, value, shared.cb + CB_EXIT_STATUS);
   return seq(
-    shared.budget.set(i32.sub(i32.sub(shared.budget.get, index), retired)),
+    shared.budget.set(i32.sub(i32.sub(shared.budget.get, index), counts)),
     when(leaves, seq(setStatus(status.get), br(shared.done))),
     when(stop, seq(setStatus(i32.const(Status.stop)), br(shared.done))),
     when(i32.eqz(shared.rp.tee(shared.lookup.call('i32'))), br(shared.done)),
@@ -355,7 +355,7 @@ function specialHandlers(context: () => EmitContext, shared: Shared, status: Loc
   ));
   const leaveAs = (value: number) => emitWith((c) => seq(setRip(c), status.set(i32.const(value)), c.site.leave()));
   return [
-    leaveAs(Status.fault),
+    leaveAs(Status.resume),
     emitWith((c) => control.fallThrough(false)(c)),
     emitWith((c) => control.fallThrough(true)(c)),
     emitWith((c) => seq(
