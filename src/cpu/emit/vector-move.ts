@@ -17,7 +17,7 @@ export const storeLow: Emit = (c, dst, src) => seq(c.checkFpu(2), dst!.write(lan
 export const movqStore: Emit = (c, dst, src) =>
   seq(c.checkFpu(2), dst!.isMemory ? dst!.write(laneI64(src!.readVector(), 0)) : dst!.writeVector(fromLow64(laneI64(src!.readVector(), 0))));
 /** MOVSS, MOVSD between registers: the rest of the destination stays. */
-export const mergeLow = (bytes: 4 | 8): Emit => (c, dst, src) =>
+const mergeLow = (bytes: 4 | 8): Emit => (c, dst, src) =>
   seq(c.checkFpu(2), dst!.writeVector(bytes === 4
     ? withI32(dst!.readVector(), 0, laneI32(src!.readVector(), 0))
     : withI64(dst!.readVector(), 0, laneI64(src!.readVector(), 0))));
@@ -33,7 +33,7 @@ const half = (value: (dst: V128, src: I64) => V128): Emit => (c, dst, src) => {
 export const loadLowHalf = half((dst, src) => withI64(dst, 0, src));
 export const loadHighHalf = half((dst, src) => withI64(dst, 1, src));
 export const storeHighHalf: Emit = (c, dst, src) => seq(c.checkFpu(2), dst!.write(laneI64(src!.readVector(), 1)));
-export const movhlps: Emit = (c, dst, src) => seq(c.checkFpu(2), dst!.writeVector(withI64(dst!.readVector(), 0, laneI64(src!.readVector(), 1))));
+const movhlps: Emit = (c, dst, src) => seq(c.checkFpu(2), dst!.writeVector(withI64(dst!.readVector(), 0, laneI64(src!.readVector(), 1))));
 /** MOVLPS (memory) and MOVHLPS (register) share an opcode, as do MOVHPS and MOVLHPS. */
 export const movlpsLoad: Emit = (c, dst, src) => (src!.isMemory ? loadLowHalf : movhlps)(c, dst!, src!);
 

@@ -20,7 +20,7 @@ import type { Emit } from './integer.ts';
 const checkAvailable = (c: EmitContext): Stmt => when(i32.and(c.load32(CB_FPU_TRAP), i32.const(1)), c.helper('x87NotAvailable'));
 
 /** A helper's argument: operation number, and the low three bits of the escape opcode for FOP. */
-export const x87Argument = (operation: number, escape: number): number => operation | ((escape & 7) << 16);
+const x87Argument = (operation: number, escape: number): number => operation | ((escape & 7) << 16);
 
 /** Copy bytes between memory at a linear address and a buffer of the control block, `unit` bytes at a time. */
 function copy(c: EmitContext, address: Local<'i64'>, buffer: number, size: number, unit: IntSize, toMemory: boolean): Stmt {

@@ -2,6 +2,7 @@
  * Elementary functions in fixed point with FRACTION fractional bits. Arguments and results are exact rationals with a
  * sticky lowest bit; the relative error stays below 2^-150, so that after rounding to 64 bits it is far under one ulp.
  */
+import { integerSqrt } from './arith.ts';
 import { bitLength } from './format.ts';
 import type { Float } from './format.ts';
 
@@ -42,15 +43,7 @@ function oddSeries(t: bigint, alternate: boolean): bigint {
 const LN2 = 2n * oddSeries(ONE / 3n, false);
 const PI = 16n * oddSeries(ONE / 5n, true) - 4n * oddSeries(ONE / 239n, true);
 
-function fixedSqrt(value: bigint): bigint {
-  const radicand = value << F;
-  let guess = 1n << BigInt((bitLength(radicand) + 1) >> 1);
-  for (;;) {
-    const next = (guess + radicand / guess) >> 1n;
-    if (next >= guess) return guess;
-    guess = next;
-  }
-}
+const fixedSqrt = (value: bigint): bigint => integerSqrt(value << F);
 
 /** Position of the leading bit: |x| is in [2^n, 2^(n+1)). */
 export const leadingBit = (x: Float): number => x.exponent + bitLength(x.significand) - 1;
