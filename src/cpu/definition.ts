@@ -13,7 +13,8 @@
  *   AL, CL, rAX (operand-sized), aCX (address-sized rCX), DX, 1 (constant one), st (x87 rm register number)
  *   $ no operand in the encoding: only carries the operand size; $a the address size
  * Size letters: b 1, w 2, d 4, q 8, x 16, t 10, v operand size, z min(operand size, 4), y 4 or 8, p far pointer,
- *   bs an immediate byte sign-extended to the operand size, - none. For W and Q: size of the memory form.
+ *   bs an immediate byte sign-extended to the operand size, e x87 environment (14 or 28),
+ *   s x87 state (94 or 108), - none. For W and Q: size of the memory form.
  */
 import type { Emit } from './emit/integer.ts';
 

@@ -108,6 +108,8 @@ export function operandBytes(code: string, operandSize: WordSize): number {
     case 'z': return operandSize === 2 ? 2 : 4;
     case 'y': return operandSize === 8 ? 8 : 4;
     case 'c': return operandSize === 8 ? 16 : 8;
+    case 'e': return operandSize === 2 ? 14 : 28;
+    case 's': return operandSize === 2 ? 94 : 108;
     default: return 0;
   }
 }
