@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 
@@ -48,7 +48,7 @@ export class Apt {
     try {
       let result = await this.#get(wanted, work);
       if (result.status !== 0 && (await this.#usePrivateLists())) result = await this.#get(wanted, work);
-      const file = existsSync(work) ? (await import('node:fs')).readdirSync(work).find((f) => f.endsWith('.deb')) : undefined;
+      const file = readdirSync(work).find((f) => f.endsWith('.deb'));
       if (result.status !== 0 || file === undefined) throw new UserError(`apt-get could not download ${wanted.name} ${wanted.version}: ${firstError(result.stderr)}`);
       const got = await sha256(join(work, file));
       if (got !== wanted.sha256) throw new UserError(`${wanted.name} ${wanted.version}: SHA-256 of the download is ${got}, the package list says ${wanted.sha256}`);
