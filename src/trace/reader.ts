@@ -136,6 +136,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
           this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
           this.context.tscBaseHigh = merge.tscBaseHigh;
         }
+        this.#checkClass(p);
         if (visit(p) === false) return;
         track(merge.pcpus, p);
       }
@@ -166,6 +167,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
           this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
           this.context.tscBaseHigh = merge.tscBaseHigh;
         }
+        this.#checkClass(p);
         const record = this.#record(p);
         track(merge.pcpus, p);
         merge.advance(p);
@@ -203,6 +205,13 @@ export class Trace implements AsyncIterable<TraceRecord> {
       fatal() {},
       damage: (damage) => this.#damages.add(damage),
     }, true);
+  }
+
+  /** A record of Xen has one class bit. */
+  #checkClass(p: ScheduledPcpu): void {
+    const bits = (p.event >>> 16) & 0xfff;
+    if (bits !== 0 && (bits & (bits - 1)) === 0) return;
+    this.#damages.add({ offset: p.offset, end: p.offset + p.size, cpu: p.pid, message: `event 0x${p.event.toString(16)} does not have exactly one class bit` });
   }
 
   #record(p: ScheduledPcpu): TraceRecord {
