@@ -16,13 +16,15 @@ export interface Chip {
   /** Bytes of its register block, in every BAR that maps it. */
   readonly blockSize: number;
   readonly registers: readonly RegisterDef[];
+  /** BARs that map the block, by configuration register: the written value does not tell I/O from memory. */
+  readonly bars: Readonly<Record<number, 'mmio' | 'pio'>>;
   /** Linux drivers that claim its regions in /proc/iomem and /proc/ioports. */
   readonly drivers: readonly string[];
 }
 
 export const rtl8139: Chip = {
   name: 'rtl8139', vendorId: RTL8139_VENDOR_ID, deviceId: RTL8139_DEVICE_ID, blockSize: RTL8139_BLOCK_SIZE,
-  registers: rtl8139Registers, drivers: ['8139cp', '8139too'],
+  registers: rtl8139Registers, bars: { 0x10: 'pio', 0x14: 'mmio' }, drivers: ['8139cp', '8139too'],
 };
 
 export const chips: readonly Chip[] = [rtl8139];
@@ -89,23 +91,19 @@ export function findDevices(sources: DiscoverySources): DeviceWindow[] {
   return windows.list;
 }
 
-const BAR_FIRST = 0x10;
-const BAR_LAST = 0x24;
-const SIZING = 0xffffffff;
-
-/** A BAR's value as a window: bit 0 tells I/O from memory. Undefined for the sizing pattern and for no address. */
-function barWindow(chip: Chip, value: number): { space: 'mmio' | 'pio'; base: number } | undefined {
-  if (value === SIZING) return undefined;
-  const space = value & 1 ? 'pio' : 'mmio';
-  const base = (space === 'pio' ? value & ~3 : value & ~0xf) >>> 0;
-  return base === 0 || base % chip.blockSize !== 0 ? undefined : { space, base };
+/** What a write of a BAR says. Undefined for another register, for the sizing pattern and for no address. */
+function barWindow(chip: Chip, register: number, value: number): { space: 'mmio' | 'pio'; base: number } | undefined {
+  const space = chip.bars[register];
+  const base = (value & ~(chip.blockSize - 1)) >>> 0;
+  if (space === undefined || base === 0 || (value | (chip.blockSize - 1)) >>> 0 === 0xffffffff) return undefined;
+  return { space, base };
 }
 
 function fromLog(log: DmLog, windows: Windows): void {
   for (const config of log.configs) {
     const chip = chips.find((c) => c.name === config.name.toLowerCase());
-    if (chip === undefined || config.dir !== 'write' || config.reg < BAR_FIRST || config.reg > BAR_LAST) continue;
-    const at = barWindow(chip, config.value);
+    if (chip === undefined || config.dir !== 'write') continue;
+    const at = barWindow(chip, config.reg, config.value);
     if (at !== undefined) windows.add(chip, at.space, at.base, 'proven', 'the guest wrote it into the BAR', logLine(config.line, log.source));
   }
   for (const mapping of log.mappings) {
@@ -166,8 +164,8 @@ function fromConfigPorts(accesses: readonly IoAccess[], windows: Windows): void 
       if (chip !== undefined) identity.set(bdf, chip);
     }
     const chip = identity.get(bdf);
-    if (chip === undefined || access.dir !== 'write' || register < BAR_FIRST || register > BAR_LAST) continue;
-    const at = barWindow(chip, data);
+    if (chip === undefined || access.dir !== 'write') continue;
+    const at = barWindow(chip, register, data);
     if (at !== undefined) windows.add(chip, at.space, at.base, 'proven', 'the guest wrote it into the BAR', access.record.ref);
   }
 }

@@ -3,6 +3,7 @@ export { analyze, P2mTable, type Analysis, type AnalysisInput, type Lines } from
 export { explainFiles, tellStory, type Subject } from './story.ts';
 export type { AddressRow, Hop, Sentence, Story } from './story-model.ts';
 export { renderStory, type RenderOptions } from './story-text.ts';
+export { chips } from './devices.ts';
 export { ioPaths, registerNames, type IoPath } from './path.ts';
 export { CostTable, type CostRow } from './statistics.ts';
 export { costLines, joinLines, pathJson, pathLine, PATH_HEADER } from './io-text.ts';

@@ -45,7 +45,7 @@ export function pathJson(path: IoPath): object {
   return {
     index: access.index, vcpu: `d${access.dom}v${access.vcpu}`, rip: access.rip === undefined ? null : hex(access.rip), exitReason: nullable(access.exitReason),
     space: access.space, dir: access.dir, address: hex(access.addr), data: access.data === undefined ? null : hex(access.data), width: claimJson(path.width),
-    device: path.window === undefined ? null : { chip: path.window.chip.name, base: claimJson(path.window.found, hex) },
+    device: path.device === undefined ? null : { name: path.device.name, base: path.window === undefined ? null : claimJson(path.window.found, hex) },
     registers: path.registers.map((r) => ({ name: r.name, value: hex(r.value), fields: r.fields, doc: r.doc })),
     npf: access.npf === undefined ? null : { mfn: access.npf.mfn === undefined ? null : hex(access.npf.mfn), p2mType: access.npf.p2mType, record: formatRef(access.npf.ref) },
     route: claimJson(path.route), stagesNs: Object.fromEntries(Object.entries(path.stages).map(([k, v]) => [k, nullable(v)])),

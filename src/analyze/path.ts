@@ -5,6 +5,7 @@ import { claim, logLine, unknown, type Claim } from './evidence.ts';
 import { injectionAfter, interruptVector } from './interrupt.ts';
 import type { IoAccess, Mark } from './io.ts';
 import { MapCacheHistory, type MapCacheOutcome } from './mapcache.ts';
+import { explainPlatform, platformDevice } from './platform.ts';
 import { dmaOf, intrStatusRead, transmissions, type Transmission } from './packet.ts';
 import type { AccessUnpaired } from './pair.ts';
 import type { CapturedFrame } from './pcap.ts';
@@ -20,6 +21,8 @@ export interface IoPath {
   /** Bytes of the access: only the log holds it. */
   readonly width: Claim<number>;
   readonly window: DeviceWindow | undefined;
+  /** The window's chip, or what every PC has at this address; `base` is where its registers begin. */
+  readonly device: { readonly name: string; readonly base: number } | undefined;
   /** Registers touched, with decoded fields; none where the device is not known. */
   readonly registers: readonly Explained[];
   readonly route: Claim<Route>;
@@ -34,13 +37,13 @@ export interface IoPath {
 
 /** Names of the registers an access touched: `TxPoll`, `TxConfig+1`, `MAR0-3`; undefined where the device is not known. */
 export function registerNames(path: IoPath): string | undefined {
-  if (path.window === undefined) return undefined;
+  if (path.device === undefined) return undefined;
   const names = path.registers.map((r) => r.name);
   const first = /^(\D+)(\d+)$/.exec(names[0] ?? '');
   if (names.length > 1 && first !== null && names.every((n, i) => n === `${first[1]}${Number(first[2]) + i}`)) {
     return `${names[0]}-${Number(first[2]) + names.length - 1}`;
   }
-  return names.join(',') || `+0x${(path.access.addr - path.window.base).toString(16)}`;
+  return names.join(',') || `+0x${(path.access.addr - path.device.base).toString(16)}`;
 }
 
 /** Every access of an analysis as a path, in trace order. */
@@ -60,11 +63,14 @@ export function* ioPaths(a: Analysis): Generator<IoPath> {
     const request = a.pairing?.requestOf[i];
     const window = windowAt(a.windows, access.space, access.addr);
     const width: Claim<number> = request === undefined ? unknown('records of I/O hold no size; only a device-model log does') : claim(request.request.size, 'proven', 'the log prints it', [logLine(request.request.line, a.log!.source)]);
+    const platform = window === undefined ? platformDevice(access.space, access.addr) : undefined;
     const transmitted = sent.get(access) ?? [];
     const dma = transmitted[0]?.doorbellDma ?? dmaOf(a, access, request).dma;
     yield {
       access, request, unpaired: a.pairing?.reasonOf.get(access), width, window,
-      registers: window === undefined ? [] : explainRegisters(window, access.addr, width.value, access.data, modes.get(window)),
+      device: window !== undefined ? { name: window.chip.name, base: window.base } : platform,
+      registers: window !== undefined ? explainRegisters(window, access.addr, width.value, access.data, modes.get(window))
+        : platform !== undefined ? explainPlatform(platform, access.addr, width.value, access.data) : [],
       route: routeOf(access, request, a.log, a.pairing?.reasonOf.get(access)), stages: stagesOf(access),
       dma: dma.map((d) => ({ gpa: d.gpa, pointer: d.pointer, line: d.line, outcome: history!.outcome(d) })),
       frames: transmitted.map((t) => t.frame).filter((f) => f.value !== undefined),

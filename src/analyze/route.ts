@@ -4,31 +4,13 @@ import { claim, logLine, unknown, type Claim, type Ref } from './evidence.ts';
 import { P2M_TYPE } from './events.ts';
 import type { IoAccess } from './io.ts';
 import type { AccessUnpaired } from './pair.ts';
+import { platformDevice } from './platform.ts';
 
 /**
  * The way a guest's access took: the synchronous ioreq page (the vCPU waits), the buffered page (it does not), or no
  * device model at all.
  */
 export type Route = 'synchronous ioreq' | 'buffered ioreq' | 'in the hypervisor';
-
-/** Where Xen itself answers (hvm/io.c, vlapic, vioapic, hpet, vpit, rtc, pmtimer, vpic, stdvga). Ends inclusive. */
-const INTERNAL: readonly { space: 'mmio' | 'pio'; first: number; last: number; name: string }[] = [
-  { space: 'mmio', first: 0xfee00000, last: 0xfee00fff, name: 'local APIC' },
-  { space: 'mmio', first: 0xfec00000, last: 0xfec000ff, name: 'IO-APIC' },
-  { space: 'mmio', first: 0xfed00000, last: 0xfed003ff, name: 'HPET' },
-  { space: 'pio', first: 0x20, last: 0x21, name: 'PIC' },
-  { space: 'pio', first: 0xa0, last: 0xa1, name: 'PIC' },
-  { space: 'pio', first: 0x4d0, last: 0x4d1, name: 'PIC edge/level' },
-  { space: 'pio', first: 0x40, last: 0x43, name: 'PIT' },
-  { space: 'pio', first: 0x61, last: 0x61, name: 'PIT speaker port' },
-  { space: 'pio', first: 0x70, last: 0x71, name: 'RTC' },
-  { space: 'pio', first: 0xe9, last: 0xe9, name: 'debug port' },
-  { space: 'pio', first: 0xb000, last: 0xb00b, name: 'ACPI PM' },
-  { space: 'pio', first: 0x1f40, last: 0x1f4b, name: 'ACPI PM' },
-];
-
-export const internalDevice = (space: 'mmio' | 'pio', addr: number): string | undefined =>
-  INTERNAL.find((d) => d.space === space && addr >= d.first && addr <= d.last)?.name;
 
 /** A buffered slot has 20 address bits, and Xen's only user of it for guest accesses is the VGA hole, for writes. */
 export const mayBuffer = (access: { space: string; dir: string; addr: number }): boolean =>
@@ -66,12 +48,12 @@ export function routeOf(access: IoAccess, request: DmRequest | undefined, log: D
   if (bufferable) {
     return claim('buffered ioreq', 'inferred', `a write at ${hex(access.addr)}, at or below ${hex(BUFIOREQ_MAX_ADDR)}, may be buffered and no wait is recorded; a missing wait alone proves nothing`, [...record, ...(requestRef ? [requestRef] : [])]);
   }
-  const internal = internalDevice(access.space, access.addr);
+  const device = platformDevice(access.space, access.addr);
   if (marks.notified !== undefined) {
     return claim('synchronous ioreq', access.space === 'mmio' ? 'strong' : 'inferred', `another domain's vCPU was woken while this one was inside the exit, and ${rule}; the vCPU itself shows no wait`, [marks.notified.ref, ...record]);
   }
-  if (internal !== undefined) {
-    return claim('in the hypervisor', log !== undefined && unpaired?.startsWith('served') ? 'strong' : 'inferred', `${hex(access.addr)} is Xen's own ${internal}, with no wait${log !== undefined ? ' and no log line' : ''}`, record);
+  if (device?.internal === true) {
+    return claim('in the hypervisor', log !== undefined && unpaired?.startsWith('served') ? 'strong' : 'inferred', `${hex(access.addr)} is Xen's own ${device.name}, with no wait${log !== undefined ? ' and no log line' : ''}`, record);
   }
   if (log !== undefined && unpaired?.startsWith('served')) {
     return claim('in the hypervisor', 'inferred', `the log has no request at ${hex(access.addr)}, and neither a wait nor a wake-up is recorded`, record);

@@ -37,7 +37,7 @@ export class CostTable {
   readonly #buckets = new Map<string, Bucket>();
 
   add(path: IoPath): void {
-    const device = path.window?.chip.name ?? (path.access.space === 'pio' ? `port 0x${path.access.addr.toString(16)}` : `gpa 0x${path.access.addr.toString(16)}`);
+    const device = path.device?.name ?? (path.access.space === 'pio' ? `port 0x${path.access.addr.toString(16)}` : `gpa 0x${path.access.addr.toString(16)}`);
     const register = registerNames(path) ?? '';
     const route = path.route.value ?? 'unknown';
     const key = `${device} ${register} ${path.access.dir} ${route}`;

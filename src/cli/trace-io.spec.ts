@@ -55,7 +55,7 @@ describe('xenolith trace io', () => {
     const doorbell = objects.filter((o) => o.kind === 'io').at(-4)!;
     expect(doorbell).toMatchObject({
       vcpu: 'd1v0', rip: '0xffffffffc0208e58', dir: 'write', address: '0xf10000d9', data: '0x40', width: { value: 1, strength: 'proven' },
-      device: { chip: 'rtl8139' }, registers: [{ name: 'TxPoll', fields: 'NPQ' }], route: { value: 'synchronous ioreq', strength: 'proven' },
+      device: { name: 'rtl8139' }, registers: [{ name: 'TxPoll', fields: 'NPQ' }], route: { value: 'synchronous ioreq', strength: 'proven' },
       deviceModel: 'd0v0', frames: [{ value: { number: 2, length: 90 } }], interrupt: { value: { vector: '0xf3' }, strength: 'inferred' }, lost: null,
     });
     expect(objects.filter((o) => o.kind === 'clock')).toHaveLength(1);

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { openAnalysis } from '../analyze/files-node.ts';
 import {
-  analyze, costLines, CostTable, explainFiles, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, type AnalysisInput, type IoPath,
+  analyze, chips, costLines, CostTable, explainFiles, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, type AnalysisInput, type IoPath,
 } from '../analyze/index.ts';
 import { parseCpuHz } from '../trace/index.ts';
 import { progressBar } from './trace.ts';
@@ -40,7 +40,7 @@ export function registerTraceIo(program: Command): void {
   const trace = program.commands.find((c) => c.name() === 'trace') ?? program.command('trace').description('read xentrace files');
   withFiles(trace.command('io'))
     .description('every guest I/O: register, route, stages, device-model log lines, DMA, frame')
-    .option('--chip <name>', 'only accesses to this chip, for example rtl8139')
+    .option('--chip <name>', 'only accesses to this device, for example rtl8139, HPET, 16550A')
     .option('--register <name>', 'only accesses that touch this register, for example TxPoll')
     .option('--vcpu <dXvY>', 'only accesses of this vCPU')
     .option('--from <seconds>', 'only from this trace time on')
@@ -96,13 +96,13 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
   const opened = await open(files, options);
   try {
     const a = await withBar(opened.input, (input) => analyze(input));
-    if (options.chip !== undefined && !a.windows.some((w) => w.chip.name === options.chip)) {
+    if (options.chip !== undefined && chips.some((c) => c.name === options.chip!.toLowerCase()) && !a.windows.some((w) => w.chip.name === options.chip!.toLowerCase())) {
       throw new UserError(`--chip ${options.chip}: ${a.windows.length === 0 ? 'no known chip was found in the files' : `found only ${a.windows.map((w) => w.chip.name).join(', ')}`}; say where it lies with --device ${options.chip}@BASE`);
     }
     const wanted = (p: IoPath): boolean => {
       const at = (p.access.marks.exit ?? p.access.record).timeNs / 1e9;
       return at >= from && at <= to
-        && (options.chip === undefined || p.window?.chip.name === options.chip)
+        && (options.chip === undefined || p.device?.name.toLowerCase() === options.chip.toLowerCase())
         && (options.register === undefined || p.registers.some((r) => r.name.toLowerCase() === options.register!.toLowerCase()))
         && (options.vcpu === undefined || `d${p.access.dom}v${p.access.vcpu}` === options.vcpu);
     };
