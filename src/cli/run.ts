@@ -13,7 +13,9 @@ import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/gue
 import { nicOptions } from '../machine/guest-config.ts';
 import { loadKernelImage } from '../machine/kernel.ts';
 import { RUN_OUTCOMES } from '../machine/exit-status.ts';
-import type { JobMessage, JobResult, MachineJob } from '../machine/job.ts';
+import { ENGINE_AREA_SIZE } from '../machine/engine-factory.ts';
+import type { JobMessage, JobResult, MachineJob, SplitJob } from '../machine/job.ts';
+import { createSplitMemory } from '../machine/split-machine.ts';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../machine/tiny-guest/image.ts';
 import { parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
 import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
@@ -33,6 +35,7 @@ interface RunOptions {
   pcap?: string;
   console: string[];
   clock: string;
+  deviceModel?: string;
   seed: number;
   timeout: number;
   story?: boolean;
@@ -70,6 +73,7 @@ export function registerRun(program: Command): void {
     .option('--pcap <file>', 'write what crosses the wire, as pcapng')
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
     .option('--clock <kind>', 'virtual: instructions and declared costs, runs repeat to the byte; host: real time', oneOf('virtual', 'host'), 'virtual')
+    .option('--device-model <where>', 'inline: on the guest\'s thread; worker: on its own (default: worker with --clock host, else inline)', oneOf('inline', 'worker'))
     .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole, 1)
     .option('--timeout <seconds>', "give up after this time of the guest's clock", whole, 600)
     .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
@@ -97,6 +101,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const config = readConfig(file);
   for (const warning of config.warnings) console.error(`xenolith: ${warning}`);
   if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
+  const where = placement(options);
   const domain = await chooseGuest(config, options);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
@@ -107,12 +112,13 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     ...(options.dmLog === undefined ? {} : { logForm: options.dmLogForm as 'trace' | 'classic' }),
     ...(input === undefined ? {} : { consoleInput: input }),
   };
+  const consoleInput: ConsoleInput = { raise: () => {} };
   const sinks = new Sinks(options);
   if (options.dmLog !== undefined) sinks.write('dmLog', `# device-model log, clock: ${options.clock === 'virtual' ? 'modelled' : 'measured'}\n`);
-  const restore = input === undefined ? () => {} : attachTerminal(new FrameRingProducer(input));
+  const restore = input === undefined ? () => {} : attachTerminal(new FrameRingProducer(input), consoleInput);
   let result: JobResult;
   try {
-    result = await runWorker(job, sinks);
+    result = await runWorkers(job, where, sinks, consoleInput);
   } finally {
     restore();
     await sinks.close();
@@ -202,16 +208,30 @@ class Sinks {
   }
 }
 
-function runWorker(job: MachineJob, sinks: Sinks): Promise<JobResult> {
+/** Where the device model runs; throws UserError for what cannot be. */
+function placement(options: RunOptions): 'inline' | 'worker' {
+  if (options.deviceModel === 'worker' && options.clock === 'virtual') {
+    throw new UserError('--device-model worker: threads of their own need real time; add --clock host, or leave the device model inline');
+  }
+  return options.deviceModel === 'worker' || (options.deviceModel === undefined && options.clock === 'host') ? 'worker' : 'inline';
+}
+
+/** Run the machine in Workers: one, or two when the device model has its own. */
+function runWorkers(job: MachineJob, where: 'inline' | 'worker', sinks: Sinks, input: ConsoleInput): Promise<JobResult> {
+  const split = where === 'worker' ? createSplitMemory(job.domain, { areaSize: ENGINE_AREA_SIZE }) : undefined;
+  const tasks: (MachineJob | SplitJob)[] = split === undefined ? [job] : [{ half: 'guest', split, job }, { half: 'deviceModel', split, job }];
   return new Promise((done, failed) => {
-    const worker = new Worker(new URL('../machine/machine-worker-node.js', import.meta.url), { workerData: job });
-    const interrupt = (): void => {
-      void worker.terminate();
-      failed(new UserError('interrupted'));
+    const workers = tasks.map((workerData) => new Worker(new URL('../machine/machine-worker-node.js', import.meta.url), { workerData }));
+    const giveUp = (error: Error): void => {
+      for (const worker of workers) void worker.terminate();
+      failed(error);
     };
+    const interrupt = (): void => giveUp(new UserError('interrupted'));
     process.once('SIGINT', interrupt);
     let result: JobResult | undefined;
-    worker.on('message', (message: JobMessage) => {
+    let mapCache: JobResult['mapCache'] | undefined;
+    let running = workers.length;
+    const onMessage = (message: JobMessage): void => {
       switch (message.kind) {
         case 'console': sinks.console(message.bytes); break;
         case 'trace': sinks.write('trace', message.bytes); break;
@@ -219,30 +239,48 @@ function runWorker(job: MachineJob, sinks: Sinks): Promise<JobResult> {
         case 'log': sinks.write('dmLog', message.text); break;
         case 'say': if (message.level === 'warn') console.error(`(xen) ${message.text}`); break;
         case 'started': break;
+        case 'serving': {
+          const words = new Int32Array(split!.memory.buffer);
+          input.raise = () => {
+            Atomics.add(words, message.futex, 1);
+            Atomics.notify(words, message.futex);
+          };
+          break;
+        }
+        case 'mapCache': mapCache = message.counters; break;
         case 'end': result = message.result; break;
         case 'failed': {
           const error = message.isUser ? new UserError(message.message) : new Error(message.message);
           error.stack = message.stack;
-          failed(error);
+          giveUp(error);
           break;
         }
       }
-    });
-    worker.once('error', failed);
-    worker.once('exit', () => {
-      process.removeListener('SIGINT', interrupt);
-      if (result) done(result);
-      else failed(new Error('the machine stopped without a word'));
-    });
+    };
+    for (const worker of workers) {
+      worker.on('message', onMessage);
+      worker.once('error', giveUp);
+      worker.once('exit', () => {
+        if (--running > 0) return;
+        process.removeListener('SIGINT', interrupt);
+        if (result) done(mapCache === undefined ? result : { ...result, mapCache });
+        else failed(new Error('the machine stopped without a word'));
+      });
+    }
   });
 }
 
+/** What the terminal types into; `raise` tells the device model's thread, where it has one. */
+interface ConsoleInput {
+  raise: () => void;
+}
+
 /** The terminal types into COM1, raw: Ctrl-] gives up. */
-function attachTerminal(ring: FrameRingProducer): () => void {
+function attachTerminal(ring: FrameRingProducer, input: ConsoleInput): () => void {
   const { stdin } = process;
   const onData = (data: Buffer): void => {
     if (data.includes(0x1d)) process.emit('SIGINT');
-    else ring.push(data);
+    else if (ring.push(data)) input.raise();
   };
   stdin.setRawMode(true);
   stdin.resume();

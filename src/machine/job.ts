@@ -7,6 +7,7 @@ import type { DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
 import type { RunOutcome } from './exit-status.ts';
+import type { SplitMemory } from './split-machine.ts';
 
 export interface MachineJob {
   readonly name: string;
@@ -25,6 +26,13 @@ export interface MachineJob {
   readonly consoleInput?: SharedArrayBuffer;
 }
 
+/** One half of a machine whose device model has a thread of its own. */
+export interface SplitJob {
+  readonly half: 'guest' | 'deviceModel';
+  readonly split: SplitMemory;
+  readonly job: MachineJob;
+}
+
 export interface JobResult {
   readonly outcome: RunOutcome;
   /** Instructions the guest retired, and the machine's clock at the end, in nanoseconds. */
@@ -41,6 +49,10 @@ export type JobMessage =
   | { readonly kind: 'say'; readonly level: 'debug' | 'info' | 'warn'; readonly text: string }
   /** The machine is built and about to run. */
   | { readonly kind: 'started' }
+  /** The device model's thread serves: index (4-byte words of the memory) of the futex word to raise for console input. */
+  | { readonly kind: 'serving'; readonly futex: number }
+  /** The device model's thread is done. */
+  | { readonly kind: 'mapCache'; readonly counters: JobResult['mapCache'] }
   | { readonly kind: 'end'; readonly result: JobResult }
   /** The run could not be made or broke: `isUser` when the message is one a user can act on. */
   | { readonly kind: 'failed'; readonly message: string; readonly isUser: boolean; readonly stack: string };

@@ -1,6 +1,9 @@
-/** Entry of the machine's Worker in Node. */
+/** Entry of a machine's Worker in Node: a whole machine, or one half of one. */
 import { parentPort, workerData } from 'node:worker_threads';
-import type { MachineJob } from './job.ts';
-import { runJob } from './run-job.ts';
+import type { JobMessage, MachineJob, SplitJob } from './job.ts';
+import { runJob, runSplitJob } from './run-job.ts';
 
-runJob(workerData as MachineJob, (message) => parentPort!.postMessage(message));
+const task = workerData as MachineJob | SplitJob;
+const post = (message: JobMessage): void => parentPort!.postMessage(message);
+if ('half' in task) runSplitJob(task, post);
+else runJob(task, post);

@@ -66,14 +66,10 @@ class Handshake {
   }
 }
 
-/** How the guest's thread ended. */
+/** How the guest's thread ended, and the guest's side as it stands. */
 export interface GuestThreadEnd {
   readonly end: LoopEnd;
-  /** The domain's shutdown reason, −1 for none. */
-  readonly reason: number;
-  readonly instructions: number;
-  /** The machine's clock, in nanoseconds. */
-  readonly ns: number;
+  readonly guest: GuestSide;
 }
 
 /**
@@ -88,7 +84,7 @@ export function runGuestThread(split: SplitMemory, options: MachineOptions, sink
   const windows = new TraceWindowWriter((bytes) => sinks.trace?.(bytes));
   const drainTrace = (): void => void collector.drain(windows);
   const guest = new GuestSide({ memory, clock, pcpu: GUEST_PCPU, drainTrace }, options, sinks);
-  const { domain, dom0, hvm } = guest;
+  const { dom0, hvm } = guest;
   handshake.step = Step.built;
   try {
     if (!handshake.await(Step.serving)) throw new Error('the device model\'s thread did not start');
@@ -103,7 +99,7 @@ export function runGuestThread(split: SplitMemory, options: MachineOptions, sink
     if (!ready) throw new Error('the device model\'s thread does not answer');
     onStarted();
     const end = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm).run(untilNs);
-    return { end, reason: domain.shutdownReason, instructions: hvm.engine.instructions, ns: clock.nowNs() };
+    return { end, guest };
   } finally {
     handshake.step = Step.guestDone;
     dom0.vcpus[0]!.kick();
