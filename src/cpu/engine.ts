@@ -1,22 +1,23 @@
 /** The vCPU: the generated interpreter, its slow paths and helpers, and the loop that runs it from exit to exit. */
 import { gva, maddr, type Gfn, type Gpa, type Gva, type Maddr, type Mfn } from '../base/address.ts';
-import { CodeCache, type CodePage } from './code-cache.ts';
+import { CodeCache } from './code-cache.ts';
+import { CodeFetch } from './code-fetch.ts';
 import {
-  CB_BUDGET, CB_CPL, CB_CR0, CB_CR4, CB_DR, CB_EXIT_STATUS, CB_FPU_TRAP, CB_KICK, CB_LF_KIND, CB_RFLAGS, CB_RIP, CB_SEG, CB_SHADOW, CB_SHADOW_RIP, CB_SIZE, CB_SLOW_VA,
-  CB_SLOW_VALUE, CB_STATUS, CB_WINDOW, CB_ZERO, Cr0, Cr4, Flag, LazyKind, SEG_ACCESS, SEG_BASE, SEG_SIZE, Status, Vector,
+  CB_BUDGET, CB_CPL, CB_CR0, CB_DR, CB_EXIT_STATUS, CB_KICK, CB_LF_KIND, CB_RFLAGS, CB_RIP, CB_SHADOW, CB_SHADOW_RIP, CB_SIZE, CB_SLOW_VA,
+  CB_SLOW_VALUE, CB_STATUS, CB_WINDOW, CB_ZERO, Cr0, Flag, LazyKind, Status, Vector,
 } from './control-block.ts';
 import { ControlRegisters } from './control-registers.ts';
-import { Core, EXIT, FAULT, Rights } from './core.ts';
-import { Decoder, type BlockRequest } from './decoder.ts';
+import { Core, EXIT, FAULT } from './core.ts';
+import { Decoder } from './decoder.ts';
 import { SLOW_ALIGNED, SLOW_STACK } from './emit/context.ts';
 import { Events } from './events.ts';
 import { HELPER_NAMES } from './helpers.ts';
 import { EventType, ExitReason, Seg, type LinearTranslation, type NestedPaging, type Vcpu, type VmExit } from './interface.ts';
-import { generateInterpreter, SPECIAL, type InterpreterImports } from './interpreter.ts';
-import { ControlBlock, linearFromBigInt, linearFromHalves, type Linear } from './memory-views.ts';
-import { Access, Mmu, NESTED_FAULT, PAGE_FAULT } from './mmu.ts';
+import { generateInterpreter, type InterpreterImports } from './interpreter.ts';
+import { ControlBlock, linearFromBigInt, linearFromHalves } from './memory-views.ts';
+import { Access, Mmu, PAGE_FAULT } from './mmu.ts';
 import { readMsr, resetMsrs, writeMsr } from './msr.ts';
-import { EXTRA_STACK, REC_EXTRA, REC_HANDLER, REC_INDEX, REC_NOT_TAKEN, REC_TAKEN } from './record.ts';
+import { EXTRA_STACK, REC_EXTRA, REC_INDEX, } from './record.ts';
 import { Registers } from './registers.ts';
 import { Segmentation } from './segmentation.ts';
 import { bindHelpers, type HelperParts } from './helper-table.ts';
@@ -62,12 +63,7 @@ export class Engine implements Vcpu {
   private stepFromOutside = false;
   private stepping = false;
   private instructionBreakpoints = false;
-  private readonly contexts = new Map<string, number>();
-  private context = 0;
-  private bits: 16 | 32 | 64 = 16;
-  private csBase = 0;
-  private readonly straddle = new Uint8Array(32);
-  private readonly request: BlockRequest;
+  private readonly fetch: CodeFetch;
   private readonly translation: LinearTranslation = { outcome: 'ok', gpa: 0 as Gpa, errorCode: 0 };
 
   constructor(options: EngineOptions) {
@@ -100,9 +96,13 @@ export class Engine implements Vcpu {
       options.onCodeFrame?.(frame as Mfn, holds);
     });
     this.core.codeCache = this.cache;
-    this.core.updateMode = () => this.updateMode();
+    this.core.updateMode = () => this.fetch.updateMode();
     const segmentation = new Segmentation(this.core);
     this.events = new Events(this.core, segmentation);
+    this.fetch = new CodeFetch({
+      core: this.core, decoder: this.decoder, cache: this.cache, events: this.events,
+      mustStop: () => this.stepping || this.mustStep() || this.windowOpen(), chargeEvent: () => this.chargeEvent(),
+    });
     this.control = new ControlRegisters(this.core, () => this.updateBreakpoints());
     this.registers = new Registers(this.core, () => this.registersChanged());
     this.parts = {
@@ -127,8 +127,8 @@ export class Engine implements Vcpu {
           return this.unwound(unwind);
         }
       },
-      lookup: () => this.lookup(),
-      link: (record, way) => this.link(record, way),
+      lookup: () => this.fetch.lookup(),
+      link: (record, way) => this.fetch.link(record, way),
     };
     const bytes = generateInterpreter(this.decoder.map.all, cbBase, pages);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
@@ -137,9 +137,6 @@ export class Engine implements Vcpu {
     this.core.fill = instance.exports.fill as Core['fill'];
     this.core.copy = instance.exports.copy as Core['copy'];
     this.cache.clear = this.core.fill;
-    this.request = {
-      source: cb.u8, start: 0, limit: 0, ripLo: 0, ripHi: 0, pageOffset: 0, bits: 16, single: false, crossing: false,
-    };
     this.reset();
   }
 
@@ -180,165 +177,19 @@ export class Engine implements Vcpu {
     return status;
   }
 
-  // Finding code
-
-  /** Leave generated code to look around: 0 for the caller to return. */
-  private stopHere(): 0 {
-    this.cb.set(CB_EXIT_STATUS, Status.stop);
-    return 0;
-  }
-
-  private lookup(): number {
-    if (this.stepping || this.mustStep() || this.windowOpen()) return this.stopHere();
-    return this.findBlock(false);
-  }
-
-  private link(record: number, way: number): number {
-    if (this.stepping || this.mustStep()) return this.stopHere();
-    const { cb, cache } = this;
-    const lo = cb.get(CB_RIP);
-    const hi = cb.get(CB_RIP + 4);
-    const { generation } = cache;
-    const target = this.findBlock(false);
-    // A fault on the way leads elsewhere; a full or changed cache makes the record a stranger.
-    if (target && cb.get(CB_RIP) === lo && cb.get(CB_RIP + 4) === hi && cache.generation === generation && cb.u16[(record + REC_HANDLER) >> 1] !== SPECIAL.stale) {
-      cb.i32[(record + (way === 0 ? REC_TAKEN : REC_NOT_TAKEN)) >> 2] = target;
-    }
-    return target;
-  }
-
-  /** First record of the block at RIP; 0 with CB_EXIT_STATUS set when the fetch faulted (the exception is delivered) or leaves. */
-  private findBlock(single: boolean): number {
-    const { cb, core, mmu } = this;
-    const ripLo = cb.get(CB_RIP);
-    const ripHi = cb.get(CB_RIP + 4);
-    let lin: Linear;
-    core.record = 0;
-    let status: number;
-    if (this.bits === 64) {
-      lin = linearFromHalves(ripLo | 0, ripHi | 0);
-      status = Number.isNaN(lin) ? core.pend(Vector.gp, 0) : Status.next;
-    } else {
-      lin = (this.csBase + ripLo) >>> 0;
-      status = ripLo > core.segLimit(Seg.cs) ? core.pend(Vector.gp, 0) : Status.next;
-    }
-    if (status === Status.next) {
-      const at = mmu.translate(lin, Access.fetch, cb.get(CB_CPL) === 3);
-      if (at === PAGE_FAULT) status = core.pendPageFault(lin);
-      else if (at === NESTED_FAULT) status = core.pendNested(lin, true);
-      else {
-        const record = this.blockAt(lin, at, ripLo, ripHi, single);
-        if (record > 0) return record;
-        status = -record;
-      }
-    }
-    if (status === Status.fault) {
-      this.chargeEvent();
-      status = this.events.deliverFault();
-    }
-    if (status !== Status.exit) return this.stopHere();
-    cb.set(CB_EXIT_STATUS, Status.exit);
-    return 0;
-  }
-
   /** An exception outside generated code counts as an instruction: see Status. */
   private chargeEvent(): void {
     this.retired++;
     this.left--;
   }
 
-  /** The block at this linear address, whose first byte is at machine address `at`; or minus a status. */
-  private blockAt(lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
-    const { cache } = this;
-    const offset = at & 0xfff;
-    let page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
-    let record = (single ? page.singles : page.blocks).get(offset);
-    if (record !== undefined && page.crossing.has(offset)) {
-      const second = this.secondPage(lin);
-      if (second < 0) return second;
-      if (page.crossing.get(offset) !== second) record = undefined;
-    }
-    if (record === undefined) {
-      if (cache.reserve()) page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
-      const decoded = this.decode(page, lin, at, ripLo, ripHi, single);
-      if (decoded <= 0) return decoded;
-      record = decoded;
-      (single ? page.singles : page.blocks).set(offset, record);
-    }
-    if (!single) cache.remember(ripLo, ripHi, record);
-    return record;
-  }
-
-  /** Frame of the page after `lin`'s, for a fetch; or minus a status. */
-  private secondPage(lin: Linear): number {
-    const next = lin - (lin & 0xfff) + 4096;
-    const wrapped = this.bits === 64 ? next : next >>> 0;
-    const at = this.mmu.translate(wrapped, Access.fetch, this.cb.get(CB_CPL) === 3);
-    if (at === PAGE_FAULT) return -this.core.pendPageFault(wrapped);
-    if (at === NESTED_FAULT) return -this.core.pendNested(wrapped, true);
-    return at >>> 12;
-  }
-
-  private decode(page: CodePage, lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
-    const { cb, decoder, cache, request } = this;
-    const offset = at & 0xfff;
-    request.source = cb.u8;
-    request.start = at;
-    request.limit = at - offset + 4096;
-    request.ripLo = ripLo;
-    request.ripHi = ripHi;
-    request.pageOffset = offset;
-    request.bits = this.bits;
-    request.single = single;
-    request.crossing = false;
-    const begin = decoder.out;
-    let record = decoder.decode(request);
-    if (record === 0) {
-      const second = this.secondPage(lin);
-      if (second < 0) return second;
-      const here = 4096 - offset;
-      for (let i = 0; i < 15; i++) this.straddle[i] = i < here ? cb.u8[at + i]! : cb.u8[second * 4096 + i - here]!;
-      request.source = this.straddle;
-      request.start = 0;
-      request.limit = 15;
-      request.crossing = true;
-      record = decoder.decode(request);
-      page.crossing.set(offset, second);
-      cache.mark(page.frame, offset, here);
-      cache.mark(second, 0, Math.max(1, decoder.byteLength - here));
-    } else cache.mark(page.frame, offset, decoder.byteLength);
-    page.ranges.push(begin, decoder.out);
-    return record;
-  }
-
-  // Mode
-
-  private updateMode(): void {
-    const { cb, core } = this;
-    const access = cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_ACCESS);
-    const bits = core.longMode && access & Rights.long ? 64 : access & Rights.big ? 32 : 16;
-    this.bits = bits;
-    this.csBase = bits === 64 ? 0 : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_BASE);
-    this.decoder.setMode(bits);
-    const key = `${bits}:${this.csBase}`;
-    let context = this.contexts.get(key);
-    if (context === undefined) {
-      context = this.contexts.size;
-      this.contexts.set(key, context);
-    }
-    this.context = context;
-    this.mmu.selectSet();
-    this.cache.selectJumpCache(cb.get(CB_CPL) === 3, context);
-    const cr0 = cb.get(CB_CR0);
-    const sse = cr0 & (Cr0.em | Cr0.ts) || !(cb.get(CB_CR4) & Cr4.osfxsr);
-    cb.set(CB_FPU_TRAP, (cr0 & (Cr0.em | Cr0.ts) ? 1 : 0) | (sse ? 2 : 0));
-  }
+  // Modes and breakpoints
 
   private registersChanged(): void {
     this.mmu.flushAll();
     this.cache.flushJumpCaches();
     this.updateBreakpoints();
-    this.updateMode();
+    this.fetch.updateMode();
   }
 
   private updateBreakpoints(): void {
@@ -414,7 +265,7 @@ export class Engine implements Vcpu {
         if (reason !== undefined) return reason;
         continue;
       }
-      const record = this.findBlock(false);
+      const record = this.fetch.findBlock(false);
       if (record) this.runFrom(record, this.left);
       if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
     }
@@ -445,7 +296,7 @@ export class Engine implements Vcpu {
     core.repeats = false;
     const { delivered } = this.events;
     this.stepping = true;
-    const record = this.findBlock(true);
+    const record = this.fetch.findBlock(true);
     const done = record ? this.runFrom(record, 1) : 0;
     this.stepping = false;
     if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
@@ -466,7 +317,7 @@ export class Engine implements Vcpu {
     const { cb } = this;
     if (cb.get(CB_RFLAGS) & Flag.rf) return false;
     const dr7 = cb.get(CB_DR + 7 * 8);
-    const lin = this.bits === 64 ? this.core.rip : (this.csBase + cb.get(CB_RIP)) >>> 0;
+    const lin = this.fetch.bits === 64 ? this.core.rip : (this.fetch.csBase + cb.get(CB_RIP)) >>> 0;
     let hits = 0;
     for (let i = 0; i < 4; i++) {
       if ((dr7 >> (2 * i)) & 3 && !((dr7 >> (16 + 4 * i)) & 3) && cb.linear(CB_DR + i * 8) === lin) hits |= 1 << i;
@@ -512,7 +363,7 @@ export class Engine implements Vcpu {
   skipInstruction(): void {
     const { core, cb } = this;
     const rip = linearFromBigInt(core.exit.rip) + core.exit.instructionLength;
-    core.setRipLinear(this.bits === 64 ? rip : rip >>> 0);
+    core.setRipLinear(this.fetch.bits === 64 ? rip : rip >>> 0);
     core.clearShadow();
     core.forgetCompleted();
     this.retired++;
@@ -533,7 +384,7 @@ export class Engine implements Vcpu {
 
   translate(address: Gva, access: 'read' | 'write' | 'fetch', privilege: 'current' | 'supervisor'): LinearTranslation {
     const { mmu, translation, cb } = this;
-    const lin = this.bits === 64 || this.core.longMode ? linearFromBigInt(address) : Number(address & 0xffffffffn);
+    const lin = this.fetch.bits === 64 || this.core.longMode ? linearFromBigInt(address) : Number(address & 0xffffffffn);
     translation.gpa = 0 as Gpa;
     translation.errorCode = 0;
     if (Number.isNaN(lin)) {

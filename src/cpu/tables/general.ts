@@ -4,6 +4,7 @@ import { row, type Instruction, type InstructionAttributes } from '../definition
 import * as control from '../emit/control.ts';
 import { CONDITION_NAMES } from '../emit/flags.ts';
 import * as integer from '../emit/integer.ts';
+import * as shift from '../emit/shift.ts';
 import * as stack from '../emit/stack.ts';
 import * as system from '../emit/system.ts';
 import { seq } from '../wasm/expr.ts';
@@ -166,18 +167,18 @@ export const GENERAL: readonly Instruction[] = [
   row('60', 'pusha', '$v', stack.pusha, { flags: 'kept', only: 'legacy' }),
   row('61', 'popa', '$v', stack.popa, { flags: 'kept', only: 'legacy' }),
 
-  ...shifts('rol', 0, integer.rol),
-  ...shifts('ror', 1, integer.ror),
-  ...shifts('rcl', 2, integer.rcl),
-  ...shifts('rcr', 3, integer.rcr),
-  ...shifts('shl', 4, integer.shl),
-  ...shifts('shr', 5, integer.shr),
-  ...shifts('shl', 6, integer.shl),
-  ...shifts('sar', 7, integer.sar),
-  row('0F A4', 'shld', 'Ev Gv Ib', integer.shld, WRITES),
-  row('0F A5', 'shld', 'Ev Gv CL', integer.shld, WRITES),
-  row('0F AC', 'shrd', 'Ev Gv Ib', integer.shrd, WRITES),
-  row('0F AD', 'shrd', 'Ev Gv CL', integer.shrd, WRITES),
+  ...shifts('rol', 0, shift.rol),
+  ...shifts('ror', 1, shift.ror),
+  ...shifts('rcl', 2, shift.rcl),
+  ...shifts('rcr', 3, shift.rcr),
+  ...shifts('shl', 4, shift.shl),
+  ...shifts('shr', 5, shift.shr),
+  ...shifts('shl', 6, shift.shl),
+  ...shifts('sar', 7, shift.sar),
+  row('0F A4', 'shld', 'Ev Gv Ib', shift.shld, WRITES),
+  row('0F A5', 'shld', 'Ev Gv CL', shift.shld, WRITES),
+  row('0F AC', 'shrd', 'Ev Gv Ib', shift.shrd, WRITES),
+  row('0F AD', 'shrd', 'Ev Gv CL', shift.shrd, WRITES),
   ...bitTests('bt', 0xa3, 4, integer.bt, false),
   ...bitTests('bts', 0xab, 5, integer.bts, true),
   ...bitTests('btr', 0xb3, 6, integer.btr, true),
