@@ -1,4 +1,5 @@
 import type { Ref } from './evidence.ts';
+import { Hypercall } from './events.ts';
 import type { IoEvent, LostEvent, NpfEvent, RunstateEvent, TraceEvent, VmexitEvent } from './events.ts';
 
 /** A moment with the record that shows it. */
@@ -50,6 +51,30 @@ export class HypercallCount {
   }
 }
 
+/** Numbers kept one by one: those that map memory, and dm_op. The rest is only counted: an access costs memory enough. */
+const KEPT: ReadonlySet<number> = new Set(Object.values(Hypercall));
+
+/** Hypercalls during one wait. */
+export class Hypercalls {
+  /** All of them. */
+  total = 0;
+  #kept: Map<number, HypercallCount> | undefined;
+
+  add(number: number, at: number, timeNs: () => number, refOf: (at: number) => Ref): void {
+    this.total++;
+    if (!KEPT.has(number)) return;
+    this.#kept ??= new Map();
+    const seen = this.#kept.get(number);
+    if (seen === undefined) this.#kept.set(number, new HypercallCount(at, timeNs(), refOf));
+    else seen.again(at, timeNs());
+  }
+
+  /** A number that is kept (`Hypercall`), or undefined where it was not made. */
+  get(number: number): HypercallCount | undefined {
+    return this.#kept?.get(number);
+  }
+}
+
 /** One guest I/O as the trace shows it. */
 export interface IoAccess {
   readonly index: number;
@@ -70,7 +95,7 @@ export interface IoAccess {
   /** pCPU of the exit and of the entry; they differ when the vCPU moved while it waited. */
   readonly pcpus: { exit: number | undefined; entry: number | undefined };
   /** Hypercalls of other domains while this vCPU waited: by number. */
-  readonly hypercalls: Map<number, HypercallCount>;
+  readonly hypercalls: Hypercalls;
   /** First virtual interrupt injected into this vCPU after the record. */
   inject: (Mark & { readonly vector: number }) | undefined;
   /** Records lost between exit and entry: nothing may be concluded from a mark that is missing. */
@@ -84,7 +109,7 @@ export interface IoAccess {
 /** The wait of one access, before or after its record. */
 interface Wait {
   readonly marks: Marks;
-  readonly hypercalls: Map<number, HypercallCount>;
+  readonly hypercalls: Hypercalls;
 }
 
 interface OpenExit {
@@ -97,7 +122,7 @@ interface OpenExit {
 }
 
 const newExit = (exit: VmexitEvent | undefined): OpenExit =>
-  ({ exit, npf: undefined, wait: { marks: {}, hypercalls: new Map() }, accesses: [], lost: undefined });
+  ({ exit, npf: undefined, wait: { marks: {}, hypercalls: new Hypercalls() }, accesses: [], lost: undefined });
 
 interface Vcpu {
   readonly dom: number;
@@ -136,10 +161,7 @@ export class IoBuilder {
   hypercall(dom: number, number: number, at: number, timeNs: () => number, refOf: (at: number) => Ref): void {
     for (const v of this.#open) {
       if (v.dom === dom) continue;
-      const { hypercalls } = v.open!.wait;
-      const seen = hypercalls.get(number);
-      if (seen === undefined) hypercalls.set(number, new HypercallCount(at, timeNs(), refOf));
-      else seen.again(at, timeNs());
+      v.open!.wait.hypercalls.add(number, at, timeNs, refOf);
     }
   }
 
@@ -234,7 +256,7 @@ export class IoBuilder {
     // and only a read is recorded after its wait.
     const dir = event.dir ?? 'read';
     const { wait } = open;
-    open.wait = { marks: {}, hypercalls: new Map() };
+    open.wait = { marks: {}, hypercalls: new Hypercalls() };
     const own = dir === 'read' ? wait : open.wait;
     if (open.exit !== undefined) own.marks.exit = mark(open.exit);
     const access: IoAccess = {

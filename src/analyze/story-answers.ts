@@ -170,10 +170,9 @@ function mappingCalls(a: Analysis, tx: Transmission, history: MapCacheHistory | 
   if (seen.length > 0) {
     return open(`Between exit and answer dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}: whether one of them mapped guest frames is unknown, the records do not hold their operands.`, seen.map((x) => x.call!.ref));
   }
-  const others = [...access.hypercalls.values()].reduce((n, c) => n + c.count, 0);
   return {
     none: true,
-    sentence: say(`Between exit and answer dom0 made ${others} hypercalls (iret not counted), none of them one that maps memory (${MAPPING_CALLS.map(([, name]) => name).join(', ')}): nothing was mapped or translated for this packet.`, 'proven', [access.marks.exit.ref, end.ref]),
+    sentence: say(`Between exit and answer dom0 made ${access.hypercalls.total} hypercalls (iret not counted), none of them one that maps memory (${MAPPING_CALLS.map(([, name]) => name).join(', ')}): nothing was mapped or translated for this packet.`, 'proven', [access.marks.exit.ref, end.ref]),
   };
 }
 
