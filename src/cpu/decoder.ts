@@ -258,7 +258,8 @@ export class Decoder {
         case 'V': fieldA = CB_XMM + (reg | rexR) * 16; break;
         case 'P': fieldA = CB_X87 + reg * 16; break;
         case 'S':
-          if (reg > 5 || (reg === 1 && opcode === 0x8e)) return undefinedOpcode();
+          // CS can be stored, not loaded.
+          if (reg > 5 || (reg === 1 && instruction.operands[0] === code)) return undefinedOpcode();
           fieldA = reg;
           break;
         case 'C': case 'D': fieldA = reg | rexR; break;

@@ -1,6 +1,6 @@
 /** Random and corner-case x87 instructions as records for the processor, and the same on the model. */
-import { X87_ENCODINGS } from '../../src/cpu/emit/x87-encodings.ts';
-import type { X87Encoding } from '../../src/cpu/emit/x87-encodings.ts';
+import { X87_ENCODINGS } from '../../src/cpu/tables/x87-encodings.ts';
+import type { X87Encoding } from '../../src/cpu/tables/x87-encodings.ts';
 import { FPU_CONDITION, FPU_ENVIRONMENT, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_RIP, FPU_SIZE, FPU_STORE } from '../../src/cpu/fpu/state.ts';
 import { X87 } from '../../src/cpu/fpu/x87.ts';
 import { completeStore, execute, waits, X87_OPERATIONS, x87OperationNumber } from '../../src/cpu/fpu/x87-operations.ts';
