@@ -32,12 +32,13 @@ window.run = async (commandLine) => {
       if (data.kind === 'console') result.console += new TextDecoder().decode(data.bytes);
       if (data.kind === 'pcap') result.frames++;
       if (data.kind === 'failed') failed(new Error(data.message));
-      if (data.kind === 'end') done({ ...result, outcome: data.result.outcome });
+      if (data.kind === 'ended') result.outcome = data.report.outcome;
+      if (data.kind === 'served') done(result);
     };
-    worker.postMessage({
-      name: 'tab', clock: 'virtual', seed: 1, capture: true, untilNs: 60e9, nics: [{ model: 'rtl8139', mac: new Uint8Array([0, 0x16, 0x3e, 0, 0, 1]) }],
+    worker.postMessage({ part: 'machine', job: {
+      name: 'tab', clock: 'virtual', deviceModel: 'inline', seed: 1, capture: true, untilNs: 60e9, nics: [{ model: 'rtl8139', mac: new Uint8Array([0, 0x16, 0x3e, 0, 0, 1]) }],
       domain: { memoryMiB: 32, vcpus: 1, type: 'hvm', hpet: true, commandLine, kernel: { kind: 'elf', elf } },
-    });
+    } });
   });
 };
 </script>`;

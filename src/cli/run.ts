@@ -1,7 +1,6 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
 import { createWriteStream, existsSync, mkdirSync, readFileSync, type WriteStream } from 'node:fs';
 import { dirname } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/ethernet.ts';
@@ -13,12 +12,13 @@ import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/gue
 import { nicOptions } from '../machine/guest-config.ts';
 import { loadKernelImage } from '../machine/kernel.ts';
 import { RUN_OUTCOMES } from '../machine/exit-status.ts';
-import { ENGINE_AREA_SIZE } from '../machine/engine-factory.ts';
-import type { JobMessage, JobResult, MachineJob, SplitJob } from '../machine/job.ts';
-import { createSplitMemory } from '../machine/split-machine.ts';
+import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob } from '../machine/job.ts';
+import type { MachineRun } from '../machine/launch.ts';
+import { launchMachine } from '../machine/launch-node.ts';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../machine/tiny-guest/image.ts';
 import { parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
 import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
+import { parseStreamAddress, type StreamAddress, StreamNetdev } from '../net/stream-node.ts';
 import { withProgress } from './guest.ts';
 
 interface RunOptions {
@@ -34,8 +34,9 @@ interface RunOptions {
   dmLogForm: string;
   pcap?: string;
   console: string[];
-  clock: string;
-  deviceModel?: string;
+  clock?: 'virtual' | 'host';
+  deviceModel?: DeviceModelPlacement;
+  netdev?: string;
   seed: number;
   timeout: number;
   story?: boolean;
@@ -72,8 +73,9 @@ export function registerRun(program: Command): void {
     .option('--dm-log-form <form>', 'form of the log: trace (QEMU trace events) or classic (I/O request lines)', oneOf('trace', 'classic'), 'trace')
     .option('--pcap <file>', 'write what crosses the wire, as pcapng')
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
-    .option('--clock <kind>', 'virtual: instructions and declared costs, runs repeat to the byte; host: real time', oneOf('virtual', 'host'), 'virtual')
-    .option('--device-model <where>', 'inline: on the guest\'s thread; worker: on its own (default: worker with --clock host, else inline)', oneOf('inline', 'worker'))
+    .option('--clock <kind>', 'virtual: instructions and declared costs, runs repeat to the byte; host: real time (default: virtual; host with --device-model worker or --netdev)', oneOf('virtual', 'host'))
+    .option('--device-model <where>', 'worker: in a Worker of its own, beside the guest; inline: on the guest\'s thread (default: worker with --clock host, inline with --clock virtual)', oneOf('worker', 'inline'))
+    .option('--netdev <address>', "the other end of the wire, in place of dom0: unix:PATH or tcp:HOST:PORT, as QEMU's -netdev stream (passt, another emulator); with ,server wait for the peer")
     .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole, 1)
     .option('--timeout <seconds>', "give up after this time of the guest's clock", whole, 600)
     .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
@@ -101,31 +103,31 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const config = readConfig(file);
   for (const warning of config.warnings) console.error(`xenolith: ${warning}`);
   if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
-  const where = placement(options);
   const domain = await chooseGuest(config, options);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
+  const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing() };
+  const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined ? 'host' : 'virtual');
   const job: MachineJob = {
-    name: config.name, domain, nics: nicOptions(config.vif, options.driver), clock: options.clock as 'virtual' | 'host', seed: options.seed,
+    name: config.name, domain, nics: nicOptions(config.vif, options.driver), clock, seed: options.seed,
+    deviceModel: options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline'),
     capture: options.pcap !== undefined, untilNs: options.timeout * 1e9,
     ...(options.trace === undefined ? {} : { traceMask: options.e === undefined ? 0x0ffff000 : parseEventMask(options.e) }),
     ...(options.dmLog === undefined ? {} : { logForm: options.dmLogForm as 'trace' | 'classic' }),
     ...(input === undefined ? {} : { consoleInput: input }),
+    ...(socket === undefined ? {} : { socket: { fromMachine: socket.fromMachine, toMachine: socket.toMachine } }),
   };
-  const consoleInput: ConsoleInput = { raise: () => {} };
   const sinks = new Sinks(options);
-  if (options.dmLog !== undefined) sinks.write('dmLog', `# device-model log, clock: ${options.clock === 'virtual' ? 'modelled' : 'measured'}\n`);
-  const restore = input === undefined ? () => {} : attachTerminal(new FrameRingProducer(input), consoleInput);
+  if (options.dmLog !== undefined) sinks.write('dmLog', `# device-model log, clock: ${clock === 'virtual' ? 'modelled' : 'measured'}\n`);
   let result: JobResult;
   try {
-    result = await runWorkers(job, where, sinks, consoleInput);
+    result = await runMachine(job, sinks, socket?.address);
   } finally {
-    restore();
     await sinks.close();
   }
   const { status, text } = RUN_OUTCOMES[result.outcome];
   if (options.story) await tellStory(options, result);
-  console.error(`xenolith: ${text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${options.clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);
+  console.error(`xenolith: ${text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);
   if (options.json) console.log(JSON.stringify({ ...result, linear: undefined, status }));
   return status;
 }
@@ -208,79 +210,43 @@ class Sinks {
   }
 }
 
-/** Where the device model runs; throws UserError for what cannot be. */
-function placement(options: RunOptions): 'inline' | 'worker' {
-  if (options.deviceModel === 'worker' && options.clock === 'virtual') {
-    throw new UserError('--device-model worker: threads of their own need real time; add --clock host, or leave the device model inline');
+/** Run the job on its threads with the terminal and the network at hand, to its end. */
+async function runMachine(job: MachineJob, sinks: Sinks, peer: StreamAddress | undefined): Promise<JobResult> {
+  let run: MachineRun | undefined;
+  const wakeMachine = (): void => run?.wakeDeviceModel();
+  const logger = { debug() {}, info() {}, warn: (text: string) => console.error(`xenolith: ${text}`) };
+  const netdev = job.socket && peer ? new StreamNetdev({ address: peer, ...job.socket, wakeMachine, logger }) : undefined;
+  await netdev?.open();
+  const interrupt = (): void => run?.interrupt();
+  let restore = (): void => {};
+  try {
+    run = launchMachine(job, (message) => takeOutput(message, sinks));
+    process.on('SIGINT', interrupt);
+    if (job.consoleInput !== undefined) restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine));
+    return await run.result;
+  } finally {
+    restore();
+    netdev?.close();
+    process.removeListener('SIGINT', interrupt);
   }
-  return options.deviceModel === 'worker' || (options.deviceModel === undefined && options.clock === 'host') ? 'worker' : 'inline';
 }
 
-/** Run the machine in Workers: one, or two when the device model has its own. */
-function runWorkers(job: MachineJob, where: 'inline' | 'worker', sinks: Sinks, input: ConsoleInput): Promise<JobResult> {
-  const split = where === 'worker' ? createSplitMemory(job.domain, { areaSize: ENGINE_AREA_SIZE }) : undefined;
-  const tasks: (MachineJob | SplitJob)[] = split === undefined ? [job] : [{ half: 'guest', split, job }, { half: 'deviceModel', split, job }];
-  return new Promise((done, failed) => {
-    const workers = tasks.map((workerData) => new Worker(new URL('../machine/machine-worker-node.js', import.meta.url), { workerData }));
-    const giveUp = (error: Error): void => {
-      for (const worker of workers) void worker.terminate();
-      failed(error);
-    };
-    const interrupt = (): void => giveUp(new UserError('interrupted'));
-    process.once('SIGINT', interrupt);
-    let result: JobResult | undefined;
-    let mapCache: JobResult['mapCache'] | undefined;
-    let running = workers.length;
-    const onMessage = (message: JobMessage): void => {
-      switch (message.kind) {
-        case 'console': sinks.console(message.bytes); break;
-        case 'trace': sinks.write('trace', message.bytes); break;
-        case 'pcap': sinks.write('pcap', message.bytes); break;
-        case 'log': sinks.write('dmLog', message.text); break;
-        case 'say': if (message.level === 'warn') console.error(`(xen) ${message.text}`); break;
-        case 'started': break;
-        case 'serving': {
-          const words = new Int32Array(split!.memory.buffer);
-          input.raise = () => {
-            Atomics.add(words, message.futex, 1);
-            Atomics.notify(words, message.futex);
-          };
-          break;
-        }
-        case 'mapCache': mapCache = message.counters; break;
-        case 'end': result = message.result; break;
-        case 'failed': {
-          const error = message.isUser ? new UserError(message.message) : new Error(message.message);
-          error.stack = message.stack;
-          giveUp(error);
-          break;
-        }
-      }
-    };
-    for (const worker of workers) {
-      worker.on('message', onMessage);
-      worker.once('error', giveUp);
-      worker.once('exit', () => {
-        if (--running > 0) return;
-        process.removeListener('SIGINT', interrupt);
-        if (result) done(mapCache === undefined ? result : { ...result, mapCache });
-        else failed(new Error('the machine stopped without a word'));
-      });
-    }
-  });
-}
-
-/** What the terminal types into; `raise` tells the device model's thread, where it has one. */
-interface ConsoleInput {
-  raise: () => void;
+function takeOutput(message: JobOutput, sinks: Sinks): void {
+  switch (message.kind) {
+    case 'console': sinks.console(message.bytes); break;
+    case 'trace': sinks.write('trace', message.bytes); break;
+    case 'pcap': sinks.write('pcap', message.bytes); break;
+    case 'log': sinks.write('dmLog', message.text); break;
+    case 'say': if (message.level === 'warn') console.error(`(xen) ${message.text}`); break;
+  }
 }
 
 /** The terminal types into COM1, raw: Ctrl-] gives up. */
-function attachTerminal(ring: FrameRingProducer, input: ConsoleInput): () => void {
+function attachTerminal(ring: FrameRingProducer): () => void {
   const { stdin } = process;
   const onData = (data: Buffer): void => {
     if (data.includes(0x1d)) process.emit('SIGINT');
-    else if (ring.push(data)) input.raise();
+    else ring.push(data);
   };
   stdin.setRawMode(true);
   stdin.resume();

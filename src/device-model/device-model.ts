@@ -43,6 +43,8 @@ const SHUTDOWN_REBOOT = 1;
 /** Turns that runUntilIdle() takes at most: parties on the wire could answer each other for ever. */
 const TURN_LIMIT = 10_000;
 const CONSOLE_BUFFER = 4096;
+/** Frames that wait for room in a NIC from which on none is taken from the socket. */
+const SOCKET_WAITING_LIMIT = 64;
 
 /** A pair of rings to a party on another thread (net/frame-ring.ts). */
 export interface RingPair {
@@ -177,7 +179,8 @@ export class DeviceModel {
     let busy = this.#events.scan() > 0;
     if (this.#timers.run()) busy = true;
     if (this.hub.poll() > 0) busy = true;
-    if (this.#socket !== undefined && this.#socket.poll() > 0) busy = true;
+    // While the NIC has no room the socket's frames stay in its ring, and the peer feels it.
+    if (this.#socket !== undefined && this.hub.waiting < SOCKET_WAITING_LIMIT && this.#socket.poll() > 0) busy = true;
     if (this.#consoleInput !== undefined && this.#pollConsole(this.#consoleInput)) busy = true;
     return busy;
   }
@@ -201,6 +204,11 @@ export class DeviceModel {
   /** Frames on the wire: idle time may be skipped up to nextDeadlineNs, and without limit only when this is zero. */
   get inFlight(): number {
     return this.hub.inFlight;
+  }
+
+  /** Frames lost because the party behind the socket had no room for them. */
+  get socketDrops(): number {
+    return this.#socket?.drops ?? 0;
   }
 
   /** Characters for COM1. */

@@ -25,8 +25,8 @@ export interface Pcpu {
   readonly log: Logger;
 }
 
-/** SHUTDOWN_* reasons (public/sched.h); `halted` is ours: the last vCPU executed HLT with interrupts off. */
-export const ShutdownReason = { poweroff: 0, reboot: 1, suspend: 2, crash: 3, watchdog: 4, softReset: 5, halted: 0x80 } as const;
+/** SHUTDOWN_* reasons (public/sched.h). Ours: `halted`, the last vCPU executed HLT with interrupts off; `interrupted`, the toolstack gave up. */
+export const ShutdownReason = { poweroff: 0, reboot: 1, suspend: 2, crash: 3, watchdog: 4, softReset: 5, halted: 0x80, interrupted: 0x81 } as const;
 
 /** HVM_NR_PARAMS: parameters of hvm_op, 0 … 38. */
 export const HVM_NR_PARAMS = 39;
@@ -240,6 +240,13 @@ export class VcpuState {
   }
 }
 
+/** Domain.shutdown for a thread without a pCPU of its own: the toolstack's. The domain must have been made. */
+export function shutdownDomain(memory: MachineMemory, domid: number, vcpus: readonly VcpuState[], reason: number): void {
+  const word = memory.xenheap(`domain.d${domid}`, DOMAIN_STATE_SIZE) >>> 2;
+  if (Atomics.compareExchange(memory.i32, word + SHUTDOWN, 0, reason + 1) !== 0) return;
+  for (const vcpu of vcpus) vcpu.kick();
+}
+
 export class Domain {
   readonly domid: number;
   readonly name: string;
@@ -341,8 +348,7 @@ export class Domain {
 
   /** domain_shutdown: stop the domain for this reason (the first one counts). Callable from any thread. */
   shutdown(reason: number): void {
-    if (Atomics.compareExchange(this.pcpu.memory.i32, this.word + SHUTDOWN, 0, reason + 1) !== 0) return;
-    for (const vcpu of this.vcpus) vcpu.kick();
+    shutdownDomain(this.pcpu.memory, this.domid, this.vcpus, reason);
   }
 
   /** domain_crash: the domain dies, the host lives. Throws: only on the domain's own pCPU thread. */

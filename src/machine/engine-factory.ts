@@ -4,8 +4,6 @@ import { Engine, ENGINE_AREA_SIZE } from '../cpu/engine.ts';
 import { PGC_CODE } from '../hypervisor/page-alloc.ts';
 import type { EngineFactory } from './machine.ts';
 
-export { ENGINE_AREA_SIZE };
-
 /** @param seed of RDRAND: with the same one, a run repeats. */
 export const engineFactory = (seed = 1n): EngineFactory => ({
   areaSize: ENGINE_AREA_SIZE,

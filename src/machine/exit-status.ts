@@ -2,7 +2,7 @@
 import { ShutdownReason } from '../hypervisor/domain.ts';
 import type { LoopEnd } from '../hypervisor/schedule.ts';
 
-export type RunOutcome = 'poweroff' | 'reboot' | 'crash' | 'halted' | 'timeout';
+export type RunOutcome = 'poweroff' | 'reboot' | 'crash' | 'halted' | 'timeout' | 'interrupted';
 
 export const RUN_OUTCOMES: Readonly<Record<RunOutcome, { status: number; text: string }>> = {
   poweroff: { status: 0, text: 'the guest powered off' },
@@ -10,6 +10,7 @@ export const RUN_OUTCOMES: Readonly<Record<RunOutcome, { status: number; text: s
   crash: { status: 11, text: 'the guest crashed' },
   halted: { status: 12, text: 'the guest halted with interrupts off' },
   timeout: { status: 13, text: 'the time given ran out' },
+  interrupted: { status: 130, text: 'interrupted' },
 };
 
 /** Outcome of a run from how its loop ended and the domain's shutdown reason (-1: none). */
@@ -21,6 +22,7 @@ export function runOutcome(end: LoopEnd, reason: number): RunOutcome {
     case ShutdownReason.poweroff: case ShutdownReason.suspend: return 'poweroff';
     case ShutdownReason.reboot: case ShutdownReason.softReset: return 'reboot';
     case ShutdownReason.halted: return 'halted';
+    case ShutdownReason.interrupted: return 'interrupted';
     default: return 'crash';
   }
 }

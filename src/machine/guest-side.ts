@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import type { Vcpu } from '../cpu/interface.ts';
-import { DeviceModel } from '../device-model/device-model.ts';
+import { DeviceModel, type RingPair } from '../device-model/device-model.ts';
 import { DmLog, type DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { MachineClock } from '../hypervisor/clock.ts';
@@ -73,6 +73,8 @@ export interface MachineOptions {
   readonly wireLatencyNs?: number;
   /** Characters typed for COM1, each "frame" some of them (net/frame-ring.ts). */
   readonly consoleInput?: SharedArrayBuffer;
+  /** The wire's other end is on another thread, in place of the dom0 endpoint. */
+  readonly socket?: RingPair;
 }
 
 /** Where the machine's output goes; what is left out is not made. */
@@ -204,7 +206,7 @@ export class GuestSide {
 
 /** The device model of a machine, on whatever thread calls; `pcpu` is that thread's. */
 export function createDeviceModel(
-  pcpu: Pcpu, hypercalls: DeviceModelHypercalls, options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput'>, sinks: MachineSinks,
+  pcpu: Pcpu, hypercalls: DeviceModelHypercalls, options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'>, sinks: MachineSinks,
 ): DeviceModel {
   const { memory, clock, pages } = pcpu;
   const { log, pcap } = sinks;
@@ -219,6 +221,7 @@ export function createDeviceModel(
     ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaceName: `vif${GUEST_DOMID}.0`, sink: pcap }) }),
     ...(options.wireLatencyNs === undefined ? {} : { wireLatencyNs: options.wireLatencyNs }),
     ...(options.consoleInput === undefined ? {} : { consoleInput: options.consoleInput }),
+    ...(options.socket === undefined ? {} : { socket: options.socket, endpoint: null }),
     // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.
     onRamWrite: (gpa, _length, maddr) => {
       if (pages.holdsCode(maddrToMfn(maddr))) hypercalls.modifiedMemory(gpaToGfn(gpa), 1);

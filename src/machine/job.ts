@@ -1,19 +1,24 @@
 /**
- * A run of a machine on a thread of its own: what the thread is told and what it tells. Plain data, so that it crosses
+ * A run of a machine on threads of its own: what the threads are told and what they tell. Plain data, so that it crosses
  * to a Worker in Node and in a browser alike.
  */
-import type { LinearRange } from './linear-map.ts';
+import type { RingPair } from '../device-model/device-model.ts';
 import type { DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
-import type { RunOutcome } from './exit-status.ts';
+import type { DeviceModelReport, GuestReport } from './report.ts';
 import type { SplitMemory } from './split-machine.ts';
+
+/** Where the device model runs: in a Worker of its own, or on the guest's thread. */
+export type DeviceModelPlacement = 'worker' | 'inline';
 
 export interface MachineJob {
   readonly name: string;
   readonly domain: DomainConfig;
   readonly nics: readonly NicOptions[];
   readonly clock: 'virtual' | 'host';
+  /** `worker` needs the host clock. */
+  readonly deviceModel: DeviceModelPlacement;
   readonly seed: number;
   /** xentrace event mask; undefined: no trace. */
   readonly traceMask?: number;
@@ -24,35 +29,32 @@ export interface MachineJob {
   readonly untilNs: number;
   /** Characters typed for COM1: a frame ring (net/frame-ring.ts) over this buffer. */
   readonly consoleInput?: SharedArrayBuffer;
+  /** The wire's other end in place of the dom0 endpoint. */
+  readonly socket?: RingPair;
 }
 
-/** One half of a machine whose device model has a thread of its own. */
-export interface SplitJob {
-  readonly half: 'guest' | 'deviceModel';
-  readonly split: SplitMemory;
-  readonly job: MachineJob;
-}
+/** What the device model's thread needs of a job: the guest's images are none of it. */
+export type DeviceModelJob = Omit<MachineJob, 'domain'> & { readonly domain: Pick<DomainConfig, 'hpet'> };
 
-export interface JobResult {
-  readonly outcome: RunOutcome;
-  /** Instructions the guest retired, and the machine's clock at the end, in nanoseconds. */
-  readonly instructions: number;
-  readonly ns: number;
-  readonly mapCache: { readonly hits: number; readonly remaps: number };
-  /** Guest-virtual addresses: of device pages as their exits told (gfn, page), of the rest as the kernel's tables map it at the end. */
-  readonly linear: { readonly mmio: readonly (readonly [number, bigint])[]; readonly kernel: readonly LinearRange[] };
-}
+/** A thread's part of a job: the whole machine, or one side of it over this memory. */
+export type JobPart =
+  | { readonly part: 'machine'; readonly job: MachineJob }
+  | { readonly part: 'guest'; readonly job: MachineJob; readonly split: SplitMemory }
+  | { readonly part: 'device-model'; readonly job: DeviceModelJob; readonly split: SplitMemory };
 
-export type JobMessage =
+export type JobResult = GuestReport & DeviceModelReport;
+
+/** What a machine puts out while it runs. */
+export type JobOutput =
   | { readonly kind: 'console' | 'trace' | 'pcap'; readonly bytes: Uint8Array }
   | { readonly kind: 'log'; readonly text: string }
-  | { readonly kind: 'say'; readonly level: 'debug' | 'info' | 'warn'; readonly text: string }
-  /** The machine is built and about to run. */
-  | { readonly kind: 'started' }
-  /** The device model's thread serves: index (4-byte words of the memory) of the futex word to raise for console input. */
-  | { readonly kind: 'serving'; readonly futex: number }
-  /** The device model's thread is done. */
-  | { readonly kind: 'mapCache'; readonly counters: JobResult['mapCache'] }
-  | { readonly kind: 'end'; readonly result: JobResult }
+  | { readonly kind: 'say'; readonly level: 'debug' | 'info' | 'warn'; readonly text: string };
+
+export type JobMessage =
+  | JobOutput
+  /** The machine is built, in this memory, and about to run. */
+  | { readonly kind: 'started'; readonly split: SplitMemory }
+  | { readonly kind: 'ended'; readonly report: GuestReport }
+  | { readonly kind: 'served'; readonly report: DeviceModelReport }
   /** The run could not be made or broke: `isUser` when the message is one a user can act on. */
   | { readonly kind: 'failed'; readonly message: string; readonly isUser: boolean; readonly stack: string };

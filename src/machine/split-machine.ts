@@ -9,12 +9,13 @@ import { HostClock } from '../hypervisor/clock.ts';
 import { attachDom0 } from '../hypervisor/dom0.ts';
 import { createWasmMemory, machineLayout, MachineMemory } from '../hypervisor/memory.ts';
 import type { MachineLayout } from '../hypervisor/memory.ts';
-import { type LoopEnd, PcpuLoop } from '../hypervisor/schedule.ts';
+import { PcpuLoop } from '../hypervisor/schedule.ts';
 import { TraceCollector } from '../hypervisor/trace.ts';
 import { TraceWindowWriter } from '../trace/writer.ts';
 import {
   createDeviceModel, type EngineFactory, GUEST_DOMID, guestMemoryOptions, guestPlatform, GuestSide, type MachineOptions, type MachineSinks,
 } from './guest-side.ts';
+import { deviceModelReport, type DeviceModelReport, guestReport, type GuestReport } from './report.ts';
 
 /** dom0 on pCPU 0, the guest's vCPU on pCPU 1. */
 const GUEST_PCPU = 1;
@@ -66,17 +67,11 @@ class Handshake {
   }
 }
 
-/** How the guest's thread ended, and the guest's side as it stands. */
-export interface GuestThreadEnd {
-  readonly end: LoopEnd;
-  readonly guest: GuestSide;
-}
-
 /**
  * Build the domain and run it on this thread until it is shut down or `untilNs`. `onStarted` is called when the guest is about
  * to run.
  */
-export function runGuestThread(split: SplitMemory, options: MachineOptions, sinks: MachineSinks, untilNs: number, onStarted: () => void = () => {}): GuestThreadEnd {
+export function runGuestThread(split: SplitMemory, options: MachineOptions, sinks: MachineSinks, untilNs: number, onStarted: () => void = () => {}): GuestReport {
   const memory = new MachineMemory(split.memory, split.layout);
   const handshake = new Handshake(memory);
   const clock = new HostClock(memory);
@@ -99,7 +94,7 @@ export function runGuestThread(split: SplitMemory, options: MachineOptions, sink
     if (!ready) throw new Error('the device model\'s thread does not answer');
     onStarted();
     const end = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm).run(untilNs);
-    return { end, guest };
+    return guestReport(end, guest);
   } finally {
     handshake.step = Step.guestDone;
     dom0.vcpus[0]!.kick();
@@ -108,20 +103,18 @@ export function runGuestThread(split: SplitMemory, options: MachineOptions, sink
   }
 }
 
-/** What the device model's thread tells of itself when it is ready and when it is done. */
-export interface DeviceModelThreadReport {
-  readonly hits: number;
-  readonly remaps: number;
-}
+/** A machine's options as far as they concern the device model. */
+export type DeviceModelThreadOptions = Pick<MachineOptions, 'name' | 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'> & {
+  readonly domain: Pick<DomainConfig, 'hpet'>;
+};
 
 /**
- * Serve the guest's domain on this thread until the guest's thread is done. `onServing` gets the index (in 4-byte words of the
- * memory) of the futex word to raise for whatever comes from outside: console input, the wire.
+ * Serve the guest's domain on this thread until the guest's thread is done. Whatever comes from outside (console input, the
+ * wire) kicks dom0's vCPU.
  */
 export function runDeviceModelThread(
-  split: SplitMemory, options: Pick<MachineOptions, 'name' | 'domain' | 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput'>, sinks: MachineSinks,
-  onServing: (futex: number) => void = () => {},
-): DeviceModelThreadReport {
+  split: SplitMemory, options: DeviceModelThreadOptions, sinks: MachineSinks,
+): DeviceModelReport {
   const memory = new MachineMemory(split.memory, split.layout);
   const handshake = new Handshake(memory);
   if (!handshake.await(Step.built)) throw new Error('the guest\'s thread did not build its domain');
@@ -133,7 +126,6 @@ export function runDeviceModelThread(
   deviceModel.start();
   try {
     handshake.step = Step.serving;
-    onServing(dom0.futex);
     const stopped = (): boolean => {
       const { step } = handshake;
       if (step === Step.booted) {
@@ -152,6 +144,5 @@ export function runDeviceModelThread(
     dom0.vcpu.stop();
     handshake.step = Step.stopped;
   }
-  const { hits, remaps } = deviceModel.mapCache.counters;
-  return { hits, remaps };
+  return deviceModelReport(deviceModel);
 }

@@ -1,8 +1,8 @@
 /**
- * Entry of the machine's Worker in a browser: takes a job as its first message, posts what happens. The page must be
+ * Entry of the machine's Worker in a browser: takes its part of a job as its first message, posts what happens. The page must be
  * cross-origin isolated (COOP and COEP), because machine memory is shared.
  */
-import type { MachineJob } from '../machine/job.ts';
+import type { JobPart } from '../machine/job.ts';
 import { runJob } from '../machine/run-job.ts';
 
-addEventListener('message', (event: MessageEvent<MachineJob>) => runJob(event.data, (message) => postMessage(message)), { once: true });
+addEventListener('message', (event: MessageEvent<JobPart>) => runJob(event.data, (message) => postMessage(message)), { once: true });

@@ -1,0 +1,105 @@
+/**
+ * Starts a job on its threads from a thread that has an event loop, gathers what they tell, and can stop them. How a thread
+ * is made is the platform's business (launch-node.ts; a browser's Worker).
+ */
+import { UserError } from '../base/errors.ts';
+import { ShutdownReason, shutdownDomain, VcpuState } from '../hypervisor/domain.ts';
+import { MachineMemory } from '../hypervisor/memory.ts';
+import { engineFactory } from './engine-factory.ts';
+import { GUEST_DOMID } from './guest-side.ts';
+import type { JobMessage, JobOutput, JobPart, JobResult, MachineJob } from './job.ts';
+import type { DeviceModelReport, GuestReport } from './report.ts';
+import { createSplitMemory } from './split-machine.ts';
+
+/** What a thread's platform tells of it. After `exit` nothing more comes. */
+export interface ThreadEvents {
+  message(message: JobMessage): void;
+  error(error: Error): void;
+  exit(): void;
+}
+
+/** Starts a thread with its part of a job. */
+export type StartThread = (part: JobPart, events: ThreadEvents) => { terminate(): void };
+
+export class MachineRun {
+  /** How the run ended; rejects when it could not be made or broke. All threads are gone by then, and all output is handed out. */
+  readonly result: Promise<JobResult>;
+  readonly #output: (message: JobOutput) => void;
+  readonly #threads: { terminate(): void }[] = [];
+  #running: number;
+  #memory: MachineMemory | undefined;
+  #dom0: VcpuState | undefined;
+  #ended: GuestReport | undefined;
+  #served: DeviceModelReport | undefined;
+  #failure: Error | undefined;
+  #interrupted = false;
+  #settle!: { resolve(result: JobResult): void; reject(error: Error): void };
+
+  /** Throws UserError when the job asks for what cannot be. */
+  constructor(job: MachineJob, start: StartThread, output: (message: JobOutput) => void) {
+    if (job.deviceModel === 'worker' && job.clock === 'virtual') {
+      throw new UserError('a device model in its own Worker needs real time: two threads do not repeat to the byte; add --clock host, or leave the device model inline');
+    }
+    if (job.socket !== undefined && job.clock === 'virtual') throw new UserError('a peer behind a socket lives in real time; give --clock host');
+    this.#output = output;
+    this.result = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    const parts: JobPart[] = [];
+    if (job.deviceModel === 'inline') parts.push({ part: 'machine', job });
+    else {
+      const split = createSplitMemory(job.domain, engineFactory());
+      parts.push({ part: 'guest', job, split }, { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split });
+    }
+    this.#running = parts.length;
+    const events: ThreadEvents = { message: (message) => this.#take(message), error: (error) => this.#fail(error), exit: () => this.#exited() };
+    for (const part of parts) this.#threads.push(start(part, events));
+  }
+
+  /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
+  interrupt(): void {
+    if (this.#memory === undefined || this.#interrupted) this.#fail(new UserError('interrupted'));
+    else shutdownDomain(this.#memory, GUEST_DOMID, [new VcpuState(this.#memory, GUEST_DOMID, 0)], ShutdownReason.interrupted);
+    this.#interrupted = true;
+  }
+
+  /** Something for the device model lies in one of its rings. */
+  wakeDeviceModel(): void {
+    // Before the guest runs the device model looks by itself.
+    if (this.#memory === undefined) return;
+    this.#dom0 ??= new VcpuState(this.#memory, 0, 0);
+    this.#dom0.kick();
+  }
+
+  #take(message: JobMessage): void {
+    switch (message.kind) {
+      case 'started': this.#memory = new MachineMemory(message.split.memory, message.split.layout); break;
+      case 'ended': this.#ended = message.report; break;
+      case 'served': this.#served = message.report; break;
+      case 'failed': {
+        const error = message.isUser ? new UserError(message.message) : new Error(message.message);
+        error.stack = message.stack;
+        this.#fail(error);
+        break;
+      }
+      default: this.#output(message);
+    }
+  }
+
+  /** The first failure counts; the threads that are left are of no use to anybody. */
+  #fail(error: Error): void {
+    this.#failure ??= error;
+    for (const thread of this.#threads) thread.terminate();
+  }
+
+  #exited(): void {
+    this.#running--;
+    const whole = this.#ended !== undefined && this.#served !== undefined;
+    if (this.#running > 0) {
+      // One side went without a word: the other would wait for ever.
+      if (this.#ended === undefined && this.#served === undefined) this.#fail(new Error('a thread of the machine stopped without a word'));
+      return;
+    }
+    if (this.#failure !== undefined) this.#settle.reject(this.#failure);
+    else if (whole) this.#settle.resolve({ ...this.#ended!, ...this.#served! });
+    else this.#settle.reject(new Error('the machine stopped without a word'));
+  }
+}
