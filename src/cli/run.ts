@@ -13,7 +13,7 @@ import { nicOptions } from '../machine/guest-config.ts';
 import { loadKernelImage } from '../machine/kernel.ts';
 import { RUN_OUTCOMES } from '../machine/exit-status.ts';
 import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob } from '../machine/job.ts';
-import type { MachineRun } from '../machine/launch.ts';
+import { checkPlacement, type MachineRun } from '../machine/launch.ts';
 import { launchMachine } from '../machine/launch-node.ts';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../machine/tiny-guest/image.ts';
 import { parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
@@ -103,14 +103,15 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const config = readConfig(file);
   for (const warning of config.warnings) console.error(`xenolith: ${warning}`);
   if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
+  const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing() };
+  const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined ? 'host' : 'virtual');
+  const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
+  checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
   const domain = await chooseGuest(config, options);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
-  const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing() };
-  const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined ? 'host' : 'virtual');
   const job: MachineJob = {
-    name: config.name, domain, nics: nicOptions(config.vif, options.driver), clock, seed: options.seed,
-    deviceModel: options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline'),
+    name: config.name, domain, nics: nicOptions(config.vif, options.driver), clock, deviceModel, seed: options.seed,
     capture: options.pcap !== undefined, untilNs: options.timeout * 1e9,
     ...(options.trace === undefined ? {} : { traceMask: options.e === undefined ? 0x0ffff000 : parseEventMask(options.e) }),
     ...(options.dmLog === undefined ? {} : { logForm: options.dmLogForm as 'trace' | 'classic' }),

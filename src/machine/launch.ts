@@ -21,6 +21,13 @@ export interface ThreadEvents {
 /** Starts a thread with its part of a job. */
 export type StartThread = (part: JobPart, events: ThreadEvents) => { terminate(): void };
 
+/** Throws UserError for parts that only work in real time under a virtual clock. */
+export function checkPlacement({ clock, deviceModel, socket }: Pick<MachineJob, 'clock' | 'deviceModel' | 'socket'>): void {
+  if (clock === 'host') return;
+  if (deviceModel === 'worker') throw new UserError('--device-model worker: threads of their own need real time; add --clock host, or leave the device model inline');
+  if (socket !== undefined) throw new UserError('--netdev: the other end of a socket lives in real time; add --clock host');
+}
+
 export class MachineRun {
   /** How the run ended; rejects when it could not be made or broke. All threads are gone by then, and all output is handed out. */
   readonly result: Promise<JobResult>;
@@ -37,10 +44,7 @@ export class MachineRun {
 
   /** Throws UserError when the job asks for what cannot be. */
   constructor(job: MachineJob, start: StartThread, output: (message: JobOutput) => void) {
-    if (job.deviceModel === 'worker' && job.clock === 'virtual') {
-      throw new UserError('a device model in its own Worker needs real time: two threads do not repeat to the byte; add --clock host, or leave the device model inline');
-    }
-    if (job.socket !== undefined && job.clock === 'virtual') throw new UserError('a peer behind a socket lives in real time; give --clock host');
+    checkPlacement(job);
     this.#output = output;
     this.result = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     const parts: JobPart[] = [];
