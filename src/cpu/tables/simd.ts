@@ -18,8 +18,10 @@ const HOT_ALIGNED: InstructionAttributes = { ...HOT, aligned: true };
 /** The same operation in both register files. */
 function both(opcode: number, name: keyof typeof VECTOR): Instruction[] {
   const operation: VectorOperation = VECTOR[name];
+  // PUNPCKLBW and its like read 32 bits.
+  const mmxOperands = name.startsWith('punpckl') ? 'Pq Qd' : 'Pq Qq';
   return [
-    row(`NP 0F ${hex(opcode)}`, name, 'Pq Qq', integer.mmx(operation), KEPT),
+    row(`NP 0F ${hex(opcode)}`, name, mmxOperands, integer.mmx(operation), KEPT),
     row(`66 0F ${hex(opcode)}`, name, 'Vx Wx', integer.sse(operation.wide), ALIGNED),
   ];
 }
