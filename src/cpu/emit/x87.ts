@@ -4,12 +4,12 @@
  */
 import { CB_FPU, CB_FPU_TRAP, CB_SLOW_VA } from '../control-block.ts';
 import {
-  FPU_CONDITION, FPU_ENVIRONMENT, FPU_FCW, FPU_FSW, FPU_FXSAVE, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_STORE,
+  FPU_CONDITION, FPU_ENVIRONMENT, FPU_FCW, FPU_FSW, FPU_FXSAVE, FPU_IMAGE_SIZE, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_STORE,
 } from '../fpu/state.ts';
 import { waits, X87_OPERATIONS, x87OperationNumber } from '../fpu/x87-operations.ts';
 import { Reg } from '../interface.ts';
 import { Label } from '../wasm/encoder.ts';
-import { brIf, i32, i64, loop, nop, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
+import { brIf, drop, i32, i64, loop, nop, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
 import type { EmitContext, IntSize, Operand } from './context.ts';
 import { condition, setStatus } from './flags.ts';
@@ -114,10 +114,14 @@ const checkFxsave = (c: EmitContext, address: Local<'i64'>, operand: Operand): S
 /** Argument bits of the FXSAVE helpers: REX.W; 64-bit mode. */
 const fxsaveArgument = (c: EmitContext, sized: Operand): number => (sized.size === 8 ? 1 : 0) | (c.mode === 'long' ? 2 : 0);
 
+/** The whole image of 512 bytes must be accessible, and its end is looked at first, though not all of it is used. */
+const lastByte = (address: Local<'i64'>): I64 => i64.add(address.get, i64.const(FPU_IMAGE_SIZE - 1));
+
 export const fxsave: Emit = (c, operand, sized) => {
   const address = c.i64();
   return seq(
     checkFxsave(c, address, operand!),
+    c.updateMemory(1, lastByte(address), (old) => ({ value: old.get }), nop),
     c.helper('fxsave', fxsaveArgument(c, sized!)),
     copy(c, address, FPU_FXSAVE, fxsaveBytes(c), 8, true),
   );
@@ -126,6 +130,7 @@ export const fxrstor: Emit = (c, operand, sized) => {
   const address = c.i64();
   return seq(
     checkFxsave(c, address, operand!),
+    drop(c.loadMemory(1, lastByte(address))),
     copy(c, address, FPU_FXSAVE, fxsaveBytes(c), 8, false),
     c.helper('fxrstor', fxsaveArgument(c, sized!)),
   );

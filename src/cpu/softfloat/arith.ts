@@ -1,5 +1,5 @@
 /** Add, subtract, multiply, divide, square root, remainder. Results are encodings of `fmt`; flags go to the environment. */
-import { bitLength, packInfinity, packZero } from './format.ts';
+import { bitLength, pack, packInfinity, packZero } from './format.ts';
 import type { Float, FloatFormat } from './format.ts';
 import { FloatFlag, Rounding } from './env.ts';
 import type { FloatEnv } from './env.ts';
@@ -117,7 +117,7 @@ export function remainder(env: FloatEnv, fmt: FloatFormat, a: Float, b: Float, n
   env.noteDenormal(a, b);
   if (env.blocked) return done(0n);
   if (a.kind === 'zero') return done(packZero(fmt, a.negative));
-  if (b.kind === 'infinity') return done(env.round(fmt, a.negative, a.significand, a.exponent));
+  if (b.kind === 'infinity') return done(pack(fmt, a));
   const distance = a.exponent + bitLength(a.significand) - b.exponent - bitLength(b.significand);
   const exponent = Math.min(a.exponent, b.exponent);
   const divisor = b.significand << BigInt(b.exponent - exponent);
