@@ -4,7 +4,7 @@ import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { dumpTrace, memorySource } from '../src/trace/index.ts';
+import { dumpTrace, memorySource, summarizeTrace } from '../src/trace/index.ts';
 import { Generator, generateTrace } from '../src/trace/testing/generator.ts';
 
 const main = resolve(import.meta.dirname, '../dist/cli/main.js');
@@ -38,18 +38,34 @@ describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', (
     }
   });
 
-  it('a large file, written by two threads in turns, gives the same text', async () => {
-    const path = join(folder, 'large.bin');
-    const fd = openSync(path, 'w');
+  const large = join(folder, 'large.bin');
+  beforeAll(() => {
+    const fd = openSync(large, 'w');
     const generator = new Generator({ seed: 5, cpus: 3, steps: 0 }, (part) => void writeSync(fd, part));
     while (generator.bytesWritten < 18e6) generator.step();
     generator.finish();
     closeSync(fd);
+  });
+
+  it('a large file, written by two threads in turns, gives the same text', async () => {
     const one: Buffer[] = [];
-    await dumpTrace(memorySource(readFileSync(path)), { cpuHz: 2.4e9, svm: false, exact: true }, (text) => void one.push(Buffer.from(text)));
-    const two = xenolith(['dump', '--xenalyze', path]);
+    await dumpTrace(memorySource(readFileSync(large)), { cpuHz: 2.4e9, svm: false, exact: true }, (text) => void one.push(Buffer.from(text)));
+    const two = xenolith(['dump', '--xenalyze', large]);
     expect(two.status).toBe(0);
     expect(two.out.equals(Buffer.concat(one))).toBe(true);
+  });
+
+  it('a large file, merged by a second thread, gives the same summary; a damaged one is read by one thread', async () => {
+    const expected = async (bytes: Uint8Array): Promise<unknown> =>
+      JSON.parse(JSON.stringify(await summarizeTrace(memorySource(bytes), 2.4e9, false), (_, v: unknown) => (typeof v === 'bigint' ? `0x${v.toString(16)}` : v)));
+    const bytes = readFileSync(large);
+    expect(JSON.parse(xenolith(['summary', large, '--json']).out.toString())).toMatchObject(await expected(bytes) as object);
+    const path = join(folder, 'large-damaged.bin');
+    bytes.fill(0xee, 9_000_000, 9_000_400);
+    writeFileSync(path, bytes);
+    const { status, out } = xenolith(['summary', path, '--json']);
+    expect(status).toBe(1);
+    expect(JSON.parse(out.toString())).toMatchObject(await expected(bytes) as object);
   });
 
   it('dump --json: one object a record', () => {

@@ -2,7 +2,7 @@
 import { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
-import { DamageList, dumpFile, dumpTrace, fileSource, openTrace, parseCpuHz, streamSource, summarizeTrace, summaryText, writeAll } from '../trace/index-node.ts';
+import { DamageList, dumpFile, dumpTrace, fileSource, openTrace, parseCpuHz, streamSource, summarizeFile, summarizeTrace, summaryText, writeAll } from '../trace/index-node.ts';
 import type { ByteSource, Damage, Inference, TraceRecord } from '../trace/index-node.ts';
 
 interface FileOptions {
@@ -134,10 +134,10 @@ function jsonLine(record: TraceRecord, tscBase: bigint): string {
 }
 
 async function summary(file: string, options: FileOptions): Promise<void> {
-  const { source, cpuHz, svm, inference } = await open(file, options);
+  const { source, path, cpuHz, svm, inference } = await open(file, options);
   try {
     const bar = progressBar(source);
-    const result = await summarizeTrace(source, cpuHz, svm, bar.update).finally(bar.stop);
+    const result = await (path === null ? summarizeTrace(source, cpuHz, svm, bar.update) : summarizeFile(path, cpuHz, svm, bar.update)).finally(bar.stop);
     if (options.json === true) {
       writeAll(process.stdout.fd, Buffer.from(`${JSON.stringify({ file: source.name, vendor: svm ? 'svm' : 'vmx', inference, ...result }, big, 1)}\n`));
     } else {
@@ -160,7 +160,7 @@ function reportDamage(damage: readonly Damage[], count = damage.length): void {
 }
 
 /** A progress bar on a terminal that shows nothing else; rate and time left. */
-export function progressBar(source: ByteSource): { update: (bytes: number) => void; stop: () => void } {
+export function progressBar(source: ByteSource): { update: (bytes: number) => void | Promise<void>; stop: () => void } {
   if (process.stderr.isTTY !== true || process.stdout.isTTY === true || source.size < 1 << 20) return { update() {}, stop() {} };
   const megabytes = (bytes: number): number => Math.round(bytes / 1_000_000);
   const bar = new SingleBar({ format: `${source.name} {bar} {percentage}% {value}/{total} MB, {rate} MB/s, {left} left`, clearOnComplete: true, fps: 4 });
@@ -169,9 +169,11 @@ export function progressBar(source: ByteSource): { update: (bytes: number) => vo
   return {
     update(bytes) {
       const seconds = (performance.now() - started) / 1000;
-      if (seconds < 0.2 || bytes === 0) return;
+      if (seconds < 0.2 || bytes === 0) return undefined;
       const rate = bytes / seconds;
       bar.update(megabytes(Math.min(bytes, source.size)), { rate: megabytes(rate), left: `${Math.ceil(Math.max(0, source.size - bytes) / rate)} s` });
+      // The bar is drawn by a timer, which needs its turn.
+      return new Promise((resolve) => void setImmediate(resolve));
     },
     stop: () => bar.stop(),
   };

@@ -3,6 +3,8 @@ const SAMPLE_MAX = 1024 * 1024 * 32;
 const CHUNK = 4096;
 /** Up to as many values are simply sorted. */
 const SORT_UP_TO = 8192;
+/** Values of one summary while its percentiles are looked for. */
+let scratch = new Float64Array(0);
 const EMPTY = new Uint32Array(0);
 
 const FIRST_CHUNK = 4;
@@ -69,9 +71,10 @@ export class CycleSummary {
     else this.#large?.delete(index);
   }
 
-  /** The values, in the order they came. */
-  values(): Float64Array {
-    const all = new Float64Array(this.#sampled);
+  /** The values, in the order they came; in the scratch array, so until the next call for any summary. */
+  #values(): Float64Array {
+    if (scratch.length < this.#sampled) scratch = new Float64Array(this.#sampled);
+    const all = scratch.subarray(0, this.#sampled);
     let at = 0;
     for (const chunk of this.#chunks) {
       all.set(chunk.length > this.#sampled - at ? chunk.subarray(0, this.#sampled - at) : chunk, at);
@@ -87,7 +90,7 @@ export class CycleSummary {
    */
   #select(places: readonly [number, number, number]): [number, number, number] {
     if (this.#large !== null || this.#sampled <= SORT_UP_TO) {
-      const sorted = this.values().sort();
+      const sorted = this.#values().sort();
       return [sorted[places[0]]!, sorted[places[1]]!, sorted[places[2]]!];
     }
     const highs = new Uint32Array(65536);
@@ -139,7 +142,7 @@ export class CycleSummary {
 
   /** Percentiles weighted by the values themselves: how long the event was in which a tick was spent. */
   weightedPercentiles(): Percentiles {
-    const values = this.values();
+    const values = this.#values();
     const p50 = selfWeightedPercentile(values, 50);
     const p5 = selfWeightedPercentile(values, 5);
     const p95 = selfWeightedPercentile(values, 95);

@@ -32,7 +32,7 @@ export const GUEST_INTERRUPT_MAX = 350;
 export const FAKE_VECTOR = 349;
 
 /** Words of what the current exit's handler recorded; handlers share them, as in xenalyze. */
-export const INFLIGHT_WORDS = 8;
+export const INFLIGHT_WORDS = 5;
 
 export interface GuestInterrupt {
   count: number;

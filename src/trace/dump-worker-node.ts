@@ -49,7 +49,7 @@ try {
     const left = engine.run(CHUNK_RECORDS);
     if (mine()) {
       if (!write(chunk)) break;
-      Atomics.store(words, SHARED_POSITION, Math.floor((engine.merge.order[0]?.offset ?? 0) / 65536));
+      Atomics.store(words, SHARED_POSITION, Math.floor(engine.merge.position / 65536));
     }
     chunk++;
     if (left > 0) break;

@@ -2,6 +2,7 @@ import { clearIpi, FAKE_VECTOR, GUEST_INTERRUPT_MAX, LOST } from './domains.ts';
 import type { HvmState, TracedPcpu, Vcpu } from './domains.ts';
 import { runstateName } from './engine.ts';
 import type { Engine } from './engine.ts';
+import { tscText } from './feed.ts';
 
 /** Interrupts of a guest: what woke it, how long until it halts again, IPIs on their way. */
 
@@ -22,7 +23,7 @@ export function injVirqProcess(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmSta
     const interrupt = h.guestInterrupt(vector);
     if (h.waking && h.wakeVector === 0) {
       if (interrupt.startTsc !== 0) {
-        engine.warn(`Strange, d${v.domain.id}v${v.id} waking && wake_vector 0 but vec ${vector} start_tsc ${engine.merge.tscText(interrupt.startTsc)}!\n`);
+        engine.warn(`Strange, d${v.domain.id}v${v.id} waking && wake_vector 0 but vec ${vector} start_tsc ${tscText(engine.merge, interrupt.startTsc)}!\n`);
       }
       if (h.interrupts !== 0) engine.warn(`Strange, waking && wake_vector 0 but interrupts_this_wait_to_halt ${h.interrupts}!\n`);
       if (engine.text) w2h(engine, v, ' Setting wake_vector ', vector);
@@ -75,7 +76,7 @@ export function interruptsAtEntry(engine: Engine, v: Vcpu, h: HvmState, tsc: num
       out.reserve();
       w2h(engine, v, ' Setting vec ', vector);
       out.length--;
-      out.str(` tsc to ${engine.merge.tscText(tsc)}\n`);
+      out.str(` tsc to ${tscText(engine.merge, tsc)}\n`);
     }
     interrupt.startTsc = tsc;
     if (--h.interruptsWantingTsc === 0) break;
@@ -91,7 +92,7 @@ function entryIpis(engine: Engine, v: Vcpu, tsc: number): void {
       continue;
     }
     if (tsc < ipi.firstTsc) {
-      engine.warn(`Strange, vec ${ipi.vector} first_tsc ${engine.merge.tscText(ipi.firstTsc)} > ri->tsc ${engine.merge.tscText(tsc)}!\n`);
+      engine.warn(`Strange, vec ${ipi.vector} first_tsc ${tscText(engine.merge, ipi.firstTsc)} > ri->tsc ${tscText(engine.merge, tsc)}!\n`);
     }
     if (engine.text && ipi.count > 1) {
       const latency = tsc >= ipi.firstTsc ? tsc - ipi.firstTsc : 0;

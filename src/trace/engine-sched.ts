@@ -8,6 +8,7 @@ import { closeVmexit } from './engine-hvm-exit.ts';
 import { haltInterrupts } from './engine-interrupts.ts';
 import { schedClassProcess } from './engine-sched-class.ts';
 import { schedVerboseProcess } from './engine-sched-verbose.ts';
+import { NotPlain, tscText } from './feed.ts';
 import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING } from './events.ts';
 import { MAX_CPUS } from './writer.ts';
 
@@ -166,7 +167,7 @@ export function loseVcpu(engine: Engine, v: Vcpu, tsc: number): void {
     const interrupt = hvm.guestInterrupts[vector]!;
     if (engine.text && interrupt.startTsc !== 0) {
       out.reserve();
-      out.str(`  Interrupt ${vector} clearing start_tsc ${engine.merge.tscText(interrupt.startTsc)}\n`);
+      out.str(`  Interrupt ${vector} clearing start_tsc ${tscText(engine.merge, interrupt.startTsc)}\n`);
     }
     interrupt.startTsc = 0;
   }
@@ -268,9 +269,10 @@ function mismatch(engine: Engine, p: TracedPcpu, v: Vcpu, old: number, state: nu
   }
   if (lastWrong === state && v.wrongActual === old) {
     if (tsc < v.wrongTsc) {
-      engine.warn(`WARNING: new tsc ${merge.tscText(tsc)} < detected runstate tsc ${merge.tscText(v.wrongTsc)}! Not updating\n`);
+      engine.warn(`WARNING: new tsc ${tscText(merge, tsc)} < detected runstate tsc ${tscText(merge, v.wrongTsc)}! Not updating\n`);
       return false;
     }
+    if (merge.remote) throw new NotPlain();
     const other = merge.pcpu(v.wrongPid);
     const lag = tsc - v.wrongTsc;
     const offset = other.skew;

@@ -7,7 +7,10 @@ import { loseVcpu, pcpuRunstateUpdate, schedProcess, vcpuNextUpdate, vcpuPrevUpd
 import { shadowProcess } from './engine-shadow.ts';
 import { TRC_LOST_RECORDS, TRC_TRACE_WRAP_BUFFER } from './events.ts';
 import { LOST_RECORDS_END, NEED_DATA, RecordMerge } from './merge.ts';
-import type { Damage } from './merge.ts';
+import type { Damage, MergeObserver } from './merge.ts';
+import { BlockFeed } from './block-feed.ts';
+import { NotPlain } from './feed.ts';
+import type { RecordFeed } from './feed.ts';
 import type { ByteSource } from './source.ts';
 import { TextBuffer } from './text.ts';
 import { TscScale } from './time.ts';
@@ -54,7 +57,7 @@ const TOPLEVEL_PV = 5;
  */
 export class Engine {
   readonly options: EngineOptions;
-  readonly merge: RecordMerge<TracedPcpu>;
+  readonly merge: RecordFeed<TracedPcpu>;
   readonly scale: TscScale;
   /** Text of the records since the last clear(). */
   readonly out = new TextBuffer();
@@ -89,11 +92,13 @@ export class Engine {
   #headerTime = -1;
   #headerTimeLength = 0;
 
-  constructor(source: ByteSource, options: EngineOptions) {
+  /** @param source the trace, or shared memory into which another thread's merge writes (block-feed.ts) */
+  constructor(source: ByteSource | SharedArrayBuffer, options: EngineOptions) {
     this.options = options;
     this.text = options.dump;
     this.scale = new TscScale(options.cpuHz);
-    this.merge = new RecordMerge<TracedPcpu>(source, (pid) => new TracedPcpu(pid), {
+    const makePcpu = (pid: number): TracedPcpu => new TracedPcpu(pid);
+    const observer: MergeObserver<TracedPcpu> = {
       activated: (p) => this.#activateDefaultVcpu(p),
       deactivated: (p) => this.#deactivated(p),
       warn: (text) => this.warn(text),
@@ -102,7 +107,8 @@ export class Engine {
         this.error(ERR_ASSERT, null);
       },
       damage: (damage) => this.onDamage(damage),
-    }, !options.exact);
+    };
+    this.merge = source instanceof SharedArrayBuffer ? new BlockFeed(source, makePcpu, observer) : new RecordMerge(source, makePcpu, observer, !options.exact);
   }
 
   /** Find the first CPUs. Returns NEED_DATA or 0. */
@@ -156,6 +162,7 @@ export class Engine {
       if (p !== null) this.warnGeneric(p);
       throw new EndOfTool();
     }
+    if (this.merge.remote) throw new NotPlain();
     if (p !== null && level === ERR_RECORD) {
       this.onDamage({ offset: p.offset, end: p.offset + p.size, cpu: p.pid, message: `event 0x${p.event.toString(16)} has an unexpected form` });
     }

@@ -1,13 +1,20 @@
 import { writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { DamageList } from './damage.ts';
+import { blockMemory } from './block-feed.ts';
 import { dumpTrace } from './dump.ts';
 import type { FollowOptions } from './dump.ts';
 import type { Damage } from './merge.ts';
+import { NotPlain } from './feed.ts';
 import { fileSource } from './source-node.ts';
+import { summarizeTrace } from './summary.ts';
+import type { TraceSummary } from './summary.ts';
 
 /** Files below this are dumped by one thread: starting a second costs more than it saves. */
 const TWO_THREADS_FROM = 16 * 1024 * 1024;
+
+/** A thread that only merges makes next to no objects. */
+const SMALL_HEAP = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64 };
 
 /** Places of the words that the threads of a dump share. */
 export const SHARED_TURN = 0;
@@ -33,6 +40,29 @@ export interface DumpResult {
   closed: boolean;
   damage: DamageList;
   notes: string[];
+}
+
+/**
+ * Summarize a file. For large ones a second thread merges the CPUs' windows; where a trace is damaged or its clocks
+ * need correction, that does not do, and one thread begins again.
+ */
+export async function summarizeFile(path: string, cpuHz: number, svm: boolean, progress: (bytes: number) => void | Promise<void>): Promise<TraceSummary> {
+  const source = fileSource(path);
+  try {
+    if (source.size < TWO_THREADS_FROM || !import.meta.url.endsWith('.js')) return await summarizeTrace(source, cpuHz, svm, progress);
+    const memory = blockMemory();
+    const worker = new Worker(new URL('./merge-worker-node.js', import.meta.url), { workerData: { path, memory }, resourceLimits: SMALL_HEAP });
+    try {
+      return await summarizeTrace(memory, cpuHz, svm, progress);
+    } catch (error) {
+      if (!(error instanceof NotPlain)) throw error;
+    } finally {
+      await worker.terminate();
+    }
+    return await summarizeTrace(source, cpuHz, svm, progress);
+  } finally {
+    await source.close();
+  }
 }
 
 /** Write all bytes to a file descriptor, however it is buffered. @returns false if its reader is gone */

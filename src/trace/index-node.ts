@@ -7,7 +7,7 @@ import { fileSource, streamSource } from './source-node.ts';
 
 export * from './index.ts';
 export { fileSource, streamSource } from './source-node.ts';
-export { dumpFile, writeAll } from './follow-node.ts';
+export { dumpFile, summarizeFile, writeAll } from './follow-node.ts';
 
 /** Open a trace from a path, a stream, bytes, a Blob or a byte source. Close it when done. */
 export async function openTrace(input: string | Readable | TraceInput, options: TraceOptions = {}): Promise<Trace> {

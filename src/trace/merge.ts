@@ -1,3 +1,5 @@
+import { NEED_DATA, tscText } from './feed.ts';
+import type { RecordFeed } from './feed.ts';
 import type { ByteSource } from './source.ts';
 import { Pcpu } from './pcpu.ts';
 import { TRC_LOST_RECORDS, TRC_TRACE_CPU_CHANGE } from './events.ts';
@@ -31,8 +33,7 @@ export interface MergeObserver<P extends Pcpu> {
   damage(damage: Damage): void;
 }
 
-/** Result of a step that could not be done yet: `await load()`, then repeat it. */
-export const NEED_DATA = -1;
+export { NEED_DATA };
 
 const LOOKAHEAD_BYTES = 4096;
 const PROBE_BYTES = 64 * 1024;
@@ -46,7 +47,8 @@ const CPU_CHANGE_HEADER = TRC_TRACE_CPU_CHANGE | (2 << 28);
  * With `tolerant` the bounds of windows are enforced as well: what does not parse is reported as damage and skipped
  * up to the next window header, and a file that ends early is read to its end.
  */
-export class RecordMerge<P extends Pcpu> {
+export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
+  readonly remote = false;
   /** CPUs met so far, by number. */
   readonly pcpus: (P | undefined)[] = [];
   readonly #makePcpu: (pid: number) => P;
@@ -138,7 +140,7 @@ export class RecordMerge<P extends Pcpu> {
       if (p.tsc > p.orderTsc) {
         p.orderTsc = p.tsc;
       } else {
-        this.#observer.fatal(`Strange, lost_record ri->tsc ${this.tscText(p.tsc)} !> p->order_tsc ${this.tscText(p.orderTsc)}!\n`);
+        this.#observer.fatal(`Strange, lost_record ri->tsc ${tscText(this, p.tsc)} !> p->order_tsc ${tscText(this, p.orderTsc)}!\n`);
       }
       // One that early_eof deactivated keeps its place until its records are used up.
       if (p.active) this.#bubble(p);
@@ -176,10 +178,8 @@ export class RecordMerge<P extends Pcpu> {
     this.#unread = p;
   }
 
-  /** A TSC of this merge as the file has it, unsigned. */
-  tscText(tsc: number): string {
-    if (this.tscBaseHigh === 0 && Number.isSafeInteger(tsc)) return String(tsc);
-    return String(BigInt.asIntN(64, (BigInt(this.tscBaseHigh) << 32n) + BigInt(tsc)));
+  get position(): number {
+    return this.order[0]?.offset ?? this.size;
   }
 
   /** Forget all skews: their derivation ran in a circle. */

@@ -281,17 +281,19 @@ export function summaryOf(engine: Engine, notes: string[], damage: Damage[]): Tr
 }
 
 /**
- * Summarize a trace.
+ * Summarize a trace, or the records that another thread merges into shared memory (then NotPlain may be thrown).
  * @param cpuHz TSC rate of the traced host
  * @param svm exit reasons are SVM's
  * @param progress called now and then with the bytes read so far
  */
-export async function summarizeTrace(source: ByteSource, cpuHz: number, svm: boolean, progress: (bytes: number) => void = () => {}): Promise<TraceSummary> {
+export async function summarizeTrace(
+  source: ByteSource | SharedArrayBuffer, cpuHz: number, svm: boolean, progress: (bytes: number) => void | Promise<void> = () => {},
+): Promise<TraceSummary> {
   const engine = new Engine(source, engineOptions({ cpuHz, svm, exact: false }, false));
   const notes = new Notes();
   const damage = new DamageList();
   engine.onWarning = (line) => notes.add(line);
   engine.onDamage = (one) => damage.add(one);
-  await follow(engine, () => progress(engine.merge.order[0]?.offset ?? source.size));
+  await follow(engine, () => progress(engine.merge.position));
   return summaryOf(engine, notes.lines(), damage.list);
 }
