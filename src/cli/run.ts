@@ -73,7 +73,7 @@ export function registerRun(program: Command): void {
     .option('--dm-log-form <form>', 'form of the log: trace (QEMU trace events) or classic (I/O request lines)', oneOf('trace', 'classic'), 'trace')
     .option('--pcap <file>', 'write what crosses the wire, as pcapng')
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
-    .option('--clock <kind>', 'virtual: instructions and declared costs, runs repeat to the byte; host: real time (default: virtual; host with --device-model worker or --netdev)', oneOf('virtual', 'host'))
+    .option('--clock <kind>', 'virtual: instructions and declared costs, runs repeat to the byte; host: real time (default: virtual; host with --device-model worker, --netdev or --shell)', oneOf('virtual', 'host'))
     .option('--device-model <where>', 'worker: in a Worker of its own, beside the guest; inline: on the guest\'s thread (default: worker with --clock host, inline with --clock virtual)', oneOf('worker', 'inline'))
     .option('--netdev <address>', "the other end of the wire, in place of dom0: unix:PATH or tcp:HOST:PORT, as QEMU's -netdev stream (passt, another emulator); with ,server wait for the peer")
     .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole, 1)
@@ -104,7 +104,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   for (const warning of config.warnings) console.error(`xenolith: ${warning}`);
   if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
   const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing() };
-  const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined ? 'host' : 'virtual');
+  const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
   const domain = await chooseGuest(config, options);
@@ -169,7 +169,7 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
 
 function readInput(path: string, what: string): Uint8Array {
   if (!existsSync(path)) throw new UserError(`${path}: no such file; expected the guest's ${what}`);
-  return new Uint8Array(readFileSync(path));
+  return readFileSync(path);
 }
 
 type SinkName = 'trace' | 'dmLog' | 'pcap';

@@ -485,11 +485,10 @@ export class Engine implements Vcpu {
 
   dump(): string { return `${dumpRegisters(this.registers)}\n${dumpFpu(this.registers.fpuRegs)}`; }
 
-  /** Code bytes at RIP, as many as can be read (at most `length`): for a disassembly in a crash dump. */
   codeBytes(address: Gva, length: number): Uint8Array {
     const out = new Uint8Array(length);
     for (let i = 0; i < length; i++) {
-      const t = this.translate(gva(address + BigInt(i)), 'fetch', 'supervisor');
+      const t = this.translate(gva(address + BigInt(i)), 'fetch', 'current');
       if (t.outcome !== 'ok') return out.subarray(0, i);
       const entry = this.options.nestedPaging.lookup(Math.floor(t.gpa / 4096) as Gfn);
       if (!entry) return out.subarray(0, i);

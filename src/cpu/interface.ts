@@ -210,6 +210,8 @@ export interface Vcpu {
   reset(): void;
   save(): Uint8Array;
   restore(state: Uint8Array): void;
-  /** Registers in Xen's layout ("RIP: 0010:[<…>]" …), and the last instructions run, disassembled by the caller's function. */
+  /** Code bytes at a linear address, as the guest may fetch them now; fewer than `length` where a page is not there. */
+  codeBytes(address: Gva, length: number): Uint8Array;
+  /** Registers in Xen's layout ("RIP: 0010:[<…>]" …). */
   dump(): string;
 }

@@ -1,6 +1,7 @@
 /** One vCPU of an HVM domain on its pCPU's thread: engine, exits, emulator, hypercalls and interrupts put together. */
 import { IoreqType } from '../abi/ioreq.ts';
-import type { Vcpu } from '../cpu/interface.ts';
+import { gva } from '../base/address.ts';
+import { Seg, type Vcpu } from '../cpu/interface.ts';
 import { TRC_HVM_HLT, TRC_SCHED_BLOCK } from '../trace/events.ts';
 import { VirtualClock } from './clock.ts';
 import { defaultCpuidPolicy } from './cpuid.ts';
@@ -50,9 +51,19 @@ export interface HvmVcpuOptions {
   readonly memoryMap?: readonly E820Entry[];
   /** console_io and port 0xe9. */
   readonly consoleWrite?: (bytes: Uint8Array) => void;
+  /** Instructions around the one at `at` in code bytes read from `address`, a line each, for a dump. */
+  readonly disassemble?: (code: Uint8Array, address: bigint, at: bigint, bitness: 16 | 32 | 64) => string[];
   /** Called after every step while single-stepping. */
   readonly onMonitorTrap?: () => void;
 }
+
+const EFER_LMA = 0x400;
+/** Access rights of CS: 64-bit code, and default operand size 32 (SDM vol. 3C, 24.4.1). */
+const CS_L = 1 << 13;
+const CS_DB = 1 << 14;
+/** Code bytes shown in a dump before and from RIP on. */
+const CODE_BEFORE = 48;
+const CODE_BEHIND = 32;
 
 /** Bytes a line to port 0xe9 may have before it is handed on. */
 const DEBUG_LINE = 128;
@@ -130,6 +141,21 @@ export class HvmVcpu {
     log.warn(why);
     log.warn(`Domain ${this.domain.domid} (vcpu#${this.state.id}) crashed on cpu#${number}:`);
     log.warn(`----[ Xenolith  x86_64  ${this.domain.name} ]----\nCPU:    ${number}\n${this.engine.dump()}`);
+    const code = this.dumpCode();
+    if (code.length > 0) log.warn(`Code around RIP:\n${code.join('\n')}`);
+  }
+
+  /** Instructions around RIP; what lies before it is not on every page. */
+  private dumpCode(): string[] {
+    const { engine, options } = this;
+    const { registers } = engine;
+    const cs = registers.getSegment(Seg.cs);
+    const bitness = registers.efer & EFER_LMA && cs.accessRights & CS_L ? 64 : cs.accessRights & CS_DB ? 32 : 16;
+    const at = bitness === 64 ? registers.rip as bigint : (cs.base + registers.rip) & 0xffff_ffffn;
+    const behind = engine.codeBytes(gva(at), CODE_BEHIND);
+    const before = at < BigInt(CODE_BEFORE) ? new Uint8Array(0) : engine.codeBytes(gva(at - BigInt(CODE_BEFORE)), CODE_BEFORE);
+    const whole = before.length === CODE_BEFORE;
+    return options.disassemble?.(whole ? Uint8Array.of(...before, ...behind) : behind, whole ? at - BigInt(CODE_BEFORE) : at, at, bitness) ?? [];
   }
 
   /** hvm_hlt: with interrupts off nothing but an NMI could wake it, so the domain is down. */

@@ -34,6 +34,7 @@ import { TimerQueue } from '../hypervisor/timer.ts';
 import { TraceBuffer, TraceControl } from '../hypervisor/trace.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
+import { disassemble } from './disassemble.ts';
 
 export const GUEST_DOMID = 1;
 /** Process id the log shows where no real one is wanted. */
@@ -175,6 +176,7 @@ export class GuestSide {
       handlers, timers: this.timers, wait: new IoWait(pcpu, runqueue, domain, placement.inline),
       memoryMap: buildE820(config.memoryMiB),
       consoleWrite: (bytes) => sinks.console?.(bytes),
+      disassemble,
     });
     this.#builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
     this.#builder.build();

@@ -6,6 +6,7 @@ import { HvmMemmapEntry, HvmModlistEntry, HvmStartInfo, XEN_HVM_START_MAGIC_VALU
 import { gfn, gfnToGpa, type Gpa, gpa, gva, PAGE_SIZE } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
 import { Reg, Seg, type VcpuRegisters } from '../../cpu/interface.ts';
+import { ShutdownReason } from '../domain.ts';
 import { HvmParam, NR_SPECIAL_PAGES, SpecialPage, specialPfn } from '../hvm-params.ts';
 import type { MachineMemory } from '../memory.ts';
 import type { P2m } from '../p2m.ts';
@@ -154,6 +155,7 @@ export class DomainBuilder {
     set(HvmParam.nrIoreqServerPages, NR_IOREQ_SERVER_PAGES);
     set(HvmParam.identPt, gfnToGpa(gfn(specialPfn(SpecialPage.identPt))));
     set(HvmParam.hpetEnabled, this.#config.hpet ? 1 : 0);
+    set(HvmParam.tripleFaultReason, ShutdownReason.crash); // not the default, a reboot: whoever watches wants to see the dump
     set(HvmParam.timerMode, 1); // no delay for missed ticks
     set(HvmParam.acpiIoportsLocation, 1); // PM1a at 0xb000
     // Page tables for a CPU whose EPT needs paging on: 1,024 pages of 4 MiB onto themselves.

@@ -225,6 +225,10 @@ export class FakeVcpu implements Vcpu {
   }
 
   restore(): void {}
+  codeBytes(): Uint8Array {
+    return new Uint8Array(0);
+  }
+
   dump(): string {
     return `RIP:    0010:[<${this.registers.rip.toString(16)}>]`;
   }
