@@ -9,7 +9,7 @@ const target = join(import.meta.dirname, '../docs/vcpu-deviations.md');
 const rows = deviations.map((one) => `| ${one.cases} | ${one.right === 'both' ? 'both' : one.right === 'ours' ? 'Xenolith' : 'QEMU'} | ${one.why} |`);
 const text = `# Where the vCPU and QEMU disagree
 
-The test image \`test/cpu/privileged/image/long.c\` runs on the vCPU and under \`qemu-system-x86_64\` 7.2 (TCG, \`-cpu max,vendor=GenuineIntel\`); the
+The test images \`test/cpu/privileged/image/long.c\` (long mode) and \`legacy.c\` (32-bit protected mode) run on the vCPU and under \`qemu-system-x86_64\` 7.2 (TCG, \`-cpu max,vendor=GenuineIntel\`); the
 dumps are compared case by case. These are all the differences, and who is right. "Seen on a processor": a user program on an Intel
 processor got the vCPU's answer. Made from \`test/cpu/privileged/deviations.ts\` by \`node scripts/vcpu-deviations.mjs\`.
 

@@ -70,6 +70,7 @@ export class ControlRegisters {
       if (cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_ACCESS) & Rights.long) return false;
       cb.set(CB_EFER, efer | Efer.lma);
     }
+    if (turnsOn && !(efer & Efer.lme) && cb.get(CB_CR4) & Cr4.pae && core.mmu.pdptesRefused(cb.get(CB_CR3))) return false;
     if (turnsOff && efer & Efer.lma) {
       if (core.code64) return false;
       cb.set(CB_EFER, efer & ~Efer.lma);
@@ -86,6 +87,7 @@ export class ControlRegisters {
   private writeCr3(value: bigint): boolean {
     const { core } = this;
     if (core.longMode && value & ~PHYSICAL_MASK) return false;
+    if (!core.longMode && core.cb.get(CB_CR0) & Cr0.pg && core.cb.get(CB_CR4) & Cr4.pae && core.mmu.pdptesRefused(Number(value & 0xffffffffn))) return false;
     core.cb.set64(CB_CR3, core.longMode ? value : value & 0xffffffffn);
     core.mmu.flushNonGlobal();
     this.flushCode();

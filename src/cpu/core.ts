@@ -349,6 +349,8 @@ export class Core {
 
   /** As the program would: current privilege. Result in data / data32. */
   load(lin: Linear, size: number, stack = false): void { this.check(this.access(lin, size, false, this.cpl === 3, 0, stack)); }
+  /** The first half of a read-modify-write: a write's permissions count. */
+  loadForWrite(lin: Linear, size: number): void { this.check(this.access(lin, size, false, this.cpl === 3, SLOW_FOR_WRITE, false)); }
   store(lin: Linear, size: number, stack = false): void { this.check(this.access(lin, size, true, this.cpl === 3, 0, stack)); }
   load32(lin: Linear, stack = false): number {
     this.load(lin, 4, stack);

@@ -42,7 +42,7 @@ export class GeneralHelpers {
     const { cb } = core;
     const at = cb.linear(CB_SLOW_VA);
     if (at & 15) core.gp(0);
-    core.load(at, 16);
+    core.loadForWrite(at, 16);
     const [a, b, c, d] = core.data32;
     const equal = a === cb.gprLo(Reg.rax) && b === cb.gprHi(Reg.rax) && c === cb.gprLo(Reg.rdx) && d === cb.gprHi(Reg.rdx);
     if (equal) {
@@ -116,6 +116,8 @@ export class GeneralHelpers {
       stack.pushLinear(size, frame);
     }
     stack.pointer = long ? stack.pointer - bytes : (stack.pointer - bytes) >>> 0;
+    // A push to the new top must not fault, though nothing is written there (SDM vol. 2, ENTER).
+    stack.checkTop(size);
     stack.commit();
     if (long && size !== 2) cb.setLinear(Reg.rbp * 8, frame);
     else this.put(Reg.rbp, size, frame);

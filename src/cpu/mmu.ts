@@ -34,6 +34,8 @@ export const PageFaultCode = { present: 1, write: 2, user: 4, reserved: 8, fetch
 
 /** Physical address width shown by CPUID 80000008. */
 export const PHYSICAL_ADDRESS_BITS = 39;
+/** PAE's PDPTEs: bits 8:5, 2 and 1. */
+const PDPTE_RESERVED_LOW = 0x1e6;
 const PTE_RESERVED_HIGH = ~((1 << (PHYSICAL_ADDRESS_BITS - 32)) - 1) & 0x000fffff;
 
 export class Mmu {
@@ -151,6 +153,21 @@ export class Mmu {
   /** An implicit supervisor access (descriptor tables, TSS, exception frames): AC opens nothing. */
   implicit = false;
 
+  /**
+   * PAE: has one of the four entries at CR3 a reserved bit set? Loading CR3 or turning paging on is #GP(0) then (SDM
+   * vol. 3A 4.4.1). Entries without RAM behind them are left to the walk.
+   */
+  pdptesRefused(cr3: number): boolean {
+    const { cb } = this;
+    for (let i = 0; i < 4; i++) {
+      const at = this.tableAddress(cr3 - (cr3 & 0x1f) + i * 8, false);
+      if (at < 0) continue;
+      const lo = cb.u32[at >> 2]!;
+      if (lo & PTE_PRESENT && (lo & PDPTE_RESERVED_LOW || cb.u32[(at >> 2) + 1]! & (PTE_RESERVED_HIGH | PTE_NX_HIGH))) return true;
+    }
+    return false;
+  }
+
   private walk64(lin: Linear, access: Access, user: boolean, cr0: number, cr4: number): number {
     const { cb } = this;
     const long = (cb.get(CB_EFER) & Efer.lma) !== 0;
@@ -171,7 +188,7 @@ export class Mmu {
       const hi = cb.u32[(at >> 2) + 1]!;
       if (!(lo & PTE_PRESENT)) return this.fault(access, user, false, false);
       const pdpte = level === 3 && !long;
-      if (hi & reservedHigh || (pdpte && (lo & 0x1e6 || hi & PTE_NX_HIGH))) return this.fault(access, user, true, true);
+      if (hi & reservedHigh || (pdpte && (lo & PDPTE_RESERVED_LOW || hi & PTE_NX_HIGH))) return this.fault(access, user, true, true);
       const isLarge = (lo & PTE_LARGE) !== 0 && level > 1 && !pdpte;
       if (level === 4 && lo & PTE_LARGE) return this.fault(access, user, true, true);
       if (isLarge && lo & (level === 3 ? 0x3fffe000 : 0x1fe000)) return this.fault(access, user, true, true);

@@ -1,4 +1,5 @@
 /** A stack to push on before it becomes the vCPU's: nothing changes until `commit`. */
+import { Access, PAGE_FAULT } from './mmu.ts';
 import { Vector } from './control-block.ts';
 import type { Core } from './core.ts';
 import { Reg } from './interface.ts';
@@ -71,6 +72,13 @@ export class StackFrame {
     if (size < 4) core.data32[0] = core.data32[0]! & 0xffff;
     this.pointer = this.long ? this.pointer + size : ((this.pointer + size) & this.mask) >>> 0;
     return core.data32[0]!;
+  }
+
+  /** Faults where a push of `size` bytes that ends at the pointer would, and writes nothing. */
+  checkTop(size: number): void {
+    const { core } = this;
+    const at = this.address(this.pointer, size);
+    if (core.mmu.translate(at, Access.write, this.user) === PAGE_FAULT) core.unwind(core.pendPageFault(at));
   }
 
   /** rSP takes the pointer. */

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 
-export type ImageName = 'long';
+export type ImageName = 'long' | 'legacy';
 
 const flags = ['-O1', '-ffreestanding', '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fno-pic', '-fno-pie', '-no-pie', '-nostdlib', '-static', '-mgeneral-regs-only', '-Wall', '-Wextra', '-Werror', '-Wno-unused-function', '-Wno-array-bounds', '-Wno-stringop-overflow'];
 

@@ -1,4 +1,4 @@
-/** Prints how the dumps of the test images differ between the vCPU and QEMU: `tsx test/cpu/privileged/main.ts [long]`. */
+/** Prints how the dumps of the test images differ between the vCPU and QEMU: `tsx test/cpu/privileged/main.ts [long|legacy]`. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import { deviations } from './deviations.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'xenolith-privileged-'));
 try {
-  for (const name of process.argv.length > 2 ? (process.argv.slice(2) as ImageName[]) : (['long'] as const)) {
+  for (const name of process.argv.length > 2 ? (process.argv.slice(2) as ImageName[]) : (['long', 'legacy'] as const)) {
     const image = buildImage(directory, name);
     const qemu = runUnderQemu(image);
     const machine = bareMachine(32);

@@ -42,6 +42,10 @@ entry:
   ljmp $8, $1f
   .code64
 1:
+#else
+  lgdt boot_gdtr
+  ljmp $8, $1f
+1:
 #endif
   mov $0x10, %eax
   mov %eax, %ds
@@ -53,7 +57,11 @@ entry:
   jmp 2b
   .balign 8
 boot_gdt:
+#ifdef LONG_MODE
   .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+#else
+  .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
+#endif
 boot_gdtr:
   .word . - boot_gdt - 1
   .long boot_gdt
