@@ -9,7 +9,6 @@ import type { Maddr } from '../base/address.ts';
  * d->event_lock, hvm.irq_lock, s->lock of the ioreq servers …). Two locks of one rank are never held together.
  */
 export const LockOrder = {
-  domain: 10,
   ioreqServer: 20,
   event: 30,
   p2m: 40,
