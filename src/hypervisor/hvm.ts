@@ -180,9 +180,9 @@ export class HvmVcpu {
       events.sendVirq(domain, state.id, VIRQ_TIMER);
       if (state.periodNs > 0) periodicTimer.set(now + state.periodNs);
     });
+    // Only while it still polls: an event may have ended that before.
     const pollTimer = timers.create(name('poll'), () => {
-      state.poll = 0;
-      if (state.clearPauseFlag(VPF_BLOCKED)) state.kick();
+      if (state.poll !== 0) options.notifier.wakePoller(domain, state);
     });
     return {
       pcpu, domain, state, p2m: options.p2m, engine: options.engine, guest: this.guest, events, irq: options.irq,

@@ -90,8 +90,13 @@ export class Runqueue {
 
   /** vcpu_unblock: out of HLT, sched_op block or poll. */
   unblock(vcpu: VcpuState): void {
-    if (vcpu.clearPauseFlag(VPF_BLOCKED)) this.wake(vcpu);
-    else vcpu.kick();
+    if (vcpu.clearPauseFlag(VPF_BLOCKED)) {
+      // Whatever unblocks it ends its poll.
+      vcpu.poll = 0;
+      this.wake(vcpu);
+    } else {
+      vcpu.kick();
+    }
   }
 
   /** The event it waited for inside Xen has come. */

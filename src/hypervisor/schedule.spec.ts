@@ -82,6 +82,27 @@ describe('the run loop', () => {
     expect(idle.domain.shutdownReason).toBe(-1);
   });
 
+  it('forgets the timeout of a poll that an event has ended', () => {
+    const machine = new TestMachine();
+    let polledNs = 0;
+    const end = machine.run(function* (v) {
+      const port = yield* bindVirq(v, 0, 0);
+      yield* v.write(0x1100, 4, port);
+      yield* v.write(0x1000, 8, 0x1100);
+      yield* v.write(0x1008, 8, 1);
+      const now = machine.clock.nowNs();
+      yield* v.write(0x1010, 8, now + 5e6);
+      yield* v.hypercall(15, now + 1e6);
+      yield* v.hypercall(29, 3, 0x1000);
+      yield* v.spin(1);
+      polledNs = machine.clock.nowNs() - now;
+      yield* v.hlt();
+      yield* shutdown(v);
+    });
+    expect(polledNs).toBeLessThan(1.1e6);
+    expect([end, machine.domain.shutdownReason]).toEqual(['idle', -1]);
+  });
+
   it('comes back at the time asked for, and goes on from there', () => {
     const machine = new TestMachine();
     machine.engine.start(function* (v): Guest {
