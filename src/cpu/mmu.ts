@@ -52,7 +52,7 @@ export class Mmu {
   /** gfn → NestedPaging.lookup result, direct-mapped. */
   private readonly nestedTags = new Float64Array(1024).fill(-1);
   private readonly nestedValues = new Int32Array(1024);
-  /** Data breakpoints or alignment checks are on: no access takes the fast path. */
+  /** Data breakpoints are on: no access takes the fast path. */
   slowOnly = false;
 
   // Results of the last walk or translation
@@ -264,9 +264,11 @@ export class Mmu {
   /** The set that the current privilege uses; stored where generated code finds it. */
   selectSet(): void {
     const { cb } = this;
+    const user = cb.get(CB_CPL) === 3;
+    const alignmentChecked = user && (cb.get(CB_CR0) & Cr0.am) !== 0 && (cb.get(CB_RFLAGS) & Flag.ac) !== 0;
     let set: number;
-    if (this.slowOnly) set = TlbSet.none;
-    else if (cb.get(CB_CPL) === 3) set = TlbSet.user;
+    if (this.slowOnly || alignmentChecked) set = TlbSet.none;
+    else if (user) set = TlbSet.user;
     else set = cb.get(CB_CR4) & Cr4.smap && !(cb.get(CB_RFLAGS) & Flag.ac) ? TlbSet.supervisorSmap : TlbSet.supervisor;
     cb.set(CB_TLB, this.tlb + set * TLB_SET_SIZE);
   }
@@ -301,7 +303,7 @@ export class Mmu {
       return NESTED_FAULT;
     }
     const frame = nestedEntry >>> NPT_MFN_SHIFT;
-    if (usable && !this.slowOnly) this.fill(word, pageLo, pageHi, frame, permissions, user);
+    if (usable && set !== this.tlb + TlbSet.none * TLB_SET_SIZE) this.fill(word, pageLo, pageHi, frame, permissions, user);
     return frame * 4096 + (lin & 0xfff);
   }
 
