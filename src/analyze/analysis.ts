@@ -45,6 +45,8 @@ export interface AnalysisInput {
 export interface Analysis extends Evidence {
   readonly p2m: P2mTable;
   readonly lost: readonly LostEvent[];
+  /** Virtual interrupts injected, by vector. */
+  readonly injections: ReadonlyMap<number, number>;
   /** Records of hypercalls seen at all: without them nothing follows from their absence. */
   readonly hypercallRecords: number;
   readonly clockKind: Claim<'modelled' | 'measured'>;
@@ -131,7 +133,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   const clock: ClockAlignment | undefined = pairing === undefined ? undefined : alignClocks(accesses, pairing);
   const frames: readonly CapturedFrame[] = capture?.frames ?? [];
   return {
-    accesses, log, pairing, clock, frames, p2m, lost: builder.lost, hypercallRecords,
+    accesses, log, pairing, clock, frames, p2m, lost: builder.lost, injections: builder.injections, hypercallRecords,
     windows: findDevices({ log, accesses, console, options: input.devices }),
     clockKind: clockKindOf(input, log), captureDamage: capture?.damage, cpuHz: input.trace?.scale.hz,
     gvaOf: input.gvaOf ?? (() => unknown('no record of Xen holds a guest-virtual address of data')),

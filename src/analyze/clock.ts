@@ -4,8 +4,8 @@ import type { Pairing } from './pair.ts';
 
 /**
  * Two clocks laid over each other. The trace counts TSC ticks; log and capture have the device model's wall clock.
- * Every paired request bounds the relation from both sides: its first log line is written after the guest's exit
- * (after the device model's vCPU runs, where that is recorded), its last one before the guest runs on. All those bounds together leave a narrow band of straight lines
+ * Every paired request bounds the relation from both sides: its first log line is written after the guest's exit,
+ * its last one before the guest runs on. All those bounds together leave a narrow band of straight lines
  * wall = offset + rate · trace; the line in its middle is the estimate, the band's half width the error.
  */
 export interface ClockAlignment {
@@ -19,7 +19,7 @@ export interface ClockAlignment {
   /** Half width of the rates that fit. */
   readonly rateError: number;
   readonly pairsUsed: number;
-  /** Pairs whose bounds contradict the rest; they were left out. */
+  /** Pairs whose bounds contradict the rest, by so many microseconds; they were left out. */
   readonly outliers: readonly { readonly access: IoAccess; readonly request: DmRequest; readonly byUs: number }[];
   /** false: the bounds contradict each other even so (a clock was set), and the estimate is a median. */
   readonly consistent: boolean;
@@ -36,6 +36,7 @@ interface Bound {
 /** A log line's time is cut to whole microseconds. */
 const LOG_RESOLUTION_US = 1;
 const MAX_OUTLIER_SHARE = 0.02;
+const MAX_OUTLIERS = 20;
 /** Rates tried: TSC frequency told wrong by up to this factor either way. */
 const MAX_RATE = 8;
 
@@ -51,8 +52,7 @@ export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): Cl
     const end = access.marks.woken ?? (access.dir === 'read' ? access.record : access.marks.entry);
     if (end === undefined) return;
     pairs.push({
-      // The device model logs nothing before its vCPU runs, where the trace shows that.
-      access, request, from: (access.marks.modelRuns ?? access.marks.notified ?? access.marks.exit).timeNs, to: end.timeNs,
+      access, request, from: access.marks.exit.timeNs, to: end.timeNs,
       first: request.request.timeUs, last: request.endTimeUs ?? request.request.timeUs,
     });
   });
@@ -66,7 +66,7 @@ export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): Cl
 
   const dropped = new Set<number>();
   const outliers: { access: IoAccess; request: DmRequest; byUs: number }[] = [];
-  const allowed = Math.floor(pairs.length * MAX_OUTLIER_SHARE);
+  const allowed = Math.min(MAX_OUTLIERS, Math.floor(pairs.length * MAX_OUTLIER_SHARE));
   for (;;) {
     const lo = lower.filter((b) => !dropped.has(b.pair));
     const hi = upper.filter((b) => !dropped.has(b.pair));
@@ -84,7 +84,7 @@ export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): Cl
       }
       const mid = (best.low + best.high) / 2;
       return {
-        offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US / 2),
+        offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US),
         rateError: (rateHigh - rateLow) / 2, pairsUsed: pairs.length - dropped.size, outliers, consistent: true,
       };
     }
@@ -97,14 +97,27 @@ export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): Cl
         rateError: NaN, pairsUsed: lo.length, outliers, consistent: false,
       };
     }
-    // The pair that stands in the way: the tighter of the two bounds that cross, judged by the median of all.
-    const middles = lo.map((b, i) => ({ pair: b.pair, at: (b.y + hi[i]!.y - best.rate * (b.x + hi[i]!.x)) / 2 })).sort((p, q) => p.at - q.at);
-    const median = middles[middles.length >> 1]!.at;
-    const worst = Math.abs(middles[0]!.at - median) > Math.abs(middles[middles.length - 1]!.at - median) ? middles[0]! : middles[middles.length - 1]!;
-    dropped.add(worst.pair);
-    const p = pairs[worst.pair]!;
-    outliers.push({ access: p.access, request: p.request, byUs: worst.at - median });
+    // Two bounds cross: the highest lower one and the lowest upper one. The pair goes without which the band is wider.
+    const i = extreme(lo, best.rate, 1);
+    const j = extreme(hi, best.rate, -1);
+    const without = (pair: number): number => {
+      const { low, high } = range(lo.filter((x) => x.pair !== pair), hi.filter((x) => x.pair !== pair), best.rate);
+      return high - low;
+    };
+    const worst = without(lo[i]!.pair) >= without(hi[j]!.pair) ? lo[i]!.pair : hi[j]!.pair;
+    dropped.add(worst);
+    const p = pairs[worst]!;
+    outliers.push({ access: p.access, request: p.request, byUs: -best.width });
   }
+}
+
+/** The bound that limits the offset most at one rate: the highest (`sign` 1) or the lowest (−1). */
+function extreme(bounds: readonly Bound[], rate: number, sign: 1 | -1): number {
+  let at = 0;
+  for (let i = 1; i < bounds.length; i++) {
+    if (sign * (bounds[i]!.y - rate * bounds[i]!.x) > sign * (bounds[at]!.y - rate * bounds[at]!.x)) at = i;
+  }
+  return at;
 }
 
 /** Offsets that fit at one rate: low ≤ high where any do. */

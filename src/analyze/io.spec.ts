@@ -39,8 +39,21 @@ describe('one access from its records', () => {
     expect(at(a!)).toEqual({ exit: 10, notified: 11, blocked: 12, modelRuns: 13, woken: 16, resumed: 18, entry: 20 });
     expect(a!.marks.model).toEqual({ dom: 0, vcpu: 0 });
     expect([a!.hypercalls.total, a!.hypercalls.get(1)?.ref.at, a!.hypercalls.get(41)?.ref.at, a!.hypercalls.get(12)]).toEqual([2, 8, 9, undefined]);
-    expect(a!.inject).toMatchObject({ vector: 36, timeNs: 19_000 });
     expect(stagesOf(a!)).toEqual({ emulate: 1000, schedule: 2000, work: 3000, wake: 2000, enter: 2000, blocked: 6000, total: 10_000 });
+  });
+
+  it('interrupts stand with the access after them', () => {
+    const [a, b] = accesses(`
+      10 x d1v0 vmexit exit_reason EPT_VIOLATION eip 1000
+      10 x d1v0 mmio_assist w gpa f10000d9 data 40
+      19 x d1v0 inj_virq vec 36  real
+      20 x d1v0 vmentry cycles 1 !
+      30 x d1v0 inj_virq vec 243  real
+      40 x d1v0 vmexit exit_reason EPT_VIOLATION eip 1000
+      41 x d1v0 mmio_assist r gpa f100003e data 4
+      50 x d1v0 vmentry cycles 1 !`);
+    expect(a!.injected).toEqual([]);
+    expect(b!.injected.map((x) => [x.vector, x.timeNs])).toEqual([[36, 19_000], [243, 30_000]]);
   });
 
   it('a read: recorded when its answer is in, even on another pCPU', () => {

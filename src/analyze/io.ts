@@ -27,6 +27,11 @@ export interface Marks {
   model?: { readonly dom: number; readonly vcpu: number };
 }
 
+/** A virtual interrupt that went into a vCPU. */
+export interface Injection extends Mark {
+  readonly vector: number;
+}
+
 /** How often a hypercall was made, and the last time. */
 export class HypercallCount {
   count = 1;
@@ -96,8 +101,8 @@ export interface IoAccess {
   readonly pcpus: { exit: number | undefined; entry: number | undefined };
   /** Hypercalls of other domains while this vCPU waited: by number. */
   readonly hypercalls: Hypercalls;
-  /** First virtual interrupt injected into this vCPU after the record. */
-  inject: (Mark & { readonly vector: number }) | undefined;
+  /** Virtual interrupts injected into this vCPU since its access before this one, the latest few. */
+  readonly injected: readonly Injection[];
   /** Records lost between exit and entry: nothing may be concluded from a mark that is missing. */
   lost: LostEvent | undefined;
   /** Records were lost since the access before this one. */
@@ -129,13 +134,14 @@ interface Vcpu {
   readonly vcpu: number;
   open: OpenExit | undefined;
   offline: boolean;
-  /** Accesses that still look for the interrupt after them. */
-  wantInject: IoAccess[];
+  /** Injected since its last access. */
+  injected: Injection[];
   /** Where it ran last: records lost on that pCPU concern it. */
   pcpu: number;
 }
 
-const MAX_WANT_INJECT = 4096;
+const MAX_INJECTED = 16;
+const NONE: readonly Injection[] = [];
 /** A vCPU woken later than this after the guest went offline was woken by something else. */
 const NOTIFY_AFTER_OFFLINE_NS = 1000;
 
@@ -153,6 +159,8 @@ export class IoBuilder {
   /** The loss that may not be over yet. */
   #loss: LostEvent | undefined;
   readonly lost: LostEvent[] = [];
+  /** Virtual interrupts by vector. */
+  readonly injections = new Map<number, number>();
 
   /**
    * A hypercall of another domain, as it happens while vCPUs wait.
@@ -186,8 +194,9 @@ export class IoBuilder {
         return undefined;
       case 'inject': {
         const v = this.#vcpu(event.dom, event.vcpu);
-        for (const access of v.wantInject) access.inject = { timeNs: event.timeNs, ref: event.ref, vector: event.vector };
-        v.wantInject.length = 0;
+        if (v.injected.length >= MAX_INJECTED) v.injected.shift();
+        v.injected.push({ timeNs: event.timeNs, ref: event.ref, vector: event.vector });
+        this.injections.set(event.vector, (this.injections.get(event.vector) ?? 0) + 1);
         return undefined;
       }
       case 'lost': return this.#lost(event);
@@ -206,7 +215,7 @@ export class IoBuilder {
     const key = `${dom}.${vcpu}`;
     let v = this.#vcpus.get(key);
     if (v === undefined) {
-      v = { dom, vcpu, open: undefined, offline: false, wantInject: [], pcpu: -1 };
+      v = { dom, vcpu, open: undefined, offline: false, injected: [], pcpu: -1 };
       this.#vcpus.set(key, v);
     }
     return v;
@@ -263,12 +272,12 @@ export class IoBuilder {
       index: this.#count++, dom: event.dom, vcpu: event.vcpu, space: event.space, dir, addr: event.addr, data: event.data,
       exitReason: open.exit?.reason, rip: open.exit?.rip, npf: open.npf !== undefined && samePage(open.npf, event) ? open.npf : undefined,
       record: mark(event), marks: own.marks, hypercalls: own.hypercalls,
-      pcpus: { exit: open.exit?.pcpu, entry: undefined }, inject: undefined, lost: undefined, lossBefore: this.#lossSeen, unfinished: undefined,
+      pcpus: { exit: open.exit?.pcpu, entry: undefined }, injected: v.injected.length === 0 ? NONE : v.injected, lost: undefined, lossBefore: this.#lossSeen, unfinished: undefined,
     };
     this.#lossSeen = false;
+    if (v.injected.length > 0) v.injected = [];
     open.accesses.push(access);
     if (dir === 'write') this.#open.add(v);
-    if (v.wantInject.length < MAX_WANT_INJECT) v.wantInject.push(access);
   }
 
   #runstate(event: RunstateEvent): void {

@@ -162,6 +162,17 @@ describe('clock alignment', () => {
     expect(alignClocks(accesses, pairRequests(accesses, stepped))!.consistent).toBe(false);
   });
 
+  it('takes a slow answer for slow, not for a contradiction', () => {
+    const traceAt = (i: number): number => 1000 + i * 5000;
+    const accesses = accessesOf(ios, traceAt);
+    // One request logged before its exit among answers of every latency up to the 10 µs there are.
+    const requests = requestsOf(ios, (i) => traceAt(i) + (i === 50 ? -40 : i % 7));
+    const c = alignClocks(accesses, pairRequests(accesses, requests))!;
+    expect(c.outliers.map((o) => o.access.data)).toEqual([50n]);
+    expect(c.consistent).toBe(true);
+    expect(c.errorUs).toBeLessThan(5);
+  });
+
   it('estimates nothing from less than two pairs', () => {
     const one = [{ addr: 0xf1000020, data: 1 }];
     const accesses = accessesOf(one);

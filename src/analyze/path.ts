@@ -83,7 +83,7 @@ const TX_BITS = 0x84;
 
 function interruptOf(a: Analysis, access: IoAccess, window: DeviceWindow, vector: Claim<number>): IoPath['interrupt'] {
   const read = intrStatusRead(a, window, access, TX_BITS);
-  const inject = vector.value === undefined ? undefined : injectionAfter(a, access, vector.value);
+  const inject = vector.value === undefined ? undefined : injectionAfter(a, access, read, vector.value);
   if (read === undefined) return unknown('the guest is not seen to read a transmit bit from IntrStatus afterwards');
   const before = inject !== undefined && inject.timeNs <= (read.marks.exit ?? read.record).timeNs ? inject : undefined;
   return claim({ vector: before === undefined ? undefined : vector.value, injected: before, taken: read.record }, 'inferred',

@@ -183,8 +183,8 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
   const { a } = t;
   if (tx.window === undefined) return;
   const vector = interruptVector(a, tx.window);
-  const inject = vector.value === undefined ? undefined : injectionAfter(a, access, vector.value);
   const read = intrStatusRead(a, tx.window, access, 0x84);
+  const inject = vector.value === undefined ? undefined : injectionAfter(a, access, read, vector.value);
   const readAt = read && (read.marks.exit ?? read.record).timeNs;
   if (inject !== undefined && vector.value !== undefined && (readAt === undefined || inject.timeNs <= readAt)) {
     hopAt(t, inject.timeNs, 'Xen', `injects vector ${hex(vector.value)} into ${vcpuName(access)}${vector.value === CALLBACK_VECTOR ? ': the callback vector all event channels share, so that it is this interrupt is inferred from the IntrStatus read below' : `, the vector of this device (${vector.why})`}.`, vector.value === CALLBACK_VECTOR ? 'inferred' : 'strong', [inject.ref, ...vector.refs]);
