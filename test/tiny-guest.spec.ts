@@ -49,10 +49,12 @@ PING 10.0.2.2 (10.0.2.2): 56 data bytes
       const [trace, pcap, log] = parts.map((p) => Buffer.concat(p));
       return { trace: trace!, pcap: pcap!, log: log!, console: console() };
     };
-    const [first, again, other] = [run(1), run(1), run(2)];
+    const [first, again, others] = [run(1), run(1), [run(2), run(77)]];
     expect([again.trace.equals(first.trace), again.pcap.equals(first.pcap), again.log.equals(first.log), again.console]).toEqual([true, true, true, first.console]);
-    expect([other.console, other.pcap.equals(first.pcap), other.log.equals(first.log)]).toEqual([first.console, true, true]);
-    expect(other.trace.equals(first.trace)).toBe(false); // machine frames differ
+    for (const other of others) {
+      expect([other.console, other.pcap.equals(first.pcap), other.log.equals(first.log)]).toEqual([first.console, true, true]);
+      expect(other.trace.equals(first.trace)).toBe(false); // machine frames differ
+    }
   });
 
   it('goes on writing to the VGA hole while the device model stands still, and waits at a register of the NIC and at a full ring', () => {
