@@ -52,6 +52,9 @@ export function inTimeOrder(hops: Hop[]): void {
   hops.splice(0, hops.length, ...groups.flat());
 }
 
+/** Where a device model runs: dom0, or a stub domain. */
+const placeOf = (model: { readonly dom: number; readonly vcpu: number }): string => `${model.dom === 0 ? 'dom0' : 'stub domain'} ${vcpuName(model)}`;
+
 /** The hops of one register write, from exit to entry, with the log's side of it. */
 export function accessHops(t: Teller, access: IoAccess, request: DmRequest | undefined, window: DeviceWindow | undefined, mode: string): void {
   exitHops(t, access, window, request?.request.size, mode);
@@ -76,7 +79,7 @@ function exitHops(t: Teller, access: IoAccess, window: DeviceWindow | undefined,
   }
   if (marks.blocked !== undefined) hopAt(t, marks.blocked.timeNs, who, 'waits: running→offline.', 'proven', [marks.blocked.ref]);
   if (marks.modelRuns !== undefined && marks.model !== undefined) {
-    hopAt(t, marks.modelRuns.timeNs, `dom0 ${vcpuName(marks.model)}`, 'runs.', 'proven', [marks.modelRuns.ref]);
+    hopAt(t, marks.modelRuns.timeNs, placeOf(marks.model), 'runs.', 'proven', [marks.modelRuns.ref]);
   }
   if (access.lost !== undefined) {
     hopAt(t, access.lost.timeNs, 'Xen', `${access.lost.count} records of pCPU ${access.lost.pcpu} are lost here: what is missing below is unknown.`, 'unknown', [access.lost.ref]);
@@ -103,7 +106,7 @@ function answerHops(t: Teller, access: IoAccess): void {
   const who = `guest ${vcpuName(access)}`;
   const { marks } = access;
   if (marks.woken !== undefined) {
-    hopAt(t, marks.woken.timeNs, marks.model ? `dom0 ${vcpuName(marks.model)}` : 'dom0', `has the answer ready and notifies: ${vcpuName(access)} offline→runnable.`, marks.model ? 'strong' : 'inferred', [marks.woken.ref]);
+    hopAt(t, marks.woken.timeNs, marks.model ? placeOf(marks.model) : 'dom0', `has the answer ready and notifies: ${vcpuName(access)} offline→runnable.`, marks.model ? 'strong' : 'inferred', [marks.woken.ref]);
   }
   if (marks.resumed !== undefined) hopAt(t, marks.resumed.timeNs, who, 'is scheduled again: runnable→running.', 'proven', [marks.resumed.ref]);
   if (marks.entry !== undefined) {
