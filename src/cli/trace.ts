@@ -46,6 +46,7 @@ interface Opened {
   cpuHz: number;
   svm: boolean;
   inference: Inference;
+  xenMinor: number | null;
 }
 
 async function open(file: string, options: FileOptions): Promise<Opened> {
@@ -58,7 +59,7 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
       const facts = trace.inference.evidence.map((e) => `0x${e.offset.toString(16)}: ${e.says}`).join('; ');
       console.error(`xenolith: the records do not agree on what wrote them (${facts}); taken as ${svm ? 'SVM' : 'VMX'}; overrule with --svm-mode or --xen-version`);
     }
-    return { source, path: file === '-' ? null : file, cpuHz, svm, inference: trace.inference };
+    return { source, path: file === '-' ? null : file, cpuHz, svm, inference: trace.inference, xenMinor: trace.context.xenMinor };
   } catch (error) {
     await source.close();
     throw error;
@@ -67,14 +68,14 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
 
 async function dump(file: string, options: DumpOptions): Promise<void> {
   if (options.json === true && options.xenalyze === true) throw new UserError('--json and --xenalyze exclude each other');
-  const { source, path, cpuHz, svm } = await open(file, options);
+  const { source, path, cpuHz, svm, xenMinor } = await open(file, options);
   try {
     if (options.json === true) {
       await dumpJson(source, cpuHz, svm, options.xenVersion);
       return;
     }
     const exact = options.xenalyze === true;
-    const follow = { cpuHz, svm: exact ? options.svmMode === true : svm, exact };
+    const follow = { cpuHz, svm: exact ? options.svmMode === true : svm, exact, xenMinor };
     const bar = progressBar(source);
     let damage = new DamageList();
     let notes: string[] = [];

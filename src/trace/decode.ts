@@ -71,7 +71,7 @@ export interface DecodeContext {
 /** From this release on SVM exits have an event of their own. */
 const SVM_EXIT_SINCE = 19;
 /** Up to this release credit2's records hold the domain in the low half and the vCPU in the high half of their word. */
-const CREDIT2_SWAPPED_UNTIL = 6;
+export const CREDIT2_SWAPPED_UNTIL = 6;
 
 /**
  * Decode one record.

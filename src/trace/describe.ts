@@ -12,7 +12,7 @@ const HEX_FIELDS = /^(rip|eip|va|addr|cr2|gpa|gfn|mfn|gl1e|pte|write_val|value|f
  */
 export function describe(engine: Engine, p: TracedPcpu): boolean {
   const words = Array.from(p.words.subarray(p.data, p.data + p.extra), (word) => word >>> 0);
-  const decoded = decodeRecord(p.event, words, { vendor: engine.options.svm ? 'svm' : 'vmx', xenMinor: null, tscBaseHigh: engine.merge.tscBaseHigh });
+  const decoded = decodeRecord(p.event, words, { vendor: engine.options.svm ? 'svm' : 'vmx', xenMinor: engine.options.xenMinor, tscBaseHigh: engine.merge.tscBaseHigh });
   const out = engine.out;
   if (decoded.kind === 'unknown') return false;
   engine.line(32);

@@ -17,16 +17,18 @@ export interface FollowOptions {
   svm: boolean;
   /** Do as xenalyze 4.17 does, to the letter. */
   exact: boolean;
+  /** N of the Xen 4.N that wrote the trace, or the newest it can be; null if unknown. */
+  xenMinor?: number | null;
 }
 
 export function engineOptions(options: FollowOptions, dump: boolean): EngineOptions {
-  const { cpuHz, svm, exact } = options;
+  const { cpuHz, svm, exact, xenMinor = null } = options;
   const exitName = !exact
     ? (reason: number) => exitReasonName(svm ? 'svm' : 'vmx', reason)
     : svm
       ? (reason: number) => SVM_EXIT_REASONS_OF_XENALYZE[reason] ?? null
       : (reason: number) => (reason < VMX_REASONS_OF_XENALYZE && !VMX_UNNAMED_BY_XENALYZE.has(reason) ? VMX_EXIT_REASONS[reason] ?? null : null);
-  return { cpuHz, svm, dump, summary: !dump, exact, exitName };
+  return { cpuHz, svm, dump, summary: !dump, exact, xenMinor, exitName };
 }
 
 /**

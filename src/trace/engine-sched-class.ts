@@ -1,6 +1,9 @@
 import type { TracedPcpu } from './domains.ts';
+import { CREDIT2_SWAPPED_UNTIL } from './decode.ts';
+import { describe } from './describe.ts';
 import type { Engine } from './engine.ts';
 import { micros } from './engine-sched-verbose.ts';
+import { fullWords } from './layouts.ts';
 import type { TextBuffer } from './text.ts';
 
 /** Lines of the schedulers' own records (TRC_SCHED_CLASS); they change nothing. */
@@ -98,7 +101,16 @@ function load(out: TextBuffer, p: TracedPcpu, i: number, shift: number): void {
   out.byte(41);
 }
 
+/** A record of an old release: its words are fewer or stand otherwise than xenalyze's line has them. */
+function oldCredit2(engine: Engine, p: TracedPcpu, event: number): boolean {
+  const { exact, xenMinor } = engine.options;
+  if (exact) return false;
+  if (xenMinor !== null && xenMinor <= CREDIT2_SWAPPED_UNTIL) return true;
+  return event !== 3 && event !== 5 && p.extra < fullWords(p.event);
+}
+
 const credit2: Lines = (engine, p, event) => {
+  if (oldCredit2(engine, p, event)) return describe(engine, p);
   switch (event) {
     case 1:
     case 4: return true;

@@ -1,4 +1,5 @@
 import type { TracedPcpu } from './domains.ts';
+import { describe } from './describe.ts';
 import type { Engine } from './engine.ts';
 import type { TextBuffer } from './text.ts';
 
@@ -37,6 +38,7 @@ export function schedVerboseProcess(engine: Engine, p: TracedPcpu): void {
       return;
     }
     case 14: {
+      if (!engine.options.exact && p.extra < 3 && describe(engine, p)) return;
       const out = engine.line(32);
       out.str(' sched_switch prev d');
       out.u(dom);
@@ -48,6 +50,7 @@ export function schedVerboseProcess(engine: Engine, p: TracedPcpu): void {
       return;
     }
     case 15: {
+      if (!engine.options.exact && p.extra < 4 && describe(engine, p)) return;
       const out = engine.line(32);
       out.str(' sched_switch next ');
       engine.who(dom, vcpu);

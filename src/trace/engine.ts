@@ -40,6 +40,8 @@ export interface EngineOptions {
   summary: boolean;
   /** Do as xenalyze 4.17 does, to the letter: its text, its limits, its end at the first record it cannot take. */
   exact: boolean;
+  /** N of the Xen 4.N that wrote the trace, or the newest it can be; null if unknown. */
+  xenMinor: number | null;
   /** What an exit reason is called; null for a number without a name. */
   exitName(reason: number): string | null;
 }

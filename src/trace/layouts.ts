@@ -122,7 +122,7 @@ credit2(8, 'sched_tasklet', '');
 credit2(9, 'update_load', '');
 credit2(10, 'runq_assign', `${DOM_VCPU} runq:0-15`);
 credit2(11, 'update_vcpu_load', `vcpu_load:u64 ${DOM_VCPU} shift`, `${DOM_VCPU} avgload`);
-credit2(12, 'update_runq_load', 'runq_avgload:u64 b_avgload:u64 runq_load:0-15 =runq:16-23 =shift:24-31');
+credit2(12, 'update_runq_load', 'runq_avgload:u64 b_avgload:u64 runq_load:0-15 =runq:16-23 =shift:24-31', 'runq_load:0-3 =runq_avgload:4-31 runq:0-3 =b_avgload:4-31');
 credit2(13, 'tickle_new', `${DOM_VCPU} processor credit:s32`);
 credit2(14, 'runq_max_weight', 'runq:0-15 =max_weight:16-31');
 credit2(15, 'migrate', `${DOM_VCPU} runq:0-15 =target_runq:16-31`);
@@ -281,6 +281,9 @@ export function layoutOf(event: number, words: number): Layout | null {
   for (const candidate of candidates) if (candidate.words <= words) return candidate;
   return null;
 }
+
+/** Extra words of an event's record in the newest release that writes it; 0 for an event without a layout. */
+export const fullWords = (event: number): number => layouts.get(event)?.[0]?.words ?? 0;
 
 /** Name of an event, whatever its record's length, or null. */
 export const eventName = (event: number): string | null => layouts.get(event)?.[0]?.name ?? null;
