@@ -1,6 +1,6 @@
 /** Compiles native/runner.c and runs cases with it on this machine's processor. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Case, type Outcome, REQUEST_SIZE, RESULT_SIZE, result } from './case.ts';
@@ -18,6 +18,11 @@ export function nativeUnavailable(): string | undefined {
     return 'needs gcc';
   }
   return existsSync('/proc/cpuinfo') ? undefined : 'needs /proc';
+}
+
+/** CPUID features beyond the base that both processors have: tested where the host's kernel lets programs use them. */
+export function sharedFeatures(): string[] {
+  return /^flags.*\bfsgsbase\b/m.test(readFileSync('/proc/cpuinfo', 'utf8')) ? ['FSGSBASE'] : [];
 }
 
 /** One runner process. All cases of a batch share one memory image. */

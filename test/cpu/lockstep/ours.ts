@@ -63,8 +63,8 @@ export class OurProcessor {
     machine.write(SAVE_STUB, Uint8Array.from([0x48, 0x0f, 0xae, 0x04, 0x25, ...fxAddress, ...VMCALL])); // fxsave64 [fx]
 
     const r = vcpu.registers;
-    // PE MP ET NE WP AM PG; PAE PGE OSFXSR OSXMMEXCPT SMEP SMAP; SCE LME LMA NXE
-    r.cr4 = 0x3006a0;
+    // PE MP ET NE WP AM PG; PAE PGE OSFXSR OSXMMEXCPT FSGSBASE SMEP SMAP; SCE LME LMA NXE
+    r.cr4 = 0x3106a0;
     r.cr3 = BigInt(tables.root);
     r.efer = 0xd01;
     r.cr0 = 0x80050033;

@@ -3,7 +3,7 @@ import { type Case, type Mode, type Outcome, TIMEOUT_VECTOR, type SavedCase, res
 import { compare } from './compare.ts';
 import { Generator } from './generate.ts';
 import type { Form } from './instructions.ts';
-import { BATCH, NativeProcessor } from './native.ts';
+import { BATCH, NativeProcessor, sharedFeatures } from './native.ts';
 import { OurProcessor } from './ours.ts';
 import { shrink } from './shrink.ts';
 import { disassemble } from './text.ts';
@@ -50,7 +50,7 @@ export interface Report {
 const vectorOf = (outcome: Outcome): number => new DataView(outcome.record.buffer).getUint32(result.vector, true);
 
 export async function runLockstep(options: RunOptions): Promise<Report> {
-  const generator = new Generator(options.seed, options);
+  const generator = new Generator(options.seed, { ...options, features: [...sharedFeatures(), ...(options.features ?? [])] });
   const native = new NativeProcessor();
   const ours = new OurProcessor();
   const tally: Tally = { cases: 0, integer: 0, memory: 0, fault: 0, x87: 0, mmx: 0, mxcsr: 0, notFinished: 0, failed: 0 };
