@@ -1,9 +1,10 @@
 /** The engines side by side: each runs all kernels once and gives their times. */
 import { spawn } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Images } from './build.ts';
 
-/** One kernel of one run. Times in milliseconds; instructions where the engine counts them, else 0. */
+/** One kernel of one run. Processor time of all the engine's threads, in milliseconds; instructions where the engine counts them, else 0. */
 export interface Timing {
   milliseconds: number;
   checksum: string;
@@ -30,9 +31,22 @@ export const engines: Engine[] = [
   { name: 'v86 32-bit', bits: 32, command: (images) => script('run-v86.ts', images.bare32, images.bios) },
 ];
 
+/** Processor time of a process so far, all threads, in milliseconds: what other work on the machine does not change. */
+function processorTime(pid: number): number {
+  let nanoseconds = 0;
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      nanoseconds += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
+    } catch {
+      continue; // a thread that ended meanwhile
+    }
+  }
+  return nanoseconds / 1e6;
+}
+
 /**
  * Runs the engine and reads "S<kernel>" and "E<kernel> <checksum>" from its output. An engine that runs inside node
- * adds "<milliseconds> <instructions>" of its own; for the others the arrival of the lines is the time.
+ * adds "<milliseconds> <instructions>" of its own; for the others the clock is read when a line arrives.
  */
 export async function runEngine(engine: Engine, images: Images, timeoutMs: number): Promise<Timing[]> {
   const [program, ...args] = engine.command(images);
@@ -41,11 +55,18 @@ export async function runEngine(engine: Engine, images: Images, timeoutMs: numbe
   let pending = '';
   let errors = '';
   let started = 0;
+  let last = 0;
   child.stderr.on('data', (chunk: Buffer) => {
     errors += chunk.toString();
   });
   child.stdout.on('data', (chunk: Buffer) => {
-    const now = performance.now();
+    let now = 0;
+    try {
+      now = processorTime(child.pid ?? 0);
+    } catch {
+      now = last; // it ended with this line
+    }
+    last = now;
     pending += chunk.toString('latin1');
     for (let end = pending.indexOf('\n'); end >= 0; end = pending.indexOf('\n')) {
       const line = pending.slice(0, end);

@@ -2,7 +2,7 @@
  * npm run bench:cpu -- [--rounds N] [--out FILE] [--engine REGEX] [--json]
  *
  * MIPS of the vCPU beside QEMU (system and user emulation) and v86, same C source, same run: every round runs every
- * engine once, medians over the rounds. Instructions are counted by our vCPU, for the 64-bit and the 32-bit build.
+ * engine once, medians over the rounds, in processor time. Instructions are counted by our vCPU, for the 64-bit and the 32-bit build.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -70,7 +70,7 @@ try {
   if (values.json) console.log(JSON.stringify(report));
   else {
     const width = 24;
-    console.log(`MIPS (median of ${values.rounds}), and time relative to xenolith's of the same word size (above 1: faster than xenolith); ${report.cpu}, ${report.cores} cores`);
+    console.log(`MIPS (median of ${values.rounds}, by processor time), and speed relative to xenolith's of the same word size (above 1: faster than xenolith); ${report.cpu}, ${report.cores} cores`);
     console.log(['kernel'.padEnd(14), ...available.map((engine) => engine.name.padStart(width))].join(''));
     for (const row of results) {
       const cells = row.engines.map((cell, i) => {
