@@ -19,6 +19,8 @@ export const deviations: readonly Deviation[] = [
   { cases: 'simd fault', pattern: /^simd fault v=3 ip=code\+a/, ours: 'simd fault v=13 ip=code+6', right: 'ours', why: 'an unmasked SIMD exception is #XM; TCG never raises it (seen on a processor)' },
   { cases: 'simd fault without OSXMMEXCPT', pattern: /^(simd fault without OSXMMEXCPT) v=3 ip=code\+a/, ours: '$1 v=6 ip=code+6', right: 'ours', why: 'and #UD while CR4.OSXMMEXCPT is clear (SDM vol. 3A 2.5)' },
   { cases: 'pxor, xorps with CR0.EM and CR0.TS', pattern: /^( (?:pxor mm|xorps)) v=7/, ours: '$1 v=6', right: 'ours', why: 'with EM set MMX and SSE are #UD, whatever TS says (SDM vol. 3A 2.5, CR0.EM)' },
+  { cases: 'misaligned with AC', pattern: /^(misaligned with AC) v=3 ip=code\+e cs=2b/, ours: '$1 v=11 err=0 ip=code+9 cs=2b', right: 'ours', why: '#AC in ring 3 with CR0.AM and RFLAGS.AC (SDM vol. 3A 6.15; seen on a processor); TCG has none' },
+  { cases: 'misaligned push with AC', pattern: /^(misaligned push with AC) v=3 ip=code\+f cs=2b (.*) sp=fb7/, ours: '$1 v=11 err=0 ip=code+d cs=2b $2 sp=fbf', right: 'ours', why: 'as above' },
   { cases: 'IDT error codes', pattern: /^(int 81 through a DPL 0 gate|gate not present|gate of a wrong type|vector beyond the IDT)( v=[bd]) err=812/, ours: '$1$2 err=40a', right: 'ours', why: 'the error code holds the vector times 8, in long mode too (SDM vol. 3A 6.13; seen on a processor)' },
   { cases: 'int 2', pattern: /^(int 2 v=d) err=22/, ours: '$1 err=12', right: 'ours', why: 'as above' },
   { cases: 'int 8', pattern: /^(int8 v=d) err=82/, ours: '$1 err=42', right: 'ours', why: 'as above' },
