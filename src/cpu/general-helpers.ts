@@ -128,10 +128,14 @@ export class GeneralHelpers {
     const { core } = this;
     const { cb } = core;
     const index = cb.getSigned(CB_SLOW_VALUE);
-    core.load(cb.linear(CB_SLOW_VA), size * 2);
-    const words = new Int16Array(core.data.buffer);
-    const dwords = new Int32Array(core.data.buffer);
-    const [low, high] = size === 2 ? [words[0]!, words[1]!] : [dwords[0]!, dwords[1]!];
+    // Two accesses: each is aligned to its own size.
+    const at = cb.linear(CB_SLOW_VA);
+    const bound = (address: number): number => {
+      core.load(address >>> 0, size);
+      return size === 2 ? (core.data32[0]! << 16) >> 16 : core.data32[0]! | 0;
+    };
+    const low = bound(at);
+    const high = bound(at + size);
     if (index < low || index > high) core.raise(Vector.br);
     return Status.next;
   }

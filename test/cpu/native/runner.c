@@ -15,6 +15,7 @@ typedef unsigned long u64;
 
 #define CODE 0x10000000ul
 #define CODE_SIZE 0x2000ul
+#define CODE_ALIAS 0x700010000000ul /* where no address of a snippet leads by chance */
 #define DATA 0x20000000ul
 #define DATA_SIZE 0x3000ul
 #define WRITABLE 0x2000ul
@@ -160,7 +161,7 @@ static void start(struct ucontext *u) {
   sequence++;
   copy((void *)DATA, template, WRITABLE);
   /* The snippet sees this memory read-only and executable; it is written through a second mapping of it. */
-  u8 *alias = (u8 *)(CODE + 0x40000000ul);
+  u8 *alias = (u8 *)(CODE_ALIAS);
   memset(alias, 0xcc, CODE_SIZE);
   copy(alias + q->code_offset, q->code, q->code_length);
   struct context *c = &u->mc;
@@ -213,7 +214,7 @@ void begin(void) {
   long fd = call3(319, (long)"code", 0, 0); /* memfd_create */
   if (fd < 0 || call3(77, fd, CODE_SIZE, 0) < 0) leave(7);
   map(CODE, CODE_SIZE, 5, 0x11, fd);
-  map(CODE + 0x40000000ul, CODE_SIZE, 3, 0x11, fd);
+  map(CODE_ALIAS, CODE_SIZE, 3, 0x11, fd);
   map(DATA, DATA_SIZE, 3, 0x32, -1);
   struct { void *sp; int flags; u64 size; } stack = {alternate_stack, 0, sizeof alternate_stack};
   call3(131, (long)&stack, 0, 0);
