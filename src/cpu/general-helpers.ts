@@ -134,9 +134,8 @@ export class GeneralHelpers {
       core.load(address >>> 0, size);
       return size === 2 ? (core.data32[0]! << 16) >> 16 : core.data32[0]! | 0;
     };
-    const low = bound(at);
-    const high = bound(at + size);
-    if (index < low || index > high) core.raise(Vector.br);
+    // The upper one only when the index is not below the lower, as Intel's processors do.
+    if (index < bound(at) || index > bound(at + size)) core.raise(Vector.br);
     return Status.next;
   }
 
