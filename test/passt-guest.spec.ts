@@ -1,0 +1,47 @@
+/** `xenolith run --netdev`: a stock Linux guest, its device model in a Worker, takes its address from passt. Needs built files in dist/. */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { UserError } from '../src/base/errors.ts';
+import { guestCommandLine, type GuestImages } from '../src/machine/guest.ts';
+import { buildLinuxGuest } from '../src/machine/guest-node.ts';
+
+const root = join(import.meta.dirname, '..');
+const entry = join(root, 'dist/cli/main.js');
+const builtAt = existsSync(entry) ? statSync(entry).mtimeMs : 0;
+const built = ['machine', 'hypervisor', 'device-model', 'net', 'cli'].every((room) =>
+  readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt));
+let images: GuestImages | undefined;
+let missing = built ? '' : 'dist/ is missing or older than src/ (npm run build)';
+if (spawnSync('passt', ['--version']).error !== undefined) missing = 'passt is not installed';
+try {
+  images = await buildLinuxGuest();
+} catch (error) {
+  if (!(error instanceof UserError)) throw error;
+  missing = error.message;
+}
+if (missing) console.warn(`left out: ${missing}`);
+
+describe.skipIf(missing !== '')('a guest behind a socket', () => {
+  it('gets its address from passt by DHCP and powers off', { timeout: 200_000 }, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'passt-'));
+    const path = join(folder, 'passt.sock');
+    const identity = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
+    const peer = spawn('passt', ['-f', '-1', '-q', '-4', '-s', path, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity], { stdio: 'ignore' });
+    try {
+      for (let i = 0; i < 200 && !existsSync(path); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+      const file = join(folder, 'console');
+      const { status, stderr } = spawnSync(process.execPath, [
+        entry, 'run', '--kernel', images!.vmlinux, '--initrd', images!.initrd, '--append', guestCommandLine({ address: 'dhcp' }), '--memory', '256',
+        '--netdev', `unix:${path}`, '--console', file,
+      ], { encoding: 'utf8', timeout: 190_000 });
+      expect(readFileSync(file, 'latin1')).toContain('guest: eth0 has 10.0.2.15/24 from 10.0.2.2');
+      expect([status, stderr]).toEqual([0, expect.stringContaining('the guest powered off')]);
+    } finally {
+      peer.kill();
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
