@@ -133,8 +133,4 @@ export default [
     guard: 'a guest-physical address is no machine address', file: cache, spec: 'test/device-model-hypervisor.spec.ts', test: 'serves a doorbell',
     find: 'return ((mapping.frames[(gpa & (BUCKET_SIZE - 1)) >>> PAGE_SHIFT]! >>> 0) + (gpa & (PAGE_SIZE - 1))) as Maddr;', replace: 'return gpa as Maddr;',
   },
-  {
-    guard: 'a guest-physical address is no machine address', file: 'src/device-model/dma.ts', spec: 'test/tiny-guest.spec.ts', test: 'the tiny guest on this machine pings (entry hvm, clock virtual)',
-    find: 'const maddr = this.#cache.maddr(mapping, address);', replace: 'const maddr = address as Maddr;',
-  },
 ];
