@@ -125,7 +125,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   accesses.sort((a, b) => a.index - b.index);
   if (input.dmLog !== undefined) log = await readDmLog(input.dmLog, input.names?.dmLog ?? 'device-model log');
   if (accesses.length === 0 && (log?.requests.length ?? 0) === 0) {
-    throw new UserError(`${input.names?.text ?? 'the input'}: no I/O record and no request line found: expected an xentrace file with HVM events (xentrace -e all), xenalyze --dump-all text or a device-model log`);
+    throw new UserError(`${input.names?.text ?? input.trace?.source.name ?? 'the input'}: no I/O record and no request line found: expected an xentrace file with HVM events (xentrace -e all), xenalyze --dump-all text or a device-model log`);
   }
   const capture = input.pcap === undefined ? undefined : readCapture(input.pcap, input.names?.pcap ?? 'capture');
   const console = input.console === undefined ? undefined : await collect(input.console);

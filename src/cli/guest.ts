@@ -1,7 +1,7 @@
 /** `xenolith guest …`: the images guests boot from. */
-import { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
+import { withProgress } from './progress.ts';
 
 export function registerGuest(program: Command): void {
   const guest = program.command('guest').description('images that guests boot from');
@@ -17,25 +17,4 @@ export function registerGuest(program: Command): void {
       if (options.json) console.log(JSON.stringify(images));
       else for (const [name, value] of Object.entries(images)) console.log(`${name.padEnd(8)} ${value}`);
     });
-}
-
-/** Run long work with a bar on stderr; without a terminal, one line per step. */
-export async function withProgress<T>(work: (progress: (what: string, fraction: number) => void) => Promise<T>): Promise<T> {
-  const bar = process.stderr.isTTY ? new SingleBar({ stream: process.stderr, format: '{what} [{bar}] {percentage}%', hideCursor: true, clearOnComplete: true }) : undefined;
-  let last = '';
-  let started = false;
-  try {
-    return await work((what, fraction) => {
-      if (bar) {
-        if (!started) bar.start(100, 0, { what });
-        started = true;
-        bar.update(Math.round(fraction * 100), { what });
-      } else if (what !== last) {
-        last = what;
-        process.stderr.write(`${what}\n`);
-      }
-    });
-  } finally {
-    if (started) bar?.stop();
-  }
 }

@@ -2,8 +2,8 @@
 /** The command `xenolith`. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { UserError } from '../base/errors.ts';
 import { registerConformance } from './conformance.ts';
+import { failureText } from './failure.ts';
 import { registerGuest } from './guest.ts';
 import { registerRun } from './run.ts';
 import { registerTrace } from './trace.ts';
@@ -33,8 +33,7 @@ try {
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode;
   else {
-    const debug = program.opts<{ debug?: boolean }>().debug === true || !(error instanceof UserError);
-    console.error(debug ? error : `xenolith: ${(error as Error).message}`);
+    console.error(failureText(error, 'xenolith', program.opts<{ debug?: boolean }>().debug));
     process.exitCode = 1;
   }
 }

@@ -2,7 +2,7 @@
  * The program that QEMU's qtest clients start in place of QEMU: reads QEMU's command line as far as they use it,
  * connects to the sockets they listen on and serves qtest and QMP until told to end.
  */
-import { appendFileSync } from 'node:fs';
+import { openSync, writeSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
@@ -97,13 +97,13 @@ export async function runQtest(args: QtestArguments): Promise<void> {
   const ends: (() => void)[] = [];
   const done = new Promise<void>((resolve) => ends.push(resolve));
   const end = (): void => ends.forEach((e) => e());
-  const log = args.log === undefined || args.log === '/dev/null' ? undefined : args.log;
+  const log = args.log === undefined || args.log === '/dev/null' ? undefined : openLog(args.log);
 
   const stdio = args.qtest === 'stdio';
   const socket = stdio ? undefined : await open(args.qtest.slice('unix:'.length));
   const output: Writable = socket ?? process.stdout;
   const protocol = new QtestProtocol(machine, (line) => {
-    if (log !== undefined) appendFileSync(log, `[S] ${line}\n`);
+    if (log !== undefined) writeSync(log, `[S] ${line}\n`);
     output.write(`${line}\n`);
   });
   const monitors: Qmp[] = [];
@@ -118,11 +118,19 @@ export async function runQtest(args: QtestArguments): Promise<void> {
   machine.onReset = () => monitors.forEach((qmp) => qmp.event('RESET', { guest: true, reason: 'guest-reset' }));
   machine.onPowerOff = () => monitors.forEach((qmp) => qmp.event('SHUTDOWN', { guest: true, reason: 'guest-shutdown' }));
   lines(socket ?? process.stdin, (line) => {
-    if (log !== undefined) appendFileSync(log, `[R] ${line}\n`);
+    if (log !== undefined) writeSync(log, `[R] ${line}\n`);
     protocol.request(line);
   }, end);
   await done;
   for (const s of sockets) s.destroy();
+}
+
+function openLog(path: string): number {
+  try {
+    return openSync(path, 'a');
+  } catch (error) {
+    throw new UserError(`-qtest-log ${path}: cannot be written: ${(error as Error).message}`);
+  }
 }
 
 function open(path: string): Promise<Socket> {

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command `xenolith-system-x86_64`. */
-import { UserError } from '../base/errors.ts';
+import { failureText } from './failure.ts';
 import { parseQtestArguments, qtestUsage, runQtest } from './qtest-server.ts';
 
 // A test ends its QEMU by SIGTERM and expects status 0.
@@ -11,6 +11,6 @@ try {
   if (argv.some((arg) => /^--?h(elp)?$/.test(arg))) console.log(qtestUsage.trimEnd());
   else await runQtest(parseQtestArguments(argv));
 } catch (error) {
-  console.error(error instanceof UserError ? `xenolith-system-x86_64: ${error.message}` : error);
+  console.error(failureText(error, 'xenolith-system-x86_64'));
   process.exitCode = 1;
 }

@@ -1,6 +1,7 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
-import { createWriteStream, existsSync, mkdirSync, readFileSync, type WriteStream } from 'node:fs';
-import { dirname } from 'node:path';
+import { createWriteStream, mkdirSync, openSync, readFileSync, type WriteStream } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { finished } from 'node:stream/promises';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/ethernet.ts';
@@ -18,8 +19,9 @@ import { launchMachine } from '../machine/launch-node.ts';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../machine/tiny-guest/image.ts';
 import { parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
 import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
+import { TRC_ALL, TRC_DOM0OP, TRC_GEN, TRC_HVM, TRC_HW, TRC_MEM, TRC_PV, TRC_SCHED, TRC_SHADOW } from '../trace/events.ts';
 import { parseStreamAddress, type StreamAddress, StreamNetdev } from '../net/stream-node.ts';
-import { withProgress } from './guest.ts';
+import { withProgress } from './progress.ts';
 
 interface RunOptions {
   kernel?: string;
@@ -29,7 +31,7 @@ interface RunOptions {
   driver: GuestDriver;
   shell?: boolean;
   trace?: string;
-  e?: string;
+  e?: number;
   dmLog?: string;
   dmLogForm: string;
   pcap?: string;
@@ -68,7 +70,7 @@ export function registerRun(program: Command): void {
     .option('--driver <name>', 'NIC driver of the Debian guest: 8139cp (C+ mode) or 8139too (C mode)', oneOf(...guestDrivers), '8139cp')
     .option('--shell', 'the Debian guest gives a shell on the console instead of pinging')
     .option('--trace <file>', 'write an xentrace file')
-    .option('-e <mask>', 'event mask of the trace, as xentrace takes it (a number, or all, gen, sched, dom0op, hvm, mem, hw)')
+    .option('-e <mask>', 'event mask of the trace, as xentrace takes it (a number, or all, gen, sched, dom0op, hvm, mem, pv, shadow, hw; needs --trace)', parseEventMask)
     .option('--dm-log <file>', "write the device model's log")
     .option('--dm-log-form <form>', 'form of the log: trace (QEMU trace events) or classic (I/O request lines)', oneOf('trace', 'classic'), 'trace')
     .option('--pcap <file>', 'write what crosses the wire, as pcapng')
@@ -87,11 +89,11 @@ export function registerRun(program: Command): void {
 }
 
 const TRACE_CLASSES: Readonly<Record<string, number>> = {
-  all: 0x0ffff000, gen: 0x0001f000, sched: 0x0002f000, dom0op: 0x0004f000, hvm: 0x0008f000, mem: 0x0010f000, pv: 0x0020f000, shadow: 0x0040f000, hw: 0x0080f000,
+  all: TRC_ALL, gen: TRC_GEN, sched: TRC_SCHED, dom0op: TRC_DOM0OP, hvm: TRC_HVM, mem: TRC_MEM, pv: TRC_PV, shadow: TRC_SHADOW, hw: TRC_HW,
 };
 
 /** Event mask as `xentrace -e` takes it. Throws UserError for anything else. */
-export function parseEventMask(text: string): number {
+function parseEventMask(text: string): number {
   const known = TRACE_CLASSES[text.toLowerCase()];
   if (known !== undefined) return known;
   const value = Number(text);
@@ -102,6 +104,7 @@ export function parseEventMask(text: string): number {
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
   const config = readConfig(file);
   for (const warning of config.warnings) console.error(`xenolith: ${warning}`);
+  if (options.e !== undefined && options.trace === undefined) throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
   const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing() };
   const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
@@ -113,7 +116,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const job: MachineJob = {
     name: config.name, domain, nics: nicOptions(config.vif, options.driver), clock, deviceModel, seed: options.seed,
     capture: options.pcap !== undefined, untilNs: options.timeout * 1e9,
-    ...(options.trace === undefined ? {} : { traceMask: options.e === undefined ? 0x0ffff000 : parseEventMask(options.e) }),
+    ...(options.trace === undefined ? {} : { traceMask: options.e ?? TRC_ALL }),
     ...(options.dmLog === undefined ? {} : { logForm: options.dmLogForm as 'trace' | 'classic' }),
     ...(input === undefined ? {} : { consoleInput: input }),
     ...(socket === undefined ? {} : { socket: { fromMachine: socket.fromMachine, toMachine: socket.toMachine } }),
@@ -135,8 +138,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
 
 function readConfig(file: string | undefined): XlConfig {
   if (file === undefined) return parseXlConfig("name = 'guest'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
-  if (!existsSync(file)) throw new UserError(`${file}: no such file; expected a guest configuration, for example guest.cfg of this project`);
-  return parseXlConfig(readFileSync(file, 'utf8'), file);
+  return parseXlConfig(new TextDecoder().decode(readInput(file, 'a guest configuration, for example guest.cfg of this project')), file);
 }
 
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
@@ -145,11 +147,12 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
   const memoryMiB = options.memory ?? config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
   const kernel = options.kernel ?? config.kernel;
+  if (kernel === undefined && options.initrd !== undefined) throw new UserError('--initrd: it goes with a kernel of your own; give --kernel too');
   if (kernel !== undefined) {
     const ramdisk = options.initrd ?? config.ramdisk;
     return {
-      memoryMiB, vcpus, type, hpet, commandLine: append, kernel: await loadKernelImage(readInput(kernel, 'kernel'), kernel),
-      ...(ramdisk === undefined ? {} : { ramdisk: readInput(ramdisk, 'ramdisk') }),
+      memoryMiB, vcpus, type, hpet, commandLine: append, kernel: await loadKernelImage(readInput(kernel, "the guest's kernel"), kernel),
+      ...(ramdisk === undefined ? {} : { ramdisk: readInput(ramdisk, "the guest's ramdisk") }),
     };
   }
   try {
@@ -157,7 +160,7 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
     const base = guestCommandLine({ driver: options.driver, mode: options.shell ? 'shell' : 'ping' });
     return {
       memoryMiB, vcpus, type, hpet, commandLine: [base, append].filter(Boolean).join(' '),
-      kernel: await loadKernelImage(readInput(images.vmlinux, 'kernel'), images.vmlinux), ramdisk: readInput(images.initrd, 'ramdisk'),
+      kernel: await loadKernelImage(readInput(images.vmlinux, "the guest's kernel"), images.vmlinux), ramdisk: readInput(images.initrd, "the guest's ramdisk"),
     };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
@@ -167,9 +170,13 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
   }
 }
 
-function readInput(path: string, what: string): Uint8Array {
-  if (!existsSync(path)) throw new UserError(`${path}: no such file; expected the guest's ${what}`);
-  return readFileSync(path);
+function readInput(path: string, expected: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new UserError(`${path}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${message}`}; expected ${expected}`);
+  }
 }
 
 type SinkName = 'trace' | 'dmLog' | 'pcap';
@@ -178,7 +185,7 @@ type SinkName = 'trace' | 'dmLog' | 'pcap';
 class Sinks {
   private readonly files = new Map<SinkName, WriteStream>();
   private readonly consoles: NodeJS.WritableStream[] = [];
-  private readonly opened: WriteStream[] = [];
+  private readonly opened = new Map<string, WriteStream>();
 
   constructor(options: RunOptions) {
     for (const name of ['trace', 'dmLog', 'pcap'] as const) {
@@ -189,9 +196,18 @@ class Sinks {
   }
 
   private open(path: string): WriteStream {
-    mkdirSync(dirname(path), { recursive: true });
-    const stream = createWriteStream(path);
-    this.opened.push(stream);
+    if (this.opened.has(resolve(path))) throw new UserError(`${path}: named for two outputs; give each its own file`);
+    let fd: number;
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      fd = openSync(path, 'w');
+    } catch (error) {
+      throw new UserError(`${path}: cannot be written: ${(error as Error).message}`);
+    }
+    const stream = createWriteStream(path, { fd });
+    // Told by close(), when the run is over.
+    stream.on('error', () => {});
+    this.opened.set(resolve(path), stream);
     return stream;
   }
 
@@ -204,10 +220,12 @@ class Sinks {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.opened.map((stream) => new Promise<void>((done, failed) => {
-      stream.once('error', (error) => failed(new UserError(`${String(stream.path)}: ${error.message}`)));
-      stream.end(done);
-    })));
+    await Promise.all([...this.opened].map(async ([path, stream]) => {
+      stream.end();
+      await finished(stream).catch((error: Error) => {
+        throw new UserError(`${path}: cannot be written: ${error.message}`);
+      });
+    }));
   }
 }
 

@@ -6,7 +6,8 @@ import {
   analyze, chips, costLines, CostTable, explainFiles, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, type AnalysisInput, type IoPath,
 } from '../analyze/index.ts';
 import { parseCpuHz } from '../trace/index.ts';
-import { progressBar } from './trace.ts';
+import { progressBar } from './progress.ts';
+import { reportDamage } from './trace.ts';
 
 interface FileOptions {
   dmLog?: string;
@@ -106,14 +107,19 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
         && (options.register === undefined || p.registers.some((r) => r.name.toLowerCase() === options.register!.toLowerCase()))
         && (options.vcpu === undefined || `d${p.access.dom}v${p.access.vcpu}` === options.vcpu);
     };
+    const filters = (['chip', 'register', 'vcpu', 'from', 'to'] as const).flatMap((name) => (options[name] === undefined ? [] : [`--${name} ${options[name]}`]));
     const table = new CostTable();
     const print = lineWriter();
     if (options.json !== true) {
       for (const w of a.windows) print(`${w.chip.name} at ${w.space === 'pio' ? 'port' : 'gpa'} 0x${w.base.toString(16)} (${w.found.strength}: ${w.found.why}) [${w.found.refs.map(formatRef).join(', ')}]`);
       if (options.stats !== true) print(PATH_HEADER);
     }
+    const seen = new Set<string>();
+    let matched = 0;
     for (const path of ioPaths(a)) {
+      if (path.device !== undefined) seen.add(path.device.name);
       if (!wanted(path)) continue;
+      matched++;
       table.add(path);
       if (options.stats === true) continue;
       print(options.json === true ? JSON.stringify({ kind: 'io', ...pathJson(path) }) : pathLine(path));
@@ -129,7 +135,8 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
       for (const line of joinLines(a)) print(line);
     }
     print.flush();
-    reportDamage(opened.input.trace);
+    reportAllDamage(opened.input, a.captureDamage);
+    if (filters.length > 0 && matched === 0) throw new UserError(`no access matches ${filters.join(' ')}; the files hold accesses of ${[...seen].join(', ') || 'no known device'}`);
   } finally {
     await opened.close();
   }
@@ -144,7 +151,7 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
     const story = await withBar(opened.input, (input) => explainFiles({ ...input, packet, atSeconds }));
     if (options.json === true) console.log(JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1));
     else process.stdout.write(renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 120), color: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }));
-    reportDamage(opened.input.trace);
+    reportAllDamage(opened.input);
   } finally {
     await opened.close();
   }
@@ -161,11 +168,11 @@ async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => 
   }
 }
 
-/** A damaged trace is read as far as it goes; the damage goes to stderr and into the exit status. */
-function reportDamage(trace: { readonly damage: readonly { offset: number; message: string }[]; readonly damageCount: number } | undefined): void {
-  if (trace === undefined || trace.damageCount === 0) return;
-  const first = trace.damage[0]!;
-  console.error(`xenolith: trace damaged at offset 0x${first.offset.toString(16)}: ${first.message}${trace.damageCount > 1 ? ` (and ${trace.damageCount - 1} more places)` : ''}; everything readable was used`);
+/** Damaged files are read as far as they go; the damage goes to stderr and into the exit status. */
+function reportAllDamage({ trace }: AnalysisInput, captureDamage?: string): void {
+  if (trace !== undefined) reportDamage(trace.damage, trace.damageCount);
+  if (captureDamage === undefined) return;
+  console.error(`xenolith: capture damaged at ${captureDamage}; the frames before it were used`);
   process.exitCode = 1;
 }
 

@@ -1,9 +1,9 @@
 /** `xenolith trace dump` and `xenolith trace summary`: what xenalyze tells of an xentrace file. */
-import { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { DamageList, dumpFile, dumpTrace, fileSource, openTrace, parseCpuHz, streamSource, summarizeFile, summarizeTrace, summaryText, writeAll } from '../trace/index-node.ts';
 import type { ByteSource, Damage, Inference, TraceRecord } from '../trace/index-node.ts';
+import { progressBar } from './progress.ts';
 
 interface FileOptions {
   cpuHz?: string;
@@ -152,30 +152,10 @@ async function summary(file: string, options: FileOptions): Promise<void> {
 }
 
 /** One line for a damaged file, and the exit status. */
-function reportDamage(damage: readonly Damage[], count = damage.length): void {
+export function reportDamage(damage: readonly Damage[], count = damage.length): void {
   const first = damage[0];
   if (first === undefined) return;
   console.error(`xenolith: trace damaged at offset 0x${first.offset.toString(16)}: ${first.message}`
     + `${count > 1 ? ` (and ${count - 1} more place${count > 2 ? 's' : ''})` : ''}; everything readable is shown`);
   process.exitCode = 1;
-}
-
-/** A progress bar on a terminal that shows nothing else; rate and time left. */
-export function progressBar(source: ByteSource): { update: (bytes: number) => void | Promise<void>; stop: () => void } {
-  if (process.stderr.isTTY !== true || process.stdout.isTTY === true || source.size < 1 << 20) return { update() {}, stop() {} };
-  const megabytes = (bytes: number): number => Math.round(bytes / 1_000_000);
-  const bar = new SingleBar({ format: `${source.name} {bar} {percentage}% {value}/{total} MB, {rate} MB/s, {left} left`, clearOnComplete: true, fps: 4 });
-  const started = performance.now();
-  bar.start(megabytes(source.size), 0, { rate: 0, left: '?' });
-  return {
-    update(bytes) {
-      const seconds = (performance.now() - started) / 1000;
-      if (seconds < 0.2 || bytes === 0) return undefined;
-      const rate = bytes / seconds;
-      bar.update(megabytes(Math.min(bytes, source.size)), { rate: megabytes(rate), left: `${Math.ceil(Math.max(0, source.size - bytes) / rate)} s` });
-      // The bar is drawn by a timer, which needs its turn.
-      return new Promise((resolve) => void setImmediate(resolve));
-    },
-    stop: () => bar.stop(),
-  };
 }

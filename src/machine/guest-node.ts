@@ -1,6 +1,6 @@
 /** A Linux guest out of the distribution's own packages, kept in a cache: fetch, unpack, take vmlinux out, build the initramfs. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '../base/errors.ts';
@@ -49,6 +49,7 @@ export async function buildLinuxGuest(options: BuildGuestOptions = {}): Promise<
 /** The cached kernel whose files all have their checksums (the newest, should there be several). */
 async function cachedKernel(cache: string): Promise<{ directory: string; manifest: Manifest } | undefined> {
   if (!existsSync(cache)) return undefined;
+  if (!statSync(cache).isDirectory()) throw new UserError(`${cache}: no directory; expected where packages and images are kept`);
   const versions = readdirSync(cache).filter((d) => existsSync(join(cache, d, 'manifest.json')));
   versions.sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));
   for (const version of versions) {
