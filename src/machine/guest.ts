@@ -24,8 +24,11 @@ export type GuestDriver = (typeof guestDrivers)[number];
 
 export interface GuestCommandLine {
   driver: GuestDriver;
-  /** `ping` pings the host three times and powers off; `shell` brings the network up and gives a shell on the console. */
-  mode: 'ping' | 'shell';
+  /**
+   * `ping` pings the host three times and powers off; `shell` brings the network up and gives a shell on the console; `load`
+   * floods the host with pings and moves bytes both ways; `link` watches the cable go and come.
+   */
+  mode: 'ping' | 'shell' | 'load' | 'link';
   /** Address of the guest with prefix length, or `dhcp`. */
   address: string;
   /** Whom to ping. */

@@ -1,0 +1,269 @@
+/**
+ * Load on a guest's RTL8139: a flood of pings, bytes from the host and the same bytes back, the interface down and up. The
+ * wire's other end is passt, reached through a relay here that counts frames and answers echo requests itself (passt needs
+ * the kernel's leave to ping). The same for this machine and for QEMU, with the same kernel, initramfs and peer.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readCapture } from '../../src/analyze/pcap.ts';
+import { guestCommandLine, type GuestDriver, type GuestImages } from '../../src/machine/guest.ts';
+import { be16, putBe16 } from '../../src/net/frame.ts';
+import { StreamDeframer } from '../../src/net/stream-node.ts';
+
+const root = join(import.meta.dirname, '../..');
+const GUEST_MIB = 512;
+
+export interface LoadOptions {
+  readonly machine: 'xenolith' | 'qemu';
+  readonly driver: GuestDriver;
+  readonly images: GuestImages;
+  /** Bytes each way. */
+  readonly bytes: number;
+  readonly pings: number;
+  /** Also capture the wire and count the frames of the capture (this machine alone). */
+  readonly capture?: boolean;
+  readonly timeoutMs?: number;
+}
+
+/** Frames into the NIC and out of it. */
+export interface FrameCounts {
+  readonly rx: number;
+  readonly tx: number;
+}
+
+export interface LoadReport {
+  readonly console: string;
+  /** SHA-256 of what the host sent, of what the guest says it got, of what came back. */
+  readonly sha256: { readonly sent: string; readonly guest: string; readonly returned: string };
+  /** Seconds from the connection to its end: to the guest, and from it. */
+  readonly seconds: { readonly download: number; readonly upload: number };
+  readonly pings: { readonly sent: number; readonly received: number; readonly minMs: number; readonly avgMs: number; readonly maxMs: number };
+  /** From /sys/class/net of the guest. */
+  readonly driver: Readonly<Record<string, number>>;
+  /** This machine alone: the chip's counters, the hub port's, the capture's frames, frames lost before the socket. */
+  readonly chip?: Readonly<Record<string, number>>;
+  readonly wire?: FrameCounts;
+  readonly capture?: FrameCounts;
+  readonly socketDrops?: number;
+  readonly instructions?: number;
+}
+
+/** The host's two TCP services: one sends `data`, the other takes as many bytes back. */
+class TransferPeer {
+  port = 0;
+  downloadSeconds = 0;
+  uploadSeconds = 0;
+  returned = '';
+  readonly #servers: Server[] = [];
+  readonly #data: Uint8Array;
+
+  constructor(data: Uint8Array) {
+    this.#data = data;
+  }
+
+  /** Two neighbouring ports of the loopback. */
+  async listen(): Promise<void> {
+    for (let tries = 0; tries < 20; tries++) {
+      const send = createServer((socket) => this.#send(socket));
+      const take = createServer((socket) => this.#take(socket));
+      const port = await listenOn(send, 0);
+      if (port !== undefined && (await listenOn(take, port + 1)) !== undefined) {
+        this.port = port;
+        this.#servers.push(send, take);
+        return;
+      }
+      send.close();
+    }
+    throw new Error('no two neighbouring ports are free');
+  }
+
+  close(): void {
+    for (const server of this.#servers) server.close();
+  }
+
+  #send(socket: Socket): void {
+    const from = performance.now();
+    socket.on('error', () => {});
+    // The guest closes its side when it has read everything.
+    socket.on('close', () => (this.downloadSeconds = (performance.now() - from) / 1000));
+    socket.resume();
+    socket.end(this.#data);
+  }
+
+  #take(socket: Socket): void {
+    const from = performance.now();
+    const hash = createHash('sha256');
+    let left = this.#data.length;
+    socket.on('error', () => {});
+    socket.on('data', (bytes: Uint8Array) => {
+      hash.update(bytes);
+      left -= bytes.length;
+      if (left > 0) return;
+      this.uploadSeconds = (performance.now() - from) / 1000;
+      this.returned = hash.digest('hex');
+      socket.end();
+    });
+  }
+}
+
+const listenOn = (server: Server, port: number): Promise<number | undefined> => new Promise((resolve) => {
+  server.once('error', () => resolve(undefined));
+  server.listen(port, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+});
+
+/** ICMP echo request (IPv4, whole) to its reply, in place. */
+function answerEcho(frame: Uint8Array): boolean {
+  const isEcho = frame.length >= 42 && be16(frame, 12) === 0x0800 && frame[14] === 0x45 && frame[23] === 1 && frame[34] === 8 && (be16(frame, 20) & 0x3fff) === 0;
+  if (!isEcho) return false;
+  const swap = (at: number, to: number, length: number): void => {
+    // A socket's bytes are a Buffer, whose slice() would be no copy.
+    const kept = Uint8Array.from(frame.subarray(at, at + length));
+    frame.copyWithin(at, to, to + length);
+    frame.set(kept, to);
+  };
+  swap(0, 6, 6);
+  swap(26, 30, 4);
+  frame[34] = 0;
+  const sum = be16(frame, 36) + 0x0800;
+  putBe16(frame, 36, (sum & 0xffff) + (sum >>> 16));
+  return true;
+}
+
+const framed = (frame: Uint8Array): Uint8Array => {
+  const packet = new Uint8Array(4 + frame.length);
+  new DataView(packet.buffer).setUint32(0, frame.length);
+  packet.set(frame, 4);
+  return packet;
+};
+
+/** Listens for the machine's netdev at `path` and passes frames on to passt's socket. */
+async function relay(path: string, passt: string): Promise<Server> {
+  const server = createServer((machine) => {
+    const peer = connect({ path: passt });
+    const pass = (from: Socket, to: Socket, local: (frame: Uint8Array) => boolean): void => {
+      const deframer = new StreamDeframer();
+      from.on('error', () => {});
+      from.on('close', () => to.destroy());
+      from.on('data', (bytes: Uint8Array) => {
+        deframer.push(bytes);
+        to.cork();
+        let room = true;
+        for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
+          if (local(frame)) from.write(framed(frame));
+          else room = to.write(framed(frame));
+          deframer.advance();
+        }
+        to.uncork();
+        if (room) return;
+        from.pause();
+        to.once('drain', () => from.resume());
+      });
+    };
+    pass(machine, peer, answerEcho);
+    pass(peer, machine, () => false);
+  });
+  await new Promise<void>((resolve) => server.listen({ path }, resolve));
+  return server;
+}
+
+/** Run one guest under load, to its poweroff. */
+export async function runLoad(options: LoadOptions): Promise<LoadReport> {
+  const folder = mkdtempSync(join(tmpdir(), 'load-'));
+  const data = randomBytes(options.bytes);
+  const peer = new TransferPeer(data);
+  const children: ChildProcess[] = [];
+  let wire: Server | undefined;
+  try {
+    await peer.listen();
+    const passt = join(folder, 'passt.sock');
+    const netdev = join(folder, 'netdev.sock');
+    const identity = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
+    children.push(spawn('passt', ['-f', '-1', '-q', '-4', '-s', passt, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity], { stdio: 'ignore' }));
+    for (let i = 0; i < 200 && !existsSync(passt); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+    wire = await relay(netdev, passt);
+    const pcap = join(folder, 'net.pcapng');
+    const append = `${guestCommandLine({ driver: options.driver, mode: 'load', address: 'dhcp' })} xenolith.port=${peer.port} xenolith.pings=${options.pings}`;
+    const command = options.machine === 'qemu' ? qemu(options, append, netdev) : xenolith(options, append, netdev, options.capture ? pcap : undefined);
+    const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] });
+    children.push(child);
+    const output = await outputOf(child, options.timeoutMs ?? 1_800_000);
+    const sha256 = { sent: createHash('sha256').update(data).digest('hex'), guest: /received ([0-9a-f]{64})/.exec(output)?.[1] ?? '', returned: peer.returned };
+    const report = { console: output, sha256, seconds: { download: peer.downloadSeconds, upload: peer.uploadSeconds }, pings: readPings(output), driver: readCounters(output) };
+    if (options.machine === 'qemu') return report;
+    const result = JSON.parse(output.slice(output.lastIndexOf('\n{') + 1)) as { nics: { statistics: Record<string, number>; wire: { sent: number; received: number } }[]; socketDrops: number; instructions: number };
+    const nic = result.nics[0]!;
+    return {
+      ...report, chip: nic.statistics, wire: { rx: nic.wire.received, tx: nic.wire.sent }, socketDrops: result.socketDrops, instructions: result.instructions,
+      ...(options.capture ? { capture: countFrames(pcap) } : {}),
+    };
+  } finally {
+    for (const child of children) child.kill();
+    wire?.close();
+    peer.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const xenolith = ({ driver, images }: LoadOptions, append: string, netdev: string, pcap: string | undefined): string[] => [
+  process.execPath, join(root, 'dist/cli/main.js'), 'run', '--kernel', images.vmlinux, '--initrd', images.initrd, '--append', append, '--memory', String(GUEST_MIB),
+  '--driver', driver, '--netdev', `unix:${netdev}`, '--timeout', '3600', '--json', ...(pcap === undefined ? [] : ['--pcap', pcap]),
+];
+
+const qemu = ({ images }: LoadOptions, append: string, netdev: string): string[] => [
+  'qemu-system-x86_64', '-accel', 'tcg', '-m', String(GUEST_MIB), '-nodefaults', '-display', 'none', '-serial', 'stdio', '-no-reboot',
+  '-kernel', images.vmlinuz, '-initrd', images.initrd, '-append', append,
+  '-netdev', `stream,id=wire,server=off,addr.type=unix,addr.path=${netdev}`, '-device', 'rtl8139,netdev=wire',
+];
+
+function outputOf(child: ChildProcess, timeoutMs: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const timer = setTimeout(() => {
+      child.kill();
+      reject(new Error(`no end after ${timeoutMs / 1000} s; the console so far:\n${text}`));
+    }, timeoutMs);
+    child.stdout!.on('data', (bytes: Uint8Array) => (text += Buffer.from(bytes).toString('latin1')));
+    child.on('error', reject);
+    child.on('close', () => {
+      clearTimeout(timer);
+      resolve(text.replaceAll('\r', ''));
+    });
+  });
+}
+
+function readPings(output: string): LoadReport['pings'] {
+  const [, sent, received] = /(\d+) packets transmitted, (\d+) packets received/.exec(output) ?? [];
+  const [, minMs, avgMs, maxMs] = /round-trip min\/avg\/max = ([\d.]+)\/([\d.]+)\/([\d.]+) ms/.exec(output) ?? [];
+  return { sent: Number(sent), received: Number(received), minMs: Number(minMs), avgMs: Number(avgMs), maxMs: Number(maxMs) };
+}
+
+const readCounters = (output: string): Record<string, number> =>
+  Object.fromEntries([...output.matchAll(/^guest: ([rt]x_\w+)=(\d+)$/gm)].map(([, name, value]) => [name!, Number(value)]));
+
+function countFrames(path: string): FrameCounts {
+  const { frames } = readCapture(readFileSync(path), path);
+  const rx = frames.filter((frame) => frame.direction === 'inbound').length;
+  return { rx, tx: frames.length - rx };
+}
+
+/** What in a report does not agree: checksums, pings, and the counters of driver, chip, wire and capture. */
+export function loadDisagreements({ sha256, pings, driver, chip, wire, capture }: LoadReport): string[] {
+  const wrong: string[] = [];
+  if (sha256.guest !== sha256.sent || sha256.returned !== sha256.sent) wrong.push(`SHA-256: sent ${sha256.sent}, guest ${sha256.guest}, returned ${sha256.returned}`);
+  if (!(pings.sent > 0) || pings.sent !== pings.received) wrong.push(`pings: ${pings.received} of ${pings.sent} came back`);
+  if (chip === undefined || wire === undefined) return wrong;
+  for (const direction of ['rx', 'tx'] as const) {
+    // A frame for which the ring had no descriptor crossed the wire and was dropped by the chip, which counts it.
+    const dropped = direction === 'rx' ? chip.rx_no_room! + chip.rx_filtered! : 0;
+    const counts: Record<string, number | undefined> = {
+      driver: driver[`${direction}_packets`], chip: chip[`${direction}_packets`], 'wire without drops': wire[direction] - dropped,
+      ...(capture ? { 'capture without drops': capture[direction] - dropped } : {}),
+    };
+    if (new Set(Object.values(counts)).size !== 1) wrong.push(`${direction} frames: ${Object.entries(counts).map(([who, count]) => `${who} ${count}`).join(', ')}`);
+  }
+  return wrong;
+}

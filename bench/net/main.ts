@@ -1,0 +1,50 @@
+/**
+ * `npm run load -- [--mib N] [--pings N] [--driver 8139cp|8139too|both] [--no-qemu]`: both drivers under load on this machine,
+ * then 8139cp on QEMU (TCG, `-device rtl8139`) with the same kernel, initramfs and peer, and the ratios. QEMU's chip has the
+ * revision that 8139too refuses, so that driver has no counterpart.
+ */
+import { spawnSync } from 'node:child_process';
+import { parseArgs } from 'node:util';
+import { guestDrivers } from '../../src/machine/guest.ts';
+import { buildLinuxGuest } from '../../src/machine/guest-node.ts';
+import { loadDisagreements, type LoadReport, runLoad } from './load.ts';
+
+const { values } = parseArgs({
+  options: {
+    mib: { type: 'string', default: '100' }, pings: { type: 'string', default: '1000' }, driver: { type: 'string', default: 'both' },
+    'no-qemu': { type: 'boolean', default: false }, capture: { type: 'boolean', default: false }, console: { type: 'boolean', default: false },
+  },
+});
+const bytes = Math.round(Number(values.mib) * 2 ** 20);
+const pings = Number(values.pings);
+const images = await buildLinuxGuest();
+const rate = (seconds: number): number => bytes / 1e6 / seconds;
+
+function show(name: string, report: LoadReport): void {
+  const { seconds, pings: echo, sha256 } = report;
+  if (values.console) console.log(report.console);
+  console.log(`${name}: to the guest ${rate(seconds.download).toFixed(2)} MB/s, from it ${rate(seconds.upload).toFixed(2)} MB/s; ping ${echo.received} of ${echo.sent}, min/avg/max ${echo.minMs}/${echo.avgMs}/${echo.maxMs} ms`);
+  console.log(`  SHA-256 sent ${sha256.sent.slice(0, 12)}, guest ${sha256.guest.slice(0, 12)}, returned ${sha256.returned.slice(0, 12)}`);
+  console.log(`  driver ${JSON.stringify(report.driver)}`);
+  if (report.chip) console.log(`  chip rx ${report.chip.rx_packets} tx ${report.chip.tx_packets} no room ${report.chip.rx_no_room}; wire rx ${report.wire!.rx} tx ${report.wire!.tx}${report.capture ? `; capture rx ${report.capture.rx} tx ${report.capture.tx}` : ''}; lost before the socket ${report.socketDrops}`);
+}
+
+console.log(`${values.mib} MiB each way, ${pings} pings; ${new Date().toISOString()}`);
+const reports = new Map<string, LoadReport>();
+for (const driver of guestDrivers) {
+  if (values.driver !== 'both' && values.driver !== driver) continue;
+  const report = await runLoad({ machine: 'xenolith', driver, images, bytes, pings, capture: values.capture });
+  reports.set(driver, report);
+  show(`xenolith ${driver}`, report);
+  for (const line of loadDisagreements(report)) {
+    console.log(`  WRONG: ${line}`);
+    process.exitCode = 1;
+  }
+}
+const ours = reports.get('8139cp');
+if (ours && !values['no-qemu'] && spawnSync('qemu-system-x86_64', ['--version']).error === undefined) {
+  const theirs = await runLoad({ machine: 'qemu', driver: '8139cp', images, bytes, pings });
+  show('qemu tcg 8139cp', theirs);
+  const ratio = (mine: number, other: number): string => (mine / other).toFixed(2);
+  console.log(`ratios to qemu: to the guest ${ratio(rate(ours.seconds.download), rate(theirs.seconds.download))}, from it ${ratio(rate(ours.seconds.upload), rate(theirs.seconds.upload))}, average round trip ${ratio(ours.pings.avgMs, theirs.pings.avgMs)}`);
+}
