@@ -2,11 +2,11 @@
  * Decoded blocks: an arena of records in machine memory, and which blocks come from which machine frame. A block is
  * keyed by machine frame, linear page and code-segment context; blocks of one such page chain directly to each other.
  */
-import { CB_JUMP_CACHE } from './control-block.ts';
+import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from './control-block.ts';
 import { SPECIAL } from './interpreter.ts';
 import type { ControlBlock } from './memory-views.ts';
 import { REC_HANDLER, RECORD_SIZE } from './record.ts';
-import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_RECORD, JUMP_RIP } from './tlb-layout.ts';
+import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from './tlb-layout.ts';
 import { MAX_BLOCK_RECORDS, type Decoder } from './decoder.ts';
 
 /** Blocks decoded from one frame as seen at one linear page in one context. */
@@ -64,8 +64,8 @@ export class CodeCache {
     this.onCodeFrame = onCodeFrame;
     this.clear = (address, value, length) => void cb.u8.fill(value, address, address + length);
     decoder.out = this.arena;
-    this.clearJumpCache(0);
-    this.clearJumpCache(1);
+    this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    this.flushJumpCaches();
   }
 
   page(frame: number, page: number, context: number): CodePage {
@@ -158,37 +158,36 @@ export class CodeCache {
     this.frames.clear();
     this.decoder.out = this.arena;
     this.generation++;
+    // The epoch may be a restored one.
+    this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.flushJumpCaches();
   }
 
   // Jump caches
 
+  /** A new epoch: no entry made before it fits any more. */
   flushJumpCaches(): void {
-    this.clearJumpCache(0);
-    this.clearJumpCache(1);
-  }
-
-  private clearJumpCache(which: number): void {
-    this.clear(this.jumpCaches + which * JUMP_CACHE_SIZE, 0, JUMP_CACHE_SIZE);
-    const first = (this.jumpCaches + which * JUMP_CACHE_SIZE) >> 2;
-    // RIP 0 would match an empty entry of slot 0.
-    this.cb.i32[first + (JUMP_RIP >> 2)] = 1;
+    const epoch = ((this.cb.get(CB_JUMP_EPOCH + 4) >>> 16) + 1) & 0xffff;
+    // Once round: what is left of the old epochs would fit again. An empty entry fits RIP 0 of epoch 0, which is left out.
+    if (epoch === 0) this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    this.cb.set(CB_JUMP_EPOCH + 4, (epoch === 0 ? 1 : epoch) << 16);
   }
 
   /** Use the cache for this privilege and context. */
   selectJumpCache(user: boolean, context: number): void {
     const which = user ? 0 : 1;
     if (this.owners[which] !== context) {
-      this.clearJumpCache(which);
+      this.flushJumpCaches();
       this.owners[which] = context;
     }
     this.cb.set(CB_JUMP_CACHE, this.jumpCaches + which * JUMP_CACHE_SIZE);
   }
 
   remember(ripLo: number, ripHi: number, record: number): void {
-    const word = (this.cb.get(CB_JUMP_CACHE) + (ripLo & (JUMP_ENTRIES - 1)) * JUMP_ENTRY_SIZE) >> 2;
-    this.cb.i32[word + (JUMP_RIP >> 2)] = ripLo;
-    this.cb.i32[word + (JUMP_RIP >> 2) + 1] = ripHi;
+    const index = (ripLo ^ (ripLo >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1);
+    const word = (this.cb.get(CB_JUMP_CACHE) + index * JUMP_ENTRY_SIZE) >> 2;
+    this.cb.i32[word + (JUMP_TAG >> 2)] = ripLo;
+    this.cb.i32[word + (JUMP_TAG >> 2) + 1] = ripHi ^ this.cb.get(CB_JUMP_EPOCH + 4);
     this.cb.i32[word + (JUMP_RECORD >> 2)] = record;
   }
 }

@@ -49,8 +49,10 @@ export const CB_CPL = 0x0f4;
 export const CB_FPU_TRAP = 0x0f8;
 /** Budget left at the start of the block, stored before a helper that asks for the time. */
 export const CB_BUDGET = 0x0fc;
-/** Any thread may set this i32 to stop the vCPU at the next block end. A cache line of its own. */
+/** Any thread may set this i32 to stop the vCPU at the next block end. A cache line of its own, but for what follows. */
 export const CB_KICK = 0x100;
+/** Epoch of the jump caches, in bits 63:48 of a u64. */
+export const CB_JUMP_EPOCH = 0x108;
 
 /** Eight segment registers (Seg order) of 32 bytes. */
 export const CB_SEG = 0x140;

@@ -4,7 +4,7 @@
  * pointer, the instruction budget and the computed address are locals.
  */
 import {
-  CB_EXIT_STATUS, CB_JUMP_CACHE, CB_KICK, CB_RIP, CB_SEG, SEG_BASE, SEG_HIGH, SEG_LOW, SEG_MAY, SEG_SIZE, Status,
+  CB_EXIT_STATUS, CB_JUMP_CACHE, CB_JUMP_EPOCH, CB_KICK, CB_RIP, CB_SEG, SEG_BASE, SEG_HIGH, SEG_LOW, SEG_MAY, SEG_SIZE, Status,
 } from './control-block.ts';
 import { EmitContext, type Operand, type Runtime, type Site } from './emit/context.ts';
 import * as control from './emit/control.ts';
@@ -16,7 +16,7 @@ import {
   REC_A, REC_AUX, REC_B, REC_DISP, REC_EXTRA, REC_HANDLER, REC_IMM, REC_IMM64, REC_INDEX, REC_INDEX_REG, REC_LENGTH, REC_NOT_TAKEN, REC_RIP,
   REC_SCALE, REC_TAKEN, RECORD_SIZE,
 } from './record.ts';
-import { JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_RIP } from './tlb-layout.ts';
+import { JUMP_INDEX_FOLD, JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_TAG } from './tlb-layout.ts';
 import { Label } from './wasm/encoder.ts';
 import { block, br, i32, i64, loop, memoryCopy, memoryFill, ret, seq, switchOver, when, type I32, type I64, type Stmt, type ValType } from './wasm/expr.ts';
 import { FunctionBuilder, Local, ModuleBuilder } from './wasm/module.ts';
@@ -125,10 +125,13 @@ class RecordSite implements Site {
       this.retire(to.get),
       entry.set(i32.add(
         i32.load(ZERO, shared.cb + CB_JUMP_CACHE),
-        i32.and(i32.shl(i32.wrap(to.get), i32.const(JUMP_INDEX_SHIFT)), i32.const(JUMP_INDEX_MASK)),
+        i32.and(
+          i32.shl(i32.xor(i32.wrap(to.get), i32.shrU(i32.wrap(to.get), i32.const(JUMP_INDEX_FOLD))), i32.const(JUMP_INDEX_SHIFT)),
+          i32.const(JUMP_INDEX_MASK),
+        ),
       )),
       when(
-        i64.eq(i64.load(entry.get, JUMP_RIP), to.get),
+        i64.eq(i64.load(entry.get, JUMP_TAG), i64.xor(to.get, i64.load(ZERO, shared.cb + CB_JUMP_EPOCH))),
         shared.rp.set(i32.load(entry.get, JUMP_RECORD)),
         seq(
           i64.store(ZERO, to.get, shared.cb + CB_RIP),

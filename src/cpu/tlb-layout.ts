@@ -1,5 +1,5 @@
 /**
- * The TLB in machine memory: four sets of 1,024 direct-mapped entries of 32 bytes. A tag is the page's linear address,
+ * The TLB in machine memory: four sets of 4,096 direct-mapped entries of 32 bytes. A tag is the page's linear address,
  * or 1, which no page address equals. The fast path adds the addend (i32) to the low half of a linear
  * address and has the machine address. Offsets in bytes.
  */
@@ -9,7 +9,7 @@ export const TLB_EXECUTE = 16; // i64 tag
 export const TLB_ADDEND = 24; // i32
 export const TLB_FLAGS = 28; // i32: TLB_* bits below
 export const TLB_ENTRY_SIZE = 32;
-export const TLB_ENTRIES = 1024;
+export const TLB_ENTRIES = 4096;
 export const TLB_SET_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
 /** entry = set + ((address >> SHIFT) & MASK): page number times the entry size, in one shift. */
 export const TLB_INDEX_SHIFT = 7;
@@ -25,12 +25,16 @@ export const TLB_LISTED = 4;
 export const TlbSet = { user: 0, supervisorSmap: 1, supervisor: 2, none: 3 } as const;
 export const TLB_SETS = 4;
 
-/** Jump cache: 4,096 entries of {u64 rip, u32 record, u32 unused}. */
-export const JUMP_ENTRIES = 4096;
+/**
+ * Jump cache: 16,384 entries of {u64 tag, u32 record, u32 unused}, one cache for user and one for supervisor code. A tag is
+ * RIP XOR the epoch (CB_JUMP_EPOCH, in bits 63:48, where no canonical address needs them apart): a new epoch empties both.
+ */
+export const JUMP_ENTRIES = 16384;
 export const JUMP_ENTRY_SIZE = 16;
 export const JUMP_CACHE_SIZE = JUMP_ENTRIES * JUMP_ENTRY_SIZE;
-export const JUMP_RIP = 0;
+export const JUMP_TAG = 0;
 export const JUMP_RECORD = 8;
-/** entry = cache + ((rip << SHIFT) & MASK). */
+/** entry = cache + (((rip XOR rip >> FOLD) << SHIFT) & MASK). */
+export const JUMP_INDEX_FOLD = 12;
 export const JUMP_INDEX_SHIFT = 4;
 export const JUMP_INDEX_MASK = JUMP_CACHE_SIZE - JUMP_ENTRY_SIZE;
