@@ -22,7 +22,6 @@ export const REC_IMM64 = REC_DISP;
 /** Branches: records the two ways lead to (0: not resolved yet), and the target's distance from the next instruction. */
 export const REC_TAKEN = REC_IMM;
 export const REC_NOT_TAKEN = REC_DISP;
-export const REC_RELATIVE = REC_AUX;
 
 export const EXTRA_SEG_MASK = 7;
 /** The address is relative to SS: a non-canonical one is #SS, not #GP. */

@@ -1,9 +1,9 @@
 import { gpa, gva, INVALID_MFN, mfn } from '../base/address.ts';
 import type { Gpa, Gva, Mfn } from '../base/address.ts';
 import {
-  RUNSTATE_RUNNING, schedClassEvent, TRC_64_FLAG, TRC_HVM_INJ_VIRQ, TRC_HVM_IOMEM_READ, TRC_HVM_IOPORT_READ, TRC_HVM_NESTEDFLAG, TRC_HVM_NPF,
+  schedClassEvent, TRC_64_FLAG, TRC_HVM_INJ_VIRQ, TRC_HVM_IOMEM_READ, TRC_HVM_IOPORT_READ, TRC_HVM_NESTEDFLAG, TRC_HVM_NPF,
   TRC_HVM_SVM_EXIT, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT, TRC_HVM_WRITE_FLAG, TRC_LOST_RECORDS, TRC_SCHED_CONTINUE_RUNNING,
-  TRC_SCHED_CSCHED2, TRC_SCHED_MIN, TRC_TRACE_WRAP_BUFFER,
+  TRC_SCHED_CSCHED2, TRC_TRACE_WRAP_BUFFER,
 } from './events.ts';
 import { exitReasonName } from './exit-reasons.ts';
 import type { Vendor } from './exit-reasons.ts';
@@ -159,11 +159,4 @@ function decodeHvm(event: number, words: ArrayLike<number>, context: DecodeConte
     default:
       return null;
   }
-}
-
-/** The runstate a TRC_SCHED_RUNSTATE_CHANGE or CONTINUE event ends in, or −1 for another event. */
-export function newRunstate(event: number): number {
-  if ((event & 0x0ffff000) !== TRC_SCHED_MIN) return -1;
-  if ((event & 15) === 1) return (event >>> 4) & 15;
-  return (event & 15) === 2 ? RUNSTATE_RUNNING : -1;
 }

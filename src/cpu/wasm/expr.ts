@@ -281,7 +281,6 @@ export const switchOver = (index: I32, labels: readonly Label[], cases: readonly
     body(out);
   });
 };
-export const unreachable: Stmt = (out) => out.byte(0x00);
 export const ret = (...values: Expr<ValType>[]): Stmt => (out) => {
   for (const value of values) value.write(out);
   out.byte(0x0f);
