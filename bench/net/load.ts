@@ -259,8 +259,10 @@ export function loadDisagreements({ sha256, pings, driver, chip, wire, capture }
   for (const direction of ['rx', 'tx'] as const) {
     // A frame for which the ring had no descriptor crossed the wire and was dropped by the chip, which counts it.
     const dropped = direction === 'rx' ? chip.rx_no_room! + chip.rx_filtered! : 0;
+    // Drivers count a large send once, the chip each of its segments.
+    const segments = direction === 'tx' ? chip.tx_segments! - chip.tx_large_sends! : 0;
     const counts: Record<string, number | undefined> = {
-      driver: driver[`${direction}_packets`], chip: chip[`${direction}_packets`], 'wire without drops': wire[direction] - dropped,
+      [segments ? 'driver and further segments' : 'driver']: driver[`${direction}_packets`]! + segments, chip: chip[`${direction}_packets`], 'wire without drops': wire[direction] - dropped,
       ...(capture ? { 'capture without drops': capture[direction] - dropped } : {}),
     };
     if (new Set(Object.values(counts)).size !== 1) wrong.push(`${direction} frames: ${Object.entries(counts).map(([who, count]) => `${who} ${count}`).join(', ')}`);

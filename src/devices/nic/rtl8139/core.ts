@@ -147,7 +147,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     const { tally } = state;
     return {
       tx_packets: state.txPackets, tx_bytes: state.txBytes, rx_packets: state.rxPackets, rx_bytes: state.rxBytes,
-      rx_filtered: state.rxFiltered, rx_no_room: state.rxNoRoom, rx_missed: this.regs.values[R.RxMissed]!,
+      tx_large_sends: state.txLargeSends, tx_segments: state.txSegments, rx_filtered: state.rxFiltered, rx_no_room: state.rxNoRoom, rx_missed: this.regs.values[R.RxMissed]!,
       // The tally counters, as 8139cp's `ethtool -S` names them.
       tx_ok: tally[Tally.TxOk]!, rx_ok: tally[Tally.RxOk]!, tx_err: tally[Tally.TxErr]!, rx_err: tally[Tally.RxErr]!,
       rx_fifo: tally[Tally.MissPkt]!, frame_align: tally[Tally.FAE]!, tx_ok_1col: tally[Tally.Tx1Col]!, tx_ok_mcol: tally[Tally.TxMCol]!,

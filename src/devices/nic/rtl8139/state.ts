@@ -49,4 +49,7 @@ export class Rtl8139State {
   rxBytes = 0;
   rxFiltered = 0;
   rxNoRoom = 0;
+  /** Large sends (TCP segmentation), and the frames they became. */
+  txLargeSends = 0;
+  txSegments = 0;
 }

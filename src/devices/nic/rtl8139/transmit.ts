@@ -35,7 +35,10 @@ export class Transmitter {
   private tag = -1;
   /** Frames sent since the doorbell. */
   private frames = 0;
-  private readonly sendSegment = (length: number): void => this.emit(this.chip.state.cplusBuffer, length);
+  private readonly sendSegment = (length: number): void => {
+    this.chip.state.txSegments++;
+    this.emit(this.chip.state.cplusBuffer, length);
+  };
 
   constructor(chip: ChipPort) {
     this.chip = chip;
@@ -128,7 +131,9 @@ export class Transmitter {
     // The frame is taken out of the chip first: whatever sending it brings about finds the buffer empty.
     state.cplusLength = 0;
     this.tag = vlan & CP_TX_INSERT_TAG ? ((vlan & 0xff) << 8) | ((vlan >>> 8) & 0xff) : -1;
+    const segments = state.txSegments;
     if (command & CP_TX_OFFLOAD) size = offload(command, state.cplusBuffer, size, this.sendSegment);
+    if (state.txSegments !== segments) state.txLargeSends++;
     state.tally[Tally.TxOk]!++;
     if (log) log(`RTL8139: +++ C+ mode transmitting ${size} bytes packet`);
     this.emit(state.cplusBuffer, size);
