@@ -18,7 +18,7 @@ import { buildE820, GuestLayout, NR_IOREQ_SERVER_PAGES } from '../hypervisor/dom
 import type { PlacedBar } from '../hypervisor/domain-builder/pci.ts';
 import { Domain, type Pcpu, VPF_BLOCKED } from '../hypervisor/domain.ts';
 import { EventChannels } from '../hypervisor/event-channel.ts';
-import { HvmVcpu } from '../hypervisor/hvm.ts';
+import { HvmVcpu, type HvmVcpuOptions } from '../hypervisor/hvm.ts';
 import { NR_SPECIAL_PAGES } from '../hypervisor/hvm-params.ts';
 import { IoHandlers } from '../hypervisor/intercept.ts';
 import { IoreqServers, newIoreq } from '../hypervisor/ioreq.ts';
@@ -34,7 +34,6 @@ import { TimerQueue } from '../hypervisor/timer.ts';
 import { TraceBuffer, TraceControl } from '../hypervisor/trace.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
-import { disassemble } from './disassemble.ts';
 
 export const GUEST_DOMID = 1;
 /** Process id the log shows where no real one is wanted. */
@@ -78,6 +77,9 @@ export interface MachineOptions {
   readonly socket?: RingPair;
 }
 
+/** Machine code in words, see disassemble.ts: apart, because its library loads in Node only. */
+export type Disassemble = NonNullable<HvmVcpuOptions['disassemble']>;
+
 /** Where the machine's output goes; what is left out is not made. */
 export interface MachineSinks {
   /** COM1, ports 0x12 and 0xe9, console_io. */
@@ -86,6 +88,8 @@ export interface MachineSinks {
   readonly log?: (text: string) => void;
   readonly pcap?: (bytes: Uint8Array) => void;
   readonly logger?: Logger;
+  /** The disassembler for dumps of a domain that died; without one they show registers alone. */
+  readonly disassemble?: Disassemble;
 }
 
 /** Machine memory for a guest of this size. */
@@ -176,7 +180,7 @@ export class GuestSide {
       handlers, timers: this.timers, wait: new IoWait(pcpu, runqueue, domain, placement.inline),
       memoryMap: buildE820(config.memoryMiB),
       consoleWrite: (bytes) => sinks.console?.(bytes),
-      disassemble,
+      ...(sinks.disassemble === undefined ? {} : { disassemble: sinks.disassemble }),
     });
     this.#builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
     this.#builder.build();

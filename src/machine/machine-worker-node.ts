@@ -1,6 +1,7 @@
 /** Entry of a machine's Workers in Node. */
 import { parentPort, workerData } from 'node:worker_threads';
+import { disassemble } from './disassemble.ts';
 import type { JobPart } from './job.ts';
 import { runJob } from './run-job.ts';
 
-runJob(workerData as JobPart, (message) => parentPort!.postMessage(message));
+runJob(workerData as JobPart, (message) => parentPort!.postMessage(message), disassemble);

@@ -1,7 +1,7 @@
 /** Runs one part of a job to its end on the calling thread, telling what happens through `post`. */
 import { UserError } from '../base/errors.ts';
 import { engineFactory } from './engine-factory.ts';
-import type { MachineOptions, MachineSinks } from './guest-side.ts';
+import type { Disassemble, MachineOptions, MachineSinks } from './guest-side.ts';
 import type { DeviceModelJob, JobMessage, JobPart, MachineJob } from './job.ts';
 import { InlineMachine } from './machine.ts';
 import { deviceModelReport, guestReport } from './report.ts';
@@ -9,9 +9,9 @@ import { runDeviceModelThread, runGuestThread } from './split-machine.ts';
 
 type Post = (message: JobMessage) => void;
 
-export function runJob(part: JobPart, post: Post): void {
+export function runJob(part: JobPart, post: Post, disassemble?: Disassemble): void {
   try {
-    const sinks = sinksOf(part.job, post);
+    const sinks = { ...sinksOf(part.job, post), ...(disassemble === undefined ? {} : { disassemble }) };
     switch (part.part) {
       case 'machine': runInline(part.job, sinks, post); break;
       case 'guest': {
