@@ -73,18 +73,18 @@ export class EventChannels {
 
   /** alloc_unbound: a port of `domain` that `remote` may bind; −ENOSPC when none is free. */
   allocUnbound(domain: Domain, remote: number): number {
-    return this.locked(() => this.allocUnboundLocked(domain, remote, 0, false));
+    return this.lock.within(() => this.allocUnboundLocked(domain, remote, 0, false));
   }
 
   /** alloc_unbound_xen_event_channel: the guest's end is Xen itself, for this vCPU; the guest cannot touch it. */
   allocUnboundXen(domain: Domain, vcpu: number, remote: number): number {
-    return this.locked(() => this.allocUnboundLocked(domain, remote, vcpu, true));
+    return this.lock.within(() => this.allocUnboundLocked(domain, remote, vcpu, true));
   }
 
   bindInterdomain(domain: Domain, remoteDomid: number, remotePort: number): number {
     const remote = this.resolve(domain, remoteDomid);
     if (remote === undefined) return -ESRCH;
-    return this.locked(() => {
+    return this.lock.within(() => {
       const local = this.freePort(domain);
       if (local < 0) return local;
       const there = this.entry(remote, remotePort);
@@ -103,7 +103,7 @@ export class EventChannels {
   bindVirq(domain: Domain, virq: number, vcpu: number): number {
     if (!(virq >= 0 && virq < NR_VIRQS) || (virqIsGlobal(virq) && vcpu !== 0)) return -EINVAL;
     if (domain.vcpus[vcpu] === undefined) return -ENOENT;
-    return this.locked(() => {
+    return this.lock.within(() => {
       if (this.virqPort(domain, virq, vcpu) !== 0) return -EEXIST;
       const port = this.freePort(domain);
       if (port > 0) {
@@ -116,7 +116,7 @@ export class EventChannels {
 
   bindIpi(domain: Domain, vcpu: number): number {
     if (domain.vcpus[vcpu] === undefined) return -ENOENT;
-    return this.locked(() => {
+    return this.lock.within(() => {
       const port = this.freePort(domain);
       if (port > 0) this.fill(this.entry(domain, port), EvtchnState.ipi, vcpu, false, 0, 0, 0);
       return port;
@@ -125,7 +125,7 @@ export class EventChannels {
 
   /** `byGuest`: a port whose consumer is Xen is refused. */
   close(domain: Domain, port: number, byGuest: boolean): number {
-    return this.locked(() => {
+    return this.lock.within(() => {
       const entry = this.entry(domain, port);
       if (entry < 0) return -EINVAL;
       const state = this.state(entry);
@@ -200,7 +200,7 @@ export class EventChannels {
 
   bindVcpu(domain: Domain, port: number, vcpu: number): number {
     if (domain.vcpus[vcpu] === undefined) return -ENOENT;
-    return this.locked(() => {
+    return this.lock.within(() => {
       const entry = this.entry(domain, port);
       if (entry < 0 || this.u32[entry]! & CONSUMER_IS_XEN) return -EINVAL;
       const state = this.state(entry);
@@ -295,14 +295,5 @@ export class EventChannels {
 
   private resolve(domain: Domain, domid: number): Domain | undefined {
     return domid === DOMID_SELF ? domain : this.domains.get(domid);
-  }
-
-  private locked<T>(work: () => T): T {
-    this.lock.acquire();
-    try {
-      return work();
-    } finally {
-      this.lock.release();
-    }
   }
 }

@@ -100,7 +100,7 @@ export class IoreqServers {
     if (handleBufioreq !== BufioreqHandling.off && handleBufioreq !== BufioreqHandling.legacy && handleBufioreq !== BufioreqHandling.atomic) {
       return -EINVAL;
     }
-    return this.locked(() => {
+    return this.lock.within(() => {
       let id = 0;
       while (id < MAX_NR_IOREQ_SERVERS && this.word(id, W_ALLOCATED) !== 0) id++;
       if (id === MAX_NR_IOREQ_SERVERS) return -ENOSPC;
@@ -128,7 +128,7 @@ export class IoreqServers {
   }
 
   destroy(id: number): number {
-    return this.locked(() => {
+    return this.lock.within(() => {
       if (!this.exists(id)) return -ENOENT;
       this.setWord(id, W_ENABLED, 0);
       this.setWord(id, W_ALLOCATED, 0);
@@ -142,7 +142,7 @@ export class IoreqServers {
   }
 
   setState(id: number, enabled: boolean): number {
-    return this.locked(() => {
+    return this.lock.within(() => {
       if (!this.exists(id)) return -ENOENT;
       this.setWord(id, W_ENABLED, enabled ? 1 : 0);
       return 0;
@@ -246,7 +246,7 @@ export class IoreqServers {
     const { memory, clock } = this.domain.pcpu;
     const { u32, i32 } = memory;
     const page = mfnToMaddr(mfn(frame)) >>> 2;
-    const done = this.locked(() => {
+    const done = this.lock.within(() => {
       const readAt = page + BUFIOREQ_READ_POINTER / 4;
       const writeAt = page + BUFIOREQ_WRITE_POINTER / 4;
       const write = Atomics.load(i32, writeAt) >>> 0;
@@ -345,7 +345,7 @@ export class IoreqServers {
 
   private withRanges(id: number, type: number, start: number, end: number, work: (set: Rangeset) => number): number {
     if (!(start >= 0 && start <= end)) return -EINVAL;
-    return this.locked(() => {
+    return this.lock.within(() => {
       if (!this.exists(id)) return -ENOENT;
       const set = this.ranges[id]![type];
       return set === undefined ? -EINVAL : work(set);
@@ -366,14 +366,5 @@ export class IoreqServers {
 
   private setWord(id: number, word: number, value: number): void {
     Atomics.store(this.domain.pcpu.memory.i32, ((this.servers + id * SERVER_SIZE) >>> 2) + word, value);
-  }
-
-  private locked<T>(work: () => T): T {
-    this.lock.acquire();
-    try {
-      return work();
-    } finally {
-      this.lock.release();
-    }
   }
 }

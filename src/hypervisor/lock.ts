@@ -66,6 +66,16 @@ export class Lock {
     if (Atomics.exchange(i32, this.word, FREE) === CONTENDED) Atomics.notify(i32, this.word, 1);
   }
 
+  /** Do this with the lock held; gives what it gives. */
+  within<T>(work: () => T): T {
+    this.acquire();
+    try {
+      return work();
+    } finally {
+      this.release();
+    }
+  }
+
   private acquireSlow(): void {
     const { i32 } = this.host;
     for (let i = 0; i < SPINS; i++) {

@@ -113,14 +113,14 @@ export class P2m implements NestedPaging {
    */
   setEntry(gfn: Gfn, frame: Mfn, type: P2mType, access: P2mAccess = P2mAccess.rwx): boolean {
     if (!(gfn >= 0 && gfn < this.maxGfn)) return false;
-    this.locked(() => this.put(gfn, frame, type, access));
+    this.lock.within(() => this.put(gfn, frame, type, access));
     this.onChange(gfn);
     return true;
   }
 
   /** p2m_change_type_one: change the type if it is `from`; true when it was. */
   changeType(gfn: Gfn, from: P2mType, to: P2mType): boolean {
-    const changed = this.locked(() => {
+    const changed = this.lock.within(() => {
       const entry = this.entry(gfn);
       if (entry === 0 || ((entry >>> ENTRY_TYPE_SHIFT) & 15) !== from) return false;
       this.put(gfn, mfn(entry & ENTRY_MFN), to, ((entry >>> ENTRY_ACCESS_SHIFT) & 15) as P2mAccess);
@@ -150,7 +150,7 @@ export class P2m implements NestedPaging {
    * reference. The frame is freed once no foreign mapping holds it. False when there was no RAM.
    */
   decreaseReservation(gfn: Gfn): boolean {
-    const frame = this.locked(() => {
+    const frame = this.lock.within(() => {
       const entry = this.entry(gfn);
       if (entry === 0 || !p2mIsRam(((entry >>> ENTRY_TYPE_SHIFT) & 15) as P2mType)) return INVALID_MFN;
       this.put(gfn, INVALID_MFN, P2mType.invalid, P2mAccess.n);
@@ -168,7 +168,7 @@ export class P2m implements NestedPaging {
    * has no writable RAM there.
    */
   foreignMap(first: Gfn, count: number, out: Int32Array): void {
-    this.locked(() => {
+    this.lock.within(() => {
       for (let i = 0; i < count; i++) {
         const gfn = (first + i) as Gfn;
         const type = this.getType(gfn);
@@ -187,7 +187,7 @@ export class P2m implements NestedPaging {
 
   /** Take a reference on the RAM frame behind a gfn for the time of an access; INVALID_MFN when it is no RAM. */
   getPage(gfn: Gfn): Mfn {
-    return this.locked(() => {
+    return this.lock.within(() => {
       const entry = this.entry(gfn);
       if (entry === 0 || !p2mIsRam(((entry >>> ENTRY_TYPE_SHIFT) & 15) as P2mType)) return INVALID_MFN;
       const frame = mfn(entry & ENTRY_MFN);
@@ -199,7 +199,7 @@ export class P2m implements NestedPaging {
   setLogDirty(on: boolean): void {
     const from = on ? P2mType.ramRw : P2mType.ramLogdirty;
     const to = on ? P2mType.ramLogdirty : P2mType.ramRw;
-    this.locked(() => {
+    this.lock.within(() => {
       for (let gfn = 0; gfn < this.maxGfn; gfn++) {
         const entry = this.u32[this.table + gfn]!;
         if (entry === 0 || ((entry >>> ENTRY_TYPE_SHIFT) & 15) !== from) continue;
@@ -248,14 +248,5 @@ export class P2m implements NestedPaging {
     const entry = frame === INVALID_MFN ? 0 : ENTRY_PRESENT | frame | (type << ENTRY_TYPE_SHIFT) | (access << ENTRY_ACCESS_SHIFT);
     Atomics.store(this.i32, this.table + gfn, entry);
     this.trace?.record(TRC_MEM_SET_P2M_ENTRY, 6, gfn, 0, frame, frame === INVALID_MFN ? -1 : 0, type, this.domid);
-  }
-
-  private locked<T>(work: () => T): T {
-    this.lock.acquire();
-    try {
-      return work();
-    } finally {
-      this.lock.release();
-    }
   }
 }

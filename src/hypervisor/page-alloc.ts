@@ -50,7 +50,7 @@ export class PageAllocator {
     this.firstFrame = memory.layout.firstFrame;
     this.frameCount = memory.layout.frameCount;
     this.lock = new Lock(memory, base, LockOrder.pageAlloc, 'heap');
-    this.locked(() => {
+    this.lock.within(() => {
       if (memory.u32[this.state + INITIALISED / 4] === 0) this.initialise(seed);
     });
   }
@@ -65,7 +65,7 @@ export class PageAllocator {
    * frame must not have (the gfn it goes to), so that no frame is its own guest number.
    */
   alloc(owner: number, avoid = -1): Mfn | undefined {
-    const frame = this.locked(() => this.take(avoid));
+    const frame = this.lock.within(() => this.take(avoid));
     if (frame === undefined) return undefined;
     const { i32, u32, u8 } = this.memory;
     const word = this.entry(frame);
@@ -127,7 +127,7 @@ export class PageAllocator {
 
   /** Fill every frame nobody holds with poison, so that a test sees any access to one. */
   poisonFree(): void {
-    this.locked(() => {
+    this.lock.within(() => {
       const { u32, i32, u8 } = this.memory;
       const free = this.freeFrames;
       for (let i = 0; i < free; i++) {
@@ -144,7 +144,7 @@ export class PageAllocator {
     u8.fill(POISON, frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE);
     u32[word + 1] = DOMID_FREE;
     Atomics.store(i32, word, PGC_NEED_SCRUB);
-    this.locked(() => {
+    this.lock.within(() => {
       const count = this.freeFrames;
       // Into a random place: frames freed in order must not come back in order.
       const at = this.random(count + 1);
@@ -201,14 +201,5 @@ export class PageAllocator {
     x ^= x << 5;
     this.memory.u32[at] = x;
     return (x >>> 0) % n;
-  }
-
-  private locked<T>(work: () => T): T {
-    this.lock.acquire();
-    try {
-      return work();
-    } finally {
-      this.lock.release();
-    }
   }
 }
