@@ -12,25 +12,14 @@ import { describe, expect, it } from 'vitest';
 import { gfn } from '../src/base/address.ts';
 import { silentLogger } from '../src/base/logger.ts';
 import { HostClock } from '../src/hypervisor/clock.ts';
-import { Domain } from '../src/hypervisor/domain.ts';
-import type { Pcpu } from '../src/hypervisor/domain.ts';
-import { EventChannels } from '../src/hypervisor/event-channel.ts';
 import { HvmVcpu } from '../src/hypervisor/hvm.ts';
-import { IoHandlers } from '../src/hypervisor/intercept.ts';
-import { IoreqServers } from '../src/hypervisor/ioreq.ts';
-import { HvmIrq } from '../src/hypervisor/irq.ts';
-import type { InterruptControllers } from '../src/hypervisor/irq.ts';
 import { MachineMemory } from '../src/hypervisor/memory.ts';
-import { UpcallNotifier } from '../src/hypervisor/notify.ts';
-import { P2m } from '../src/hypervisor/p2m.ts';
-import { PageAllocator } from '../src/hypervisor/page-alloc.ts';
 import { createPlatform } from '../src/hypervisor/platform.ts';
-import { Runqueue } from '../src/hypervisor/runstate.ts';
 import { IoWait, PcpuLoop } from '../src/hypervisor/schedule.ts';
+import { Hypervisor } from '../src/hypervisor/setup.ts';
 import { FakeVcpu, type Guest } from '../src/hypervisor/testing/fake-vcpu.ts';
 import { shutdown } from '../src/hypervisor/testing/machine.ts';
-import { TimerQueue } from '../src/hypervisor/timer.ts';
-import { TraceBuffer, TraceCollector, TraceControl } from '../src/hypervisor/trace.ts';
+import { TraceCollector } from '../src/hypervisor/trace.ts';
 import { TRC_ALL } from '../src/trace/events.ts';
 import { TraceWindowWriter } from '../src/trace/writer.ts';
 
@@ -83,25 +72,15 @@ describe.skipIf(!built)('guest and device model on threads of their own', () => 
   it.each([0, 2000])('every access is answered, interrupts arrive, the trace has no skew (%i spins before a sleep)', async (spins) => {
     const memory = MachineMemory.create({ frames: 1024, maxGfn: 0x100000, pcpus: 2, tracePages: 256 });
     const clock = new HostClock(memory);
-    const trace = new TraceBuffer(memory, 1, clock);
-    const pages = new PageAllocator(memory, 3);
-    const pcpu: Pcpu = { number: 1, memory, pages, clock, trace, log: silentLogger };
-    const p2m = new P2m(memory, pages, 1, 0, trace);
+    const { pcpu, p2m, dom0, domain, runqueue, notifier, events, servers, handlers, timers, irq, control } = new Hypervisor({
+      memory, clock, pcpu: 1, log: silentLogger, seed: 3, guest: { domid: 1, name: 'test', vcpus: 1 },
+    });
     p2m.populate(gfn(0), 256);
-    const dom0 = new Domain(pcpu, 0, 'Domain-0', 1);
-    const domain = new Domain(pcpu, 1, 'test', 1, p2m);
-    const runqueue = new Runqueue(pcpu);
-    const notifier = new UpcallNotifier(runqueue);
-    const events = new EventChannels(new Map([[0, dom0], [1, domain]]), notifier);
-    const servers = new IoreqServers(domain, 0, events);
-    const handlers = new IoHandlers();
-    const timers = new TimerQueue(memory, 1);
-    const irq = new HvmIrq(memory, 1, undefined as unknown as InterruptControllers);
     const kick = (): void => runqueue.unblock(domain.vcpus[0]!);
     const { controllers } = createPlatform({ memory, domid: 1, clock, timers, irq }, handlers, { kick, nmi: kick, init: kick, startup: kick, guestTsc: () => clock.tsc(), timeOffset: () => {} }, platform);
     const engine = new FakeVcpu(memory, p2m);
     const hvm = new HvmVcpu({ pcpu, domain, id: 0, engine, p2m, events, notifier, servers, irq, controllers, handlers, timers, wait: new IoWait(pcpu, runqueue, domain) });
-    new TraceControl(memory).eventMask = TRC_ALL;
+    control.eventMask = TRC_ALL;
     const flag = memory.xenheap('test flag', 4) >>> 2;
     const worker = new Worker(deviceModel, {
       eval: true, workerData: { url: pathToFileURL(join(dist, 'hypervisor/dom0.js')).href, memory: memory.memory, layout: memory.layout, platform, flag, spins },

@@ -6,25 +6,14 @@ import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import type { Logger } from '../base/logger.ts';
 import { HostClock } from './clock.ts';
 import { deviceModelHypercalls } from './dm.ts';
-import { Domain } from './domain.ts';
-import type { Pcpu } from './domain.ts';
-import { EventChannels } from './event-channel.ts';
-import { IoHandlers } from './intercept.ts';
-import { IoreqServers } from './ioreq.ts';
-import { HvmIrq } from './irq.ts';
-import type { InterruptControllers } from './irq.ts';
+import type { Domain, Pcpu } from './domain.ts';
 import { MachineMemory } from './memory.ts';
 import type { MachineLayout } from './memory.ts';
-import { UpcallNotifier } from './notify.ts';
-import { P2m } from './p2m.ts';
-import { PageAllocator } from './page-alloc.ts';
 import { createPlatform } from './platform.ts';
 import type { PlatformOptions } from './platform.ts';
-import { Runqueue } from './runstate.ts';
 import { Dom0Vcpu } from './schedule.ts';
+import { Hypervisor } from './setup.ts';
 import { Shootdown } from './shootdown.ts';
-import { TimerQueue } from './timer.ts';
-import { TraceBuffer } from './trace.ts';
 
 /** What the thread is told of the machine; structured-cloneable except for the logger. */
 export interface Dom0ThreadOptions {
@@ -55,21 +44,10 @@ export function attachDom0(options: Dom0ThreadOptions): Dom0Thread {
   const { guest, guestPcpu } = options;
   const memory = new MachineMemory(options.memory, options.layout);
   const clock = new HostClock(memory, options.tscHz);
-  const trace = new TraceBuffer(memory, 0, clock);
-  const pages = new PageAllocator(memory);
-  const pcpu: Pcpu = { number: 0, memory, pages, clock, trace, log: options.log };
-  const p2m = new P2m(memory, pages, guest.domid, guest.domid - 1, trace);
-  const dom0 = new Domain(pcpu, 0, 'Domain-0', 1);
-  const domain = new Domain(pcpu, guest.domid, guest.name, guest.vcpus, p2m);
-  const runqueue = new Runqueue(pcpu);
-  const notifier = new UpcallNotifier(runqueue);
-  const events = new EventChannels(new Map([[0, dom0], [guest.domid, domain]]), notifier);
-  const servers = new IoreqServers(domain, 0, events);
-  // The controllers attach themselves to the hub as they are made.
-  const irq = new HvmIrq(memory, guest.domid, undefined as unknown as InterruptControllers);
+  const hypervisor = new Hypervisor({ memory, clock, pcpu: 0, log: options.log, guest, guestPcpu });
+  const { pcpu, p2m, dom0, domain, runqueue, notifier, events, servers, irq, timers } = hypervisor;
   const kick = (vcpu: number): void => runqueue.unblock(domain.vcpus[vcpu]!);
-  const timers = new TimerQueue(memory, guestPcpu, () => domain.vcpus[0]!.kick());
-  const platform = createPlatform({ memory, domid: guest.domid, clock, timers, irq }, new IoHandlers(), {
+  const platform = createPlatform({ memory, domid: guest.domid, clock, timers, irq }, hypervisor.handlers, {
     kick, nmi: kick, init: kick, startup: kick,
     guestTsc: () => clock.tsc(),
     timeOffset: () => {},

@@ -88,12 +88,7 @@ export class HvmIrq {
 
   /** Run `work` with the irq lock held: IO-APIC register accesses and EOIs do. */
   locked<T>(work: () => T): T {
-    this.lock.acquire();
-    try {
-      return work();
-    } finally {
-      this.lock.release();
-    }
+    return this.lock.within(work);
   }
 
   /** How many lines assert this GSI now: a level-triggered IO-APIC pin looks at its end of interrupt. */

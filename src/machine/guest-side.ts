@@ -16,22 +16,15 @@ import { DomainBuilder, type DomainConfig } from '../hypervisor/domain-builder/d
 import { firmwareIo } from '../hypervisor/domain-builder/firmware-io.ts';
 import { buildE820, GuestLayout, NR_IOREQ_SERVER_PAGES } from '../hypervisor/domain-builder/layout.ts';
 import type { PlacedBar } from '../hypervisor/domain-builder/pci.ts';
-import { Domain, type Pcpu, VPF_BLOCKED } from '../hypervisor/domain.ts';
-import { EventChannels } from '../hypervisor/event-channel.ts';
+import { type Pcpu, VPF_BLOCKED } from '../hypervisor/domain.ts';
 import { HvmVcpu, type HvmVcpuOptions } from '../hypervisor/hvm.ts';
 import { NR_SPECIAL_PAGES } from '../hypervisor/hvm-params.ts';
-import { IoHandlers } from '../hypervisor/intercept.ts';
-import { IoreqServers, newIoreq } from '../hypervisor/ioreq.ts';
-import { HvmIrq, type InterruptControllers } from '../hypervisor/irq.ts';
+import { newIoreq } from '../hypervisor/ioreq.ts';
 import type { MachineMemory, MachineMemoryOptions } from '../hypervisor/memory.ts';
-import { UpcallNotifier } from '../hypervisor/notify.ts';
-import { P2m } from '../hypervisor/p2m.ts';
-import { PageAllocator } from '../hypervisor/page-alloc.ts';
+import type { P2m } from '../hypervisor/p2m.ts';
 import { createPlatform, type Platform, type PlatformOptions } from '../hypervisor/platform.ts';
-import { Runqueue } from '../hypervisor/runstate.ts';
 import { type InlineDom0, IoWait } from '../hypervisor/schedule.ts';
-import { TimerQueue } from '../hypervisor/timer.ts';
-import { TraceBuffer, TraceControl } from '../hypervisor/trace.ts';
+import { Hypervisor } from '../hypervisor/setup.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
 
@@ -113,18 +106,8 @@ export interface GuestPlacement {
   readonly inline?: () => InlineDom0 | undefined;
 }
 
-export class GuestSide {
-  readonly pcpu: Pcpu;
-  readonly control: TraceControl;
+export class GuestSide extends Hypervisor {
   readonly traceMask: number;
-  readonly p2m: P2m;
-  readonly dom0: Domain;
-  readonly domain: Domain;
-  readonly runqueue: Runqueue;
-  readonly events: EventChannels;
-  readonly servers: IoreqServers;
-  readonly irq: HvmIrq;
-  readonly timers: TimerQueue;
   readonly platform: Platform;
   readonly hvm: HvmVcpu;
   /** Where the firmware put the BARs; empty before boot(). */
@@ -135,33 +118,17 @@ export class GuestSide {
   constructor(placement: GuestPlacement, options: MachineOptions, sinks: MachineSinks) {
     const { domain: config } = options;
     const { memory, clock } = placement;
-    const trace = new TraceBuffer(memory, placement.pcpu, clock);
-    trace.onHighWater = placement.drainTrace;
-    const pages = new PageAllocator(memory, options.seed ?? 1);
-    const pcpu: Pcpu = { number: placement.pcpu, memory, pages, clock, trace, log: sinks.logger ?? silentLogger };
-    this.pcpu = pcpu;
-
+    super({
+      memory, clock, pcpu: placement.pcpu, log: sinks.logger ?? silentLogger, seed: options.seed ?? 1, guest: { domid: GUEST_DOMID, name: options.name, vcpus: 1 },
+    });
+    const { pcpu, p2m, dom0, domain, runqueue, events, servers, irq, timers, handlers, notifier } = this;
+    pcpu.trace.onHighWater = placement.drainTrace;
     // While the domain is built, its p2m alone is traced: what a guest frame's machine frame is must be in the file.
-    this.control = new TraceControl(memory);
     this.traceMask = sinks.trace === undefined ? 0 : (options.traceMask ?? 0xffff_ffff) >>> 0;
     this.control.eventMask = (this.traceMask & (TRC_MEM | 0xfff)) >>> 0;
 
-    const p2m = new P2m(memory, pages, GUEST_DOMID, 0, trace);
-    this.p2m = p2m;
-    this.dom0 = new Domain(pcpu, 0, 'Domain-0', 1);
-    const domain = new Domain(pcpu, GUEST_DOMID, options.name, 1, p2m);
-    this.domain = domain;
-    if (placement.inline !== undefined) this.dom0.vcpus[0]!.shareFutex(domain.vcpus[0]!);
-    const runqueue = new Runqueue(pcpu);
-    this.runqueue = runqueue;
-    const notifier = new UpcallNotifier(runqueue);
-    this.events = new EventChannels(new Map([[0, this.dom0], [GUEST_DOMID, domain]]), notifier);
-    this.servers = new IoreqServers(domain, 0, this.events);
-    const handlers = new IoHandlers();
-    this.timers = new TimerQueue(memory, placement.pcpu);
-    // The controllers attach themselves as soon as they exist; until then no line is raised.
-    this.irq = new HvmIrq(memory, GUEST_DOMID, undefined as unknown as InterruptControllers);
-    this.platform = createPlatform({ memory, domid: GUEST_DOMID, clock, timers: this.timers, irq: this.irq }, handlers, {
+    if (placement.inline !== undefined) dom0.vcpus[0]!.shareFutex(domain.vcpus[0]!);
+    this.platform = createPlatform({ memory, domid: GUEST_DOMID, clock, timers, irq }, handlers, {
       kick: (vcpu) => runqueue.unblock(domain.vcpus[vcpu]!),
       nmi: (vcpu) => {
         this.hvm.interrupts.nmiPending = true;
@@ -176,8 +143,8 @@ export class GuestSide {
 
     const engine = options.engine.create({ memory, p2m, area: memory.layout.engineArea[0]!, clock });
     this.hvm = new HvmVcpu({
-      pcpu, domain, id: 0, engine, p2m, events: this.events, notifier, servers: this.servers, irq: this.irq, controllers: this.platform.controllers,
-      handlers, timers: this.timers, wait: new IoWait(pcpu, runqueue, domain, placement.inline),
+      pcpu, domain, id: 0, engine, p2m, events, notifier, servers, irq, controllers: this.platform.controllers,
+      handlers, timers, wait: new IoWait(pcpu, runqueue, domain, placement.inline),
       memoryMap: buildE820(config.memoryMiB),
       consoleWrite: (bytes) => sinks.console?.(bytes),
       ...(sinks.disassemble === undefined ? {} : { disassemble: sinks.disassemble }),

@@ -6,25 +6,16 @@ import type { Logger } from '../../base/logger.ts';
 import { TraceWindowWriter } from '../../trace/writer.ts';
 import { VirtualClock } from '../clock.ts';
 import { deviceModelHypercalls } from '../dm.ts';
-import { Domain } from '../domain.ts';
-import type { Pcpu } from '../domain.ts';
-import { EventChannels } from '../event-channel.ts';
 import { HvmVcpu } from '../hvm.ts';
-import { IoHandlers } from '../intercept.ts';
-import { IoreqServers } from '../ioreq.ts';
-import { HvmIrq } from '../irq.ts';
 import type { InterruptControllers } from '../irq.ts';
 import { MachineMemory } from '../memory.ts';
 import type { MachineMemoryOptions } from '../memory.ts';
-import { UpcallNotifier } from '../notify.ts';
-import { P2m } from '../p2m.ts';
-import { PageAllocator } from '../page-alloc.ts';
-import { Runqueue } from '../runstate.ts';
+import type { PageAllocator } from '../page-alloc.ts';
 import { IoWait, PcpuLoop } from '../schedule.ts';
 import type { InlineDom0 } from '../schedule.ts';
+import { Hypervisor } from '../setup.ts';
 import { Shootdown } from '../shootdown.ts';
-import { TimerQueue } from '../timer.ts';
-import { TraceBuffer, TraceCollector, TraceControl } from '../trace.ts';
+import { TraceCollector } from '../trace.ts';
 import { FakeVcpu } from './fake-vcpu.ts';
 
 /** A request as the device model found it in its slot. */
@@ -86,29 +77,18 @@ export interface TestMachineOptions {
   readonly answer?: (p: SeenIoreq) => number;
 }
 
-export class TestMachine {
-  readonly clock = new VirtualClock();
+export class TestMachine extends Hypervisor {
+  readonly clock: VirtualClock;
   readonly memory: MachineMemory;
   readonly pages: PageAllocator;
-  readonly pcpu: Pcpu;
-  readonly control: TraceControl;
-  readonly p2m: P2m;
-  readonly dom0: Domain;
-  readonly domain: Domain;
-  readonly runqueue: Runqueue;
-  readonly events: EventChannels;
-  readonly servers: IoreqServers;
-  readonly controllers = fakeControllers();
-  readonly irq: HvmIrq;
-  readonly handlers = new IoHandlers();
-  readonly timers: TimerQueue;
+  readonly controllers: ReturnType<typeof fakeControllers>;
   readonly engine: FakeVcpu;
   readonly hvm: HvmVcpu;
   readonly loop: PcpuLoop;
   readonly hypercalls: DeviceModelHypercalls;
   readonly requests: SeenIoreq[] = [];
   readonly console: number[] = [];
-  readonly log: string[] = [];
+  readonly log: string[];
   readonly server: number;
   readonly info: IoreqServerInfo;
   /** False: the device model does not look at its pages. */
@@ -130,30 +110,26 @@ export class TestMachine {
   private readonly answer: (p: SeenIoreq) => number;
 
   constructor(options: TestMachineOptions = {}) {
-    this.memory = MachineMemory.create({ frames: 2048, maxGfn: 0x100000, pcpus: 1, tracePages: 16, ...options.memory });
-    this.pages = new PageAllocator(this.memory, options.seed ?? 1);
-    const trace = new TraceBuffer(this.memory, 0, this.clock);
-    const log: Logger = { debug() {}, info: (m) => this.log.push(m), warn: (m) => this.log.push(m) };
-    this.pcpu = { number: 0, memory: this.memory, pages: this.pages, clock: this.clock, trace, log };
-    this.control = new TraceControl(this.memory);
-    this.collector = new TraceCollector(this.memory);
-    trace.onHighWater = () => void this.collector.drain(this.windows);
-    this.p2m = new P2m(this.memory, this.pages, 1, 0, trace);
+    const clock = new VirtualClock();
+    const memory = MachineMemory.create({ frames: 2048, maxGfn: 0x100000, pcpus: 1, tracePages: 16, ...options.memory });
+    const controllers = fakeControllers();
+    const lines: string[] = [];
+    const log: Logger = { debug() {}, info: (m) => lines.push(m), warn: (m) => lines.push(m) };
+    super({ memory, clock, pcpu: 0, log, seed: options.seed ?? 1, guest: { domid: 1, name: 'test', vcpus: 1 }, controllers });
+    this.clock = clock;
+    this.memory = memory;
+    this.controllers = controllers;
+    this.log = lines;
+    this.pages = this.pcpu.pages;
+    this.collector = new TraceCollector(memory);
+    this.pcpu.trace.onHighWater = () => void this.collector.drain(this.windows);
     this.p2m.populate(gfn(0), 0xa0);
     this.p2m.populate(gfn(0x100), (options.ram ?? 0x400) - 0x100);
-    this.dom0 = new Domain(this.pcpu, 0, 'Domain-0', 1);
-    this.domain = new Domain(this.pcpu, 1, 'test', 1, this.p2m);
     this.dom0.vcpus[0]!.shareFutex(this.domain.vcpus[0]!);
-    this.runqueue = new Runqueue(this.pcpu);
-    const notifier = new UpcallNotifier(this.runqueue);
-    this.events = new EventChannels(new Map([[0, this.dom0], [1, this.domain]]), notifier);
-    this.servers = new IoreqServers(this.domain, 0, this.events);
-    this.irq = new HvmIrq(this.memory, 1, this.controllers);
-    this.timers = new TimerQueue(this.memory, 0);
     this.engine = new FakeVcpu(this.memory, this.p2m);
     const dom0: InlineDom0 = { state: this.dom0.vcpus[0]!, deviceModel: this.inlineDeviceModel() };
     this.hvm = new HvmVcpu({
-      pcpu: this.pcpu, domain: this.domain, id: 0, engine: this.engine, p2m: this.p2m, events: this.events, notifier, servers: this.servers,
+      pcpu: this.pcpu, domain: this.domain, id: 0, engine: this.engine, p2m: this.p2m, events: this.events, notifier: this.notifier, servers: this.servers,
       irq: this.irq, controllers: this.controllers, handlers: this.handlers, timers: this.timers,
       wait: new IoWait(this.pcpu, this.runqueue, this.domain, () => dom0),
       memoryMap: [{ address: 0, size: 0x9fc00, type: 1 }, { address: 0x100000, size: 0x300000, type: 1 }],
