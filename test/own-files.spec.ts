@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { analyze, explainFiles, ioPaths, registerNames, renderStory, type Story } from '../src/analyze/index.ts';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { traceToWallUs } from '../src/analyze/clock.ts';
+import { openAnalysis } from '../src/analyze/files-node.ts';
+import { analyze, explainFiles, ioPaths, joinLines, registerNames, renderStory, type Story } from '../src/analyze/index.ts';
 import { claim } from '../src/analyze/evidence.ts';
 import { gfn } from '../src/base/address.ts';
 import { ExitReason } from '../src/cpu/interface.ts';
@@ -161,7 +166,66 @@ describe('files of a whole machine of our own', () => {
     expect(nic.map((p) => registerNames(p))).toEqual(['CpCmd', 'TxRingAddr', 'RxRingAddr', 'ChipCmd', 'RxConfig', 'IntrMask', 'TxPoll', 'IntrStatus', 'IntrStatus']);
     expect(nic.every((p) => p.request !== undefined && p.route.value === 'synchronous ioreq')).toBe(true);
     expect(paths.filter((p) => p.route.value === 'in the hypervisor').map((p) => p.access.addr)).toEqual([0xfec00000, 0xfec00010, 0xfee000b0]);
-    expect(a.clock!.consistent).toBe(true);
-    expect(a.clock!.errorUs).toBeLessThan(5);
+    expect(a.clock).toMatchObject({ by: 'log header', errorUs: 0.5, rate: 1, headerContradictedBy: 0, pairsUsed: a.pairing!.pairs });
+  });
+
+  it("lie on one clock: no line of the device model is outside dom0's running interval, no hop of a story either", async () => {
+    const files = wholeMachine();
+    const input = { trace: await openTrace(files.trace, { cpuHz: files.m.clock.tscHz }), dmLog: files.log, pcap: files.pcap };
+    const a = await analyze(input);
+    let checked = 0;
+    for (const { access, request, dma } of ioPaths(a)) {
+      if (request === undefined) continue;
+      const { modelRuns, woken } = access.marks;
+      const inside = (timeUs: number): void => {
+        // A line shows the microsecond that it was written in.
+        expect(timeUs + 1, `log line of request ${request.request.line}`).toBeGreaterThan(traceToWallUs(a.clock!, modelRuns!.timeNs));
+        expect(timeUs).toBeLessThanOrEqual(traceToWallUs(a.clock!, woken!.timeNs));
+        checked++;
+      };
+      inside(request.request.timeUs!);
+      inside(request.endTimeUs!);
+      for (const d of dma) inside(a.log!.requests.flatMap((r) => r.dma).find((x) => x.line === d.line)!.timeUs!);
+    }
+    expect(checked).toBeGreaterThan(20);
+
+    const { hops } = await explainFiles({ ...input, packet: 1 });
+    const runs = hops.findIndex((h) => h.where === 'dom0 d0v0' && h.text === 'runs.');
+    const answer = hops.findIndex((h) => h.text.includes('has the answer ready'));
+    const between = hops.filter((h) => h.where === 'device model' || h.where === 'wire');
+    expect(between.length).toBeGreaterThanOrEqual(4);
+    expect(hops.slice(runs + 1, answer)).toEqual(between);
+    for (const h of between) {
+      expect(h.atNs! - h.errorNs).toBeGreaterThanOrEqual(hops[runs]!.atNs!);
+      expect(h.atNs! + h.errorNs).toBeLessThanOrEqual(hops[answer]!.atNs!);
+    }
+    expect(hops.map((h) => h.atNs!)).toEqual(hops.map((h) => h.atNs!).sort((x, y) => x - y));
+  });
+
+  it('are aligned by their pairs where the header does not fit them, and say so', async () => {
+    const files = wholeMachine();
+    const trace = await openTrace(files.trace, { cpuHz: files.m.clock.tscHz });
+    const moved = files.log[0]!.replace(/TSC 0 at (\d+)\./, (_, s: string) => `TSC 0 at ${Number(s) + 1}.`);
+    expect(moved).not.toBe(files.log[0]);
+    const a = await analyze({ trace, dmLog: [moved, ...files.log.slice(1)] });
+    expect(a.clock).toMatchObject({ by: 'pairs', consistent: true, headerLine: 1, headerContradictedBy: a.pairing!.pairs });
+    expect(joinLines(a).find((l) => l.startsWith('clocks: '))).toContain('what log line 1 says contradicts');
+    const without = await analyze({ trace, dmLog: [files.log[0]!.replace(/, TSC.*/, ''), ...files.log.slice(1)] });
+    expect(without.clock).toMatchObject({ by: 'pairs', consistent: true, headerLine: undefined });
+    expect(without.clock!.errorUs).toBeLessThan(5);
+  });
+
+  it("need no --cpu-hz: the log's first line tells the rate", async () => {
+    const files = wholeMachine();
+    const folder = mkdtempSync(join(tmpdir(), 'xenolith-'));
+    try {
+      writeFileSync(join(folder, 'trace.bin'), files.trace);
+      writeFileSync(join(folder, 'dm.log'), files.log.join('\n'));
+      const { input, close } = await openAnalysis({ files: [join(folder, 'trace.bin')], dmLog: join(folder, 'dm.log') });
+      expect(input.trace!.scale.hz).toBe(files.m.clock.tscHz);
+      await close();
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 });

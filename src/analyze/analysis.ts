@@ -97,7 +97,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   let hypercallRecords = 0;
   const take = (event: TraceEvent): void => {
     if (event.kind === 'p2m') p2m.add(event);
-        const done = builder.add(event);
+    const done = builder.add(event);
     if (done !== undefined) accesses.push(...done);
   };
   let log: DmLog | undefined;
@@ -130,13 +130,22 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   const capture = input.pcap === undefined ? undefined : readCapture(input.pcap, input.names?.pcap ?? 'capture');
   const console = input.console === undefined ? undefined : await collect(input.console);
   const pairing: Pairing | undefined = log === undefined ? undefined : pairRequests(accesses, log.requests);
-  const clock: ClockAlignment | undefined = pairing === undefined ? undefined : alignClocks(accesses, pairing);
+  const clock: ClockAlignment | undefined = pairing === undefined ? undefined : alignClocks(accesses, pairing, declaredClock(input.trace, log));
   const frames: readonly CapturedFrame[] = capture?.frames ?? [];
   return {
     accesses, log, pairing, clock, frames, p2m, lost: builder.lost, injections: builder.injections, hypercallRecords,
     windows: findDevices({ log, accesses, console, options: input.devices }),
     clockKind: clockKindOf(input, log), captureDamage: capture?.damage, cpuHz: input.trace?.scale.hz,
     gvaOf: input.gvaOf ?? (() => unknown('no record of Xen holds a guest-virtual address of data')),
+  };
+}
+
+/** What the log's header says of the clock of this very trace. A text has lost its TSCs. */
+function declaredClock(trace: Trace | undefined, log: DmLog | undefined): Parameters<typeof alignClocks>[2] {
+  if (trace === undefined || trace.firstTsc === 0 || log?.tsc === undefined) return undefined;
+  return {
+    tsc: log.tsc, modelled: log.clock === 'modelled',
+    trace: { zeroTsc: Number(trace.tscBase + BigInt(trace.firstTsc)), nsPerTick: trace.scale.nsPerTick },
   };
 }
 

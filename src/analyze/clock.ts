@@ -1,21 +1,30 @@
-import type { DmRequest } from './dm-log.ts';
+import type { DeclaredTsc, DmRequest } from './dm-log.ts';
 import type { IoAccess } from './io.ts';
 import type { Pairing } from './pair.ts';
 
 /**
  * Two clocks laid over each other. The trace counts TSC ticks; log and capture have the device model's wall clock.
- * Every paired request bounds the relation from both sides: its first log line is written after the guest's exit,
+ * Where the log's header says which of its times is TSC 0, the relation is that. Else it is estimated:
+ * every paired request bounds the relation from both sides: its first log line is written after the guest's exit,
  * its last one before the guest runs on. All those bounds together leave a narrow band of straight lines
  * wall = offset + rate · trace; the line in its middle is the estimate, the band's half width the error.
  */
 export interface ClockAlignment {
+  /** What gives the relation. */
+  readonly by: 'log header' | 'pairs';
+  /** Line of the header that gives it, or of one that does not fit the pairs. */
+  readonly headerLine: number | undefined;
+  /** Pairs that the header's relation does not fit: it belongs to another trace, and was not used. */
+  readonly headerContradictedBy: number;
   /** Wall-clock microseconds at trace time `centreNs`. */
   readonly offsetUs: number;
   readonly centreNs: number;
   /** Wall-clock time per trace time: 1 where the TSC frequency was told right and both clocks run true. */
   readonly rate: number;
-  /** Half width of the band at the centre, microseconds. */
+  /** Half width of the band at the centre, microseconds; with a header everywhere. */
   readonly errorUs: number;
+  /** A log line was written up to 1 µs after the time it shows: add this for the middle. 0 where the error is larger anyway. */
+  readonly lineUs: number;
   /** Half width of the rates that fit. */
   readonly rateError: number;
   readonly pairsUsed: number;
@@ -40,23 +49,73 @@ const MAX_OUTLIERS = 20;
 /** Rates tried: TSC frequency told wrong by up to this factor either way. */
 const MAX_RATE = 8;
 
+/** Threads of one machine read one clock each: their times agree to about this . */
+const THREADS_AGREE_US = 2;
+
+/** What a declared relation needs of the trace. */
+export interface TraceClock {
+  /** Absolute TSC that is trace time zero. */
+  readonly zeroTsc: number;
+  /** Nanoseconds of trace time a tick. */
+  readonly nsPerTick: number;
+}
+
+/** A pair with times on both sides: trace nanoseconds of exit and answer, log microseconds of first and last line. */
+interface TimedPair {
+  readonly access: IoAccess;
+  readonly request: DmRequest;
+  readonly from: number;
+  readonly to: number;
+  /** When the guest ran on: a wake-up may be a late notification of the answer before, this is not. */
+  readonly until: number;
+  readonly first: number;
+  readonly last: number;
+}
+
 /**
- * Estimates the relation from the pairs that have times on both sides.
- * @returns undefined where fewer than two pairs have times
+ * The relation as the log's header gives it, where it fits the pairs; else as the pairs give it.
+ * @param header what the log says of the trace's TSC, and whether its clock is modelled (then exact) or measured
  */
-export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): ClockAlignment | undefined {
-  const pairs: { access: IoAccess; request: DmRequest; from: number; to: number; first: number; last: number }[] = [];
+export function alignClocks(
+  accesses: readonly IoAccess[], pairing: Pairing, header?: { readonly tsc: DeclaredTsc; readonly trace: TraceClock; readonly modelled: boolean },
+): ClockAlignment | undefined {
+  const pairs = timedPairs(accesses, pairing);
+  if (header === undefined) return estimate(pairs, undefined);
+  const { tsc, trace } = header;
+  const errorUs = header.modelled ? LOG_RESOLUTION_US / 2 : THREADS_AGREE_US;
+  const lineUs = LOG_RESOLUTION_US / 2;
+  const rate = 1e9 / tsc.hz / trace.nsPerTick;
+  // Of all moments TSC 0 has a wall-clock time that a double holds exactly.
+  const centreNs = -trace.zeroTsc * trace.nsPerTick;
+  const wall = (ns: number): number => tsc.zeroUs + (rate * (ns - centreNs)) / 1000;
+  const slack = header.modelled ? 0 : THREADS_AGREE_US;
+  const contradicting = pairs.filter((p) => wall(p.from) > p.first + LOG_RESOLUTION_US + slack || wall(p.until) < p.last - slack).length;
+  if (contradicting > 0) return estimate(pairs, { line: tsc.line, contradicting });
+  return {
+    by: 'log header', headerLine: tsc.line, headerContradictedBy: 0, offsetUs: tsc.zeroUs, centreNs, rate, errorUs, lineUs, rateError: 0,
+    pairsUsed: pairs.length, outliers: [], consistent: true,
+  };
+}
+
+function timedPairs(accesses: readonly IoAccess[], pairing: Pairing): TimedPair[] {
+  const pairs: TimedPair[] = [];
   accesses.forEach((access, i) => {
     const request = pairing.requestOf[i];
     if (request?.request.timeUs === undefined || access.lost !== undefined || access.marks.exit === undefined) return;
     const end = access.marks.woken ?? (access.dir === 'read' ? access.record : access.marks.entry);
     if (end === undefined) return;
     pairs.push({
-      access, request, from: access.marks.exit.timeNs, to: end.timeNs,
+      access, request, from: access.marks.exit.timeNs, to: end.timeNs, until: (access.dir === 'read' ? access.record : access.marks.entry ?? end).timeNs,
       first: request.request.timeUs, last: request.endTimeUs ?? request.request.timeUs,
     });
   });
+  return pairs;
+}
+
+/** Estimates the relation from pairs; undefined from fewer than two. */
+function estimate(pairs: readonly TimedPair[], wrong: { readonly line: number; readonly contradicting: number } | undefined): ClockAlignment | undefined {
   if (pairs.length < 2) return undefined;
+  const by = { by: 'pairs', headerLine: wrong?.line, headerContradictedBy: wrong?.contradicting ?? 0, lineUs: 0 } as const;
   const centreNs = (pairs[0]!.from + pairs[pairs.length - 1]!.to) / 2;
   const wall0 = pairs[0]!.first;
   // Wall time of trace time x lies on the line. Exit comes before the first line: line(exit) ≤ first + resolution.
@@ -84,7 +143,7 @@ export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): Cl
       }
       const mid = (best.low + best.high) / 2;
       return {
-        offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US),
+        ...by, offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US),
         rateError: (rateHigh - rateLow) / 2, pairsUsed: pairs.length - dropped.size, outliers, consistent: true,
       };
     }
@@ -93,7 +152,7 @@ export function alignClocks(accesses: readonly IoAccess[], pairing: Pairing): Cl
       const residuals = lo.map((b, i) => (b.y + hi[i]!.y - best.rate * (b.x + hi[i]!.x)) / 2).sort((p, q) => p - q);
       const mid = residuals[residuals.length >> 1]!;
       return {
-        offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(Math.abs(residuals[0]! - mid), Math.abs(residuals[residuals.length - 1]! - mid)),
+        ...by, offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(Math.abs(residuals[0]! - mid), Math.abs(residuals[residuals.length - 1]! - mid)),
         rateError: NaN, pairsUsed: lo.length, outliers, consistent: false,
       };
     }
@@ -169,6 +228,9 @@ export const traceToWallUs = (a: ClockAlignment, timeNs: number): number => a.of
 
 /** Wall-clock microseconds as trace time, nanoseconds. */
 export const wallToTraceNs = (a: ClockAlignment, timeUs: number): number => a.centreNs + ((timeUs - a.offsetUs) * 1000) / a.rate;
+
+/** Its error in microseconds as text: whole ones, or tenths below ten. */
+export const errorUsText = ({ errorUs }: Pick<ClockAlignment, 'errorUs'>): string => errorUs.toFixed(errorUs < 10 ? 1 : 0);
 
 /** Above this a drift is no clock's: the TSC frequency was told wrong. Parts per million. */
 const PLAUSIBLE_DRIFT_PPM = 2000;

@@ -37,6 +37,9 @@ describe('device-model log', () => {
   it('says which clock its own header names', async () => {
     const log = await readDmLog(['# device-model log, clock: modelled', ...EVENTS], 'dm.log');
     expect(log.clock).toBe('modelled');
+    expect(log.tsc).toBeUndefined();
+    const whole = await readDmLog(['# device-model log, clock: measured, TSC 0 at 1704067200.000250, 1000000000 Hz', ...EVENTS], 'dm.log');
+    expect(whole).toMatchObject({ clock: 'measured', tsc: { line: 1, zeroUs: 1_704_067_200_000_250, hz: 1e9 } });
   });
 
   it('counts lines of no known form and refuses a file without any', async () => {

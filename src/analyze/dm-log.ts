@@ -102,10 +102,24 @@ export interface DmChipLine extends LineBase {
   readonly text: string;
 }
 
-/** A statement of the log about its own clock: `# clock: modelled` or `# clock: measured`. */
+/**
+ * A statement of the log about its own clock: `# clock: modelled` or `# clock: measured`, with
+ * `, TSC 0 at 1704067200.000000, 1000000000 Hz` where whoever wrote it knows the TSC of the trace beside it.
+ */
 export interface DmClockLine extends LineBase {
   readonly kind: 'clock';
   readonly clock: 'modelled' | 'measured';
+  readonly tsc: DeclaredTsc | undefined;
+}
+
+/** How a log's clock and the trace's TSC hang together, as the log's header says. */
+export interface DeclaredTsc {
+  /** Line of the header. */
+  readonly line: number;
+  /** The log's time when the TSC was 0: microseconds since 1970. */
+  readonly zeroUs: number;
+  /** TSC ticks a second. */
+  readonly hz: number;
 }
 
 export interface DmOtherLine extends LineBase {
@@ -133,7 +147,7 @@ const MAP_RETURN = /^xen_map_cache_return (?:0x)?([0-9a-f]+)/i;
 const REMAP = /^xen_remap_bucket (?:index )?(?:0x)?([0-9a-f]+)/i;
 const PLAIN_REQUEST = /^xen: I\/O request: (\d+), ptr: ([01]), port: ([0-9a-f]+), data: ([0-9a-f]+), count: (\d+), size: (\d+)/i;
 const CHIP = /^(RTL8139|E1000|NE2000|PCNET): (.*)$/i;
-const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b/i;
+const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b(?:, TSC 0 at (\d{1,12})\.(\d{6}), (\d{6,13}) Hz)?/i;
 
 /** Parses one line of the log. `line` is its number, from 1. Never throws: what has no known form is `other`. */
 export function parseDmLine(raw: string, line: number): DmLine {
@@ -196,7 +210,10 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
     return { kind: 'chip', line, timeUs, chip: m[1]!.toLowerCase(), text: m[2]! };
   } else if ((m = CLOCK.exec(body)) !== null) {
     const clock = m[1]!.toLowerCase();
-    return { kind: 'clock', line, timeUs, clock: clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured' };
+    return {
+      kind: 'clock', line, timeUs, clock: clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured',
+      tsc: m[2] === undefined ? undefined : { line, zeroUs: Number(m[2]) * 1e6 + Number(m[3]), hz: Number(m[4]) },
+    };
   }
   return { kind: 'other', line, timeUs, event: isEvent ? body.slice(0, body.search(/\s|$/)) : undefined, text: body };
 }
@@ -244,6 +261,8 @@ export interface DmLog {
   readonly configs: DmConfigLine[];
   /** What the log says of its own clock. */
   clock: 'modelled' | 'measured' | undefined;
+  /** What it says of the trace's TSC. */
+  tsc: DeclaredTsc | undefined;
   /** Events of no use here, by name; `(text)` counts lines of no known form. */
   readonly otherEvents: Map<string, number>;
   lines: number;
@@ -256,7 +275,7 @@ export class DmLogBuilder {
   #pendingDma: { -readonly [K in keyof DmDma]: DmDma[K] } | undefined;
 
   constructor(source: DmLog['source'] = 'dm-log') {
-    this.log = { source, requests: [], early: { dma: [], chip: [] }, mappings: [], configs: [], clock: undefined, otherEvents: new Map(), lines: 0 };
+    this.log = { source, requests: [], early: { dma: [], chip: [] }, mappings: [], configs: [], clock: undefined, tsc: undefined, otherEvents: new Map(), lines: 0 };
   }
 
   /** Takes one parsed line. */
@@ -321,7 +340,10 @@ export class DmLogBuilder {
           if (current.dir === 'write') current.data = current.request.data;
         }
         break;
-      case 'clock': log.clock = entry.clock; break;
+      case 'clock':
+        log.clock = entry.clock;
+        log.tsc = entry.tsc;
+        break;
       case 'other': {
         const name = entry.event ?? '(text)';
         log.otherEvents.set(name, (log.otherEvents.get(name) ?? 0) + 1);

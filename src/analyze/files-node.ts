@@ -2,6 +2,7 @@ import { closeSync, createReadStream, openSync, readFileSync, readSync, statSync
 import { UserError } from '../base/errors.ts';
 import { openTrace, TRC_TRACE_CPU_CHANGE } from '../trace/index-node.ts';
 import type { AnalysisInput, Lines } from './analysis.ts';
+import { parseDmLine } from './dm-log.ts';
 
 /** Paths of what one analysis reads. */
 export interface AnalysisFiles {
@@ -42,19 +43,30 @@ const unreadable = (path: string, error: unknown): UserError =>
 /** First word of every xentrace file: a CPU-change record with two extra words. */
 const TRACE_MAGIC = (TRC_TRACE_CPU_CHANGE | (2 << 28)) >>> 0;
 
-/** Whether a file is xentrace's binary: it begins with a CPU-change record. A damaged start with zero bytes counts too. */
-export function isBinaryTrace(path: string): boolean {
+/** The first bytes of a regular file. */
+function headOf(path: string): Buffer {
   const head = Buffer.alloc(4096);
-  let length: number;
   try {
     if (!statSync(path).isFile()) throw new UserError(`${path} is no regular file`);
     const fd = openSync(path, 'r');
-    length = readSync(fd, head, 0, head.length, 0);
+    const length = readSync(fd, head, 0, head.length, 0);
     closeSync(fd);
+    return head.subarray(0, length);
   } catch (error) {
     throw error instanceof UserError ? error : unreadable(path, error);
   }
-  return (length >= 4 && head.readUInt32LE(0) === TRACE_MAGIC) || head.subarray(0, length).includes(0);
+}
+
+/** Whether a file is xentrace's binary: it begins with a CPU-change record. A damaged start with zero bytes counts too. */
+function isBinaryTrace(path: string): boolean {
+  const head = headOf(path);
+  return (head.length >= 4 && head.readUInt32LE(0) === TRACE_MAGIC) || head.includes(0);
+}
+
+/** TSC rate that a device-model log's first line tells. */
+function declaredHz(dmLog: string): number | undefined {
+  const line = parseDmLine(headOf(dmLog).toString('latin1').split('\n', 1)[0]!, 1);
+  return line.kind === 'clock' ? line.tsc?.hz : undefined;
 }
 
 /** Opens files for an analysis. `close` when done. */
@@ -63,8 +75,9 @@ export async function openAnalysis(files: AnalysisFiles): Promise<{ input: Analy
   const text = files.files.filter((f) => !binary.includes(f));
   if (binary.length > 1) throw new UserError(`${binary.length} trace files given (${binary.join(', ')}): one analysis reads one trace; xentrace writes all CPUs into one file`);
   if (binary.length + text.length > 1 && text.length > 1) throw new UserError(`${text.length} text files given (${text.join(', ')}): give one, and the log with --dm-log`);
+  const cpuHz = files.cpuHz ?? (binary[0] === undefined || files.dmLog === undefined ? undefined : declaredHz(files.dmLog));
   const trace = binary[0] === undefined ? undefined : await openTrace(binary[0], {
-    ...(files.cpuHz === undefined ? {} : { cpuHz: files.cpuHz }), ...(files.xenVersion === undefined ? {} : { xenVersion: files.xenVersion }),
+    ...(cpuHz === undefined ? {} : { cpuHz }), ...(files.xenVersion === undefined ? {} : { xenVersion: files.xenVersion }),
   });
   let pcap: Uint8Array | undefined;
   try {

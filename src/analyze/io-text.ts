@@ -1,7 +1,7 @@
 import { describeFrame } from './ethernet.ts';
 import { formatRef, formatRefs, type Claim, type Ref } from './evidence.ts';
 import type { Analysis } from './analysis.ts';
-import { tscHzHint } from './clock.ts';
+import { errorUsText, traceToWallUs, tscHzHint, type ClockAlignment } from './clock.ts';
 import { transmissions } from './packet.ts';
 import { registerNames, type IoPath } from './path.ts';
 import type { CostRow } from './statistics.ts';
@@ -88,8 +88,7 @@ export function joinLines(a: Analysis): string[] {
     }
   }
   if (clock !== undefined) {
-    const rate = Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
-    out.push(`clocks: trace ${(clock.centreNs / 1e9).toFixed(6)} s = wall ${(clock.offsetUs / 1e6).toFixed(6)} ±${(clock.errorUs / 1e6).toFixed(6)} s, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rate} ppm, from ${clock.pairsUsed} pairs${clock.consistent ? '' : ' that contradict each other'}${clock.outliers.length > 0 ? `, ${clock.outliers.length} contradicting pairs left out: log lines ${clock.outliers.map((o) => o.request.request.line).join(' ')}` : ''}`);
+    out.push(`clocks: ${clockText(clock)}`);
     const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
     if (hint !== undefined) out.push(`clocks: the TSC frequency was told wrong: --cpu-hz ${Math.round(hint)} fits (±${Math.round(hint * clock.rateError)})`);
   } else if (pairing !== undefined) out.push('clocks: not aligned: fewer than two pairs have times on both sides');
@@ -104,6 +103,16 @@ export function joinLines(a: Analysis): string[] {
   for (const lost of a.lost) out.push(`lost: ${lost.count} records of pCPU ${lost.pcpu}${lost.untilNs > lost.timeNs ? `, ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ''} [${formatRef(lost.ref)}]`);
   if (a.captureDamage !== undefined) out.push(`capture damaged: ${a.captureDamage}`);
   return out;
+}
+
+/** How the log's clock lies over the trace's. */
+function clockText(clock: ClockAlignment): string {
+  if (clock.by === 'log header') return `trace 0 s = wall ${(traceToWallUs(clock, 0) / 1e6).toFixed(6)} ±${errorUsText(clock)} µs, as log line ${clock.headerLine} says; ${clock.pairsUsed} pairs agree`;
+  const at = `trace ${(clock.centreNs / 1e9).toFixed(6)} s = wall ${(clock.offsetUs / 1e6).toFixed(6)}`;
+  const rate = Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
+  const outliers = clock.outliers.length === 0 ? '' : `, ${clock.outliers.length} contradicting pairs left out: log lines ${clock.outliers.map((o) => o.request.request.line).join(' ')}`;
+  const header = clock.headerLine === undefined ? '' : `; what log line ${clock.headerLine} says contradicts ${clock.headerContradictedBy} pairs and was not used: is the log of this trace?`;
+  return `${at} ±${(clock.errorUs / 1e6).toFixed(6)} s, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rate} ppm, from ${clock.pairsUsed} pairs${clock.consistent ? '' : ' that contradict each other'}${outliers}${header}`;
 }
 
 const MAX_LISTED = 8;

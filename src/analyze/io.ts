@@ -286,7 +286,7 @@ export class IoBuilder {
       v.pcpu = event.pcpu;
       this.#current.set(event.pcpu, v);
       if (v.open !== undefined && v.offline) {
-        v.open.wait.marks.resumed ??= mark(event);
+        v.open.wait.marks.resumed = mark(event);
         v.offline = false;
       }
       for (const other of this.#open) {
@@ -307,7 +307,9 @@ export class IoBuilder {
     if (event.to !== 'runnable' || event.from === 'running') return;
     if (v.open !== undefined && v.offline && event.from === 'offline') {
       const { marks } = v.open.wait;
-      marks.woken ??= mark(event);
+      // The last of several counts: one before was a late notification of the answer before, and the vCPU waited on.
+      marks.woken = mark(event);
+      delete marks.resumed;
       const waker = this.#current.get(event.pcpu);
       if (waker !== undefined && waker !== v && waker.dom < IDLE_DOMAIN) marks.model ??= { dom: waker.dom, vcpu: waker.vcpu };
       return;

@@ -77,7 +77,7 @@ interface Doorbell {
 /** Trace time of an access, or of a request by the aligned clocks; undefined where neither is known. */
 export const timeOf = (e: Evidence, access: IoAccess | undefined, request: DmRequest | undefined): number | undefined =>
   access !== undefined ? (access.marks.exit ?? access.record).timeNs
-    : request?.request.timeUs !== undefined && e.clock !== undefined ? wallToTraceNs(e.clock, request.request.timeUs) : undefined;
+    : request?.request.timeUs !== undefined && e.clock !== undefined ? wallToTraceNs(e.clock, request.request.timeUs + e.clock.lineUs) : undefined;
 
 /** One thing the guest did to the device: seen in the trace, in the log, or in both. Ordered as it happened. */
 interface DeviceWrite {

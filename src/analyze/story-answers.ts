@@ -1,5 +1,5 @@
 import type { Analysis } from './analysis.ts';
-import { tscHzHint } from './clock.ts';
+import { errorUsText, traceToWallUs, tscHzHint, type ClockAlignment } from './clock.ts';
 import { claim, logLine, unknown, type Claim, type Ref } from './evidence.ts';
 import { Hypercall } from './events.ts';
 import type { IoAccess } from './io.ts';
@@ -208,12 +208,25 @@ export function joinSentences(a: Analysis): Sentence[] {
     out.push(say(`Trace and log pair ${pairing.pairs} of ${a.accesses.length} accesses with ${a.log!.requests.length} requests, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`, 'proven', []));
   }
   if (clock !== undefined) {
-    const drift = (clock.rate - 1) * 1e6;
-    const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
-    out.push(say(`The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: trace time ${(clock.centreNs / 1e9).toFixed(6)} s is ${(clock.offsetUs / 1e6).toFixed(6)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${drift.toFixed(1)}${Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`} ppm${hint === undefined ? '' : ` (the TSC frequency was told wrong: --cpu-hz ${Math.round(hint)} fits)`}${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${clock.outliers.length > 0 ? `; ${clock.outliers.length === 1 ? '1 pair contradicts the rest and was' : `${clock.outliers.length} pairs contradict the rest and were`} left out` : ''}.`, clock.consistent ? 'strong' : 'inferred', []));
+    out.push(clockSentence(a, clock));
   }
   for (const lost of a.lost.slice(0, 3)) out.push(say(`${lost.count} records of pCPU ${lost.pcpu} were lost${lost.untilNs > lost.timeNs ? ` from ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ` before ${(lost.untilNs / 1e9).toFixed(6)} s`}.`, 'proven', [lost.ref]));
   if (a.lost.length > 3) out.push(say(`${a.lost.length - 3} more losses follow.`, 'proven', [a.lost[a.lost.length - 1]!.ref]));
   if (a.captureDamage !== undefined) out.push(say(`The capture is damaged: ${a.captureDamage}; frames before it were used.`, 'proven', []));
   return out;
+}
+
+function clockSentence(a: Analysis, clock: ClockAlignment): Sentence {
+  const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
+  const toldWrong = hint === undefined ? '' : ` (the TSC frequency was told wrong: --cpu-hz ${Math.round(hint)} fits)`;
+  const at = (ns: number): string => `trace time ${(ns / 1e9).toFixed(6)} s is ${(traceToWallUs(clock, ns) / 1e6).toFixed(6)}`;
+  const header = clock.headerLine === undefined ? [] : [logLine(clock.headerLine, a.log?.source)];
+  if (clock.by === 'log header') {
+    return say(`The log's header says which of its times is TSC 0: ${at(0)} ±${errorUsText(clock)} µs${toldWrong}; ${clock.pairsUsed} pairs agree.`, 'proven', header);
+  }
+  const contradicted = clock.headerLine === undefined ? '' : `; what the log's header says of the TSC contradicts ${clock.headerContradictedBy} pairs and was not used`;
+  const rateError = Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
+  const outliers = clock.outliers.length === 0 ? '' : `; ${clock.outliers.length === 1 ? '1 pair contradicts the rest and was' : `${clock.outliers.length} pairs contradict the rest and were`} left out`;
+  return say(`The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: ${at(clock.centreNs)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rateError} ppm${toldWrong}${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${outliers}${contradicted}.`,
+    clock.consistent ? 'strong' : 'inferred', header);
 }

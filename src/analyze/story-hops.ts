@@ -28,12 +28,48 @@ export function hopAt(t: Teller, timeNs: number | undefined, where: string, text
   });
 }
 
-/** Trace time of a wall-clock time, with its error; the log's own time where there is no trace to lay it over. */
-export function wallTime(t: Teller, timeUs: number | undefined): { timeNs: number | undefined; errorNs: number } {
+/** A moment of the trace's time, known up to `errorNs` either way. */
+interface Moment {
+  readonly timeNs: number | undefined;
+  readonly errorNs: number;
+}
+
+/** Trace time of a wall-clock time; the file's own time where there is no trace to lay it over. */
+function wallTime(t: Teller, timeUs: number | undefined, errorUs: number): Moment {
   if (timeUs === undefined) return { timeNs: undefined, errorNs: 0 };
   const { clock, accesses } = t.a;
-  if (clock !== undefined) return { timeNs: wallToTraceNs(clock, timeUs), errorNs: clock.errorUs * 1000 };
+  if (clock !== undefined) return { timeNs: wallToTraceNs(clock, timeUs), errorNs: errorUs * 1000 };
   return { timeNs: accesses.length === 0 ? timeUs * 1000 : undefined, errorNs: 0 };
+}
+
+/** A double holds microseconds since 1970 to a quarter. */
+const FRACTION_US = 0.125;
+
+/** Trace time of a captured frame, with its error. */
+export function frameTime(t: Teller, timeUs: number | undefined): Moment {
+  const { clock } = t.a;
+  const exact = clock?.by === 'log header' && clock.errorUs <= 0.5 && timeUs !== undefined && !Number.isInteger(timeUs);
+  return wallTime(t, timeUs, exact ? FRACTION_US : clock?.errorUs ?? 0);
+}
+
+/** Trace time of a log line, with its error. */
+export function lineTime(t: Teller, timeUs: number | undefined): Moment {
+  const { clock } = t.a;
+  return wallTime(t, timeUs === undefined ? undefined : timeUs + (clock?.lineUs ?? 0), clock?.errorUs ?? 0);
+}
+
+/**
+ * Trace time of what the device model did while an access waited: what the two clocks leave open, less what lies
+ * before the device model ran, before the step told last, or after the answer.
+ */
+function servedTime(t: Teller, { timeNs, errorNs }: Moment, access: IoAccess | undefined): Moment {
+  if (timeNs === undefined || access === undefined || access.lost !== undefined) return { timeNs, errorNs };
+  const { exit, notified, modelRuns, woken, entry } = access.marks;
+  const last = t.hops.at(-1);
+  const told = last?.where === 'device model' || last?.where === 'wire' ? last : undefined;
+  const from = Math.max(timeNs - errorNs, (modelRuns ?? notified ?? exit)?.timeNs ?? -Infinity, told?.atNs === undefined ? -Infinity : told.atNs - told.errorNs + t.zeroNs!);
+  const until = Math.min(timeNs + errorNs, (woken ?? entry)?.timeNs ?? Infinity);
+  return from <= until ? { timeNs: (from + until) / 2, errorNs: (until - from) / 2 } : { timeNs, errorNs };
 }
 
 /**
@@ -95,7 +131,7 @@ function requestHop(t: Teller, access: IoAccess | undefined, request: DmRequest 
     return;
   }
   const r = request.request;
-  const { timeNs, errorNs } = wallTime(t, r.timeUs);
+  const { timeNs, errorNs } = servedTime(t, lineTime(t, r.timeUs), access);
   const kind = r.type === 0 ? 'port I/O' : r.type === 1 ? 'COPY (memory)' : `type ${r.type}`;
   const handler = request.region !== undefined ? `, served by its ${request.region.name} handler` : '';
   hopAt(t, timeNs, 'device model', `takes the request: ${kind}, ${r.size} byte${r.size === 1 ? '' : 's'}, address ${hex(r.addr)}, data ${hex(request.data ?? r.data)}${handler}.`, 'proven',
@@ -134,26 +170,27 @@ export function doorbellHops(t: Teller, tx: Transmission): void {
     }
   }
   const d = tx.descriptor;
+  const served = (moment: Moment): Moment => (tx.dmaStrength.value === 'while the guest waited' ? servedTime(t, moment, access) : moment);
   const dma = (gpa: number | undefined): Transmission['dma'][number] | undefined => tx.dma.find((x) => x.gpa === gpa);
   if (tx.mode === 'C+' && d.gpa.value !== undefined) {
     const at = dma(d.gpa.value);
-    const { timeNs, errorNs } = wallTime(t, at?.timeUs);
+    const { timeNs, errorNs } = served(lineTime(t, at?.timeUs));
     const words = d.words.value;
     hopAt(t, timeNs, 'device model', `reads ${d.index.value === undefined ? 'a descriptor' : `descriptor ${d.index.value}`} at guest-physical ${hex(d.gpa.value)}${words === undefined ? '' : ` (${describeDescriptor(words)})`}${at?.pointer === undefined ? '' : `, mapped at ${hex(BigInt('0x' + at.pointer))} in its own memory`}.`,
       d.gpa.strength, [...d.gpa.refs, ...d.words.refs, ...(at ? [logLine(at.line, source)] : [])], errorNs);
   }
   if (d.buffer.value !== undefined) {
     const at = dma(d.buffer.value);
-    const { timeNs, errorNs } = wallTime(t, at?.timeUs);
+    const { timeNs, errorNs } = served(lineTime(t, at?.timeUs));
     hopAt(t, timeNs, 'device model', `fetches the frame${d.length.value === undefined ? '' : `, ${d.length.value} bytes,`} from guest-physical ${hex(d.buffer.value)}${at?.pointer === undefined ? '' : `, mapped at ${hex(BigInt('0x' + at.pointer))} in its own memory`}.`,
       d.buffer.strength, [...d.buffer.refs, ...d.length.refs], errorNs);
   }
   const frame = tx.frame.value;
   if (frame !== undefined) {
-    const { timeNs, errorNs } = wallTime(t, frame.timeUs);
+    const { timeNs, errorNs } = frameTime(t, frame.timeUs);
     hopAt(t, timeNs, 'wire', `carries frame ${frame.number}: ${describeFrame(frame.data)}, ${frame.wireLength} bytes.`, tx.frame.strength, tx.frame.refs, errorNs);
   }
-  interruptRaised(t, tx);
+  interruptRaised(t, tx, served);
   if (access !== undefined) {
     answerHops(t, access);
     interruptTaken(t, tx, access);
@@ -166,12 +203,12 @@ function describeDescriptor(words: readonly number[]): string {
   return `${words.map((w) => w.toString(16).padStart(8, '0')).join(' ')}: ${names.length > 0 ? `${names.join(', ')}, ` : ''}${flags & 0x1fff} bytes`;
 }
 
-function interruptRaised(t: Teller, tx: Transmission): void {
+function interruptRaised(t: Teller, tx: Transmission, served: (moment: Moment) => Moment): void {
   const { log } = t.a;
   const line = tx.chip.find((c) => /^Set IRQ to 1/i.test(c.text));
   const m = line && /\(([0-9a-f]+) ([0-9a-f]+)\)/i.exec(line.text);
   if (line !== undefined) {
-    const { timeNs, errorNs } = wallTime(t, line.timeUs);
+    const { timeNs, errorNs } = served(lineTime(t, line.timeUs));
     const names = m && tx.window ? registerText(tx.window, tx.window.base + 0x3e, 2, BigInt('0x' + m[1]!), tx.mode) : undefined;
     hopAt(t, timeNs, 'device model', `raises the interrupt line${names ? `: ${names}, mask ${hex(parseInt(m![2]!, 16))}` : ''}.`, 'proven', [logLine(line.line, log?.source)], errorNs);
     return;

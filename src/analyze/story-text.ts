@@ -1,3 +1,4 @@
+import { errorUsText } from './clock.ts';
 import { formatRefs, type Claim } from './evidence.ts';
 import type { Hop, Sentence, Story } from './story-model.ts';
 
@@ -53,7 +54,7 @@ function withEvidence(s: Style, text: string, of: { strength: string; refs: read
 }
 
 function hopLines(s: Style, hop: Hop, number: number): string[] {
-  const time = hop.atNs === undefined ? 'time unknown' : `${hop.atNs >= 0 ? '+' : ''}${(hop.atNs / 1000).toFixed(3)} µs${hop.errorNs > 0 ? ` ±${(hop.errorNs / 1000).toFixed(0)}` : ''} ${hop.clock}`;
+  const time = hop.atNs === undefined ? 'time unknown' : `${hop.atNs >= 0 ? '+' : ''}${(hop.atNs / 1000).toFixed(3)} µs${hop.errorNs > 0 ? ` ±${errorUsText({ errorUs: hop.errorNs / 1000 })}` : ''} ${hop.clock}`;
   const head = `${String(number).padStart(3)}. ${time}`;
   return [`${head.padEnd(34)} ${s.bold(hop.where)}`, ...withEvidence(s, hop.text, hop, '       ')];
 }

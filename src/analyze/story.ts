@@ -9,7 +9,7 @@ import { MapCacheHistory } from './mapcache.ts';
 import { descriptorGroups, intrStatusRead, receiveRing, registerText, timeOf, transmissions, type Transmission } from './packet.ts';
 import type { CapturedFrame } from './pcap.ts';
 import { addressesOf, gvaText, joinSentences, routeSentences, translationSentences, unknownSentences } from './story-answers.ts';
-import { accessHops, doorbellHops, hopAt, inTimeOrder, wallTime, type Teller } from './story-hops.ts';
+import { accessHops, doorbellHops, frameTime, hopAt, inTimeOrder, lineTime, type Teller } from './story-hops.ts';
 import { hex, say, sayClaim, vcpuName, type Sentence, type Story } from './story-model.ts';
 
 /** Which packet a story is about: a number (of the capture's frame, or of the transmission without one) or a trace time. */
@@ -72,7 +72,7 @@ function transmitStory(a: Analysis, tx: Transmission, all: readonly Transmission
   const clock = a.clockKind.value;
   const firstUs = (tx.request ?? tx.ring.value?.request)?.request.timeUs;
   const zeroNs = walked !== undefined ? (walked.marks.exit ?? walked.record).timeNs
-    : firstUs === undefined ? undefined : a.clock !== undefined ? wallToTraceNs(a.clock, firstUs) : a.accesses.length === 0 ? firstUs * 1000 : undefined;
+    : firstUs === undefined ? undefined : a.clock !== undefined ? wallToTraceNs(a.clock, firstUs + a.clock.lineUs) : a.accesses.length === 0 ? firstUs * 1000 : undefined;
   const t: Teller = { a, hops: [], zeroNs, clock };
   const { window } = tx;
 
@@ -115,7 +115,7 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
   const source = a.log?.source;
   const wall = a.clock === undefined ? undefined : wallToTraceNs(a.clock, frame.timeUs);
   const t: Teller = { a, hops: [], zeroNs: wall ?? (a.accesses.length === 0 ? frame.timeUs * 1000 : undefined), clock: a.clockKind.value };
-  const at = wallTime(t, frame.timeUs);
+  const at = frameTime(t, frame.timeUs);
   hopAt(t, at.timeNs, 'wire', `carries frame ${frame.number}: ${describeFrame(frame.data)}, ${frame.wireLength} bytes.`, 'proven', [pcapFrame(frame.number)], at.errorNs);
   const claimed = new Set(sent.flatMap((x) => x.doorbellDma.map((d) => d.line)));
   const next = a.frames.find((f) => f.timeUs > frame.timeUs)?.timeUs ?? Infinity;
@@ -129,12 +129,12 @@ function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmis
   const groups = mode === 'C+' && ring.value !== undefined ? descriptorGroups(behind, ring.value) : [];
   const group = groups.find((g) => g.buffers.length > 0);
   if (group !== undefined && ring.value !== undefined) {
-    const from = wallTime(t, group.all[0]!.timeUs);
+    const from = lineTime(t, group.all[0]!.timeUs);
     hopAt(t, from.timeNs, 'device model', `looks at receive descriptor ${(group.at - ring.value) / 16}, guest-physical ${hex(group.at)}.`, 'strong', [logLine(group.all[0]!.line, source), ...ring.refs], from.errorNs);
-    const into = wallTime(t, group.buffers[0]!.timeUs);
+    const into = lineTime(t, group.buffers[0]!.timeUs);
     hopAt(t, into.timeNs, 'device model', `writes the frame to guest-physical ${hex(group.buffers[0]!.gpa)}, the next address it asked its map cache for.`, 'inferred', [logLine(group.buffers[0]!.line, source)], into.errorNs);
   } else if (behind.length > 0) {
-    const from = wallTime(t, behind[0]!.timeUs);
+    const from = lineTime(t, behind[0]!.timeUs);
     hopAt(t, from.timeNs, 'device model', `touches guest memory ${behind.length} times, from ${hex(behind[0]!.gpa)} on, outside any transmission: taking the frame in.`, 'inferred', [logLine(behind[0]!.line, source), logLine(behind[behind.length - 1]!.line, source)], from.errorNs);
   }
   const afterNs = wall === undefined ? undefined : wall - a.clock!.errorUs * 1000;

@@ -122,7 +122,6 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     ...(socket === undefined ? {} : { socket: { fromMachine: socket.fromMachine, toMachine: socket.toMachine } }),
   };
   const sinks = new Sinks(options);
-  if (options.dmLog !== undefined) sinks.write('dmLog', `# device-model log, clock: ${clock === 'virtual' ? 'modelled' : 'measured'}\n`);
   let result: JobResult;
   try {
     result = await runMachine(job, sinks, socket?.address);
@@ -288,7 +287,7 @@ function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
 
 /** The story of the first echo request that left the guest, from the files just written. */
 async function tellStory(options: RunOptions, result: JobResult): Promise<void> {
-  const { input, close } = await openAnalysis({ files: [options.trace!], dmLog: options.dmLog, pcap: options.pcap, cpuHz: 1e9 });
+  const { input, close } = await openAnalysis({ files: [options.trace!], dmLog: options.dmLog, pcap: options.pcap });
   try {
     const analysis = await analyze({ ...input, gvaOf: (gpa) => gvaOf(result, gpa) });
     const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));

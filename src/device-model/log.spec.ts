@@ -67,7 +67,8 @@ describe('device-model log', () => {
   it('tells of server, ranges and BARs as QEMU does', () => {
     const { logged } = setUp({ logForm: 'trace' });
     const lines = logged().filter((line) => !line.startsWith('RTL8139:'));
-    expect(lines[0]).toBe('xen_ioreq_server_create id: 0');
+    expect(lines[0]).toBe('# device-model log, clock: modelled, TSC 0 at 1700000000.000000, 1000000000 Hz');
+    expect(lines[1]).toBe('xen_ioreq_server_create id: 0');
     expect(lines).toContain('xen_map_pcidev id: 0 bdf: 00.03.00');
     expect(lines).toContain('xen_map_mmio_range id: 0 start: 0xf0000000 end: 0xf00000ff');
     expect(lines).toContain('pci_update_mappings_add rtl8139 00:03.0 1,0xf0000000+0x100');
@@ -85,7 +86,7 @@ describe('device-model log', () => {
     clock.ns = 2_000_000_000;
     log.event('c');
     log.flush();
-    expect(lines).toEqual(['7@1700000001.000007:a\n7@1700000001.999999:b\n7@1700000002.000000:c\n']);
+    expect(lines).toEqual(['# device-model log, clock: modelled, TSC 0 at 1700000000.000000, 1000000000 Hz\n7@1700000001.000007:a\n7@1700000001.999999:b\n7@1700000002.000000:c\n']);
   });
 
   it('the classic form has one line a request and the chip\'s own lines', () => {
@@ -94,7 +95,7 @@ describe('device-model log', () => {
     const lines = logged();
     expect(lines).toContain('xen: I/O request: 1, ptr: 0, port: f0000020, data: 100000, count: 1, size: 4');
     expect(lines.some((line) => line.startsWith('RTL8139: '))).toBe(true);
-    expect(lines.filter((line) => !/^(xen: I\/O request: |RTL8139: )/.test(line))).toEqual([]);
+    expect(lines.filter((line) => !/^(# |xen: I\/O request: |RTL8139: )/.test(line))).toEqual([]);
   });
 
   it('forms no text when there is no log', () => {

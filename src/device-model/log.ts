@@ -3,6 +3,9 @@
  * arguments as in QEMU 7.2's trace-events of hw/i386/xen, hw/xen, hw/pci and softmmu); `classic` is what older
  * device models printed (`xen: I/O request: …`). The NIC's debug lines (`RTL8139: …`) are plain lines in both.
  *
+ * The first line is a comment that says which clock the log has, and which wall-clock time the trace's TSC 0 is: whoever
+ * lays the log over a trace need not guess.
+ *
  * With no log there is no object: callers hold `DmLog | undefined` and form no text. Lines are gathered and
  * handed to the sink in large pieces.
  */
@@ -26,6 +29,10 @@ export function hex64(low: number, high: number): string {
   return high === 0 ? low.toString(16) : high.toString(16) + low.toString(16).padStart(8, '0');
 }
 
+/** `# device-model log, clock: modelled, TSC 0 at 1704067200.000000, 1000000000 Hz`: seconds since 1970 by the log's clock. */
+const clockHeader = (clock: Clock): string =>
+  `# device-model log, clock: ${clock.kind === 'virtual' ? 'modelled' : 'measured'}, TSC 0 at ${(clock.epochUs / 1e6).toFixed(6)}, ${clock.tscHz} Hz\n`;
+
 export class DmLog {
   readonly form: DmLogForm;
   readonly #clock: Clock;
@@ -43,6 +50,7 @@ export class DmLog {
     this.#sink = options.sink;
     this.#bufferSize = options.bufferSize ?? 64 * 1024;
     this.#pid = `${options.pid}@`;
+    this.#text = clockHeader(options.clock);
   }
 
   /** True for the trace form: whoever forms an event's text asks first. */

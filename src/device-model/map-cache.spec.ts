@@ -13,7 +13,7 @@ function setUp(capacity?: number) {
   const cache = new MapCache({ hypercalls: hv, clock, log, ...(capacity === undefined ? {} : { capacity }) });
   const writes: string[] = [];
   const dma = new Dma(hv.bytes, cache, clock, (gpa, length) => writes.push(`${gpa.toString(16)}+${length}`));
-  const events = (): string[] => lines.splice(0).map((line) => line.replace(/^[^:]*:/, ''));
+  const events = (): string[] => lines.splice(0).filter((line) => !line.startsWith('#')).map((line) => line.replace(/^[^:]*:/, ''));
   const references = (): number => [...hv.references.values()].reduce((a, b) => a + b, 0);
   return { hv, clock, cache, dma, writes, events, references };
 }

@@ -28,6 +28,11 @@ export class TscScale {
     if (this.#qhz < 1) throw new UserError(`a TSC rate of ${hz} Hz is too low; expected at least 1M`);
   }
 
+  /** Nanoseconds a tick, before they are rounded down. */
+  get nsPerTick(): number {
+    return 1024 / this.#qhz;
+  }
+
   /** Nanoseconds of `ticks`, exact for all ticks below 2^53; 0 for a negative number. */
   ns(ticks: number): number {
     if (ticks <= 0) return 0;
