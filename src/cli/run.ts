@@ -16,7 +16,6 @@ import { RUN_OUTCOMES } from '../machine/exit-status.ts';
 import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob } from '../machine/job.ts';
 import { checkPlacement, type MachineRun } from '../machine/launch.ts';
 import { launchMachine } from '../machine/launch-node.ts';
-import { assembleTinyGuest, tinyGuestCommandLine } from '../machine/tiny-guest/image.ts';
 import { parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
 import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
 import { TRC_ALL, TRC_DOM0OP, TRC_GEN, TRC_HVM, TRC_HW, TRC_MEM, TRC_PV, TRC_SCHED, TRC_SHADOW } from '../trace/events.ts';
@@ -164,6 +163,8 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     console.error(`xenolith: ${error.message}; running the tiny guest instead of Debian`);
+    // Its assembler is a large library.
+    const { assembleTinyGuest, tinyGuestCommandLine } = await import('../machine/tiny-guest/image.ts');
     const image = assembleTinyGuest();
     return { memoryMiB, vcpus, type: 'hvm', hpet, commandLine: tinyGuestCommandLine({ mode: 'ping', count: 3 }), kernel: await loadKernelImage(image, 'tiny guest') };
   }

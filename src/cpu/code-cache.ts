@@ -2,8 +2,8 @@
  * Decoded blocks: an arena of records in machine memory, and which blocks come from which machine frame. A block is
  * keyed by machine frame, linear page and code-segment context; blocks of one such page chain directly to each other.
  */
+import { SPECIAL } from './handler-numbers.ts';
 import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from './control-block.ts';
-import { SPECIAL } from './interpreter.ts';
 import type { ControlBlock } from './memory-views.ts';
 import { REC_HANDLER, RECORD_SIZE } from './record.ts';
 import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from './tlb-layout.ts';

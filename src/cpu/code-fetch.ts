@@ -11,7 +11,7 @@ import { Rights, type Core } from './core.ts';
 import type { BlockRequest, Decoder } from './decoder.ts';
 import type { Events } from './events.ts';
 import { Seg } from './interface.ts';
-import { SPECIAL } from './interpreter.ts';
+import { SPECIAL } from './handler-numbers.ts';
 import { linearFromHalves, type Linear } from './memory-views.ts';
 import { REC_HANDLER, REC_NOT_TAKEN, REC_TAKEN } from './record.ts';
 

@@ -6,7 +6,7 @@ import { CB_XMM, CB_X87, CB_ZERO } from './control-block.ts';
 import type { FlagsFrom } from './emit/context.ts';
 import { operandBytes, type Form, type InstructionForms, type WordSize } from './forms.ts';
 import { InstructionMap } from './instruction-map.ts';
-import { SPECIAL } from './interpreter.ts';
+import { SPECIAL } from './handler-numbers.ts';
 import type { MemoryViews } from './memory-views.ts';
 import {
   EXTRA_ASIZE_SHIFT, EXTRA_REP, EXTRA_REPNE, EXTRA_STACK, REC_A, REC_AUX, REC_B, REC_DISP, REC_EXTRA, REC_HANDLER, REC_IMM, REC_INDEX,

@@ -21,6 +21,8 @@ import type { Emit } from './emit/integer.ts';
 export interface InstructionAttributes {
   /** A frequent instruction: memory operands get their address computed inside the handler. */
   hot?: boolean;
+  /** Seldom run: its handlers are functions of their own, outside the interpreter's loop. */
+  rare?: boolean;
   /** In 64-bit mode the operand size is 8 unless prefixed (default) or always (forced). */
   size64?: 'default' | 'forced';
   only?: 'long' | 'legacy';

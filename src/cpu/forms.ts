@@ -91,6 +91,11 @@ export class InstructionForms {
   }
 }
 
+/** Forms that little code runs often: locked and 16-bit ones, memory operands of rows that are not hot, and rare rows. */
+export function isRare({ instruction, usesOperandSize }: InstructionForms, form: Form): boolean {
+  return instruction.rare === true || form.locked || (usesOperandSize && form.operandSize === 2) || (form.address === 'computed' && !instruction.hot);
+}
+
 /** Bytes of an operand by its size letter. */
 export function operandBytes(code: string, operandSize: WordSize): number {
   if (code === 'AL' || code === 'CL' || code === '1' || code === 'st') return 1;

@@ -1,51 +1,22 @@
 /**
  * The interpreter: one WebAssembly function generated from the instruction tables. A loop dispatches over decoded
  * records by br_table; every form of every row is one case. Registers live in the control block; only the record
- * pointer, the instruction budget and the computed address are locals.
+ * pointer, the instruction budget and the computed address are locals. Rare forms are functions of their own behind one
+ * case, so that the loop stays small: the engine's optimising compiler takes more than its share of time over a large function.
  */
-import {
-  CB_EXIT_STATUS, CB_JUMP_CACHE, CB_JUMP_EPOCH, CB_KICK, CB_RIP, CB_SEG, SEG_BASE, SEG_HIGH, SEG_LOW, SEG_MAY, SEG_SIZE, Status,
-} from './control-block.ts';
-import { EmitContext, type Operand, type Runtime, type Site } from './emit/context.ts';
+import { CB_EXIT_STATUS, CB_KICK, CB_RIP, CB_SEG, SEG_BASE, SEG_HIGH, SEG_LOW, SEG_MAY, SEG_SIZE, Status } from './control-block.ts';
+import { EmitContext, type Operand, type Runtime } from './emit/context.ts';
 import * as control from './emit/control.ts';
 import { carryFlagBody, conditionBody, CONDITION_NAMES, statusFlagsBody } from './emit/flags.ts';
 import { constantOperand, fixedRegister, immediateOperand, memoryOperand, registerOperand } from './emit/operands.ts';
-import { operandBytes, type Form, type InstructionForms } from './forms.ts';
+import { isRare, operandBytes, type Form, type InstructionForms } from './forms.ts';
+import { OUTLINED, SPECIAL_COUNT } from './handler-numbers.ts';
 import { HELPER_NAMES } from './helpers.ts';
-import {
-  REC_A, REC_AUX, REC_B, REC_DISP, REC_EXTRA, REC_HANDLER, REC_IMM, REC_IMM64, REC_INDEX, REC_INDEX_REG, REC_LENGTH, REC_NOT_TAKEN, REC_RIP,
-  REC_SCALE, REC_TAKEN, RECORD_SIZE,
-} from './record.ts';
-import { JUMP_INDEX_FOLD, JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_TAG } from './tlb-layout.ts';
+import { REC_EXTRA, REC_HANDLER, REC_INDEX, RECORD_SIZE } from './record.ts';
+import { RecordSite, type Frame } from './record-site.ts';
 import { Label } from './wasm/encoder.ts';
-import { block, br, i32, i64, loop, memoryCopy, memoryFill, ret, seq, switchOver, when, type I32, type I64, type Stmt, type ValType } from './wasm/expr.ts';
-import { FunctionBuilder, Local, ModuleBuilder } from './wasm/module.ts';
-
-/** Handlers that stand for no instruction. */
-export const SPECIAL = {
-  /** The block was dropped: find the one at this record's rip. */
-  stale: 0,
-  /** Runs on into the next block. */
-  fallThrough: 1,
-  fallThroughChained: 2,
-  /** Leave after the one instruction of a single-step block. */
-  stepEnd: 3,
-  /** Address of a memory operand, into the local the next record uses. */
-  eaLong: 4,
-  eaLongSegment: 5,
-  eaLong32: 6,
-  eaLong32Segment: 7,
-  eaAbsolute: 8,
-  eaAbsoluteSegment: 9,
-  eaLegacy32: 10,
-  eaLegacy16: 11,
-  eaUnchecked32: 12,
-  eaUnchecked16: 13,
-  undefinedOpcode: 14,
-  /** More than 15 bytes. */
-  tooLong: 15,
-} as const;
-const SPECIAL_COUNT = 16;
+import { block, br, i32, i64, loop, memoryCopy, memoryFill, ret, seq, switchOver, unreachable, when, type I32, type I64, type Stmt, type ValType } from './wasm/expr.ts';
+import { FunctionBuilder, ModuleBuilder, type FunctionRef, type Local } from './wasm/module.ts';
 
 export interface InterpreterImports {
   slowRead(record: number, size: number): number;
@@ -58,103 +29,6 @@ export interface InterpreterImports {
 }
 
 const ZERO = i32.const(0);
-
-class RecordSite implements Site {
-  constructor(shared: Shared) {
-    this.shared = shared;
-    this.rp = shared.rp.get;
-  }
-
-  private readonly shared: Shared;
-  private readonly rp: I32;
-
-  fieldA(): I32 { return i32.load16U(this.rp, REC_A); }
-  fieldB(): I32 { return i32.load16U(this.rp, REC_B); }
-  indexField(): I32 { return i32.load16U(this.rp, REC_INDEX_REG); }
-  scale(): I64 { return i64.load8U(this.rp, REC_SCALE); }
-  disp(): I64 { return i64.load32S(this.rp, REC_DISP); }
-  imm(): I64 { return i64.load32S(this.rp, REC_IMM); }
-  imm64(): I64 { return i64.load(this.rp, REC_IMM64); }
-  aux(): I32 { return i32.load(this.rp, REC_AUX); }
-  length(): I64 { return i64.load8U(this.rp, REC_LENGTH); }
-  rip(): I64 { return i64.load(this.rp, REC_RIP); }
-  record(): I32 { return this.rp; }
-  next(): Stmt { return seq(this.shared.rp.set(i32.add(this.rp, i32.const(RECORD_SIZE))), br(this.shared.top)); }
-  leave(): Stmt { return br(this.shared.leave); }
-  budget(): I32 { return this.shared.budget.get; }
-
-  /** Count the block's instructions up to this one, and stop at `target` when the budget is gone or the kick word set. */
-  private retire(target: I64): Stmt {
-    const { shared } = this;
-    return seq(
-      shared.budget.set(i32.sub(shared.budget.get, i32.add(i32.load8U(this.rp, REC_INDEX), i32.const(1)))),
-      when(
-        i32.or(i32.leS(shared.budget.get, ZERO), i32.load(ZERO, shared.cb + CB_KICK)),
-        seq(
-          i64.store(ZERO, target, shared.cb + CB_RIP),
-          i32.store(ZERO, i32.const(Status.stop), shared.cb + CB_EXIT_STATUS),
-          br(shared.done),
-        ),
-      ),
-    );
-  }
-
-  jumpChained(way: 'taken' | 'notTaken', target: I64): Stmt {
-    const { shared } = this;
-    const link = shared.scratch;
-    return seq(
-      this.retire(target),
-      when(
-        i32.eqz(link.tee(i32.load(this.rp, way === 'taken' ? REC_TAKEN : REC_NOT_TAKEN))),
-        seq(
-          i64.store(ZERO, target, shared.cb + CB_RIP),
-          when(i32.eqz(link.tee(shared.link.call('i32', this.rp, i32.const(way === 'taken' ? 0 : 1)))), br(shared.done)),
-        ),
-      ),
-      shared.rp.set(link.get),
-      br(shared.top),
-    );
-  }
-
-  jumpTo(target: I64): Stmt {
-    const { shared } = this;
-    const to = shared.target;
-    const entry = shared.scratch;
-    return seq(
-      to.set(target),
-      this.retire(to.get),
-      entry.set(i32.add(
-        i32.load(ZERO, shared.cb + CB_JUMP_CACHE),
-        i32.and(
-          i32.shl(i32.xor(i32.wrap(to.get), i32.shrU(i32.wrap(to.get), i32.const(JUMP_INDEX_FOLD))), i32.const(JUMP_INDEX_SHIFT)),
-          i32.const(JUMP_INDEX_MASK),
-        ),
-      )),
-      when(
-        i64.eq(i64.load(entry.get, JUMP_TAG), i64.xor(to.get, i64.load(ZERO, shared.cb + CB_JUMP_EPOCH))),
-        shared.rp.set(i32.load(entry.get, JUMP_RECORD)),
-        seq(
-          i64.store(ZERO, to.get, shared.cb + CB_RIP),
-          when(i32.eqz(shared.rp.tee(shared.lookup.call('i32'))), br(shared.done)),
-        ),
-      ),
-      br(shared.top),
-    );
-  }
-}
-
-interface Shared {
-  cb: number;
-  rp: Local<'i32'>;
-  budget: Local<'i32'>;
-  scratch: Local<'i32'>;
-  target: Local<'i64'>;
-  top: Label;
-  leave: Label;
-  done: Label;
-  lookup: { call(type: 'i32', ...args: I32[]): I32 };
-  link: { call(type: 'i32', ...args: I32[]): I32 };
-}
 
 /** Abstract operands of one form of a row. */
 export function bindOperands(c: EmitContext, forms: InstructionForms, form: Form): Operand[] {
@@ -251,13 +125,17 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   };
 
   const fb = new FunctionBuilder(runSignature);
-  const shared: Shared = {
-    cb, rp: fb.param('i32', 0), budget: fb.param('i32', 1), scratch: fb.local('i32'), target: fb.local('i64'),
-    top: new Label(), leave: new Label(), done: new Label(), lookup, link,
+  const top = new Label();
+  const leave = new Label();
+  const done = new Label();
+  const frame: Frame = {
+    cb, rp: fb.param('i32', 0), budget: fb.param('i32', 1), scratch: fb.local('i32'), target: fb.local('i64'), lookup, link,
+    run: br(top), leave: br(leave), done: br(done),
   };
   const status = fb.local('i32');
   const ea = fb.local('i64');
-  const site = new RecordSite(shared);
+  const packed = fb.local('i64');
+  const site = new RecordSite(frame);
 
   // Temporaries are shared among handlers: none lives past its handler.
   const pool: Partial<Record<ValType, Local<ValType>[]>> = {};
@@ -276,71 +154,115 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   };
 
   const plain = { locked: false, flagsFrom: 'any', mode: 'long' } as const;
-  handlers.push(...specialHandlers(() => contextFor(plain), shared, status, ea));
+  handlers.push(...specialHandlers(() => contextFor(plain), frame, status, ea));
   if (handlers.length !== SPECIAL_COUNT) throw new Error('interpreter: special handlers out of step');
+  let outlined = 0;
   // Rows with the same meaning and operands of the same kind (two encodings of one jump, say) share handlers.
   const known = new Map<unknown, Map<string, number>>();
   for (const forms of all) {
-    const { emit, emitChained, ends, aligned } = forms.instruction;
+    const { emit, emitChained, ends, aligned, rare } = forms.instruction;
     const kinds = forms.instruction.operands.map((o) => o.replace(/^I(b|bs|z|w)$/, 'I').replace(/^J[bz]$/, 'J')).join(' ');
     for (const form of forms.forms()) {
       const meaning = form.chained ? emitChained : emit;
       let same = known.get(meaning);
       if (!same) known.set(meaning, (same = new Map()));
-      const key = `${kinds}|${ends}|${aligned}|${Object.values(form).join()}`;
+      const key = `${kinds}|${ends}|${aligned}|${rare}|${Object.values(form).join()}`;
       const seen = same.get(key);
       if (seen !== undefined) {
         forms.setHandler(form, seen);
         continue;
       }
-      const c = contextFor(form);
+      const apart = isRare(forms, form);
+      const own = apart ? new OutlinedHandler({ module, runtime, cb, lookup, link }, form) : undefined;
+      const c = own?.context ?? contextFor(form);
       const body = emitForm(c, forms, form);
       // A form that does not look at the mode serves both.
-      if (form.mode === 'legacy' && !c.modeAsked) {
-        const twin = forms.handler({ ...form, mode: 'long' });
-        if (twin >= 0) {
-          forms.setHandler(form, twin);
-          same.set(key, twin);
-          continue;
-        }
-      }
-      forms.setHandler(form, handlers.length);
-      same.set(key, handlers.length);
-      handlers.push(body);
+      const twin = form.mode === 'legacy' && !c.modeAsked ? forms.handler({ ...form, mode: 'long' }) : -1;
+      const handler = twin >= 0 ? twin : own ? OUTLINED + outlined++ : handlers.length;
+      forms.setHandler(form, handler);
+      same.set(key, handler);
+      if (twin >= 0) continue;
+      if (own) module.addToTable(own.define(body));
+      else handlers.push(body);
     }
   }
 
   const labels = handlers.map(() => new Label());
-  const dispatch = switchOver(i32.load16U(shared.rp.get, REC_HANDLER), labels, handlers, shared.done);
+  const rare = new Label();
+  const number = i32.load16U(frame.rp.get, REC_HANDLER);
+  const call = seq(
+    packed.set(module.callIndirect('i64', OUTLINED_SIGNATURE, i32.sub(number, i32.const(OUTLINED)), [frame.rp.get, frame.budget.get, ea.get])),
+    frame.budget.set(i32.wrap(i64.shrU(packed.get, i64.const(32)))),
+    frame.rp.set(i32.and(i32.wrap(packed.get), i32.const(~OUTCOME_MASK))),
+    when(i32.eqz(status.tee(i32.and(i32.wrap(packed.get), i32.const(OUTCOME_MASK)))), br(top)),
+    when(i32.eq(status.get, i32.const(OUTCOME_DONE)), br(done)),
+    br(leave),
+  );
+  const dispatch = seq(block(rare, switchOver(number, labels, handlers, rare)), call);
   const outer = new Label();
   const whole = seq(
-    block(shared.done, loop(outer, seq(
-      block(shared.leave, loop(shared.top, dispatch)),
-      leaveCode(shared, status, outer),
+    block(done, loop(outer, seq(
+      block(leave, loop(top, dispatch)),
+      leaveCode(frame, status, outer),
     ))),
-    ret(shared.budget.get),
+    ret(frame.budget.get),
   );
   module.define(run, fb, whole);
   return module.finish();
 }
 
+/**
+ * A handler that is a function: (record, budget, computed address) → budget << 32 | record to go on with | outcome. Records
+ * are 32 bytes apart, so that the low bits have room for the outcome: 0 go on, OUTCOME_DONE end the run, else a Status to leave with.
+ */
+const OUTLINED_SIGNATURE = { params: ['i32', 'i32', 'i64'] as const, results: ['i64'] as const };
+const OUTCOME_MASK = RECORD_SIZE - 1;
+const OUTCOME_DONE = 31;
+
+class OutlinedHandler {
+  readonly context: EmitContext;
+  private readonly module: ModuleBuilder;
+  private readonly fb = new FunctionBuilder(OUTLINED_SIGNATURE);
+
+  constructor(parts: { module: ModuleBuilder; runtime: Runtime; cb: number } & Pick<Frame, 'lookup' | 'link'>, form: Form) {
+    const { fb } = this;
+    const { module, runtime, cb, lookup, link } = parts;
+    this.module = module;
+    const rp = fb.param('i32', 0);
+    const budget = fb.param('i32', 1);
+    const status = fb.local('i32');
+    const end = (outcome: I32) => ret(i64.or(i64.shl(i64.extendU(budget.get), i64.const(32)), i64.extendU(i32.or(rp.get, outcome))));
+    const site = new RecordSite({
+      cb, rp, budget, scratch: fb.local('i32'), target: fb.local('i64'), lookup, link,
+      run: end(ZERO), leave: end(status.get), done: end(i32.const(OUTCOME_DONE)),
+    });
+    this.context = new EmitContext({ site, runtime, cb, local: (type) => fb.local(type), status, ea: fb.param('i64', 2), ...form });
+  }
+
+  define(body: Stmt): FunctionRef {
+    const ref = this.module.declare(OUTLINED_SIGNATURE);
+    this.module.define(ref, this.fb, seq(body, unreachable));
+    return ref;
+  }
+}
+
 /** Behind `leave`: a handler left with `status`. */
-function leaveCode(shared: Shared, status: Local<'i32'>, outer: Label): Stmt {
-  const index = i32.load8U(shared.rp.get, REC_INDEX);
+function leaveCode({ cb, rp, budget, lookup, done }: Frame, status: Local<'i32'>, outer: Label): Stmt {
+  const index = i32.load8U(rp.get, REC_INDEX);
   const counts = i32.geU(status.get, i32.const(Status.fault));
   const leaves = i32.or(i32.eq(status.get, i32.const(Status.exit)), i32.eq(status.get, i32.const(Status.exitRetired)));
-  const stop = i32.or(i32.leS(shared.budget.get, ZERO), i32.load(ZERO, shared.cb + CB_KICK));
-  const setStatus = (value: I32) => i32.store(ZERO, value, shared.cb + CB_EXIT_STATUS);
+  const stop = i32.or(i32.leS(budget.get, ZERO), i32.load(ZERO, cb + CB_KICK));
+  const setStatus = (value: I32) => i32.store(ZERO, value, cb + CB_EXIT_STATUS);
   return seq(
-    shared.budget.set(i32.sub(i32.sub(shared.budget.get, index), counts)),
-    when(leaves, seq(setStatus(status.get), br(shared.done))),
-    when(stop, seq(setStatus(i32.const(Status.stop)), br(shared.done))),
-    when(i32.eqz(shared.rp.tee(shared.lookup.call('i32'))), br(shared.done)),
+    budget.set(i32.sub(i32.sub(budget.get, index), counts)),
+    when(leaves, seq(setStatus(status.get), done)),
+    when(stop, seq(setStatus(i32.const(Status.stop)), done)),
+    when(i32.eqz(rp.tee(lookup.call('i32'))), done),
     br(outer),
   );
 }
 
-function specialHandlers(context: () => EmitContext, shared: Shared, status: Local<'i32'>, ea: Local<'i64'>): Stmt[] {
+function specialHandlers(context: () => EmitContext, frame: Frame, status: Local<'i32'>, ea: Local<'i64'>): Stmt[] {
   const emitWith = (make: (c: EmitContext) => Stmt): Stmt => make(context());
   const setRip = (c: EmitContext) => c.store64(CB_RIP, c.site.rip());
   const base = (c: EmitContext) => c.readRegister(c.site.fieldB(), 8, false);
@@ -364,9 +286,9 @@ function specialHandlers(context: () => EmitContext, shared: Shared, status: Loc
     emitWith((c) => seq(
       setRip(c),
       // The record's index counts the instruction before it.
-      shared.budget.set(i32.sub(shared.budget.get, i32.load8U(c.site.record(), REC_INDEX))),
-      i32.store(ZERO, i32.const(Status.exitRetired), shared.cb + CB_EXIT_STATUS),
-      br(shared.done),
+      frame.budget.set(i32.sub(frame.budget.get, i32.load8U(c.site.record(), REC_INDEX))),
+      i32.store(ZERO, i32.const(Status.exitRetired), frame.cb + CB_EXIT_STATUS),
+      frame.done,
     )),
     compute(sum),
     compute((c) => i64.add(sum(c), segmentBase(c))),

@@ -70,7 +70,7 @@ export interface MachineOptions {
   readonly socket?: RingPair;
 }
 
-/** Machine code in words, see disassemble.ts: apart, because its library loads in Node only. */
+/** Machine code in words, see disassemble-node.ts: apart, because its library loads in Node only. */
 export type Disassemble = NonNullable<HvmVcpuOptions['disassemble']>;
 
 /** Where the machine's output goes; what is left out is not made. */

@@ -75,7 +75,7 @@ const fsGs: Instruction[] = [[0xa0, 4], [0xa8, 5]].map(([opcode, seg]) =>
 
 const NOP: Emit = () => seq();
 
-export const GENERAL: readonly Instruction[] = [
+const rows: readonly Instruction[] = [
   ...arithmetic('add', 0, integer.add, undefined),
   ...arithmetic('or', 1, integer.or, 'logic'),
   ...arithmetic('adc', 2, integer.adc, undefined),
@@ -230,3 +230,12 @@ export const GENERAL: readonly Instruction[] = [
   row('D5', 'aad', 'Ib', system.withValue('aad'), { only: 'legacy' }),
   row('62', 'bound', 'Gv M-', (c, index, pair) => seq(c.store64(CB_SLOW_VALUE, index!.readSigned()), system.withAddress('bound')(c, pair!, index!)), { only: 'legacy' }),
 ];
+
+/** What compilers do not emit, or seldom; what a helper does anyway; and wide multiplications and divisions, which take their time. */
+const RARE = new Set([
+  'rcl', 'rcr', 'shld', 'shrd', 'mul', 'div', 'idiv', 'xadd', 'cmpxchg8b', 'salc', 'sahf', 'lahf', 'enter', 'pusha', 'popa', 'popf', 'xlat', 'bound',
+  'daa', 'das', 'aaa', 'aas', 'aam', 'aad', 'cmc', 'clc', 'stc', 'cld', 'std', 'loop', 'loope', 'loopne', 'jcxz',
+  ...['o', 'no', 'p', 'np'].flatMap((suffix) => [`j${suffix}`, `set${suffix}`, `cmov${suffix}`]),
+  ...['movs', 'stos', 'lods', 'cmps', 'scas'].flatMap((name) => [name, `${name}b`]),
+]);
+export const GENERAL: readonly Instruction[] = rows.map((one) => (RARE.has(one.name) ? { ...one, rare: true } : one));

@@ -179,7 +179,7 @@ const moves: Instruction[] = [
   row('NP 0F AE /3 mem', 'stmxcsr', 'Md', move.stmxcsr, WRITES),
 ];
 
-export const SIMD: readonly Instruction[] = [
+const rows: readonly Instruction[] = [
   ...INTEGER.flatMap(([opcode, name]) => both(opcode, name)),
   row('66 0F 6C', 'punpcklqdq', 'Vx Wx', integer.sse(VECTOR.punpcklqdq.wide), ALIGNED),
   row('66 0F 6D', 'punpckhqdq', 'Vx Wx', integer.sse(VECTOR.punpckhqdq.wide), ALIGNED),
@@ -189,3 +189,5 @@ export const SIMD: readonly Instruction[] = [
   ...floatingPoint,
   ...moves,
 ];
+
+export const SIMD: readonly Instruction[] = rows.map((one) => (one.hot ? one : { ...one, rare: true }));

@@ -5,7 +5,7 @@ import * as system from '../emit/system.ts';
 const END: InstructionAttributes = { ends: 'system' };
 const KEPT: InstructionAttributes = { flags: 'kept' };
 
-export const SYSTEM: readonly Instruction[] = [
+const rows: readonly Instruction[] = [
   // Interrupts and returns
   row('CC', 'int3', '', system.call('int3'), END),
   row('CD', 'int', 'Ib', system.withValue('int'), END),
@@ -102,3 +102,5 @@ export const SYSTEM: readonly Instruction[] = [
   row('6E', 'outsb', '', system.call('outs', 1), { string: true, flags: 'kept' }),
   row('6F', 'outs', '$v', system.callSized('outs'), { string: true, flags: 'kept' }),
 ];
+
+export const SYSTEM: readonly Instruction[] = rows.map((one) => ({ ...one, rare: true }));

@@ -31,10 +31,12 @@ function instruction({ encoding, operation, condition, sized }: X87Encoding): In
   return row(`${escapeText} =${form}`, name, '', emit, flags);
 }
 
-export const X87: readonly Instruction[] = [
+const rows: readonly Instruction[] = [
   ...X87_ENCODINGS.map(instruction),
   row('DF =E0', 'fnstsw', '', x87.fnstswAx, KEPT),
   row('9B', 'fwait', '', x87.fwait, KEPT),
   row('NP 0F AE /0 mem', 'fxsave', 'M- $v', x87.fxsave, { ...KEPT, writes: true }),
   row('NP 0F AE /1 mem', 'fxrstor', 'M- $v', x87.fxrstor, KEPT),
 ];
+
+export const X87: readonly Instruction[] = rows.map((one) => ({ ...one, rare: true }));

@@ -193,6 +193,7 @@ export function select<T extends ValType>(condition: I32, whenTrue: Expr<T>, whe
 
 export const seq = (...statements: Stmt[]): Stmt => (out) => { for (const statement of statements) statement(out); };
 export const nop: Stmt = () => {};
+export const unreachable: Stmt = (out) => out.byte(0x00);
 export const drop = (value: Expr<ValType>): Stmt => (out) => { value.write(out); out.byte(0x1a); };
 
 export const when = (condition: I32, then: Stmt, otherwise?: Stmt): Stmt => (out) => {

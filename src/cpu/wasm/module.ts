@@ -86,15 +86,6 @@ export class FunctionRef {
     return (out) => this.writeCall(out, args);
   }
 
-  /** Tail call: leaves this function. */
-  jump(...args: Expr<ValType>[]): Stmt {
-    return (out) => {
-      for (const argument of args) argument.write(out);
-      out.byte(0x12);
-      out.u32(this.index);
-    };
-  }
-
   private writeCall(out: Encoder, args: Expr<ValType>[]): void {
     if (args.length !== this.signature.params.length) throw new Error('wasm: wrong number of arguments');
     for (const argument of args) argument.write(out);
@@ -146,15 +137,18 @@ export class ModuleBuilder {
     return this.table.length - 1;
   }
 
-  /** return_call_indirect through table 0. */
-  jumpIndirect(signature: Signature, slot: Expr<'i32'>, args: readonly Expr<ValType>[]): Stmt {
-    const type = this.typeIndex(signature);
-    return (out) => {
-      for (const argument of args) argument.write(out);
-      slot.write(out);
-      out.byte(0x13);
-      out.u32(type);
-      out.byte(0);
+  /** call_indirect through table 0, for its single result. */
+  callIndirect<T extends ValType>(type: T, signature: Signature, slot: Expr<'i32'>, args: readonly Expr<ValType>[]): Expr<T> {
+    const index = this.typeIndex(signature);
+    return {
+      type,
+      write: (out) => {
+        for (const argument of args) argument.write(out);
+        slot.write(out);
+        out.byte(0x11);
+        out.u32(index);
+        out.byte(0);
+      },
     };
   }
 

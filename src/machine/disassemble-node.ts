@@ -1,7 +1,7 @@
-/** Machine code in words, for dumps of a domain that died. */
-import iced from 'iced-x86';
+/** Machine code in words, for dumps of a domain that died. The library is large: it is loaded when there is something to show. */
+import { createRequire } from 'node:module';
 
-const { Decoder, DecoderOptions, Formatter, FormatterSyntax, Instruction } = iced;
+const library = (): typeof import('iced-x86') => createRequire(import.meta.url)('iced-x86') as typeof import('iced-x86');
 
 const LINES_BEFORE = 6;
 const LINES_FROM = 4;
@@ -33,6 +33,7 @@ export function disassemble(code: Uint8Array, address: bigint, at: bigint, bitne
 
 /** The instructions in `code`, to the last that is whole. */
 function decode(code: Uint8Array, address: bigint, bitness: 16 | 32 | 64): Line[] {
+  const { Decoder, DecoderOptions, Formatter, FormatterSyntax, Instruction } = library();
   const decoder = new Decoder(bitness, code, DecoderOptions.None);
   const formatter = new Formatter(FormatterSyntax.Intel);
   const instruction = new Instruction();
