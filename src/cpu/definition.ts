@@ -40,7 +40,7 @@ export interface InstructionAttributes {
   string?: boolean;
   /** Memory operand must be 16-byte aligned (legacy SSE). */
   aligned?: boolean;
-  /** The address only (LEA, INVLPG): no segment limit check. */
+  /** The offset only, no base, limit or rights of the segment (LEA); INVLPG adds the base itself. */
   addressOnly?: boolean;
   /** Only without REX.B. */
   noRexB?: boolean;

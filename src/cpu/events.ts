@@ -81,8 +81,9 @@ export class Events {
   private attempt(event: PendingEvent): void {
     const { core } = this;
     const software = event.type === EventType.softwareInterrupt || event.type === EventType.softwareException;
+    const byInstruction = software || event.type === EventType.privilegedSoftwareException;
     // A software interrupt returns behind its instruction.
-    const returnTo: Linear = software ? this.offsetRip(event.instructionLength) : core.rip;
+    const returnTo: Linear = byInstruction ? this.offsetRip(event.instructionLength) : core.rip;
     if (!core.protectedMode) this.deliverReal(event.vector, returnTo);
     else if (core.longMode) this.deliverLong(event, software, returnTo);
     else this.deliverProtected(event, software, returnTo);
@@ -133,12 +134,11 @@ export class Events {
     });
   }
 
+  /** `software`: INT n, INT3 or INTO, which may only use gates of their own privilege or an outer one. INT1 is not among them. */
   private checkGate(gate: Descriptor, event: PendingEvent, software: boolean, external: number): void {
     const { core } = this;
     const error = event.vector * 8 + 2 + external;
-    if (event.type === EventType.softwareInterrupt || (software && event.vector !== Vector.db)) {
-      if (gate.dpl < core.cpl) core.gp(error);
-    }
+    if (software && gate.dpl < core.cpl) core.gp(error);
     if (!gate.isPresent) core.raise(Vector.np, error);
   }
 

@@ -11,7 +11,7 @@ import { FpuHelpers } from './fpu/helpers.ts';
 import { GeneralHelpers } from './general-helpers.ts';
 import type { HelperName } from './helpers.ts';
 import { EventType, ExitReason, Reg, Seg, StringKind } from './interface.ts';
-import { linearFromHalves } from './memory-views.ts';
+import { linearFromBigInt, linearFromHalves, type Linear } from './memory-views.ts';
 import { CB_KERNEL_GS_BASE, CB_TSC_AUX, readMsr, writeMsr, WITHOUT_EXIT } from './msr.ts';
 import { REC_A, REC_B, REC_EXTRA, EXTRA_SEG_MASK, REC_IMM } from './record.ts';
 import { Descriptor, SystemType, type Segmentation } from './segmentation.ts';
@@ -49,6 +49,13 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
   const fieldB = () => cb.u16[(core.record + REC_B) >> 1]!;
   const value16 = () => cb.get(CB_SLOW_VALUE) & 0xffff;
   const address = () => cb.linear(CB_SLOW_VA);
+  /** Linear address of INVLPG's operand: the segment's base counts, its limit and rights do not. */
+  const invalidatedPage = (): Linear => {
+    const segment = cb.u8[core.record + REC_EXTRA]! & EXTRA_SEG_MASK;
+    if (!core.code64) return (cb.get(CB_SLOW_VA) + core.segBase(segment)) >>> 0;
+    if (segment !== Seg.fs && segment !== Seg.gs) return address();
+    return linearFromBigInt(cb.get64(CB_SLOW_VA) + cb.get64(CB_SEG + segment * SEG_SIZE + SEG_BASE));
+  };
   const privileged = (): void => {
     if (core.cpl !== 0) core.gp(0);
   };
@@ -277,7 +284,7 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
     int3: () => softwareInterrupt(Vector.bp, EventType.softwareException),
     int: () => softwareInterrupt(cb.get(CB_SLOW_VALUE) & 0xff, EventType.softwareInterrupt),
     into: () => (core.statusFlags() & Flag.of ? softwareInterrupt(Vector.of, EventType.softwareException) : Status.next),
-    int1: () => softwareInterrupt(Vector.db, EventType.softwareException),
+    int1: () => softwareInterrupt(Vector.db, EventType.privilegedSoftwareException),
     iret: (size) => events.iret(size),
     syscall: () => far.syscall(),
     sysret: (size) => far.sysret(size),
@@ -445,9 +452,9 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
     },
     invlpg: () => {
       privileged();
-      const lin = address();
+      const lin = invalidatedPage();
       // A non-canonical address is no address of any page: nothing to do.
-      if (!Number.isNaN(lin)) core.mmu.flushPage(core.code64 ? lin : lin >>> 0);
+      if (!Number.isNaN(lin)) core.mmu.flushPage(lin);
       core.codeCache.flushJumpCaches();
       return stepOver();
     },

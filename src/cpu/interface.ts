@@ -99,8 +99,8 @@ export interface VmExit {
   errorCode: number;
 }
 
-/** An event to deliver at the next entry (VM-entry interruption information, SDM 24.8.3). */
-export const EventType = { externalInterrupt: 0, nmi: 2, hardwareException: 3, softwareInterrupt: 4, softwareException: 6 } as const;
+/** An event to deliver at the next entry (VM-entry interruption information, SDM 24.8.3). privilegedSoftwareException is INT1. */
+export const EventType = { externalInterrupt: 0, nmi: 2, hardwareException: 3, softwareInterrupt: 4, privilegedSoftwareException: 5, softwareException: 6 } as const;
 export type EventType = (typeof EventType)[keyof typeof EventType];
 
 /** Result of a guest page walk on behalf of the hypervisor. */

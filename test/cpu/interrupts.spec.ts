@@ -70,6 +70,17 @@ describe('injected events', () => {
     expect(m.trapped()).toMatchObject({ vector: 3, rip: CODE + 1n });
   });
 
+  it('the error code of INT1 through a gate that is not there says EXT, that of INT 1 does not', () => {
+    const gate = 0x2000 + 16;
+    m.writeU64(gate, m.readU64(gate) & ~(1n << 47n));
+    m.load('f1');
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.trapped()).toMatchObject({ vector: 11, errorCode: 0xb, rip: CODE });
+    m.load('cd01');
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.trapped()).toMatchObject({ vector: 11, errorCode: 0xa, rip: CODE });
+  });
+
   it('an NMI blocks the next until IRET', () => {
     m.load('90');
     m.vcpu.inject(EventType.nmi, 2, -1, 0);

@@ -468,6 +468,34 @@ static void segments(void) {
   gdt[SCRATCH / 8] = 0;
 }
 
+/* --- translations ------------------------------------------------------------------------------------------- */
+
+/* INVLPG finds its page by the segment's base, whatever the segment's limit and rights say. */
+static void translations(const char *mode) {
+  default_window();
+  static const struct { const char *name; u8 access, flags; u32 limit; } kinds[] = {
+    {"flat limit", 0x93, 0xc, 0xfffff}, {"limit below it", 0x93, 4, 1}, {"expand-down", 0x97, 4, 0xfffff}, {"read-only", 0x91, 0xc, 0xfffff},
+  };
+  *(u32 *)PHYSICAL(TARGET) = 0x1111;
+  *(u32 *)PHYSICAL(TARGET + 0x1000) = 0x2222;
+  for (u32 i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    gdt[SCRATCH / 8] = descriptor(0x5000, kinds[i].limit, kinds[i].access, kinds[i].flags);
+    __asm__ volatile("mov %0, %%fs" : : "r"(SCRATCH));
+    map(TARGET, P | RW | US);
+    volatile u32 *p = (volatile u32 *)TARGET;
+    u32 before = *p;
+    if (pae) pae_table[(TARGET - WINDOW) >> 12] = PHYSICAL(TARGET + 0x1000) | P | RW | US;
+    else table[(TARGET - WINDOW) >> 12] = PHYSICAL(TARGET + 0x1000) | P | RW | US;
+    __asm__ volatile("invlpg %%fs:(%0)" : : "r"(TARGET - 0x5000) : "memory");
+    text("invlpg by a segment's base, "); text(mode); text(", "); text(kinds[i].name);
+    field("before", before);
+    field("after", *p);
+    text("\n");
+  }
+  __asm__ volatile("mov %0, %%fs" : : "r"(0));
+  gdt[SCRATCH / 8] = 0;
+}
+
 /* --- fast calls -------------------------------------------------------------------------------------------- */
 
 SNIPPET(sysenter_, "sysenter");
@@ -505,8 +533,10 @@ void begin(void) {
   far_transfers();
   segments();
   fast_calls();
+  translations("2-level");
   paging(1);
   permissions("pae");
+  translations("pae");
   /* reserved bits of a PDPTE are looked at when CR3 is loaded */
   memcpy(refused_pdpt, pdpt, sizeof pdpt);
   refused_pdpt[1] |= RW;

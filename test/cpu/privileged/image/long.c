@@ -347,7 +347,7 @@ static void translations(void) {
   *(u32 *)(FRAMES + TARGET - WINDOW + 0x1000) = 0x2222;
   word cr4 = read_cr4();
   for (u32 global = 0; global < 2; global++) {
-    for (u32 how = 0; how < 4; how++) {
+    for (u32 how = 0; how < 5; how++) {
       write_cr4(cr4 | 0x80);
       *pte(TARGET) = (FRAMES + TARGET - WINDOW) | P | RW | US | (global ? G : 0);
       invlpg(TARGET);
@@ -359,10 +359,15 @@ static void translations(void) {
         case 1: write_cr3(read_cr3()); break;
         case 2: write_cr4(cr4 & ~0x80ul); break;
         case 3: write_cr0(read_cr0() & ~0x10000ul); write_cr0(read_cr0() | 0x10000); invlpg(TARGET + 0x800); break;
+        case 4:
+          wrmsr(0xc0000100, 0x3000);
+          __asm__ volatile("invlpg %%fs:(%0)" : : "r"(TARGET - 0x3000) : "memory");
+          wrmsr(0xc0000100, 0);
+          break;
       }
       u32 after = *p;
       text("translation of a "); text(global ? "global" : "plain"); text(" page after ");
-      text(how == 0 ? "invlpg" : how == 1 ? "mov cr3" : how == 2 ? "cr4.pge" : "invlpg elsewhere in the page");
+      text(how == 0 ? "invlpg" : how == 1 ? "mov cr3" : how == 2 ? "cr4.pge" : how == 3 ? "invlpg elsewhere in the page" : "invlpg by a segment's base");
       field("before", before);
       /* a global page may or may not survive MOV CR3 in the TLB; hardware keeps it */
       if (!(global && how == 1)) field("after", after);
