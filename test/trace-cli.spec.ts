@@ -113,12 +113,24 @@ describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', (
     }
   });
 
-  it('what is no trace at all', () => {
-    const path = join(folder, 'text.bin');
-    writeFileSync(path, 'this is no trace\n'.repeat(100));
-    const { status, err } = xenolith(['dump', path]);
-    expect(status).toBe(1);
-    expect(err).toContain('damaged at offset 0x0: no CPU change record where a window should begin');
+  it('what is no trace at all: text, nothing, or bytes without a record', () => {
+    const path = join(folder, 'other.bin');
+    const noise = Buffer.from('this is no trace\0'.repeat(100));
+    for (const [content, message] of [
+      ['this is no trace\n'.repeat(100), 'other.bin is text, no trace: expected what xentrace writes'], ['', 'other.bin is empty: expected'],
+      [noise, 'damaged at offset 0x0: no CPU change record where a window should begin'],
+    ] as const) {
+      writeFileSync(path, content);
+      for (const args of [['dump', path], ['dump', path, '--json'], ['summary', path]]) {
+        const { status, err } = xenolith(args);
+        expect(status).toBe(1);
+        expect(lines(err)).toHaveLength(1);
+        expect(err).toContain(message);
+      }
+    }
+    writeFileSync(path, '');
+    for (const args of [['dump', '--xenalyze', path], ['io', path], ['explain', path]]) expect(xenolith(args)).toMatchObject({ status: 1, err: expect.stringContaining('is empty: expected') as string });
+    expect(xenolith(['dump', '-'], new Uint8Array(0))).toMatchObject({ status: 1, err: expect.stringContaining('standard input is empty') as string });
   });
 
   it('an end of xenalyze: its text up to there and status 1', () => {

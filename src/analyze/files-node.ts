@@ -60,6 +60,7 @@ function headOf(path: string): Buffer {
 /** Whether a file is xentrace's binary: it begins with a CPU-change record. A damaged start with zero bytes counts too. */
 function isBinaryTrace(path: string): boolean {
   const head = headOf(path);
+  if (head.length === 0) throw new UserError(`${path} is empty: expected an xentrace file, xenalyze text or a mail that quotes it`);
   return (head.length >= 4 && head.readUInt32LE(0) === TRACE_MAGIC) || head.includes(0);
 }
 

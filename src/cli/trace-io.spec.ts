@@ -66,7 +66,7 @@ describe('xenolith trace io', () => {
   it.each([
     [['io'], /no file given/],
     [['io', '@none'], /cannot read .*none: no such file/],
-    [['io', '@empty'], /no I\/O record and no request line found/],
+    [['io', '@empty'], /empty is empty: expected an xentrace file/],
     [['io', '@trace.txt', '--chip', 'rtl8139'], /no known chip was found in the files; say where it lies with --device rtl8139@BASE/],
     [['io', '@trace.txt', '--device', 'e1001@1'], /--device e1001@1: expected CHIP@BASE/],
     [['io', '@trace.txt', '--vcpu', '1'], /--vcpu 1: expected a domain and a vCPU/],

@@ -53,6 +53,7 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
   const cpuHz = parseCpuHz(options.cpuHz ?? '2.4G');
   const source = file === '-' ? await streamSource(process.stdin) : fileSource(file);
   try {
+    await refuseOther(source);
     const trace = await openTrace(source, { cpuHz, xenVersion: options.xenVersion });
     const svm = options.svmMode === true || trace.vendor === 'svm';
     if (options.svmMode !== true && trace.inference.ambiguous) {
@@ -63,6 +64,18 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
   } catch (error) {
     await source.close();
     throw error;
+  }
+}
+
+const EXPECTED = 'expected what xentrace writes (xentrace -D -e all FILE)';
+
+/** Refuses what holds no record and never did: nothing, or text. A damaged trace is read as far as it goes. */
+async function refuseOther(source: ByteSource): Promise<void> {
+  if (source.size === 0) throw new UserError(`${source.name} is empty: ${EXPECTED}`);
+  const head = new Uint8Array(4096);
+  const start = head.subarray(0, await source.read(0, head));
+  if (start.every((byte) => byte >= 0x20 || (byte >= 0x09 && byte <= 0x0d))) {
+    throw new UserError(`${source.name} is text, no trace: ${EXPECTED}; text of xenalyze is read by trace io and trace explain`);
   }
 }
 
