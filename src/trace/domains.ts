@@ -11,6 +11,8 @@ export const LOST = 4;
 export const QUEUED = 5;
 export const INIT = 6;
 export const RUNSTATE_NAMES = ['running', 'runnable', 'blocked', 'offline', 'lost', 'queued', 'init'] as const;
+/** Name of a runstate number; numbers past those known print as C prints a null string. */
+export const runstateName = (state: number): string => RUNSTATE_NAMES[state] ?? '(null)';
 
 /** Why a vCPU is runnable. */
 export const RUNNABLE_INVALID = 0;

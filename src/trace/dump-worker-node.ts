@@ -2,7 +2,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { DamageList } from './damage.ts';
 import { CHUNK_RECORDS, engineOptions } from './dump.ts';
-import { EndOfTool, Engine } from './engine.ts';
+import { Engine } from './engine.ts';
+import { EndOfTool } from './engine-errors.ts';
 import { SHARED_CLOSED, SHARED_ENDED, SHARED_POSITION, SHARED_TURN, writeAll } from './follow-node.ts';
 import type { DumpWorkerData } from './follow-node.ts';
 import { Notes } from './notes.ts';

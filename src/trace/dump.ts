@@ -1,5 +1,6 @@
 import { DamageList } from './damage.ts';
-import { EndOfTool, Engine } from './engine.ts';
+import { Engine } from './engine.ts';
+import { EndOfTool } from './engine-errors.ts';
 import type { EngineOptions } from './engine.ts';
 import {
   exitReasonName, SVM_EXIT_REASONS_OF_XENALYZE, VMX_EXIT_REASONS, VMX_REASONS_OF_XENALYZE, VMX_UNNAMED_BY_XENALYZE,

@@ -4,7 +4,7 @@ import {
 } from './domains.ts';
 import type { CycleTable, HvmState, IoAddress, Vcpu } from './domains.ts';
 import { CycleSummary } from './cycles.ts';
-import { ERR_RECORD } from './engine.ts';
+import { ERR_RECORD } from './engine-errors.ts';
 import type { Engine } from './engine.ts';
 import { shadowPostProcess } from './engine-shadow.ts';
 import { TRC_64_FLAG, TRC_HVM_HANDLER, TRC_HVM_WRITE_FLAG } from './events.ts';

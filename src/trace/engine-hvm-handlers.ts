@@ -3,7 +3,7 @@ import {
 } from './domains.ts';
 import type { HvmState, TracedPcpu, Vcpu } from './domains.ts';
 import { describe } from './describe.ts';
-import { ERR_RECORD } from './engine.ts';
+import { ERR_RECORD } from './engine-errors.ts';
 import type { Engine } from './engine.ts';
 import { HANDLER_MAX, HYPERCALL_MAX } from './engine-hvm-exit.ts';
 import { injVirqProcess, vlapicAccess } from './engine-interrupts.ts';

@@ -1,7 +1,7 @@
 import { DATA_HVM, DATA_NONE, POST_GENERIC } from './domains.ts';
 import type { HvmState, TracedPcpu, Vcpu } from './domains.ts';
 import { describe } from './describe.ts';
-import { ERR_RECORD } from './engine.ts';
+import { ERR_RECORD } from './engine-errors.ts';
 import type { Engine } from './engine.ts';
 import { closeVmexit } from './engine-hvm-exit.ts';
 import { handlerProcess } from './engine-hvm-handlers.ts';

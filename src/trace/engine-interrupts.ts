@@ -1,6 +1,5 @@
-import { clearIpi, FAKE_VECTOR, GUEST_INTERRUPT_MAX, LOST } from './domains.ts';
+import { clearIpi, FAKE_VECTOR, GUEST_INTERRUPT_MAX, LOST, runstateName } from './domains.ts';
 import type { HvmState, TracedPcpu, Vcpu } from './domains.ts';
-import { runstateName } from './engine.ts';
 import type { Engine } from './engine.ts';
 import { tscText } from './feed.ts';
 

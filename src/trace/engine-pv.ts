@@ -1,6 +1,6 @@
 import { DATA_NONE, DATA_PV } from './domains.ts';
 import type { PvState, TracedPcpu } from './domains.ts';
-import { ERR_RECORD } from './engine.ts';
+import { ERR_RECORD } from './engine-errors.ts';
 import type { Engine } from './engine.ts';
 import { HYPERCALL_MAX } from './engine-hvm-exit.ts';
 import { GRANT_TABLE_OPS, hypercallName, SCHED_OPS, VCPU_OPS } from './hypercalls.ts';

@@ -1,8 +1,9 @@
 import {
   DATA_HVM, DEFAULT_DOMAIN, IDLE_DOMAIN, INIT, LOST, QUEUED, RUNNABLE_INVALID, RUNNABLE_OTHER, RUNNABLE_PREEMPT, RUNNABLE_WAKE,
+  runstateName,
 } from './domains.ts';
 import type { Domain, TracedPcpu, Vcpu } from './domains.ts';
-import { ERR_ASSERT, ERR_FILE, ERR_RECORD, runstateName } from './engine.ts';
+import { ERR_ASSERT, ERR_FILE, ERR_RECORD } from './engine-errors.ts';
 import type { Engine } from './engine.ts';
 import { closeVmexit } from './engine-hvm-exit.ts';
 import { haltInterrupts } from './engine-interrupts.ts';

@@ -1,7 +1,7 @@
 import { DATA_HVM, DATA_NONE, POST_GENERIC, POST_NONE, POST_PF_XEN, POST_SHADOW_EMULATE, POST_SHADOW_FAULT, POST_SHADOW_FIXUP, POST_SHADOW_MMIO, POST_SHADOW_PROPAGATE } from './domains.ts';
 import type { HvmState, ShadowFault, TracedPcpu, Vcpu } from './domains.ts';
 import { CycleSummary } from './cycles.ts';
-import { ERR_RECORD } from './engine.ts';
+import { ERR_RECORD } from './engine-errors.ts';
 import type { Engine } from './engine.ts';
 import { enumerateMmio } from './engine-hvm-exit.ts';
 import { TRC_HVM_PF_XEN64, TRC_SHADOW_RESYNC_FULL } from './events.ts';

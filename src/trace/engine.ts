@@ -1,12 +1,13 @@
 import { describe } from './describe.ts';
-import { Domain, DATA_HVM, DATA_NONE, DEFAULT_DOMAIN, IDLE_DOMAIN, HvmState, LOST, PvState, RUNSTATE_NAMES, TracedPcpu, Vcpu } from './domains.ts';
+import { Domain, DATA_HVM, DATA_NONE, DEFAULT_DOMAIN, IDLE_DOMAIN, HvmState, PvState, TracedPcpu, Vcpu } from './domains.ts';
+import { baseProcess } from './engine-base.ts';
+import { ERR_ASSERT, ERR_RECORD, ERR_SANITY, EndOfTool } from './engine-errors.ts';
 import { hvmProcess } from './engine-hvm.ts';
 import { dom0Process, hwProcess, memProcess } from './engine-mem.ts';
 import { pvProcess } from './engine-pv.ts';
-import { loseVcpu, pcpuRunstateUpdate, schedProcess, vcpuNextUpdate, vcpuPrevUpdate } from './engine-sched.ts';
+import { loseVcpu, pcpuRunstateUpdate, schedProcess } from './engine-sched.ts';
 import { shadowProcess } from './engine-shadow.ts';
-import { TRC_LOST_RECORDS, TRC_TRACE_WRAP_BUFFER } from './events.ts';
-import { LOST_RECORDS_END, NEED_DATA, RecordMerge } from './merge.ts';
+import { NEED_DATA, RecordMerge } from './merge.ts';
 import type { Damage, MergeObserver } from './merge.ts';
 import { BlockFeed } from './block-feed.ts';
 import { NotPlain } from './feed.ts';
@@ -15,20 +16,6 @@ import type { ByteSource } from './source.ts';
 import { TextBuffer } from './text.ts';
 import { TscScale } from './time.ts';
 import { MAX_CPUS } from './writer.ts';
-
-/** How bad something unexpected is; xenalyze goes on up to ERR_SANITY and ends with status 1 past that. */
-export const ERR_STRICT = 1;
-export const ERR_WARN = 2;
-export const ERR_SANITY = 3;
-export const ERR_RECORD = 4;
-export const ERR_FILE = 5;
-export const ERR_LIMIT = 6;
-export const ERR_ASSERT = 7;
-
-/** xenalyze would have ended here, with status 1. */
-export class EndOfTool extends Error {
-  override name = 'EndOfTool';
-}
 
 export interface EngineOptions {
   cpuHz: number;
@@ -377,7 +364,7 @@ export class Engine {
     const toplevel = 31 - Math.clz32(main);
     if (toplevel !== TOPLEVEL_HVM && toplevel !== TOPLEVEL_PV && toplevel !== TOPLEVEL_SHADOW) {
       switch (toplevel) {
-        case 0: this.#base(p); break;
+        case 0: baseProcess(this, p); break;
         case 1: schedProcess(this, p); break;
         case 2: dom0Process(this, p); break;
         case 4: memProcess(this, p); break;
@@ -447,122 +434,4 @@ export class Engine {
       header.u(current.id);
     }
   }
-
-  #base(p: TracedPcpu): void {
-    switch (p.event) {
-      case TRC_TRACE_WRAP_BUFFER: break;
-      case TRC_LOST_RECORDS: this.#lostRecords(p); break;
-      case LOST_RECORDS_END: this.#lostRecordsEnd(p); break;
-      default: this.processGeneric(p);
-    }
-  }
-
-  #lostRecords(p: TracedPcpu): void {
-    if (p.extra !== 4) {
-      this.warn(`FATAL: Lost record has unexpected extra words ${p.extra}!\n`);
-      this.error(ERR_RECORD, p);
-      return;
-    }
-    const words = p.words;
-    const d = p.data;
-    const domid = words[d + 1]! & 0xffff;
-    const vcpu = words[d + 1]! >>> 16;
-    // The order TSC takes the CPU's skew into account; xenalyze uses the plain one here.
-    const firstTsc = p.orderTsc - p.skew;
-    if (this.text) {
-      const out = this.line(32);
-      out.str(' lost_records count ');
-      out.d(words[d]!);
-      out.byte(32);
-      this.who(domid, vcpu);
-      if (p.current !== null) {
-        out.str(' (cur ');
-        this.who(p.current.domain.id, p.current.id);
-      } else {
-        out.str(' (cur X');
-      }
-      out.str(') first_tsc ');
-      out.d64(words[d + 2]!, words[d + 3]!);
-      out.byte(10);
-    }
-    const current = p.current;
-    if (current !== null) {
-      current.clearIpis();
-      if (current.dataType === DATA_HVM) {
-        current.hvm!.vmexitValid = false;
-        current.hvm!.cr3Low = current.hvm!.cr3High = 0;
-      }
-      vcpuPrevUpdate(this, p, current, firstTsc, LOST);
-    }
-    if (!p.lostActive) {
-      this.lostCpus++;
-      if (this.lostCpus > this.merge.maxActivePcpu + 1) {
-        this.warn(`ERROR: P.lost_cpus ${this.lostCpus} > P.max_active_pcpu + 1 ${this.merge.maxActivePcpu + 1}!\n`);
-        this.error(ERR_ASSERT, null);
-      }
-    } else {
-      this.warn(`Strange, lost record for pcpu ${p.pid}, but lost_record still active!\n`);
-    }
-    p.lostActive = true;
-    p.lostTsc = firstTsc;
-    this.drawPcpu(p);
-    for (const domain of this.domains) {
-      for (const v of domain.vcpus) {
-        if (v === undefined || v.runstate === 0) continue;
-        if (this.options.dump) this.warn(`process_lost_records: setting d${domain.id}v${v.id} to RUNSTATE_LOST\n`);
-        loseVcpu(this, v, firstTsc);
-      }
-    }
-    p.lostDomainValid = this.options.exact || vcpu <= MAX_CPUS;
-    p.lostDomid = domid;
-    p.lostVcpu = vcpu;
-  }
-
-  #lostRecordsEnd(p: TracedPcpu): void {
-    if (!p.lostActive) {
-      this.warn(`FATAL: lost_records_end but pid ${p.pid} not lost!\n`);
-      this.error(ERR_FILE, null);
-      return;
-    }
-    if (p.tsc <= p.lostTsc) return;
-    const out = this.out;
-    if (this.text) {
-      out.str('               ');
-      this.pcpuRow(p.pid);
-      out.str(' lost_records end ---\n');
-    }
-    p.lost.add(p.tsc - p.lostTsc);
-    if (p.lostDomainValid) {
-      if (this.text) {
-        out.str('               ');
-        this.pcpuRow(p.pid);
-        out.str(' lost_records end ');
-        this.who(p.lostDomid, p.lostVcpu);
-        out.str('---\n');
-      }
-      if (p.current !== null) {
-        this.warn(`FATAL: lost_record valid (d${p.lostDomid}v${p.lostVcpu}), but current d${p.current.domain.id}v${p.current.id}!\n`);
-        this.error(ERR_FILE, null);
-        return;
-      }
-      if (this.options.dump) this.warn(`Changing p${p.pid} current to d${p.lostDomid}v${p.lostVcpu}\n`);
-      vcpuNextUpdate(this, p, this.vcpu(p.lostDomid, p.lostVcpu), p.tsc);
-      p.lostDomainValid = false;
-      p.seenValidSchedule = false;
-    } else if (this.text) {
-      out.str('               ');
-      this.pcpuRow(p.pid);
-      out.str(' lost_records end (domain invalid)---\n');
-    }
-    p.lostActive = false;
-    this.drawPcpu(p);
-    this.lostCpus--;
-    if (this.lostCpus < 0) {
-      this.warn(`ERROR: lost_cpus fell below 0 for pcpu ${p.pid}!\n`);
-      this.error(ERR_ASSERT, null);
-    }
-  }
 }
-
-/** Name of a runstate number; numbers past those known print as C prints a null string. */
-export const runstateName = (state: number): string => RUNSTATE_NAMES[state] ?? '(null)';

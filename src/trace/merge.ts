@@ -3,6 +3,7 @@ import type { RecordFeed } from './feed.ts';
 import type { ByteSource } from './source.ts';
 import { Pcpu } from './pcpu.ts';
 import { TRC_LOST_RECORDS, TRC_TRACE_CPU_CHANGE } from './events.ts';
+import { plausibleWindow, SourceReader, WindowProbe } from './window-probe.ts';
 import { CPU_CHANGE_BYTES, MAX_CPUS } from './writer.ts';
 
 /** The second time a lost-records record is met: at the time room was found. Never in a file. */
@@ -36,8 +37,6 @@ export interface MergeObserver<P extends Pcpu> {
 export { NEED_DATA };
 
 const LOOKAHEAD_BYTES = 4096;
-const PROBE_BYTES = 64 * 1024;
-const CPU_CHANGE_HEADER = TRC_TRACE_CPU_CHANGE | (2 << 28);
 
 /**
  * Reads all CPUs' windows in parallel and gives their records in the order of their TSCs, as xenalyze does: every CPU
@@ -59,7 +58,6 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
   tscBaseHigh = 0;
   readonly size: number;
 
-  readonly #source: ByteSource;
   readonly #tolerant: boolean;
   readonly #observer: MergeObserver<P>;
   #baseKnown = false;
@@ -71,25 +69,16 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
   #earlyEof = false;
   #unread: P | null = null;
 
-  readonly #probe: Uint8Array;
-  readonly #probeView: DataView;
-  #probeOffset = 0;
-  #probeFilled = 0;
-  #load: { bytes: Uint8Array; offset: number; done: (read: number) => void } | null = null;
-  /** Where a search for the next window header that began at some offset ended: other CPUs need not search again. */
-  readonly #resynced = new Map<number, number>();
-  #resyncFrom = -1;
-  #resyncAt = 0;
+  readonly #reader: SourceReader;
+  readonly #probe: WindowProbe;
 
   constructor(source: ByteSource, makePcpu: (pid: number) => P, observer: MergeObserver<P>, tolerant: boolean) {
-    this.#source = source;
+    this.#reader = new SourceReader(source);
+    this.#probe = new WindowProbe(this.#reader);
     this.size = source.size;
     this.#observer = observer;
     this.#tolerant = tolerant;
     this.#makePcpu = makePcpu;
-    // A header that the file's end cuts is looked at as if something followed.
-    this.#probe = new Uint8Array(Math.min(PROBE_BYTES, source.size) + 64);
-    this.#probeView = new DataView(this.#probe.buffer);
   }
 
   pcpu(pid: number): P {
@@ -111,11 +100,8 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
   }
 
   /** Do what the last NEED_DATA asked for. */
-  async load(): Promise<void> {
-    const load = this.#load;
-    if (load === null) return;
-    this.#load = null;
-    load.done(await this.#source.read(load.offset, load.bytes));
+  load(): Promise<void> {
+    return this.#reader.load();
   }
 
   /**
@@ -250,7 +236,7 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
     if ((header & 0x0fffffff) === TRC_TRACE_CPU_CHANGE) {
       if (offset !== p.nextChangeOffset) {
         if (!this.#plausibleChange(p, header)) {
-          const found = this.#resync(offset + 4);
+          const found = this.#probe.nextWindow(offset + 4);
           if (found === NEED_DATA) return NEED_DATA;
           const end = Math.min(found, p.nextChangeOffset);
           this.#observer.damage({ offset, end, cpu: p.pid, message: 'a CPU change record within a window, with an impossible CPU or size' });
@@ -276,7 +262,7 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
       return 0;
     }
     // After a window of another CPU its size may be what is wrong: then the next header lies nearer.
-    const found = this.#resync(p.skipped ? p.changeOffset + CPU_CHANGE_BYTES : offset);
+    const found = this.#probe.nextWindow(p.skipped ? p.changeOffset + CPU_CHANGE_BYTES : offset);
     if (found === NEED_DATA) return NEED_DATA;
     this.#lostWindow(p.skipped ? p.changeOffset : -1, offset, found);
     p.skipped = false;
@@ -286,32 +272,7 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
   }
 
   #plausibleChange(p: P, header: number): boolean {
-    return header === CPU_CHANGE_HEADER && p.words[p.index + 1]! >>> 0 < MAX_CPUS && (p.words[p.index + 2]! & 3) === 0;
-  }
-
-  /** Offset of the first thing at or after `from` that looks like a window, or the file's size. */
-  #resync(from: number): number {
-    const known = this.#resynced.get(from);
-    if (known !== undefined) return known;
-    if (this.#resyncFrom !== from) {
-      this.#resyncFrom = from;
-      this.#resyncAt = from;
-    }
-    let found = this.size;
-    for (let at = this.#resyncAt; at + CPU_CHANGE_BYTES <= this.size; at++) {
-      const have = this.#probeAt(at, CPU_CHANGE_BYTES);
-      if (have === NEED_DATA) {
-        this.#resyncAt = at;
-        return NEED_DATA;
-      }
-      const view = this.#probeView;
-      if (view.getUint32(have, true) === CPU_CHANGE_HEADER && view.getUint32(have + 4, true) < MAX_CPUS && (view.getUint32(have + 8, true) & 3) === 0) {
-        found = at;
-        break;
-      }
-    }
-    if (this.#resynced.size < 4096) this.#resynced.set(from, found);
-    return found;
+    return plausibleWindow(header, p.words[p.index + 1]! >>> 0, p.words[p.index + 2]!);
   }
 
   /** Say what is wrong where no window begins at `expected`, and the next one begins at `found`. */
@@ -372,29 +333,7 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
       p.bytes.fill(0, read, Math.min(read + 3, p.bytes.length));
       p.windowEnd = (p.nextChangeOffset - offset) / 4;
     };
-    return this.#fetch(bytes, offset, done);
-  }
-
-  #fetch(bytes: Uint8Array, offset: number, done: (read: number) => void): number {
-    if (this.#source.readSync !== undefined) {
-      done(this.#source.readSync(offset, bytes));
-      return 0;
-    }
-    this.#load = { bytes, offset, done };
-    return NEED_DATA;
-  }
-
-  /** Index in the probe of file offset `offset`, with `bytes` bytes behind it unless the file ends; or NEED_DATA. */
-  #probeAt(offset: number, bytes: number): number {
-    const inside = offset >= this.#probeOffset && Math.min(offset + bytes, this.size) <= this.#probeOffset + this.#probeFilled;
-    if (!inside) {
-      const loaded = this.#fetch(bytes === CPU_CHANGE_BYTES ? this.#probe : this.#probe.subarray(0, bytes), offset, (read) => {
-        this.#probeOffset = offset;
-        this.#probeFilled = read;
-      });
-      if (loaded === NEED_DATA) return NEED_DATA;
-    }
-    return offset - this.#probeOffset;
+    return this.#reader.fetch(bytes, offset, done);
   }
 
   /**
@@ -403,19 +342,17 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
    */
   #scanForNewPcpu(offset: number): number {
     if (offset >= this.size) return 0;
-    const at = this.#probeAt(offset, 40);
+    const at = this.#probe.at(offset, 40);
     if (at === NEED_DATA) return NEED_DATA;
-    const view = this.#probeView;
+    const view = this.#probe.view;
     const rest = Math.min(40, this.size - offset);
     const header = rest < 4 ? 0 : view.getUint32(at, true);
     const event = header & 0x0fffffff;
     const size = 4 + ((header >>> 28) & 7) * 4 + (header >= 0x80000000 ? 8 : 0);
     if (this.#tolerant) {
-      const fits = header === CPU_CHANGE_HEADER && rest >= CPU_CHANGE_BYTES
-        && view.getUint32(at + 4, true) < MAX_CPUS && (view.getUint32(at + 8, true) & 3) === 0;
-      if (!fits) {
+      if (rest < CPU_CHANGE_BYTES || !plausibleWindow(header, view.getUint32(at + 4, true), view.getUint32(at + 8, true))) {
         if (this.#started) return 0;
-        const found = this.#resync(this.#scanned < 0 ? offset : this.#scanned + CPU_CHANGE_BYTES);
+        const found = this.#probe.nextWindow(this.#scanned < 0 ? offset : this.#scanned + CPU_CHANGE_BYTES);
         if (found === NEED_DATA) return NEED_DATA;
         this.#lostWindow(this.#scanned, offset, found);
         return found === this.size ? 0 : found;
@@ -469,7 +406,7 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
     const cpu = p.changeCpu;
     const next = offset + p.size + p.changeBytes;
     const own = p.pid === cpu;
-    if (own && next <= this.size && p.pid === this.maxActivePcpu && next < this.size && this.#probeAt(next, 40) === NEED_DATA) return NEED_DATA;
+    if (own && next <= this.size && p.pid === this.maxActivePcpu && next < this.size && this.#probe.at(next, 40) === NEED_DATA) return NEED_DATA;
 
     if (offset !== p.nextChangeOffset) {
       this.#observer.warn(`Strange, pcpu ${p.pid} expected offset ${p.nextChangeOffset.toString(16)}, actual ${offset.toString(16)}!\n`);

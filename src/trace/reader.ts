@@ -115,66 +115,22 @@ export class Trace implements AsyncIterable<TraceRecord> {
    * `visit` may return false to stop.
    */
   async scan(visit: (record: RawRecord) => boolean | void): Promise<void> {
-    const merge = this.#merge();
-    let status = merge.start();
-    while (status === NEED_DATA) {
-      await merge.load();
-      status = merge.start();
-    }
+    const walk = this.#walk();
     for (;;) {
-      const p = merge.next();
-      if (p === NEED_DATA) {
-        await merge.load();
-        continue;
-      }
-      if (p === null) return;
-      if (p.event === LOST_RECORDS_END) {
-        schedule(p, p.afterLoss);
-      } else {
-        if (this.firstTsc === 0 && p.hasTsc) {
-          this.firstTsc = p.orderTsc;
-          this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
-          this.context.tscBaseHigh = merge.tscBaseHigh;
-        }
-        this.#checkClass(p);
-        if (visit(p) === false) return;
-        track(merge.pcpus, p);
-      }
-      merge.advance(p);
+      const p = walk.next();
+      if (p === NEED_DATA) await walk.load();
+      else if (p === null || visit(p) === false) return;
     }
   }
 
   /** Records in time order; a lost-records record comes at the time of the first lost one. */
   async *records(): AsyncGenerator<TraceRecord, void, void> {
-    const merge = this.#merge();
-    let status = merge.start();
-    while (status === NEED_DATA) {
-      await merge.load();
-      status = merge.start();
-    }
+    const walk = this.#walk();
     for (;;) {
-      const p = merge.next();
-      if (p === NEED_DATA) {
-        await merge.load();
-        continue;
-      }
-      if (p === null) return;
-      if (p.event === LOST_RECORDS_END) {
-        schedule(p, p.afterLoss);
-      } else {
-        if (this.firstTsc === 0 && p.hasTsc) {
-          this.firstTsc = p.orderTsc;
-          this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
-          this.context.tscBaseHigh = merge.tscBaseHigh;
-        }
-        this.#checkClass(p);
-        const record = this.#record(p);
-        track(merge.pcpus, p);
-        merge.advance(p);
-        yield record;
-        continue;
-      }
-      merge.advance(p);
+      const p = walk.next();
+      if (p === NEED_DATA) await walk.load();
+      else if (p === null) return;
+      else yield this.#record(p);
     }
   }
 
@@ -197,14 +153,45 @@ export class Trace implements AsyncIterable<TraceRecord> {
     await this.source.close();
   }
 
-  #merge(): RecordMerge<ScheduledPcpu> {
-    return new RecordMerge(this.source, (pid) => new ScheduledPcpu(pid), {
+  /** Steps through the records in time order and keeps account of who runs where. */
+  #walk(): { next(): ScheduledPcpu | null | typeof NEED_DATA; load(): Promise<void> } {
+    const merge = new RecordMerge(this.source, (pid) => new ScheduledPcpu(pid), {
       activated() {},
       deactivated() {},
       warn() {},
       fatal() {},
       damage: (damage) => this.#damages.add(damage),
     }, true);
+    let started = false;
+    /** The record given last: it is done with when the next one is asked for. */
+    let given: ScheduledPcpu | null = null;
+    const next = (): ScheduledPcpu | null | typeof NEED_DATA => {
+      if (!started && merge.start() === NEED_DATA) return NEED_DATA;
+      started = true;
+      if (given !== null) {
+        track(merge.pcpus, given);
+        merge.advance(given);
+        given = null;
+      }
+      for (;;) {
+        const p = merge.next();
+        if (p === null || p === NEED_DATA) return p;
+        if (p.event === LOST_RECORDS_END) {
+          schedule(p, p.afterLoss);
+          merge.advance(p);
+          continue;
+        }
+        if (this.firstTsc === 0 && p.hasTsc) {
+          this.firstTsc = p.orderTsc;
+          this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
+          this.context.tscBaseHigh = merge.tscBaseHigh;
+        }
+        this.#checkClass(p);
+        given = p;
+        return p;
+      }
+    };
+    return { next, load: () => merge.load() };
   }
 
   /** A record of Xen has one class bit. */

@@ -2,7 +2,8 @@
 import { assemble } from './assembler.ts';
 import { faultHandlerAt, layOutData, nicHandlerAt, spuriousHandlerAt } from './data.ts';
 import { TinyGuest } from './layout.ts';
-import { code64, entry32, faultHandler, nicHandler, spuriousHandler } from './source.ts';
+import { code64, entry32 } from './program.ts';
+import { faultHandler, nicHandler, spuriousHandler } from './handlers.ts';
 
 export type TinyGuestMode = { mode: 'ping'; count?: number } | { mode: 'buffered'; writes: number } | { mode: 'exits'; reads: number };
 
