@@ -3,7 +3,6 @@
 export const SHARED_INFO_VCPU_INFO = 0;
 export const VCPU_INFO_SIZE = 64;
 export const VCPU_INFO_UPCALL_PENDING = 0; // u8
-export const VCPU_INFO_UPCALL_MASK = 1; // u8, PV only
 export const VCPU_INFO_PENDING_SEL = 8; // u64
 export const VCPU_INFO_TIME = 32; // struct vcpu_time_info, 32 bytes
 export const SHARED_INFO_EVTCHN_PENDING = 32 * VCPU_INFO_SIZE; // 512 bytes

@@ -10,8 +10,6 @@ export const IOREQ_DATA = 8; // u64; a guest-physical address when data_is_ptr
 export const IOREQ_COUNT = 16; // u32
 export const IOREQ_SIZE_FIELD = 20; // u32, bytes of one access
 export const IOREQ_VP_EPORT = 24; // u32, event channel port for notifications to/from the device model
-export const IOREQ_FLAGS = 30; // u8: state 3:0, data_is_ptr 4, dir 5 (1 = read), df 6
-export const IOREQ_TYPE = 31; // u8
 
 export const IOREQ_STATE_MASK = 0x0f;
 export const IOREQ_DATA_IS_PTR = 0x10;
@@ -19,8 +17,8 @@ export const IOREQ_DIR_READ = 0x20;
 export const IOREQ_DF = 0x40;
 
 /**
- * The word at IOREQ_FLAGS & ~3 holds pad (15:0), flags (23:16) and type (31:24): one aligned 32-bit word,
- * so that a state change is one atomic operation.
+ * u16 padding, u8 flags (state 3:0, data_is_ptr 4, dir 5, df 6) and u8 type as one aligned 32-bit word, so that a state
+ * change is one atomic operation.
  */
 export const IOREQ_STATE_WORD = 28;
 export const IOREQ_STATE_SHIFT = 16;

@@ -53,7 +53,7 @@ const MAX_RATE = 8;
 const THREADS_AGREE_US = 2;
 
 /** What a declared relation needs of the trace. */
-export interface TraceClock {
+interface TraceClock {
   /** Absolute TSC that is trace time zero. */
   readonly zeroTsc: number;
   /** Nanoseconds of trace time a tick. */

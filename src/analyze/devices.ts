@@ -60,7 +60,7 @@ class Windows {
 }
 
 /** What device discovery looks at; each part may be absent. */
-export interface DiscoverySources {
+interface DiscoverySources {
   readonly log?: DmLog | undefined;
   readonly accesses?: readonly IoAccess[] | undefined;
   /** Lines of the guest's console. */

@@ -14,7 +14,7 @@ interface LineBase {
 }
 
 /** IOREQ_TYPE_*: 0 PIO, 1 COPY (MMIO), 2 PCI_CONFIG, 7 TIMEOFFSET, 8 INVALIDATE. */
-export interface DmRequestLine extends LineBase {
+interface DmRequestLine extends LineBase {
   readonly kind: 'request';
   readonly type: number;
   /** undefined in the older form, which does not print the direction. */
@@ -30,20 +30,20 @@ export interface DmRequestLine extends LineBase {
 }
 
 /** The request with its answer filled in (`handle_ioreq_read`). */
-export interface DmResponseLine extends LineBase {
+interface DmResponseLine extends LineBase {
   readonly kind: 'response';
   readonly addr: number;
   readonly data: bigint;
 }
 
 /** A step inside one request: `handle_ioreq_write`, `cpu_ioreq_pio`, `cpu_ioreq_move` … */
-export interface DmStepLine extends LineBase {
+interface DmStepLine extends LineBase {
   readonly kind: 'step';
   readonly event: string;
 }
 
 /** `memory_region_ops_*`: the device whose handler ran, and the offset it saw. */
-export interface DmRegionLine extends LineBase {
+interface DmRegionLine extends LineBase {
   readonly kind: 'region';
   readonly dir: 'read' | 'write';
   readonly name: string;
@@ -53,7 +53,7 @@ export interface DmRegionLine extends LineBase {
 }
 
 /** `pci_cfg_read` and `pci_cfg_write`. */
-export interface DmConfigLine extends LineBase {
+interface DmConfigLine extends LineBase {
   readonly kind: 'config';
   readonly dir: 'read' | 'write';
   readonly name: string;
@@ -64,7 +64,7 @@ export interface DmConfigLine extends LineBase {
 }
 
 /** `pci_update_mappings_add/del`: where the device model placed a BAR. */
-export interface DmMappingLine extends LineBase {
+interface DmMappingLine extends LineBase {
   readonly kind: 'mapping';
   readonly added: boolean;
   readonly name: string;
@@ -75,20 +75,20 @@ export interface DmMappingLine extends LineBase {
 }
 
 /** `xen_map_cache want GPA`: the device model asks its map cache for a guest-physical address. */
-export interface DmMapCacheLine extends LineBase {
+interface DmMapCacheLine extends LineBase {
   readonly kind: 'mapCache';
   readonly gpa: number;
 }
 
 /** `xen_map_cache_return POINTER`: where that address is in the device model's own mapping. */
-export interface DmMapReturnLine extends LineBase {
+interface DmMapReturnLine extends LineBase {
   readonly kind: 'mapReturn';
   /** Hexadecimal digits as logged: a host-virtual address. */
   readonly pointer: string;
 }
 
 /** `xen_remap_bucket`: a miss; the bucket is mapped anew by a foreign-map hypercall. */
-export interface DmRemapLine extends LineBase {
+interface DmRemapLine extends LineBase {
   readonly kind: 'remap';
   /** Bucket index: gpa / bucket size. */
   readonly index: number;
@@ -106,7 +106,7 @@ export interface DmChipLine extends LineBase {
  * A statement of the log about its own clock: `# clock: modelled` or `# clock: measured`, with
  * `, TSC 0 at 1704067200.000000, 1000000000 Hz` where whoever wrote it knows the TSC of the trace beside it.
  */
-export interface DmClockLine extends LineBase {
+interface DmClockLine extends LineBase {
   readonly kind: 'clock';
   readonly clock: 'modelled' | 'measured';
   readonly tsc: DeclaredTsc | undefined;
@@ -122,14 +122,14 @@ export interface DeclaredTsc {
   readonly hz: number;
 }
 
-export interface DmOtherLine extends LineBase {
+interface DmOtherLine extends LineBase {
   readonly kind: 'other';
   /** Name of the trace event, or undefined for a line of no known form. */
   readonly event: string | undefined;
   readonly text: string;
 }
 
-export type DmLine =
+type DmLine =
   | DmRequestLine | DmResponseLine | DmStepLine | DmRegionLine | DmConfigLine | DmMappingLine
   | DmMapCacheLine | DmMapReturnLine | DmRemapLine | DmChipLine | DmClockLine | DmOtherLine;
 

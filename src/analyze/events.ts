@@ -20,7 +20,7 @@ export interface VmexitEvent extends EventBase {
   readonly reason: string;
   readonly rip: bigint;
 }
-export interface VmentryEvent extends EventBase {
+interface VmentryEvent extends EventBase {
   readonly kind: 'vmentry';
 }
 export interface NpfEvent extends EventBase {
@@ -49,13 +49,13 @@ export interface RunstateEvent extends EventBase {
   readonly to: Runstate;
 }
 /** A hypercall of a PV guest (dom0) or, `hvm`, a VMCALL/VMMCALL exit. */
-export interface HypercallEvent extends EventBase {
+interface HypercallEvent extends EventBase {
   readonly kind: 'hypercall';
   readonly number: number;
   readonly hvm: boolean;
 }
 /** A virtual interrupt goes into the guest with the next VM entry. */
-export interface InjectEvent extends EventBase {
+interface InjectEvent extends EventBase {
   readonly kind: 'inject';
   readonly vector: number;
 }

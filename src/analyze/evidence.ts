@@ -4,7 +4,7 @@
  */
 
 /** Which of the input files a reference points into. */
-export type SourceFile = 'trace' | 'text' | 'dm-log' | 'pcap' | 'console' | 'option';
+type SourceFile = 'trace' | 'text' | 'dm-log' | 'pcap' | 'console' | 'option';
 
 /** One place in an input file: byte offset of a trace record, line of a text (from 1), frame of a capture (from 1). */
 export interface Ref {

@@ -5,7 +5,7 @@ import type { AnalysisInput, Lines } from './analysis.ts';
 import { parseDmLine } from './dm-log.ts';
 
 /** Paths of what one analysis reads. */
-export interface AnalysisFiles {
+interface AnalysisFiles {
   /** xentrace files, xenalyze text or a mail that quotes it; told apart by their first bytes. */
   readonly files: readonly string[];
   readonly dmLog?: string | undefined;
@@ -21,7 +21,7 @@ export interface AnalysisFiles {
 const MAX_LINE = 1 << 16;
 
 /** Lines of a text file, read piece by piece, without their ends. */
-export async function* readLines(path: string): AsyncGenerator<string> {
+async function* readLines(path: string): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = '';
   try {

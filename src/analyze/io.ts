@@ -12,7 +12,7 @@ export interface Mark {
  * The moments of one access besides its record, each undefined where the trace has none. The vCPU waits from
  * `blocked` (running→offline) to `resumed` (runnable→running).
  */
-export interface Marks {
+interface Marks {
   exit?: Mark;
   /** A vCPU of another domain made runnable while this one still held its pCPU: the event channel's notification. */
   notified?: Mark;
@@ -33,7 +33,7 @@ export interface Injection extends Mark {
 }
 
 /** How often a hypercall was made, and the last time. */
-export class HypercallCount {
+class HypercallCount {
   count = 1;
   timeNs: number;
   #at: number;

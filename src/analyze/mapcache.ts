@@ -2,7 +2,7 @@ import type { DmDma, DmLog } from './dm-log.ts';
 import { claim, logLine, unknown, type Claim } from './evidence.ts';
 
 /** Bytes of a map-cache bucket on a 64-bit device model (QEMU hw/xen/xen-mapcache.c, MCACHE_BUCKET_SHIFT 20). */
-export const BUCKET_BYTES = 1 << 20;
+const BUCKET_BYTES = 1 << 20;
 
 /** A want and its return this many times further apart than usual hold something more than a lookup. */
 const LONG_GAP = 5;

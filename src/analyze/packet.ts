@@ -18,7 +18,7 @@ export interface Evidence {
 }
 
 /** A transmit descriptor or, in C mode, one of the four transmit buffers. */
-export interface TxDescriptor {
+interface TxDescriptor {
   readonly index: Claim<number>;
   /** C+: guest-physical address of the descriptor; C mode has none in memory. */
   readonly gpa: Claim<number>;
@@ -273,7 +273,7 @@ function addC(e: Evidence, result: Transmission[], bell: Doorbell, n: number, ri
 }
 
 /** Map-cache lines about one descriptor: its words read, the buffer, its status written back. */
-export interface DescriptorGroup {
+interface DescriptorGroup {
   readonly at: number;
   readonly buffers: DmDma[];
   readonly all: DmDma[];

@@ -15,7 +15,7 @@ export type AccessUnpaired =
   | 'the data is a pointer: nothing to compare'
   | 'no request with equal address, direction and data in this order';
 
-export type RequestUnpaired =
+type RequestUnpaired =
   | 'before the trace began'
   | 'after the trace ended'
   | 'the trace lost records there'
@@ -42,7 +42,7 @@ const CONFIG_ADDRESS = 0xcf8;
 const CONFIG_DATA = 0xcfc;
 
 /** Where a request's address lies for the guest: PCI_CONFIG came from port 0xcfc + (register & 3). */
-export function requestAddress(request: DmRequest): { space: 'mmio' | 'pio'; addr: number } | undefined {
+function requestAddress(request: DmRequest): { space: 'mmio' | 'pio'; addr: number } | undefined {
   const { type, addr } = request.request;
   if (type === PIO) return { space: 'pio', addr };
   if (type === COPY) return { space: 'mmio', addr };

@@ -6,7 +6,7 @@ import { chipsetTables } from '../devices/chipset.ts';
  * Devices that lie where every PC has them: named without looking for a BAR. `internal`: Xen itself answers
  * (hvm/io.c, vlapic, vioapic, hpet, vpit, rtc, pmtimer, vpic), no device model.
  */
-export interface PlatformDevice {
+interface PlatformDevice {
   readonly name: string;
   readonly space: 'mmio' | 'pio';
   readonly first: number;

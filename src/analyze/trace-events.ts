@@ -15,7 +15,7 @@ const IRET = 23; // dom0's commonest hypercall, and no evidence of anything
 const RECORDS_A_PROGRESS = 1 << 16;
 
 /** Where a scan's events go. */
-export interface EventVisitor {
+interface EventVisitor {
   event(event: TraceEvent): void;
   /** A hypercall of a PV domain but iret: half of a busy host's records, so without an object each. */
   hypercall(dom: number, number: number, offset: number, timeNs: () => number): void;

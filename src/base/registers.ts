@@ -30,7 +30,7 @@ export type Access = 'rw' | 'ro' | 'wo' | 'w1c' | 'wc' | 'cmd' | 'none';
  * (bit n = an access of that width at byte n). A narrower access that is not listed here falls apart into
  * bytes; bytes that no register takes read zero and are lost.
  */
-export interface PartialAccess {
+interface PartialAccess {
   readonly readb?: number;
   readonly readw?: number;
   readonly writeb?: number;
@@ -38,7 +38,7 @@ export interface PartialAccess {
 }
 
 /** What the same place means in another operating mode of the chip. */
-export interface OtherMeaning {
+interface OtherMeaning {
   /** Mode in which this meaning holds, for example `C+`. */
   readonly mode: string;
   readonly name: string;
@@ -47,7 +47,7 @@ export interface OtherMeaning {
 }
 
 /** How the chip's debug log names an access: `LABEL write(b) val=0x40`. */
-export interface LogForm {
+interface LogForm {
   /** The register's name when left out. */
   readonly label?: string;
   /** `(b)`, `(w)` or nothing, after read or write. */
@@ -107,7 +107,7 @@ export function repeat<const N extends string, const I extends readonly number[]
 }
 
 /** The value of a field within a register's value. */
-export const fieldValue = (field: BitField, value: number): number =>
+const fieldValue = (field: BitField, value: number): number =>
   ((value >>> field.lsb) & (field.bits === 32 ? 0xffffffff : (1 << (field.bits ?? 1)) - 1)) >>> 0;
 
 /**

@@ -8,7 +8,7 @@ import { UserError } from '../base/errors.ts';
 import { Replay, type SequenceResult } from '../devices/conformance/replay.ts';
 
 /** Replays one file, gzip-compressed if its name ends in .gz. */
-export async function replayFile(file: string): Promise<SequenceResult[]> {
+async function replayFile(file: string): Promise<SequenceResult[]> {
   const replay = new Replay(file);
   const raw = createReadStream(file);
   const input = file.endsWith('.gz') ? raw.pipe(createGunzip()) : raw;

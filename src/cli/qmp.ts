@@ -6,7 +6,7 @@ import { qtestDevices } from './qtest-machine.ts';
 
 const VERSION = { micro: 22, minor: 2, major: 7 };
 
-export interface QmpTarget {
+interface QmpTarget {
   reset(): void;
   quit(): void;
 }

@@ -27,7 +27,7 @@ Example:
   echo 'inl 0xcfc' | xenolith-system-x86_64 -qtest stdio -device rtl8139
 `;
 
-export interface QtestArguments {
+interface QtestArguments {
   readonly qtest: string;
   readonly log: string | undefined;
   /** Sockets for QMP. */

@@ -77,7 +77,7 @@ export interface DeviceModelOptions {
 }
 
 /** Everything a guest could notice, structured-cloneable. */
-export interface DeviceModelState {
+interface DeviceModelState {
   readonly version: 1;
   readonly devices: Readonly<Record<string, DeviceState>>;
   readonly wire: HubState;

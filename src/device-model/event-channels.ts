@@ -8,7 +8,7 @@ import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { EVTCHN_2L_NR_CHANNELS, SHARED_INFO_EVTCHN_MASK, SHARED_INFO_EVTCHN_PENDING, VCPU_INFO_PENDING_SEL, VCPU_INFO_UPCALL_PENDING } from '../abi/event-channel.ts';
 
 /** Serves one port. False: leave it masked; unmask() comes later. */
-export type PortHandler = (port: number) => boolean;
+type PortHandler = (port: number) => boolean;
 
 /** 32-bit words of pending bits per bit of the (64-bit) selector. */
 const WORDS_PER_SELECTOR_BIT = 2;

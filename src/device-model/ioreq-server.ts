@@ -28,7 +28,7 @@ const POINTER_TRIES = 8;
 
 const STATE_BITS = IOREQ_STATE_MASK << IOREQ_STATE_SHIFT;
 
-export interface IoreqServerOptions {
+interface IoreqServerOptions {
   readonly memory: ArrayBufferLike;
   readonly hypercalls: DeviceModelHypercalls;
   readonly dispatch: IoreqDispatch;
@@ -39,7 +39,7 @@ export interface IoreqServerOptions {
   readonly log?: DmLog | undefined;
 }
 
-export interface IoreqCounters {
+interface IoreqCounters {
   synchronous: number;
   buffered: number;
 }

@@ -41,7 +41,7 @@ export const emptyIoreq = (): Ioreq => ({
 });
 
 /** What a request may address. */
-export interface IoreqTargets {
+interface IoreqTargets {
   readonly ports: IoSpace;
   readonly memory: IoSpace;
   readonly pci: PciBus;

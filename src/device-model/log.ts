@@ -13,7 +13,7 @@ import type { Clock } from '../base/clock.ts';
 
 export type DmLogForm = 'trace' | 'classic';
 
-export interface DmLogOptions {
+interface DmLogOptions {
   readonly form: DmLogForm;
   readonly clock: Clock;
   /** Process id shown in the trace form. */

@@ -21,7 +21,7 @@ const MAPPING_BASE_HIGH = 0x7f00;
 /** What foreignMap puts where the guest has no RAM. */
 const NO_FRAME = -1;
 
-export interface MapCacheCounters {
+interface MapCacheCounters {
   /** Accesses, hits and misses alike. */
   accesses: number;
   hits: number;
@@ -34,7 +34,7 @@ export interface MapCacheCounters {
 }
 
 /** One mapped bucket. A holder of a locked mapping keeps it and gives it back with unlock(). */
-export interface Mapping {
+interface Mapping {
   /** Bucket number: gpa >> 20. */
   readonly bucket: number;
   /** Machine address by page of the bucket (int32: read it with >>> 0), NO_FRAME where there is none. */
@@ -48,7 +48,7 @@ export interface Mapping {
   stale: boolean;
 }
 
-export interface MapCacheOptions {
+interface MapCacheOptions {
   readonly hypercalls: Pick<DeviceModelHypercalls, 'foreignMap' | 'foreignUnmap'>;
   readonly clock: Clock;
   readonly log?: DmLog | undefined;

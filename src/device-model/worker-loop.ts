@@ -5,7 +5,7 @@
  */
 import type { DeviceModel } from './device-model.ts';
 
-export interface WorkerLoopOptions {
+interface WorkerLoopOptions {
   readonly deviceModel: DeviceModel;
   /** The machine's memory as words, and the index of the device model's futex word in it. */
   readonly words: Int32Array;

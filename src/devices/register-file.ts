@@ -18,7 +18,7 @@ export interface RegisterHook {
 }
 
 /** Sees each access after it was decoded; `register` is undefined where nothing decodes. */
-export type AccessLog = (write: boolean, register: RegisterDef | undefined, offset: number, size: number, value: number) => void;
+type AccessLog = (write: boolean, register: RegisterDef | undefined, offset: number, size: number, value: number) => void;
 
 /** slot = register index × 4 + byte offset in it; -1: falls apart. */
 const compile = (table: readonly RegisterDef[], blockSize: number, size: 1 | 2 | 4, write: boolean): Int16Array => {

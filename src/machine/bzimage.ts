@@ -22,7 +22,7 @@ export const SetupHeader = {
   prefAddress: 0x258,
 } as const;
 
-export interface BzImage {
+interface BzImage {
   /** Boot protocol version, e.g. 0x020f. */
   protocol: number;
   /** What `uname -r` and the build line will say. */

@@ -13,7 +13,7 @@ import { readModuleInfo } from './kernel-module.ts';
 /** The project's root, from src/machine or dist/machine. */
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 
-export interface BuildGuestOptions {
+interface BuildGuestOptions {
   /** Where packages and images are kept; default `.cache/guest` at the project's root. */
   cache?: string;
   progress?: Progress;

@@ -95,7 +95,7 @@ export const guestMemoryOptions = (memoryMiB: number, engine: Pick<EngineFactory
 export const guestPlatform = (config: Pick<DomainConfig, 'hpet'>): PlatformOptions => ({ vcpus: 1, x2apic: true, tscDeadline: true, hpet: config.hpet });
 
 /** Where the guest's side stands. */
-export interface GuestPlacement {
+interface GuestPlacement {
   readonly memory: MachineMemory;
   readonly clock: MachineClock;
   /** Physical CPU whose trace ring the guest's thread writes. */

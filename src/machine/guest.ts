@@ -22,7 +22,7 @@ export interface GuestImages {
 export const guestDrivers = ['8139cp', '8139too'] as const;
 export type GuestDriver = (typeof guestDrivers)[number];
 
-export interface GuestCommandLine {
+interface GuestCommandLine {
   driver: GuestDriver;
   /**
    * `ping` pings the host three times and powers off; `shell` brings the network up and gives a shell on the console; `load`
@@ -36,7 +36,7 @@ export interface GuestCommandLine {
 }
 
 /** The address plan of the dom0 endpoint, the same as QEMU's user network so that one initramfs serves both. */
-export const defaultGuestCommandLine: GuestCommandLine = { driver: '8139cp', mode: 'ping', address: '10.0.2.15/24', host: '10.0.2.2' };
+const defaultGuestCommandLine: GuestCommandLine = { driver: '8139cp', mode: 'ping', address: '10.0.2.15/24', host: '10.0.2.2' };
 
 /** The kernel command line the init script understands, console on COM1. */
 export function guestCommandLine(options: Partial<GuestCommandLine> = {}): string {
@@ -44,7 +44,7 @@ export function guestCommandLine(options: Partial<GuestCommandLine> = {}): strin
   return `console=ttyS0 xenolith.driver=${driver} xenolith.mode=${mode} xenolith.ip=${address} xenolith.host=${host}`;
 }
 
-export interface InitramfsParts {
+interface InitramfsParts {
   version: string;
   busybox: Uint8Array;
   /** The init script (guest/init). */

@@ -12,14 +12,14 @@ import type { DeviceModelReport, GuestReport } from './report.ts';
 import { createSplitMemory } from './split-machine.ts';
 
 /** What a thread's platform tells of it. After `exit` nothing more comes. */
-export interface ThreadEvents {
+interface ThreadEvents {
   message(message: JobMessage): void;
   error(error: Error): void;
   exit(): void;
 }
 
 /** Starts a thread with its part of a job. */
-export type StartThread = (part: JobPart, events: ThreadEvents) => { terminate(): void };
+type StartThread = (part: JobPart, events: ThreadEvents) => { terminate(): void };
 
 /** Throws UserError for parts that only work in real time under a virtual clock. */
 export function checkPlacement({ clock, deviceModel, socket }: Pick<MachineJob, 'clock' | 'deviceModel' | 'socket'>): void {

@@ -104,7 +104,7 @@ export function runGuestThread(split: SplitMemory, options: MachineOptions, sink
 }
 
 /** A machine's options as far as they concern the device model. */
-export type DeviceModelThreadOptions = Pick<MachineOptions, 'name' | 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'> & {
+type DeviceModelThreadOptions = Pick<MachineOptions, 'name' | 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'> & {
   readonly domain: Pick<DomainConfig, 'hpet'>;
 };
 

@@ -4,7 +4,7 @@
  */
 import { UserError } from '../base/errors.ts';
 
-export type XlValue = string | number | readonly XlValue[];
+type XlValue = string | number | readonly XlValue[];
 
 export interface XlVif {
   readonly model: string;

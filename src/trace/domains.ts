@@ -34,9 +34,9 @@ export const GUEST_INTERRUPT_MAX = 350;
 export const FAKE_VECTOR = 349;
 
 /** Words of what the current exit's handler recorded; handlers share them, as in xenalyze. */
-export const INFLIGHT_WORDS = 5;
+const INFLIGHT_WORDS = 5;
 
-export interface GuestInterrupt {
+interface GuestInterrupt {
   count: number;
   isWake: boolean;
   /** 0 none; 1 wanted at the next VMENTRY; else the TSC of that. */
@@ -46,7 +46,7 @@ export interface GuestInterrupt {
 }
 
 /** IPIs that were sent to a vCPU and wait for their injection. */
-export interface OutstandingIpi {
+interface OutstandingIpi {
   valid: boolean;
   vector: number;
   count: number;
@@ -277,7 +277,7 @@ export class Domain {
 }
 
 /** Bytes of records by class, as the log volume summary tells them. */
-export class Volume {
+class Volume {
   readonly toplevel = new Float64Array(8);
   schedVerbose = 0;
   hvmEntry = 0;

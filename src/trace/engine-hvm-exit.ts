@@ -18,9 +18,9 @@ const RESYNCS_MAX = 17;
 export const HYPERCALL_MAX = 38;
 
 /** How an MMIO access left the guest. */
-export const MMIO_APIC = 0;
-export const MMIO_NPF = 1;
-export const MMIO_UNKNOWN = 2;
+const MMIO_APIC = 0;
+const MMIO_NPF = 1;
+const MMIO_UNKNOWN = 2;
 
 const EXIT_PENDING_INTERRUPT = 7;
 const EXIT_TPR_BELOW_THRESHOLD = 43;

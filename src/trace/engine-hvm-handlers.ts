@@ -35,7 +35,7 @@ const TRAP_NAMES = [
 export const EXTERNAL_VECTOR_NAMES: Readonly<Record<number, string>> = {
   0xff: 'SPURIOS_APIC', 0xfe: 'ERROR_APIC', 0xfd: 'INVALIDATE_TLB', 0xfc: 'EVENT_CHECK', 0xfb: 'CALL_FUNCTION', 0xfa: 'THERMAL_APIC', 0xf9: 'LOCAL_TIMER',
 };
-export const EXTERNAL_VECTOR_MAX = 256;
+const EXTERNAL_VECTOR_MAX = 256;
 
 const INTERRUPT_SOURCES = ['none', 'pic', 'lapic', 'nmi', 'mce', 'vector'] as const;
 /** A record of xenalyze's own past that nothing in Xen writes. */

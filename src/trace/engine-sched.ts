@@ -32,7 +32,7 @@ function domainRunstate(d: Domain): number {
 }
 
 /** `v` enters `state` at `tsc`: account for the one it leaves. */
-export function runstateUpdate(engine: Engine, v: Vcpu, state: number, tsc: number): void {
+function runstateUpdate(engine: Engine, v: Vcpu, state: number, tsc: number): void {
   const d = v.domain;
   const old = v.runstate;
   if (engine.options.summary && v.runstateTsc > 0 && v.runstateTsc < tsc) {

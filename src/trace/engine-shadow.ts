@@ -8,11 +8,11 @@ import { TRC_HVM_PF_XEN64, TRC_SHADOW_RESYNC_FULL } from './events.ts';
 
 /** Page faults under shadow paging: TRC_SHADOW records and PF_XEN. Rare today, so plain bigints will do. */
 
-export const PF_NOT_SHADOW = 1;
-export const PF_FAST_MMIO = 3;
-export const PF_MMIO = 5;
-export const PF_FIXUP = 6;
-export const PF_EMULATE = 8;
+const PF_NOT_SHADOW = 1;
+const PF_FAST_MMIO = 3;
+const PF_MMIO = 5;
+const PF_FIXUP = 6;
+const PF_EMULATE = 8;
 const PF_UNSHADOW_USER = 9;
 const PF_LAST_FAULT = 11;
 const SHADOW_WRMAP_BF = 12;

@@ -4,7 +4,6 @@
  */
 
 /** Header word: event 27:0, number of extra words 30:28, "holds a TSC" 31. */
-export const TRACE_EVENT_MASK = 0x0fffffff;
 export const TRACE_EXTRA_SHIFT = 28;
 export const TRACE_EXTRA_MAX = 7;
 /** Header, TSC and seven extra words. */
@@ -19,20 +18,19 @@ export const TRC_MEM = 0x0010f000;
 export const TRC_PV = 0x0020f000;
 export const TRC_SHADOW = 0x0040f000;
 export const TRC_HW = 0x0080f000;
-export const TRC_GUEST = 0x0800f000;
 export const TRC_ALL = 0x0ffff000;
 
 /** Sub-classes. */
 export const TRC_SCHED_MIN = 0x00021000;
 export const TRC_SCHED_CLASS = 0x00022000;
 export const TRC_SCHED_VERBOSE = 0x00028000;
-export const TRC_DOM0_DOMOPS = 0x00041000;
+const TRC_DOM0_DOMOPS = 0x00041000;
 export const TRC_HVM_ENTRYEXIT = 0x00081000;
 export const TRC_HVM_HANDLER = 0x00082000;
 /** Timers and interrupt controllers inside the hypervisor; not in 4.4. */
 export const TRC_HVM_EMUL = 0x00084000;
 export const TRC_PV_ENTRY = 0x00201000;
-export const TRC_PV_SUBCALL = 0x00202000;
+const TRC_PV_SUBCALL = 0x00202000;
 export const TRC_HW_PM = 0x00801000;
 export const TRC_HW_IRQ = 0x00802000;
 
@@ -49,10 +47,9 @@ export const TRC_TRACE_CPU_CHANGE = TRC_GEN + 3;
 /** Only xentrace_format's table names it. */
 export const TRC_TRACE_IRQ = TRC_GEN + 4;
 
-/** Scheduler ids in bits 11:9 of a TRC_SCHED_CLASS event. RTDS and null are not in 4.4; SEDF (2) only there. */
+/** Scheduler ids in bits 11:9 of a TRC_SCHED_CLASS event. RTDS and null are not in 4.4; SEDF, 2, only there. */
 export const TRC_SCHED_CSCHED = 0;
 export const TRC_SCHED_CSCHED2 = 1;
-export const TRC_SCHED_SEDF = 2;
 export const TRC_SCHED_ARINC653 = 3;
 export const TRC_SCHED_RTDS = 4;
 export const TRC_SCHED_SNULL = 5;
@@ -129,13 +126,11 @@ export const TRC_HVM_SMI = TRC_HVM_HANDLER + 0x11;
 export const TRC_HVM_VMMCALL = TRC_HVM_HANDLER + 0x12;
 export const TRC_HVM_HLT = TRC_HVM_HANDLER + 0x13;
 export const TRC_HVM_INVLPG = TRC_HVM_HANDLER + 0x14;
-export const TRC_HVM_INVLPG64 = TRC_HVM_INVLPG + TRC_64_FLAG;
 export const TRC_HVM_MCE = TRC_HVM_HANDLER + 0x15;
 export const TRC_HVM_IOPORT_READ = TRC_HVM_HANDLER + 0x16;
 export const TRC_HVM_IOMEM_READ = TRC_HVM_HANDLER + 0x17;
 export const TRC_HVM_CLTS = TRC_HVM_HANDLER + 0x18;
 export const TRC_HVM_LMSW = TRC_HVM_HANDLER + 0x19;
-export const TRC_HVM_LMSW64 = TRC_HVM_LMSW + TRC_64_FLAG;
 export const TRC_HVM_RDTSC = TRC_HVM_HANDLER + 0x1a;
 export const TRC_HVM_INTR_WINDOW = TRC_HVM_HANDLER + 0x20;
 export const TRC_HVM_NPF = TRC_HVM_HANDLER + 0x21;

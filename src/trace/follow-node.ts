@@ -22,7 +22,7 @@ export const SHARED_ENDED = 1;
 export const SHARED_CLOSED = 2;
 /** Position in the file, in units of 64 KiB. */
 export const SHARED_POSITION = 3;
-export const SHARED_WORDS = 4;
+const SHARED_WORDS = 4;
 
 export interface DumpWorkerData {
   path: string;
@@ -33,7 +33,7 @@ export interface DumpWorkerData {
   shared: SharedArrayBuffer;
 }
 
-export interface DumpResult {
+interface DumpResult {
   /** xenalyze would have ended before the end of the trace. */
   ended: boolean;
   /** Whoever reads the text wants no more of it. */

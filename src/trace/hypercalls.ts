@@ -1,5 +1,5 @@
 /** Hypercall names by number, as xenalyze prints them (index 11 is unused in Xen). */
-export const XENALYZE_HYPERCALLS: readonly (string | undefined)[] = [
+const XENALYZE_HYPERCALLS: readonly (string | undefined)[] = [
   'set_trap_table', 'mmu_update', 'set_gdt', 'stack_switch', 'set_callbacks', 'fpu_taskswitch', 'sched_op(compat)', 'platform_op',
   'set_debugreg', 'get_debugreg', 'update_descriptor', undefined, 'memory_op', 'multicall', 'update_va_mapping', 'set_timer_op',
   'evtchn_op(compat)', 'xen_version', 'console_io', 'physdev_op(compat)', 'grant_table_op', 'vm_assist', 'update_va_mapping_otherdomain',

@@ -1,8 +1,4 @@
-import {
-  schedClassEvent, TRC_64_FLAG, TRC_DOM0_DOM_ADD, TRC_DOM0_DOM_REM, TRC_HVM_EMUL, TRC_HVM_HANDLER, TRC_HW_IRQ, TRC_HW_PM, TRC_MEM,
-  TRC_PV_ENTRY, TRC_PV_HYPERCALL_SUBCALL, TRC_SCHED_ARINC653, TRC_SCHED_CSCHED, TRC_SCHED_CSCHED2, TRC_SCHED_RTDS, TRC_SCHED_SNULL,
-  TRC_SCHED_SWITCH_OLD, TRC_SCHED_VERBOSE, TRC_SHADOW, TRC_TRACE_IRQ,
-} from './events.ts';
+import * as event from './events.ts';
 
 /**
  * Layouts of the records that have no form of their own in decode.ts, one row each: event, name, fields. Sources:
@@ -65,38 +61,37 @@ function layout(name: string, spec: string): Layout {
 
 const DOM_VCPU = 'vcpu:0-15 =dom:16-31';
 const layouts = new Map<number, Layout[]>();
-function add(event: number, name: string, ...specs: string[]): void {
-  layouts.set(event, specs.map((spec) => layout(name, spec)));
+function add(number: number, name: string, ...specs: string[]): void {
+  layouts.set(number, specs.map((spec) => layout(name, spec)));
 }
 /** As add, and the same with 64-bit addresses under TRC_64_FLAG. */
-function addBoth(event: number, name: string, narrow: string, wide: string): void {
-  add(event, name, narrow);
-  add(event + TRC_64_FLAG, name, wide);
+function addBoth(number: number, name: string, narrow: string, wide: string): void {
+  add(number, name, narrow);
+  add(number + event.TRC_64_FLAG, name, wide);
 }
 
-add(TRC_TRACE_IRQ, 'trace_irq', 'vector count total_cycles max_cycles');
+add(event.TRC_TRACE_IRQ, 'trace_irq', 'vector count total_cycles max_cycles');
 
-const verbose = (n: number, name: string, ...specs: string[]): void => add(TRC_SCHED_VERBOSE + n, name, ...specs);
-verbose(1, 'dom_add', 'dom vcpu', 'dom');
-verbose(2, 'dom_rem', 'dom vcpu', 'dom');
-verbose(3, 'vcpu_sleep', 'dom vcpu');
-verbose(4, 'vcpu_wake', 'dom vcpu');
-verbose(5, 'vcpu_yield', 'dom vcpu');
-verbose(6, 'vcpu_block', 'dom vcpu');
-verbose(7, 'shutdown', 'dom vcpu reason');
-verbose(8, 'sched_ctl', '');
-verbose(9, 'adjdom', 'dom');
-verbose(10, 'switch', 'prev_dom prev_vcpu next_dom next_vcpu');
-add(TRC_SCHED_SWITCH_OLD, 'switch', 'prev_dom prev_vcpu next_dom next_vcpu');
-verbose(11, 's_timer_fn', '');
-verbose(12, 't_timer_fn', '');
-verbose(13, 'dom_timer_fn', '');
-verbose(14, 'switch_infprev', 'dom vcpu runtime_ns', 'dom runtime_ns');
-verbose(15, 'switch_infnext', 'dom vcpu runnable_ns slice_ns:s32', 'dom runnable_ns slice_ns:s32');
-verbose(16, 'shutdown_code', 'dom vcpu reason');
-verbose(17, 'switch_infcont', 'dom vcpu runtime_ns slice_ns:s32');
+add(event.TRC_SCHED_DOM_ADD, 'dom_add', 'dom vcpu', 'dom');
+add(event.TRC_SCHED_DOM_REM, 'dom_rem', 'dom vcpu', 'dom');
+add(event.TRC_SCHED_SLEEP, 'vcpu_sleep', 'dom vcpu');
+add(event.TRC_SCHED_WAKE, 'vcpu_wake', 'dom vcpu');
+add(event.TRC_SCHED_YIELD, 'vcpu_yield', 'dom vcpu');
+add(event.TRC_SCHED_BLOCK, 'vcpu_block', 'dom vcpu');
+add(event.TRC_SCHED_SHUTDOWN, 'shutdown', 'dom vcpu reason');
+add(event.TRC_SCHED_CTL, 'sched_ctl', '');
+add(event.TRC_SCHED_ADJDOM, 'adjdom', 'dom');
+add(event.TRC_SCHED_SWITCH, 'switch', 'prev_dom prev_vcpu next_dom next_vcpu');
+add(event.TRC_SCHED_SWITCH_OLD, 'switch', 'prev_dom prev_vcpu next_dom next_vcpu');
+add(event.TRC_SCHED_S_TIMER_FN, 's_timer_fn', '');
+add(event.TRC_SCHED_T_TIMER_FN, 't_timer_fn', '');
+add(event.TRC_SCHED_DOM_TIMER_FN, 'dom_timer_fn', '');
+add(event.TRC_SCHED_SWITCH_INFPREV, 'switch_infprev', 'dom vcpu runtime_ns', 'dom runtime_ns');
+add(event.TRC_SCHED_SWITCH_INFNEXT, 'switch_infnext', 'dom vcpu runnable_ns slice_ns:s32', 'dom runnable_ns slice_ns:s32');
+add(event.TRC_SCHED_SHUTDOWN_CODE, 'shutdown_code', 'dom vcpu reason');
+add(event.TRC_SCHED_SWITCH_INFCONT, 'switch_infcont', 'dom vcpu runtime_ns slice_ns:s32');
 
-const credit = (n: number, name: string, ...specs: string[]): void => add(schedClassEvent(TRC_SCHED_CSCHED, n), `csched:${name}`, ...specs);
+const credit = (n: number, name: string, ...specs: string[]): void => add(event.schedClassEvent(event.TRC_SCHED_CSCHED, n), `csched:${name}`, ...specs);
 credit(1, 'sched_tasklet', '');
 credit(2, 'account_start', 'dom vcpu active');
 credit(3, 'account_stop', 'dom vcpu active');
@@ -109,7 +104,7 @@ credit(9, 'schedule', 'cpu:0-15 =tasklet:16-23 =idle:24-31');
 credit(10, 'ratelimit', `${DOM_VCPU} runtime_ns`);
 credit(11, 'steal_check', 'peer_cpu checked');
 
-const credit2 = (n: number, name: string, ...specs: string[]): void => add(schedClassEvent(TRC_SCHED_CSCHED2, n), `csched2:${name}`, ...specs);
+const credit2 = (n: number, name: string, ...specs: string[]): void => add(event.schedClassEvent(event.TRC_SCHED_CSCHED2, n), `csched2:${name}`, ...specs);
 credit2(1, 'tick', '');
 credit2(2, 'runq_pos', `${DOM_VCPU} position`);
 // Xen 4.10 put the budget between credit and delta.
@@ -134,9 +129,9 @@ credit2(21, 'schedule', 'cpu:0-15 =runq:16-31 tasklet:0-7 =idle:8-15 =smt_idle:1
 credit2(22, 'ratelimit', `${DOM_VCPU} runtime_ns`);
 credit2(23, 'runq_cand_check', DOM_VCPU);
 
-for (let n = 1; n <= 4; n++) add(schedClassEvent(TRC_SCHED_ARINC653, n), `arinc653:event_${n}`, '');
+for (let n = 1; n <= 4; n++) add(event.schedClassEvent(event.TRC_SCHED_ARINC653, n), `arinc653:event_${n}`, '');
 
-const rtds = (n: number, name: string, spec: string): void => add(schedClassEvent(TRC_SCHED_RTDS, n), `rtds:${name}`, spec);
+const rtds = (n: number, name: string, spec: string): void => add(event.schedClassEvent(event.TRC_SCHED_RTDS, n), `rtds:${name}`, spec);
 rtds(1, 'tickle', 'cpu:0-15');
 rtds(2, 'runq_pick', `${DOM_VCPU} deadline:u64 budget:u64`);
 rtds(3, 'burn_budget', `${DOM_VCPU} budget:u64 delta:s32`);
@@ -144,7 +139,7 @@ rtds(4, 'repl_budget', `${DOM_VCPU} deadline:u64 budget:u64`);
 rtds(5, 'sched_tasklet', '');
 rtds(6, 'schedule', 'cpu:0-15 =tasklet:16-23 =idle:24-27 =tickled:28-31');
 
-const snull = (n: number, name: string, spec: string): void => add(schedClassEvent(TRC_SCHED_SNULL, n), `null:${name}`, spec);
+const snull = (n: number, name: string, spec: string): void => add(event.schedClassEvent(event.TRC_SCHED_SNULL, n), `null:${name}`, spec);
 snull(1, 'pick_cpu', `${DOM_VCPU} new_cpu`);
 snull(2, 'assign', `${DOM_VCPU} cpu`);
 snull(3, 'deassign', `${DOM_VCPU} cpu`);
@@ -152,127 +147,121 @@ snull(4, 'migrate', `${DOM_VCPU} cpu:0-15 =new_cpu:16-31`);
 snull(5, 'schedule', `tasklet:0-15 =cpu:16-31 ${DOM_VCPU}`);
 snull(6, 'sched_tasklet', '');
 
-add(TRC_DOM0_DOM_ADD, 'domain_create', 'dom');
-add(TRC_DOM0_DOM_REM, 'domain_destroy', 'dom');
+add(event.TRC_DOM0_DOM_ADD, 'domain_create', 'dom');
+add(event.TRC_DOM0_DOM_REM, 'domain_destroy', 'dom');
 
-const handler = (n: number, name: string, ...specs: string[]): void => add(TRC_HVM_HANDLER + n, name, ...specs);
-const handlerBoth = (n: number, name: string, narrow: string, wide: string): void => addBoth(TRC_HVM_HANDLER + n, name, narrow, wide);
-handlerBoth(0x01, 'pf_xen', 'error_code va', 'error_code va:u64');
-handlerBoth(0x02, 'pf_inject', 'error_code cr2', 'error_code cr2:u64');
-handler(0x03, 'inj_exc', 'vector error_code');
-handler(0x05, 'reinj_virq', 'vector');
-handler(0x06, 'io_read', 'port size');
-handler(0x07, 'io_write', 'port size');
-handlerBoth(0x08, 'cr_read', 'cr value', 'cr value:u64');
-handlerBoth(0x09, 'cr_write', 'cr value', 'cr value:u64');
-handler(0x0a, 'dr_read', '');
-handler(0x0b, 'dr_write', '');
-handler(0x0c, 'msr_read', 'msr value:u64');
-handler(0x0d, 'msr_write', 'msr value:u64');
+addBoth(event.TRC_HVM_PF_XEN, 'pf_xen', 'error_code va', 'error_code va:u64');
+addBoth(event.TRC_HVM_PF_INJECT, 'pf_inject', 'error_code cr2', 'error_code cr2:u64');
+add(event.TRC_HVM_INJ_EXC, 'inj_exc', 'vector error_code');
+add(event.TRC_HVM_REINJ_VIRQ, 'reinj_virq', 'vector');
+add(event.TRC_HVM_IO_READ, 'io_read', 'port size');
+add(event.TRC_HVM_IO_WRITE, 'io_write', 'port size');
+addBoth(event.TRC_HVM_CR_READ, 'cr_read', 'cr value', 'cr value:u64');
+addBoth(event.TRC_HVM_CR_WRITE, 'cr_write', 'cr value', 'cr value:u64');
+add(event.TRC_HVM_DR_READ, 'dr_read', '');
+add(event.TRC_HVM_DR_WRITE, 'dr_write', '');
+add(event.TRC_HVM_MSR_READ, 'msr_read', 'msr value:u64');
+add(event.TRC_HVM_MSR_WRITE, 'msr_write', 'msr value:u64');
 // Xen up to 4.12 has no sub-leaf.
-handler(0x0e, 'cpuid', 'leaf subleaf eax ebx ecx edx', 'leaf eax ebx ecx edx');
+add(event.TRC_HVM_CPUID, 'cpuid', 'leaf subleaf eax ebx ecx edx', 'leaf eax ebx ecx edx');
 // SVM does not know the vector before it takes the interrupt.
-handler(0x0f, 'intr', 'vector', '');
-handler(0x10, 'nmi', '');
-handler(0x11, 'smi', '');
-handler(0x12, 'vmmcall', 'eax');
-handler(0x13, 'hlt', 'pending');
-handlerBoth(0x14, 'invlpg', 'invlpga va', 'invlpga va:u64');
-handler(0x15, 'mce', '');
-handler(0x18, 'clts', '');
-handlerBoth(0x19, 'lmsw', 'value', 'value:u64');
-handler(0x1a, 'rdtsc', 'value:u64');
-handler(0x20, 'intr_window', 'vector source pending:s32');
-handler(0x22, 'realmode_emulate', '');
-handler(0x23, 'trap', 'vector');
-handler(0x24, 'trap_debug', 'qualification', '');
-handler(0x25, 'vlapic', '');
-handler(0x126, 'xcr_read', 'xcr value:u64');
-handler(0x127, 'xcr_write', 'xcr value:u64');
+add(event.TRC_HVM_INTR, 'intr', 'vector', '');
+add(event.TRC_HVM_NMI, 'nmi', '');
+add(event.TRC_HVM_SMI, 'smi', '');
+add(event.TRC_HVM_VMMCALL, 'vmmcall', 'eax');
+add(event.TRC_HVM_HLT, 'hlt', 'pending');
+addBoth(event.TRC_HVM_INVLPG, 'invlpg', 'invlpga va', 'invlpga va:u64');
+add(event.TRC_HVM_MCE, 'mce', '');
+add(event.TRC_HVM_CLTS, 'clts', '');
+addBoth(event.TRC_HVM_LMSW, 'lmsw', 'value', 'value:u64');
+add(event.TRC_HVM_RDTSC, 'rdtsc', 'value:u64');
+add(event.TRC_HVM_INTR_WINDOW, 'intr_window', 'vector source pending:s32');
+add(event.TRC_HVM_REALMODE_EMULATE, 'realmode_emulate', '');
+add(event.TRC_HVM_TRAP, 'trap', 'vector');
+add(event.TRC_HVM_TRAP_DEBUG, 'trap_debug', 'qualification', '');
+add(event.TRC_HVM_VLAPIC, 'vlapic', '');
+add(event.TRC_HVM_XCR_READ64, 'xcr_read', 'xcr value:u64');
+add(event.TRC_HVM_XCR_WRITE64, 'xcr_write', 'xcr value:u64');
 
-const emul = (n: number, name: string, spec: string): void => add(TRC_HVM_EMUL + n, name, spec);
-emul(0x01, 'hpet_start_timer', 'tn irq delta:u64 period:u64');
-emul(0x02, 'pit_start_timer', 'delta period');
-emul(0x03, 'rtc_start_timer', 'delta period');
-emul(0x04, 'lapic_start_timer', 'delta:u64 period:u64 irq');
-emul(0x05, 'hpet_stop_timer', 'tn');
-emul(0x06, 'pit_stop_timer', '');
-emul(0x07, 'rtc_stop_timer', '');
-emul(0x08, 'lapic_stop_timer', '');
-emul(0x09, 'pit_timer_cb', '');
-emul(0x0a, 'lapic_timer_cb', '');
-emul(0x0b, 'pic_int_output', 'int_output is_master irq:s32');
-emul(0x0c, 'pic_kick', 'irq:s32');
-emul(0x0d, 'pic_intack', 'is_master irq:s32');
-emul(0x0e, 'pic_posedge', 'irq');
-emul(0x0f, 'pic_negedge', 'irq');
-emul(0x10, 'pic_pend_irq_call', 'accept_pic_intr int_output');
-emul(0x11, 'lapic_pic_intr', 'i8259_target accept_pic_intr');
+add(event.TRC_HVM_EMUL_HPET_START_TIMER, 'hpet_start_timer', 'tn irq delta:u64 period:u64');
+add(event.TRC_HVM_EMUL_PIT_START_TIMER, 'pit_start_timer', 'delta period');
+add(event.TRC_HVM_EMUL_RTC_START_TIMER, 'rtc_start_timer', 'delta period');
+add(event.TRC_HVM_EMUL_LAPIC_START_TIMER, 'lapic_start_timer', 'delta:u64 period:u64 irq');
+add(event.TRC_HVM_EMUL_HPET_STOP_TIMER, 'hpet_stop_timer', 'tn');
+add(event.TRC_HVM_EMUL_PIT_STOP_TIMER, 'pit_stop_timer', '');
+add(event.TRC_HVM_EMUL_RTC_STOP_TIMER, 'rtc_stop_timer', '');
+add(event.TRC_HVM_EMUL_LAPIC_STOP_TIMER, 'lapic_stop_timer', '');
+add(event.TRC_HVM_EMUL_PIT_TIMER_CB, 'pit_timer_cb', '');
+add(event.TRC_HVM_EMUL_LAPIC_TIMER_CB, 'lapic_timer_cb', '');
+add(event.TRC_HVM_EMUL_PIC_INT_OUTPUT, 'pic_int_output', 'int_output is_master irq:s32');
+add(event.TRC_HVM_EMUL_PIC_KICK, 'pic_kick', 'irq:s32');
+add(event.TRC_HVM_EMUL_PIC_INTACK, 'pic_intack', 'is_master irq:s32');
+add(event.TRC_HVM_EMUL_PIC_POSEDGE, 'pic_posedge', 'irq');
+add(event.TRC_HVM_EMUL_PIC_NEGEDGE, 'pic_negedge', 'irq');
+add(event.TRC_HVM_EMUL_PIC_PEND_IRQ_CALL, 'pic_pend_irq_call', 'accept_pic_intr int_output');
+add(event.TRC_HVM_EMUL_LAPIC_PIC_INTR, 'lapic_pic_intr', 'i8259_target accept_pic_intr');
 
-const mem = (n: number, name: string, ...specs: string[]): void => add(TRC_MEM + n, name, ...specs);
-mem(1, 'page_grant_map', 'dom');
-mem(2, 'page_grant_unmap', 'dom');
-mem(3, 'page_grant_transfer', 'dom');
-mem(4, 'set_p2m_entry', 'gfn:u64 mfn:u64 p2mt dom:0-15 =order:16-31');
-mem(5, 'decrease_reservation', 'gfn:u64 dom:0-15 =order:16-31');
-mem(16, 'pod_populate', 'gfn:u64 mfn:u64 dom:0-15 =order:16-31');
-mem(17, 'pod_zero_reclaim', 'gfn:u64 mfn:u64 dom:0-15 =order:16-31');
-mem(18, 'pod_superpage_splinter', 'gfn:u64 dom:0-15 =order:16-31', 'gfn:u64');
+add(event.TRC_MEM_PAGE_GRANT_MAP, 'page_grant_map', 'dom');
+add(event.TRC_MEM_PAGE_GRANT_UNMAP, 'page_grant_unmap', 'dom');
+add(event.TRC_MEM_PAGE_GRANT_TRANSFER, 'page_grant_transfer', 'dom');
+add(event.TRC_MEM_SET_P2M_ENTRY, 'set_p2m_entry', 'gfn:u64 mfn:u64 p2mt dom:0-15 =order:16-31');
+add(event.TRC_MEM_DECREASE_RESERVATION, 'decrease_reservation', 'gfn:u64 dom:0-15 =order:16-31');
+add(event.TRC_MEM_POD_POPULATE, 'pod_populate', 'gfn:u64 mfn:u64 dom:0-15 =order:16-31');
+add(event.TRC_MEM_POD_ZERO_RECLAIM, 'pod_zero_reclaim', 'gfn:u64 mfn:u64 dom:0-15 =order:16-31');
+add(event.TRC_MEM_POD_SUPERPAGE_SPLINTER, 'pod_superpage_splinter', 'gfn:u64 dom:0-15 =order:16-31', 'gfn:u64');
 
-const pv = (n: number, name: string, narrow: string, wide: string): void => addBoth(TRC_PV_ENTRY + n, name, narrow, wide);
-pv(1, 'hypercall', 'eip eax', 'rip:u64 eax');
-pv(3, 'trap', 'eip trap:0-14 =has_error_code:15-15 =error_code:16-31', 'rip:u64 trap:0-14 =has_error_code:15-15 =error_code:16-31');
-pv(4, 'page_fault', 'eip addr error_code', 'rip:u64 addr:u64 error_code');
-pv(5, 'forced_invalid_op', 'eip', 'rip:u64');
-pv(6, 'emulate_privop', 'eip', 'rip:u64');
-pv(7, 'emulate_4gb', 'eip', 'rip:u64');
-pv(8, 'math_state_restore', '', '');
-pv(9, 'paging_fixup', 'eip addr', 'rip:u64 addr:u64');
-pv(10, 'gdt_ldt_mapping_fault', 'eip offset', 'rip:u64 offset:u64');
-pv(11, 'ptwr_emulation', 'pte:u64 addr eip', 'pte:u64 addr:u64 rip:u64');
-pv(12, 'ptwr_emulation_pae', 'pte:u64 addr eip', 'pte:u64 addr:u64 rip:u64');
-add(TRC_PV_ENTRY + 13, 'hypercall_v2', 'op:0-19 =args:20-31');
-add(TRC_PV_HYPERCALL_SUBCALL, 'hypercall_subcall', 'op:0-19 =args:20-31');
+addBoth(event.TRC_PV_HYPERCALL, 'hypercall', 'eip eax', 'rip:u64 eax');
+addBoth(event.TRC_PV_TRAP, 'trap', 'eip trap:0-14 =has_error_code:15-15 =error_code:16-31', 'rip:u64 trap:0-14 =has_error_code:15-15 =error_code:16-31');
+addBoth(event.TRC_PV_PAGE_FAULT, 'page_fault', 'eip addr error_code', 'rip:u64 addr:u64 error_code');
+addBoth(event.TRC_PV_FORCED_INVALID_OP, 'forced_invalid_op', 'eip', 'rip:u64');
+addBoth(event.TRC_PV_EMULATE_PRIVOP, 'emulate_privop', 'eip', 'rip:u64');
+addBoth(event.TRC_PV_EMULATE_4GB, 'emulate_4gb', 'eip', 'rip:u64');
+addBoth(event.TRC_PV_MATH_STATE_RESTORE, 'math_state_restore', '', '');
+addBoth(event.TRC_PV_PAGING_FIXUP, 'paging_fixup', 'eip addr', 'rip:u64 addr:u64');
+addBoth(event.TRC_PV_GDT_LDT_MAPPING_FAULT, 'gdt_ldt_mapping_fault', 'eip offset', 'rip:u64 offset:u64');
+addBoth(event.TRC_PV_PTWR_EMULATION, 'ptwr_emulation', 'pte:u64 addr eip', 'pte:u64 addr:u64 rip:u64');
+addBoth(event.TRC_PV_PTWR_EMULATION_PAE, 'ptwr_emulation_pae', 'pte:u64 addr eip', 'pte:u64 addr:u64 rip:u64');
+add(event.TRC_PV_HYPERCALL_V2, 'hypercall_v2', 'op:0-19 =args:20-31');
+add(event.TRC_PV_HYPERCALL_SUBCALL, 'hypercall_subcall', 'op:0-19 =args:20-31');
 
 // Shadow events carry the guest's paging levels less two in bits 11:8.
-function shadow(n: number, name: string, two: string, three: string, four: string): void {
-  add(TRC_SHADOW + n, name, two);
-  add(TRC_SHADOW + 0x100 + n, name, three);
-  add(TRC_SHADOW + 0x200 + n, name, four);
+function shadow(number: number, name: string, two: string, three: string, four: string): void {
+  add(number, name, two);
+  add(number + 0x100, name, three);
+  add(number + 0x200, name, four);
 }
-const shadowGfn = (n: number, name: string): void => shadow(n, name, 'gfn:u64', 'gfn:u64', 'gfn:u64');
-const shadowVa = (n: number, name: string): void => shadow(n, name, 'va', 'va', 'va:u64');
-const shadowFault = (n: number, name: string): void => shadow(n, name, 'gl1e va flags', 'gl1e:u64 va flags', 'gl1e:u64 va:u64 flags');
-const shadowOther = (n: number, name: string): void => shadow(n, name, 'gfn va', 'gfn:u64 va', 'gfn:u64 va:u64');
-shadowFault(1, 'shadow_not_shadow');
-shadowVa(2, 'shadow_fast_propagate');
-shadowVa(3, 'shadow_fast_mmio');
-shadowVa(4, 'shadow_false_fast_path');
-shadowVa(5, 'shadow_mmio');
-shadowFault(6, 'shadow_fixup');
-shadowVa(7, 'shadow_domf_dying');
-shadow(8, 'shadow_emulate', 'gl1e write_val va flags:0-28 =emulation_count:29-31', 'gl1e:u64 write_val:u64 va flags:0-28 =emulation_count:29-31',
+const shadowGfn = (number: number, name: string): void => shadow(number, name, 'gfn:u64', 'gfn:u64', 'gfn:u64');
+const shadowVa = (number: number, name: string): void => shadow(number, name, 'va', 'va', 'va:u64');
+const shadowFault = (number: number, name: string): void => shadow(number, name, 'gl1e va flags', 'gl1e:u64 va flags', 'gl1e:u64 va:u64 flags');
+const shadowOther = (number: number, name: string): void => shadow(number, name, 'gfn va', 'gfn:u64 va', 'gfn:u64 va:u64');
+shadowFault(event.TRC_SHADOW_NOT_SHADOW, 'shadow_not_shadow');
+shadowVa(event.TRC_SHADOW_FAST_PROPAGATE, 'shadow_fast_propagate');
+shadowVa(event.TRC_SHADOW_FAST_MMIO, 'shadow_fast_mmio');
+shadowVa(event.TRC_SHADOW_FALSE_FAST_PATH, 'shadow_false_fast_path');
+shadowVa(event.TRC_SHADOW_MMIO, 'shadow_mmio');
+shadowFault(event.TRC_SHADOW_FIXUP, 'shadow_fixup');
+shadowVa(event.TRC_SHADOW_DOMF_DYING, 'shadow_domf_dying');
+shadow(event.TRC_SHADOW_EMULATE, 'shadow_emulate', 'gl1e write_val va flags:0-28 =emulation_count:29-31', 'gl1e:u64 write_val:u64 va flags:0-28 =emulation_count:29-31',
   'gl1e:u64 write_val:u64 va:u64 flags:0-28 =emulation_count:29-31');
-shadowOther(9, 'shadow_emulate_unshadow_user');
-shadowOther(10, 'shadow_emulate_unshadow_evtinj');
-shadowOther(11, 'shadow_emulate_unshadow_unhandled');
-shadowGfn(12, 'shadow_wrmap_bf');
-shadowGfn(13, 'shadow_prealloc_unpin');
-shadowGfn(14, 'shadow_resync_full');
-shadowGfn(15, 'shadow_resync_only');
+shadowOther(event.TRC_SHADOW_EMULATE_UNSHADOW_USER, 'shadow_emulate_unshadow_user');
+shadowOther(event.TRC_SHADOW_EMULATE_UNSHADOW_EVTINJ, 'shadow_emulate_unshadow_evtinj');
+shadowOther(event.TRC_SHADOW_EMULATE_UNSHADOW_UNHANDLED, 'shadow_emulate_unshadow_unhandled');
+shadowGfn(event.TRC_SHADOW_WRMAP_BF, 'shadow_wrmap_bf');
+shadowGfn(event.TRC_SHADOW_PREALLOC_UNPIN, 'shadow_prealloc_unpin');
+shadowGfn(event.TRC_SHADOW_RESYNC_FULL, 'shadow_resync_full');
+shadowGfn(event.TRC_SHADOW_RESYNC_ONLY, 'shadow_resync_only');
 
-add(TRC_HW_PM + 1, 'freq_change', 'old_mhz new_mhz');
-add(TRC_HW_PM + 2, 'idle_entry', 'cstate pm_tick expected_us predicted_us', 'cstate pm_tick');
-add(TRC_HW_PM + 3, 'idle_exit', 'cstate pm_tick irq0 irq1 irq2 irq3', 'cstate pm_tick');
-const irq = (n: number, name: string, ...specs: string[]): void => add(TRC_HW_IRQ + n, name, ...specs);
-irq(1, 'irq_move_cleanup_delay', 'irq vector cpu');
-irq(2, 'irq_move_cleanup', 'irq vector cpu');
-irq(3, 'irq_bind_vector', 'irq vector mask0 mask1 mask2 mask3', 'irq vector mask0');
-irq(4, 'irq_clear_vector', 'irq vector mask0 mask1 mask2 mask3', 'irq vector mask0');
-irq(5, 'irq_move_finish', 'irq vector cpu');
-irq(6, 'irq_assign_vector', 'irq vector mask0 mask1 mask2 mask3', 'irq vector mask0');
-irq(7, 'irq_unmapped_vector', 'vector');
-irq(8, 'irq_handled', 'irq start_tsc_low end_tsc_low');
+add(event.TRC_PM_FREQ_CHANGE, 'freq_change', 'old_mhz new_mhz');
+add(event.TRC_PM_IDLE_ENTRY, 'idle_entry', 'cstate pm_tick expected_us predicted_us', 'cstate pm_tick');
+add(event.TRC_PM_IDLE_EXIT, 'idle_exit', 'cstate pm_tick irq0 irq1 irq2 irq3', 'cstate pm_tick');
+add(event.TRC_HW_IRQ_MOVE_CLEANUP_DELAY, 'irq_move_cleanup_delay', 'irq vector cpu');
+add(event.TRC_HW_IRQ_MOVE_CLEANUP, 'irq_move_cleanup', 'irq vector cpu');
+add(event.TRC_HW_IRQ_BIND_VECTOR, 'irq_bind_vector', 'irq vector mask0 mask1 mask2 mask3', 'irq vector mask0');
+add(event.TRC_HW_IRQ_CLEAR_VECTOR, 'irq_clear_vector', 'irq vector mask0 mask1 mask2 mask3', 'irq vector mask0');
+add(event.TRC_HW_IRQ_MOVE_FINISH, 'irq_move_finish', 'irq vector cpu');
+add(event.TRC_HW_IRQ_ASSIGN_VECTOR, 'irq_assign_vector', 'irq vector mask0 mask1 mask2 mask3', 'irq vector mask0');
+add(event.TRC_HW_IRQ_UNMAPPED_VECTOR, 'irq_unmapped_vector', 'vector');
+add(event.TRC_HW_IRQ_HANDLED, 'irq_handled', 'irq start_tsc_low end_tsc_low');
 
 /** The layout of an event whose record has `words` extra words: the richest one that fits, or null. */
 export function layoutOf(event: number, words: number): Layout | null {

@@ -26,7 +26,7 @@ export interface TraceOptions {
 }
 
 /** N of "4.N". */
-export function parseXenVersion(text: string): number {
+function parseXenVersion(text: string): number {
   const match = /^4\.(\d{1,2})(?:\.\d+)?$/.exec(text.trim());
   const minor = match === null ? -1 : Number(match[1]);
   if (minor < 4 || minor > 22) throw new UserError(`'${text}' is no Xen release this reader knows; expected 4.4 to 4.22`);

@@ -33,7 +33,7 @@ export interface NamedFigures extends Figures {
   name: string;
 }
 
-export interface IoFigures {
+interface IoFigures {
   address: number;
   read: Figures | null;
   write: Figures | null;
@@ -56,7 +56,7 @@ export interface HvmSummary {
   mmioAddresses: IoFigures[];
 }
 
-export interface PvSummary {
+interface PvSummary {
   events: { name: string; count: number }[];
   hypercalls: { number: number; name: string | null; count: number }[];
   traps: { number: number; count: number }[];
@@ -74,7 +74,7 @@ export interface VcpuSummary {
   pv: PvSummary | null;
 }
 
-export interface DomainSummary {
+interface DomainSummary {
   id: number;
   runstates: NamedFigures[];
   memory: {
@@ -89,7 +89,7 @@ export interface DomainSummary {
   emulateRips: (NamedFigures & { rip: bigint })[];
 }
 
-export interface PcpuSummary {
+interface PcpuSummary {
   id: number;
   /** Bytes of records by class. */
   volume: { name: string; bytes: number }[];
@@ -265,7 +265,7 @@ function pcpuSummary(figures: Figurer, p: TracedPcpu): PcpuSummary {
 }
 
 /** Everything an engine that has taken in a trace has counted. */
-export function summaryOf(engine: Engine, notes: string[], damage: Damage[]): TraceSummary {
+function summaryOf(engine: Engine, notes: string[], damage: Damage[]): TraceSummary {
   const total = engine.now - engine.firstTsc;
   const figures = new Figurer(total, engine.options.cpuHz);
   return {

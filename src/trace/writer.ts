@@ -7,7 +7,7 @@ import {
  * Nothing here allocates per record. Words are 32 bits, little-endian: the views are Int32Array or Uint32Array over
  * memory of a little-endian host, as every engine that runs WebAssembly threads has.
  */
-export type RecordWords = Int32Array | Uint32Array;
+type RecordWords = Int32Array | Uint32Array;
 
 /** In place of a TSC: the record carries none and belongs to the time of its CPU's record before. */
 export const NO_TSC = -1;
@@ -50,7 +50,7 @@ export function encodeRecord(
 }
 
 /** Write the record that opens a window: `bytes` bytes of records of pCPU `cpu` follow. Returns its size, 12. */
-export const encodeCpuChange = (words: RecordWords, index: number, cpu: number, bytes: number): number =>
+const encodeCpuChange = (words: RecordWords, index: number, cpu: number, bytes: number): number =>
   encodeRecord(words, index, TRC_TRACE_CPU_CHANGE, NO_TSC, 2, cpu, bytes);
 
 /**

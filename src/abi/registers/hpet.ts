@@ -3,7 +3,7 @@ import { type RegisterDef } from '../../base/registers.ts';
 
 export const HPET_TIMERS = 3;
 /** Period of the counter in femtoseconds, and in nanoseconds. */
-export const HPET_PERIOD_FS = 16_000_000;
+const HPET_PERIOD_FS = 16_000_000;
 export const HPET_TICK_NS = 16;
 /** IO-APIC pins a timer may be routed to. */
 export const HPET_ROUTES = 0x00f00000;

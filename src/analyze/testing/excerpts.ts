@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { analyze, type Analysis, type AnalysisInput } from '../analysis.ts';
 
 /** Text data beside this file. */
-export const dataFile = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8');
+const dataFile = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8');
 
 /** The texts of one excerpt, to be changed before they are analysed. */
 export interface Excerpt {

@@ -11,7 +11,7 @@ export const GUEST_MAC = '00:16:3e:00:00:01';
 export const NIC_PORT = 0xc000;
 export const NIC_MMIO = 0xf0000000;
 
-export interface SetUpOptions extends Partial<DeviceModelOptions> {
+interface SetUpOptions extends Partial<DeviceModelOptions> {
   readonly logForm?: DmLogForm;
   readonly ramPages?: number;
   readonly vcpus?: number;

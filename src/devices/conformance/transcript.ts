@@ -33,7 +33,7 @@ export type Effect =
   | { readonly kind: 'dma'; readonly addr: number; readonly bytes: Uint8Array }
   | { readonly kind: 'irq'; readonly level: boolean };
 
-export type TranscriptLine = { readonly header: SequenceHeader } | { readonly input: Input } | { readonly effect: Effect };
+type TranscriptLine = { readonly header: SequenceHeader } | { readonly input: Input } | { readonly effect: Effect };
 
 const access = /^(?:(cfg)?(read|write)|(in|out))([bwl])$/;
 const sizes: Readonly<Record<string, number>> = { b: 1, w: 2, l: 4 };

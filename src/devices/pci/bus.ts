@@ -22,7 +22,7 @@ export interface PciConfigProbe {
   moved(device: PciDevice, at: number, bar: BarDef, base: number, mapped: boolean): void;
 }
 
-export interface PciBusOptions {
+interface PciBusOptions {
   readonly ports: IoSpace;
   readonly memory: IoSpace;
   readonly dma: DmaBus;

@@ -66,13 +66,13 @@ export const pciHeader = [
 
 export const PCI_COMMAND = 0x04;
 export const PCI_STATUS = 0x06;
-export const PCI_CACHE_LINE_SIZE = 0x0c;
+const PCI_CACHE_LINE_SIZE = 0x0c;
 export const PCI_BAR0 = 0x10;
 export const PCI_INTERRUPT_LINE = 0x3c;
 export const PCI_COMMAND_IO = 0x001;
 export const PCI_COMMAND_MEMORY = 0x002;
 export const PCI_COMMAND_MASTER = 0x004;
-export const PCI_COMMAND_SERR = 0x100;
+const PCI_COMMAND_SERR = 0x100;
 export const PCI_COMMAND_INTX_DISABLE = 0x400;
 export const PCI_STATUS_INTERRUPT = 0x08;
 

@@ -31,7 +31,7 @@ export const piix3Registers = [
   pirq('A', 0x60), pirq('B', 0x61), pirq('C', 0x62), pirq('D', 0x63),
 ] as const satisfies readonly RegisterDef[];
 
-export interface Piix3Wires {
+interface Piix3Wires {
   /** PCI link 0 to 3 now drives this ISA interrupt; 0: none. */
   readonly setPciLinkRoute: (link: number, isaIrq: number) => void;
   /** Software asked for a reset of the whole machine. */

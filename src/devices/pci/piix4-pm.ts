@@ -36,7 +36,7 @@ export const piix4PmRegisters = [
   },
 ] as const satisfies readonly RegisterDef[];
 
-export interface Piix4PmWires {
+interface Piix4PmWires {
   /** Software turned the machine off. */
   readonly powerOff: () => void;
 }

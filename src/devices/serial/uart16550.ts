@@ -21,7 +21,7 @@ const TRIGGER = [1, 4, 8, 14] as const;
 /** Characters kept for a guest that does not read; past it the oldest stay and new ones are lost. */
 const BACKLOG_LIMIT = 65_536;
 
-export interface UartWires {
+interface UartWires {
   readonly setIrq: IrqLine;
   /** A character leaves on the line. */
   readonly transmit: (byte: number) => void;

@@ -7,7 +7,7 @@ import { PCI_BAR0, PCI_COMMAND, PCI_COMMAND_IO, PCI_COMMAND_MASTER, PCI_COMMAND_
 import { PIRQ_FIRST } from '../pci/piix3.ts';
 import { PMBA, PMREGMISC } from '../pci/piix4-pm.ts';
 
-export interface FirmwareLayout {
+interface FirmwareLayout {
   /** First port for I/O BARs. */
   readonly portBase: number;
   /** First guest-physical address for memory BARs. */
@@ -18,7 +18,7 @@ export interface FirmwareLayout {
   readonly pmBase: number;
 }
 
-export const hvmloaderLayout: FirmwareLayout = { portBase: 0xc000, memoryBase: 0xf0000000, links: [5, 10, 11, 5], pmBase: 0xb000 };
+const hvmloaderLayout: FirmwareLayout = { portBase: 0xc000, memoryBase: 0xf0000000, links: [5, 10, 11, 5], pmBase: 0xb000 };
 
 const ISA_BRIDGE = devfn(1, 0);
 const POWER_MANAGEMENT = devfn(1, 3);
