@@ -4,7 +4,9 @@
  */
 import { qtestDevices } from './qtest-machine.ts';
 
-const VERSION = { micro: 22, minor: 2, major: 7 };
+/** Releases of QEMU whose protocol is spoken; what they tell of a machine differs, and their tests take no field they do not know. */
+export const qemuReleases = { 7: { micro: 22, minor: 2, major: 7 }, 10: { micro: 0, minor: 0, major: 10 } } as const;
+export type QemuRelease = keyof typeof qemuReleases;
 
 interface QmpTarget {
   reset(): void;
@@ -14,12 +16,14 @@ interface QmpTarget {
 export class Qmp {
   readonly #target: QmpTarget;
   readonly #send: (line: string) => void;
+  readonly #release: QemuRelease;
 
   /** Sends the greeting at once. */
-  constructor(target: QmpTarget, send: (line: string) => void) {
+  constructor(target: QmpTarget, send: (line: string) => void, release: QemuRelease = 7) {
     this.#target = target;
     this.#send = send;
-    this.#reply({ QMP: { version: { qemu: VERSION, package: '' }, capabilities: [] } });
+    this.#release = release;
+    this.#reply({ QMP: { version: { qemu: qemuReleases[release], package: '' }, capabilities: [] } });
   }
 
   /** Serve one line from the client. */
@@ -53,9 +57,12 @@ export class Qmp {
       case 'qmp_capabilities':
       case 'system_reset':
       case 'quit': return {};
-      case 'query-version': return { qemu: VERSION, package: '' };
+      case 'query-version': return { qemu: qemuReleases[this.#release], package: '' };
       case 'query-machines':
-        return [{ name: 'pc-i440fx-7.2', alias: 'pc', 'is-default': true, 'cpu-max': 1, 'hotpluggable-cpus': false, 'numa-mem-supported': false, deprecated: false }];
+        return [{
+          name: this.#release === 7 ? 'pc-i440fx-7.2' : 'pc-i440fx-10.0', alias: 'pc', 'is-default': true, 'cpu-max': 1, 'hotpluggable-cpus': false, 'numa-mem-supported': false,
+          deprecated: false, ...(this.#release === 7 ? {} : { acpi: true }),
+        }];
       case 'qom-list-types': return [...qtestDevices, 'i440FX-pcihost'].map((name) => ({ name }));
       default: return undefined;
     }

@@ -7,9 +7,15 @@ import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
 import { UserError } from '../base/errors.ts';
-import { Qmp } from './qmp.ts';
+import { Qmp, type QemuRelease } from './qmp.ts';
 import { QtestMachine, qtestDevices, type QtestDevice } from './qtest-machine.ts';
 import { QtestProtocol } from './qtest-protocol.ts';
+
+/** Options of QEMU's that say nothing to a machine without processor, screen and firmware: with a value behind them, and alone. */
+const IGNORED = new Set([
+  '-M', '-machine', '-accel', '-display', '-audio', '-audiodev', '-trace', '-smp', '-cpu', '-name', '-vga', '-serial', '-parallel', '-monitor', '-run-with', '-d', '-D',
+]);
+const IGNORED_ALONE = new Set(['-nodefaults', '-nographic', '-no-reboot', '-no-shutdown', '-no-user-config', '-S']);
 
 export const qtestUsage = `Usage: xenolith-system-x86_64 -qtest unix:PATH|stdio [options]
 
@@ -21,7 +27,9 @@ Takes the place of QEMU for its qtest programs (QTEST_QEMU_BINARY): chips and ch
   -mon chardev=ID,mode=control     serve QMP there
   -device MODEL[,addr=DD.F]        a device: ${qtestDevices.join(', ')}
   -m MEGABYTES                     RAM (128)
-  -M, -machine, -accel, -display, -trace, -nodefaults   read and ignored
+  read and ignored, with a value: ${[...IGNORED].slice(0, 9).join(', ')},
+                                  ${[...IGNORED].slice(9).join(', ')}
+  read and ignored, alone:        ${[...IGNORED_ALONE].join(', ')}
 
 Example:
   echo 'inl 0xcfc' | xenolith-system-x86_64 -qtest stdio -device rtl8139
@@ -34,9 +42,10 @@ interface QtestArguments {
   readonly monitors: readonly string[];
   readonly devices: readonly QtestDevice[];
   readonly ramSize: number;
+  /** The release of QEMU that the test seems to belong to: later ones ask for `-audio none`. */
+  readonly release: QemuRelease;
 }
 
-const IGNORED = new Set(['-M', '-machine', '-accel', '-display', '-trace']);
 const MIB = 1 << 20;
 
 /** Read QEMU's command line. Throws UserError for what it does not know. */
@@ -47,9 +56,10 @@ export function parseQtestArguments(argv: readonly string[]): QtestArguments {
   let qtest: string | undefined;
   let log: string | undefined;
   let megabytes = 128;
+  let release: QemuRelease = 7;
   for (let i = 0; i < argv.length; i++) {
     const option = argv[i]!.replace(/^--/, '-');
-    if (option === '-nodefaults') continue;
+    if (IGNORED_ALONE.has(option)) continue;
     const value = argv[++i];
     if (value === undefined) throw new UserError(`${option}: expected a value after it; see --help`);
     if (option === '-qtest') qtest = value;
@@ -64,6 +74,7 @@ export function parseQtestArguments(argv: readonly string[]): QtestArguments {
       if (!chardev || mode !== 'control') throw new UserError(`-mon ${value}: expected chardev=ID,mode=control`);
       monitorIds.push(chardev);
     } else if (option === '-device') devices.push(parseDevice(value));
+    else if (option === '-audio') release = 10;
     else if (!IGNORED.has(option)) throw new UserError(`${option}: unknown option; see --help`);
   }
   if (qtest === undefined) throw new UserError('-qtest is missing: expected unix:PATH or stdio; see --help');
@@ -74,7 +85,7 @@ export function parseQtestArguments(argv: readonly string[]): QtestArguments {
     if (path === undefined) throw new UserError(`-mon chardev=${id}: no -chardev has this id`);
     return path;
   });
-  return { qtest, log, monitors, devices, ramSize: megabytes * MIB };
+  return { qtest, log, monitors, devices, ramSize: megabytes * MIB, release };
 }
 
 function suboptions(text: string): Partial<Record<string, string>> {
@@ -111,7 +122,7 @@ export async function runQtest(args: QtestArguments): Promise<void> {
   for (const path of args.monitors) {
     const monitor = await open(path);
     sockets.push(monitor);
-    const qmp = new Qmp({ reset: () => machine.reset(), quit: end }, (line) => monitor.write(`${line}\r\n`));
+    const qmp = new Qmp({ reset: () => machine.reset(), quit: end }, (line) => monitor.write(`${line}\r\n`), args.release);
     monitors.push(qmp);
     lines(monitor, (line) => qmp.request(line), end);
   }

@@ -82,7 +82,14 @@ describe('qtest protocol', () => {
 describe('qtest command line', () => {
   it('reads what QEMU\'s library passes', () => {
     expect(parseQtestArguments('-qtest unix:/tmp/a -qtest-log /dev/null -chardev socket,path=/tmp/b,id=char0 -mon chardev=char0,mode=control -display none -M pc -device rtl8139,addr=04.0 -accel qtest'.split(' '))).toEqual({
-      qtest: 'unix:/tmp/a', log: '/dev/null', monitors: ['/tmp/b'], devices: [{ model: 'rtl8139', at: 0x20 }], ramSize: 128 << 20,
+      qtest: 'unix:/tmp/a', log: '/dev/null', monitors: ['/tmp/b'], devices: [{ model: 'rtl8139', at: 0x20 }], ramSize: 128 << 20, release: 7,
+    });
+  });
+
+  it('reads what the library of later releases passes', () => {
+    const later = '-qtest unix:/tmp/a -qtest-log /dev/fd/2 -chardev socket,path=/tmp/b,id=char0 -mon chardev=char0,mode=control -display none -audio none -run-with exit-with-parent=on -smp 1 -nodefaults -S -device rtl8139 -accel qtest';
+    expect(parseQtestArguments(later.split(' '))).toEqual({
+      qtest: 'unix:/tmp/a', log: '/dev/fd/2', monitors: ['/tmp/b'], devices: [{ model: 'rtl8139' }], ramSize: 128 << 20, release: 10,
     });
   });
 
@@ -124,6 +131,7 @@ describe('qtest front end over its sockets', () => {
     const machines = (await client.qmp('query-machines'))['return'] as Record<string, unknown>[];
     for (const field of ['name', 'cpu-max', 'hotpluggable-cpus', 'numa-mem-supported', 'deprecated']) expect(machines[0]).toHaveProperty(field);
     expect(machines[0]!['alias']).toBe('pc');
+    expect(machines[0]).not.toHaveProperty('acpi');
     expect((await client.qmp('qom-list-types', { implements: 'device', abstract: true }))['return']).toContainEqual({ name: 'rtl8139' });
     expect(await client.qmp('frobnicate')).toMatchObject({ error: { class: 'CommandNotFound' } });
     await client.command('outl 0xcf8 0x80000060');
@@ -133,6 +141,14 @@ describe('qtest front end over its sockets', () => {
     await client.command('outb 0xcf9 6');
     expect(await client.qmpEvent()).toMatchObject({ event: 'RESET', data: { guest: true } });
     expect(await client.qmp('quit')).toEqual({ return: {} });
+    await ended;
+  });
+
+  it('tells the tests of later releases what those ask of a machine', async () => {
+    const { client, ended } = await start('-audio', 'none', '-machine', 'none');
+    expect((await client.qmp('query-machines'))['return']).toMatchObject([{ name: 'pc-i440fx-10.0', alias: 'pc', acpi: true }]);
+    expect((await client.qmp('query-version'))['return']).toMatchObject({ qemu: { major: 10 } });
+    client.close();
     await ended;
   });
 
