@@ -31,7 +31,7 @@ export function registerConformance(program: Command): void {
     .description('replay reference transcripts against our chip models')
     .argument('<file...>', 'transcripts: JSON lines, also .gz')
     .option('--json', 'print every sequence as JSON')
-    .addHelpText('after', '\nExample:\n  xenolith conformance transcripts/rtl8139-*.jsonl.gz\n')
+    .addHelpText('after', '\nExample:\n  npx xenolith conformance test/transcripts/*.jsonl.gz\n')
     .action(async (files: string[], options: { json?: boolean }) => {
       const all: (SequenceResult & { file: string })[] = [];
       for (const file of files) {

@@ -1,4 +1,5 @@
 /** What a command prints of an error that ends it. */
+import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 
 /** An error of the operating system (no such file, no permission, no space), as Node gives it. */
@@ -11,4 +12,14 @@ const isSystemError = (error: Error): boolean => 'syscall' in error && 'code' in
 export function failureText(error: unknown, command: string, debug = false): string {
   if (!(error instanceof Error)) return `${command}: ${String(error)}`;
   return !debug && (error instanceof UserError || isSystemError(error)) ? `${command}: ${error.message}` : (error.stack ?? error.message);
+}
+
+/** One line for a command line that commander refused: its text, and which `--help` says what was expected. */
+export function usageErrorText(text: string, program: Command, argv: readonly string[]): string {
+  let command = program;
+  for (const word of argv) command = command.commands.find((c) => c.name() === word) ?? command;
+  const path: string[] = [];
+  for (let at: Command | null = command; at !== null; at = at.parent) path.unshift(at.name());
+  const said = text.trim().replace(/^error: /, '').replaceAll(/\.?\n+/g, ' ').replace(/\.$/, '').replace('(Did', '(did');
+  return `${program.name()}: ${said}; see npx ${path.join(' ')} --help`;
 }

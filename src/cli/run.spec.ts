@@ -24,10 +24,10 @@ const run = (...args: string[]): Promise<unknown> => {
 describe('xenolith run', () => {
   it.each([
     [['@none'], /none: no such file; expected a guest configuration/],
-    [['@.'], /cannot be read: EISDIR.*; expected a guest configuration/],
+    [['@.'], /: a directory; expected a guest configuration/],
     [['@noise'], /noise:1: /],
     [['--kernel', '@none'], /none: no such file; expected the guest's kernel/],
-    [['--kernel', '@.'], /cannot be read: EISDIR.*; expected the guest's kernel/],
+    [['--kernel', '@.'], /: a directory; expected the guest's kernel/],
     [['--kernel', '@noise'], /neither an ELF image .* nor a bzImage/],
     [['--initrd', '@noise'], /--initrd: it goes with a kernel of your own/],
     [['-e', 'loud', '--trace', '@trace'], /-e loud: expected a 32-bit number or one of all, gen/],

@@ -1,7 +1,5 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
-import { createWriteStream, mkdirSync, openSync, readFileSync, type WriteStream } from 'node:fs';
-import { dirname, resolve } from 'node:path';
-import { finished } from 'node:stream/promises';
+import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/ethernet.ts';
@@ -12,15 +10,19 @@ import { buildLinuxGuest } from '../machine/guest-node.ts';
 import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/guest.ts';
 import { nicOptions } from '../machine/guest-config.ts';
 import { loadKernelImage } from '../machine/kernel.ts';
-import { RUN_OUTCOMES } from '../machine/exit-status.ts';
+import { RUN_OUTCOMES, type RunOutcome } from '../machine/exit-status.ts';
 import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob } from '../machine/job.ts';
-import { checkPlacement, type MachineRun } from '../machine/launch.ts';
+import { checkPlacement, Interrupted, type MachineRun } from '../machine/launch.ts';
 import { launchMachine } from '../machine/launch-node.ts';
-import { parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
+import { MEMORY_MIB, parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
 import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
 import { TRC_ALL, TRC_DOM0OP, TRC_GEN, TRC_HVM, TRC_HW, TRC_MEM, TRC_PV, TRC_SCHED, TRC_SHADOW } from '../trace/events.ts';
 import { parseStreamAddress, type StreamAddress, StreamNetdev } from '../net/stream-node.ts';
+import { Inputs } from './inputs.ts';
+import { Outputs } from './outputs.ts';
 import { withProgress } from './progress.ts';
+import { standardOutputLost } from './standard-output.ts';
+import { attachTerminal } from './terminal.ts';
 
 interface RunOptions {
   kernel?: string;
@@ -45,13 +47,13 @@ interface RunOptions {
 }
 
 const collect = (value: string, before: string[]): string[] => [...before, value];
-const whole = (value: string): number => {
+const whole = (min: number, max: number) => (value: string): number => {
   const n = Number(value);
-  if (!Number.isInteger(n) || n < 0) throw new InvalidArgumentError('expected a whole number.');
+  if (value.trim() === '' || !Number.isInteger(n) || n < min || n > max) throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
   return n;
 };
 const oneOf = (...names: readonly string[]) => (value: string): string => {
-  if (!names.includes(value)) throw new InvalidArgumentError(`expected ${names.join(' or ')}.`);
+  if (!names.includes(value)) throw new InvalidArgumentError(`expected ${names.join(' or ')}`);
   return value;
 };
 
@@ -65,7 +67,7 @@ export function registerRun(program: Command): void {
     .option('--kernel <file>', 'bzImage, vmlinux or 32-bit ELF to boot (default: a Debian kernel, fetched once)')
     .option('--initrd <file>', 'initial ramdisk')
     .option('--append <line>', "more for the kernel's command line")
-    .option('--memory <MiB>', 'memory of the guest', whole)
+    .option('--memory <MiB>', 'memory of the guest', whole(MEMORY_MIB.min, MEMORY_MIB.max))
     .option('--driver <name>', 'NIC driver of the Debian guest: 8139cp (C+ mode) or 8139too (C mode)', oneOf(...guestDrivers), '8139cp')
     .option('--shell', 'the Debian guest gives a shell on the console instead of pinging')
     .option('--trace <file>', 'write an xentrace file')
@@ -77,11 +79,11 @@ export function registerRun(program: Command): void {
     .option('--clock <kind>', 'virtual: instructions and declared costs, runs repeat to the byte; host: real time (default: virtual; host with --device-model worker, --netdev or --shell)', oneOf('virtual', 'host'))
     .option('--device-model <where>', 'worker: in a Worker of its own, beside the guest; inline: on the guest\'s thread (default: worker with --clock host, inline with --clock virtual)', oneOf('worker', 'inline'))
     .option('--netdev <address>', "the other end of the wire, in place of dom0: unix:PATH or tcp:HOST:PORT, as QEMU's -netdev stream (passt, another emulator); with ,server wait for the peer")
-    .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole, 1)
-    .option('--timeout <seconds>', "give up after this time of the guest's clock", whole, 600)
+    .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole(0, 0xffff_ffff), 1)
+    .option('--timeout <seconds>', "give up after this time of the guest's clock", whole(1, 1_000_000), 600)
     .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
     .option('--json', 'print the outcome as JSON on the last line')
-    .addHelpText('after', `\nExample:\n  xenolith run guest.cfg --trace out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng\n\nExit status:\n${statuses}\n   1  the run could not be made\n`)
+    .addHelpText('after', `\nExample:\n  npx xenolith run guest.cfg --trace out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng\n\nExit status:\n   1  the run could not be made, or an output could not be written\n${statuses}\n      (by SIGINT or Ctrl-]; by SIGHUP 129, by SIGTERM 143, by the reader of standard output leaving 141)\n`)
     .action(async (file: string | undefined, options: RunOptions) => {
       process.exitCode = await run(file, options);
     });
@@ -101,15 +103,17 @@ function parseEventMask(text: string): number {
 }
 
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
-  const config = readConfig(file);
+  const inputs = new Inputs();
+  const config = readConfig(inputs, file);
   for (const warning of config.warnings) console.error(`xenolith: ${warning}`);
   if (options.e !== undefined && options.trace === undefined) throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
+  if (options.shell && process.stdin.isTTY !== true) throw new UserError('--shell: nobody can type, as standard input is no terminal; leave --shell out, or start it from a terminal');
   const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing() };
   const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
-  const domain = await chooseGuest(config, options);
+  const domain = await chooseGuest(inputs, config, options);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
   const job: MachineJob = {
@@ -120,37 +124,54 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     ...(input === undefined ? {} : { consoleInput: input }),
     ...(socket === undefined ? {} : { socket: { fromMachine: socket.fromMachine, toMachine: socket.toMachine } }),
   };
-  const sinks = new Sinks(options);
+  const outputs = new Outputs(options, inputs);
+  process.stdout.off('error', standardOutputLost);
+  const stop: Stop = {};
   let result: JobResult;
   try {
-    result = await runMachine(job, sinks, socket?.address);
+    result = await runMachine(job, outputs, stop, socket?.address);
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    console.error(`xenolith: ${error.message}`);
+    return statusOf('interrupted', stop);
   } finally {
-    await sinks.close();
+    await outputs.close();
+    process.stdout.on('error', standardOutputLost);
   }
-  const { status, text } = RUN_OUTCOMES[result.outcome];
+  const status = statusOf(result.outcome, stop);
   if (options.story) await tellStory(options, result);
-  console.error(`xenolith: ${text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);
+  console.error(`xenolith: ${RUN_OUTCOMES[result.outcome].text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);
   if (options.json) console.log(JSON.stringify({ ...result, linear: undefined, status }));
   return status;
 }
 
-function readConfig(file: string | undefined): XlConfig {
+/** Why the run was stopped from outside, if it was. */
+interface Stop {
+  signal?: NodeJS.Signals;
+}
+
+/** An interrupted run ends as the shell shows a program that its signal ended. */
+const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
+  outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
+
+function readConfig(inputs: Inputs, file: string | undefined): XlConfig {
   if (file === undefined) return parseXlConfig("name = 'guest'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
-  return parseXlConfig(new TextDecoder().decode(readInput(file, 'a guest configuration, for example guest.cfg of this project')), file);
+  return parseXlConfig(new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')), file);
 }
 
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
-async function chooseGuest(config: XlConfig, options: RunOptions): Promise<MachineJob['domain']> {
+async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions): Promise<MachineJob['domain']> {
   const { type, vcpus, hpet } = config;
   const memoryMiB = options.memory ?? config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
   const kernel = options.kernel ?? config.kernel;
   if (kernel === undefined && options.initrd !== undefined) throw new UserError('--initrd: it goes with a kernel of your own; give --kernel too');
+  if (kernel === undefined && config.ramdisk !== undefined) throw new UserError(`ramdisk = '${config.ramdisk}': it goes with a kernel of your own; add kernel = 'FILE' to the configuration`);
   if (kernel !== undefined) {
     const ramdisk = options.initrd ?? config.ramdisk;
     return {
-      memoryMiB, vcpus, type, hpet, commandLine: append, kernel: await loadKernelImage(readInput(kernel, "the guest's kernel"), kernel),
-      ...(ramdisk === undefined ? {} : { ramdisk: readInput(ramdisk, "the guest's ramdisk") }),
+      memoryMiB, vcpus, type, hpet, commandLine: append, kernel: await loadKernelImage(inputs.read(kernel, "the guest's kernel"), kernel),
+      ...(ramdisk === undefined ? {} : { ramdisk: inputs.read(ramdisk, "the guest's ramdisk") }),
     };
   }
   try {
@@ -158,7 +179,7 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
     const base = guestCommandLine({ driver: options.driver, mode: options.shell ? 'shell' : 'ping' });
     return {
       memoryMiB, vcpus, type, hpet, commandLine: [base, append].filter(Boolean).join(' '),
-      kernel: await loadKernelImage(readInput(images.vmlinux, "the guest's kernel"), images.vmlinux), ramdisk: readInput(images.initrd, "the guest's ramdisk"),
+      kernel: await loadKernelImage(inputs.read(images.vmlinux, "the guest's kernel"), images.vmlinux), ramdisk: inputs.read(images.initrd, "the guest's ramdisk"),
     };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
@@ -170,112 +191,41 @@ async function chooseGuest(config: XlConfig, options: RunOptions): Promise<Machi
   }
 }
 
-function readInput(path: string, expected: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new UserError(`${path}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${message}`}; expected ${expected}`);
-  }
-}
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-type SinkName = 'trace' | 'dmLog' | 'pcap';
-
-/** The files of a run, and its console. */
-class Sinks {
-  private readonly files = new Map<SinkName, WriteStream>();
-  private readonly consoles: NodeJS.WritableStream[] = [];
-  private readonly opened = new Map<string, WriteStream>();
-
-  constructor(options: RunOptions) {
-    for (const name of ['trace', 'dmLog', 'pcap'] as const) {
-      const path = options[name];
-      if (path !== undefined) this.files.set(name, this.open(path));
-    }
-    for (const path of options.console.length ? options.console : ['-']) this.consoles.push(path === '-' ? process.stdout : this.open(path));
-  }
-
-  private open(path: string): WriteStream {
-    if (this.opened.has(resolve(path))) throw new UserError(`${path}: named for two outputs; give each its own file`);
-    let fd: number;
-    try {
-      mkdirSync(dirname(path), { recursive: true });
-      fd = openSync(path, 'w');
-    } catch (error) {
-      throw new UserError(`${path}: cannot be written: ${(error as Error).message}`);
-    }
-    const stream = createWriteStream(path, { fd });
-    // Told by close(), when the run is over.
-    stream.on('error', () => {});
-    this.opened.set(resolve(path), stream);
-    return stream;
-  }
-
-  write(name: SinkName, data: Uint8Array | string): void {
-    this.files.get(name)?.write(data);
-  }
-
-  console(bytes: Uint8Array): void {
-    for (const stream of this.consoles) stream.write(bytes);
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([...this.opened].map(async ([path, stream]) => {
-      stream.end();
-      await finished(stream).catch((error: Error) => {
-        throw new UserError(`${path}: cannot be written: ${error.message}`);
-      });
-    }));
-  }
-}
-
-/** Run the job on its threads with the terminal and the network at hand, to its end. */
-async function runMachine(job: MachineJob, sinks: Sinks, peer: StreamAddress | undefined): Promise<JobResult> {
+/** Run the job on its threads with the terminal and the network at hand, to its end. A signal or a lost output stops the guest where it is. */
+async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: StreamAddress | undefined): Promise<JobResult> {
   let run: MachineRun | undefined;
   const wakeMachine = (): void => run?.wakeDeviceModel();
   const logger = { debug() {}, info() {}, warn: (text: string) => console.error(`xenolith: ${text}`) };
   const netdev = job.socket && peer ? new StreamNetdev({ address: peer, ...job.socket, wakeMachine, logger }) : undefined;
   await netdev?.open();
-  const interrupt = (): void => run?.interrupt();
+  const interrupt = (signal: NodeJS.Signals): void => {
+    stop.signal ??= signal;
+    run?.interrupt();
+  };
   let restore = (): void => {};
   try {
-    run = launchMachine(job, (message) => takeOutput(message, sinks));
-    process.on('SIGINT', interrupt);
-    if (job.consoleInput !== undefined) restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine));
+    run = launchMachine(job, (message) => takeOutput(message, outputs));
+    outputs.onLost = () => interrupt('SIGPIPE');
+    for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
+    if (job.consoleInput !== undefined) restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT'));
     return await run.result;
   } finally {
     restore();
     netdev?.close();
-    process.removeListener('SIGINT', interrupt);
+    for (const signal of STOP_SIGNALS) process.off(signal, interrupt);
   }
 }
 
-function takeOutput(message: JobOutput, sinks: Sinks): void {
+function takeOutput(message: JobOutput, outputs: Outputs): void {
   switch (message.kind) {
-    case 'console': sinks.console(message.bytes); break;
-    case 'trace': sinks.write('trace', message.bytes); break;
-    case 'pcap': sinks.write('pcap', message.bytes); break;
-    case 'log': sinks.write('dmLog', message.text); break;
+    case 'console': outputs.console(message.bytes); break;
+    case 'trace': outputs.write('trace', message.bytes); break;
+    case 'pcap': outputs.write('pcap', message.bytes); break;
+    case 'log': outputs.write('dmLog', message.text); break;
     case 'say': if (message.level === 'warn') console.error(`(xen) ${message.text}`); break;
   }
-}
-
-/** The terminal types into COM1, raw: Ctrl-] gives up. */
-function attachTerminal(ring: FrameRingProducer): () => void {
-  const { stdin } = process;
-  const onData = (data: Buffer): void => {
-    if (data.includes(0x1d)) process.emit('SIGINT');
-    else ring.push(data);
-  };
-  stdin.setRawMode(true);
-  stdin.resume();
-  stdin.on('data', onData);
-  console.error('xenolith: the terminal is the guest\'s COM1; Ctrl-] leaves');
-  return () => {
-    stdin.off('data', onData);
-    stdin.setRawMode(false);
-    stdin.pause();
-  };
 }
 
 /** Guest-virtual address of a guest-physical one, which no record holds: the machine saw it. */

@@ -3,11 +3,11 @@ import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { openAnalysis } from '../analyze/files-node.ts';
 import {
-  analyze, chips, costLines, CostTable, explainFiles, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, type AnalysisInput, type IoPath,
+  analyze, chips, costLines, CostTable, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, tellStory, type AnalysisInput, type IoPath,
 } from '../analyze/index.ts';
 import { parseCpuHz } from '../trace/index.ts';
 import { progressBar } from './progress.ts';
-import { reportDamage } from './trace.ts';
+import { reportDamage, traceCommand } from './trace.ts';
 
 interface FileOptions {
   dmLog?: string;
@@ -38,7 +38,7 @@ const collect = (value: string, before: string[] = []): string[] => [...before, 
 
 /** Adds `io` and `explain` to the command `trace`, which is made if nobody made it. */
 export function registerTraceIo(program: Command): void {
-  const trace = program.commands.find((c) => c.name() === 'trace') ?? program.command('trace').description('read xentrace files');
+  const trace = program.commands.find((c) => c.name() === 'trace') ?? traceCommand(program);
   withFiles(trace.command('io'))
     .description('every guest I/O: register, route, stages, device-model log lines, DMA, frame')
     .option('--chip <name>', 'only accesses to this device, for example rtl8139, HPET, 16550A')
@@ -47,7 +47,7 @@ export function registerTraceIo(program: Command): void {
     .option('--from <seconds>', 'only from this trace time on')
     .option('--to <seconds>', 'only up to this trace time')
     .option('--stats', 'print the cost table only')
-    .addHelpText('after', '\nExample:\n  xenolith trace io trace.bin --dm-log qemu-dm.log --pcap bridge.pcap --cpu-hz 2596106000 --chip rtl8139\n')
+    .addHelpText('after', '\nExample (on the files of npm start):\n  npx xenolith trace io out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --register TxPoll\n')
     .action(async (files: string[], options: IoOptions) => {
       await runIo(files, options);
     });
@@ -55,7 +55,7 @@ export function registerTraceIo(program: Command): void {
     .description('the story of one packet in plain words, each sentence with the record or line it rests on')
     .option('--packet <n>', 'frame number in the capture; without a capture the n-th transmission')
     .option('--at <seconds>', 'the transmission nearest to this trace time')
-    .addHelpText('after', '\nExample:\n  xenolith trace explain trace.bin --dm-log qemu-dm.log --pcap bridge.pcap --packet 4\n  xenolith trace explain mail.txt\n')
+    .addHelpText('after', '\nExample (on the files of npm start):\n  npx xenolith trace explain out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --packet 3\n')
     .action(async (files: string[], options: ExplainOptions) => {
       await runExplain(files, options);
     });
@@ -148,10 +148,11 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
   const opened = await open(files, options);
   try {
     const atSeconds = seconds(options.at, '--at');
-    const story = await withBar(opened.input, (input) => explainFiles({ ...input, packet, atSeconds }));
+    const analysis = await withBar(opened.input, (input) => analyze(input));
+    reportAllDamage(opened.input, analysis.captureDamage);
+    const story = tellStory(analysis, { packet, atSeconds });
     if (options.json === true) console.log(JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1));
     else process.stdout.write(renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 120), color: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }));
-    reportAllDamage(opened.input);
   } finally {
     await opened.close();
   }
@@ -169,7 +170,7 @@ async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => 
 }
 
 /** Damaged files are read as far as they go; the damage goes to stderr and into the exit status. */
-function reportAllDamage({ trace }: AnalysisInput, captureDamage?: string): void {
+function reportAllDamage({ trace }: AnalysisInput, captureDamage: string | undefined): void {
   if (trace !== undefined) reportDamage(trace.damage, trace.damageCount);
   if (captureDamage === undefined) return;
   console.error(`xenolith: capture damaged at ${captureDamage}; the frames before it were used`);

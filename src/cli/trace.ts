@@ -18,17 +18,21 @@ interface DumpOptions extends FileOptions {
 
 /** Adds `dump` and `summary` to the command `trace`, which is made if nobody made it. */
 export function registerTrace(program: Command): void {
-  const trace = program.commands.find((c) => c.name() === 'trace') ?? program.command('trace').description('read xentrace files');
+  const trace = program.commands.find((c) => c.name() === 'trace') ?? traceCommand(program);
   withFile(trace.command('dump'))
     .description('a line for every record, as xenalyze --dump-all')
     .option('--xenalyze', "xenalyze's text byte for byte, its mistakes included; exit reasons are VMX's unless --svm-mode is given")
-    .addHelpText('after', '\nExample:\n  xenolith trace dump trace.bin --cpu-hz 2.4G | grep mmio_assist\n  xenolith trace dump trace.bin --json | jq -c \'select(.kind == "npf")\'\n')
+    .addHelpText('after', '\nExample (on the files of npm start):\n  npx xenolith trace dump out/trace.trc --cpu-hz 1G | grep mmio_assist\n  npx xenolith trace dump out/trace.trc --json | grep \'"kind":"npf"\'\n')
     .action(dump);
   withFile(trace.command('summary'))
     .description('runstates, exits with cycles and percentiles, I/O addresses and hypercalls, as xenalyze --summary')
-    .addHelpText('after', '\nExample:\n  xenolith trace summary trace.bin --cpu-hz 2.4G\n')
+    .addHelpText('after', '\nExample (on the files of npm start):\n  npx xenolith trace summary out/trace.trc --cpu-hz 1G\n')
     .action(summary);
 }
+
+/** The command that holds all that read traces. */
+export const traceCommand = (program: Command): Command =>
+  program.command('trace').description('read xentrace files').addHelpText('after', '\nExample (on a file of npm start):\n  npx xenolith trace summary out/trace.trc --cpu-hz 1G\n');
 
 function withFile(command: Command): Command {
   return command

@@ -29,7 +29,8 @@ const models: Readonly<Record<string, NicModel>> = {
   },
 };
 
-const nicModelNames: readonly string[] = Object.keys(models);
+/** Models that nicModel() knows. */
+export const nicModelNames: readonly string[] = Object.keys(models);
 
 export function nicModel(name: string): NicModel {
   const model = Object.hasOwn(models, name) ? models[name] : undefined;

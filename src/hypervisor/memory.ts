@@ -104,10 +104,18 @@ export function machineLayout(given: Partial<MachineMemoryOptions> = {}): Machin
   };
 }
 
-/** The host's RAM for this layout: shared, of fixed size (it never grows, so views stay valid). */
+/**
+ * The host's RAM for this layout: shared, of fixed size (it never grows, so views stay valid). Throws UserError when the
+ * real machine does not give that much.
+ */
 export function createWasmMemory(layout: MachineLayout): WebAssembly.Memory {
   const pages = layout.size / WASM_PAGE;
-  return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UserError(`machine memory: ${Math.ceil(layout.size / 0x100000)} MiB could not be had (${error.message}); give the guest less memory`);
+  }
 }
 
 const DIRECTORY_ENTRIES = 512;

@@ -7,6 +7,7 @@ import { UserError } from '../base/errors.ts';
 import { Apt, type AptPackage, type Progress } from './apt-node.ts';
 import { unpack } from './archive-node.ts';
 import { extractVmlinux } from './bzimage.ts';
+import { makeFolder } from './folders-node.ts';
 import { buildInitramfs, guestDrivers, type GuestImages, loadOrder } from './guest.ts';
 import { readModuleInfo } from './kernel-module.ts';
 
@@ -62,7 +63,11 @@ async function cachedKernel(cache: string): Promise<{ directory: string; manifes
 }
 
 async function fetchKernel(cache: string, progress: Progress): Promise<{ directory: string; manifest: Manifest }> {
-  mkdirSync(cache, { recursive: true });
+  try {
+    makeFolder(cache);
+  } catch (error) {
+    throw new UserError(`${cache}: cannot be made: ${(error as Error).message}; expected where packages and images are to be kept`);
+  }
   const apt = new Apt(join(cache, 'apt'), progress);
   const need = async (name: string): Promise<AptPackage> => {
     const found = await apt.find(name);

@@ -11,6 +11,11 @@ import type { JobMessage, JobOutput, JobPart, JobResult, MachineJob } from './jo
 import type { DeviceModelReport, GuestReport } from './report.ts';
 import { createSplitMemory } from './split-machine.ts';
 
+/** The run was interrupted before there was a guest to stop, or a second time. */
+export class Interrupted extends UserError {
+  override name = 'Interrupted';
+}
+
 /** What a thread's platform tells of it. After `exit` nothing more comes. */
 interface ThreadEvents {
   message(message: JobMessage): void;
@@ -60,7 +65,7 @@ export class MachineRun {
 
   /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
   interrupt(): void {
-    if (this.#memory === undefined || this.#interrupted) this.#fail(new UserError('interrupted'));
+    if (this.#memory === undefined || this.#interrupted) this.#fail(new Interrupted('interrupted'));
     else shutdownDomain(this.#memory, GUEST_DOMID, [new VcpuState(this.#memory, GUEST_DOMID, 0)], ShutdownReason.interrupted);
     this.#interrupted = true;
   }

@@ -3,6 +3,11 @@
  * xl and Python share. Only what this machine can do is taken; other keys are warned about and left alone.
  */
 import { UserError } from '../base/errors.ts';
+import { nicModelNames } from '../device-model/nics.ts';
+import { GuestLayout } from '../hypervisor/domain-builder/layout.ts';
+
+/** Memory a guest may be given: up to the MMIO hole, as RAM above 4 GiB has no place in the p2m. */
+export const MEMORY_MIB = { min: 4, max: GuestLayout.mmioHole / 0x100000 } as const;
 
 type XlValue = string | number | readonly XlValue[];
 
@@ -33,8 +38,12 @@ const HARMLESS = new Set(['serial', 'builder', 'on_poweroff', 'on_reboot', 'on_c
 /** Parse the text of a configuration file. Throws UserError naming file and line. */
 export function parseXlConfig(text: string, file: string): XlConfig {
   const entries = new Map<string, { value: XlValue; line: number }>();
-  for (const { key, value, line } of assignments(text, file)) entries.set(key, { value, line });
   const warnings: string[] = [];
+  for (const { key, value, line } of assignments(text, file)) {
+    if (entries.has(key)) warnings.push(`${file}:${line}: '${key}' was given in line ${entries.get(key)!.line} already; this one counts`);
+    entries.set(key, { value, line });
+  }
+  if (entries.size === 0) throw new UserError(`${file}: no setting in it; expected a guest configuration with lines like memory = 128`);
   const used = new Set<string>();
   const take = (key: string): { value: XlValue; line: number } | undefined => {
     used.add(key);
@@ -61,9 +70,11 @@ export function parseXlConfig(text: string, file: string): XlConfig {
   const extra = [root === undefined ? '' : `root=${root}`, text1('extra') ?? text1('cmdline') ?? ''].filter(Boolean).join(' ');
   const config: Omit<XlConfig, 'warnings'> = {
     name: text1('name') ?? 'guest', type, memory: number1('memory', 128), vcpus: number1('vcpus', 1), extra,
-    vif: vifs(take('vif'), file), hpet: number1('hpet', 1) !== 0,
+    vif: vifs(take('vif'), file, warnings), hpet: number1('hpet', 1) !== 0,
     ...(kernel === undefined ? {} : { kernel }), ...(ramdisk === undefined ? {} : { ramdisk }),
   };
+  const { min, max } = MEMORY_MIB;
+  if (config.memory < min || config.memory > max) throw new UserError(`${file}:${entries.get('memory')!.line}: memory = ${config.memory}: expected a whole number of MiB from ${min} to ${max}`);
   if (config.vcpus !== 1) throw new UserError(`${file}:${entries.get('vcpus')!.line}: vcpus = ${config.vcpus}: only one vCPU is supported; write vcpus = 1`);
   for (const [key, { line }] of entries) {
     if (!used.has(key) && !HARMLESS.has(key)) warnings.push(`${file}:${line}: '${key}' is not understood here and has no effect`);
@@ -71,18 +82,32 @@ export function parseXlConfig(text: string, file: string): XlConfig {
   return { ...config, warnings };
 }
 
-function vifs(entry: { value: XlValue; line: number } | undefined, file: string): XlVif[] {
+/** As many as QEMU makes for a machine (MAX_NICS, include/net/net.h). */
+const MAX_VIFS = 8;
+/** Keys of a vif that say something of a bridge or a toolstack which is not there. */
+const HARMLESS_VIF = new Set(['type', 'model', 'mac', 'bridge', 'script', 'vifname', 'ip', 'backend', 'gatewaydev', 'devid', '']);
+
+function vifs(entry: { value: XlValue; line: number } | undefined, file: string, warnings: string[]): XlVif[] {
   if (entry === undefined) return [];
   const { value, line } = entry;
-  if (!Array.isArray(value) || value.some((v) => typeof v !== 'string')) throw new UserError(`${file}:${line}: vif: expected a list of strings, like ['type=ioemu,model=rtl8139']`);
+  const at = `${file}:${line}: vif: `;
+  if (!Array.isArray(value) || value.some((v) => typeof v !== 'string')) throw new UserError(`${at}expected a list of strings, like ['type=ioemu,model=rtl8139']`);
+  if (value.length > MAX_VIFS) throw new UserError(`${at}${value.length} interfaces; expected at most ${MAX_VIFS}`);
   return (value as string[]).map((spec) => {
     const parts = new Map(spec.split(',').map((part) => {
       const [key, ...rest] = part.split('=');
       return [key!.trim(), rest.join('=').trim()] as const;
     }));
+    for (const key of parts.keys()) if (!HARMLESS_VIF.has(key)) warnings.push(`${at}'${key}' is not understood here and has no effect`);
+    const type = parts.get('type') ?? 'ioemu';
+    if (type !== 'ioemu') throw new UserError(`${at}type=${type}: expected ioemu, the emulated NIC; there is no other`);
+    const model = parts.get('model') ?? 'rtl8139';
+    if (!nicModelNames.includes(model)) throw new UserError(`${at}model=${model}: expected ${nicModelNames.join(' or ')}`);
     const mac = parts.get('mac');
-    if (mac !== undefined && !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) throw new UserError(`${file}:${line}: vif: mac=${mac}: expected six hexadecimal bytes, like 00:16:3e:12:34:56`);
-    return { model: parts.get('model') ?? 'rtl8139', ...(mac === undefined ? {} : { mac }) };
+    if (mac !== undefined && !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) throw new UserError(`${at}mac=${mac}: expected six hexadecimal bytes, like 00:16:3e:12:34:56`);
+    // Bit 0 of the first byte (IEEE 802.3, 3.2.3): no station's own address; drivers refuse it.
+    if (mac !== undefined && (Number.parseInt(mac, 16) & 1) !== 0) throw new UserError(`${at}mac=${mac}: the address of a group; expected one station's, like 00:16:3e:12:34:56`);
+    return { model, ...(mac === undefined ? {} : { mac }) };
   });
 }
 

@@ -192,6 +192,9 @@ export class DomainBuilder {
       if (elf.pvhEntry === undefined) throw new UserError("type = 'pvh': the kernel has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY); use type = 'hvm'");
       return { entry: { mode: 'protected', address: elf.pvhEntry }, end };
     }
+    if (!elf.segments.some(({ address, memorySize }) => elf.entry >= address && elf.entry < address + memorySize)) {
+      throw new UserError(`kernel: its entry, 0x${elf.entry.toString(16)}, lies in none of its segments; expected a guest-physical address in one of them`);
+    }
     return { entry: { mode: elf.bits === 64 ? 'long' : 'protected', address: elf.entry }, end };
   }
 

@@ -54,7 +54,8 @@ export function readElf(file: Uint8Array, name = 'kernel'): ElfImage {
     const type = v.getUint32(at, true);
     if (type !== PT_LOAD && type !== PT_NOTE) continue;
     const [offset, address, fileSize, memorySize] = bits === 64 ? [wide(at + 8), wide(at + 24), wide(at + 32), wide(at + 40)] : [v.getUint32(at + 4, true), v.getUint32(at + 12, true), v.getUint32(at + 16, true), v.getUint32(at + 20, true)];
-    if (offset + fileSize > file.length || (type === PT_LOAD && memorySize < fileSize)) throw new UserError(`${name}: ELF segment ${i} (${fileSize} bytes at ${offset}) lies outside the file of ${file.length} bytes; the file is cut short`);
+    if (type === PT_LOAD && memorySize < fileSize) throw new UserError(`${name}: ELF segment ${i} has ${fileSize} bytes in the file and ${memorySize} in memory; expected no fewer in memory`);
+    if (offset + fileSize > file.length) throw new UserError(`${name}: ELF segment ${i} (${fileSize} bytes at ${offset}) lies outside the file of ${file.length} bytes; the file is cut short`);
     const data = file.subarray(offset, offset + fileSize);
     if (type === PT_LOAD && memorySize > 0) segments.push({ address: gpa(address), data, memorySize });
     if (type === PT_NOTE) pvhEntry ??= findPvhEntry(data);
