@@ -148,19 +148,16 @@ async function relay(path: string, passt: string): Promise<Server> {
       const deframer = new StreamDeframer();
       from.on('error', () => {});
       from.on('close', () => to.destroy());
+      to.on('drain', () => from.resume());
       from.on('data', (bytes: Uint8Array) => {
         deframer.push(bytes);
-        to.cork();
-        let room = true;
+        const forward: Uint8Array[] = [];
         for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
           if (local(frame)) from.write(framed(frame));
-          else room = to.write(framed(frame));
+          else forward.push(framed(frame));
           deframer.advance();
         }
-        to.uncork();
-        if (room) return;
-        from.pause();
-        to.once('drain', () => from.resume());
+        if (forward.length > 0 && !to.write(Buffer.concat(forward))) from.pause();
       });
     };
     pass(machine, peer, answerEcho);

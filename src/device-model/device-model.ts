@@ -178,6 +178,7 @@ export class DeviceModel {
   turn(): boolean {
     let busy = this.#events.scan() > 0;
     if (this.#timers.run()) busy = true;
+    for (const nic of this.nics) if (nic.poll()) busy = true;
     if (this.hub.poll() > 0) busy = true;
     // While the NIC has no room the socket's frames stay in its ring, and the peer feels it.
     if (this.#socket !== undefined && this.hub.waiting < SOCKET_WAITING_LIMIT && this.#socket.poll() > 0) busy = true;
@@ -196,9 +197,11 @@ export class DeviceModel {
     return false;
   }
 
-  /** When something is due of itself, in nanoseconds of the clock: a timer or a frame on its way. Infinity: nothing. */
+  /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. Infinity: nothing. */
   get nextDeadlineNs(): number {
-    return Math.min(this.#timers.nextNs, this.hub.nextDueNs);
+    let next = Math.min(this.#timers.nextNs, this.hub.nextDueNs);
+    for (const nic of this.nics) next = Math.min(next, nic.nextOfferNs);
+    return next;
   }
 
   /** Frames on the wire: idle time may be skipped up to nextDeadlineNs, and without limit only when this is zero. */

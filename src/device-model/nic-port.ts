@@ -1,14 +1,31 @@
-/** A NIC's cable: joins the chip's view of the wire to a port of the hub. */
+/**
+ * A NIC's cable: joins the chip's view of the wire to a port of the hub. The link has flow control, as the chips tell
+ * their drivers (IEEE 802.3 annex 31B, PAUSE): frames for which the NIC has no room wait at the hub until it has, at most for
+ * the time the longest PAUSE frame asks for. From then on they are handed over and lost, and the chip counts them,
+ * until there is room again: a guest that is dead holds nobody up.
+ */
 import type { Clock } from '../base/clock.ts';
 import type { NetDevice, Wire } from '../devices/interfaces.ts';
 import type { Hub, HubPort, NetPort } from '../net/hub.ts';
 import { cost } from './costs.ts';
 
+/** 65,535 quanta of 512 bit times at 100 Mb/s. */
+export const LONGEST_PAUSE_NS = 65_535 * 512 * 10;
+/** A driver gives descriptors back in memory, without a word: how often the ring is looked at while frames wait for it. */
+const RING_POLL_NS = 50_000;
+
 export class NicPort implements NetPort, Wire {
   readonly name: string;
   readonly port: HubPort;
+  /** Times the wire was paused, and those among them whose pause ran out. */
+  readonly pauses = { begun: 0, expired: 0 };
   readonly #clock: Clock;
   #nic: NetDevice | undefined;
+  /** Since when the NIC has had no room; Infinity: it has. */
+  #pausedNs = Number.POSITIVE_INFINITY;
+  #expired = false;
+  /** When frames that wait are offered again. */
+  #offerNs = Number.POSITIVE_INFINITY;
 
   constructor(name: string, hub: Hub, clock: Clock) {
     this.name = name;
@@ -31,9 +48,30 @@ export class NicPort implements NetPort, Wire {
   }
 
   receive(frame: Uint8Array): boolean {
-    const result = this.#nic?.receive(frame, frame.length) ?? 'dropped';
-    if (result !== 'refused') this.#clock.charge(cost.frame);
-    return result !== 'refused';
+    const result = this.#nic?.receive(frame, frame.length, !this.#expired) ?? 'dropped';
+    if (result === 'refused') {
+      this.#pause();
+      return false;
+    }
+    this.#clock.charge(cost.frame);
+    if (result === 'accepted') {
+      this.#pausedNs = Number.POSITIVE_INFINITY;
+      this.#expired = false;
+    }
+    return true;
+  }
+
+  /** Offer again what waits, when it is time to. True: a frame went in. */
+  poll(): boolean {
+    const before = this.port.waitingFrames;
+    if (before === 0 || this.nextOfferNs > this.#clock.nowNs()) return false;
+    this.port.roomAgain();
+    return this.port.waitingFrames < before;
+  }
+
+  /** When frames that wait are to be offered again, in nanoseconds of the clock; Infinity: none waits. */
+  get nextOfferNs(): number {
+    return this.port.waitingFrames > 0 ? this.#offerNs : Number.POSITIVE_INFINITY;
   }
 
   send(buffer: Uint8Array, length: number): void {
@@ -43,5 +81,18 @@ export class NicPort implements NetPort, Wire {
 
   receiverReady(): void {
     this.port.roomAgain();
+  }
+
+  /** The NIC has refused a frame. */
+  #pause(): void {
+    const now = this.#clock.nowNs();
+    this.#offerNs = now + RING_POLL_NS;
+    if (this.#pausedNs === Number.POSITIVE_INFINITY) {
+      this.#pausedNs = now;
+      this.pauses.begun++;
+    } else if (!this.#expired && now - this.#pausedNs >= LONGEST_PAUSE_NS) {
+      this.#expired = true;
+      this.pauses.expired++;
+    }
   }
 }

@@ -51,8 +51,12 @@ export interface Wire {
 
 /** A NIC, as the cable sees it. */
 export interface NetDevice {
-  /** A frame arrives (no FCS): bytes 0 … length-1 of `frame`, which the NIC does not keep. */
-  receive(frame: Uint8Array, length: number): ReceiveResult;
+  /**
+   * A frame arrives (no FCS): bytes 0 … length-1 of `frame`, which the NIC does not keep. `canWait`: the link has flow control
+   * (802.3 PAUSE), so that a frame that would be lost for want of a descriptor or of room in the ring is refused, and the driver
+   * told; a driver that makes room in memory alone is not noticed, and the wire offers again by itself.
+   */
+  receive(frame: Uint8Array, length: number, canWait?: boolean): ReceiveResult;
   /** Cable in (true) or out. */
   setLink(up: boolean): void;
   /** Counters under the names `ethtool -S` gives them. */

@@ -1,5 +1,6 @@
 /** What is told of a run when it is over. */
 import type { DeviceModel } from '../device-model/device-model.ts';
+import type { NicPort } from '../device-model/nic-port.ts';
 import type { Domain } from '../hypervisor/domain.ts';
 import type { HvmVcpu } from '../hypervisor/hvm.ts';
 import type { P2m } from '../hypervisor/p2m.ts';
@@ -23,7 +24,7 @@ export interface GuestReport {
 /** What a device model did: map-cache accesses, and for every NIC the chip's own counters beside those of its cable. */
 export interface DeviceModelReport {
   readonly mapCache: { readonly hits: number; readonly remaps: number };
-  readonly nics: readonly { readonly statistics: Readonly<Record<string, number>>; readonly wire: PortCounters }[];
+  readonly nics: readonly { readonly statistics: Readonly<Record<string, number>>; readonly wire: PortCounters; readonly pauses: NicPort['pauses'] }[];
   /** Frames lost because the party behind the socket had no room for them. */
   readonly socketDrops: number;
 }
@@ -41,7 +42,7 @@ export function deviceModelReport(deviceModel: DeviceModel): DeviceModelReport {
   const { hits, remaps } = deviceModel.mapCache.counters;
   return {
     mapCache: { hits, remaps },
-    nics: deviceModel.nics.map((nic) => ({ statistics: nic.statistics(), wire: { ...nic.port.counters } })),
+    nics: deviceModel.nics.map((nic) => ({ statistics: nic.statistics(), wire: { ...nic.port.counters }, pauses: { ...nic.pauses } })),
     socketDrops: deviceModel.socketDrops,
   };
 }

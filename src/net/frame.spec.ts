@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../base/errors.ts';
-import { checksum, echoRequestFrame, formatIpv4, formatMac, ipv4Layout, parseIpv4, parseMac, putBe16 } from './frame.ts';
+import { checksum, echoRequestFrame, formatIpv4, formatMac, ipv4Layout, parseIpv4, parseMac, putBe16, withoutPadding } from './frame.ts';
 
 const a = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
 const b = { mac: parseMac('fe:ff:ff:ff:ff:ff'), ip: parseIpv4('10.0.2.2') };
@@ -17,6 +17,20 @@ describe('frame', () => {
     const bytes = Uint8Array.of(0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7);
     expect(checksum(bytes, 0, 8)).toBe(0x220d);
     expect(checksum(Uint8Array.of(0x12), 0, 1)).toBe(0xedff);
+  });
+
+  it('takes padding off IPv4 frames of the least length, and nothing else', () => {
+    const frame = (length: number, type: number, ipLength: number): Uint8Array => {
+      const bytes = new Uint8Array(length);
+      putBe16(bytes, 12, type);
+      putBe16(bytes, 16, ipLength);
+      return bytes;
+    };
+    const length = (...of: Parameters<typeof frame>): number => withoutPadding(frame(...of)).length;
+    expect([length(60, 0x0800, 40), length(60, 0x0800, 46), length(60, 0x0800, 20)]).toEqual([54, 60, 34]);
+    // Lengths that lie, longer frames, other protocols.
+    expect([length(60, 0x0800, 0xffff), length(60, 0x0800, 19), length(61, 0x0800, 40), length(60, 0x0806, 40), length(33, 0x0800, 20), length(3, 0x0800, 40)])
+      .toEqual([60, 60, 61, 60, 33, 3]);
   });
 
   it('finds the parts of an IPv4 packet and refuses lengths that lie', () => {

@@ -50,6 +50,16 @@ export function parseIpv4(text: string): number {
 export const formatIpv4 = (address: number): string =>
   [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join('.');
 
+/**
+ * The frame without the bytes that fill it up to the least length on a cable, of which the peer of a stream socket expects none: passt
+ * before September 2023, Debian 12's among them, drops an IPv4 packet that is shorter than its frame. A view, or `frame` itself.
+ */
+export function withoutPadding(frame: Uint8Array): Uint8Array {
+  if (frame.length > ETH_ZLEN || frame.length < ETH_HLEN + 20 || be16(frame, ETH_TYPE) !== EtherType.ipv4) return frame;
+  const length = ETH_HLEN + be16(frame, ETH_HLEN + 2);
+  return length >= ETH_HLEN + 20 && length < frame.length ? frame.subarray(0, length) : frame;
+}
+
 export function isBroadcast(frame: Uint8Array): boolean {
   for (let i = 0; i < ETH_ALEN; i++) if (frame[i] !== 0xff) return false;
   return true;

@@ -27,6 +27,8 @@ export interface HubPort {
   send(frame: Uint8Array): void;
   /** Frames that waited for room may come now. */
   roomAgain(): void;
+  /** Frames that wait for room in the party. */
+  readonly waitingFrames: number;
   /** Cable in or out. With it out, frames both ways are dropped, waiting ones too. */
   setLink(up: boolean): void;
   /** Watch the frames of this port (one tap a port; undefined: none). */
@@ -125,6 +127,10 @@ class Attached implements HubPort {
     this.counters.sentBytes += frame.length;
     this.tap?.(frame, 'outbound');
     this.#hub.launch(this, frame.slice());
+  }
+
+  get waitingFrames(): number {
+    return this.waiting.length;
   }
 
   roomAgain(): void {

@@ -94,6 +94,29 @@ describe('stream netdev', () => {
     peer.destroy();
   });
 
+  it('sends many frames in few pieces, in order, without their padding', async () => {
+    const { netdev, peer, out } = await setUp(true);
+    const deframer = new StreamDeframer();
+    const lengths: number[] = [];
+    const done = new Promise<void>((resolve) => peer.on('data', (bytes: Uint8Array) => {
+      deframer.push(bytes);
+      for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
+        lengths.push(frame.length);
+        deframer.advance();
+      }
+      if (lengths.length === 70) resolve();
+    }));
+    const acknowledgement = new Uint8Array(60);
+    acknowledgement.set([8, 0, 0x45, 0, 0, 40], 12);
+    out.push(acknowledgement);
+    const sizes = Array.from({ length: 69 }, (_, i) => 1400 + i);
+    for (const size of sizes) expect(out.push(new Uint8Array(size))).toBe(true);
+    await done;
+    expect(lengths).toEqual([54, ...sizes]);
+    netdev.close();
+    peer.destroy();
+  });
+
   it('holds the peer back while the machine takes nothing, and loses no frame', async () => {
     const { netdev, peer, incoming } = await setUp(true);
     const count = 400;

@@ -1,12 +1,12 @@
 /**
  * QEMU's stream-socket netdev (`-netdev stream`): each frame is preceded by its length as a 32-bit big-endian
  * number. passt, another QEMU or another Xenolith can be the other end. The socket lives on a thread with an
- * event loop; frames travel to and from the device model through two rings.
+ * event loop; frames travel to and from the device model through two rings. Padding stays on this side of the socket.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { UserError } from '../base/errors.ts';
 import { silentLogger, type Logger } from '../base/logger.ts';
-import { MAX_FRAME } from './frame.ts';
+import { MAX_FRAME, withoutPadding } from './frame.ts';
 import { FrameRingConsumer, FrameRingProducer, type RingBell } from './frame-ring.ts';
 
 /** Where the peer is: a unix socket's path, or a TCP host and port. `listen`: wait for the peer to connect. */
@@ -36,6 +36,8 @@ export interface StreamNetdevOptions {
 }
 
 const LENGTH_BYTES = 4;
+/** Frames are written to the socket in pieces of about this size. */
+const BATCH_BYTES = 1 << 16;
 /** While the machine's ring is full the socket is not read, and looked at again after this time. */
 const RETRY_MS = 1;
 
@@ -83,6 +85,7 @@ export class StreamNetdev {
   #socket: Socket | undefined;
   #server: Server | undefined;
   #closed = false;
+  readonly #batch = new Uint8Array(BATCH_BYTES + LENGTH_BYTES + MAX_FRAME);
 
   constructor(options: StreamNetdevOptions) {
     this.#options = options;
@@ -158,20 +161,27 @@ export class StreamNetdev {
   async #transmit(socket: Socket): Promise<void> {
     for (;;) {
       await this.#out.waitForFrame();
-      socket.cork();
-      let accepted = true;
-      for (let frame = this.#out.peek(); frame && accepted; frame = this.#out.peek()) {
-        const packet = new Uint8Array(LENGTH_BYTES + frame.length);
-        new DataView(packet.buffer).setUint32(0, frame.length);
-        packet.set(frame, LENGTH_BYTES);
-        accepted = socket.write(packet);
-        this.#out.advance();
-      }
-      socket.uncork();
+      const batch = this.#gather();
+      const accepted = batch.length === 0 || socket.write(batch);
       if (this.#out.closed && this.#out.empty) break;
       if (!accepted) await new Promise((resolve) => socket.once('drain', resolve).once('close', resolve));
       if (this.#closed) break;
     }
+  }
+
+  /** What lies in the ring, as the peer's byte stream: one piece, at most BATCH_BYTES and a frame. */
+  #gather(): Uint8Array {
+    const batch = this.#batch;
+    const view = new DataView(batch.buffer);
+    let length = 0;
+    for (let frame = this.#out.peek(); frame && length < BATCH_BYTES; frame = this.#out.peek()) {
+      const packet = withoutPadding(frame);
+      view.setUint32(length, packet.length);
+      batch.set(packet, length + LENGTH_BYTES);
+      length += LENGTH_BYTES + packet.length;
+      this.#out.advance();
+    }
+    return batch.slice(0, length);
   }
 }
 

@@ -103,6 +103,49 @@ describe('rtl8139', () => {
     expect([read(0x3a, 2), bus.wire.waitingFrames]).toEqual([6 * 1408 - 8192, 1]);
   });
 
+  it('counts whole words of the C mode ring: one filled to the last word would look empty', () => {
+    const { bus, read, write } = setUp();
+    write(0x37, 1, 0x0c);
+    write(0x30, 4, RAM + 0x4000);
+    write(0x44, 4, 0x0e);
+    write(0x3c, 2, 0x10);
+    for (let i = 0; i < 5; i++) bus.wire.arrive(new Uint8Array(1400).fill(0xff));
+    // 1,152 bytes are left; this one with its header and CRC has 1,149 and takes up 1,152.
+    bus.wire.arrive(new Uint8Array(1141).fill(0xff));
+    expect([read(0x3a, 2), read(0x37, 1) & 1, read(0x3e, 2)]).toEqual([5 * 1408, 0, 0x11]);
+    bus.wire.arrive(new Uint8Array(1140).fill(0xff));
+    expect(read(0x3a, 2)).toBe(5 * 1408 + 1148);
+  });
+
+  it('loses and counts no frame that can wait, and says that room has run out', () => {
+    const { chip, ram, descriptor, read, write, startCplus } = setUp();
+    const frame = fromHex(`${toHex(MAC)}0200000000010800${'ab'.repeat(50)}`);
+    const broadcast = new Uint8Array(1400).fill(0xff);
+    const overflow = (): boolean => {
+      const status = read(0x3e, 2);
+      write(0x3e, 2, 0xffff);
+      return (status & 0x10) !== 0;
+    };
+    startCplus();
+    descriptor(0x100, 0x00000600, 0, 0x2000);
+    const before = chip.statistics();
+    expect([chip.receive(frame, frame.length, true), chip.statistics(), overflow()]).toEqual(['refused', before, true]);
+    descriptor(0x100, 0x80000600, 0, 0x2000);
+    expect([chip.receive(frame, frame.length, true), overflow()]).toEqual(['accepted', false]);
+    expect(ram.getUint32(0x1000, true) >>> 0).toBe(0x32000044);
+    // What the filter does not let in waits for nothing.
+    expect(chip.receive(Uint8Array.from(frame, (byte, i) => (i === 0 ? 2 : byte)), frame.length, true)).toBe('dropped');
+    expect([chip.receive(frame, frame.length, false), read(0x4c, 4), overflow()]).toEqual(['dropped', 1, true]);
+
+    write(0xe0, 2, 0);
+    write(0x30, 4, RAM + 0x4000);
+    for (let i = 0; i < 5; i++) chip.receive(broadcast, 1400, true);
+    const full = chip.statistics();
+    expect(overflow()).toBe(false);
+    expect([chip.receive(broadcast, 1400, true), chip.statistics(), overflow()]).toEqual(['refused', full, true]);
+    expect([chip.receive(broadcast, 1400, false), read(0x4c, 4), overflow()]).toEqual(['dropped', 2, true]);
+  });
+
   it('refuses the state of another device or version', () => {
     const { chip } = setUp();
     expect(() => chip.restore({ ...chip.save(), version: 99 })).toThrow(/'rtl8139' version 99: expected 'rtl8139' version 1/);

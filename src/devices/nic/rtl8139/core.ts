@@ -118,7 +118,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     }
   }
 
-  receive(frame: Uint8Array, length: number): ReceiveResult {
+  receive(frame: Uint8Array, length: number, canWait = false): ReceiveResult {
     if (!(length >= 0 && length <= MAX_FRAME && length <= frame.length)) return 'dropped';
     if (this.busy) {
       this.offerAgain = true;
@@ -128,7 +128,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     if (!this.receiver.canReceive()) return 'refused';
     this.busy = true;
     try {
-      return this.receiver.receive(frame, length);
+      return this.receiver.receive(frame, length, canWait);
     } finally {
       this.leave();
     }
@@ -239,7 +239,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     if ((regs.values[R.TxConfig]! & TX_LOOPBACK) === TX_LOOPBACK) {
       // Once, straight into the receiver: nothing that a received frame brings about transmits. As in QEMU the
       // length is that before the tag was inserted, so the last bytes stay behind.
-      if (state.linkUp && this.receiver.canReceive()) this.receiver.receive(frame, length - inserted);
+      if (state.linkUp && this.receiver.canReceive()) this.receiver.receive(frame, length - inserted, false);
       return;
     }
     if (!state.linkUp) return;

@@ -32,6 +32,8 @@ const CP_RX_TAG_MASK = 0xffff;
 const DESCRIPTOR_SIZE = 16;
 const CRC_SIZE = 4;
 
+const alignWord = (bytes: number): number => (bytes + 3) & ~3;
+
 export class Receiver {
   private readonly chip: ChipPort;
   /** A short frame, padded; room for a tag that is taken off. */
@@ -70,8 +72,8 @@ export class Receiver {
     return values[R.RxRingAddr] !== 0 || values[R.RxRingAddrHI] !== 0;
   }
 
-  /** Takes a frame, bytes 0 … length-1; loopback comes here too. */
-  receive(frame: Uint8Array, length: number): ReceiveResult {
+  /** Takes a frame, bytes 0 … length-1; loopback comes here too. `canWait`: see NetDevice. */
+  receive(frame: Uint8Array, length: number, canWait: boolean): ReceiveResult {
     const { regs, state, log } = this.chip;
     if (log) log(`RTL8139: >>> received len=${length}`);
     if (!state.clockRuns || !(regs.values[R.ChipCmd]! & CMD_RX_ENABLE)) {
@@ -92,12 +94,24 @@ export class Receiver {
       for (let i = 0; i < data.length; i++) data[i] = i < length ? frame[i]! : 0;
       size = Math.max(length, ETH_ZLEN);
     }
+    const cplus = (regs.values[R.CpCmd]! & CP_RX_ENABLE) !== 0;
+    const ring = !cplus || this.hasRing();
+    if (cplus && ring) this.fetchDescriptor();
+    if (canWait && ring && (cplus ? !(le32(this.descriptor, 0) & CP_RX_OWN) : this.isFull(size + RING_OVERHEAD))) {
+      // "Rx buffer overflow" says that room has run out, not that a frame is lost, and 8139too waits for it: having read as
+      // much as it may in one go it looks at the ring again only after an interrupt.
+      if (!(regs.values[R.IntrStatus]! & INT_RX_OVERFLOW)) this.chip.interrupt(INT_RX_OVERFLOW);
+      return 'refused';
+    }
+    if (status & STATUS_BROADCAST) state.tally[Tally.RxOkBrd]!++;
+    else if (status & STATUS_MULTICAST) state.tally[Tally.RxOkMul]!++;
+    else if (status & STATUS_PHYSICAL) state.tally[Tally.RxOkPhy]!++;
     let taken: boolean;
-    if (regs.values[R.CpCmd]! & CP_RX_ENABLE) {
-      if (!this.hasRing()) {
-        state.rxNoRoom++;
-        return 'dropped';
-      }
+    if (!ring) {
+      state.rxNoRoom++;
+      return 'dropped';
+    }
+    if (cplus) {
       taken = this.intoDescriptor(data, size, length, status);
     } else {
       taken = this.intoRing(data, size, status);
@@ -119,7 +133,7 @@ export class Receiver {
    * bytes behind it in the backend's buffer are looked at; where there are none they match nothing.
    */
   private filter(frame: Uint8Array): number {
-    const { regs: { values }, state } = this.chip;
+    const { values } = this.chip.regs;
     const config = values[R.RxConfig]!;
     if (config & RX_ALL_PHYS) return 0;
     if (frame[0]! & 1) {
@@ -127,18 +141,15 @@ export class Receiver {
       for (let i = 0; i < ETH_ALEN; i++) broadcast &&= frame[i] === 0xff;
       if (broadcast) {
         if (!(config & RX_BROADCAST)) return -1;
-        state.tally[Tally.RxOkBrd]!++;
         return STATUS_BROADCAST;
       }
       if (!(config & RX_MULTICAST)) return -1;
       const hash = multicastHash(frame);
       if (!(values[R.MAR0 + (hash >> 3)]! & (1 << (hash & 7)))) return -1;
-      state.tally[Tally.RxOkMul]!++;
       return STATUS_MULTICAST;
     }
     for (let i = 0; i < ETH_ALEN; i++) if (values[R.MAC0 + i] !== frame[i]) return -1;
     if (!(config & RX_MY_PHYS)) return -1;
-    state.tally[Tally.RxOkPhy]!++;
     return STATUS_PHYSICAL;
   }
 
@@ -149,8 +160,7 @@ export class Receiver {
     const need = size + RING_OVERHEAD;
     const noWrap = this.noWrap();
     if (
-      (available !== 0 && need >= available) || need > state.rxBufferSize
-      || (noWrap && state.rxBufAddr + need > state.rxBufferSize + NO_WRAP_ROOM)
+      this.isFull(need) || need > state.rxBufferSize || (noWrap && state.rxBufAddr + need > state.rxBufferSize + NO_WRAP_ROOM)
     ) {
       if (log) {
         log(`RTL8139: rx overflow: rx buffer length ${state.rxBufferSize} head 0x${hex(state.rxBufAddr, 4)} `
@@ -163,11 +173,18 @@ export class Receiver {
     this.ringWrite(data, size, noWrap);
     putLe32(this.word, 0, crc32(data, size));
     this.ringWrite(this.word, CRC_SIZE, noWrap);
-    state.rxBufAddr = ((state.rxBufAddr + 3) & ~3) & (state.rxBufferSize - 1);
+    state.rxBufAddr = alignWord(state.rxBufAddr) & (state.rxBufferSize - 1);
     if (log) {
       log(`RTL8139: received: rx buffer length ${state.rxBufferSize} head 0x${hex(state.rxBufAddr, 4)} read 0x${hex(state.rxBufPtr, 4)}`);
     }
     return true;
+  }
+
+  /** Is the C mode ring, which is large enough, too full for `need` bytes until the driver has read on? */
+  private isFull(need: number): boolean {
+    const available = this.available();
+    // Whole words: a frame that took the last one would make the full ring look empty.
+    return available !== 0 && alignWord(need) >= available && need <= this.chip.state.rxBufferSize;
   }
 
   /** A 64 KiB ring always wraps. */
@@ -191,16 +208,29 @@ export class Receiver {
     state.rxBufAddr = length - toEnd;
   }
 
-  /** C+ mode: the frame and its CRC into one descriptor's buffer. False when the chip has none, or a small one. */
+  /** Where the next C+ descriptor lies. */
+  private descriptorAddress(): number {
+    const { regs: { values }, state } = this.chip;
+    return addr64(values[R.RxRingAddr]!, values[R.RxRingAddrHI]!) + state.cplusRxDesc * DESCRIPTOR_SIZE;
+  }
+
+  private fetchDescriptor(): void {
+    const { chip } = this;
+    const at = this.descriptorAddress();
+    if (chip.log) {
+      const { regs: { values }, state } = chip;
+      chip.log(`RTL8139: +++ C+ mode reading RX descriptor ${state.cplusRxDesc} from host memory at `
+        + `${hex(values[R.RxRingAddrHI]!, 8)} ${hex(values[R.RxRingAddr]!, 8)} = ${hex(at, 8)}`);
+    }
+    chip.dmaRead(at, this.descriptor, 0, DESCRIPTOR_SIZE);
+  }
+
+  /** C+ mode: the frame and its CRC into the fetched descriptor's buffer. False when the chip has none, or a small one. */
   private intoDescriptor(data: Uint8Array, padded: number, length: number, status: number): boolean {
     const { chip, descriptor } = this;
     const { regs: { values }, state, log } = chip;
     const n = state.cplusRxDesc;
-    const ringLow = values[R.RxRingAddr]!;
-    const ringHigh = values[R.RxRingAddrHI]!;
-    const at = addr64(ringLow, ringHigh) + n * DESCRIPTOR_SIZE;
-    if (log) log(`RTL8139: +++ C+ mode reading RX descriptor ${n} from host memory at ${hex(ringHigh, 8)} ${hex(ringLow, 8)} = ${hex(at, 8)}`);
-    chip.dmaRead(at, descriptor, 0, DESCRIPTOR_SIZE);
+    const at = this.descriptorAddress();
     const command = le32(descriptor, 0);
     let vlan = le32(descriptor, 4);
     const bufferLow = le32(descriptor, 8);

@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import type { NetDevice, ReceiveResult } from '../devices/interfaces.ts';
+import { Hub } from '../net/hub.ts';
+import { LONGEST_PAUSE_NS, NicPort } from './nic-port.ts';
+import { HandClock } from './testing/fake-hypervisor.ts';
+
+/** Takes the first byte of each frame as long as it has descriptors. */
+class Nic implements NetDevice {
+  room = 2;
+  readonly got: number[] = [];
+  readonly lost: number[] = [];
+
+  receive(frame: Uint8Array, _length: number, canWait?: boolean): ReceiveResult {
+    if (this.room === 0 && canWait) return 'refused';
+    if (this.room === 0) {
+      this.lost.push(frame[0]!);
+      return 'dropped';
+    }
+    this.got.push(frame[0]!);
+    this.room--;
+    return 'accepted';
+  }
+
+  setLink(): void {}
+
+  statistics(): Record<string, number> {
+    return {};
+  }
+}
+
+/** The NIC on its cable, and a peer at the other end. */
+function setUp() {
+  const clock = new HandClock();
+  const hub = new Hub({ latencyNs: 0, now: () => clock.ns });
+  const port = new NicPort('nic', hub, clock);
+  const nic = new Nic();
+  port.plug(nic);
+  const peer = hub.attach({ name: 'peer', receive: () => true });
+  const send = (...numbers: number[]): void => {
+    for (const n of numbers) peer.send(Uint8Array.of(n));
+    hub.poll();
+  };
+  return { clock, port, nic, send };
+}
+
+describe('a NIC without room', () => {
+  it('pauses the wire; what waits comes in order once the ring has been given back', () => {
+    const { clock, port, nic, send } = setUp();
+    send(1, 2, 3, 4, 5);
+    expect([nic.got, nic.lost, port.port.waitingFrames]).toEqual([[1, 2], [], 3]);
+    nic.room = 2;
+    expect([port.poll(), nic.got]).toEqual([false, [1, 2]]); // not yet time to look
+    clock.ns = port.nextOfferNs;
+    expect([port.poll(), nic.got]).toEqual([true, [1, 2, 3, 4]]);
+    nic.room = 5;
+    send(6);
+    expect(nic.got).toEqual([1, 2, 3, 4]);
+    clock.ns = port.nextOfferNs;
+    expect([port.poll(), nic.got, port.nextOfferNs]).toEqual([true, [1, 2, 3, 4, 5, 6], Infinity]);
+    expect([nic.lost, port.pauses]).toEqual([[], { begun: 2, expired: 0 }]);
+  });
+
+  it('holds the wire no longer than a PAUSE frame can, then loses frames until it has room', () => {
+    const { clock, port, nic, send } = setUp();
+    send(1, 2, 3, 4);
+    while (nic.lost.length === 0 && clock.ns < 2 * LONGEST_PAUSE_NS) {
+      clock.ns = port.nextOfferNs;
+      port.poll();
+    }
+    expect([nic.got, nic.lost, port.pauses]).toEqual([[1, 2], [3, 4], { begun: 1, expired: 1 }]);
+    expect(clock.ns / LONGEST_PAUSE_NS).toBeCloseTo(1, 3);
+    send(5);
+    expect(nic.lost).toEqual([3, 4, 5]);
+    nic.room = 1;
+    send(6, 7);
+    expect([nic.got, nic.lost, port.port.waitingFrames]).toEqual([[1, 2, 6], [3, 4, 5], 1]);
+  });
+});
