@@ -17,9 +17,9 @@ function fill(count: number, value: (random: Random) => number): { summary: Cycl
 describe('CycleSummary', () => {
   it.each([
     ['few', 10, (r: Random) => r.below(100)],
-    ['sorted at once', 5000, (r: Random) => r.below(1 << 20)],
-    ['counted by halves', 100_000, (r: Random) => r.next()],
-    ['all in one high half', 50_000, (r: Random) => r.below(1000)],
+    ['thousands', 5000, (r: Random) => r.below(1 << 20)],
+    ['many', 100_000, (r: Random) => r.next()],
+    ['many of few values', 50_000, (r: Random) => r.below(1000)],
     ['past 32 bits', 20_000, (r: Random) => r.next() * (r.below(2) === 0 ? 1 : 64)],
   ])('percentiles are values of the sorted order: %s', (_, count, value) => {
     const { summary, sorted } = fill(count, value);

@@ -1,10 +1,15 @@
 /** Values a summary keeps for percentiles; past that it keeps a subset, by xenalyze's rule. */
 const SAMPLE_MAX = 1024 * 1024 * 32;
 const CHUNK = 4096;
-/** Up to as many values are simply sorted. */
-const SORT_UP_TO = 8192;
-/** Values of one summary while its percentiles are looked for. */
-let scratch = new Float64Array(0);
+/** Values of one summary; words where none needs more than 32 bits. */
+type Values = Uint32Array | Float64Array;
+
+/** Room for the values of one summary while its percentiles are looked for. */
+let room = new ArrayBuffer(0);
+function roomFor(bytes: number): ArrayBuffer {
+  if (room.byteLength < bytes) room = new ArrayBuffer(bytes);
+  return room;
+}
 const EMPTY = new Uint32Array(0);
 
 const FIRST_CHUNK = 4;
@@ -71,10 +76,9 @@ export class CycleSummary {
     else this.#large?.delete(index);
   }
 
-  /** The values, in the order they came; in the scratch array, so until the next call for any summary. */
-  #values(): Float64Array {
-    if (scratch.length < this.#sampled) scratch = new Float64Array(this.#sampled);
-    const all = scratch.subarray(0, this.#sampled);
+  /** The values, in the order they came; in a scratch array, so until the next call for any summary. */
+  #values(): Values {
+    const all = this.#large === null ? new Uint32Array(roomFor(this.#sampled * 4), 0, this.#sampled) : new Float64Array(roomFor(this.#sampled * 8), 0, this.#sampled);
     let at = 0;
     for (const chunk of this.#chunks) {
       all.set(chunk.length > this.#sampled - at ? chunk.subarray(0, this.#sampled - at) : chunk, at);
@@ -82,48 +86,6 @@ export class CycleSummary {
     }
     if (this.#large !== null) for (const [index, value] of this.#large) all[index] = value;
     return all;
-  }
-
-  /**
-   * The values at three places of the sorted order (rising, counted from 0): two counting passes, by the high halves
-   * and by the low halves of the values whose high half is wanted.
-   */
-  #select(places: readonly [number, number, number]): [number, number, number] {
-    if (this.#large !== null || this.#sampled <= SORT_UP_TO) {
-      const sorted = this.#values().sort();
-      return [sorted[places[0]]!, sorted[places[1]]!, sorted[places[2]]!];
-    }
-    const highs = new Uint32Array(65536);
-    for (const chunk of this.#chunks) {
-      const n = chunk === this.#last ? this.#used : chunk.length;
-      for (let i = 0; i < n; i++) highs[chunk[i]! >>> 16]!++;
-    }
-    const wanted = places.map((place) => {
-      let high = 0;
-      let before = 0;
-      while (before + highs[high]! <= place) before += highs[high++]!;
-      return { high, rest: place - before };
-    });
-    // One table of low halves each wanted high half; most values share one.
-    const tables = new Map<number, Uint32Array>();
-    for (const { high } of wanted) if (!tables.has(high)) tables.set(high, new Uint32Array(65536));
-    for (const [high, lows] of tables) {
-      for (const chunk of this.#chunks) {
-        const n = chunk === this.#last ? this.#used : chunk.length;
-        for (let i = 0; i < n; i++) {
-          const value = chunk[i]!;
-          if (value >>> 16 === high) lows[value & 0xffff]!++;
-        }
-      }
-    }
-    const found = wanted.map(({ high, rest }) => {
-      const lows = tables.get(high)!;
-      let low = 0;
-      let before = 0;
-      while (before + lows[low]! <= rest) before += lows[low++]!;
-      return high * 65536 + low;
-    });
-    return [found[0]!, found[1]!, found[2]!];
   }
 
   /** Mean, rounded towards zero. */
@@ -136,18 +98,53 @@ export class CycleSummary {
     const n = this.#sampled;
     if (n === 0) return { p5: 0, p50: 0, p95: 0 };
     const at = (percent: number): number => Math.floor((n * percent) / 100);
-    const [p5, p50, p95] = this.#select([at(5), at(50), at(95)]);
+    const values = this.#values();
+    const p50 = select(values, 0, n - 1, at(50));
+    const p5 = select(values, 0, at(50), at(5));
+    const p95 = select(values, at(50), n - 1, at(95));
     return { p5, p50, p95 };
   }
 
   /** Percentiles weighted by the values themselves: how long the event was in which a tick was spent. */
   weightedPercentiles(): Percentiles {
     const values = this.#values();
-    const p50 = selfWeightedPercentile(values, 50);
-    const p5 = selfWeightedPercentile(values, 5);
-    const p95 = selfWeightedPercentile(values, 95);
+    const total = sum(values);
+    const p50 = selfWeightedPercentile(values, 50, total);
+    const p5 = selfWeightedPercentile(values, 5, total);
+    const p95 = selfWeightedPercentile(values, 95, total);
     return { p5, p50, p95 };
   }
+}
+
+function sum(values: Values): number {
+  let total = 0;
+  for (let i = 0; i < values.length; i++) total += values[i]!;
+  return total;
+}
+
+/**
+ * The value at place `place` of the sorted order, found by a quickselect that reorders `values` between `left` and
+ * `right`: what lies before the place is then no larger, what lies behind it no smaller.
+ */
+function select(values: Values, left: number, right: number, place: number): number {
+  while (left < right) {
+    const pivot = values[(left + right) >> 1]!;
+    let i = left;
+    let j = right;
+    do {
+      while (values[i]! < pivot) i++;
+      while (pivot < values[j]!) j--;
+      if (i <= j) {
+        const swapped = values[i]!;
+        values[i++] = values[j]!;
+        values[j--] = swapped;
+      }
+    } while (i <= j);
+    if (place <= j) right = j;
+    else if (place >= i) left = i;
+    else break;
+  }
+  return values[place]!;
 }
 
 /**
@@ -155,11 +152,9 @@ export class CycleSummary {
  * reorders `values`. Where the pivots fall decides between neighbours, so the order of the values matters, and the
  * array is handed on reordered from one percentile to the next.
  */
-export function selfWeightedPercentile(values: Float64Array, percent: number): number {
+export function selfWeightedPercentile(values: Values, percent: number, total = sum(values)): number {
   const n = values.length;
   if (n === 0) return 0;
-  let total = 0;
-  for (let i = 0; i < n; i++) total += values[i]!;
   const hundreds = Math.floor(total / 100);
   const wanted = hundreds * percent + Math.floor(((total - hundreds * 100) * percent) / 100);
   let left = 0;

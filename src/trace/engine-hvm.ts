@@ -41,7 +41,7 @@ export function hvmProcess(engine: Engine, p: TracedPcpu): void {
       break;
     default:
   }
-  if (engine.options.exact || !engine.options.dump) engine.warn(`Unknown hvm event: ${event.toString(16)}\n`);
+  if (engine.options.exact) engine.warn(`Unknown hvm event: ${event.toString(16)}\n`);
   else if (engine.text && !describe(engine, p)) engine.generic(p);
 }
 
