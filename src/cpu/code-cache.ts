@@ -2,8 +2,8 @@
  * Decoded blocks: an arena of records in machine memory, and which blocks come from which machine frame. A block is
  * keyed by machine frame, linear page and code-segment context; blocks of one such page chain directly to each other.
  */
-import { SPECIAL } from './handler-numbers.ts';
 import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from './control-block.ts';
+import { FIRST_COMPILED, SPECIAL } from './handler-numbers.ts';
 import type { ControlBlock } from './memory-views.ts';
 import { REC_HANDLER, RECORD_SIZE } from './record.ts';
 import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from './tlb-layout.ts';
@@ -48,6 +48,9 @@ export class CodeCache {
   private readonly frames = new Map<number, CodeFrame>();
   /** Fill machine memory; the engine puts the generated module's in place. */
   clear: (address: number, value: number, length: number) => void;
+  /** Compiled code was dropped: one of its handlers, or all of them. */
+  onDropped: (handler: number) => void = () => {};
+  onEmptied: () => void = () => {};
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
   /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
@@ -145,7 +148,10 @@ export class CodeCache {
   private dropPage(page: CodePage): void {
     const { u16 } = this.cb;
     for (let i = 0; i < page.ranges.length; i += 2) {
-      for (let at = page.ranges[i]!; at < page.ranges[i + 1]!; at += RECORD_SIZE) u16[(at + REC_HANDLER) >> 1] = SPECIAL.stale;
+      for (let at = page.ranges[i]!; at < page.ranges[i + 1]!; at += RECORD_SIZE) {
+        if (u16[(at + REC_HANDLER) >> 1]! >= FIRST_COMPILED) this.onDropped(u16[(at + REC_HANDLER) >> 1]!);
+        u16[(at + REC_HANDLER) >> 1] = SPECIAL.stale;
+      }
     }
     page.ranges.length = 0;
     page.blocks.clear();
@@ -158,6 +164,7 @@ export class CodeCache {
     this.frames.clear();
     this.decoder.out = this.arena;
     this.generation++;
+    this.onEmptied();
     // The epoch may be a restored one.
     this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.flushJumpCaches();

@@ -393,7 +393,7 @@ export class Decoder {
     u8[this.out + REC_EXTRA] = extra;
     this.out += RECORD_SIZE;
     if (instruction.ends) return 'end';
-    return instruction.flags === 'kept' ? '' : (instruction.flags ?? 'any');
+    return instruction.flags === 'kept' ? '' : knownFlags(instruction.flags);
   }
 
   private putAddress(segment: number, disp: number): void {
@@ -500,6 +500,9 @@ export class Decoder {
     this.longMode = bits === 64;
   }
 }
+
+/** The sources of flags that the interpreter's forms tell apart. */
+const knownFlags = (flags: FlagsFrom | undefined): FlagsFrom => (flags === 'sub' || flags === 'logic' ? flags : 'any');
 
 function isPrefix(byte: number): boolean {
   switch (byte) {

@@ -28,8 +28,8 @@ export interface InstructionAttributes {
   only?: 'long' | 'legacy';
   /** LOCK is allowed on a memory destination. implied: XCHG. */
   lock?: 'allowed' | 'implied';
-  /** What the flags come from afterwards. Left out: some other operation. */
-  flags?: 'sub' | 'logic' | 'kept';
+  /** What the flags come from afterwards, in every case. Left out: some other operation, or it depends. */
+  flags?: 'sub' | 'logic' | 'add' | 'result' | 'kept';
   /** Has emitters for known sources of the flags. */
   usesFlags?: boolean;
   /** Ends a block: jump (emitter goes on itself) or system (its helper always leaves). */

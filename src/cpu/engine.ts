@@ -10,6 +10,7 @@ import { ControlRegisters } from './control-registers.ts';
 import { Core, EXIT, FAULT } from './core.ts';
 import { Decoder } from './decoder.ts';
 import { SLOW_ALIGNED, SLOW_STACK } from './emit/context.ts';
+import { HOT_LOOPS_ONLY, HotLoops, type CompilePolicy } from './compiled/hot-loops.ts';
 import { Events } from './events.ts';
 import { HELPER_NAMES } from './helpers.ts';
 import { EventType, ExitReason, Seg, type LinearTranslation, type NestedPaging, type Vcpu, type VmExit } from './interface.ts';
@@ -33,6 +34,8 @@ export interface EngineOptions {
   readTsc(): number;
   /** Seed of RDRAND. */
   seed?: bigint;
+  /** What gets compiled; tests compile everything. */
+  compile?: CompilePolicy;
   /** Told when a frame begins or ceases to hold decoded code: while it does, a DMA writer must call invalidateCode. */
   onCodeFrame?(frame: Mfn, holds: boolean): void;
 }
@@ -61,13 +64,19 @@ export class Engine implements Vcpu {
   private windowWanted = false;
   private nmiWindowWanted = false;
   private stepFromOutside = false;
+  /** The run before this one went on for as long as it was let. */
+  private sampleDue: boolean;
   private stepping = false;
   private instructionBreakpoints = false;
   private readonly fetch: CodeFetch;
+  private readonly hotLoops: HotLoops;
+  private readonly policy: CompilePolicy;
   private readonly translation: LinearTranslation = { outcome: 'ok', gpa: 0 as Gpa, errorCode: 0 };
 
   constructor(options: EngineOptions) {
     this.options = options;
+    this.policy = options.compile ?? HOT_LOOPS_ONLY;
+    this.sampleDue = this.policy.every === 0;
     const { memory, area } = options;
     const pages = memory.buffer.byteLength / 65536;
     const frames = memory.buffer.byteLength / 4096;
@@ -130,17 +139,20 @@ export class Engine implements Vcpu {
       lookup: () => this.fetch.lookup(),
       link: (record, way) => this.fetch.link(record, way),
     };
-    const bytes = generateInterpreter(this.decoder.map.all, cbBase, pages);
+    const { bytes, meanings } = generateInterpreter(this.decoder.map.all, cbBase, pages);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
     this.runRecords = instance.exports.run as (record: number, budget: number) => number;
     this.core.statusFlags = instance.exports.statusFlags as () => number;
     this.core.fill = instance.exports.fill as Core['fill'];
     this.core.copy = instance.exports.copy as Core['copy'];
     this.cache.clear = this.core.fill;
+    this.hotLoops = new HotLoops(this.policy, { views: cb, cb: cbBase, memory, meanings, interpreter: instance.exports }, this.cache);
     this.reset();
   }
 
   get exit(): VmExit { return this.core.exit; }
+  /** Loops (or blocks) compiled so far. */
+  get compiled(): number { return this.hotLoops.compiled; }
   get instructions(): number { return this.retired + this.inFlight; }
 
   // Slow paths of generated code
@@ -266,9 +278,25 @@ export class Engine implements Vcpu {
         continue;
       }
       const record = this.fetch.findBlock(false);
-      if (record) this.runFrom(record, this.left);
+      if (record) this.runSampled(record);
       if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
     }
+  }
+
+  /** Run generated code until the next sample is due, or for what is left. */
+  private runSampled(record: number): void {
+    if (this.sampleDue && this.fetch.bits === 64) {
+      const { generation } = this.cache;
+      this.hotLoops.sample(record);
+      if (this.cache.generation !== generation) {
+        this.cb.set(CB_EXIT_STATUS, Status.stop);
+        return;
+      }
+    }
+    const later = Math.max(0, this.left - this.policy.every);
+    this.left -= later;
+    this.sampleDue = this.runFrom(record, this.left) >= this.policy.every;
+    this.left += later;
   }
 
   /** Run generated code; counts what it retired. */

@@ -8,7 +8,7 @@ import { parseEncoding, type Encoding, type Instruction } from './definition.ts'
 export const ADDRESS_FORMS = ['register', 'inline', 'computed'] as const;
 /** register: no memory operand. inline: base + index × scale + disp in the record. computed: an address record goes before. */
 export type AddressForm = (typeof ADDRESS_FORMS)[number];
-export const FLAGS_FROM: readonly FlagsFrom[] = ['any', 'sub', 'logic'];
+export const FLAGS_FROM = ['any', 'sub', 'logic'] as const;
 export const MODES: readonly Mode[] = ['long', 'legacy'];
 export const WORD_SIZES = [2, 4, 8] as const;
 export type WordSize = (typeof WORD_SIZES)[number];

@@ -6,17 +6,21 @@
  */
 import { CB_EXIT_STATUS, CB_KICK, CB_RIP, CB_SEG, SEG_BASE, SEG_HIGH, SEG_LOW, SEG_MAY, SEG_SIZE, Status } from './control-block.ts';
 import { EmitContext, type Operand, type Runtime } from './emit/context.ts';
-import * as control from './emit/control.ts';
 import { carryFlagBody, conditionBody, CONDITION_NAMES, statusFlagsBody } from './emit/flags.ts';
 import { constantOperand, fixedRegister, immediateOperand, memoryOperand, registerOperand } from './emit/operands.ts';
 import { isRare, operandBytes, type Form, type InstructionForms } from './forms.ts';
-import { OUTLINED, SPECIAL_COUNT } from './handler-numbers.ts';
+import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED, SPECIAL, SPECIAL_COUNT } from './handler-numbers.ts';
 import { HELPER_NAMES } from './helpers.ts';
-import { REC_EXTRA, REC_HANDLER, REC_INDEX, RECORD_SIZE } from './record.ts';
-import { RecordSite, type Frame } from './record-site.ts';
+import { OUTCOME_DONE, OUTCOME_FIND, OUTCOME_MASK, OUTLINED_SIGNATURE, pack } from './outlined.ts';
+import { REC_HANDLER, REC_INDEX } from './record.ts';
+import { findBlock, RecordSite, type Frame } from './record-site.ts';
+import { SPECIAL_EMITTERS } from './special-handlers.ts';
 import { Label } from './wasm/encoder.ts';
-import { block, br, i32, i64, loop, memoryCopy, memoryFill, ret, seq, switchOver, unreachable, when, type I32, type I64, type Stmt, type ValType } from './wasm/expr.ts';
+import { block, br, i32, i64, loop, memoryCopy, memoryFill, ret, seq, switchOver, unreachable, when, type I32, type Stmt, type ValType } from './wasm/expr.ts';
 import { FunctionBuilder, ModuleBuilder, type FunctionRef, type Local } from './wasm/module.ts';
+
+/** Name that the function for a condition code is exported by. */
+export const conditionExport = (cc: number): string => `condition${cc}`;
 
 export interface InterpreterImports {
   slowRead(record: number, size: number): number;
@@ -80,12 +84,19 @@ export function emitForm(c: EmitContext, forms: InstructionForms, form: Form): S
   return instruction.ends === 'jump' ? body : seq(body, c.site.next());
 }
 
+/** A generated interpreter. */
+export interface Interpreter {
+  bytes: Uint8Array<ArrayBuffer>;
+  /** What a handler stands for, by its number. Rows may share one. */
+  meanings: readonly ({ forms: InstructionForms; form: Form } | undefined)[];
+}
+
 /**
  * Generate the interpreter for a control block at `cb`. Sets the handler of every form. Exports
- * `run(record, budget) → budget left`, the flag functions, and `fill` and `copy` (bulk memory; typed arrays over shared
- * memory are slow at both).
+ * `run(record, budget) → budget left`, `handlers` (the table of functions that are handlers), what compiled code calls, and `fill`
+ * and `copy` (bulk memory; typed arrays over shared memory are slow at both).
  */
-export function generateInterpreter(all: readonly InstructionForms[], cb: number, memoryPages: number): Uint8Array<ArrayBuffer> {
+export function generateInterpreter(all: readonly InstructionForms[], cb: number, memoryPages: number): Interpreter {
   const module = new ModuleBuilder(memoryPages);
   const slowSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const slowRead = module.import('slowRead', slowSignature);
@@ -97,7 +108,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const flagFunction = { params: [] as const, results: ['i32'] as const };
   const carryFlag = module.declare(flagFunction, 'carryFlag');
   const statusFlags = module.declare(flagFunction, 'statusFlags');
-  const condition = CONDITION_NAMES.map(() => module.declare(flagFunction));
+  const condition = CONDITION_NAMES.map((_name, cc) => module.declare(flagFunction, conditionExport(cc)));
   const legacyAddress = module.declare({ params: ['i32', 'i64', 'i32'], results: ['i64'] }, 'legacyAddress');
   const runSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const run = module.declare(runSignature, 'run');
@@ -107,6 +118,13 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
     const ref = module.declare(three, name);
     const fb = new FunctionBuilder(three);
     module.define(ref, fb, instruction(fb.param('i32', 0).get, fb.param('i32', 1).get, fb.param('i32', 2).get));
+  }
+
+  // Imports as functions of this module: compiled code calls them without a way through JavaScript of its own.
+  for (const [name, target] of [['slowRead', slowRead], ['slowWrite', slowWrite], ['helper', helper]] as const) {
+    const ref = module.declare(target.signature, name);
+    const fb = new FunctionBuilder(target.signature);
+    module.define(ref, fb, ret(target.call('i32', ...target.signature.params.map((_type, i) => fb.param('i32', i).get))));
   }
 
   const cell = { load32: (offset: number) => i32.load(ZERO, cb + offset), load64: (offset: number) => i64.load(ZERO, cb + offset) };
@@ -148,14 +166,21 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
     return list[n] as unknown as Local<T>;
   };
   const handlers: Stmt[] = [];
+  const meanings: { forms: InstructionForms; form: Form }[] = [];
   const contextFor = (form: Pick<Form, 'locked' | 'flagsFrom' | 'mode'>): EmitContext => {
     taken = {};
     return new EmitContext({ site, runtime, cb, local, status, ea, ...form });
   };
 
   const plain = { locked: false, flagsFrom: 'any', mode: 'long' } as const;
-  handlers.push(...specialHandlers(() => contextFor(plain), frame, status, ea));
-  if (handlers.length !== SPECIAL_COUNT) throw new Error('interpreter: special handlers out of step');
+  const stepEnd = (c: EmitContext): Stmt => seq(
+    c.store64(CB_RIP, c.site.rip()),
+    // The record's index counts the instruction before it.
+    frame.budget.set(i32.sub(frame.budget.get, i32.load8U(c.site.record(), REC_INDEX))),
+    i32.store(ZERO, i32.const(Status.exitRetired), cb + CB_EXIT_STATUS),
+    frame.done,
+  );
+  for (let n = 0; n < SPECIAL_COUNT; n++) handlers.push((n === SPECIAL.stepEnd ? stepEnd : SPECIAL_EMITTERS[n]!)(contextFor(plain)));
   let outlined = 0;
   // Rows with the same meaning and operands of the same kind (two encodings of one jump, say) share handlers.
   const known = new Map<unknown, Map<string, number>>();
@@ -182,6 +207,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
       forms.setHandler(form, handler);
       same.set(key, handler);
       if (twin >= 0) continue;
+      meanings[handler] = { forms, form };
       if (own) module.addToTable(own.define(body));
       else handlers.push(body);
     }
@@ -196,6 +222,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
     frame.rp.set(i32.and(i32.wrap(packed.get), i32.const(~OUTCOME_MASK))),
     when(i32.eqz(status.tee(i32.and(i32.wrap(packed.get), i32.const(OUTCOME_MASK)))), br(top)),
     when(i32.eq(status.get, i32.const(OUTCOME_DONE)), br(done)),
+    when(i32.eq(status.get, i32.const(OUTCOME_FIND)), seq(frame.target.set(i64.load(ZERO, cb + CB_RIP)), findBlock(frame, frame.target.get), br(top))),
     br(leave),
   );
   const dispatch = seq(block(rare, switchOver(number, labels, handlers, rare)), call);
@@ -208,16 +235,9 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
     ret(frame.budget.get),
   );
   module.define(run, fb, whole);
-  return module.finish();
+  if (OUTLINED + outlined > FIRST_COMPILED) throw new Error('interpreter: too many handlers');
+  return { bytes: module.finish({ export: 'handlers', size: HANDLER_LIMIT - OUTLINED }), meanings };
 }
-
-/**
- * A handler that is a function: (record, budget, computed address) → budget << 32 | record to go on with | outcome. Records
- * are 32 bytes apart, so that the low bits have room for the outcome: 0 go on, OUTCOME_DONE end the run, else a Status to leave with.
- */
-const OUTLINED_SIGNATURE = { params: ['i32', 'i32', 'i64'] as const, results: ['i64'] as const };
-const OUTCOME_MASK = RECORD_SIZE - 1;
-const OUTCOME_DONE = 31;
 
 class OutlinedHandler {
   readonly context: EmitContext;
@@ -231,7 +251,7 @@ class OutlinedHandler {
     const rp = fb.param('i32', 0);
     const budget = fb.param('i32', 1);
     const status = fb.local('i32');
-    const end = (outcome: I32) => ret(i64.or(i64.shl(i64.extendU(budget.get), i64.const(32)), i64.extendU(i32.or(rp.get, outcome))));
+    const end = (outcome: I32) => ret(pack(budget.get, rp.get, outcome));
     const site = new RecordSite({
       cb, rp, budget, scratch: fb.local('i32'), target: fb.local('i64'), lookup, link,
       run: end(ZERO), leave: end(status.get), done: end(i32.const(OUTCOME_DONE)),
@@ -260,49 +280,6 @@ function leaveCode({ cb, rp, budget, lookup, done }: Frame, status: Local<'i32'>
     when(i32.eqz(rp.tee(lookup.call('i32'))), done),
     br(outer),
   );
-}
-
-function specialHandlers(context: () => EmitContext, frame: Frame, status: Local<'i32'>, ea: Local<'i64'>): Stmt[] {
-  const emitWith = (make: (c: EmitContext) => Stmt): Stmt => make(context());
-  const setRip = (c: EmitContext) => c.store64(CB_RIP, c.site.rip());
-  const base = (c: EmitContext) => c.readRegister(c.site.fieldB(), 8, false);
-  const sum = (c: EmitContext) =>
-    i64.add(i64.add(base(c), i64.shl(c.readRegister(c.site.indexField(), 8, false), c.site.scale())), c.site.disp());
-  const segment = (c: EmitContext) => i32.and(i32.load8U(c.site.record(), REC_EXTRA), i32.const(7));
-  const segmentBase = (c: EmitContext) => i64.load(i32.shl(segment(c), i32.const(5)), c.cb + CB_SEG + SEG_BASE);
-  const mask32 = (v: I64) => i64.and(v, i64.const(0xffffffff));
-  const mask16 = (v: I64) => i64.and(v, i64.const(0xffff));
-  const compute = (make: (c: EmitContext) => I64) => emitWith((c) => seq(ea.set(make(c)), c.site.next()));
-  const checked = (offset: (c: EmitContext) => I64) => emitWith((c) => seq(
-    ea.set(c.runtime.legacyAddress.call('i64', segment(c), offset(c), i32.wrap(c.site.imm()))),
-    when(i64.eq(ea.get, i64.const(-1)), c.helper('segmentFaultOfRecord')),
-    c.site.next(),
-  ));
-  const leaveAs = (value: number) => emitWith((c) => seq(setRip(c), status.set(i32.const(value)), c.site.leave()));
-  return [
-    leaveAs(Status.resume),
-    emitWith((c) => control.fallThrough(false)(c)),
-    emitWith((c) => control.fallThrough(true)(c)),
-    emitWith((c) => seq(
-      setRip(c),
-      // The record's index counts the instruction before it.
-      frame.budget.set(i32.sub(frame.budget.get, i32.load8U(c.site.record(), REC_INDEX))),
-      i32.store(ZERO, i32.const(Status.exitRetired), frame.cb + CB_EXIT_STATUS),
-      frame.done,
-    )),
-    compute(sum),
-    compute((c) => i64.add(sum(c), segmentBase(c))),
-    compute((c) => mask32(sum(c))),
-    compute((c) => i64.add(mask32(sum(c)), segmentBase(c))),
-    compute((c) => c.site.imm64()),
-    compute((c) => i64.add(c.site.imm64(), segmentBase(c))),
-    checked((c) => mask32(sum(c))),
-    checked((c) => mask16(sum(c))),
-    compute((c) => mask32(sum(c))),
-    compute((c) => mask16(sum(c))),
-    emitWith((c) => seq(c.helper('undefined'), c.site.next())),
-    emitWith((c) => seq(c.helper('tooLong'), c.site.next())),
-  ];
 }
 
 /** Runtime.legacyAddress: the segment's bounds and rights, then base + offset in 32 bits. */

@@ -77,7 +77,7 @@ export class RecordSite implements Site {
 }
 
 /** A block ends: count its instructions, and end the run at `target` when the budget is gone or the kick word set. */
-export function retire({ cb, budget, done }: Frame, instructions: I32, target: I64): Stmt {
+export function retire({ cb, budget, done }: Pick<Frame, 'cb' | 'budget' | 'done'>, instructions: I32, target: I64): Stmt {
   return seq(
     budget.set(i32.sub(budget.get, instructions)),
     when(

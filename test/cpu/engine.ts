@@ -1,13 +1,24 @@
 /** Makes the vCPU under test: the one place of these tests that knows the engine behind the interface. */
 import { maddr } from '../../src/base/address.ts';
+import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
 import { ENGINE_AREA_SIZE, Engine } from '../../src/cpu/engine.ts';
 import type { NestedPaging, Vcpu } from '../../src/cpu/interface.ts';
 
 /** Machine pages the engine takes for itself, from machine address 0; the first 64 KiB stay empty. */
 export const ENGINE_PAGES = (ENGINE_AREA_SIZE + 0x10000) / 4096;
 
+/** Every block is compiled before it runs for the first time; or what was seen a few times; or nothing. */
+export const COMPILE = {
+  all: { every: 0, samples: 1, straight: true },
+  early: { every: 16, samples: 3, straight: true },
+  loops: { every: 150, samples: 2, straight: false },
+  never: { every: 1 << 30, samples: 1 << 30, straight: false },
+} as const satisfies Record<string, CompilePolicy>;
+
 /** A vCPU whose TSC counts its instructions. */
-export function createVcpu(memory: WebAssembly.Memory, nestedPaging: NestedPaging): Vcpu {
-  const vcpu: Engine = new Engine({ memory, area: { base: maddr(0x10000), size: ENGINE_AREA_SIZE }, nestedPaging, readTsc: () => vcpu.instructions });
+export function createVcpu(memory: WebAssembly.Memory, nestedPaging: NestedPaging, compile?: CompilePolicy): Vcpu {
+  const vcpu: Engine = new Engine({
+    memory, ...(compile ? { compile } : {}), area: { base: maddr(0x10000), size: ENGINE_AREA_SIZE }, nestedPaging, readTsc: () => vcpu.instructions,
+  });
   return vcpu;
 }

@@ -4,6 +4,7 @@
  */
 import { type Gfn, gfn, gva } from '../../src/base/address.ts';
 import { ExitReason, Reg, Seg } from '../../src/cpu/interface.ts';
+import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
 import { PageTables, Pte, TestMachine } from './machine.ts';
 
 const TABLES = 0x100000;
@@ -34,8 +35,8 @@ export interface Trapped {
 export class LongMode extends TestMachine {
   readonly tables: PageTables;
 
-  constructor() {
-    super(1024);
+  constructor(compile?: CompilePolicy) {
+    super(1024, compile);
     const r = this.vcpu.registers;
     this.tables = new PageTables(this, TABLES, 64);
     for (let gpa = 0x1000; gpa < 0x8000; gpa += 0x1000) this.tables.map(KERNEL + BigInt(gpa), gpa, Pte.write);

@@ -4,6 +4,7 @@
  */
 import { type Gfn, type Mfn, PAGE_SIZE, gfn, maddr, mfn } from '../../src/base/address.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, type NestedPaging, type Vcpu } from '../../src/cpu/interface.ts';
+import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
 import { createVcpu, ENGINE_PAGES } from './engine.ts';
 
 export const ALL = NPT_READ | NPT_WRITE | NPT_EXECUTE;
@@ -19,8 +20,8 @@ export class TestMachine implements NestedPaging {
   /** gfns asked for, while a test listens. */
   lookups: number[] | undefined;
 
-  /** `pages` of guest RAM from gfn 0. */
-  constructor(pages: number) {
+  /** `pages` of guest RAM from gfn 0. `compile`: what the vCPU compiles, where the test says. */
+  constructor(pages: number, compile?: CompilePolicy) {
     const total = ENGINE_PAGES + pages;
     const wasmPages = Math.ceil((total * PAGE_SIZE) / 65536);
     this.memory = new WebAssembly.Memory({ initial: wasmPages, maximum: wasmPages, shared: true });
@@ -30,7 +31,7 @@ export class TestMachine implements NestedPaging {
     this.#frames = pages;
     this.#entries = new Int32Array(Math.max(pages, 0x100000));
     for (let i = 0; i < pages; i++) this.#entries[i] = (this.mfnOf(gfn(i)) << NPT_MFN_SHIFT) | ALL;
-    this.vcpu = createVcpu(this.memory, this);
+    this.vcpu = createVcpu(this.memory, this, compile);
   }
 
   /** Frame of a gfn: never the identity, never in order. */

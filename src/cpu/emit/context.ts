@@ -10,7 +10,7 @@ import { Label } from '../wasm/encoder.ts';
 import {
   atomic64, brIf, choose, i32, i64, loop, seq, v128, when, type Expr, type I32, type I64, type Stmt, type V128, type ValType,
 } from '../wasm/expr.ts';
-import type { FunctionRef, Local } from '../wasm/module.ts';
+import type { Local } from '../wasm/module.ts';
 import type { HelperName } from '../helpers.ts';
 
 export type IntSize = 1 | 2 | 4 | 8;
@@ -42,21 +42,26 @@ export interface Site {
   jumpTo(target: I64): Stmt;
 }
 
+/** A function that generated code calls for its result. */
+export interface Callable {
+  call<T extends ValType>(type: T, ...args: Expr<ValType>[]): Expr<T>;
+}
+
 /** Functions every generated module has. */
 export interface Runtime {
   /** Slow memory path: (record, size | SLOW_*) → Status. Address in CB_SLOW_VA, value in CB_SLOW_VALUE. */
-  slowRead: FunctionRef;
-  slowWrite: FunctionRef;
+  slowRead: Callable;
+  slowWrite: Callable;
   /** A helper in TypeScript: (helper number, record, argument) → Status. */
-  helper: FunctionRef;
+  helper: Callable;
   /** RFLAGS status bits now. */
-  statusFlags: FunctionRef;
+  statusFlags: Callable;
   /** CF now, 0 or 1. */
-  carryFlag: FunctionRef;
+  carryFlag: Callable;
   /** Condition code cc (0..15) → 0 or 1, by the lazy flags whatever their kind. */
-  condition: readonly FunctionRef[];
+  condition: readonly Callable[];
   /** (segment, offset, size | write<<8) → linear address, or -1 when the segment refuses. Legacy modes. */
-  legacyAddress: FunctionRef;
+  legacyAddress: Callable;
   helperNumber(name: HelperName): number;
 }
 
@@ -190,11 +195,12 @@ export class EmitContext {
   }
 
   /** Leave the instruction when `status` is not zero. */
-  private checkStatus(call: I32): Stmt {
+  protected checkStatus(call: I32): Stmt {
     return when(this.status.tee(call), this.site.leave());
   }
 
-  private slow(which: 'slowRead' | 'slowWrite', address: I64, size: number): Stmt {
+  /** The slow path of an access. */
+  protected slow(which: 'slowRead' | 'slowWrite', address: I64, size: number): Stmt {
     return seq(
       this.store64(CB_SLOW_VA, address),
       this.checkStatus(this.runtime[which].call('i32', this.site.record(), i32.const(size))),
@@ -315,15 +321,13 @@ export class EmitContext {
   checkFpu(bit: 1 | 2): Stmt {
     return when(i32.and(this.load32(CB_FPU_TRAP), i32.const(bit)), this.helper(bit === 1 ? 'x87NotAvailable' : 'sseNotAvailable'));
   }
-
-  /** Set CB_EXIT_STATUS and leave. */
-  leaveWith(status: number): Stmt {
-    return seq(this.status.set(i32.const(status)), this.site.leave());
-  }
 }
 
-/** What set the flags before a condition is asked, as far as the decoder can tell. */
-export type FlagsFrom = 'sub' | 'logic' | 'any';
+/**
+ * What set the flags before a condition is asked, as far as is known. The interpreter tells apart sub, logic and any; result:
+ * something that left LF_RESULT, such as INC.
+ */
+export type FlagsFrom = 'sub' | 'logic' | 'add' | 'result' | 'any';
 
 /** Statements, then a value. */
 export function after<T extends ValType>(before: Stmt, value: Expr<T>): Expr<T> {

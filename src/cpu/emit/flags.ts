@@ -46,13 +46,20 @@ export function changeStatus(c: EmitContext, change: (bits: I32) => I32): Stmt {
 }
 
 /** CF as 0 or 1. */
-export const carry = (c: EmitContext): I32 =>
-  c.flagsFrom === 'sub' ? subCarry(c) : c.flagsFrom === 'logic' ? i32.const(0) : c.runtime.carryFlag.call('i32');
+export function carry(c: EmitContext): I32 {
+  switch (c.flagsFrom) {
+    case 'sub': return subCarry(c);
+    case 'logic': return i32.const(0);
+    case 'add': return addCarry(c);
+    default: return c.runtime.carryFlag.call('i32');
+  }
+}
 
 const result = (c: Cell) => c.load64(CB_LF_RESULT);
 const src1 = (c: Cell) => c.load64(CB_LF_SRC1);
 const src2 = (c: Cell) => c.load64(CB_LF_SRC2);
 const subCarry = (c: Cell) => i64.ltU(src1(c), src2(c));
+const addCarry = (c: Cell) => i64.ltU(result(c), src1(c));
 const negative = (value: I64) => i64.ltS(value, i64.const(0));
 
 /** PF: even number of ones in the low byte. */
@@ -85,9 +92,23 @@ const AFTER_LOGIC: ((c: Cell) => I32)[] = [
   (c) => i64.leS(result(c), i64.const(0)), (c) => i64.gtS(result(c), i64.const(0)),
 ];
 
+/** Conditions that the result alone decides: ZF, SF, PF. */
+const BY_RESULT = new Set([4, 5, 8, 9, 10, 11]);
+
 /** Condition code cc as 0 or 1. */
-export const condition = (c: EmitContext, cc: number): I32 =>
-  c.flagsFrom === 'sub' ? AFTER_SUB[cc]!(c) : c.flagsFrom === 'logic' ? AFTER_LOGIC[cc]!(c) : c.runtime.condition[cc]!.call('i32');
+export function condition(c: EmitContext, cc: number): I32 {
+  switch (c.flagsFrom) {
+    case 'sub': return AFTER_SUB[cc]!(c);
+    case 'logic': return AFTER_LOGIC[cc]!(c);
+    case 'add':
+      if (cc === 2) return addCarry(c);
+      if (cc === 3) return i32.eqz(addCarry(c));
+      break;
+    case 'result': break;
+    case 'any': return c.runtime.condition[cc]!.call('i32');
+  }
+  return BY_RESULT.has(cc) ? AFTER_LOGIC[cc]!(c) : c.runtime.condition[cc]!.call('i32');
+}
 
 const kind = (c: Cell) => c.load32(CB_LF_KIND);
 const isKind = (c: Cell, value: number) => i32.eq(kind(c), i32.const(value));
@@ -97,7 +118,7 @@ export function carryFlagBody(c: Cell): Stmt {
   return seq(
     when(isKind(c, LazyKind.sub), ret(subCarry(c))),
     when(isKind(c, LazyKind.logic), ret(i32.const(0))),
-    when(isKind(c, LazyKind.add), ret(i64.ltU(result(c), src1(c)))),
+    when(isKind(c, LazyKind.add), ret(addCarry(c))),
     when(isKind(c, LazyKind.explicit), ret(i32.and(c.load32(CB_STATUS), i32.const(1)))),
     ret(c.load32(CB_LF_CF)),
   );
@@ -132,9 +153,8 @@ export function conditionBody(c: Cell, cc: number, statusFlags: () => I32, fb: F
     () => has(Flag.of), () => has(Flag.cf), () => has(Flag.zf), () => has(Flag.cf | Flag.zf), () => has(Flag.sf), () => has(Flag.pf),
     less, () => i32.or(has(Flag.zf), less()),
   ][cc >> 1]!();
-  const byResult = [4, 5, 8, 9, 10, 11].includes(cc);
   return seq(
-    byResult
+    BY_RESULT.has(cc)
       ? when(i32.ne(kind(c), i32.const(LazyKind.explicit)), ret(AFTER_LOGIC[cc]!(c)))
       : seq(when(isKind(c, LazyKind.sub), ret(AFTER_SUB[cc]!(c))), when(isKind(c, LazyKind.logic), ret(AFTER_LOGIC[cc]!(c)))),
     f.set(statusFlags()),

@@ -76,10 +76,10 @@ const fsGs: Instruction[] = [[0xa0, 4], [0xa8, 5]].map(([opcode, seg]) =>
 const NOP: Emit = () => seq();
 
 const rows: readonly Instruction[] = [
-  ...arithmetic('add', 0, integer.add, undefined),
+  ...arithmetic('add', 0, integer.add, 'add'),
   ...arithmetic('or', 1, integer.or, 'logic'),
-  ...arithmetic('adc', 2, integer.adc, undefined),
-  ...arithmetic('sbb', 3, integer.sbb, undefined),
+  ...arithmetic('adc', 2, integer.adc, 'result'),
+  ...arithmetic('sbb', 3, integer.sbb, 'result'),
   ...arithmetic('and', 4, integer.and, 'logic'),
   ...arithmetic('sub', 5, integer.sub, 'sub'),
   ...arithmetic('xor', 6, integer.xor, 'logic'),
@@ -110,10 +110,10 @@ const rows: readonly Instruction[] = [
   row('69', 'imul', 'Gv Ev Iz', integer.imul3),
   row('6B', 'imul', 'Gv Ev Ibs', integer.imul3),
 
-  row('FE /0', 'inc', 'Eb', integer.inc, { lock: 'allowed', writes: true }),
-  row('FF /0', 'inc', 'Ev', integer.inc, { hot: true, lock: 'allowed', writes: true }),
-  row('FE /1', 'dec', 'Eb', integer.dec, { lock: 'allowed', writes: true }),
-  row('FF /1', 'dec', 'Ev', integer.dec, { hot: true, lock: 'allowed', writes: true }),
+  row('FE /0', 'inc', 'Eb', integer.inc, { flags: 'result', lock: 'allowed', writes: true }),
+  row('FF /0', 'inc', 'Ev', integer.inc, { flags: 'result', hot: true, lock: 'allowed', writes: true }),
+  row('FE /1', 'dec', 'Eb', integer.dec, { flags: 'result', lock: 'allowed', writes: true }),
+  row('FF /1', 'dec', 'Ev', integer.dec, { flags: 'result', hot: true, lock: 'allowed', writes: true }),
   row('40+r', 'inc', 'Zv', integer.inc, { only: 'legacy' }),
   row('48+r', 'dec', 'Zv', integer.dec, { only: 'legacy' }),
 

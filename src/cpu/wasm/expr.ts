@@ -10,6 +10,8 @@ export const VAL_TYPE_CODE: Record<ValType, number> = { i32: 0x7f, i64: 0x7e, f3
 
 export interface Expr<T extends ValType> {
   readonly type: T;
+  /** Its value, where that is known (i32.const). */
+  readonly constant?: number;
   readonly write: (out: Encoder) => void;
 }
 export type I32 = Expr<'i32'>;
@@ -86,7 +88,7 @@ const i64bin = (code: number) => (a: I64, b: I64): I64 => op('i64', code, a, b);
 const i64cmp = (code: number) => (a: I64, b: I64): I32 => op('i32', code, a, b);
 
 export const i32 = {
-  const: (value: number): I32 => ({ type: 'i32', write(out) { out.byte(0x41); out.s32(value); } }),
+  const: (value: number): I32 => ({ type: 'i32', constant: value, write(out) { out.byte(0x41); out.s32(value); } }),
   eqz: i32un(0x45), eq: i32bin(0x46), ne: i32bin(0x47), ltS: i32bin(0x48), ltU: i32bin(0x49), gtS: i32bin(0x4a),
   gtU: i32bin(0x4b), leS: i32bin(0x4c), leU: i32bin(0x4d), geS: i32bin(0x4e), geU: i32bin(0x4f),
   clz: i32un(0x67), ctz: i32un(0x68), popcnt: i32un(0x69), add: i32bin(0x6a), sub: i32bin(0x6b), mul: i32bin(0x6c),

@@ -152,7 +152,8 @@ export class ModuleBuilder {
     };
   }
 
-  finish(): Uint8Array<ArrayBuffer> {
+  /** @param table table 0 gets room for `size` functions and is exported by this name. */
+  finish(table: { export: string; size: number } = { export: '', size: this.table.length }): Uint8Array<ArrayBuffer> {
     const out = new Encoder();
     for (const byte of [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]) out.byte(byte);
     const section = (id: number, fill: (part: Encoder) => void) => {
@@ -190,18 +191,23 @@ export class ModuleBuilder {
       part.u32(this.functions.length);
       for (const entry of this.functions) part.u32(entry.type);
     });
-    if (this.table.length) {
+    if (table.size) {
       section(4, (part) => {
         part.u32(1);
         part.byte(0x70);
         part.byte(1);
-        part.u32(this.table.length);
-        part.u32(this.table.length);
+        part.u32(table.size);
+        part.u32(table.size);
       });
     }
     section(7, (part) => {
       const exported = this.functions.map((entry, i) => ({ entry, i })).filter(({ entry }) => entry.export);
-      part.u32(exported.length);
+      part.u32(exported.length + (table.export ? 1 : 0));
+      if (table.export) {
+        part.name(table.export);
+        part.byte(1);
+        part.u32(0);
+      }
       for (const { entry, i } of exported) {
         part.name(entry.export!);
         part.byte(0);

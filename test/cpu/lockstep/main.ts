@@ -1,7 +1,8 @@
 /**
- * npm run cpu:lockstep -- [--cases N] [--seed N] [--mode 64|32] [--only REGEX] [--detailed N] [--save FILE] [--record FILE] [--json]
+ * npm run cpu:lockstep -- [--cases N] [--seed N] [--mode 64|32] [--only REGEX] [--detailed N] [--compiled] [--save FILE] [--record FILE] [--json]
  *
  * Runs random user-level snippets on this machine's processor and on the vCPU and compares everything they leave.
+ * --compiled: the vCPU compiles every block before it runs, as it does hot loops, instead of interpreting it.
  * --record FILE saves every case run, with the real processor's answer, in the same place.
  * --save appends the shrunk failures to test/cpu/regressions/FILE.jsonl, where the specs keep checking them.
  */
@@ -9,6 +10,7 @@ import { appendFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Code } from 'iced-x86';
+import { COMPILE } from '../engine.ts';
 import type { Mode, SavedCase } from './case.ts';
 import { nativeUnavailable } from './native.ts';
 import { runLockstep } from './run.ts';
@@ -24,6 +26,7 @@ const { values } = parseArgs({
     detailed: { type: 'string', default: '20' },
     save: { type: 'string' },
     record: { type: 'string' },
+    compiled: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
 });
@@ -46,6 +49,7 @@ const report = await runLockstep({
   ...(values.feature ? { features: values.feature } : {}),
   ...(pattern ? { only: (form) => pattern.test(Code[form.code] ?? '') } : {}),
   detailed: Number(values.detailed),
+  ...(values.compiled ? { compile: COMPILE.all } : {}),
   ...(record === undefined ? {} : { record: (saved: SavedCase) => keep(record, saved) }),
   progress: (done, failed) => {
     if (process.stderr.isTTY) process.stderr.write(`\r${done} cases, ${failed} differ`);

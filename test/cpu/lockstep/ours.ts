@@ -4,6 +4,7 @@
  */
 import { gva } from '../../../src/base/address.ts';
 import { ExitReason, type Vcpu, Seg } from '../../../src/cpu/interface.ts';
+import type { CompilePolicy } from '../../../src/cpu/compiled/hot-loops.ts';
 import { PageTables, Pte, TestMachine } from '../machine.ts';
 import { type Case, CODE, DATA, type Mode, type Outcome, RESULT_SIZE, TIMEOUT_VECTOR, WRITABLE, request, result } from './case.ts';
 import { codePages, memoryImage } from './values.ts';
@@ -32,8 +33,8 @@ export class OurProcessor {
   #image: Uint8Array = new Uint8Array(0);
   readonly #dataAt: number[];
 
-  constructor() {
-    this.machine = new TestMachine(256);
+  constructor(compile?: CompilePolicy) {
+    this.machine = new TestMachine(256, compile);
     this.vcpu = this.machine.vcpu;
     this.#build();
     this.#dataAt = [0, 0x1000, 0x2000].map((offset) => this.machine.maddr(gpaOf.data + offset));

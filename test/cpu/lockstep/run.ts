@@ -1,5 +1,6 @@
 /** One lock-step run: cases made, run on both processors, compared, failures shrunk, kinds counted. */
 import { type Case, type Mode, type Outcome, TIMEOUT_VECTOR, type SavedCase, result, save } from './case.ts';
+import type { CompilePolicy } from '../../../src/cpu/compiled/hot-loops.ts';
 import { compare } from './compare.ts';
 import { Generator } from './generate.ts';
 import type { Form } from './instructions.ts';
@@ -14,6 +15,8 @@ export interface RunOptions {
   modes: readonly Mode[];
   features?: readonly string[];
   only?: (form: Form) => boolean;
+  /** What the vCPU compiles. */
+  compile?: CompilePolicy;
   /** Failures looked at closely (shrunk); the rest is only counted. */
   detailed?: number;
   /** Gets every case with the real processor's answer. */
@@ -52,7 +55,7 @@ const vectorOf = (outcome: Outcome): number => new DataView(outcome.record.buffe
 export async function runLockstep(options: RunOptions): Promise<Report> {
   const generator = new Generator(options.seed, { ...options, features: [...sharedFeatures(), ...(options.features ?? [])] });
   const native = new NativeProcessor();
-  const ours = new OurProcessor();
+  const ours = new OurProcessor(options.compile);
   const tally: Tally = { cases: 0, integer: 0, memory: 0, fault: 0, x87: 0, mmx: 0, mxcsr: 0, notFinished: 0, failed: 0 };
   const failures: Failure[] = [];
   try {
