@@ -29,16 +29,20 @@ export class Qmp {
   /** Serve one line from the client. */
   request(line: string): void {
     if (line.trim() === '') return;
-    let message: { execute?: unknown; arguments?: unknown; id?: unknown };
+    let message: { execute?: unknown; arguments?: unknown; id?: unknown } | null;
     try {
       message = JSON.parse(line) as typeof message;
     } catch {
       this.#reply({ error: { class: 'GenericError', desc: 'JSON parse error' } });
       return;
     }
+    if (typeof message?.execute !== 'string') {
+      this.#reply({ error: { class: 'GenericError', desc: "QMP input must be a JSON object with a string 'execute'" } });
+      return;
+    }
     const id = message.id === undefined ? {} : { id: message.id };
     const result = this.#execute(message.execute);
-    if (result === undefined) this.#reply({ error: { class: 'CommandNotFound', desc: `The command ${String(message.execute)} has not been found` }, ...id });
+    if (result === undefined) this.#reply({ error: { class: 'CommandNotFound', desc: `The command ${message.execute} has not been found` }, ...id });
     else this.#reply({ return: result, ...id });
     if (message.execute === 'system_reset') {
       this.#target.reset();

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { UserError } from '../base/errors.ts';
+import { Qmp } from './qmp.ts';
 import { QtestMachine } from './qtest-machine.ts';
 import { QtestProtocol } from './qtest-protocol.ts';
 import { parseQtestArguments, runQtest } from './qtest-server.ts';
@@ -142,6 +143,17 @@ describe('qtest front end over its sockets', () => {
     expect(await client.qmpEvent()).toMatchObject({ event: 'RESET', data: { guest: true } });
     expect(await client.qmp('quit')).toEqual({ return: {} });
     await ended;
+  });
+
+  it('outlives QMP lines that are no command', () => {
+    const sent: string[] = [];
+    const qmp = new Qmp({ reset: () => {}, quit: () => {} }, (line) => sent.push(line));
+    for (const line of ['null', '{}', '[]', '"x"', '{"execute": true}', '{', '7']) {
+      qmp.request(line);
+      expect(JSON.parse(sent.pop()!), line).toMatchObject({ error: { class: 'GenericError' } });
+    }
+    qmp.request('{"execute": "qmp_capabilities", "id": 3}');
+    expect(JSON.parse(sent.pop()!)).toEqual({ return: {}, id: 3 });
   });
 
   it('tells the tests of later releases what those ask of a machine', async () => {

@@ -13,7 +13,7 @@ import { SLOW_ALIGNED, SLOW_STACK } from './emit/context.ts';
 import { HOT_LOOPS_ONLY, HotLoops, type CompilePolicy } from './compiled/hot-loops.ts';
 import { Events } from './events.ts';
 import { HELPER_NAMES } from './helpers.ts';
-import { EventType, ExitReason, Seg, type LinearTranslation, type NestedPaging, type Vcpu, type VmExit } from './interface.ts';
+import { EventType, ExitReason, Seg, type LinearTranslation, type NestedPaging, type Vcpu, type VcpuEvent, type VmExit } from './interface.ts';
 import { generateInterpreter, type InterpreterImports } from './interpreter.ts';
 import { ControlBlock, linearFromBigInt, linearFromHalves } from './memory-views.ts';
 import { Access, Mmu, PAGE_FAULT } from './mmu.ts';
@@ -39,6 +39,9 @@ export interface EngineOptions {
   /** Told when a frame begins or ceases to hold decoded code: while it does, a DMA writer must call invalidateCode. */
   onCodeFrame?(frame: Mfn, holds: boolean): void;
 }
+
+/** Exit qualification of a task switch by IRET. */
+const TASK_SWITCH_IRET = 1;
 
 /** What the engine area must hold besides decoded blocks, and a sensible room for those. */
 export const ENGINE_AREA_SIZE = 48 * 1024 * 1024;
@@ -357,7 +360,19 @@ export class Engine implements Vcpu {
   // Events
 
   inject(type: EventType, vector: number, errorCode: number, instructionLength: number): void {
+    // Where the event comes in an instruction's place, that one begins anew.
+    this.core.forgetCompleted();
     this.events.pending = { type, vector, errorCode, instructionLength };
+  }
+  get idtVectoring(): VcpuEvent | null { return this.events.pending; }
+  finishTaskSwitch(): void {
+    const { core, events } = this;
+    if (events.pending?.type === EventType.nmi) events.nmiBlocked = true;
+    else if (core.exit.qualification === TASK_SWITCH_IRET) events.nmiBlocked = false;
+    events.pending = null;
+    core.clearShadow();
+    core.forgetCompleted();
+    this.retired++;
   }
   get injectionPending(): boolean { return this.events.pending !== null; }
   get interruptible(): boolean {
@@ -377,6 +392,7 @@ export class Engine implements Vcpu {
   // Completion
 
   completeAccess(lo: number, hi: number): void { this.core.complete(lo, hi); }
+  get instructionInProgress(): boolean { return this.core.hasCompleted; }
 
   completeReps(n: number): void {
     const { core } = this;

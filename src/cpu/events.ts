@@ -5,7 +5,7 @@ import {
   CB_CPL, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RFLAGS, CB_SEG, Flag, SEG_HIGH, SEG_LOW, SEG_SIZE, Status, STATUS_FLAGS, Vector,
 } from './control-block.ts';
 import { EXIT, FAULT, Rights, type Core } from './core.ts';
-import { EventType, ExitReason, Reg, Seg, StringKind } from './interface.ts';
+import { EventType, ExitReason, Reg, Seg, StringKind, type VcpuEvent } from './interface.ts';
 import { linearFromHalves, linearLow, type Linear } from './memory-views.ts';
 import { Descriptor, SystemType, type Segmentation } from './segmentation.ts';
 import { StackFrame } from './stack-frame.ts';
@@ -14,18 +14,11 @@ const CONTRIBUTORY = (1 << Vector.de) | (1 << Vector.ts) | (1 << Vector.np) | (1
 /** RFLAGS bits that IRET and POPF load at CPL 0. */
 const LOADABLE = STATUS_FLAGS | Flag.tf | Flag.if | Flag.df | Flag.iopl | Flag.nt | Flag.rf | Flag.ac | Flag.vif | Flag.vip | Flag.id;
 
-export interface PendingEvent {
-  type: EventType;
-  vector: number;
-  errorCode: number;
-  instructionLength: number;
-}
-
 export class Events {
   private readonly core: Core;
   private readonly seg: Segmentation;
   /** An event whose delivery was cut short by an exit, or that the hypervisor injected. */
-  pending: PendingEvent | null = null;
+  pending: VcpuEvent | null = null;
   /** Events delivered so far. */
   delivered = 0;
   nmiBlocked = false;
@@ -44,7 +37,7 @@ export class Events {
   }
 
   /** Deliver an event, turning exceptions on the way into double and triple faults. */
-  deliver(event: PendingEvent): number {
+  deliver(event: VcpuEvent): number {
     const { core } = this;
     let current = event;
     for (;;) {
@@ -78,7 +71,7 @@ export class Events {
     }
   }
 
-  private attempt(event: PendingEvent): void {
+  private attempt(event: VcpuEvent): void {
     const { core } = this;
     const software = event.type === EventType.softwareInterrupt || event.type === EventType.softwareException;
     const byInstruction = software || event.type === EventType.privilegedSoftwareException;
@@ -97,7 +90,7 @@ export class Events {
   }
 
   /** RFLAGS as pushed: RF is set for faults, so that an instruction breakpoint does not hit again. */
-  private imageFlags(event: PendingEvent): number {
+  private imageFlags(event: VcpuEvent): number {
     const { core } = this;
     const isFault = event.type === EventType.hardwareException && event.vector !== Vector.db && event.vector !== Vector.df;
     return core.rflags | (isFault ? Flag.rf : 0);
@@ -135,14 +128,14 @@ export class Events {
   }
 
   /** `software`: INT n, INT3 or INTO, which may only use gates of their own privilege or an outer one. INT1 is not among them. */
-  private checkGate(gate: Descriptor, event: PendingEvent, software: boolean, external: number): void {
+  private checkGate(gate: Descriptor, event: VcpuEvent, software: boolean, external: number): void {
     const { core } = this;
     const error = event.vector * 8 + 2 + external;
     if (software && gate.dpl < core.cpl) core.gp(error);
     if (!gate.isPresent) core.raise(Vector.np, error);
   }
 
-  private deliverLong(event: PendingEvent, software: boolean, returnTo: Linear): void {
+  private deliverLong(event: VcpuEvent, software: boolean, returnTo: Linear): void {
     const { core, seg } = this;
     const { cb } = core;
     const external = software ? 0 : 1;
@@ -193,7 +186,7 @@ export class Events {
     seg.setCode(selector, code, newCpl);
   }
 
-  private deliverProtected(event: PendingEvent, software: boolean, returnTo: Linear): void {
+  private deliverProtected(event: VcpuEvent, software: boolean, returnTo: Linear): void {
     const { core, seg } = this;
     const { cb } = core;
     const external = software ? 0 : 1;

@@ -94,7 +94,10 @@ export interface VmExit {
   /** crAccess: register number; drAccess: number. isWrite tells direction, dataLo/dataHi the value written, gpr the GPR number that gets a read. */
   register: number;
   gpr: number;
-  /** exceptionNmi: vector and error code (-1 when none). taskSwitch: TSS selector in dataLo. */
+  /**
+   * exceptionNmi: vector and error code (-1 when none). taskSwitch: TSS selector in dataLo, in qualification who asked:
+   * 0 CALL, 1 IRET, 2 JMP, 3 a task gate of the IDT (the event is then `idtVectoring`).
+   */
   vector: number;
   errorCode: number;
 }
@@ -102,6 +105,14 @@ export interface VmExit {
 /** An event to deliver at the next entry (VM-entry interruption information, SDM 24.8.3). privilegedSoftwareException is INT1. */
 export const EventType = { externalInterrupt: 0, nmi: 2, hardwareException: 3, softwareInterrupt: 4, privilegedSoftwareException: 5, softwareException: 6 } as const;
 export type EventType = (typeof EventType)[keyof typeof EventType];
+
+/** An event: errorCode -1 when it has none, instructionLength that of the instruction that made it, or 0. */
+export interface VcpuEvent {
+  readonly type: EventType;
+  readonly vector: number;
+  readonly errorCode: number;
+  readonly instructionLength: number;
+}
 
 /** Result of a guest page walk on behalf of the hypervisor. */
 export interface LinearTranslation {
@@ -170,6 +181,13 @@ export interface Vcpu {
 
   /** Deliver this event at the next run(). errorCode -1: none. cr2 goes into CR2 for a #PF. Replaces one not yet delivered. */
   inject(type: EventType, vector: number, errorCode: number, instructionLength: number): void;
+  /** The event whose delivery the last exit cut short, or that waits (IDT-vectoring information, SDM 24.9.3); null: none. */
+  readonly idtVectoring: VcpuEvent | null;
+  /**
+   * After a taskSwitch exit: the switch is being done. The event that asked for it is not delivered any more, an NMI among
+   * them blocks the next, an IRET unblocks them. The instruction counts as retired.
+   */
+  finishTaskSwitch(): void;
   /** True while an injected event has not been delivered (it survives an exit raised while delivering it). */
   readonly injectionPending: boolean;
   /** RFLAGS.IF set, no STI/MOV SS shadow, no event pending: an external interrupt may be injected now. */
@@ -187,6 +205,8 @@ export interface Vcpu {
    * completed so far are kept until it retires, so that it never repeats one.
    */
   completeAccess(lo: number, hi: number): void;
+  /** An access was completed, and its instruction has not retired yet: no interrupt may come before it has (an exception in its place may). */
+  readonly instructionInProgress: boolean;
   /** Finish n iterations of the string instruction: counts, pointers and (at zero) rip move on accordingly. */
   completeReps(n: number): void;
   /** Step over the instruction that exited (CPUID, VMCALL, HLT, RDMSR, MOV CR …). */

@@ -99,7 +99,7 @@ export class HvmVcpu {
     options.notifier.attach(domain.domid, { irq, controllers });
     const msrs = new Msrs(domain, state, engine, this.guest, live);
     this.vmx = new VmxExits({
-      domain, state, engine, p2m, emulator: this.emulator, hypercalls: new Hypercalls(this.hypercallHost()), msrs,
+      domain, state, engine, p2m, guest: this.guest, emulator: this.emulator, hypercalls: new Hypercalls(this.hypercallHost()), msrs,
       cpuid: options.cpuid ?? defaultCpuidPolicy, controllers: live,
       hlt: () => this.hlt(),
       monitorTrap: () => options.onMonitorTrap?.(),

@@ -226,7 +226,9 @@ export class PcpuLoop {
     const { hvm } = this;
     const { engine, state, interrupts, vmx } = hvm;
     if (this.entered && interrupts.pending() !== IntSource.none) this.leaveGuest(EVENT_CHECK_VECTOR);
-    if (!this.entered) interrupts.assist();
+    // An instruction that has what it waited for ends before an interrupt comes, as Xen's emulator ends it within the exit.
+    const unfinished = !this.entered && engine.instructionInProgress && interrupts.needsDelivery();
+    if (!this.entered && !unfinished) interrupts.assist();
     hvm.shootdown.flush();
     state.inGuest = true;
     // Whatever another thread raised after `seen` was read is looked at first.
@@ -234,11 +236,15 @@ export class PcpuLoop {
       state.inGuest = false;
       return;
     }
-    if (!this.entered) vmx.traceEntry();
-    this.entered = true;
-    const reason = engine.run(this.budget(untilNs));
+    if (!this.entered && !unfinished) vmx.traceEntry();
+    this.entered = !unfinished;
+    const reason = engine.run(unfinished ? 1 : this.budget(untilNs));
     state.inGuest = false;
     if (reason === ExitReason.budget) return;
+    if (unfinished) {
+      if (reason === ExitReason.externalInterrupt) return;
+      vmx.traceEntry();
+    }
     vmx.traceExit(reason, reason === ExitReason.externalInterrupt ? EVENT_CHECK_VECTOR : -1);
     this.entered = false;
     hvm.maybeDeassertCallback();

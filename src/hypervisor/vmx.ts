@@ -16,12 +16,15 @@ import { ShutdownReason } from './domain.ts';
 import type { Domain, VcpuState } from './domain.ts';
 import type { Emulator } from './emulate.ts';
 import { TRAP_gp, TRAP_ud } from './emulate.ts';
+import type { GuestMemory } from './guest-access.ts';
 import type { Hypercalls } from './hypercall/hypercall.ts';
 import { HvmParam } from './hvm-params.ts';
 import type { InterruptControllers } from './irq.ts';
 import type { Msrs } from './msr.ts';
 import { P2mAccess, p2mIsDiscardWrite, p2mIsRam, P2mType } from './p2m.ts';
 import type { P2m } from './p2m.ts';
+import { taskSwitch } from './task-switch.ts';
+import type { TaskSwitchHost } from './task-switch.ts';
 
 /** Vectors of Xen's own interrupts, as INTR records show them. */
 export const EVENT_CHECK_VECTOR = 0xfc;
@@ -34,6 +37,7 @@ export interface VmxParts {
   readonly state: VcpuState;
   readonly engine: Vcpu;
   readonly p2m: P2m;
+  readonly guest: GuestMemory;
   readonly emulator: Emulator;
   readonly hypercalls: Hypercalls;
   readonly msrs: Msrs;
@@ -56,8 +60,18 @@ export class VmxExits {
   private readonly parts: VmxParts;
   private readonly cpuidOut: CpuidResult = { a: 0, b: 0, c: 0, d: 0 };
 
+  private readonly taskSwitchHost: TaskSwitchHost;
+
   constructor(parts: VmxParts) {
     this.parts = parts;
+    const { engine, guest, emulator, domain } = parts;
+    this.taskSwitchHost = {
+      engine, guest,
+      injectException: (vector, errorCode) => emulator.injectException(vector, errorCode),
+      injectPageFault: (address, errorCode) => emulator.injectPageFault(address, errorCode),
+      tripleFault: () => this.tripleFault(),
+      crash: (why) => domain.crash(why),
+    };
   }
 
   /** The VMENTRY record, right before the guest runs. */
@@ -124,6 +138,8 @@ export class VmxExits {
         return engine.inject(EventType.hardwareException, engine.exit.vector, engine.exit.errorCode, 0);
       case ExitReason.monitorTrap:
         return this.parts.monitorTrap();
+      case ExitReason.taskSwitch:
+        return taskSwitch(this.taskSwitchHost);
       case ExitReason.tripleFault:
         return this.tripleFault();
       default:

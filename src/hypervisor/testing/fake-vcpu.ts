@@ -6,7 +6,7 @@
 import { gva } from '../../base/address.ts';
 import type { Gfn, Gpa, Gva, Maddr, Mfn } from '../../base/address.ts';
 import { EptQualification, ExitReason, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, Reg, StringKind } from '../../cpu/interface.ts';
-import type { EventType, LinearTranslation, SegmentState, Vcpu, VcpuRegisters, VmExit } from '../../cpu/interface.ts';
+import type { EventType, LinearTranslation, SegmentState, Vcpu, VcpuEvent, VcpuRegisters, VmExit } from '../../cpu/interface.ts';
 import type { MachineMemory } from '../memory.ts';
 import type { P2m } from '../p2m.ts';
 
@@ -116,7 +116,7 @@ export class FakeVcpu implements Vcpu {
   private readonly memory: MachineMemory;
   private readonly p2m: P2m;
   private guest: Guest | undefined;
-  private pending: { type: EventType; vector: number; errorCode: number } | undefined;
+  private pending: VcpuEvent | undefined;
   private completed: { lo: number; hi: number } | undefined;
   private repsDone = 0;
   private skipped = false;
@@ -159,7 +159,18 @@ export class FakeVcpu implements Vcpu {
   }
 
   inject(type: EventType, vector: number, errorCode: number): void {
-    this.pending = { type, vector, errorCode };
+    this.pending = { type, vector, errorCode, instructionLength: 0 };
+  }
+
+  /** Its steps end with their access. */
+  readonly instructionInProgress = false;
+
+  get idtVectoring(): VcpuEvent | null {
+    return this.pending ?? null;
+  }
+
+  finishTaskSwitch(): void {
+    this.pending = undefined;
   }
 
   get injectionPending(): boolean {
