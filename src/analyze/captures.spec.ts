@@ -83,6 +83,31 @@ describe.skipIf(!haveCaptures)('captures of a real Xen', () => {
     await expect(renderStory(tellStory(analyses.get(capture)!, { packet }))).toMatchFileSnapshot(`./testing/golden/${capture}.txt`);
   });
 
+  it("tells a frame of the guest's own whose doorbell is outside the files from one that came in", () => {
+    const a = analyses.get('rtl8139-8139cp-ping')!;
+    const own = tellStory(a, { packet: 18 });
+    expect(own.title).toContain('sent by the guest, its doorbell not in the files');
+    expect(own.subject.map((s) => s.text)).toEqual(['The guest sent it: its source address is that of frame 1, which has its doorbell.', 'It was captured after the last request of the log.']);
+    const received = tellStory(a, { packet: 5 });
+    expect(received.subject[0]).toMatchObject({ strength: 'strong', text: expect.stringMatching(/^It came from outside/) as string });
+    expect(received.hops.map((h) => h.where)).toEqual(['wire', 'device model', 'device model', 'guest d1v0']);
+    expect(received.hops[2]!.text).toBe('writes the frame to guest-physical 0x647f140, the next address it asked its map cache for.');
+    expect(received.time[0]!.text).toMatch(/^Of 40398\.1 µs from the wire to the last step above: .* until the guest read IntrStatus\.$/);
+  });
+
+  it("every way is told in the order of its times, within the clocks' error", () => {
+    for (const a of analyses.values()) {
+      for (const { number } of a.frames) {
+        let last = -Infinity;
+        for (const hop of tellStory(a, { packet: number }).hops) {
+          if (hop.atNs === undefined) continue;
+          expect(hop.atNs + 2 * Math.max(hop.errorNs, a.clock!.errorUs * 1000), `frame ${number}: ${hop.text}`).toBeGreaterThanOrEqual(last);
+          last = Math.max(last, hop.atNs);
+        }
+      }
+    }
+  });
+
   it('text of xenalyze gives the same accesses as the binary', async () => {
     const fromText = await analyze({ text: text('rtl8139-8139too-ping', 'trace.xenalyze-dump.txt') });
     const key = (x: Analysis): string[] => x.accesses.map((p) => `${p.dom} ${p.vcpu} ${p.space} ${p.dir} ${p.addr} ${p.data} ${p.exitReason} ${p.rip} ${p.marks.blocked !== undefined} ${p.marks.model?.dom}`);

@@ -57,6 +57,7 @@ export function* ioPaths(a: Analysis): Generator<IoPath> {
   }
   const history = a.log === undefined ? undefined : new MapCacheHistory(a.log);
   const modes = new Map(a.windows.map((w) => [w, driverMode(w, a.accesses, a.log).value]));
+  const latch = new DivisorLatches();
   const vectors = new Map(a.windows.map((w) => [w, interruptVector(a, w)]));
   for (let i = 0; i < a.accesses.length; i++) {
     const access = a.accesses[i]!;
@@ -70,12 +71,29 @@ export function* ioPaths(a: Analysis): Generator<IoPath> {
       access, request, unpaired: a.pairing?.reasonOf.get(access), width, window,
       device: window !== undefined ? { name: window.chip.name, base: window.base } : platform,
       registers: window !== undefined ? explainRegisters(window, access.addr, width.value, access.data, modes.get(window))
-        : platform !== undefined ? explainPlatform(platform, access.addr, width.value, access.data) : [],
+        : platform !== undefined ? explainPlatform(platform, access.addr, width.value, access.data, access.dir, latch.mode(access)) : [],
       route: routeOf(access, request, a.log, a.pairing?.reasonOf.get(access)), stages: stagesOf(access),
       dma: dma.map((d) => ({ gpa: d.gpa, pointer: d.pointer, line: d.line, outcome: history!.outcome(d) })),
       frames: transmitted.map((t) => t.frame).filter((f) => f.value !== undefined),
       interrupt: window === undefined || transmitted.length === 0 ? unknown('not a doorbell of a transmission') : interruptOf(a, access, window, vectors.get(window)!),
     };
+  }
+}
+
+const LCR = 0x3fb;
+const LCR_DLAB = 0x80n;
+
+/** Which registers of a 16550A a guest's first two ports are: bit DLAB of LCR, as the trace last saw it written; at first clear. */
+class DivisorLatches {
+  readonly #set = new Set<number>();
+
+  /** Takes accesses in trace order; the mode of one. */
+  mode(access: IoAccess): string {
+    if (access.space === 'pio' && access.addr === LCR && access.dir === 'write' && access.data !== undefined) {
+      if ((access.data & LCR_DLAB) !== 0n) this.#set.add(access.dom);
+      else this.#set.delete(access.dom);
+    }
+    return this.#set.has(access.dom) ? 'DLAB=1' : 'DLAB=0';
   }
 }
 

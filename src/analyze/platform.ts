@@ -52,8 +52,8 @@ export const platformDevice = (space: 'mmio' | 'pio', addr: number): PlatformDev
   platformDevices.find((d) => d.space === space && addr >= d.first && addr <= d.last);
 
 /** Names the registers an access touched; without a width it is taken to cover the register it begins at. */
-export function explainPlatform(device: PlatformDevice, addr: number, width: number | undefined, data: bigint | undefined): Explained[] {
+export function explainPlatform(device: PlatformDevice, addr: number, width: number | undefined, data: bigint | undefined, dir?: 'read' | 'write', mode?: string): Explained[] {
   const offset = addr - device.base;
   const bytes = width ?? device.registers.find((r) => offset >= r.offset && offset < r.offset + r.width)?.width ?? 1;
-  return explainAccess(device.registers, offset, bytes, Number(BigInt.asUintN(32, data ?? 0n)));
+  return explainAccess(device.registers, offset, bytes, Number(BigInt.asUintN(32, data ?? 0n)), mode, dir);
 }

@@ -168,7 +168,16 @@ function mappingCalls(a: Analysis, tx: Transmission, history: MapCacheHistory | 
   if (access.lost !== undefined || end === undefined) return open('Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.', [access.record.ref]);
   const seen = MAPPING_CALLS.map(([n, name]) => ({ name, call: access.hypercalls.get(n) })).filter((x) => x.call !== undefined);
   if (seen.length > 0) {
-    return open(`Between exit and answer dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}: whether one of them mapped guest frames is unknown, the records do not hold their operands.`, seen.map((x) => x.call!.ref));
+    const made = `Between exit and answer dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}`;
+    const refs = seen.map((x) => x.call!.ref);
+    const outcomes = tx.doorbellDma.map((d) => history?.outcome(d).value);
+    if (outcomes.length > 0 && outcomes.every((o) => o === 'hit')) {
+      return { none: false, sentence: say(`${made}: none of them was needed for this packet, for every address the device model asked for was in its map cache. A PV dom0 makes such calls for its own page tables too; the records do not hold their operands.`, 'strong', refs) };
+    }
+    if (outcomes.includes('miss')) {
+      return { none: false, sentence: say(`${made}: the mapping behind the miss is likely among them; the records do not hold their operands.`, 'inferred', refs) };
+    }
+    return open(`${made}: whether one of them mapped guest frames is unknown, the records do not hold their operands.`, refs);
   }
   return {
     none: true,
@@ -178,14 +187,20 @@ function mappingCalls(a: Analysis, tx: Transmission, history: MapCacheHistory | 
 
 const list = (names: readonly string[]): string => names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`;
 
+/** The address spaces in which no file shows a thing's number. */
+export function missingAddresses(rows: readonly AddressRow[]): Sentence[] {
+  const out: Sentence[] = [];
+  const gvas = rows.filter((r) => r.gva.value === undefined && r.gpa.value !== undefined);
+  if (gvas.length > 0) out.push(say(`The guest-virtual address of ${list(gvas.map((r) => r.what))}: ${gvas[0]!.gva.why}.`, 'unknown', []));
+  const mfns = rows.filter((r) => r.mfn.value === undefined && r.gpa.value !== undefined);
+  if (mfns.length > 0) out.push(say(`The machine frame of ${list(mfns.map((r) => r.what))}: ${mfns[0]!.mfn.why}.`, 'unknown', []));
+  return out;
+}
+
 /** What the files do not show. */
 export function unknownSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
   const out: Sentence[] = [];
-  const all = addressesOf(a, tx, walked);
-  const noGva = all.filter((r) => r.gva.value === undefined && r.gpa.value !== undefined);
-  if (noGva.length > 0) out.push(say(`The guest-virtual address of ${list(noGva.map((r) => r.what))}: ${noGva[0]!.gva.why}.`, 'unknown', []));
-  const rows = all.filter((r) => r.mfn.value === undefined && r.gpa.value !== undefined);
-  if (rows.length > 0) out.push(say(`The machine frame of ${list(rows.map((r) => r.what))}: ${rows[0]!.mfn.why}.`, 'unknown', []));
+  out.push(...missingAddresses(addressesOf(a, tx, walked)));
   if (tx.mode === 'C+' && tx.descriptor.words.value === undefined) out.push(say(`The descriptor's contents: ${tx.descriptor.words.why}.`, 'unknown', []));
   if (tx.frame.value === undefined) out.push(say(`The frame on the wire: ${tx.frame.why}.`, 'unknown', []));
   if (walked !== undefined && walked.marks.blocked === undefined) out.push(say('Whether the vCPU waited: no running→offline record stands between exit and entry.', 'unknown', [walked.record.ref]));
@@ -205,7 +220,7 @@ export function joinSentences(a: Analysis): Sentence[] {
     for (const u of pairing.unpairedAccesses) count(`access%s (${u.reason})`);
     for (const u of pairing.unpairedRequests) count(`request%s of the log (${u.reason})`);
     const rest = [...reasons].map(([what, n]) => `${n} ${what.replace('%s', n === 1 ? '' : what.startsWith('access') ? 'es' : 's')}`).join('; ');
-    out.push(say(`Trace and log pair ${pairing.pairs} of ${a.accesses.length} accesses with ${a.log!.requests.length} requests, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`, 'proven', []));
+    out.push(say(`Trace and log pair ${pairing.pairs} of ${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'} with ${a.log!.requests.length} request${a.log!.requests.length === 1 ? '' : 's'}, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`, 'proven', []));
   }
   if (clock !== undefined) {
     out.push(clockSentence(a, clock));

@@ -72,20 +72,40 @@ function servedTime(t: Teller, { timeNs, errorNs }: Moment, access: IoAccess | u
   return from <= until ? { timeNs: (from + until) / 2, errorNs: (until - from) / 2 } : { timeNs, errorNs };
 }
 
+/** One hop with those behind it that have no time: their place is its own. */
+interface Timed {
+  readonly hops: Hop[];
+  readonly place: number;
+  /** Bounds of its time; without one of its own, of any. */
+  readonly from: number;
+  readonly until: number;
+}
+
 /**
- * Hops the trace times itself go in their order, each with those behind it that have no time or an aligned one: their
- * place is the cause's.
+ * Puts hops in the order of their times. Hops that the trace times itself and hops timed by the log's clock each keep to
+ * their own order; where the error leaves open which of two comes first, cause comes before effect: as they were added.
  */
 export function inTimeOrder(hops: Hop[]): void {
-  const groups: Hop[][] = [];
-  for (const hop of hops) {
-    const own = hop.atNs !== undefined && hop.errorNs === 0;
-    if (own || groups.length === 0) groups.push([hop]);
-    else groups[groups.length - 1]!.push(hop);
+  const own: Timed[] = [];
+  const aligned: Timed[] = [];
+  let last: Timed | undefined;
+  hops.forEach((hop, place) => {
+    if (hop.atNs === undefined && last !== undefined) {
+      last.hops.push(hop);
+      return;
+    }
+    last = { hops: [hop], place, from: (hop.atNs ?? -Infinity) - hop.errorNs, until: (hop.atNs ?? -Infinity) + hop.errorNs };
+    (hop.errorNs === 0 ? own : aligned).push(last);
+  });
+  own.sort((p, q) => p.from - q.from || p.place - q.place);
+  const ordered: Hop[] = [];
+  while (own.length > 0 || aligned.length > 0) {
+    const [p] = own;
+    const [q] = aligned;
+    const ownFirst = q === undefined || (p !== undefined && (p.until < q.from || (p.from <= q.until && p.place < q.place)));
+    ordered.push(...(ownFirst ? own : aligned).shift()!.hops);
   }
-  const time = (group: Hop[]): number => (group[0]!.errorNs === 0 ? group[0]!.atNs : undefined) ?? -Infinity;
-  groups.sort((p, q) => time(p) - time(q));
-  hops.splice(0, hops.length, ...groups.flat());
+  hops.splice(0, hops.length, ...ordered);
 }
 
 /** Where a device model runs: dom0, or a stub domain. */
@@ -118,7 +138,7 @@ function exitHops(t: Teller, access: IoAccess, window: DeviceWindow | undefined,
     hopAt(t, marks.modelRuns.timeNs, placeOf(marks.model), 'runs.', 'proven', [marks.modelRuns.ref]);
   }
   if (access.lost !== undefined) {
-    hopAt(t, access.lost.timeNs, 'Xen', `${access.lost.count} records of pCPU ${access.lost.pcpu} are lost here: what is missing below is unknown.`, 'unknown', [access.lost.ref]);
+    hopAt(t, access.lost.timeNs, 'Xen', `${access.lost.count} records of pCPU ${access.lost.pcpu} are lost${access.lost.untilNs > access.lost.timeNs ? ` from here on, for ${us(access.lost.untilNs - access.lost.timeNs)}` : ' here'}: what is missing below is unknown.`, 'unknown', [access.lost.ref]);
   }
 }
 

@@ -38,6 +38,8 @@ export interface Story {
   readonly route: readonly Sentence[];
   /** "Why a guest-physical address, and who translates?" */
   readonly translation: readonly Sentence[];
+  /** "Where did the time go?" */
+  readonly time: readonly Sentence[];
   readonly unknowns: readonly Sentence[];
   /** How the clocks were laid over each other, what did not pair, what was lost. */
   readonly joins: readonly Sentence[];

@@ -32,6 +32,7 @@ export function renderStory(story: Story, options: RenderOptions = {}): string {
   if (story.addresses.length > 0) out.push(s.bold('Addresses, space by space'), ...addressLines(s, story), '');
   section(out, s, 'Which page did the request go through?', story.route);
   section(out, s, 'Why a guest-physical address, and who translates?', story.translation);
+  section(out, s, 'Where did the time go?', story.time);
   section(out, s, 'What these files do not show', story.unknowns);
   section(out, s, 'How the files were joined', story.joins);
   while (out[out.length - 1] === '') out.pop();

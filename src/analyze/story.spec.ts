@@ -55,7 +55,7 @@ describe('the mail', () => {
     const text = textOf(await tellMail(change(mail(), 'data: d4e6c400, count', 'data: d4e6c410, count')));
     expect(text).toContain('has no log line that pairs with this access: what it did is unknown.');
     expect(text).toContain('(strong)');
-    expect(text).toContain('Trace and log pair 0 of 1 accesses');
+    expect(text).toContain('Trace and log pair 0 of 1 access');
   });
 
   it('takes the buffer from where the chip says it read, and knows none where it does not', async () => {
@@ -146,7 +146,42 @@ describe('8139cp', () => {
     expect(at).toBeGreaterThan(0);
     e.pcap![at + 2] = 0x0e;
     const story = await explainFiles({ ...inputOf(e), packet: 2 });
-    expect(story.title).toContain('not sent by a doorbell in the files');
+    expect(story.title).toContain('sent by the guest, its doorbell not in the files');
+  });
+
+  it('where the time went: stages, the other doorbells, the longest pause; unknown where a record is missing', async () => {
+    const story = await tell(excerpt('8139cp'), 2);
+    const time = story.time.map((s) => s.text);
+    expect(time[0]).toBe("Of 8012.3 µs from exit to entry: 127.6 µs (2%) in Xen, which decodes the access and fills the ioreq; 365.6 µs (5%) until the device model's vCPU ran; "
+      + "5898.7 µs (74%) with the device model; 1244.3 µs (16%) until the guest's vCPU ran again; 376.1 µs (5%) in Xen again, up to the VM entry.");
+    expect(time[1]).toBe('The other write of this register took 4366.1 µs.');
+    const late = excerpt('8139cp');
+    // The answer for the frame's page comes a second later in the log: then that is the longest pause.
+    const at = /^.*xen_map_cache_return 0x7fa5775a8802$/m.exec(late.log!)![0];
+    late.log = change(late.log!, at, at.replace(/(\d+)\.(\d{6})/, (_, s: string, us: string) => `${Number(s) + 1}.${us}`));
+    expect((await tell(late, 2)).time.at(-1)!.text).toContain("lies between the question where the frame is mapped and the map cache's answer for the frame");
+    const noEntry = excerpt('8139cp');
+    const lines = noEntry.trace.split('\n');
+    const entry = lines.findIndex((l, i) => i > lines.indexOf(DOORBELL) && / d1v0 vmentry/.test(l));
+    noEntry.trace = lines.filter((_, i) => i !== entry).join('\n');
+    expect((await tell(noEntry, 2)).time[0]).toMatchObject({ text: '127.6 µs from the exit to the notification; the rest is unknown: the files hold no VM entry after it.' });
+    const gap = excerpt('8139cp');
+    gap.trace = change(gap.trace, '   6.769506466', `${LOST}\n   6.769506466`);
+    expect((await tell(gap, 2)).time[0]).toMatchObject({ strength: 'unknown', text: 'Records are lost between exit and entry: how long each stage took is unknown.' });
+  });
+
+  it('mapping calls of dom0 matter where the map cache missed, and only there', async () => {
+    // Right before the answer: inside the doorbell's wait.
+    const call = async (e: Excerpt): Promise<Excerpt> => {
+      const answer = (await tell(e, 2)).hops.find((h) => h.text.includes('has the answer ready'))!;
+      const wake = e.trace.split('\n')[answer.refs[0]!.at - 1]!;
+      return { ...e, trace: change(e.trace, wake, `${wake.replace(/d0v0 .*/, 'd0v0 hypercall  1 (mmu_update) 3 updates')}\n${wake}`) };
+    };
+    const missed = await call(excerpt('8139cp'));
+    missed.log = change(missed.log!, '152@1795363987.636', '152@1795363987.636000:xen_remap_bucket index 0x62\n152@1795363987.636');
+    expect(textOf(await tell(missed, 2))).toContain('Between exit and answer dom0 made 1 mmu_update: the mapping behind the miss is likely among them');
+    const hit = await call(excerpt('8139too'));
+    expect(textOf(await tell({ ...hit }, 2))).toContain('Between exit and answer dom0 made 1 mmu_update: none of them was needed for this packet, for every address the device model asked for was in its map cache.');
   });
 
   it('answers --packet and --at or says what there is', async () => {

@@ -3,14 +3,14 @@ import { analyze, type Analysis, type AnalysisInput } from './analysis.ts';
 import { wallToTraceNs } from './clock.ts';
 import { driverMode, requestsOf, windowAt, type DeviceWindow } from './devices.ts';
 import { describeFrame } from './ethernet.ts';
-import { claim, logLine, pcapFrame, unknown } from './evidence.ts';
 import type { IoAccess } from './io.ts';
 import { MapCacheHistory } from './mapcache.ts';
-import { descriptorGroups, intrStatusRead, receiveRing, registerText, timeOf, transmissions, type Transmission } from './packet.ts';
-import type { CapturedFrame } from './pcap.ts';
-import { addressesOf, gvaText, joinSentences, routeSentences, translationSentences, unknownSentences } from './story-answers.ts';
-import { accessHops, doorbellHops, frameTime, hopAt, inTimeOrder, lineTime, type Teller } from './story-hops.ts';
-import { hex, say, sayClaim, vcpuName, type Sentence, type Story } from './story-model.ts';
+import { timeOf, transmissions, type Transmission } from './packet.ts';
+import { addressesOf, joinSentences, routeSentences, translationSentences, unknownSentences } from './story-answers.ts';
+import { accessHops, doorbellHops, inTimeOrder, type Teller } from './story-hops.ts';
+import { hex, say, sayClaim, type Sentence, type Story } from './story-model.ts';
+import { otherFrameStory } from './story-receive.ts';
+import { timeSentences } from './story-time.ts';
 
 /** Which packet a story is about: a number (of the capture's frame, or of the transmission without one) or a trace time. */
 export interface Subject {
@@ -35,7 +35,7 @@ export function tellStory(a: Analysis, subject: Subject = {}): Story {
     if (own !== undefined) return transmitStory(a, own, sent);
     const frame = a.frames.find((f) => f.number === subject.packet);
     if (frame === undefined) throw new UserError(`--packet ${subject.packet}: the capture has frames ${a.frames[0]!.number} to ${a.frames[a.frames.length - 1]!.number}`);
-    return receiveStory(a, frame, sent);
+    return otherFrameStory(a, frame, sent, windowInUse(a));
   }
   if (sent.length === 0) throw new UserError(whyNoPacket(a));
   if (subject.packet !== undefined) {
@@ -85,7 +85,7 @@ function transmitStory(a: Analysis, tx: Transmission, all: readonly Transmission
   return {
     title: titleOf(a, tx, all), clock: a.clockKind,
     subject: subjectOf(a, tx), hops: t.hops, addresses: addressesOf(a, tx, walked),
-    route: routeSentences(a, tx, walked), translation: translationSentences(a, tx, walked, history),
+    route: routeSentences(a, tx, walked), translation: translationSentences(a, tx, walked, history), time: timeSentences(a, tx, walked),
     unknowns: unknownSentences(a, tx, walked), joins: joinSentences(a),
   };
 }
@@ -109,62 +109,3 @@ function subjectOf(a: Analysis, tx: Transmission): Sentence[] {
   out.push(sayClaim(tx.frame, (f) => `The frame that left is number ${f.number} of the capture: ${tx.frame.why}.`, 'Which captured frame it is'));
   return out;
 }
-
-/** A frame that came in: DMA into the receive ring after its capture, the interrupt, the guest's read of IntrStatus. */
-function receiveStory(a: Analysis, frame: CapturedFrame, sent: readonly Transmission[]): Story {
-  const source = a.log?.source;
-  const wall = a.clock === undefined ? undefined : wallToTraceNs(a.clock, frame.timeUs);
-  const t: Teller = { a, hops: [], zeroNs: wall ?? (a.accesses.length === 0 ? frame.timeUs * 1000 : undefined), clock: a.clockKind.value };
-  const at = frameTime(t, frame.timeUs);
-  hopAt(t, at.timeNs, 'wire', `carries frame ${frame.number}: ${describeFrame(frame.data)}, ${frame.wireLength} bytes.`, 'proven', [pcapFrame(frame.number)], at.errorNs);
-  const claimed = new Set(sent.flatMap((x) => x.doorbellDma.map((d) => d.line)));
-  const next = a.frames.find((f) => f.timeUs > frame.timeUs)?.timeUs ?? Infinity;
-  // A tap may write its block when the frame is already delivered.
-  const since = Math.max(Math.floor(frame.timeUs) - TAP_DELAY_US, Math.floor(a.frames.findLast((f) => f.timeUs < frame.timeUs)?.timeUs ?? 0));
-  const behind = (a.log === undefined ? [] : [...a.log.early.dma, ...a.log.requests.flatMap((r) => r.dma)])
-    .filter((d) => d.timeUs !== undefined && d.timeUs >= since && d.timeUs < Math.min(next, frame.timeUs + RECEIVE_WINDOW_US) && !claimed.has(d.line));
-  const window = windowInUse(a);
-  const mode = window === undefined ? undefined : driverMode(window, a.accesses, a.log).value;
-  const ring = window === undefined || mode === undefined ? unknown<number>('no device is known') : receiveRing(a, window, mode, wall);
-  const groups = mode === 'C+' && ring.value !== undefined ? descriptorGroups(behind, ring.value) : [];
-  const group = groups.find((g) => g.buffers.length > 0);
-  if (group !== undefined && ring.value !== undefined) {
-    const from = lineTime(t, group.all[0]!.timeUs);
-    hopAt(t, from.timeNs, 'device model', `looks at receive descriptor ${(group.at - ring.value) / 16}, guest-physical ${hex(group.at)}.`, 'strong', [logLine(group.all[0]!.line, source), ...ring.refs], from.errorNs);
-    const into = lineTime(t, group.buffers[0]!.timeUs);
-    hopAt(t, into.timeNs, 'device model', `writes the frame to guest-physical ${hex(group.buffers[0]!.gpa)}, the next address it asked its map cache for.`, 'inferred', [logLine(group.buffers[0]!.line, source)], into.errorNs);
-  } else if (behind.length > 0) {
-    const from = lineTime(t, behind[0]!.timeUs);
-    hopAt(t, from.timeNs, 'device model', `touches guest memory ${behind.length} times, from ${hex(behind[0]!.gpa)} on, outside any transmission: taking the frame in.`, 'inferred', [logLine(behind[0]!.line, source), logLine(behind[behind.length - 1]!.line, source)], from.errorNs);
-  }
-  const afterNs = wall === undefined ? undefined : wall - a.clock!.errorUs * 1000;
-  const before = afterNs === undefined ? undefined : a.accesses.filter((x) => x.record.timeNs <= afterNs).at(-1);
-  const read = window === undefined || before === undefined ? undefined : intrStatusRead(a, window, before, 0x1);
-  if (read !== undefined && window !== undefined) {
-    hopAt(t, read.record.timeNs, `guest ${vcpuName(read)}`, `learns of it: reads ${registerText(window, read.addr, 2, read.data, undefined)} = ${hex(read.data!)}.`, 'inferred', [read.record.ref]);
-  }
-  const dom = read?.dom;
-  return {
-    title: `Packet ${frame.number} of the capture: ${describeFrame(frame.data)}, ${frame.wireLength} bytes, not sent by a doorbell in the files`, clock: a.clockKind,
-    subject: [say('No doorbell of the guest fits this frame: it came from outside, or its doorbell is not in the files.', 'inferred', [pcapFrame(frame.number)])],
-    hops: t.hops,
-    addresses: (group === undefined ? behind.slice(0, 2).map((d) => ['touched by the device model', d] as const) : [['receive descriptor', group.all[0]!] as const, ['frame buffer', group.buffers[0]!] as const]).map(([what, d]) => {
-      const mfn = dom === undefined ? unknown<{ mfn: bigint; type: number }>('no trace record names this frame') : a.p2m.lookup(dom, Math.floor(d.gpa / 4096));
-      return {
-        what, gva: gvaText(a, d.gpa),
-        gpa: claim(hex(d.gpa), 'proven', 'the log prints it', [logLine(d.line, source)]),
-        mfn: mfn.value === undefined ? unknown(mfn.why) : claim(hex(mfn.value.mfn), 'proven', mfn.why, mfn.refs),
-        mapping: d.pointer === undefined ? unknown('no return line follows') : claim(hex(BigInt('0x' + d.pointer)), 'proven', 'the log prints it', [logLine(d.line, source)]),
-      };
-    }),
-    route: [say('A received frame needs no request of the guest: the device model writes it into guest memory on its own.', 'strong', behind.length > 0 ? [logLine(behind[0]!.line, source)] : [])],
-    translation: behind.length > 0 ? [say(`The device model works with guest-physical addresses${ring.value === undefined ? '' : ` of the receive ring that the driver put at ${hex(ring.value)}`} and finds them through its map cache, as for a transmission.`, 'strong', [...ring.refs, logLine(behind[0]!.line, source)])] : [say('What memory the device model wrote is unknown: no map-cache line follows the frame.', 'unknown', [])],
-    unknowns: [say('Which bytes were written where: map-cache lines carry addresses, not contents.', 'unknown', [])],
-    joins: joinSentences(a),
-  };
-}
-
-/** A received frame reaches guest memory within this, or something else did. */
-const RECEIVE_WINDOW_US = 20_000;
-/** How much earlier than its capture a frame may already have been taken in. */
-const TAP_DELAY_US = 100;

@@ -80,6 +80,8 @@ export interface RegisterDef<Name extends string = string> {
   /** Operating mode to which name and meaning belong, where the place has several. */
   readonly mode?: string;
   readonly otherwise?: OtherMeaning;
+  /** What a write at the place means, where that is another register than the one read there. */
+  readonly written?: Omit<OtherMeaning, 'mode'>;
   readonly log?: LogForm;
   readonly doc: string;
 }
@@ -152,14 +154,14 @@ export interface Explained {
  * @param mode operating mode (`C+`), if known; else each register's first meaning
  * @returns the registers touched, ascending; none where the block has no register
  */
-export function explainAccess(table: readonly RegisterDef[], offset: number, size: number, value: number, mode?: string): Explained[] {
+export function explainAccess(table: readonly RegisterDef[], offset: number, size: number, value: number, mode?: string, dir?: 'read' | 'write'): Explained[] {
   const found: Explained[] = [];
   for (const register of table) {
     if (register.offset >= offset + size || register.offset + register.width <= offset) continue;
     const shift = (offset - register.offset) * 8;
     const bits = shift >= 0 ? value << shift : value >>> -shift;
     const v = (bits & widthMask(register.width)) >>> 0;
-    const other = mode !== undefined && register.otherwise?.mode === mode ? register.otherwise : undefined;
+    const other = mode !== undefined && register.otherwise?.mode === mode ? register.otherwise : dir === 'write' ? register.written : undefined;
     const name = other?.name ?? register.name;
     found.push({
       name: shift > 0 ? `${name}+${offset - register.offset}` : name,

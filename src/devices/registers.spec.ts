@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { describeFields, explainAccess, widthMask } from './registers.ts';
 import { rtl8139Registers } from './nic/rtl8139/registers.ts';
 import { pciHeader } from './pci/config-space.ts';
+import { uartRegisters } from './serial/registers.ts';
 
 describe('register tables', () => {
   for (const [chip, table, size] of [['rtl8139', rtl8139Registers, 256], ['pci header', pciHeader, 64]] as const) {
@@ -24,6 +25,13 @@ describe('register tables', () => {
       expect(new Set(table.map((r) => r.name)).size).toBe(table.length);
     });
   }
+
+  it('name the register that a write goes to, where the place has one to read and one to write', () => {
+    const name = (dir: 'read' | 'write', offset: number, mode?: string): string => explainAccess(uartRegisters, offset, 1, 0x41, mode, dir)[0]!.name;
+    expect([name('read', 0), name('write', 0), name('read', 2), name('write', 2)]).toEqual(['RBR', 'THR', 'IIR', 'FCR']);
+    expect([name('read', 0, 'DLAB=1'), name('write', 0, 'DLAB=1'), name('write', 1, 'DLAB=0')]).toEqual(['DLL', 'DLL', 'IER']);
+    expect(explainAccess(uartRegisters, 2, 1, 0xc7, undefined, 'write')[0]!.fields).toBe('Enable ClearReceive ClearTransmit Trigger=0x3');
+  });
 
   it('explains a doorbell', () => {
     const [poll, ...rest] = explainAccess(rtl8139Registers, 0xd9, 1, 0x40, 'C+');

@@ -12,6 +12,7 @@ export const Msr = { deltas: 0x0f, cts: 0x10, dsr: 0x20, ri: 0x40, dcd: 0x80 } a
 export const uartRegisters = [
   {
     name: 'RBR', offset: 0, width: 1, access: 'rw', mode: 'DLAB=0', doc: 'Read: receiver buffer. Written: transmitter holding register (THR)',
+    written: { name: 'THR', doc: 'Transmitter holding register' },
     otherwise: { mode: 'DLAB=1', name: 'DLL', doc: 'Divisor latch, low byte' },
   },
   {
@@ -26,6 +27,10 @@ export const uartRegisters = [
       { name: 'ID', lsb: 1, bits: 3, values: { 0: 'ModemStatus', 1: 'ThrEmpty', 2: 'Received', 3: 'LineStatus', 6: 'Timeout' } },
       { name: 'FIFOs', lsb: 6, bits: 2 },
     ],
+    written: {
+      name: 'FCR', doc: 'FIFO control',
+      fields: [{ name: 'Enable', lsb: 0 }, { name: 'ClearReceive', lsb: 1 }, { name: 'ClearTransmit', lsb: 2 }, { name: 'DMA', lsb: 3 }, { name: 'Trigger', lsb: 6, bits: 2 }],
+    },
   },
   {
     name: 'LCR', offset: 3, width: 1, access: 'rw', reset: 0, doc: 'Line control',
