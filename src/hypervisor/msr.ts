@@ -28,10 +28,14 @@ const MTRR_INDEX: ReadonlyMap<number, number> = new Map([
   ...[0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f].map((msr, i) => [msr, 16 + i] as const),
   [MSR.mtrrDefType, 27] as const,
 ]);
-/** Slots of the state: the MTRRs, DEBUGCTL, SPEC_CTRL. */
+/** Slots of the state: the MTRRs, DEBUGCTL, SPEC_CTRL, MISC_FEATURES_ENABLES. */
 const SLOT_DEBUGCTL = 28;
 const SLOT_SPEC_CTRL = 29;
-const STATE_SIZE = 30 * 8;
+const SLOT_MISC_FEATURES = 30;
+const STATE_SIZE = 31 * 8;
+/** CPUID always leaves, so that it can always be made to fault (calculate_hvm_max_policy). */
+const PLATFORM_INFO = 1n << 31n;
+const CPUID_FAULTING = 1n;
 /** SPEC_CTRL comes with IBRS_ALL: IBRS, STIBP and SSBD are kept, and change nothing. */
 const SPEC_CTRL_BITS = 7n;
 const SLOT_DEFTYPE = 27;
@@ -60,6 +64,11 @@ export class Msrs {
     if (this.slot(SLOT_DEFTYPE) === 0n) this.setSlot(SLOT_DEFTYPE, 0xc06n);
   }
 
+  /** CPUID outside ring 0 is #GP(0): the guest asked for it. */
+  get cpuidFaulting(): boolean {
+    return (this.slot(SLOT_MISC_FEATURES) & CPUID_FAULTING) !== 0n;
+  }
+
   /** guest_rdmsr: undefined: #GP. */
   read(index: number): bigint | undefined {
     const own = this.engine.readMsr(index);
@@ -72,11 +81,13 @@ export class Msrs {
       case MSR.tsc:
         return BigInt(Math.floor(this.domain.pcpu.clock.tsc()));
       case MSR.microcodeRevision:
-      case MSR.platformInfo:
-      case MSR.miscFeaturesEnables:
       case MSR.mcgCap:
       case MSR.mcgStatus:
         return 0n;
+      case MSR.platformInfo:
+        return PLATFORM_INFO;
+      case MSR.miscFeaturesEnables:
+        return this.slot(SLOT_MISC_FEATURES);
       case MSR.mtrrCap:
         return MTRR_CAP;
       case MSR.archCapabilities:
@@ -108,8 +119,11 @@ export class Msrs {
         // The TSC runs with the machine's clock, and these hold nothing a guest can change.
         return 'done';
       case MSR.mcgStatus:
-      case MSR.miscFeaturesEnables:
         return value === 0n ? 'done' : 'fault';
+      case MSR.miscFeaturesEnables:
+        if ((value & ~CPUID_FAULTING) !== 0n) return 'fault';
+        this.setSlot(SLOT_MISC_FEATURES, value);
+        return 'done';
       case MSR.specCtrl:
         if ((value & ~SPEC_CTRL_BITS) !== 0n) return 'fault';
         this.setSlot(SLOT_SPEC_CTRL, value);

@@ -194,8 +194,9 @@ export class VmxExits {
   }
 
   private cpuid(): void {
-    const { domain, state, engine, cpuid, controllers } = this.parts;
+    const { domain, state, engine, cpuid, controllers, msrs, emulator } = this.parts;
     const { registers } = engine;
+    if (registers.cpl > 0 && msrs.cpuidFaulting) return emulator.injectException(TRAP_gp, 0);
     const leaf = registers.gprLo(Reg.rax);
     const subleaf = registers.gprLo(Reg.rcx);
     const out = this.cpuidOut;

@@ -249,4 +249,29 @@ describe('CPUID', () => {
     });
     expect(results).toEqual([0x40000005, 'XenVMMXenVMM', 0x4_0011, 0x58, 1, 1_000_000, 1, 0]);
   });
+
+  it('faults outside ring 0 where the guest asked for that', () => {
+    const { results } = collect(function* (v, put) {
+      const faults = function* (work: () => Generator<number, unknown, void>): Generator<number, void, void> {
+        try {
+          yield* work();
+          put('fine');
+        } catch (fault) {
+          put(`#${(fault as GuestFault).vector}(${(fault as GuestFault).errorCode})`);
+        }
+      };
+      put(((yield* v.rdmsr(0xce)) >> 31n) & 1n);
+      v.registers.cpl = 3;
+      yield* faults(() => v.cpuid(1));
+      v.registers.cpl = 0;
+      yield* faults(() => v.wrmsr(0x140, 2n));
+      yield* v.wrmsr(0x140, 1n);
+      put(yield* v.rdmsr(0x140));
+      yield* faults(() => v.cpuid(1));
+      v.registers.cpl = 3;
+      yield* faults(() => v.cpuid(1));
+      v.registers.cpl = 0;
+    });
+    expect(results).toEqual([1n, 'fine', '#13(0)', 1n, 'fine', '#13(0)']);
+  });
 });
