@@ -45,6 +45,11 @@ export class CodeCache {
   private readonly jumpCaches: number;
   /** Context each jump cache was filled in. */
   private readonly owners = [-1, -1];
+  /** Linear pages that blocks in the jump caches lie on. */
+  private readonly jumpPages = new Set<number>();
+  /** Entries of the jump caches, as word addresses, that were found through pages that are not global. */
+  private readonly localJumps = new Int32Array(8192);
+  private localCount = 0;
   private readonly frames = new Map<number, CodeFrame>();
   /** Fill machine memory; the engine puts the generated module's in place. */
   clear: (address: number, value: number, length: number) => void;
@@ -178,6 +183,19 @@ export class CodeCache {
     // Once round: what is left of the old epochs would fit again. An empty entry fits RIP 0 of epoch 0, which is left out.
     if (epoch === 0) this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.cb.set(CB_JUMP_EPOCH + 4, (epoch === 0 ? 1 : epoch) << 16);
+    this.localCount = 0;
+    this.jumpPages.clear();
+  }
+
+  /** MOV to CR3: what was found through pages that are not global goes. */
+  flushLocalJumps(): void {
+    for (let i = 0; i < this.localCount; i++) this.cb.u64[this.localJumps[i]! >> 1] = 0n;
+    this.localCount = 0;
+  }
+
+  /** INVLPG of this linear page. */
+  flushJumpsOf(page: number): void {
+    if (this.jumpPages.has(page)) this.flushJumpCaches();
   }
 
   /** Use the cache for this privilege and context. */
@@ -190,11 +208,17 @@ export class CodeCache {
     this.cb.set(CB_JUMP_CACHE, this.jumpCaches + which * JUMP_CACHE_SIZE);
   }
 
-  remember(ripLo: number, ripHi: number, record: number): void {
+  /** @param page the linear page of the block's first byte. @param global both its pages are. */
+  remember(ripLo: number, ripHi: number, record: number, page: number, crossing: boolean, global: boolean): void {
     const index = (ripLo ^ (ripLo >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1);
     const word = (this.cb.get(CB_JUMP_CACHE) + index * JUMP_ENTRY_SIZE) >> 2;
     this.cb.i32[word + (JUMP_TAG >> 2)] = ripLo;
     this.cb.i32[word + (JUMP_TAG >> 2) + 1] = ripHi ^ this.cb.get(CB_JUMP_EPOCH + 4);
     this.cb.i32[word + (JUMP_RECORD >> 2)] = record;
+    this.jumpPages.add(page);
+    if (crossing) this.jumpPages.add(page + 1);
+    if (global) return;
+    if (this.localCount === this.localJumps.length) this.flushJumpCaches();
+    else this.localJumps[this.localCount++] = word;
   }
 }

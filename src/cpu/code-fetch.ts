@@ -127,7 +127,11 @@ export class CodeFetch {
       record = decoded;
       (single ? page.singles : page.blocks).set(offset, record);
     }
-    if (!single) cache.remember(ripLo, ripHi, record);
+    if (!single) {
+      const crossing = page.crossing.has(offset);
+      const global = !crossing && this.core.mmu.isGlobal(lin, this.core.cb.get(CB_CPL) === 3);
+      cache.remember(ripLo, ripHi, record, page.page, crossing, global);
+    }
     return record;
   }
 

@@ -90,7 +90,7 @@ export class ControlRegisters {
     if (!core.longMode && core.cb.get(CB_CR0) & Cr0.pg && core.cb.get(CB_CR4) & Cr4.pae && core.mmu.pdptesRefused(Number(value & 0xffffffffn))) return false;
     core.cb.set64(CB_CR3, core.longMode ? value : value & 0xffffffffn);
     core.mmu.flushNonGlobal();
-    this.flushCode();
+    core.codeCache.flushLocalJumps();
     return true;
   }
 

@@ -146,19 +146,17 @@ export class Decoder {
 
   /** Clear the record at `out` and fill in what every one has. ripLow may have run over 32 bits. */
   private open(handler: number, request: BlockRequest, ripLow: number, index: number, length: number): void {
-    const { u8, u16, i32, u32 } = this.views;
-    const at = this.out;
-    const word = at >> 2;
-    i32.fill(0, word, word + 8);
-    u16[(at + REC_HANDLER) >> 1] = handler;
-    u8[at + REC_LENGTH] = length;
-    u8[at + REC_INDEX] = index;
-    u16[(at + REC_A) >> 1] = CB_ZERO;
-    u16[(at + REC_B) >> 1] = CB_ZERO;
-    u16[(at + REC_INDEX_REG) >> 1] = CB_ZERO;
-    u32[(at + REC_RIP) >> 2] = ripLow >>> 0;
+    const { i32 } = this.views;
+    const word = this.out >> 2;
+    i32[word + (REC_HANDLER >> 2)] = handler | (length << (REC_LENGTH * 8)) | (index << (REC_INDEX * 8));
+    i32[word + (REC_A >> 2)] = CB_ZERO | (CB_ZERO << ((REC_B - REC_A) * 8));
+    i32[word + (REC_INDEX_REG >> 2)] = CB_ZERO; // scale and extra: 0
+    i32[word + (REC_DISP >> 2)] = 0;
+    i32[word + (REC_IMM >> 2)] = 0;
+    i32[word + (REC_AUX >> 2)] = 0;
+    i32[word + (REC_RIP >> 2)] = ripLow;
     // In legacy modes IP wraps at 32 bits.
-    u32[(at + REC_RIP + 4) >> 2] = request.bits === 64 ? request.ripHi + (ripLow > 0xffffffff ? 1 : 0) : 0;
+    i32[word + (REC_RIP >> 2) + 1] = request.bits === 64 ? request.ripHi + (ripLow > 0xffffffff ? 1 : 0) : 0;
   }
 
   private prefixes(bits: number): number {
@@ -363,13 +361,13 @@ export class Decoder {
     const nextOffset = request.pageOffset + (this.at - request.start);
     const chained = long && !!instruction.chains && !request.single && !request.crossing && target >= 0 && target < 4096 && nextOffset < 4096;
     const form: Form = {
+      mode: long ? 'long' : 'legacy',
       operandSize: forms.usesOperandSize ? operandSize : 4,
       addressSize: forms.usesAddressSize ? addressSize : 4,
       address: usesMemory ? (canInline ? 'inline' : 'computed') : 'register',
       locked: (this.lock || instruction.lock === 'implied') && usesMemory,
       flagsFrom: long && instruction.usesFlags ? flagsFrom : 'any',
       chained,
-      mode: long ? 'long' : 'legacy',
     };
     const handler = forms.handler(form);
     if (handler < 0) return undefinedOpcode();

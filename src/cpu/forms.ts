@@ -23,6 +23,10 @@ export interface Form {
   mode: Mode;
 }
 
+/** The row as an object of one shape: what looks at rows then knows where each attribute lies. */
+const uniform = ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, noRexB, writes }: Instruction): Instruction =>
+  ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, noRexB, writes }) as Instruction;
+
 /** A row with its encoding and the handler of each form. */
 export class InstructionForms {
   readonly instruction: Instruction;
@@ -33,7 +37,7 @@ export class InstructionForms {
   private readonly handlers = new Int32Array(3 * 3 * 3 * 2 * 3 * 2 * 2).fill(-1);
 
   constructor(instruction: Instruction) {
-    this.instruction = instruction;
+    this.instruction = uniform(instruction);
     this.encoding = parseEncoding(instruction);
     this.usesOperandSize = instruction.operands.some((o) => /(v|z|y|c)$|^rAX$|bs$/.test(o));
     this.usesAddressSize = instruction.operands.some((o) => /^(aCX|\$a)$/.test(o));
@@ -41,7 +45,7 @@ export class InstructionForms {
   }
 
   /** Every form that decoding can ask for. */
-  *forms(): Generator<Form> {
+  forms(): Form[] {
     const { instruction } = this;
     const registerPossible = this.encoding.mod !== 'mem' && !instruction.operands.some((o) => /^O/.test(o));
     const memoryPossible = this.hasAddress && this.encoding.mod !== 'reg';
@@ -49,26 +53,22 @@ export class InstructionForms {
       ...(registerPossible ? ['register' as const] : []),
       ...(memoryPossible ? [...(instruction.hot ? ['inline' as const] : []), 'computed' as const] : []),
     ];
-    for (const mode of MODES) {
-      if (instruction.only && instruction.only !== mode) continue;
-      for (const operandSize of this.usesOperandSize ? WORD_SIZES : ([4] as const)) {
-        if (operandSize === 8 && mode === 'legacy') continue;
-        if (operandSize === 4 && mode === 'long' && instruction.size64 && this.usesOperandSize) continue;
-        for (const addressSize of this.usesAddressSize ? WORD_SIZES : ([4] as const)) {
-          for (const address of addresses) {
-            if (address === 'inline' && mode === 'legacy') continue;
-            for (const locked of instruction.lock === 'implied' && address !== 'register' ? [true] : instruction.lock && address !== 'register' ? [false, true] : [false]) {
-              if (locked && address === 'inline') continue;
-              for (const flagsFrom of instruction.usesFlags && mode === 'long' ? FLAGS_FROM : (['any'] as const)) {
-                for (const chained of instruction.chains && mode === 'long' ? [false, true] : [false]) {
-                  yield { operandSize, addressSize, address, locked, flagsFrom, chained, mode };
-                }
-              }
-            }
-          }
-        }
-      }
-    }
+    const modes = MODES.filter((mode) => !instruction.only || instruction.only === mode);
+    const operandSizes = this.usesOperandSize ? WORD_SIZES : ([4] as const);
+    const addressSizes = this.usesAddressSize ? WORD_SIZES : ([4] as const);
+    const all = product({
+      mode: modes, operandSize: operandSizes, addressSize: addressSizes, address: addresses, locked: instruction.lock ? [false, true] : [false],
+      flagsFrom: instruction.usesFlags ? FLAGS_FROM : (['any'] as const), chained: instruction.chains ? [false, true] : [false],
+    });
+    return all.filter((form) => this.possible(form));
+  }
+
+  private possible({ mode, operandSize, address, locked, flagsFrom, chained }: Form): boolean {
+    const { lock, size64 } = this.instruction;
+    if (mode === 'legacy' && (operandSize === 8 || address === 'inline' || flagsFrom !== 'any' || chained)) return false;
+    if (mode === 'long' && operandSize === 4 && size64 && this.usesOperandSize) return false;
+    if (address === 'register') return !locked;
+    return lock === 'implied' ? locked && address !== 'inline' : !(locked && address === 'inline');
   }
 
   private slot(form: Form): number {
@@ -89,6 +89,13 @@ export class InstructionForms {
   handler(form: Form): number {
     return this.handlers[this.slot(form)]!;
   }
+}
+
+/** Every combination of one value for each key; the first key changes slowest. */
+function product(axes: { readonly [K in keyof Form]: readonly Form[K][] }): Form[] {
+  let forms: Partial<Form>[] = [{}];
+  for (const [key, values] of Object.entries(axes)) forms = forms.flatMap((form) => values.map((value) => ({ ...form, [key]: value })));
+  return forms as Form[];
 }
 
 /** Forms that little code runs often: locked and 16-bit ones, memory operands of rows that are not hot, and rare rows. */

@@ -454,8 +454,9 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
       privileged();
       const lin = invalidatedPage();
       // A non-canonical address is no address of any page: nothing to do.
-      if (!Number.isNaN(lin)) core.mmu.flushPage(lin);
-      core.codeCache.flushJumpCaches();
+      if (Number.isNaN(lin)) return stepOver();
+      if (core.mmu.flushPage(lin)) core.codeCache.flushJumpCaches();
+      else core.codeCache.flushJumpsOf(Math.floor(lin / 4096));
       return stepOver();
     },
     clac: () => general.clac(),

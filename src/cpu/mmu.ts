@@ -8,7 +8,7 @@ import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, type NestedPaging } fr
 import type { ControlBlock, Linear } from './memory-views.ts';
 import { linearHigh, linearLow } from './memory-views.ts';
 import {
-  TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_EXECUTE, TLB_FLAGS, TLB_GLOBAL, TLB_INDEX_MASK, TLB_INDEX_SHIFT, TLB_LARGE, TLB_LISTED, TLB_READ, TLB_SET_SIZE,
+  TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_EXECUTE, TLB_FLAGS, TLB_GLOBAL, TLB_INDEX_MASK, TLB_INDEX_SHIFT, TLB_LARGE, TLB_LISTED, TLB_LISTED_GLOBAL, TLB_READ, TLB_SET_SIZE,
   TLB_SETS, TLB_WRITE, TlbSet,
 } from './tlb-layout.ts';
 
@@ -38,15 +38,18 @@ export const PHYSICAL_ADDRESS_BITS = 39;
 const PDPTE_RESERVED_LOW = 0x1e6;
 const PTE_RESERVED_HIGH = ~((1 << (PHYSICAL_ADDRESS_BITS - 32)) - 1) & 0x000fffff;
 
+/** Bytes that an entry of a table maps, by the table's level. */
+const PAGE_BYTES = [0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39] as const;
+
 export class Mmu {
   private readonly cb: ControlBlock;
   private readonly tlb: number;
   private readonly nested: NestedPaging;
   /** Byte per machine frame: non-zero when code decoded from it is cached, so that writes must be noticed. */
   private readonly codeFlags: number;
-  /** Entries filled since the last full flush, as byte offsets from the TLB: a flush touches these alone. */
-  private readonly filled = new Int32Array(TLB_SETS * TLB_ENTRIES);
-  private filledCount = 0;
+  /** Entries filled since they were last flushed, as word addresses: a flush touches these alone. Those of global pages apart. */
+  private readonly filled = new FilledEntries();
+  private readonly filledGlobal = new FilledEntries();
   /** 2 MiB regions with an entry from a large page, so that INVLPG knows when one address is not enough. */
   private readonly largeRegions = new Set<number>();
   /** gfn → NestedPaging.lookup result, direct-mapped. */
@@ -179,8 +182,7 @@ export class Mmu {
     let rights = PTE_WRITE | PTE_USER;
     let executable = true;
     for (let level = long ? 4 : 3; ; level--) {
-      const shift = 12 + 9 * (level - 1);
-      const index = Math.floor(lin / 2 ** shift) & (level === 3 && !long ? 3 : 511);
+      const index = Math.floor(lin / PAGE_BYTES[level]!) & (level === 3 && !long ? 3 : 511);
       const entryGpa = table + index * 8;
       const at = this.tableAddress(entryGpa, false);
       if (at < 0) return at;
@@ -268,27 +270,29 @@ export class Mmu {
     const alignmentChecked = user && (cb.get(CB_CR0) & Cr0.am) !== 0 && (cb.get(CB_RFLAGS) & Flag.ac) !== 0;
     let set: number;
     if (this.slowOnly || alignmentChecked) set = TlbSet.none;
-    else if (user) set = TlbSet.user;
-    else set = cb.get(CB_CR4) & Cr4.smap && !(cb.get(CB_RFLAGS) & Flag.ac) ? TlbSet.supervisorSmap : TlbSet.supervisor;
+    else set = user ? TlbSet.user : this.supervisorSet;
     cb.set(CB_TLB, this.tlb + set * TLB_SET_SIZE);
   }
 
+  /** The set that a supervisor access uses. */
+  private get supervisorSet(): number {
+    return this.cb.get(CB_CR4) & Cr4.smap && !this.smapOpen ? TlbSet.supervisorSmap : TlbSet.supervisor;
+  }
+
   /**
-   * Machine address of the byte at `lin` for an access of the current (or supervisor) privilege, filling the TLB; or
+   * Machine address of the byte at `lin` for a user's or a supervisor's access, filling the TLB; or
    * PAGE_FAULT (errorCode) or NESTED_FAULT (gpa, nestedPermissions, inWalk). Write: false also for code-holding frames,
    * so that a caller must go through the code cache (`codeFlags` says so).
    */
   translate(lin: Linear, access: Access, user: boolean): number {
     const { cb } = this;
-    const set = cb.get(CB_TLB);
-    // Only accesses of the current privilege may use the current set.
-    const usable = !this.implicit && user === (cb.get(CB_CPL) === 3);
+    const set = this.tlb + (user ? TlbSet.user : this.supervisorSet) * TLB_SET_SIZE;
     const entry = set + ((linearLow(lin) >>> TLB_INDEX_SHIFT) & TLB_INDEX_MASK);
     const tag = access === Access.read ? TLB_READ : access === Access.write ? TLB_WRITE : TLB_EXECUTE;
     const word = entry >> 2;
     const pageLo = linearLow(lin) & ~0xfff;
     const pageHi = linearHigh(lin);
-    if (usable && cb.i32[word + (tag >> 2)] === pageLo && cb.i32[word + (tag >> 2) + 1] === pageHi) {
+    if (cb.i32[word + (tag >> 2)] === pageLo && cb.i32[word + (tag >> 2) + 1] === pageHi) {
       return (linearLow(lin) + cb.i32[word + (TLB_ADDEND >> 2)]!) >>> 0;
     }
     const outcome = this.walk(lin, access, user);
@@ -303,7 +307,7 @@ export class Mmu {
       return NESTED_FAULT;
     }
     const frame = nestedEntry >>> NPT_MFN_SHIFT;
-    if (usable && set !== this.tlb + TlbSet.none * TLB_SET_SIZE) this.fill(word, pageLo, pageHi, frame, permissions, user);
+    this.fill(word, pageLo, pageHi, frame, permissions, user);
     return frame * 4096 + (lin & 0xfff);
   }
 
@@ -322,10 +326,10 @@ export class Mmu {
     this.setTag(word + (TLB_EXECUTE >> 2), mayFetch, pageLo, pageHi);
     i32[word + (TLB_ADDEND >> 2)] = (frame * 4096 - pageLo) | 0;
     const global = pteFlags & PTE_GLOBAL && cr4 & Cr4.pge ? TLB_GLOBAL : 0;
-    const listed = i32[word + (TLB_FLAGS >> 2)]! & TLB_LISTED;
-    i32[word + (TLB_FLAGS >> 2)] = global | (this.large ? TLB_LARGE : 0) | TLB_LISTED;
+    const listed = i32[word + (TLB_FLAGS >> 2)]! & (global ? TLB_LISTED_GLOBAL : TLB_LISTED);
+    i32[word + (TLB_FLAGS >> 2)] = (i32[word + (TLB_FLAGS >> 2)]! & (TLB_LISTED | TLB_LISTED_GLOBAL)) | global | (this.large ? TLB_LARGE : 0) | (global ? TLB_LISTED_GLOBAL : TLB_LISTED);
     if (this.large) this.largeRegions.add(Math.floor((pageHi * 2 ** 32 + (pageLo >>> 0)) / 2 ** 21));
-    if (!listed) this.filled[this.filledCount++] = word;
+    if (!listed) (global ? this.filledGlobal : this.filled).add(word);
   }
 
   private setTag(word: number, valid: number | boolean, pageLo: number, pageHi: number): void {
@@ -340,11 +344,8 @@ export class Mmu {
   }
 
   flushAll(): void {
-    for (let i = 0; i < this.filledCount; i++) {
-      this.dropEntry(this.filled[i]!);
-      this.cb.i32[this.filled[i]! + (TLB_FLAGS >> 2)] = 0;
-    }
-    this.filledCount = 0;
+    this.flush(this.filled);
+    this.flush(this.filledGlobal);
     this.largeRegions.clear();
   }
 
@@ -356,35 +357,44 @@ export class Mmu {
       this.dropEntry(word);
       this.cb.i32[word + (TLB_FLAGS >> 2)] = 0;
     }
-    this.filledCount = 0;
+    this.filled.count = 0;
+    this.filledGlobal.count = 0;
     this.largeRegions.clear();
   }
 
   /** MOV to CR3: everything but global pages. */
-  flushNonGlobal(): void {
-    let kept = 0;
-    for (let i = 0; i < this.filledCount; i++) {
-      const word = this.filled[i]!;
-      if (this.cb.i32[word + (TLB_FLAGS >> 2)]! & TLB_GLOBAL) this.filled[kept++] = word;
-      else {
-        this.dropEntry(word);
-        this.cb.i32[word + (TLB_FLAGS >> 2)] = 0;
-      }
+  flushNonGlobal(): void { this.flush(this.filled); }
+
+  /** Empty one list. An entry may stand in both; what it holds now says where it belongs. */
+  private flush(list: FilledEntries): void {
+    const { i32 } = this.cb;
+    const global = list === this.filledGlobal;
+    for (let i = 0; i < list.count; i++) {
+      const word = list.words[i]!;
+      const flags = i32[word + (TLB_FLAGS >> 2)]!;
+      if (((flags & TLB_GLOBAL) !== 0) === global) this.dropEntry(word);
+      i32[word + (TLB_FLAGS >> 2)] = flags & ~(global ? TLB_LISTED_GLOBAL : TLB_LISTED);
     }
-    this.filledCount = kept;
+    list.count = 0;
   }
 
-  /** INVLPG: the page of this address, whatever its size, in every set. */
-  flushPage(lin: Linear): void {
+  /** INVLPG: the page of this address, whatever its size, in every set. True: it was a large one, and all entries of those are gone. */
+  flushPage(lin: Linear): boolean {
     const offset = (linearLow(lin) >>> TLB_INDEX_SHIFT) & TLB_INDEX_MASK;
     for (let set = 0; set < TLB_SETS; set++) this.dropEntry((this.tlb + set * TLB_SET_SIZE + offset) >> 2);
-    if (!this.largeRegions.has(Math.floor(lin / 2 ** 21))) return;
+    if (!this.largeRegions.has(Math.floor(lin / 2 ** 21))) return false;
     // The large page may be 1 GiB or 4 MiB: drop every entry that came from a large page.
-    for (let i = 0; i < this.filledCount; i++) {
-      const word = this.filled[i]!;
-      if (this.cb.i32[word + (TLB_FLAGS >> 2)]! & TLB_LARGE) this.dropEntry(word);
+    for (const { words, count } of [this.filled, this.filledGlobal]) {
+      for (let i = 0; i < count; i++) if (this.cb.i32[words[i]! + (TLB_FLAGS >> 2)]! & TLB_LARGE) this.dropEntry(words[i]!);
     }
     this.largeRegions.clear();
+    return true;
+  }
+
+  /** The page at `lin`, just translated, is global. */
+  isGlobal(lin: Linear, user: boolean): boolean {
+    const entry = this.tlb + (user ? TlbSet.user : this.supervisorSet) * TLB_SET_SIZE + ((linearLow(lin) >>> TLB_INDEX_SHIFT) & TLB_INDEX_MASK);
+    return (this.cb.i32[(entry + TLB_FLAGS) >> 2]! & TLB_GLOBAL) !== 0;
   }
 
   /** The p2m changed for one gfn or for all. Entries do not know their gfn, so all go. */
@@ -397,10 +407,12 @@ export class Mmu {
   /** The frame now holds decoded code: entries that let it be written without notice go. */
   protectCode(frame: number): void {
     const { i32 } = this.cb;
-    for (let i = 0; i < this.filledCount; i++) {
-      const word = this.filled[i]!;
-      if (i32[word + (TLB_WRITE >> 2)]! === 1) continue;
-      if (((i32[word + (TLB_WRITE >> 2)]! + i32[word + (TLB_ADDEND >> 2)]!) >>> 12) === frame) this.setTag(word + (TLB_WRITE >> 2), false, 0, 0);
+    for (const { words, count } of [this.filled, this.filledGlobal]) {
+      for (let i = 0; i < count; i++) {
+        const word = words[i]!;
+        if (i32[word + (TLB_WRITE >> 2)]! === 1) continue;
+        if (((i32[word + (TLB_WRITE >> 2)]! + i32[word + (TLB_ADDEND >> 2)]!) >>> 12) === frame) this.setTag(word + (TLB_WRITE >> 2), false, 0, 0);
+      }
     }
   }
 
@@ -408,4 +420,12 @@ export class Mmu {
   holdsCode(frame: number): boolean {
     return this.cb.u8[this.codeFlags + frame] !== 0;
   }
+}
+
+/** Word addresses of TLB entries. */
+class FilledEntries {
+  readonly words = new Int32Array(TLB_SETS * TLB_ENTRIES);
+  count = 0;
+
+  add(word: number): void { this.words[this.count++] = word; }
 }

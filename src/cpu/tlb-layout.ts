@@ -18,8 +18,9 @@ export const TLB_INDEX_MASK = TLB_SET_SIZE - TLB_ENTRY_SIZE;
 export const TLB_GLOBAL = 1;
 /** Part of a page larger than 4 KiB. */
 export const TLB_LARGE = 2;
-/** Stands in the list of entries to flush. */
+/** Stands in the list of entries of pages that are not global, or are. */
 export const TLB_LISTED = 4;
+export const TLB_LISTED_GLOBAL = 8;
 
 /** Sets: by who asks. The last stays empty, so that every access takes the slow path (data breakpoints, #AC). */
 export const TlbSet = { user: 0, supervisorSmap: 1, supervisor: 2, none: 3 } as const;
