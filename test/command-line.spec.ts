@@ -101,6 +101,8 @@ describe.skipIf(!built)('the command line', () => {
     put('off.elf', plainGuest(powerOff));
     put('loud.elf', plainGuest('top:\nmov al, 10\nmov edx, 0xe9\nout dx, al\njmp top\n'));
     put('empty', '');
+    put('damaged/6.1/manifest.json', '{');
+    put('hollow/6.1/manifest.json', 'null');
     put('noise', 'no kernel at all\n'.repeat(100));
     symlinkSync(join(root, 'test'), at('test'));
     linkSync(at('off.elf'), at('off-too.elf'));
@@ -206,6 +208,7 @@ describe.skipIf(!built)('the command line', () => {
     // Outputs.
     ['one file for two outputs', ['run', 'guest.cfg', '--trace', 't', '--dm-log', './t'], /\.\/t: named for two outputs; give each its own file/],
     ['standard output twice', ['run', 'guest.cfg', '--console', '-', '--console', '-'], /--console -: named for two outputs; give it once/],
+    ['a trace on standard output', ['run', 'guest.cfg', '--trace', '-'], /--trace -: only the console goes to standard output; name a file/],
     ['the configuration as output', ['run', 'guest.cfg', '--console', 'also.cfg'], /also\.cfg: the run reads this file; name another one/],
     ['the kernel as output, under another name', ['run', '--kernel', 'off.elf', '--memory', '8', '--trace', 'off-too.elf'], /off-too\.elf: the run reads this file/],
     ['a folder as output', ['run', 'guest.cfg', '--trace', 'out'], /out: cannot be written: EISDIR.*; name a file in a folder/],
@@ -233,6 +236,8 @@ describe.skipIf(!built)('the command line', () => {
     ['text for a transcript', ['conformance', 'noise'], /noise:1: not JSON; expected one object a line/],
     ['a file for a cache', ['guest', 'build', '--cache', 'empty'], /empty: no directory; expected where packages and images are kept/],
     ['a cache under /proc', ['guest', 'build', '--cache', '/proc/xenolith/cache'], /\/proc\/xenolith\/cache: cannot be made: ENOENT/],
+    ['a cache with a damaged manifest, offline', ['guest', 'build', '--offline', '--cache', 'damaged'], /no Debian kernel in the cache/],
+    ['a cache with an empty manifest, offline', ['guest', 'build', '--offline', '--cache', 'hollow'], /no Debian kernel in the cache/],
     ['a cache that holds nothing, offline', ['guest', 'build', '--offline', '--cache', 'nothing'], /no Debian kernel in the cache; run `xenolith guest build` with a network/],
   ])('%s: one line and status 1', async (_, args, message) => {
     const { status, stdout, stderr } = await here(...args);

@@ -15,6 +15,7 @@ export interface OutputPaths {
 }
 
 type FileName = 'trace' | 'dmLog' | 'pcap';
+const FLAGS: Readonly<Record<FileName, string>> = { trace: '--trace', dmLog: '--dm-log', pcap: '--pcap' };
 
 export class Outputs {
   /** Called once, when the first of the outputs can take no more. */
@@ -57,6 +58,7 @@ export class Outputs {
     if (this.#toStdout) claim('standard output', fstatSync(1));
     for (const name of ['trace', 'dmLog', 'pcap'] as const) {
       const path = paths[name];
+      if (path === '-') throw new UserError(`${FLAGS[name]} -: only the console goes to standard output; name a file`);
       if (path !== undefined) this.#files.set(name, open(path));
     }
     for (const path of consoles) if (path !== '-') this.#consoles.push(open(path));

@@ -66,7 +66,7 @@ export function registerRun(program: Command): void {
     .argument('[guest.cfg]', "the guest's configuration, as xl takes it; without one, a Debian guest that pings the host")
     .option('--kernel <file>', 'bzImage, vmlinux or 32-bit ELF to boot (default: a Debian kernel, fetched once)')
     .option('--initrd <file>', 'initial ramdisk')
-    .option('--append <line>', "more for the kernel's command line")
+    .option('--append <line>', "more for the kernel's command line (a Linux of your own: console=ttyS0 brings its console here)")
     .option('--memory <MiB>', 'memory of the guest', whole(MEMORY_MIB.min, MEMORY_MIB.max))
     .option('--driver <name>', 'NIC driver of the Debian guest: 8139cp (C+ mode) or 8139too (C mode)', oneOf(...guestDrivers), '8139cp')
     .option('--shell', 'the Debian guest gives a shell on the console instead of pinging')

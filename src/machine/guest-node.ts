@@ -55,11 +55,25 @@ async function cachedKernel(cache: string): Promise<{ directory: string; manifes
   versions.sort((a, b) => b.localeCompare(a, 'en', { numeric: true }));
   for (const version of versions) {
     const directory = join(cache, version);
-    const manifest = JSON.parse(readFileSync(join(directory, 'manifest.json'), 'utf8')) as Manifest;
+    const manifest = readManifest(join(directory, 'manifest.json'));
+    if (manifest === undefined) continue;
     const whole = Object.entries(manifest.files).every(([file, sum]) => existsSync(join(directory, file)) && digest(readFileSync(join(directory, file))) === sum);
     if (whole) return { directory, manifest };
   }
   return undefined;
+}
+
+/** Undefined for one that is damaged: its kernel is fetched again. */
+function readManifest(path: string): Manifest | undefined {
+  let value: Partial<Manifest> | null;
+  try {
+    value = JSON.parse(readFileSync(path, 'utf8')) as Partial<Manifest> | null;
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+  const { version, files } = value ?? {};
+  return typeof version === 'string' && typeof files === 'object' && files !== null && 'vmlinux' in files && 'vmlinuz' in files && 'busybox' in files ? (value as Manifest) : undefined;
 }
 
 async function fetchKernel(cache: string, progress: Progress): Promise<{ directory: string; manifest: Manifest }> {

@@ -20,7 +20,7 @@ export function parseStreamAddress(text: string): StreamAddress {
   const unix = /^unix:(.+)$/.exec(where!);
   const tcp = /^tcp:([^:]*):(\d{1,5})$/.exec(where!);
   if (unknown === undefined && unix) return { path: unix[1]!, listen };
-  if (unknown === undefined && tcp && Number(tcp[2]) <= 65_535) return { host: tcp[1] || '127.0.0.1', port: Number(tcp[2]), listen };
+  if (unknown === undefined && tcp && Number(tcp[2]) > 0 && Number(tcp[2]) <= 65_535) return { host: tcp[1] || '127.0.0.1', port: Number(tcp[2]), listen };
   throw new UserError(`network address '${text}': expected unix:PATH or tcp:HOST:PORT, with ,server to wait for the peer`);
 }
 
