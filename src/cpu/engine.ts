@@ -264,6 +264,8 @@ export class Engine implements Vcpu {
     for (;;) {
       if (this.events.pending) {
         this.chargeEvent();
+        // After an exit on the way it begins anew, with the accesses completed so far.
+        core.restartCompleted();
         if (this.events.deliver(this.events.pending) === Status.exit) return core.exit.reason;
       }
       if (cb.get(CB_WINDOW)) {
@@ -326,11 +328,17 @@ export class Engine implements Vcpu {
     cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
     core.repeats = false;
     const { delivered } = this.events;
+    // The shadow of STI or MOV SS covers this instruction alone, even if it jumps to itself.
+    const shadow = this.shadowActive;
+    core.clearShadow();
     this.stepping = true;
     const record = this.fetch.findBlock(true);
     const done = record ? this.runFrom(record, 1) : 0;
     this.stepping = false;
-    if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
+    if (cb.get(CB_EXIT_STATUS) === Status.exit) {
+      cb.set(CB_SHADOW, shadow);
+      return core.exit.reason;
+    }
     core.forgetCompleted();
     // A repeated string instruction traps after each iteration, with RF so that it goes on from there.
     if (core.repeats) cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) | Flag.rf);

@@ -33,6 +33,7 @@ export class Events {
   /** Deliver the exception that FAULT announced, at CB_RIP. Status.fault (find the block at RIP) or Status.exit. */
   deliverFault(): number {
     const { core } = this;
+    core.forgetCompleted();
     return this.deliver({ type: EventType.hardwareException, vector: core.faultVector, errorCode: core.faultCode, instructionLength: 0 });
   }
 
@@ -44,6 +45,7 @@ export class Events {
       try {
         this.attempt(current);
         this.pending = null;
+        core.forgetCompleted();
         core.clearShadow();
         this.delivered++;
         return Status.fault;
@@ -53,6 +55,7 @@ export class Events {
           return Status.exit;
         }
         if (unwind !== FAULT) throw unwind;
+        core.forgetCompleted();
         const second = core.faultVector;
         const isException = current.type === EventType.hardwareException;
         if (isException && current.vector === Vector.df) {

@@ -26,8 +26,11 @@ const VGA_MEM_END = 0xc0000;
 const MAX_REPS = 4096;
 
 export const TRAP_ud = 6;
+const TRAP_df = 8;
 export const TRAP_gp = 13;
 export const TRAP_pf = 14;
+/** #DE, #TS, #NP, #SS, #GP (SDM vol. 3A table 6-4). */
+const isContributory = (vector: number): boolean => vector === 0 || (vector >= 10 && vector <= 13);
 
 export interface EmulatorParts {
   readonly domain: Domain;
@@ -37,6 +40,8 @@ export interface EmulatorParts {
   readonly handlers: IoHandlers;
   readonly servers: IoreqServers;
   readonly wait: XenWait;
+  /** An exception came while a double fault was being delivered. */
+  tripleFault(): void;
 }
 
 /** The emulator of one vCPU. */
@@ -91,9 +96,8 @@ export class Emulator {
   }
 
   injectException(vector: number, errorCode: number): void {
-    const { engine, domain } = this.parts;
-    domain.pcpu.trace.record(TRC_HVM_INJ_EXC, 2, vector, errorCode);
-    engine.inject(EventType.hardwareException, vector, errorCode, 0);
+    this.parts.domain.pcpu.trace.record(TRC_HVM_INJ_EXC, 2, vector, errorCode);
+    this.inject(vector, errorCode);
   }
 
   injectPageFault(address: bigint, errorCode: number): void {
@@ -102,7 +106,17 @@ export class Emulator {
     const lo = Number(address & 0xffff_ffffn);
     if (engine.registers.efer & 0x400) domain.pcpu.trace.record(TRC_HVM_PF_INJECT64, 3, errorCode, lo, Number(address >> 32n));
     else domain.pcpu.trace.record(TRC_HVM_PF_INJECT, 2, errorCode, lo);
-    engine.inject(EventType.hardwareException, TRAP_pf, errorCode, 0);
+    this.inject(TRAP_pf, errorCode);
+  }
+
+  /** hvm_combine_hw_exceptions: one that comes while another is being delivered makes a double fault, then a triple fault. */
+  private inject(vector: number, errorCode: number): void {
+    const { engine } = this.parts;
+    const event = engine.idtVectoring;
+    const first = event?.type === EventType.hardwareException ? event.vector : -1;
+    if (first === TRAP_df) return this.parts.tripleFault();
+    const double = first === TRAP_pf || (isContributory(first) && vector !== TRAP_pf);
+    engine.inject(EventType.hardwareException, double ? TRAP_df : vector, double ? 0 : errorCode, 0);
   }
 
   /**

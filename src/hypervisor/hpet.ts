@@ -6,7 +6,7 @@ import { HPET_ROUTES, HPET_TICK_NS, HPET_TIMERS, hpetRegisters } from '../abi/re
 import type { Gpa } from '../base/address.ts';
 import { Emul, type HvmMmioOps, type IoAccess } from './intercept.ts';
 import { Lock, LockOrder } from './lock.ts';
-import type { PlatformContext } from './platform-context.ts';
+import { MIN_TIMER_PERIOD_NS, type PlatformContext } from './platform-context.ts';
 import type { Timer } from './timer.ts';
 
 export const HPET_BASE = 0xfed00000;
@@ -34,8 +34,7 @@ const PERIODS = REGISTERS + REGISTER_WORDS; // low, high of each timer
 const DOUBLES = PERIODS + HPET_TIMERS * 2; // f64: start of counting
 const STATE_SIZE = (DOUBLES + 2) * 4;
 
-/** A period shorter than this would only keep the host busy (Xen's MIN_HPET_PERIOD is of the same order). */
-const MIN_PERIOD_TICKS = 100_000 / HPET_TICK_NS;
+const MIN_PERIOD_TICKS = MIN_TIMER_PERIOD_NS / HPET_TICK_NS;
 const TWO32 = 2 ** 32;
 
 const writableBits = new Uint32Array(REGISTER_WORDS);
@@ -199,7 +198,9 @@ export class Hpet implements HvmMmioOps {
       // The value set with SETVAL is the first expiry; written without, it is the period. Either way it is taken for the period.
       this.u32[period + (isHigh ? 1 : 0)] = low;
       if (!isHigh && upper !== undefined) this.u32[period + 1] = upper;
+      // Not too short for the host, and not so long that the next expiry could be taken for a past one.
       if (this.u32[period + 1] === 0 && this.u32[period]! < MIN_PERIOD_TICKS) this.u32[period] = MIN_PERIOD_TICKS;
+      this.u32[period + (config & TN_32BIT ? 0 : 1)]! &= 0x7fff_ffff;
     }
     this.put(at, config & ~TN_SETVAL);
     this.startTimer(n);
@@ -251,13 +252,14 @@ export class Hpet implements HvmMmioOps {
     return high * TWO32 + (low >>> 0);
   }
 
-  /** Arm timer n for its next match, if it is on. A match that is past happens at once. */
-  private startTimer(n: number): void {
+  /** Arm timer n for its next match, if it is on. A match that is past happens at once, but not twice at one time (`fired`). */
+  private startTimer(n: number, fired = false): void {
     const config = this.get(TIMER0 + n * TIMER_STRIDE);
     this.timers[n]!.stop();
     if (!(this.get(CFG) & CFG_ENABLE) || !(config & TN_ENABLE)) return;
     if (config & TN_PERIODIC && this.period(n) > 0) this.comparator(n);
-    const until = this.untilMatch(n);
+    const match = this.untilMatch(n);
+    const until = fired && match <= 0 ? MIN_PERIOD_TICKS : match;
     // A 32-bit comparator far behind the counter is one that lies ahead by almost a turn.
     const ticks = until >= 0 ? until : config & TN_32BIT && until < -0x4000_0000 ? until + TWO32 : 0;
     if (ticks < 2 ** 48) this.timers[n]!.set(this.context.clock.nowNs() + ticks * HPET_TICK_NS);
@@ -268,7 +270,7 @@ export class Hpet implements HvmMmioOps {
     const config = this.get(TIMER0 + n * TIMER_STRIDE);
     if (this.get(CFG) & CFG_ENABLE && config & TN_ENABLE) {
       this.fire(n, config);
-      if (config & TN_PERIODIC && this.period(n) > 0) this.startTimer(n);
+      if (config & TN_PERIODIC && this.period(n) > 0) this.startTimer(n, true);
     }
     this.lock.release();
   }

@@ -77,6 +77,8 @@ export class HvmVcpu {
   readonly interrupts: InterruptAssist;
   readonly vmx: VmxExits;
   readonly shootdown: Shootdown;
+  /** Its end is in the log. */
+  dumped = false;
   private readonly options: HvmVcpuOptions;
   private readonly debugLine: number[] = [];
 
@@ -90,7 +92,7 @@ export class HvmVcpu {
     this.engine = engine;
     state.kickWord = engine.kickWord;
     this.guest = new GuestMemory(pcpu.memory, p2m, engine);
-    this.emulator = new Emulator({ domain, state, engine, guest: this.guest, handlers, servers, wait });
+    this.emulator = new Emulator({ domain, state, engine, guest: this.guest, handlers, servers, wait, tripleFault: () => this.vmx.tripleFault() });
     const live = (): InterruptControllers => controllers;
     this.interrupts = new InterruptAssist(domain, state, engine, irq, live);
     this.shootdown = new Shootdown(pcpu.memory, state);
@@ -137,6 +139,7 @@ export class HvmVcpu {
 
   /** The domain in the log, in Xen's layout. */
   dump(why: string): void {
+    this.dumped = true;
     const { log, number } = this.options.pcpu;
     log.warn(why);
     log.warn(`Domain ${this.domain.domid} (vcpu#${this.state.id}) crashed on cpu#${number}:`);

@@ -12,3 +12,6 @@ export interface PlatformContext {
   readonly timers: TimerQueue;
   readonly irq: HvmIrq;
 }
+
+/** A timer that repeats does so no faster: shorter periods only keep host and guest from everything else (Xen: vpt.c, create_periodic_time). */
+export const MIN_TIMER_PERIOD_NS = 100_000;

@@ -8,7 +8,7 @@ import { DomainCrash } from '../base/errors.ts';
 import { ExitReason } from '../cpu/interface.ts';
 import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE } from '../trace/events.ts';
 import { VirtualClock, virtualCost } from './clock.ts';
-import { VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from './domain.ts';
+import { ShutdownReason, VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from './domain.ts';
 import type { Domain, Pcpu, VcpuState } from './domain.ts';
 import type { HvmVcpu } from './hvm.ts';
 import { IntSource } from './intr.ts';
@@ -39,6 +39,8 @@ const LEAST_SPINS = 16;
 const MOST_SPINS = 4096;
 /** A sleep ends after this, in case a kick was lost. */
 const LONGEST_SLEEP_MS = 1000;
+/** A device model that has not answered an ioreq for so long never will; nobody else can get the vCPU out of its wait. */
+const ANSWER_LIMIT_NS = 30e9;
 
 /** Why the loop came back: the domain is shut down; the time asked for has come; nothing can ever happen again. */
 export type LoopEnd = 'shutdown' | 'until' | 'idle';
@@ -59,6 +61,8 @@ export class IoWait implements XenWait {
   private readonly domain: Domain;
   private readonly dom0: () => InlineDom0 | undefined;
   private spins = MOST_SPINS;
+  /** When the vCPU began to wait for the request at hand. */
+  private since = 0;
 
   /** `dom0`: where the device model runs inline (it is made after the hypervisor, hence a function); undefined: on a thread of its own. */
   constructor(pcpu: Pcpu, runqueue: Runqueue, domain: Domain, dom0: () => InlineDom0 | undefined = () => undefined) {
@@ -71,6 +75,7 @@ export class IoWait implements XenWait {
   prepare(vcpu: VcpuState): void {
     vcpu.setPauseFlag(VPF_BLOCKED_IN_XEN);
     this.runqueue.switchTo(this.runqueue.idle, RUNSTATE_OFFLINE);
+    this.since = this.pcpu.clock.nowNs();
   }
 
   wait(vcpu: VcpuState): boolean {
@@ -105,8 +110,13 @@ export class IoWait implements XenWait {
       }
       this.spins = Math.max(this.spins >>> 1, LEAST_SPINS);
       if (this.domain.shutdownReason >= 0) return false;
+      this.checkAnswerLimit();
       if (vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN)) Atomics.wait(i32, vcpu.futex >>> 2, seen, LONGEST_SLEEP_MS);
     }
+  }
+
+  private checkAnswerLimit(): void {
+    if (this.pcpu.clock.nowNs() - this.since > ANSWER_LIMIT_NS) this.domain.crash('the device model does not answer its ioreq');
   }
 
   private runInline(vcpu: VcpuState, dom0: InlineDom0): void {
@@ -114,6 +124,7 @@ export class IoWait implements XenWait {
     const due = dom0.deviceModel.nextDeadlineNs;
     if (dom0.state.runstate === RUNSTATE_BLOCKED && due > clock.nowNs()) {
       if (due === Infinity) this.domain.crash('the device model does not answer its ioreq');
+      this.checkAnswerLimit();
       if (clock instanceof VirtualClock) clock.skipTo(due);
       else Atomics.wait(this.pcpu.memory.i32, vcpu.futex >>> 2, vcpu.futexValue, Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS));
     }
@@ -297,7 +308,11 @@ export class PcpuLoop {
     const { runqueue, hvm } = this;
     this.leaveGuest(EVENT_CHECK_VECTOR);
     if (runqueue.current !== runqueue.idle) runqueue.switchTo(runqueue.idle, end === 'shutdown' ? RUNSTATE_OFFLINE : RUNSTATE_RUNNABLE);
-    if (end === 'shutdown') hvm.state.clearPauseFlag(VPF_BLOCKED | VPF_BLOCKED_IN_XEN);
+    if (end === 'shutdown') {
+      hvm.state.clearPauseFlag(VPF_BLOCKED | VPF_BLOCKED_IN_XEN);
+      // Not by us: the guest said so itself, or its device model did.
+      if (hvm.domain.shutdownReason === ShutdownReason.crash && !hvm.dumped) hvm.dump(`d${hvm.domain.domid} reported a crash`);
+    }
     return end;
   }
 }

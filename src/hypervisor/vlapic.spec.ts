@@ -113,14 +113,14 @@ describe('local APIC', () => {
     expect(m.lapics.hasPendingIrq(0)).toBe(-1);
     m.write(0xb0, 0);
     m.write(0x320, 0x20031);
-    m.write(0x380, 100);
-    m.advance(1_000);
+    m.write(0x380, 20_000);
+    m.advance(200_000);
     expect(take(m.lapics)).toBe(0x31);
     m.write(0xb0, 0);
-    m.advance(3_500); // ticks missed are one tick
-    expect([m.read(0x390), take(m.lapics)]).toEqual([50, 0x31]);
+    m.advance(700_000); // ticks missed are one tick
+    expect([m.read(0x390), take(m.lapics)]).toEqual([10_000, 0x31]);
     m.write(0xb0, 0);
-    m.advance(500);
+    m.advance(100_000);
     expect(take(m.lapics)).toBe(0x31);
     m.write(0xb0, 0);
     m.write(0x380, 0);
@@ -215,18 +215,18 @@ describe('local APIC', () => {
     const m = machine();
     m.enable();
     m.write(0x320, 0x20031);
-    m.write(0x380, 100);
+    m.write(0x380, 10_000);
     m.lapics.setIrq(0, 0x99, true);
-    m.advance(700);
+    m.advance(70_000);
     const copy = MachineMemory.create({ frames: 16, maxGfn: 16 });
     copy.u8.set(m.memory.u8);
     const clock = new VirtualClock();
     clock.skipTo(m.clock.nowNs());
     const n = machine({}, copy, clock);
     for (const x of [m, n]) {
-      expect([x.read(0x390), take(x.lapics)]).toEqual([65, 0x99]);
+      expect([x.read(0x390), take(x.lapics)]).toEqual([6500, 0x99]);
       x.write(0xb0, 0);
-      x.advance(1300);
+      x.advance(130_000);
       expect(take(x.lapics)).toBe(0x31);
     }
   });

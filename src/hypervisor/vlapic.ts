@@ -7,6 +7,7 @@ import type { Gpa } from '../base/address.ts';
 import { lapicRegisters, SELF_IPI } from '../abi/registers/lapic.ts';
 import type { Clock } from '../base/clock.ts';
 import { Emul, type HvmMmioOps, type IoAccess } from './intercept.ts';
+import { MIN_TIMER_PERIOD_NS } from './platform-context.ts';
 import type { MachineMemory } from './memory.ts';
 import type { Timer, TimerQueue } from './timer.ts';
 
@@ -432,7 +433,13 @@ export class Vlapics implements HvmMmioOps {
     const initial = this.peek(vcpu, TMICT) >>> 0;
     this.putF64(vcpu, TIMER_START, start);
     if (initial === 0) this.timers[vcpu]!.stop();
-    else this.timers[vcpu]!.set(start + initial * BUS_CYCLE_NS * this.divisor(vcpu));
+    else this.timers[vcpu]!.set(start + this.timerPeriod(vcpu));
+  }
+
+  /** Nanoseconds from the initial count to zero; a periodic timer's not too short for the host (vpt.c). */
+  private timerPeriod(vcpu: number): number {
+    const period = (this.peek(vcpu, TMICT) >>> 0) * BUS_CYCLE_NS * this.divisor(vcpu);
+    return this.peek(vcpu, LVTT) & TIMER_PERIODIC ? Math.max(period, MIN_TIMER_PERIOD_NS) : period;
   }
 
   private timerExpired(vcpu: number, now: number): void {
@@ -444,9 +451,9 @@ export class Vlapics implements HvmMmioOps {
       this.putF64(vcpu, TDT_MSR, 0);
     } else if (lvtt & TIMER_PERIODIC) {
       // Ticks missed while the vCPU did not run are one tick: the next is the first that lies ahead.
-      const period = (this.peek(vcpu, TMICT) >>> 0) * BUS_CYCLE_NS * this.divisor(vcpu);
+      const period = this.timerPeriod(vcpu);
       const start = this.f64(vcpu, TIMER_START);
-      if (period > 0) this.startTimer(vcpu, start + Math.max(1, Math.floor((now - start) / period)) * period);
+      if (this.peek(vcpu, TMICT) !== 0) this.startTimer(vcpu, start + Math.max(1, Math.floor((now - start) / period)) * period);
     }
     if (!(lvtt & LVT_MASKED)) this.setIrq(vcpu, lvtt & 0xff, false);
   }

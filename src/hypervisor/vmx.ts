@@ -271,7 +271,7 @@ export class VmxExits {
   }
 
   /** hvm_triple_fault: the toolstack said by a parameter what it means; default: reboot. */
-  private tripleFault(): void {
+  tripleFault(): void {
     const { domain } = this.parts;
     const reason = domain.paramLo(HvmParam.tripleFaultReason) || ShutdownReason.reboot;
     this.parts.dump(`d${domain.domid}v${this.parts.state.id} Triple fault - invoking HVM shutdown action ${reason}`);

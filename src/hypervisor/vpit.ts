@@ -5,7 +5,7 @@
 import { PIT_FREQ } from '../abi/registers/pit.ts';
 import { Emul, type IoAccess, type IoHandlers } from './intercept.ts';
 import { Lock, LockOrder } from './lock.ts';
-import type { PlatformContext } from './platform-context.ts';
+import { MIN_TIMER_PERIOD_NS, type PlatformContext } from './platform-context.ts';
 import type { Timer } from './timer.ts';
 
 /** A channel's state, in words. */
@@ -253,9 +253,10 @@ export class Vpit {
     this.timer.stop();
     if (this.get(0, NULL_COUNT) || this.u32[this.at + SUPPRESSED] || mode === 1 || mode === 5) return;
     const loaded = this.f64[this.doubles + LOADED_AT]!;
-    const period = this.get(0, COUNT) * NS_PER_TICK;
+    const repeats = mode === 2 || mode === 3;
+    const period = repeats ? Math.max(this.get(0, COUNT) * NS_PER_TICK, MIN_TIMER_PERIOD_NS) : this.get(0, COUNT) * NS_PER_TICK;
     const periods = Math.floor((this.context.clock.nowNs() - loaded) / period) + 1;
-    if (mode === 2 || mode === 3) this.timer.set(Math.ceil(loaded + periods * period));
+    if (repeats) this.timer.set(Math.ceil(loaded + periods * period));
     else if (periods === 1) this.timer.set(Math.ceil(loaded + period));
   }
 

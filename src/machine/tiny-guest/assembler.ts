@@ -54,15 +54,34 @@ export function assemble(bitness: 32 | 64, origin: number, source: string): Uint
   return encoder.encode(BigInt(origin));
 }
 
-const STRING_OPS: Record<string, (addressSize: number) => IcedInstruction> = {
-  'rep movsb': (size) => Instruction.createRepMovsb(size),
-  'rep stosb': (size) => Instruction.createRepStosb(size),
-  'rep stosd': (size) => Instruction.createRepStosd(size),
-};
+/** String instructions have no operands to choose an encoding by: opcode of the byte form, the next one is that of the wider ones. */
+const STRING_OPCODES: Readonly<Record<string, number>> = { ins: 0x6c, outs: 0x6e, movs: 0xa4, cmps: 0xa6, stos: 0xaa, lods: 0xac, scas: 0xae };
+const STRING_PREFIX: Readonly<Record<string, number[]>> = { b: [], w: [0x66], d: [], q: [0x48] };
+const REP_PREFIX: Readonly<Record<string, number>> = { rep: 0xf3, repe: 0xf3, repne: 0xf2 };
+
+/** `rep movsb`, `scasd`, `repne cmpsw` …, and `db 1, 2`: code as bytes. */
+function literal(line: string): IcedInstruction | undefined {
+  const string = /^(?:(rep|repe|repne)\s+)?(ins|outs|movs|cmps|stos|lods|scas)([bwdq])$/.exec(line);
+  if (string) {
+    const [, rep, name, width] = string;
+    return declare([...(rep === undefined ? [] : [REP_PREFIX[rep]!]), ...STRING_PREFIX[width!]!, STRING_OPCODES[name!]! + (width === 'b' ? 0 : 1)]);
+  }
+  const bytes = /^db\s+(.+)$/.exec(line);
+  return bytes ? declare(bytes[1]!.split(',').map(Number)) : undefined;
+}
+
+/** Up to 16 bytes. */
+function declare(bytes: readonly number[]): IcedInstruction {
+  const instruction = new Instruction();
+  instruction.code = Code.DeclareByte;
+  instruction.declareDataLength = bytes.length;
+  bytes.forEach((byte, i) => instruction.setDeclareByteValue(i, byte));
+  return instruction;
+}
 
 function encode(line: string, bitness: number, idOf: (name: string) => bigint, where: string): IcedInstruction {
-  const string = STRING_OPS[line];
-  if (string) return string(bitness);
+  const bytes = literal(line);
+  if (bytes) return bytes;
   const far = /^jmp far (\w+):(\w+)$/.exec(line);
   if (far) return Instruction.createFarBranch(codes.Jmp_ptr1632!, Number(far[1]), Number(far[2]));
   const [, mnemonic, rest] = /^(\w+)\s*(.*)$/.exec(line)!;
@@ -85,9 +104,9 @@ function encodable(code: number, bitness: number): boolean {
 }
 
 function parseOperand(text: string, bitness: number, where: string): Operand {
-  const memory = /^(?:(byte|word|dword|qword)\s+)?\[(.+)\]$/.exec(text);
+  const memory = /^(?:(byte|word|dword|qword|oword)\s+)?\[(.+)\]$/.exec(text);
   if (memory) {
-    const size = { byte: 8, word: 16, dword: 32, qword: 64 }[memory[1] ?? ''] ?? 0;
+    const size = { byte: 8, word: 16, dword: 32, qword: 64, oword: 128 }[memory[1] ?? ''] ?? 0;
     return { kind: 'mem', size, make: parseMemory(memory[2]!, bitness, where) };
   }
   if (isRegister(text)) return { kind: 'reg', name: text.toUpperCase(), size: registerSize(text) };
@@ -125,6 +144,7 @@ const isRegister = (text: string): boolean => /^[a-z]/.test(text) && text !== 'n
 
 function registerSize(name: string): number {
   if (/^(cr|dr)\d/.test(name)) return 0;
+  if (name.startsWith('xmm')) return 128;
   if (/^([a-d][lh]|(si|di|sp|bp|r\d+)[lb]?[lb])$/.test(name)) return 8;
   if (/^(r\w[\w]?|r\d+)$/.test(name) && !/[dw]$/.test(name)) return 64;
   if (/^(e\w\w|r\d+d)$/.test(name)) return 32;
@@ -142,10 +162,11 @@ function codeNames(mnemonic: string, operands: readonly Operand[], bitness: numb
       case 'reg':
         if (/^CR\d/.test(operand.name)) return ['cr'];
         if (/^[DEFGS]S$|^CS$/.test(operand.name)) return ['Sreg'];
+        if (operand.name.startsWith('XMM')) return ['xmm', 'xmmm128', 'xmmm64', 'xmmm32'];
         return [`r${operand.size}`, `rm${operand.size}`, operand.name, 'r32m16'];
       case 'mem': {
         const size = operand.size || implied;
-        return [`rm${size}`, 'm', `m${size}`, bitness === 64 ? 'm1664' : 'm1632'];
+        return [`rm${size}`, 'm', `m${size}`, `m${size}fp`, `m${size}int`, 'xmmm128', 'xmmm64', 'xmmm32', bitness === 64 ? 'm1664' : 'm1632'];
       }
       case 'label':
         return [`rel32_${bitness}`];

@@ -1,0 +1,331 @@
+/** A guest's driver points the RTL8139 at everything that is not its memory: rings, descriptors and buffers of both modes. */
+import { describe, expect, it } from 'vitest';
+import type { Gfn, Mfn } from '../../src/base/address.ts';
+import { P2mType } from '../../src/hypervisor/p2m.ts';
+import type { InlineMachine } from '../../src/machine/machine.ts';
+import { plainGuest, powerOff, print } from '../plain-guest.ts';
+import { BAR, busMaster, ioreqPages, RAM_END, runHostile } from './machine.ts';
+
+/** A ring, two buffers and a frame of the guest's own, in its RAM. */
+const RING = 0x200000;
+const FRAME = 0x201000;
+const RX_BUFFER = 0x202000;
+const RX_RING = 0x203000;
+
+const OWN_FIRST_LAST = 0xf0000000; // OWN, end of ring, first, last
+const RX_OWN = 0xc0000600; // OWN, end of ring, 1,536 bytes
+
+/** The chip from reset: C+ transmitter and receiver on, in loopback unless told otherwise, everything accepted. */
+const startCplus = (loopback = true): string => `
+  mov byte [${BAR + 0x37}], 0x10
+  mov word [${BAR + 0xe0}], 3
+  mov byte [${BAR + 0x37}], 0xc
+  mov dword [${BAR + 0x40}], ${loopback ? 0x3060700 : 0x3000700}
+  mov dword [${BAR + 0x44}], 0xe70f
+`;
+const startC = `
+  mov byte [${BAR + 0x37}], 0x10
+  mov byte [${BAR + 0x37}], 0xc
+  mov dword [${BAR + 0x40}], 0x3060700
+  mov dword [${BAR + 0x44}], 0x70f
+`;
+const rings = (tx: readonly [number, number], rx: readonly [number, number]): string => `
+  mov dword [${BAR + 0x24}], ${tx[1]}
+  mov dword [${BAR + 0x20}], ${tx[0]}
+  mov dword [${BAR + 0xe8}], ${rx[1]}
+  mov dword [${BAR + 0xe4}], ${rx[0]}
+`;
+const own = (address: number): readonly [number, number] => [address, 0];
+const descriptor = (at: number, command: number, buffer: readonly [number, number]): string => `
+  mov dword [${at}], ${command}
+  mov dword [${at + 4}], 0
+  mov dword [${at + 8}], ${buffer[0]}
+  mov dword [${at + 12}], ${buffer[1]}
+`;
+const doorbell = `mov byte [${BAR + 0xd9}], 0x40\n`;
+/** A broadcast frame of 64 bytes: 0x11 after the addresses. */
+const frame = `
+  mov edi, ${FRAME}
+  mov eax, 0x11111111
+  mov ecx, 512
+  cld
+  rep stosd
+  mov dword [${FRAME}], 0xffffffff
+  mov dword [${FRAME + 4}], 0x0002ffff
+`;
+
+/** Every role an address has in the chip, with this address in it. `data`: the frame the chip then has to send, from memory or made of holes. */
+function everyRole(bad: readonly [number, number]): string {
+  return `
+    ${startCplus()}
+    ${rings(bad, own(RX_RING))}
+    ${descriptor(RX_RING, RX_OWN, own(RX_BUFFER))}
+    ${doorbell}
+    ${startCplus()}
+    ${rings(own(RING), own(RX_RING))}
+    ${descriptor(RING, OWN_FIRST_LAST + 200, bad)}
+    ${doorbell}
+    ${startCplus()}
+    ${rings(own(RING), bad)}
+    ${descriptor(RING, OWN_FIRST_LAST + 64, own(FRAME))}
+    ${doorbell}
+    ${startCplus()}
+    ${rings(own(RING), own(RX_RING))}
+    ${descriptor(RX_RING, RX_OWN, bad)}
+    ${descriptor(RING, OWN_FIRST_LAST + 64, own(FRAME))}
+    ${doorbell}
+    mov dword [${BAR + 0x14}], ${bad[1]}
+    mov dword [${BAR + 0x10}], ${((bad[0] & 0xffffffc0) | 8) >>> 0}
+    ${startC}
+    mov dword [${BAR + 0x20}], ${bad[0]}
+    mov dword [${BAR + 0x30}], ${RX_BUFFER}
+    mov dword [${BAR + 0x10}], 64
+    ${startC}
+    mov dword [${BAR + 0x20}], ${FRAME}
+    mov dword [${BAR + 0x30}], ${bad[0]}
+    mov dword [${BAR + 0x10}], 64
+  `;
+}
+
+/** Afterwards the chip still sends a good frame: its descriptor comes back, and it says so. */
+const stillWorks = `
+  ${startCplus(false)}
+  ${rings(own(RING), own(RX_RING))}
+  ${descriptor(RING, OWN_FIRST_LAST + 64, own(FRAME))}
+  ${doorbell}
+  mov eax, [${RING}]
+  test eax, eax
+  js lost
+  ${print('alive\n')}
+lost:
+`;
+const attack = (source: string): Uint8Array => plainGuest(`mov esp, 0x90000\n${busMaster}\n${frame}\n${source}\n${stillWorks}\n${powerOff}`);
+
+/** memory_op of the flat 32-bit guest: EBX operation, ECX structure. */
+const hypercall = (number: number, ebx: number, ecx: number): string => `
+  mov eax, ${number}
+  mov ebx, ${ebx}
+  mov ecx, ${ecx}
+  vmcall
+`;
+const decrease = (gfn: number): string => `
+  mov dword [0x80000], 0x80100
+  mov dword [0x80004], 1
+  mov dword [0x80008], 0
+  mov dword [0x8000c], 0
+  mov dword [0x80010], 0x7ff0
+  mov dword [0x80100], ${gfn}
+  ${hypercall(12, 1, 0x80000)}
+`;
+const addToPhysmap = (space: number, index: number, gfn: number): string => `
+  mov dword [0x80000], 0x7ff0
+  mov dword [0x80004], ${space}
+  mov dword [0x80008], ${index}
+  mov dword [0x8000c], ${gfn}
+  ${hypercall(12, 7, 0x80000)}
+`;
+
+describe('RTL8139 rings, descriptors and buffers', () => {
+  it.each<[string, readonly [number, number]]>([
+    ['outside RAM', [0x70000000, 0]],
+    ['straddling the end of RAM', [RAM_END - 8, 0]],
+    ['one byte before the end of RAM', [RAM_END - 1, 0]],
+    ['at the MMIO hole', [0xf8000000, 0]],
+    ['at the NIC itself', [BAR, 0]],
+    ['at the NIC itself, so that a written-back descriptor lies on TxPoll', [BAR + 0xd9 - 9, 0]],
+    ['at the NIC itself, so that a received frame lies on its doorbell', [BAR + 0xd9 - 14, 0]],
+    ['at the local APIC', [0xfee00000, 0]],
+    ['at the IO-APIC', [0xfec00000, 0]],
+    ['at the HPET', [0xfed00000, 0]],
+    ['in the VGA hole', [0xb8000, 0]],
+    ['from conventional memory into the VGA hole', [0x9fff8, 0]],
+    ['at the top of the 32-bit space', [0xfffffff8, 0]],
+    ['above 4 GiB', [0, 1]],
+    ['beyond 52 bits', [0, 0x00100000]],
+    ['at the top of the 64-bit space', [0xfffffff0, 0xffffffff]],
+  ])('%s: nothing but the guest suffers, and the chip still works', (_name, bad) => {
+    const run = runHostile(attack(everyRole(bad)));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+  });
+
+  it('in a hole that decrease_reservation made while the page was in the map cache', () => {
+    const run = runHostile(attack(`
+      ${startCplus()}
+      ${rings(own(RING), own(RX_RING))}
+      ${descriptor(RING, OWN_FIRST_LAST + 64, own(0x300000))}
+      ${doorbell}
+      ${decrease(0x300)}
+      ${everyRole([0x300000, 0])}
+      ${everyRole([0x2ffff8, 0])}
+    `));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+    expect(run.machine.p2m.getMfn(0x300 as Gfn)).toBe(-1);
+    expect(run.deviceModelLog).toMatch(/type=8/);
+  });
+
+  const types: [string, number, boolean][] = [
+    ['read-only memory', P2mType.ramRo, false], ['an ioreq_server page', P2mType.ioreqServer, false], ['a page mapped for writing from a grant', P2mType.grantMapRw, false],
+    ['a read-only grant', P2mType.grantMapRo, false], ['a page paged out', P2mType.pagingOut, false], ['a shared page', P2mType.shared, false],
+    ['a broken page', P2mType.broken, false], ['log-dirty memory, which is RAM and gets it', P2mType.ramLogdirty, true],
+  ];
+  it.each(types)('in %s', (_name, type, written) => {
+    let before = new Uint8Array(0);
+    let frameOf = 0;
+    const run = runHostile(attack(everyRole([0x300000, 0])), {
+      prepare: (machine) => {
+        frameOf = machine.p2m.getMfn(0x300 as Gfn);
+        machine.memory.frame(frameOf as Mfn).fill(0x77);
+        before = machine.memory.frame(frameOf as Mfn).slice();
+        machine.p2m.setEntry(0x300 as Gfn, frameOf as Mfn, type as P2mType);
+      },
+    });
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+    expect(Buffer.compare(run.machine.memory.frame(frameOf as Mfn), before) !== 0).toBe(written);
+  });
+
+  it("in a grant of another domain's frame: dom0's memory is neither read nor written", () => {
+    let dom0: Uint8Array = new Uint8Array(0);
+    const run = runHostile(attack(everyRole([0x300000, 0])), {
+      prepare: (machine) => {
+        const frame = machine.domain.pcpu.pages.alloc(0)!;
+        dom0 = machine.memory.frame(frame).fill(0xc3);
+        // Even where the p2m says RAM: a foreign mapping asks who owns the frame.
+        machine.p2m.setEntry(0x300 as Gfn, frame, P2mType.ramRw);
+      },
+    });
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+    expect(dom0.every((byte) => byte === 0xc3)).toBe(true);
+    expect(Buffer.from(run.wire).includes(Buffer.alloc(16, 0xc3))).toBe(false);
+  });
+
+  it('in shared_info and the grant table, which are the guest\'s own: it breaks its event channels, nothing else', () => {
+    const run = runHostile(attack(`
+      ${addToPhysmap(0, 0, 0x300)}
+      ${everyRole([0x300000, 0])}
+      ${everyRole([0x300800, 0])}
+      ${addToPhysmap(1, 0, 0x300)}
+      ${everyRole([0x300000, 0])}
+    `));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+  });
+
+  it('in the special pages below the top of memory, which hold no ioreq page', () => {
+    const special = [...Array(16).keys()].map((i) => 0xfeff0000 + i * 0x1000);
+    const run = runHostile(attack(special.map((at) => `
+      ${startCplus()}
+      ${rings(own(RING), own(RX_RING))}
+      ${descriptor(RX_RING, RX_OWN, own(at))}
+      ${descriptor(RING, OWN_FIRST_LAST + 64, own(FRAME))}
+      ${doorbell}
+    `).join('')));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+    expect(ioreqFramesInP2m(run.machine)).toEqual([]);
+  });
+
+  it('descriptor chains that never end: 64 descriptors, each owned by the chip, none the last', () => {
+    const run = runHostile(attack(`
+      ${startCplus(false)}
+      ${rings(own(RING), own(RX_RING))}
+      mov edi, ${RING}
+      mov ecx, 256
+    fill:
+      mov dword [edi], 0xa000ffff
+      mov dword [edi + 4], 0
+      mov dword [edi + 8], ${FRAME}
+      mov dword [edi + 12], 0
+      add edi, 16
+      dec ecx
+      jne fill
+      mov ebx, 200
+    ring:
+      ${doorbell}
+      dec ebx
+      jne ring
+    `));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+  });
+
+  it('a ring whose descriptors give themselves back: the ring is its own buffer', () => {
+    const run = runHostile(attack(`
+      ${startCplus()}
+      ${rings(own(RING), own(RING))}
+      mov edi, ${RING}
+      mov ecx, 64
+    fill:
+      mov dword [edi], 0xb0000600
+      mov dword [edi + 4], 0
+      mov dword [edi + 8], ${RING}
+      mov dword [edi + 12], 0
+      add edi, 16
+      dec ecx
+      jne fill
+      mov dword [${RING}], 0xffffffff
+      mov ebx, 50
+    ring:
+      ${doorbell}
+      dec ebx
+      jne ring
+    `));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+  });
+
+  it('a large send of single bytes, again and again', () => {
+    const run = runHostile(attack(`
+      ${startCplus()}
+      ${rings(own(RING), own(RX_RING))}
+      mov dword [${FRAME + 12}], 0x00450008
+      mov dword [${FRAME + 16}], 0x0000ff05
+      mov dword [${FRAME + 20}], 0x06400000
+      mov byte [${FRAME + 46}], 0x50
+      mov ebx, 4
+    ring:
+      mov edi, ${RING}
+      mov ecx, 64
+    fill:
+      mov dword [edi], 0xb801ffff
+      mov dword [edi + 4], 0
+      mov dword [edi + 8], ${FRAME}
+      mov dword [edi + 12], 0
+      add edi, 16
+      dec ecx
+      jne fill
+      ${doorbell}
+      dec ebx
+      jne ring
+    `));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+  });
+
+  it('memory decoding and bus mastering taken away between descriptor and doorbell, BARs moved onto everything', () => {
+    const config = (register: number, value: number): string => `
+      mov edx, 0xcf8
+      mov eax, ${0x80001800 + register}
+      out dx, eax
+      mov edx, 0xcfc
+      mov eax, ${value}
+      out dx, eax
+    `;
+    const places = [0, 0xa0000, 0x100000, RAM_END, 0xfec00000, 0xfed00000, 0xfee00000, 0xffffff00, 0xfc000000];
+    const run = runHostile(attack(`
+      ${startCplus()}
+      ${rings(own(RING), own(RX_RING))}
+      ${descriptor(RING, OWN_FIRST_LAST + 64, own(FRAME))}
+      ${config(4, 3)}
+      ${doorbell}
+      ${config(4, 0)}
+      ${doorbell}
+      ${places.map((at) => `${config(4, 0)}${config(0x14, at)}${config(0x10, (at & 0xffff) | 1)}${config(4, 7)}mov eax, [${at}]\n`).join('')}
+      ${config(4, 0)}
+      ${config(0x14, BAR)}
+      ${config(0x10, 0xc001)}
+      ${config(4, 7)}
+    `));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+  });
+});
+
+/** Guest frames behind which an ioreq page lies: a guest that could write one would speak for Xen. */
+function ioreqFramesInP2m(machine: InlineMachine): number[] {
+  const { sync, buffered } = ioreqPages(machine);
+  return [...Array(machine.p2m.maxGfn).keys()].filter((gfn) => [sync, buffered].includes(machine.p2m.getMfn(gfn as Gfn) * 4096));
+}
