@@ -49,6 +49,8 @@ export interface LoadReport {
   readonly wire?: FrameCounts;
   readonly capture?: FrameCounts;
   readonly socketDrops?: number;
+  /** Times the wire waited for the NIC, and times it gave up waiting. */
+  readonly pauses?: { readonly begun: number; readonly expired: number };
   readonly instructions?: number;
 }
 
@@ -191,10 +193,10 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     const sha256 = { sent: createHash('sha256').update(data).digest('hex'), guest: /received ([0-9a-f]{64})/.exec(output)?.[1] ?? '', returned: peer.returned };
     const report = { console: output, sha256, seconds: { download: peer.downloadSeconds, upload: peer.uploadSeconds }, pings: readPings(output), driver: readCounters(output) };
     if (options.machine === 'qemu') return report;
-    const result = JSON.parse(output.slice(output.lastIndexOf('\n{') + 1)) as { nics: { statistics: Record<string, number>; wire: { sent: number; received: number } }[]; socketDrops: number; instructions: number };
+    const result = JSON.parse(output.slice(output.lastIndexOf('\n{') + 1)) as { nics: { statistics: Record<string, number>; wire: { sent: number; received: number }; pauses: { begun: number; expired: number } }[]; socketDrops: number; instructions: number };
     const nic = result.nics[0]!;
     return {
-      ...report, chip: nic.statistics, wire: { rx: nic.wire.received, tx: nic.wire.sent }, socketDrops: result.socketDrops, instructions: result.instructions,
+      ...report, chip: nic.statistics, pauses: nic.pauses, wire: { rx: nic.wire.received, tx: nic.wire.sent }, socketDrops: result.socketDrops, instructions: result.instructions,
       ...(options.capture ? { capture: countFrames(pcap) } : {}),
     };
   } finally {

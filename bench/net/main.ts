@@ -26,7 +26,7 @@ function show(name: string, report: LoadReport): void {
   console.log(`${name}: to the guest ${rate(seconds.download).toFixed(2)} MB/s, from it ${rate(seconds.upload).toFixed(2)} MB/s; ping ${echo.received} of ${echo.sent}, min/avg/max ${echo.minMs}/${echo.avgMs}/${echo.maxMs} ms`);
   console.log(`  SHA-256 sent ${sha256.sent.slice(0, 12)}, guest ${sha256.guest.slice(0, 12)}, returned ${sha256.returned.slice(0, 12)}`);
   console.log(`  driver ${JSON.stringify(report.driver)}`);
-  if (report.chip) console.log(`  chip rx ${report.chip.rx_packets} tx ${report.chip.tx_packets} no room ${report.chip.rx_no_room}; wire rx ${report.wire!.rx} tx ${report.wire!.tx}${report.capture ? `; capture rx ${report.capture.rx} tx ${report.capture.tx}` : ''}; lost before the socket ${report.socketDrops}`);
+  if (report.chip) console.log(`  chip rx ${report.chip.rx_packets} tx ${report.chip.tx_packets} no room ${report.chip.rx_no_room}; pauses ${report.pauses!.begun}, run out ${report.pauses!.expired}; wire rx ${report.wire!.rx} tx ${report.wire!.tx}${report.capture ? `; capture rx ${report.capture.rx} tx ${report.capture.tx}` : ''}; lost before the socket ${report.socketDrops}`);
 }
 
 console.log(`${values.mib} MiB each way, ${pings} pings; ${new Date().toISOString()}`);

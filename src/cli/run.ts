@@ -46,6 +46,9 @@ interface RunOptions {
   json?: boolean;
 }
 
+/** Bytes of frames on their way to the guest: what lies here waits, and a peer that counts seconds counts it, so it is short. */
+const RECEIVE_RING = 1 << 18;
+
 const collect = (value: string, before: string[]): string[] => [...before, value];
 const whole = (min: number, max: number) => (value: string): number => {
   const n = Number(value);
@@ -109,7 +112,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   if (options.e !== undefined && options.trace === undefined) throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
   if (options.shell && process.stdin.isTTY !== true) throw new UserError('--shell: nobody can type, as standard input is no terminal; leave --shell out, or start it from a terminal');
-  const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing() };
+  const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing(RECEIVE_RING) };
   const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });

@@ -200,7 +200,7 @@ export class DeviceModel {
   /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. Infinity: nothing. */
   get nextDeadlineNs(): number {
     let next = Math.min(this.#timers.nextNs, this.hub.nextDueNs);
-    for (const nic of this.nics) next = Math.min(next, nic.nextOfferNs);
+    for (const nic of this.nics) next = Math.min(next, nic.nextDueNs);
     return next;
   }
 

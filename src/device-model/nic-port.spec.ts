@@ -21,6 +21,17 @@ class Nic implements NetDevice {
     return 'accepted';
   }
 
+  unread = false;
+  reminded = 0;
+
+  hasUnread(): boolean {
+    return this.unread;
+  }
+
+  remind(): void {
+    this.reminded++;
+  }
+
   setLink(): void {}
 
   statistics(): Record<string, number> {
@@ -50,13 +61,13 @@ describe('a NIC without room', () => {
     expect([nic.got, nic.lost, port.port.waitingFrames]).toEqual([[1, 2], [], 3]);
     nic.room = 2;
     expect([port.poll(), nic.got]).toEqual([false, [1, 2]]); // not yet time to look
-    clock.ns = port.nextOfferNs;
+    clock.ns = port.nextDueNs;
     expect([port.poll(), nic.got]).toEqual([true, [1, 2, 3, 4]]);
     nic.room = 5;
     send(6);
     expect(nic.got).toEqual([1, 2, 3, 4]);
-    clock.ns = port.nextOfferNs;
-    expect([port.poll(), nic.got, port.nextOfferNs]).toEqual([true, [1, 2, 3, 4, 5, 6], Infinity]);
+    clock.ns = port.nextDueNs;
+    expect([port.poll(), nic.got, port.nextDueNs]).toEqual([true, [1, 2, 3, 4, 5, 6], Infinity]);
     expect([nic.lost, port.pauses]).toEqual([[], { begun: 2, expired: 0 }]);
   });
 
@@ -64,7 +75,7 @@ describe('a NIC without room', () => {
     const { clock, port, nic, send } = setUp();
     send(1, 2, 3, 4);
     while (nic.lost.length === 0 && clock.ns < 2 * LONGEST_PAUSE_NS) {
-      clock.ns = port.nextOfferNs;
+      clock.ns = port.nextDueNs;
       port.poll();
     }
     expect([nic.got, nic.lost, port.pauses]).toEqual([[1, 2], [3, 4], { begun: 1, expired: 1 }]);
@@ -74,5 +85,22 @@ describe('a NIC without room', () => {
     nic.room = 1;
     send(6, 7);
     expect([nic.got, nic.lost, port.port.waitingFrames]).toEqual([[1, 2, 6], [3, 4, 5], 1]);
+  });
+
+  it('is asked again about frames that pile up, as long as they lie unread', () => {
+    const { clock, port, nic, send } = setUp();
+    send(1);
+    expect(port.nextDueNs).toBe(Infinity);
+    nic.unread = true;
+    send(2);
+    expect([nic.got, port.poll(), nic.reminded]).toEqual([[1, 2], false, 0]);
+    for (let i = 1; i < 4; i++) {
+      clock.ns = port.nextDueNs;
+      expect([port.poll(), nic.reminded]).toEqual([false, i]);
+    }
+    nic.unread = false;
+    clock.ns = port.nextDueNs;
+    port.poll();
+    expect(port.nextDueNs).toBe(Infinity);
   });
 });

@@ -11,6 +11,12 @@ import { cost } from './costs.ts';
 
 /** 65,535 quanta of 512 bit times at 100 Mb/s. */
 export const LONGEST_PAUSE_NS = 65_535 * 512 * 10;
+/**
+ * 8139too reads 64 frames in one go, acknowledges the interrupt after each, and then waits for the next one although more frames
+ * may lie in the ring. On a busy network the next frame soon comes; a peer that waits for an answer sends none. So while frames pile
+ * up, the NIC is asked to say it again after this time.
+ */
+const REMIND_NS = 200_000;
 /** A driver gives descriptors back in memory, without a word: how often the ring is looked at while frames wait for it. */
 const RING_POLL_NS = 50_000;
 
@@ -26,6 +32,8 @@ export class NicPort implements NetPort, Wire {
   #expired = false;
   /** When frames that wait are offered again. */
   #offerNs = Number.POSITIVE_INFINITY;
+  /** When the NIC is to be asked for frames that the driver may have forgotten. */
+  #remindNs = Number.POSITIVE_INFINITY;
 
   constructor(name: string, hub: Hub, clock: Clock) {
     this.name = name;
@@ -48,6 +56,7 @@ export class NicPort implements NetPort, Wire {
   }
 
   receive(frame: Uint8Array): boolean {
+    const pilesUp = this.#nic?.hasUnread() ?? false;
     const result = this.#nic?.receive(frame, frame.length, !this.#expired) ?? 'dropped';
     if (result === 'refused') {
       this.#pause();
@@ -55,23 +64,32 @@ export class NicPort implements NetPort, Wire {
     }
     this.#clock.charge(cost.frame);
     if (result === 'accepted') {
+      if (pilesUp) this.#remindNs = this.#clock.nowNs() + REMIND_NS;
       this.#pausedNs = Number.POSITIVE_INFINITY;
       this.#expired = false;
     }
     return true;
   }
 
-  /** Offer again what waits, when it is time to. True: a frame went in. */
+  /** Offer again what waits, remind of what lies unread, when it is time to. True: a frame went in. */
   poll(): boolean {
+    const due = this.nextDueNs;
+    if (due === Number.POSITIVE_INFINITY) return false;
+    const now = this.#clock.nowNs();
+    if (due > now) return false;
+    if (this.#remindNs <= now) {
+      this.#nic?.remind();
+      this.#remindNs = this.#nic?.hasUnread() ? now + REMIND_NS : Number.POSITIVE_INFINITY;
+    }
     const before = this.port.waitingFrames;
-    if (before === 0 || this.nextOfferNs > this.#clock.nowNs()) return false;
+    if (before === 0 || this.#offerNs > now) return false;
     this.port.roomAgain();
     return this.port.waitingFrames < before;
   }
 
-  /** When frames that wait are to be offered again, in nanoseconds of the clock; Infinity: none waits. */
-  get nextOfferNs(): number {
-    return this.port.waitingFrames > 0 ? this.#offerNs : Number.POSITIVE_INFINITY;
+  /** When poll() has something to do, in nanoseconds of the clock; Infinity: nothing waits. */
+  get nextDueNs(): number {
+    return Math.min(this.#remindNs, this.port.waitingFrames > 0 ? this.#offerNs : Number.POSITIVE_INFINITY);
   }
 
   send(buffer: Uint8Array, length: number): void {

@@ -1,8 +1,8 @@
 /**
  * The device model's main loop on a thread of its own. Everything that concerns it (ioreq, frame from the wire, stop)
- * ends in one futex word; timers bound the sleep. Before it sleeps it spins a little: a wake-up through the
- * kernel costs more than most pauses between two requests last.
+ * ends in one futex word; timers bound the sleep.
  */
+import { SpinWait } from '../base/spin.ts';
 import type { DeviceModel } from './device-model.ts';
 
 interface WorkerLoopOptions {
@@ -18,12 +18,6 @@ interface WorkerLoopOptions {
   readonly sleep?: (seen: number, timeoutMs: number) => void;
 }
 
-/**
- * Looks at the futex word before sleeping. As long as spinning pays off the number grows; on a machine with no core to
- * spare, where it only keeps the other side from running, it shrinks.
- */
-const LEAST_SPINS = 16;
-const MOST_SPINS = 4096;
 const NS_PER_MS = 1e6;
 /** A sleep is no longer than this, in milliseconds, so that a lost wake-up is not for ever. */
 const LONGEST_SLEEP_MS = 1000;
@@ -32,20 +26,15 @@ const LONGEST_SLEEP_MS = 1000;
 export function runDeviceModel(options: WorkerLoopOptions): void {
   const { deviceModel, words, futex, stopped, now } = options;
   const sleep = options.sleep ?? ((seen: number, timeoutMs: number) => void Atomics.wait(words, futex, seen, timeoutMs));
-  let spins = MOST_SPINS;
+  const spin = new SpinWait();
+  let seen = 0;
+  const isRaised = (): boolean => Atomics.load(words, futex) !== seen;
   while (!stopped()) {
     // Whatever raises the word after this load makes the wait below return at once.
-    const seen = Atomics.load(words, futex);
+    seen = Atomics.load(words, futex);
     if (deviceModel.turn()) continue;
     deviceModel.flushConsole();
-    let spin = 0;
-    while (spin < spins && Atomics.load(words, futex) === seen) spin++;
-    if (spin < spins) {
-      spins = Math.min(spins * 2, MOST_SPINS);
-      continue;
-    }
-    spins = Math.max(spins >>> 1, LEAST_SPINS);
-    if (stopped()) continue;
+    if (spin.until(isRaised) || stopped()) continue;
     const sleepMs = Math.min((deviceModel.nextDeadlineNs - now()) / NS_PER_MS, LONGEST_SLEEP_MS);
     if (sleepMs > 0) sleep(seen, sleepMs);
   }

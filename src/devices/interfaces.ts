@@ -57,6 +57,10 @@ export interface NetDevice {
    * told; a driver that makes room in memory alone is not noticed, and the wire offers again by itself.
    */
   receive(frame: Uint8Array, length: number, canWait?: boolean): ReceiveResult;
+  /** Do frames lie in the NIC's own ring that the driver has not read? Never where the driver is handed descriptors. */
+  hasUnread(): boolean;
+  /** If frames lie unread, the driver waits for a receive interrupt and none is pending: raise it again. */
+  remind(): void;
   /** Cable in (true) or out. */
   setLink(up: boolean): void;
   /** Counters under the names `ethtool -S` gives them. */

@@ -5,6 +5,7 @@
  */
 import type { Maddr } from '../base/address.ts';
 import { DomainCrash } from '../base/errors.ts';
+import { SpinWait } from '../base/spin.ts';
 import { ExitReason } from '../cpu/interface.ts';
 import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE } from '../trace/events.ts';
 import { VirtualClock, virtualCost } from './clock.ts';
@@ -31,12 +32,6 @@ const MAX_BUDGET = 5_000_000;
 const MIN_HOST_BUDGET = 2000;
 /** Instructions a nanosecond to count on under a host clock; too low only means to ask the clock once more. */
 const HOST_INSTRUCTIONS_PER_NS = 0.25;
-/**
- * Looks at a flag before sleeping: more as long as it pays, fewer on a machine with no core to spare, where spinning only
- * keeps the other side from running.
- */
-const LEAST_SPINS = 16;
-const MOST_SPINS = 4096;
 /** A sleep ends after this, in case a kick was lost. */
 const LONGEST_SLEEP_MS = 1000;
 /** A device model that has not answered an ioreq for so long never will; nobody else can get the vCPU out of its wait. */
@@ -60,7 +55,7 @@ export class IoWait implements XenWait {
   private readonly runqueue: Runqueue;
   private readonly domain: Domain;
   private readonly dom0: () => InlineDom0 | undefined;
-  private spins = MOST_SPINS;
+  private readonly spin = new SpinWait();
   /** When the vCPU began to wait for the request at hand. */
   private since = 0;
 
@@ -101,14 +96,10 @@ export class IoWait implements XenWait {
 
   private sleep(vcpu: VcpuState): boolean {
     const { i32 } = this.pcpu.memory;
+    const isAnswered = (): boolean => !vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN);
     for (;;) {
       const seen = vcpu.futexValue;
-      for (let spin = 0; spin < this.spins; spin++) {
-        if (vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN)) continue;
-        this.spins = Math.min(this.spins * 2, MOST_SPINS);
-        return true;
-      }
-      this.spins = Math.max(this.spins >>> 1, LEAST_SPINS);
+      if (this.spin.until(isAnswered)) return true;
       if (this.domain.shutdownReason >= 0) return false;
       this.checkAnswerLimit();
       if (vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN)) Atomics.wait(i32, vcpu.futex >>> 2, seen, LONGEST_SLEEP_MS);
@@ -154,6 +145,7 @@ export class PcpuLoop {
   /** The vCPU's outsideKicks when the inline device model last ran. */
   private servedKicks = 0;
   private opened = false;
+  private readonly spin = new SpinWait();
 
   constructor(pcpu: Pcpu, runqueue: Runqueue, timers: TimerQueue, hvm: HvmVcpu, dom0?: InlineDom0) {
     this.pcpu = pcpu;
@@ -295,6 +287,7 @@ export class PcpuLoop {
         if (due === Infinity) return 'idle';
         clock.skipTo(due);
       } else {
+        if (this.spin.until(() => state.futexValue !== seen)) continue;
         const ms = Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS);
         if (ms > 0) Atomics.wait(memory.i32, state.futex >>> 2, seen, ms);
       }

@@ -85,6 +85,8 @@ export class StreamNetdev {
   #socket: Socket | undefined;
   #server: Server | undefined;
   #closed = false;
+  /** Ends a wait for room in the socket. */
+  #resume = (): void => {};
   readonly #batch = new Uint8Array(BATCH_BYTES + LENGTH_BYTES + MAX_FRAME);
 
   constructor(options: StreamNetdevOptions) {
@@ -159,12 +161,14 @@ export class StreamNetdev {
   }
 
   async #transmit(socket: Socket): Promise<void> {
+    const resume = (): void => this.#resume();
+    socket.on('drain', resume).on('close', resume);
     for (;;) {
       await this.#out.waitForFrame();
       const batch = this.#gather();
       const accepted = batch.length === 0 || socket.write(batch);
       if (this.#out.closed && this.#out.empty) break;
-      if (!accepted) await new Promise((resolve) => socket.once('drain', resolve).once('close', resolve));
+      if (!accepted) await new Promise<void>((resolve) => (this.#resume = resolve));
       if (this.#closed) break;
     }
   }

@@ -117,6 +117,29 @@ describe('rtl8139', () => {
     expect(read(0x3a, 2)).toBe(5 * 1408 + 1148);
   });
 
+  it('says again that frames lie unread, to a driver that waits for the interrupt and has none', () => {
+    const { bus, chip, read, write } = setUp();
+    write(0x37, 1, 0x0c);
+    write(0x30, 4, RAM + 0x4000);
+    write(0x44, 4, 0x0e);
+    write(0x3c, 2, 1);
+    expect(chip.hasUnread()).toBe(false);
+    for (let i = 0; i < 2; i++) bus.wire.arrive(new Uint8Array(60).fill(0xff));
+    const status = (): number => {
+      chip.remind();
+      return read(0x3e, 2);
+    };
+    write(0x3e, 2, 0xffff);
+    write(0x38, 2, 68 - 16);
+    expect([chip.hasUnread(), read(0x3e, 2), status(), bus.irqLevel]).toEqual([true, 0, 1, true]);
+    write(0x3e, 2, 0xffff);
+    write(0x3c, 2, 0); // the driver reads by itself now
+    expect(status()).toBe(0);
+    write(0x3c, 2, 1);
+    write(0x38, 2, 2 * 68 - 16);
+    expect([chip.hasUnread(), status()]).toEqual([false, 0]);
+  });
+
   it('loses and counts no frame that can wait, and says that room has run out', () => {
     const { chip, ram, descriptor, read, write, startCplus } = setUp();
     const frame = fromHex(`${toHex(MAC)}0200000000010800${'ab'.repeat(50)}`);

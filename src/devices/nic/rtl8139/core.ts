@@ -10,7 +10,7 @@ import { checkState } from '../../state.ts';
 import { Eeprom93c46 } from '../eeprom-93c46.ts';
 import { accessLine } from './log.ts';
 import {
-  addr64, BMCR_RESET, BMSR_LINK, CMD_RESET, CMD_RX_EMPTY, CMD_RX_ENABLE, CMD_TX_ENABLE, DUMP_STATS, EECS, EEDI, EEDO, EESK, hex, INT_LINK_CHANGE,
+  addr64, BMCR_RESET, BMSR_LINK, CMD_RESET, CMD_RX_EMPTY, CMD_RX_ENABLE, CMD_TX_ENABLE, DUMP_STATS, EECS, EEDI, EEDO, EESK, hex, INT_LINK_CHANGE, INT_RX_OK,
   INT_TIMEOUT, MODE_AUTOLOAD, MODE_CONFIG_WRITE, MODE_MASK, MODE_PROGRAM, POLL_HIGH, POLL_NORMAL, R, RX_BUF_LEN, TX_ABORTED, TX_LOOPBACK, TX_OK, TX_OWN,
   TX_UNDERRUN, type ChipPort,
 } from './port.ts';
@@ -132,6 +132,16 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     } finally {
       this.leave();
     }
+  }
+
+  hasUnread(): boolean {
+    const { values } = this.regs;
+    return (values[R.ChipCmd]! & CMD_RX_ENABLE) !== 0 && !this.receiver.ringEmpty();
+  }
+
+  remind(): void {
+    const { values } = this.regs;
+    if (this.hasUnread() && (values[R.IntrMask]! & INT_RX_OK) !== 0 && (values[R.IntrStatus]! & values[R.IntrMask]!) === 0) this.interrupt(INT_RX_OK);
   }
 
   setLink(up: boolean): void {
