@@ -1,15 +1,17 @@
 import { UserError } from '../base/errors.ts';
 import type { Trace } from '../trace/index.ts';
+import { AccessStore } from './access-store.ts';
 import { alignClocks, type ClockAlignment } from './clock.ts';
 import { findDevices } from './devices.ts';
 import { DmLogBuilder, parseDmLine, readDmLog, type DmLog } from './dm-log.ts';
 import { claim, logLine, optionRef, traceOffset, unknown, type Claim, type Ref } from './evidence.ts';
-import type { LostEvent, P2mEvent, TraceEvent } from './events.ts';
-import { IoBuilder, type IoAccess } from './io.ts';
+import type { LostEvent, TraceEvent } from './events.ts';
+import { IoBuilder } from './io.ts';
 import { pairRequests, type Pairing } from './pair.ts';
 import type { Evidence } from './packet.ts';
 import { readCapture, type CapturedFrame } from './pcap.ts';
 import { scanTrace } from './trace-events.ts';
+import { P2mTable } from './p2m-table.ts';
 import { parseXenalyzeLine } from './xenalyze-text.ts';
 
 export type Lines = AsyncIterable<string> | Iterable<string>;
@@ -56,33 +58,6 @@ export interface Analysis extends Evidence {
   readonly cpuHz: number | undefined;
 }
 
-/** Superpage orders of a p2m entry: 4 KiB, 2 MiB, 1 GiB. */
-const ORDERS: readonly number[] = [0, 9, 18];
-
-/** gfn → mfn as SET_P2M records tell, the latest one of each frame. Grows with the guest's frames, not with the trace. */
-export class P2mTable {
-  readonly #entries = new Map<string, P2mEvent>();
-  /** Records taken in. */
-  records = 0;
-
-  add(event: P2mEvent): void {
-    this.records++;
-    this.#entries.set(`${event.domid} ${event.order} ${event.gfn}`, event);
-  }
-
-  /** Machine frame of a guest frame, with the record that says so. */
-  lookup(domid: number, gfn: number): Claim<{ readonly mfn: bigint; readonly type: number }> {
-    for (const order of ORDERS) {
-      const first = gfn - (gfn % 2 ** order);
-      const entry = this.#entries.get(`${domid} ${order} ${first}`);
-      if (entry?.mfn !== undefined) {
-        return claim({ mfn: entry.mfn + BigInt(gfn - first), type: entry.p2mType }, 'proven', order === 0 ? 'SET_P2M record' : `SET_P2M record of 2^${order} frames`, [entry.ref]);
-      }
-    }
-    return unknown(this.records === 0 ? 'the trace holds no SET_P2M record: the p2m was filled before it began' : 'no SET_P2M record names this frame');
-  }
-}
-
 /**
  * Reads all files and joins them. A trace streams; accesses, requests and frames are kept.
  * @throws UserError where an input is not what it should be
@@ -92,13 +67,13 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
     throw new UserError('nothing to analyse: give an xentrace file, xenalyze text or a device-model log');
   }
   const builder = new IoBuilder();
-  const accesses: IoAccess[] = [];
+  const store = new AccessStore();
   const p2m = new P2mTable();
   let hypercallRecords = 0;
   const take = (event: TraceEvent): void => {
     if (event.kind === 'p2m') p2m.add(event);
     const done = builder.add(event);
-    if (done !== undefined) accesses.push(...done);
+    if (done !== undefined) for (const access of done) store.add(access);
   };
   let log: DmLog | undefined;
   if (input.trace !== undefined) {
@@ -121,8 +96,8 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
     }
     if (mixed.log.requests.length > 0) log = mixed.log;
   }
-  accesses.push(...builder.finish());
-  accesses.sort((a, b) => a.index - b.index);
+  for (const access of builder.finish()) store.add(access);
+  const { accesses } = store;
   if (input.dmLog !== undefined) log = await readDmLog(input.dmLog, input.names?.dmLog ?? 'device-model log');
   if (accesses.length === 0 && (log?.requests.length ?? 0) === 0) {
     throw new UserError(`${input.names?.text ?? input.trace?.source.name ?? 'the input'}: no I/O record and no request line found: expected an xentrace file with HVM events (xentrace -e all), xenalyze --dump-all text or a device-model log`);

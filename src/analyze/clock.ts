@@ -2,6 +2,13 @@ import type { DeclaredTsc, DmRequest } from './dm-log.ts';
 import type { IoAccess } from './io.ts';
 import type { Pairing } from './pair.ts';
 
+/** A pair whose bounds contradict the rest, by so many microseconds. */
+interface Outlier {
+  readonly access: IoAccess;
+  readonly request: DmRequest;
+  readonly byUs: number;
+}
+
 /**
  * Two clocks laid over each other. The trace counts TSC ticks; log and capture have the device model's wall clock.
  * Where the log's header says which of its times is TSC 0, the relation is that. Else it is estimated:
@@ -29,17 +36,18 @@ export interface ClockAlignment {
   readonly rateError: number;
   readonly pairsUsed: number;
   /** Pairs whose bounds contradict the rest, by so many microseconds; they were left out. */
-  readonly outliers: readonly { readonly access: IoAccess; readonly request: DmRequest; readonly byUs: number }[];
+  readonly outliers: readonly Outlier[];
   /** false: the bounds contradict each other even so (a clock was set), and the estimate is a median. */
   readonly consistent: boolean;
 }
 
-interface Bound {
-  /** Trace time, microseconds from the centre. */
-  readonly x: number;
-  /** Wall time must be ≥ (lower) or ≤ (upper) this, microseconds from the wall reference. */
-  readonly y: number;
-  readonly pair: number;
+/** Bounds of the relation, one a pair: wall time must be ≥ (lower) or ≤ (upper) `y` at trace time `x`. Microseconds. */
+interface Bounds {
+  /** From the centre. */
+  readonly x: Float64Array;
+  /** From the wall reference. */
+  readonly y: Float64Array;
+  readonly pair: Int32Array;
 }
 
 /** A log line's time is cut to whole microseconds. */
@@ -60,16 +68,17 @@ interface TraceClock {
   readonly nsPerTick: number;
 }
 
-/** A pair with times on both sides: trace nanoseconds of exit and answer, log microseconds of first and last line. */
-interface TimedPair {
-  readonly access: IoAccess;
-  readonly request: DmRequest;
-  readonly from: number;
-  readonly to: number;
+/** Pairs with times on both sides: trace nanoseconds of exit and answer, log microseconds of first and last line. */
+interface TimedPairs {
+  readonly length: number;
+  /** Positions of the accesses. */
+  readonly at: Int32Array;
+  readonly from: Float64Array;
+  readonly to: Float64Array;
   /** When the guest ran on: a wake-up may be a late notification of the answer before, this is not. */
-  readonly until: number;
-  readonly first: number;
-  readonly last: number;
+  readonly until: Float64Array;
+  readonly first: Float64Array;
+  readonly last: Float64Array;
 }
 
 /**
@@ -80,7 +89,8 @@ export function alignClocks(
   accesses: readonly IoAccess[], pairing: Pairing, header?: { readonly tsc: DeclaredTsc; readonly trace: TraceClock; readonly modelled: boolean },
 ): ClockAlignment | undefined {
   const pairs = timedPairs(accesses, pairing);
-  if (header === undefined) return estimate(pairs, undefined);
+  const at = (i: number): Pick<Outlier, 'access' | 'request'> => ({ access: accesses[pairs.at[i]!]!, request: pairing.requestOf[pairs.at[i]!]! });
+  if (header === undefined) return estimate(pairs, at, undefined);
   const { tsc, trace } = header;
   const errorUs = header.modelled ? LOG_RESOLUTION_US / 2 : THREADS_AGREE_US;
   const lineUs = LOG_RESOLUTION_US / 2;
@@ -89,46 +99,57 @@ export function alignClocks(
   const centreNs = -trace.zeroTsc * trace.nsPerTick;
   const wall = (ns: number): number => tsc.zeroUs + (rate * (ns - centreNs)) / 1000;
   const slack = header.modelled ? 0 : THREADS_AGREE_US;
-  const contradicting = pairs.filter((p) => wall(p.from) > p.first + LOG_RESOLUTION_US + slack || wall(p.until) < p.last - slack).length;
-  if (contradicting > 0) return estimate(pairs, { line: tsc.line, contradicting });
+  let contradicting = 0;
+  for (let i = 0; i < pairs.length; i++) {
+    if (wall(pairs.from[i]!) > pairs.first[i]! + LOG_RESOLUTION_US + slack || wall(pairs.until[i]!) < pairs.last[i]! - slack) contradicting++;
+  }
+  if (contradicting > 0) return estimate(pairs, at, { line: tsc.line, contradicting });
   return {
     by: 'log header', headerLine: tsc.line, headerContradictedBy: 0, offsetUs: tsc.zeroUs, centreNs, rate, errorUs, lineUs, rateError: 0,
     pairsUsed: pairs.length, outliers: [], consistent: true,
   };
 }
 
-function timedPairs(accesses: readonly IoAccess[], pairing: Pairing): TimedPair[] {
-  const pairs: TimedPair[] = [];
+function timedPairs(accesses: readonly IoAccess[], pairing: Pairing): TimedPairs {
+  const column = (): Float64Array => new Float64Array(pairing.pairs);
+  const pairs = { length: 0, at: new Int32Array(pairing.pairs), from: column(), to: column(), until: column(), first: column(), last: column() };
   accesses.forEach((access, i) => {
     const request = pairing.requestOf[i];
-    if (request?.request.timeUs === undefined || access.lost !== undefined || access.marks.exit === undefined) return;
-    const end = access.marks.woken ?? (access.dir === 'read' ? access.record : access.marks.entry);
-    if (end === undefined) return;
-    pairs.push({
-      access, request, from: access.marks.exit.timeNs, to: end.timeNs, until: (access.dir === 'read' ? access.record : access.marks.entry ?? end).timeNs,
-      first: request.request.timeUs, last: request.endTimeUs ?? request.request.timeUs,
-    });
+    const timeUs = request?.request.timeUs;
+    if (request === undefined || timeUs === undefined || access.lost !== undefined) return;
+    const { exit, woken, entry } = access.marks;
+    const read = access.dir === 'read' ? access.record : undefined;
+    const end = woken ?? (access.dir === 'read' ? read : entry);
+    if (exit === undefined || end === undefined) return;
+    const n = pairs.length++;
+    pairs.at[n] = i;
+    pairs.from[n] = exit.timeNs;
+    pairs.to[n] = end.timeNs;
+    pairs.until[n] = (read ?? entry ?? end).timeNs;
+    pairs.first[n] = timeUs;
+    pairs.last[n] = request.endTimeUs ?? timeUs;
   });
   return pairs;
 }
 
-/** Estimates the relation from pairs; undefined from fewer than two. */
-function estimate(pairs: readonly TimedPair[], wrong: { readonly line: number; readonly contradicting: number } | undefined): ClockAlignment | undefined {
-  if (pairs.length < 2) return undefined;
+/** Estimates the relation from pairs; undefined from fewer than two. `pairAt` gives the i-th of them. */
+function estimate(
+  pairs: TimedPairs, pairAt: (i: number) => Pick<Outlier, 'access' | 'request'>, wrong: { readonly line: number; readonly contradicting: number } | undefined,
+): ClockAlignment | undefined {
+  const { length } = pairs;
+  if (length < 2) return undefined;
   const by = { by: 'pairs', headerLine: wrong?.line, headerContradictedBy: wrong?.contradicting ?? 0, lineUs: 0 } as const;
-  const centreNs = (pairs[0]!.from + pairs[pairs.length - 1]!.to) / 2;
-  const wall0 = pairs[0]!.first;
+  const centreNs = (pairs.from[0]! + pairs.to[length - 1]!) / 2;
+  const wall0 = pairs.first[0]!;
+  const all = Int32Array.from({ length }, (_, i) => i);
   // Wall time of trace time x lies on the line. Exit comes before the first line: line(exit) ≤ first + resolution.
   // The answer comes after the last line: line(end) ≥ last.
-  const upper: Bound[] = pairs.map((p, pair) => ({ x: (p.from - centreNs) / 1000, y: p.first + LOG_RESOLUTION_US - wall0, pair }));
-  const lower: Bound[] = pairs.map((p, pair) => ({ x: (p.to - centreNs) / 1000, y: p.last - wall0, pair }));
+  let hi: Bounds = { x: pairs.from.subarray(0, length).map((ns) => (ns - centreNs) / 1000), y: pairs.first.subarray(0, length).map((us) => us + LOG_RESOLUTION_US - wall0), pair: all };
+  let lo: Bounds = { x: pairs.to.subarray(0, length).map((ns) => (ns - centreNs) / 1000), y: pairs.last.subarray(0, length).map((us) => us - wall0), pair: all };
 
-  const dropped = new Set<number>();
-  const outliers: { access: IoAccess; request: DmRequest; byUs: number }[] = [];
-  const allowed = Math.min(MAX_OUTLIERS, Math.floor(pairs.length * MAX_OUTLIER_SHARE));
+  const outliers: Outlier[] = [];
+  const allowed = Math.min(MAX_OUTLIERS, Math.floor(length * MAX_OUTLIER_SHARE));
   for (;;) {
-    const lo = lower.filter((b) => !dropped.has(b.pair));
-    const hi = upper.filter((b) => !dropped.has(b.pair));
     const best = widest(lo, hi);
     if (best.width >= 0) {
       const [rateLow, rateHigh] = rateRange(lo, hi, best.rate);
@@ -144,52 +165,56 @@ function estimate(pairs: readonly TimedPair[], wrong: { readonly line: number; r
       const mid = (best.low + best.high) / 2;
       return {
         ...by, offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US),
-        rateError: (rateHigh - rateLow) / 2, pairsUsed: pairs.length - dropped.size, outliers, consistent: true,
+        rateError: (rateHigh - rateLow) / 2, pairsUsed: lo.x.length, outliers, consistent: true,
       };
     }
-    if (dropped.size >= allowed) {
+    if (outliers.length >= allowed) {
       // Median of the pairs' own middles with the best rate: robust against a step, but without a bound.
-      const residuals = lo.map((b, i) => (b.y + hi[i]!.y - best.rate * (b.x + hi[i]!.x)) / 2).sort((p, q) => p - q);
+      const residuals = lo.x.map((x, i) => (lo.y[i]! + hi.y[i]! - best.rate * (x + hi.x[i]!)) / 2).sort();
       const mid = residuals[residuals.length >> 1]!;
       return {
         ...by, offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(Math.abs(residuals[0]! - mid), Math.abs(residuals[residuals.length - 1]! - mid)),
-        rateError: NaN, pairsUsed: lo.length, outliers, consistent: false,
+        rateError: NaN, pairsUsed: lo.x.length, outliers, consistent: false,
       };
     }
     // Two bounds cross: the highest lower one and the lowest upper one. The pair goes without which the band is wider.
     const i = extreme(lo, best.rate, 1);
     const j = extreme(hi, best.rate, -1);
-    const without = (pair: number): number => {
-      const { low, high } = range(lo.filter((x) => x.pair !== pair), hi.filter((x) => x.pair !== pair), best.rate);
+    const widthWithout = (at: number): number => {
+      const { low, high } = range(without(lo, at), without(hi, at), best.rate);
       return high - low;
     };
-    const worst = without(lo[i]!.pair) >= without(hi[j]!.pair) ? lo[i]!.pair : hi[j]!.pair;
-    dropped.add(worst);
-    const p = pairs[worst]!;
-    outliers.push({ access: p.access, request: p.request, byUs: -best.width });
+    const worst = widthWithout(i) >= widthWithout(j) ? i : j;
+    outliers.push({ ...pairAt(lo.pair[worst]!), byUs: -best.width });
+    lo = without(lo, worst);
+    hi = without(hi, worst);
   }
 }
 
+/** Bounds but the one at a place. */
+function without(bounds: Bounds, at: number): Bounds {
+  const kept = (_: number, i: number): boolean => i !== at;
+  return { x: bounds.x.filter(kept), y: bounds.y.filter(kept), pair: bounds.pair.filter(kept) };
+}
+
 /** The bound that limits the offset most at one rate: the highest (`sign` 1) or the lowest (−1). */
-function extreme(bounds: readonly Bound[], rate: number, sign: 1 | -1): number {
+function extreme({ x, y }: Bounds, rate: number, sign: 1 | -1): number {
   let at = 0;
-  for (let i = 1; i < bounds.length; i++) {
-    if (sign * (bounds[i]!.y - rate * bounds[i]!.x) > sign * (bounds[at]!.y - rate * bounds[at]!.x)) at = i;
-  }
+  for (let i = 1; i < x.length; i++) if (sign * (y[i]! - rate * x[i]!) > sign * (y[at]! - rate * x[at]!)) at = i;
   return at;
 }
 
 /** Offsets that fit at one rate: low ≤ high where any do. */
-function range(lower: readonly Bound[], upper: readonly Bound[], rate: number): { low: number; high: number } {
+function range(lower: Bounds, upper: Bounds, rate: number): { low: number; high: number } {
   let low = -Infinity;
   let high = Infinity;
-  for (const b of lower) low = Math.max(low, b.y - rate * b.x);
-  for (const b of upper) high = Math.min(high, b.y - rate * b.x);
+  for (let i = 0; i < lower.x.length; i++) low = Math.max(low, lower.y[i]! - rate * lower.x[i]!);
+  for (let i = 0; i < upper.x.length; i++) high = Math.min(high, upper.y[i]! - rate * upper.x[i]!);
   return { low, high };
 }
 
 /** The rate with the widest band: the width is concave in the rate. */
-function widest(lower: readonly Bound[], upper: readonly Bound[]): { rate: number; low: number; high: number; width: number } {
+function widest(lower: Bounds, upper: Bounds): { rate: number; low: number; high: number; width: number } {
   let from = 1 / MAX_RATE;
   let to = MAX_RATE;
   const width = (rate: number): number => {
@@ -208,7 +233,7 @@ function widest(lower: readonly Bound[], upper: readonly Bound[]): { rate: numbe
 }
 
 /** Rates around `best` at which any offset fits. */
-function rateRange(lower: readonly Bound[], upper: readonly Bound[], best: number): [number, number] {
+function rateRange(lower: Bounds, upper: Bounds, best: number): [number, number] {
   const edge = (outside: number): number => {
     let good = best;
     let bad = outside;

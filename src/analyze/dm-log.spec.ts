@@ -21,7 +21,7 @@ describe('device-model log', () => {
     expect(doorbell!.request).toMatchObject({ type: 1, addr: 0xf10000d9, size: 1, timeUs: 1795363992414692 });
     expect(doorbell!.dma).toEqual([{ gpa: 0x645d4a0, pointer: '7fa57762f4a0', remapIndex: 0x64, timeUs: 1795363992415571, returnTimeUs: 1795363992415652, line: 4 }]);
     expect(mask).toMatchObject({ dir: 'read', data: 0x80acn, endLine: 8 });
-    expect(config).toMatchObject({ config: { name: 'rtl8139', bdf: '00:03.0', reg: 4, value: 0x17 } });
+    expect(log.configs).toMatchObject([{ name: 'rtl8139', bdf: '00:03.0', reg: 4, value: 0x17 }]);
     expect(config!.request.addr).toBe(0x1800000004);
   });
 

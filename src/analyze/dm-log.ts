@@ -1,4 +1,5 @@
 import { UserError } from '../base/errors.ts';
+import { RequestStore } from './request-store.ts';
 
 /**
  * The device model's log, line by line: QEMU's trace-event form (`pid@sec.usec:event …`, hw/i386/xen/trace-events,
@@ -14,7 +15,7 @@ interface LineBase {
 }
 
 /** IOREQ_TYPE_*: 0 PIO, 1 COPY (MMIO), 2 PCI_CONFIG, 7 TIMEOFFSET, 8 INVALIDATE. */
-interface DmRequestLine extends LineBase {
+export interface DmRequestLine extends LineBase {
   readonly kind: 'request';
   readonly type: number;
   /** undefined in the older form, which does not print the direction. */
@@ -43,7 +44,7 @@ interface DmStepLine extends LineBase {
 }
 
 /** `memory_region_ops_*`: the device whose handler ran, and the offset it saw. */
-interface DmRegionLine extends LineBase {
+export interface DmRegionLine extends LineBase {
   readonly kind: 'region';
   readonly dir: 'read' | 'write';
   readonly name: string;
@@ -235,26 +236,25 @@ export interface DmRequest {
   readonly index: number;
   readonly request: DmRequestLine;
   /** Data after service: the answer of a read, the request's data of a write; undefined for an unanswered read. */
-  data: bigint | undefined;
-  response: DmResponseLine | undefined;
-  region: DmRegionLine | undefined;
-  config: DmConfigLine | undefined;
-  dir: 'read' | 'write' | undefined;
-  readonly dma: DmDma[];
-  readonly chip: DmChipLine[];
+  readonly data: bigint | undefined;
+  /** The device whose handler ran first, and the offset it saw. */
+  readonly region: Pick<DmRegionLine, 'name' | 'addr' | 'line'> | undefined;
+  readonly dir: 'read' | 'write' | undefined;
+  readonly dma: readonly DmDma[];
+  readonly chip: readonly DmChipLine[];
   /**
    * Last line that belongs to the request by its form. Map-cache and chip lines after it may belong to the request
    * or to later work of the device model (a frame received, a timer): time decides where the clocks are aligned.
    */
-  endLine: number;
-  endTimeUs: number | undefined;
+  readonly endLine: number;
+  readonly endTimeUs: number | undefined;
 }
 
 /** A whole log in memory: bounded by the number of requests and DMA accesses, not by its size in bytes. */
 export interface DmLog {
   /** `text` when the log's lines stand in a text among others (a mail with both excerpts). */
   readonly source: 'dm-log' | 'text';
-  readonly requests: DmRequest[];
+  readonly requests: readonly DmRequest[];
   /** DMA and chip lines before the first request. */
   readonly early: { readonly dma: DmDma[]; readonly chip: DmChipLine[] };
   readonly mappings: DmMappingLine[];
@@ -271,11 +271,12 @@ export interface DmLog {
 /** Groups the lines of a log into requests. Feed lines in order, then take `log`. */
 export class DmLogBuilder {
   readonly log: DmLog;
+  readonly #store = new RequestStore();
   #lastUs: number | undefined;
   #pendingDma: { -readonly [K in keyof DmDma]: DmDma[K] } | undefined;
 
   constructor(source: DmLog['source'] = 'dm-log') {
-    this.log = { source, requests: [], early: { dma: [], chip: [] }, mappings: [], configs: [], clock: undefined, tsc: undefined, otherEvents: new Map(), lines: 0 };
+    this.log = { source, requests: this.#store.requests, early: { dma: [], chip: [] }, mappings: [], configs: [], clock: undefined, tsc: undefined, otherEvents: new Map(), lines: 0 };
   }
 
   /** Takes one parsed line. */
@@ -285,42 +286,34 @@ export class DmLogBuilder {
     const entry = line.kind === 'chip' && line.timeUs === undefined ? { ...line, timeUs: this.#lastUs } : line;
     this.#lastUs = entry.timeUs ?? this.#lastUs;
     log.lines = Math.max(log.lines, entry.line);
+    const store = this.#store;
     const current = log.requests[log.requests.length - 1];
     switch (entry.kind) {
       case 'request':
         this.#pendingDma = undefined;
-        log.requests.push({
-          index: log.requests.length, request: entry, dir: entry.dir, data: entry.dir === 'write' ? entry.data : undefined,
-          response: undefined, region: undefined, config: undefined, dma: [], chip: [], endLine: entry.line, endTimeUs: entry.timeUs,
-        });
+        store.begin(entry);
         break;
       case 'response':
         if (current !== undefined && current.request.addr === entry.addr) {
-          current.response = entry;
-          current.data = entry.data;
-          this.#end(current, entry);
+          store.setData(entry.data);
+          store.end(entry);
         }
         break;
       case 'step':
-        if (current !== undefined) this.#end(current, entry);
+        if (current !== undefined) store.end(entry);
         break;
       case 'region':
-        if (current !== undefined && current.region === undefined) {
-          current.region = entry;
-          this.#end(current, entry);
-        }
+        if (current !== undefined && store.setRegion(entry)) store.end(entry);
         break;
       case 'config':
         log.configs.push(entry);
-        if (current !== undefined && current.config === undefined && current.request.type === 2) {
-          current.config = entry;
-          this.#end(current, entry);
-        }
+        if (current !== undefined && current.request.type === 2 && store.setConfig()) store.end(entry);
         break;
       case 'mapping': log.mappings.push(entry); break;
       case 'mapCache':
         this.#pendingDma = { gpa: entry.gpa, pointer: undefined, remapIndex: undefined, timeUs: entry.timeUs, returnTimeUs: undefined, line: entry.line };
-        (current ?? log.early).dma.push(this.#pendingDma);
+        if (current !== undefined) store.addDma(this.#pendingDma);
+        else log.early.dma.push(this.#pendingDma);
         break;
       case 'remap':
         if (this.#pendingDma !== undefined) this.#pendingDma.remapIndex = entry.index;
@@ -333,11 +326,15 @@ export class DmLogBuilder {
         }
         break;
       case 'chip':
-        (current ?? log.early).chip.push(entry);
+        if (current === undefined) {
+          log.early.chip.push(entry);
+          break;
+        }
+        store.addChip(entry);
         // The older form prints neither direction nor region: the chip's own line says both.
-        if (current !== undefined && current.dir === undefined) {
-          current.dir = /\bwrite\b/i.test(entry.text) ? 'write' : /\bread\b/i.test(entry.text) ? 'read' : undefined;
-          if (current.dir === 'write') current.data = current.request.data;
+        if (current.dir === undefined) {
+          const dir = /\bwrite\b/i.test(entry.text) ? 'write' : /\bread\b/i.test(entry.text) ? 'read' : undefined;
+          if (dir !== undefined) store.setDirection(dir);
         }
         break;
       case 'clock':
@@ -349,11 +346,6 @@ export class DmLogBuilder {
         log.otherEvents.set(name, (log.otherEvents.get(name) ?? 0) + 1);
       }
     }
-  }
-
-  #end(request: DmRequest, entry: LineBase): void {
-    request.endLine = entry.line;
-    request.endTimeUs = entry.timeUs ?? request.endTimeUs;
   }
 }
 

@@ -1,5 +1,6 @@
 /** Paths of I/O: joins of trace, device-model log and capture; stories and statistics. */
-export { analyze, P2mTable, type Analysis, type AnalysisInput, type Lines } from './analysis.ts';
+export { P2mTable } from './p2m-table.ts';
+export { analyze, type Analysis, type AnalysisInput, type Lines } from './analysis.ts';
 export { explainFiles, tellStory, type Subject } from './story.ts';
 export type { AddressRow, Hop, Sentence, Story } from './story-model.ts';
 export { renderStory, type RenderOptions } from './story-text.ts';

@@ -12,7 +12,7 @@ export interface Mark {
  * The moments of one access besides its record, each undefined where the trace has none. The vCPU waits from
  * `blocked` (running→offline) to `resumed` (runnable→running).
  */
-interface Marks {
+export interface Marks {
   exit?: Mark;
   /** A vCPU of another domain made runnable while this one still held its pCPU: the event channel's notification. */
   notified?: Mark;
@@ -33,7 +33,21 @@ export interface Injection extends Mark {
 }
 
 /** How often a hypercall was made, and the last time. */
-class HypercallCount {
+export interface HypercallCount {
+  readonly count: number;
+  readonly timeNs: number;
+  readonly ref: Ref;
+}
+
+/** Hypercalls during one wait. */
+export interface Hypercalls {
+  /** All of them. */
+  readonly total: number;
+  /** A number that is kept (`Hypercall`), or undefined where it was not made. */
+  get(number: number): HypercallCount | undefined;
+}
+
+class OpenCount implements HypercallCount {
   count = 1;
   timeNs: number;
   #at: number;
@@ -57,28 +71,29 @@ class HypercallCount {
 }
 
 /** Numbers kept one by one: those that map memory, and dm_op. The rest is only counted: an access costs memory enough. */
-const KEPT: ReadonlySet<number> = new Set(Object.values(Hypercall));
+export const KEPT_HYPERCALLS: ReadonlySet<number> = new Set(Object.values(Hypercall));
 
-/** Hypercalls during one wait. */
-export class Hypercalls {
-  /** All of them. */
+/** Counts the hypercalls of a wait. */
+class OpenCounts implements Hypercalls {
   total = 0;
-  #kept: Map<number, HypercallCount> | undefined;
+  #kept: Map<number, OpenCount> | undefined;
 
   add(number: number, at: number, timeNs: () => number, refOf: (at: number) => Ref): void {
     this.total++;
-    if (!KEPT.has(number)) return;
+    if (!KEPT_HYPERCALLS.has(number)) return;
     this.#kept ??= new Map();
     const seen = this.#kept.get(number);
-    if (seen === undefined) this.#kept.set(number, new HypercallCount(at, timeNs(), refOf));
+    if (seen === undefined) this.#kept.set(number, new OpenCount(at, timeNs(), refOf));
     else seen.again(at, timeNs());
   }
 
-  /** A number that is kept (`Hypercall`), or undefined where it was not made. */
   get(number: number): HypercallCount | undefined {
     return this.#kept?.get(number);
   }
 }
+
+/** What an NPF record says of the page of an access. */
+export type NestedFault = Pick<NpfEvent, 'ref' | 'gpa' | 'mfn' | 'qualification' | 'p2mType'>;
 
 /** One guest I/O as the trace shows it. */
 export interface IoAccess {
@@ -93,28 +108,36 @@ export interface IoAccess {
   readonly data: bigint | undefined;
   readonly exitReason: string | undefined;
   readonly rip: bigint | undefined;
-  npf: NpfEvent | undefined;
+  readonly npf: NestedFault | undefined;
   /** The PIO or MMIO record: before the request for a write, after the answer for a read. */
   readonly record: Mark;
   readonly marks: Marks;
   /** pCPU of the exit and of the entry; they differ when the vCPU moved while it waited. */
-  readonly pcpus: { exit: number | undefined; entry: number | undefined };
+  readonly pcpus: { readonly exit: number | undefined; readonly entry: number | undefined };
   /** Hypercalls of other domains while this vCPU waited: by number. */
   readonly hypercalls: Hypercalls;
   /** Virtual interrupts injected into this vCPU since its access before this one, the latest few. */
   readonly injected: readonly Injection[];
   /** Records lost between exit and entry: nothing may be concluded from a mark that is missing. */
-  lost: LostEvent | undefined;
+  readonly lost: LostEvent | undefined;
   /** Records were lost since the access before this one. */
   readonly lossBefore: boolean;
   /** Why the access has no VM entry, if it has none. */
-  unfinished: 'records lost' | 'trace ends' | 'next exit without an entry' | undefined;
+  readonly unfinished: 'records lost' | 'trace ends' | 'next exit without an entry' | undefined;
+}
+
+/** An access whose VM entry is yet to come. */
+interface OpenAccess extends IoAccess {
+  npf: NpfEvent | undefined;
+  readonly pcpus: { exit: number | undefined; entry: number | undefined };
+  lost: LostEvent | undefined;
+  unfinished: IoAccess['unfinished'];
 }
 
 /** The wait of one access, before or after its record. */
 interface Wait {
   readonly marks: Marks;
-  readonly hypercalls: Hypercalls;
+  readonly hypercalls: OpenCounts;
 }
 
 interface OpenExit {
@@ -122,12 +145,12 @@ interface OpenExit {
   npf: NpfEvent | undefined;
   /** Where marks go now: the wait of the write just recorded, or one that the next read will claim. */
   wait: Wait;
-  readonly accesses: IoAccess[];
+  readonly accesses: OpenAccess[];
   lost: LostEvent | undefined;
 }
 
 const newExit = (exit: VmexitEvent | undefined): OpenExit =>
-  ({ exit, npf: undefined, wait: { marks: {}, hypercalls: new Hypercalls() }, accesses: [], lost: undefined });
+  ({ exit, npf: undefined, wait: { marks: {}, hypercalls: new OpenCounts() }, accesses: [], lost: undefined });
 
 interface Vcpu {
   readonly dom: number;
@@ -265,10 +288,10 @@ export class IoBuilder {
     // and only a read is recorded after its wait.
     const dir = event.dir ?? 'read';
     const { wait } = open;
-    open.wait = { marks: {}, hypercalls: new Hypercalls() };
+    open.wait = { marks: {}, hypercalls: new OpenCounts() };
     const own = dir === 'read' ? wait : open.wait;
     if (open.exit !== undefined) own.marks.exit = mark(open.exit);
-    const access: IoAccess = {
+    const access: OpenAccess = {
       index: this.#count++, dom: event.dom, vcpu: event.vcpu, space: event.space, dir, addr: event.addr, data: event.data,
       exitReason: open.exit?.reason, rip: open.exit?.rip, npf: open.npf !== undefined && samePage(open.npf, event) ? open.npf : undefined,
       record: mark(event), marks: own.marks, hypercalls: own.hypercalls,

@@ -14,7 +14,7 @@ interface Io {
 
 const WALL = 1_700_000_000;
 
-function requestsOf(ios: readonly Io[], at: (i: number) => number = (i) => i): DmRequest[] {
+function requestsOf(ios: readonly Io[], at: (i: number) => number = (i) => i): readonly DmRequest[] {
   const builder = new DmLogBuilder();
   let line = 0;
   ios.forEach(({ addr, data }, i) => {

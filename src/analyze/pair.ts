@@ -7,21 +7,25 @@ import type { IoAccess } from './io.ts';
  * two sequences. Memory grows with the number of accesses and requests.
  */
 
-export type AccessUnpaired =
-  | 'served in the hypervisor or not logged: the log has no request at this address'
-  | 'served in the hypervisor or not logged: the log has no request for that device\'s configuration space'
-  | "another domain's: the log is of one guest's device model"
-  | 'records lost: the trace is damaged around it'
-  | 'the data is a pointer: nothing to compare'
-  | 'no request with equal address, direction and data in this order';
+const ACCESS_REASONS = [
+  'served in the hypervisor or not logged: the log has no request at this address',
+  "served in the hypervisor or not logged: the log has no request for that device's configuration space",
+  "another domain's: the log is of one guest's device model",
+  'records lost: the trace is damaged around it',
+  'the data is a pointer: nothing to compare',
+  'no request with equal address, direction and data in this order',
+] as const;
+export type AccessUnpaired = (typeof ACCESS_REASONS)[number];
 
-type RequestUnpaired =
-  | 'before the trace began'
-  | 'after the trace ended'
-  | 'the trace lost records there'
-  | 'not an access of the guest: the hypervisor records no I/O for it'
-  | 'the log has no answer for it: no data to compare'
-  | 'no access with equal address, direction and data in this order';
+const REQUEST_REASONS = [
+  'before the trace began',
+  'after the trace ended',
+  'the trace lost records there',
+  'not an access of the guest: the hypervisor records no I/O for it',
+  'the log has no answer for it: no data to compare',
+  'no access with equal address, direction and data in this order',
+] as const;
+type RequestUnpaired = (typeof REQUEST_REASONS)[number];
 
 export interface Pairing {
   /** Request of each access, by the access's position in the input, which is access.index for a whole trace; undefined where none. */
@@ -29,10 +33,62 @@ export interface Pairing {
   /** Access of each request, by request.index. */
   readonly accessOf: readonly (IoAccess | undefined)[];
   readonly pairs: number;
-  /** Why an access has no request. */
-  readonly reasonOf: ReadonlyMap<IoAccess, AccessUnpaired>;
+  /** Why an access has no request; undefined where it has one. */
+  reasonOf(access: IoAccess): AccessUnpaired | undefined;
+  /** Made anew each time: hold on to what is read. */
   readonly unpairedAccesses: readonly { readonly access: IoAccess; readonly reason: AccessUnpaired }[];
   readonly unpairedRequests: readonly { readonly request: DmRequest; readonly reason: RequestUnpaired }[];
+}
+
+/** What pairing found, with the reasons as a byte an entry. */
+class Paired implements Pairing {
+  readonly requestOf: readonly (DmRequest | undefined)[];
+  readonly accessOf: readonly (IoAccess | undefined)[];
+  readonly pairs: number;
+  readonly #accesses: readonly IoAccess[];
+  readonly #requests: readonly DmRequest[];
+  readonly #accessReasons: Uint8Array;
+  readonly #requestReasons: Uint8Array;
+  /** Where an access stands, if not at its index. */
+  #positions: Map<IoAccess, number> | undefined;
+
+  constructor(
+    accesses: readonly IoAccess[], requests: readonly DmRequest[], pairs: number, requestOf: readonly (DmRequest | undefined)[],
+    accessOf: readonly (IoAccess | undefined)[], accessReasons: Uint8Array, requestReasons: Uint8Array,
+  ) {
+    this.#accesses = accesses;
+    this.#requests = requests;
+    this.pairs = pairs;
+    this.requestOf = requestOf;
+    this.accessOf = accessOf;
+    this.#accessReasons = accessReasons;
+    this.#requestReasons = requestReasons;
+  }
+
+  reasonOf(access: IoAccess): AccessUnpaired | undefined {
+    let at: number | undefined = access.index;
+    if (this.#accesses[at] !== access) {
+      this.#positions ??= new Map(this.#accesses.map((a, i) => [a, i]));
+      at = this.#positions.get(access);
+    }
+    return at === undefined ? undefined : ACCESS_REASONS[this.#accessReasons[at]! - 1];
+  }
+
+  get unpairedAccesses(): Pairing['unpairedAccesses'] {
+    const out: { access: IoAccess; reason: AccessUnpaired }[] = [];
+    this.#accessReasons.forEach((code, i) => {
+      if (code > 0) out.push({ access: this.#accesses[i]!, reason: ACCESS_REASONS[code - 1]! });
+    });
+    return out;
+  }
+
+  get unpairedRequests(): Pairing['unpairedRequests'] {
+    const out: { request: DmRequest; reason: RequestUnpaired }[] = [];
+    this.#requestReasons.forEach((code, i) => {
+      if (code > 0) out.push({ request: this.#requests[i]!, reason: REQUEST_REASONS[code - 1]! });
+    });
+    return out;
+  }
 }
 
 const PIO = 0;
@@ -113,39 +169,36 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     pairs++;
   }
 
-  const unpairedAccesses: { access: IoAccess; reason: AccessUnpaired }[] = [];
+  const accessReasons = new Uint8Array(accesses.length);
+  const code = (reason: AccessUnpaired): number => ACCESS_REASONS.indexOf(reason) + 1;
   accesses.forEach((access, i) => {
     if (requestOf[i] !== undefined) return;
-    unpairedAccesses.push({
-      access,
-      reason: !logged.has(`${access.space} ${access.addr}`) ? 'served in the hypervisor or not logged: the log has no request at this address'
-        : absent.has(access) ? 'served in the hypervisor or not logged: the log has no request for that device\'s configuration space'
+    accessReasons[i] = code(!logged.has(`${access.space} ${access.addr}`) ? 'served in the hypervisor or not logged: the log has no request at this address'
+      : absent.has(access) ? "served in the hypervisor or not logged: the log has no request for that device's configuration space"
         : best !== undefined && best.pairs > 0 && access.dom !== best.dom ? "another domain's: the log is of one guest's device model"
-        : access.lost !== undefined ? 'records lost: the trace is damaged around it'
-          : access.data === undefined ? 'the data is a pointer: nothing to compare'
-            : 'no request with equal address, direction and data in this order',
-    });
+          : access.lost !== undefined ? 'records lost: the trace is damaged around it'
+            : access.data === undefined ? 'the data is a pointer: nothing to compare'
+              : 'no request with equal address, direction and data in this order');
   });
 
-  const unpairedRequests: { request: DmRequest; reason: RequestUnpaired }[] = [];
+  const requestReasons = new Uint8Array(requests.length);
   const lossBetween = lossAfter(accesses, requestOf);
   let previous = -1;
   for (const request of requests) {
-    if (accessOf[request.index] !== undefined) {
-      previous = request.index;
+    const { index } = request;
+    if (accessOf[index] !== undefined) {
+      previous = index;
       continue;
     }
-    unpairedRequests.push({
-      request,
-      reason: requestAddress(request) === undefined ? 'not an access of the guest: the hypervisor records no I/O for it'
-        : pairs > 0 && request.index < firstPaired ? 'before the trace began'
-          : pairs > 0 && request.index > lastPaired ? 'after the trace ended'
-            : request.data === undefined && request.dir !== undefined ? 'the log has no answer for it: no data to compare'
-              : lossBetween.has(previous) ? 'the trace lost records there'
-                : 'no access with equal address, direction and data in this order',
-    });
+    const reason: RequestUnpaired = requestAddress(request) === undefined ? 'not an access of the guest: the hypervisor records no I/O for it'
+      : pairs > 0 && index < firstPaired ? 'before the trace began'
+        : pairs > 0 && index > lastPaired ? 'after the trace ended'
+          : request.data === undefined && request.dir !== undefined ? 'the log has no answer for it: no data to compare'
+            : lossBetween.has(previous) ? 'the trace lost records there'
+              : 'no access with equal address, direction and data in this order';
+    requestReasons[index] = REQUEST_REASONS.indexOf(reason) + 1;
   }
-  return { requestOf, accessOf, pairs, reasonOf: new Map(unpairedAccesses.map((u) => [u.access, u.reason])), unpairedAccesses, unpairedRequests };
+  return new Paired(accesses, requests, pairs, requestOf, accessOf, accessReasons, requestReasons);
 }
 
 /** Accesses of the configuration data port while the address latch names a device that no request of the log is for. */
@@ -213,7 +266,7 @@ function settleVcpus(accesses: readonly IoAccess[], key: readonly number[], inde
 /** Requests looked through for one that another vCPU's overtook. */
 const MAX_REORDER = 256;
 const GRAMS: readonly number[] = [16, 6, 3, 1];
-/** Cells of a table of common subsequences that a leaf may cost: 4 million bytes of a byte each. */
+/** Cells of a table of common subsequences that a leaf may cost, four bytes each. */
 const MAX_CELLS = 4_000_000;
 
 /**
@@ -252,22 +305,62 @@ function align(a: readonly number[], b: readonly number[], a0: number, a1: numbe
 /** Positions of runs of `gram` elements that occur exactly once on each side, thinned to an increasing sequence. */
 function findAnchors(a: readonly number[], b: readonly number[], a0: number, a1: number, b0: number, b1: number, gram: number): { a: number; b: number }[] {
   if (a1 - a0 < gram || b1 - b0 < gram) return [];
-  const runs = (s: readonly number[], from: number, to: number): Map<string, number> => {
-    const seen = new Map<string, number>();
-    for (let i = from; i + gram <= to; i++) {
-      const key = gram === 1 ? String(s[i]) : s.slice(i, i + gram).join(' ');
-      seen.set(key, seen.has(key) ? -1 : i);
-    }
-    return seen;
-  };
-  const inB = runs(b, b0, b1);
+  const inA = new RunTable(a, a0, a1, gram);
+  const inB = new RunTable(b, b0, b1, gram);
   const candidates: { a: number; b: number }[] = [];
-  for (const [key, i] of runs(a, a0, a1)) {
-    const j = inB.get(key);
-    if (i >= 0 && j !== undefined && j >= 0) candidates.push({ a: i, b: j });
-  }
+  inA.forEachSingle((i) => {
+    const j = inB.single(a, i);
+    if (j >= 0) candidates.push({ a: i, b: j });
+  });
   candidates.sort((x, y) => x.a - y.a);
   return longestIncreasing(candidates);
+}
+
+/** Runs of equal length in one sequence by their content: an open hash table of positions, four bytes each. */
+class RunTable {
+  readonly #s: readonly number[];
+  readonly #gram: number;
+  /** Position + 1 of a run's first place, negative when it has several; 0 is free. */
+  readonly #slots: Int32Array;
+
+  constructor(s: readonly number[], from: number, to: number, gram: number) {
+    this.#s = s;
+    this.#gram = gram;
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2((to - from) * 2 + 2)));
+    for (let i = from; i + gram <= to; i++) {
+      const slot = this.#find(s, i);
+      const have = this.#slots[slot]!;
+      this.#slots[slot] = have === 0 ? i + 1 : -Math.abs(have);
+    }
+  }
+
+  forEachSingle(visit: (at: number) => void): void {
+    for (const slot of this.#slots) if (slot > 0) visit(slot - 1);
+  }
+
+  /** Where the run that stands at `at` of `other` occurs here, if exactly once; else −1. */
+  single(other: readonly number[], at: number): number {
+    const slot = this.#slots[this.#find(other, at)]!;
+    return slot > 0 ? slot - 1 : -1;
+  }
+
+  /** The slot of a run, or the free one where it belongs. */
+  #find(s: readonly number[], at: number): number {
+    let hash = 0x811c9dc5;
+    for (let i = at; i < at + this.#gram; i++) hash = Math.imul(hash ^ s[i]!, 0x01000193);
+    hash ^= hash >>> 15;
+    hash = Math.imul(hash, 0x2c1b3c6d);
+    const mask = this.#slots.length - 1;
+    for (let slot = (hash ^ (hash >>> 12)) & mask; ; slot = (slot + 1) & mask) {
+      const have = this.#slots[slot]!;
+      if (have === 0 || this.#equal(Math.abs(have) - 1, s, at)) return slot;
+    }
+  }
+
+  #equal(here: number, s: readonly number[], at: number): boolean {
+    for (let i = 0; i < this.#gram; i++) if (this.#s[here + i] !== s[at + i]) return false;
+    return true;
+  }
 }
 
 /** Longest subsequence with rising b, by patience sorting. */

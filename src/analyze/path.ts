@@ -68,11 +68,11 @@ export function* ioPaths(a: Analysis): Generator<IoPath> {
     const transmitted = sent.get(access) ?? [];
     const dma = transmitted[0]?.doorbellDma ?? dmaOf(a, access, request).dma;
     yield {
-      access, request, unpaired: a.pairing?.reasonOf.get(access), width, window,
+      access, request, unpaired: a.pairing?.reasonOf(access), width, window,
       device: window !== undefined ? { name: window.chip.name, base: window.base } : platform,
       registers: window !== undefined ? explainRegisters(window, access.addr, width.value, access.data, modes.get(window))
         : platform !== undefined ? explainPlatform(platform, access.addr, width.value, access.data, access.dir, latch.mode(access)) : [],
-      route: routeOf(access, request, a.log, a.pairing?.reasonOf.get(access)), stages: stagesOf(access),
+      route: routeOf(access, request, a.log, a.pairing?.reasonOf(access)), stages: stagesOf(access),
       dma: dma.map((d) => ({ gpa: d.gpa, pointer: d.pointer, line: d.line, outcome: history!.outcome(d) })),
       frames: transmitted.map((t) => t.frame).filter((f) => f.value !== undefined),
       interrupt: window === undefined || transmitted.length === 0 ? unknown('not a doorbell of a transmission') : interruptOf(a, access, window, vectors.get(window)!),

@@ -67,7 +67,7 @@ const ROUTE_ANSWER: Record<Route, string> = {
 };
 
 function routeFor(a: Analysis, access: IoAccess): Claim<Route> {
-  return routeOf(access, a.pairing?.requestOf[access.index], a.log, a.pairing?.reasonOf.get(access));
+  return routeOf(access, a.pairing?.requestOf[access.index], a.log, a.pairing?.reasonOf(access));
 }
 
 /** Which page did the request go through? */

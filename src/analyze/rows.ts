@@ -1,0 +1,69 @@
+/** Rows a chunk holds: a store grows without copying what it has. */
+const CHUNK_ROWS = 4096;
+
+/** A table of numbers that grows: `doubles` f64 and `words` i32 columns. Unset fields are 0. */
+export class Rows {
+  readonly #doubles: number;
+  readonly #words: number;
+  readonly #f64: Float64Array[] = [];
+  readonly #i32: Int32Array[] = [];
+
+  constructor(doubles: number, words: number) {
+    this.#doubles = doubles;
+    this.#words = words;
+  }
+
+  /** Makes room for a row. */
+  reserve(row: number): void {
+    while (row >= this.#f64.length * CHUNK_ROWS) {
+      this.#f64.push(new Float64Array(this.#doubles * CHUNK_ROWS));
+      this.#i32.push(new Int32Array(this.#words * CHUNK_ROWS));
+    }
+  }
+
+  double(row: number, column: number): number {
+    return this.#f64[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.#doubles + column]!;
+  }
+
+  setDouble(row: number, column: number, value: number): void {
+    this.#f64[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.#doubles + column] = value;
+  }
+
+  word(row: number, column: number): number {
+    return this.#i32[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.#words + column]!;
+  }
+
+  setWord(row: number, column: number, value: number): void {
+    this.#i32[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.#words + column] = value;
+  }
+
+  /** 64 bits in two columns, low word first. */
+  big(row: number, column: number): bigint {
+    return (BigInt(this.word(row, column + 1) >>> 0) << 32n) | BigInt(this.word(row, column) >>> 0);
+  }
+
+  setBig(row: number, column: number, value: bigint): void {
+    this.setWord(row, column, Number(BigInt.asIntN(32, value)));
+    this.setWord(row, column + 1, Number(BigInt.asIntN(32, value >> 32n)));
+  }
+}
+
+/** Strings that repeat, by number. */
+export class Names {
+  readonly #numbers = new Map<string, number>();
+  readonly #names: string[] = [];
+
+  number(name: string): number {
+    let n = this.#numbers.get(name);
+    if (n === undefined) {
+      n = this.#names.length;
+      this.#numbers.set(name, n);
+      this.#names.push(name);
+    }
+    return n;
+  }
+
+  name(number: number): string {
+    return this.#names[number]!;
+  }
+}
