@@ -123,6 +123,7 @@ export class Engine implements Vcpu {
         this.inFlight = this.left - cb.getSigned(CB_BUDGET) + cb.u8[this.core.record + REC_INDEX]!;
         return options.readTsc();
       },
+      tscOffset: new Uint32Array(2),
       windowChanged: () => this.windowWanted || this.nmiWindowWanted,
     };
     const table = bindHelpers(this.parts);
@@ -398,6 +399,11 @@ export class Engine implements Vcpu {
   singleStep(on: boolean): void { this.stepFromOutside = on; }
 
   // Completion
+
+  setTscOffset(lo: number, hi: number): void {
+    this.parts.tscOffset[0] = lo;
+    this.parts.tscOffset[1] = hi;
+  }
 
   completeAccess(lo: number, hi: number): void { this.core.complete(lo, hi); }
   get instructionInProgress(): boolean { return this.core.hasCompleted; }

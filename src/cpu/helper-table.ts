@@ -26,6 +26,8 @@ export interface HelperParts {
   seed: bigint;
   /** TSC in ticks, a double; counts the instructions of the run so far. */
   readTsc(): number;
+  /** What RDTSC adds to it, modulo 2^64: low and high word. */
+  readonly tscOffset: Uint32Array;
   /** An interrupt or NMI window is being waited for. */
   windowChanged(): boolean;
   // Filled in by bindHelpers
@@ -221,8 +223,9 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
   const timestamp = (): number => {
     if (cb.get(CB_CR4) & Cr4.tsd && core.cpl !== 0) core.gp(0);
     const tsc = parts.readTsc();
-    cb.setGpr(Reg.rax, tsc % 2 ** 32, 0);
-    cb.setGpr(Reg.rdx, Math.floor(tsc / 2 ** 32), 0);
+    const low = (tsc % 2 ** 32) + parts.tscOffset[0]!;
+    cb.setGpr(Reg.rax, low | 0, 0);
+    cb.setGpr(Reg.rdx, (Math.floor(tsc / 2 ** 32) + parts.tscOffset[1]! + (low >= 2 ** 32 ? 1 : 0)) | 0, 0);
     return Status.next;
   };
 

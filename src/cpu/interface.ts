@@ -212,6 +212,8 @@ export interface Vcpu {
   /** Step over the instruction that exited (CPUID, VMCALL, HLT, RDMSR, MOV CR …). */
   skipInstruction(): void;
 
+  /** TSC offset of the VMCS (SDM vol. 3C 24.6.5): what RDTSC adds to the machine's counter, modulo 2^64, in halves. Not part of save(). */
+  setTscOffset(lo: number, hi: number): void;
   /** MOV to CR0/CR3/CR4/CR8, XSETBV, as the instruction does: false when it would be #GP, nothing changed then. */
   writeCr(register: number, value: bigint): boolean;
   /** MSRs the vCPU itself holds (EFER, STAR…, FS/GS base, SYSENTER, PAT, TSC_AUX …). undefined/false: not one of them or not a legal value. */

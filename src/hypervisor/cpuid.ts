@@ -34,11 +34,13 @@ export interface CpuidPolicy {
 
 const bits = (...list: number[]): number => list.reduce((word, bit) => (word | (1 << bit)) >>> 0, 0);
 
-/** The engine's features, and what Xen adds: the local APIC in both modes, TSC deadline, machine check and MTRR MSRs. */
+/** The engine's features, and what Xen adds: the local APIC in both modes, TSC deadline, TSC adjust, machine check and MTRR MSRs. */
 export const defaultCpuidPolicy: CpuidPolicy = {
   ...engineFeatures,
   // x2apic, tsc_deadline, hypervisor
   leaf1c: (engineFeatures.leaf1c | bits(21, 24, 31)) >>> 0,
+  // tsc_adjust
+  leaf7b: (engineFeatures.leaf7b | bits(1)) >>> 0,
   // mce apic mtrr mca
   leaf1d: (engineFeatures.leaf1d | bits(7, 9, 12, 14)) >>> 0,
   brand: 'Xenolith virtual CPU',

@@ -62,6 +62,9 @@ const RUNSTATE_CHANGING = 4;
 const STATE_ENTRY = 8; // ns
 const STATE_TIME = 9; // four: running, runnable, blocked, offline
 const TIMER_PERIOD = 13; // ns, 0: none
+/** 64-bit integers, in the same units. */
+const TSC_OFFSET = 14;
+const TSC_ADJUST = 15;
 const VCPU_STATE_SIZE = 128;
 
 /** Bits of the pause flags (VPF_*). */
@@ -141,6 +144,24 @@ export class VcpuState {
 
   set periodNs(ns: number) {
     this.memory.f64[this.base / 8 + TIMER_PERIOD] = ns;
+  }
+
+  /** What the vCPU's TSC is ahead of the machine's, modulo 2^64 (cache_tsc_offset). */
+  get tscOffset(): bigint {
+    return this.memory.view.getBigUint64(this.base + TSC_OFFSET * 8, true);
+  }
+
+  set tscOffset(ticks: bigint) {
+    this.memory.view.setBigUint64(this.base + TSC_OFFSET * 8, BigInt.asUintN(64, ticks), true);
+  }
+
+  /** IA32_TSC_ADJUST. */
+  get tscAdjust(): bigint {
+    return this.memory.view.getBigUint64(this.base + TSC_ADJUST * 8, true);
+  }
+
+  set tscAdjust(ticks: bigint) {
+    this.memory.view.setBigUint64(this.base + TSC_ADJUST * 8, BigInt.asUintN(64, ticks), true);
   }
 
   setPauseFlag(flag: number): void {

@@ -80,6 +80,7 @@ export class HvmVcpu {
   /** Its end is in the log. */
   dumped = false;
   private readonly options: HvmVcpuOptions;
+  private readonly msrs: Msrs;
   private readonly debugLine: number[] = [];
 
   constructor(options: HvmVcpuOptions) {
@@ -99,9 +100,9 @@ export class HvmVcpu {
     this.shootdown.engine = engine;
     p2m.onChange = (gfn) => this.shootdown.invalidateNested(gfn);
     options.notifier.attach(domain.domid, { irq, controllers });
-    const msrs = new Msrs(domain, state, engine, this.guest, live);
+    this.msrs = new Msrs(domain, state, engine, this.guest, live);
     this.vmx = new VmxExits({
-      domain, state, engine, p2m, guest: this.guest, emulator: this.emulator, hypercalls: new Hypercalls(this.hypercallHost()), msrs,
+      domain, state, engine, p2m, guest: this.guest, emulator: this.emulator, hypercalls: new Hypercalls(this.hypercallHost()), msrs: this.msrs,
       cpuid: options.cpuid ?? defaultCpuidPolicy, controllers: live,
       hlt: () => this.hlt(),
       monitorTrap: () => options.onMonitorTrap?.(),
@@ -117,6 +118,11 @@ export class HvmVcpu {
       return Emul.okay;
     });
     if (pcpu.clock instanceof VirtualClock) pcpu.clock.attach(() => engine.instructions);
+  }
+
+  /** The TSC as this vCPU reads it, in ticks. */
+  guestTsc(): bigint {
+    return this.msrs.guestTsc();
   }
 
   /** Called when this vCPU begins to run on the pCPU. */

@@ -9,9 +9,10 @@ import type { GuestMemory } from './guest-access.ts';
 import { hypercallPage } from './hypercall/hypercall.ts';
 import type { InterruptControllers } from './irq.ts';
 import { P2mType } from './p2m.ts';
+import { updateVcpuSystemTime } from './time.ts';
 
 const MSR = {
-  tsc: 0x10, specCtrl: 0x48, microcodeRevision: 0x8b, platformInfo: 0xce, mtrrCap: 0xfe, archCapabilities: 0x10a, mcgCap: 0x179, mcgStatus: 0x17a,
+  tsc: 0x10, tscAdjust: 0x3b, specCtrl: 0x48, microcodeRevision: 0x8b, platformInfo: 0xce, mtrrCap: 0xfe, archCapabilities: 0x10a, mcgCap: 0x179, mcgStatus: 0x17a,
   miscEnable: 0x1a0, debugCtl: 0x1d9, mtrrDefType: 0x2ff, hypercallPage: 0x4000_0000, miscFeaturesEnables: 0x140,
 } as const;
 
@@ -62,6 +63,7 @@ export class Msrs {
     this.base = domain.pcpu.memory.xenheap(name, STATE_SIZE);
     // Reset state: MTRRs on, write-back by default, as firmware leaves it.
     if (this.slot(SLOT_DEFTYPE) === 0n) this.setSlot(SLOT_DEFTYPE, 0xc06n);
+    this.loadTscOffset();
   }
 
   /** CPUID outside ring 0 is #GP(0): the guest asked for it. */
@@ -79,7 +81,9 @@ export class Msrs {
     if (mtrr !== undefined) return this.slot(mtrr);
     switch (index) {
       case MSR.tsc:
-        return BigInt(Math.floor(this.domain.pcpu.clock.tsc()));
+        return this.guestTsc();
+      case MSR.tscAdjust:
+        return this.state.tscAdjust;
       case MSR.microcodeRevision:
       case MSR.mcgCap:
       case MSR.mcgStatus:
@@ -114,9 +118,13 @@ export class Msrs {
     if (mtrr !== undefined) return this.writeMtrr(mtrr, value);
     switch (index) {
       case MSR.tsc:
+        return this.writeTsc(value);
+      case MSR.tscAdjust:
+        this.setTscOffset(value, value - this.state.tscAdjust);
+        return 'done';
       case MSR.microcodeRevision:
       case MSR.miscEnable:
-        // The TSC runs with the machine's clock, and these hold nothing a guest can change.
+        // These hold nothing a guest can change.
         return 'done';
       case MSR.mcgStatus:
         return value === 0n ? 'done' : 'fault';
@@ -138,6 +146,31 @@ export class Msrs {
       default:
         return 'fault';
     }
+  }
+
+  /** hvm_get_guest_tsc: the machine's counter, moved by what the guest wrote. */
+  guestTsc(): bigint {
+    return BigInt.asUintN(64, BigInt(Math.floor(this.domain.pcpu.clock.tsc())) + this.state.tscOffset);
+  }
+
+  private writeTsc(value: bigint): MsrWrite {
+    const delta = value - this.guestTsc();
+    this.setTscOffset(this.state.tscAdjust + delta, delta);
+    return 'done';
+  }
+
+  /** hvm_set_guest_tsc_msr, hvm_set_guest_tsc_adjust: move the TSC by `delta`; the paravirtual clock, which counts on it, follows. */
+  private setTscOffset(adjust: bigint, delta: bigint): void {
+    const { state, domain } = this;
+    state.tscAdjust = adjust;
+    state.tscOffset += delta;
+    this.loadTscOffset();
+    updateVcpuSystemTime(domain, state);
+  }
+
+  private loadTscOffset(): void {
+    const { tscOffset } = this.state;
+    this.engine.setTscOffset(Number(tscOffset & 0xffff_ffffn), Number(tscOffset >> 32n));
   }
 
   private writeMtrr(slot: number, value: bigint): MsrWrite {

@@ -49,7 +49,7 @@ function versioned(i32: Int32Array, at: number, work: () => void): void {
   Atomics.store(i32, at >>> 2, version + 1);
 }
 
-/** update_vcpu_system_time: what TSC 0 meant and how ticks become nanoseconds, in the vCPU's vcpu_info. */
+/** update_vcpu_system_time: the vCPU's TSC at system time 0 and how ticks become nanoseconds, in its vcpu_info. */
 export function updateVcpuSystemTime(domain: Domain, vcpu: VcpuState): void {
   const { memory, clock } = domain.pcpu;
   const info = vcpu.vcpuInfo;
@@ -57,7 +57,7 @@ export function updateVcpuSystemTime(domain: Domain, vcpu: VcpuState): void {
   const at = info + VCPU_INFO_TIME;
   const { mul, shift } = tscScale(clock.tscHz);
   versioned(memory.i32, at + TIME_VERSION, () => {
-    putU64(memory.view, at + TIME_TSC, 0);
+    memory.view.setBigUint64(at + TIME_TSC, vcpu.tscOffset, true);
     putU64(memory.view, at + TIME_SYSTEM, 0);
     memory.view.setUint32(at + TIME_MUL, mul, true);
     memory.view.setInt8(at + TIME_SHIFT, shift);

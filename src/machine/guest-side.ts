@@ -137,7 +137,7 @@ export class GuestSide extends Hypervisor {
       // With one vCPU an INIT or STARTUP can only be aimed at the sender, whom it does not stop here.
       init: () => pcpu.log.warn(`d${GUEST_DOMID}: INIT to its only vCPU ignored`),
       startup: () => pcpu.log.warn(`d${GUEST_DOMID}: STARTUP to its only vCPU ignored`),
-      guestTsc: () => clock.tsc(),
+      guestTsc: () => Number(this.hvm.guestTsc()),
       timeOffset: (seconds) => this.#sendTimeOffset(seconds),
     }, guestPlatform(config));
 

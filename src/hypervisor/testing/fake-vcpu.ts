@@ -207,6 +207,12 @@ export class FakeVcpu implements Vcpu {
     return register !== 4 || value < 0x100000n;
   }
 
+  tscOffset = 0n;
+
+  setTscOffset(lo: number, hi: number): void {
+    this.tscOffset = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
+  }
+
   readMsr(index: number): bigint | undefined {
     return index === 0xc000_0080 ? BigInt(this.registers.efer) : undefined;
   }
