@@ -2,7 +2,7 @@
  * Interrupts and exceptions: delivery through the IDT, and IRET. Source: SDM vol. 3A, chapter 6; vol. 2, INT n and IRET.
  */
 import {
-  CB_CPL, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RFLAGS, CB_SEG, Flag, SEG_HIGH, SEG_LOW, SEG_SIZE, Status, STATUS_FLAGS, Vector,
+  CB_CPL, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RFLAGS, CB_RIP, CB_SEG, Flag, SEG_HIGH, SEG_LOW, SEG_SIZE, Status, STATUS_FLAGS, Vector,
 } from './control-block.ts';
 import { EXIT, FAULT, Rights, type Core } from './core.ts';
 import { EventType, ExitReason, Reg, Seg, StringKind, type VcpuEvent } from './interface.ts';
@@ -173,7 +173,9 @@ export class Events {
     stack.push(8, cb.gprLo(Reg.rsp), cb.gprHi(Reg.rsp));
     stack.push(8, this.imageFlags(event));
     stack.push(8, core.segSelector(Seg.cs));
-    stack.pushLinear(8, returnTo);
+    // The address behind the last canonical one is where a fetch may have come to.
+    if (Number.isNaN(returnTo)) stack.push(8, cb.get(CB_RIP), cb.get(CB_RIP + 4));
+    else stack.pushLinear(8, returnTo);
     if (event.errorCode >= 0) stack.push(8, event.errorCode);
     const target = linearFromHalves(gate.gateOffset | 0, offsetHigh | 0);
     if (Number.isNaN(target)) core.gp(0);

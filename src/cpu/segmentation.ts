@@ -1,6 +1,6 @@
 /** Segment registers and descriptors. Source: SDM vol. 3A, chapters 3 and 5. */
 import {
-  CB_CPL, CB_CR0, CB_GDTR_BASE, CB_GDTR_LIMIT, CB_RFLAGS, CB_SEG, Cr0, Flag, SEG_LIMIT, SEG_SIZE, Vector,
+  CB_CPL, CB_CR0, CB_GDTR_BASE, CB_GDTR_LIMIT, CB_RFLAGS, CB_SEG, Cr0, Flag, SEG_BASE, SEG_LIMIT, SEG_SIZE, Vector,
 } from './control-block.ts';
 import { Rights, type Core } from './core.ts';
 import { Seg } from './interface.ts';
@@ -166,7 +166,10 @@ export class Segmentation {
     core.updateMode();
   }
 
-  /** Data segments that the new, lower privilege may not use become null (RET and IRET to an outer ring). */
+  /**
+   * Data segments that the new, lower privilege may not use become null (RET and IRET to an outer ring). Only the selector
+   * does: the base stays, and 64-bit mode goes on to add those of FS and GS.
+   */
   dropInnerSegments(): void {
     const { core } = this;
     for (const seg of [Seg.es, Seg.ds, Seg.fs, Seg.gs]) {
@@ -174,7 +177,9 @@ export class Segmentation {
       // A null selector stays as it is, with the base it may have been given since.
       if (rights & Rights.unusable) continue;
       const conforming = (rights & (Rights.nonSystem | Rights.code | Rights.conforming)) === (Rights.nonSystem | Rights.code | Rights.conforming);
-      if (!conforming && ((rights >> Rights.dplShift) & 3) < core.cpl) this.setNull(seg, 0);
+      if (conforming || ((rights >> Rights.dplShift) & 3) >= core.cpl) continue;
+      const base = CB_SEG + seg * SEG_SIZE + SEG_BASE;
+      core.setSegment(seg, 0, core.cb.get(base), core.cb.get(base + 4), core.segLimit(seg), rights | Rights.unusable);
     }
   }
 

@@ -12,14 +12,12 @@ import { P2mType } from './p2m.ts';
 import { updateVcpuSystemTime } from './time.ts';
 
 const MSR = {
-  tsc: 0x10, tscAdjust: 0x3b, specCtrl: 0x48, microcodeRevision: 0x8b, platformInfo: 0xce, mtrrCap: 0xfe, archCapabilities: 0x10a, mcgCap: 0x179, mcgStatus: 0x17a,
+  tsc: 0x10, tscAdjust: 0x3b, microcodeRevision: 0x8b, platformInfo: 0xce, mtrrCap: 0xfe, mcgCap: 0x179, mcgStatus: 0x17a,
   miscEnable: 0x1a0, debugCtl: 0x1d9, mtrrDefType: 0x2ff, hypercallPage: 0x4000_0000, miscFeaturesEnables: 0x140,
 } as const;
 
 /** 8 variable ranges, fixed ranges, write combining. */
 const MTRR_CAP = 0x508n;
-/** RDCL_NO, IBRS_ALL, SKIP_L1DFL_VMENTRY, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR/FBSDP/PSDP_NO, BHI_NO: no hardware, no leaks. */
-const ARCH_CAPABILITIES = 0x0010_e16bn | (1n << 20n);
 /** Fast strings on; branch and event tracing not there. */
 const MISC_ENABLE = 0x1801n;
 
@@ -29,16 +27,13 @@ const MTRR_INDEX: ReadonlyMap<number, number> = new Map([
   ...[0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f].map((msr, i) => [msr, 16 + i] as const),
   [MSR.mtrrDefType, 27] as const,
 ]);
-/** Slots of the state: the MTRRs, DEBUGCTL, SPEC_CTRL, MISC_FEATURES_ENABLES. */
+/** Slots of the state: the MTRRs, DEBUGCTL, MISC_FEATURES_ENABLES. */
 const SLOT_DEBUGCTL = 28;
-const SLOT_SPEC_CTRL = 29;
-const SLOT_MISC_FEATURES = 30;
-const STATE_SIZE = 31 * 8;
+const SLOT_MISC_FEATURES = 29;
+const STATE_SIZE = 30 * 8;
 /** CPUID always leaves, so that it can always be made to fault (calculate_hvm_max_policy). */
 const PLATFORM_INFO = 1n << 31n;
 const CPUID_FAULTING = 1n;
-/** SPEC_CTRL comes with IBRS_ALL: IBRS, STIBP and SSBD are kept, and change nothing. */
-const SPEC_CTRL_BITS = 7n;
 const SLOT_DEFTYPE = 27;
 /** Memory types an MTRR takes: UC, WC, WT, WP, WB. */
 const MTRR_TYPES: ReadonlySet<number> = new Set([0, 1, 4, 5, 6]);
@@ -94,14 +89,10 @@ export class Msrs {
         return this.slot(SLOT_MISC_FEATURES);
       case MSR.mtrrCap:
         return MTRR_CAP;
-      case MSR.archCapabilities:
-        return ARCH_CAPABILITIES;
       case MSR.miscEnable:
         return MISC_ENABLE;
       case MSR.debugCtl:
         return this.slot(SLOT_DEBUGCTL);
-      case MSR.specCtrl:
-        return this.slot(SLOT_SPEC_CTRL);
       default:
         return undefined;
     }
@@ -131,10 +122,6 @@ export class Msrs {
       case MSR.miscFeaturesEnables:
         if ((value & ~CPUID_FAULTING) !== 0n) return 'fault';
         this.setSlot(SLOT_MISC_FEATURES, value);
-        return 'done';
-      case MSR.specCtrl:
-        if ((value & ~SPEC_CTRL_BITS) !== 0n) return 'fault';
-        this.setSlot(SLOT_SPEC_CTRL, value);
         return 'done';
       case MSR.debugCtl:
         // LBR and BTF; everything else is reserved or not there.

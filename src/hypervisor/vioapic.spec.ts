@@ -25,6 +25,9 @@ describe('IO-APIC', () => {
     m.mmioWrite(0xfec00000, 0);
     m.mmioWrite(0xfec00010, 0xffffffff);
     expect(m.mmioRead(0xfec00010)).toBe(0x0f000000);
+    m.mmioWrite(0xfec00000, 2); // the arbitration identifier follows, and takes no write
+    m.mmioWrite(0xfec00010, 0);
+    expect(m.mmioRead(0xfec00010)).toBe(0x0f000000);
     m.redirect(3, 0xffffffff);
     expect(m.redirection(3)).toBe(0x1afff);
     m.mmioWrite(0xfec00000, 0x11 + 6);

@@ -12,6 +12,7 @@ import type { Vlapics } from './vlapic.ts';
 export const VIOAPIC_DEFAULT_BASE = 0xfec00000;
 
 /** State, in words. */
+const IOAPICARB = ioapicRegisters.find(({ name }) => name === 'IOAPICARB')!.offset;
 const SELECT = 0;
 const READY = 1;
 const IDENTIFIER = 2;
@@ -109,7 +110,8 @@ export class Vioapic implements HvmMmioOps {
 
   private readWindow(): number {
     const select = this.u32[this.at + SELECT]!;
-    if (select === 0) return this.u32[this.at + IDENTIFIER]!;
+    // The arbitration identifier follows the other.
+    if (select === 0 || select === IOAPICARB) return this.u32[this.at + IDENTIFIER]!;
     if (select < IOREDTBL) return ioapicRegisters.find((r) => r.offset === select)?.reset ?? 0;
     const index = select - IOREDTBL;
     return index < IOAPIC_PINS * 2 ? this.u32[this.at + TABLE + index]! : 0;

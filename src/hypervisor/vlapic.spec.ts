@@ -190,6 +190,37 @@ describe('local APIC', () => {
     expect(m.events).toEqual(['init 1', 'init 2', 'startup 1 9', 'nmi 1']);
   });
 
+  it('goes on counting when its mode changes, and stays at its end', () => {
+    const m = machine();
+    m.enable();
+    const [LVTT, TMICT, TMCCT, TDCR, PERIODIC] = [0x320, 0x380, 0x390, 0x3e0, 0x20000];
+    m.write(TDCR, 0xb); // one count, one bus cycle: 10 ns
+    m.write(LVTT, 0x40);
+    m.write(TMICT, 1000);
+    m.advance(6000);
+    m.write(LVTT, PERIODIC | 0x40);
+    expect(m.read(TMCCT)).toBe(400);
+    m.advance(5000);
+    expect([take(m.lapics), m.read(TMCCT)]).toEqual([0x40, 900]);
+    m.write(0xb0, 0);
+    m.write(LVTT, 0x40);
+    m.advance(10_000);
+    expect([take(m.lapics), m.read(TMCCT)]).toEqual([0x40, 0]);
+    m.write(0xb0, 0);
+    m.write(LVTT, PERIODIC | 0x40);
+    m.advance(25_000);
+    expect([take(m.lapics), m.read(TMCCT)]).toEqual([-1, 0]);
+    m.write(TMICT, 1000);
+    m.advance(10_000);
+    expect([take(m.lapics), m.read(TMCCT)]).toEqual([0x40, 1000]);
+  });
+
+  it('has no arbitration priority in x2APIC mode', () => {
+    const m = machine({ x2apic: true });
+    m.lapics.writeMsr(0, 0x1b, 0xfee00d00n);
+    expect([m.lapics.readMsr(0, 0x808), m.lapics.readMsr(0, 0x809), m.lapics.readMsr(0, 0x80a)]).toEqual([0n, 'fault', 0n]);
+  });
+
   it('has x2APIC mode when shown, and only then', () => {
     expect(machine().lapics.writeMsr(0, 0x1b, 0xfee00d00n)).toBe('fault');
     const m = machine({ x2apic: true });

@@ -25,6 +25,7 @@ const IRR = reg('APIC_IRR0');
 const ESR = reg('APIC_ESR');
 const ICR = reg('APIC_ICR');
 const ICR2 = reg('APIC_ICR2');
+const APR = reg('APIC_ARBPRI');
 const LVTT = reg('APIC_LVTT');
 const LVT0 = reg('APIC_LVT0');
 const LVTERR = reg('APIC_LVTERR');
@@ -59,6 +60,9 @@ const ESR_SENDILL = 1 << 5;
 const ESR_RECVILL = 1 << 6;
 /** One count of the timer at divisor 1: a bus of 100 MHz (APIC_BUS_CYCLE_NS). */
 const BUS_CYCLE_NS = 10;
+
+/** TIMER_START of a count that does not run. */
+const ENDED = -1;
 
 /** Bits a write can change, by offset / 16; -1 for a register that takes no write. */
 const writable = new Int32Array(0x40).fill(-1);
@@ -244,7 +248,7 @@ export class Vlapics implements HvmMmioOps {
     if (index === MSR_TSC_DEADLINE) return this.options.tscDeadline ? BigInt(this.deadline(vcpu)) : 'fault';
     if (index < MSR_X2APIC_FIRST || index > MSR_X2APIC_LAST) return undefined;
     const offset = (index - MSR_X2APIC_FIRST) << 4;
-    if (!this.x2apicMode(vcpu) || offset >= 0x400 || !readable[offset >> 4] || offset === DFR || offset === ICR2) return 'fault';
+    if (!this.x2apicMode(vcpu) || offset >= 0x400 || !readable[offset >> 4] || offset === APR || offset === DFR || offset === ICR2) return 'fault';
     const low = BigInt(this.readRegister(vcpu, offset) >>> 0);
     return offset === ICR ? low | (BigInt(this.peek(vcpu, ICR2) >>> 0) << 32n) : low;
   }
@@ -423,7 +427,9 @@ export class Vlapics implements HvmMmioOps {
     const initial = this.peek(vcpu, TMICT) >>> 0;
     const lvtt = this.peek(vcpu, LVTT);
     if (initial === 0 || (lvtt & TIMER_MODE) === TIMER_TSC_DEADLINE) return 0;
-    const passed = Math.floor((this.clock.nowNs() - this.f64(vcpu, TIMER_START)) / (BUS_CYCLE_NS * this.divisor(vcpu)));
+    const start = this.f64(vcpu, TIMER_START);
+    if (start === ENDED) return 0;
+    const passed = Math.floor((this.clock.nowNs() - start) / (BUS_CYCLE_NS * this.divisor(vcpu)));
     if (passed < initial) return initial - passed;
     return lvtt & TIMER_PERIODIC ? initial - (passed % initial) : 0;
   }
@@ -467,10 +473,9 @@ export class Vlapics implements HvmMmioOps {
       this.poke(vcpu, TMICT, 0);
       this.putF64(vcpu, TDT_MSR, 0);
     }
-    // One-shot made periodic after its end starts to count again from the full period.
-    const ended = (old & TIMER_PERIODIC) === 0 && (value & TIMER_PERIODIC) !== 0 && this.currentCount(vcpu) === 0;
+    // A one-shot count that has come to its end stays there, whatever the mode becomes, until a new initial count is written.
+    if ((old & TIMER_PERIODIC) === 0 && this.currentCount(vcpu) === 0) this.putF64(vcpu, TIMER_START, ENDED);
     this.poke(vcpu, LVTT, value);
-    if (ended && this.peek(vcpu, TMICT) !== 0) this.startTimer(vcpu, this.clock.nowNs());
   }
 
   /** The count goes on from where it is, at the new rate. */

@@ -1,6 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EventType, ExitReason } from '../../src/cpu/interface.ts';
+import { gva } from '../../src/base/address.ts';
 import { CODE, DATA, LongMode } from './long-mode.ts';
+import { Pte } from './machine.ts';
 
 let m: LongMode;
 beforeEach(() => {
@@ -103,6 +105,23 @@ describe('injected events', () => {
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toMatchObject({ vector: 0x40, rip: CODE });
     expect(m.vcpu.injectionPending).toBe(false);
+  });
+});
+
+describe('the end of the canonical addresses', () => {
+  const TOP = 0x7ffffffff000n;
+  it.each([['90', 'an instruction that ends there'], ['0f01c1', 'one that is stepped over'], ['cc', 'a software exception']])('%s: %s', (code) => {
+    m.tables.map(TOP, 0x50000, Pte.write);
+    const bytes = Buffer.from(code, 'hex');
+    m.write(0x51000 - bytes.length, bytes);
+    m.load('90');
+    m.vcpu.registers.rip = gva(TOP + 0x1000n - BigInt(bytes.length));
+    expect(m.run()).toBe(ExitReason.vmcall);
+    if (code === '0f01c1') {
+      m.vcpu.skipInstruction();
+      expect(m.run()).toBe(ExitReason.vmcall);
+    }
+    expect(m.trapped()).toMatchObject({ vector: code === 'cc' ? 3 : 13, rip: 0x800000000000n });
   });
 });
 

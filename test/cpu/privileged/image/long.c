@@ -340,6 +340,24 @@ static void crossing(void) {
   default_window();
 }
 
+SNIPPET(iret_only, "int3");
+/* A data segment that the outer ring may not use becomes null; the base of FS and GS stays. */
+static void nulled_segments(void) {
+  default_window();
+  static const u16 selectors[] = {KDATA, UDATA, 0};
+  for (u32 i = 0; i < sizeof selectors / sizeof *selectors; i++) {
+    __asm__ volatile("mov %0, %%gs" : : "r"((u32)selectors[i]));
+    wrmsr(0xc0000101, 0x123456789000);
+    prepare(iret_only_begin, iret_only_end, 3, 64);
+    enter(&s);
+    text("gs outside ring 0 after selector "); number(selectors[i]);
+    field("selector", s.gs);
+    field("base", rdmsr(0xc0000101));
+    text("\n");
+  }
+  __asm__ volatile("mov %0, %%gs" : : "r"(0));
+}
+
 SNIPPET(touch_read, "mov (%rdi), %eax\n int3");
 static void translations(void) {
   default_window();
@@ -1299,6 +1317,7 @@ void begin(void) {
   combined();
   reserved_bits();
   crossing();
+  nulled_segments();
   translations();
   self_modifying();
   exceptions();
