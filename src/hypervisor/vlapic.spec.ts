@@ -196,23 +196,23 @@ describe('local APIC', () => {
     const [LVTT, TMICT, TMCCT, TDCR, PERIODIC] = [0x320, 0x380, 0x390, 0x3e0, 0x20000];
     m.write(TDCR, 0xb); // one count, one bus cycle: 10 ns
     m.write(LVTT, 0x40);
-    m.write(TMICT, 1000);
-    m.advance(6000);
+    m.write(TMICT, 100_000);
+    m.advance(600_000);
     m.write(LVTT, PERIODIC | 0x40);
-    expect(m.read(TMCCT)).toBe(400);
-    m.advance(5000);
-    expect([take(m.lapics), m.read(TMCCT)]).toEqual([0x40, 900]);
+    expect(m.read(TMCCT)).toBe(40_000);
+    m.advance(500_000);
+    expect([take(m.lapics), m.read(TMCCT)]).toEqual([0x40, 90_000]);
     m.write(0xb0, 0);
     m.write(LVTT, 0x40);
-    m.advance(10_000);
+    m.advance(1_000_000);
     expect([take(m.lapics), m.read(TMCCT)]).toEqual([0x40, 0]);
     m.write(0xb0, 0);
     m.write(LVTT, PERIODIC | 0x40);
-    m.advance(25_000);
+    m.advance(2_500_000);
     expect([take(m.lapics), m.read(TMCCT)]).toEqual([-1, 0]);
-    m.write(TMICT, 1000);
-    m.advance(10_000);
-    expect([take(m.lapics), m.read(TMCCT)]).toEqual([0x40, 1000]);
+    m.write(TMICT, 100_000);
+    m.advance(1_000_000);
+    expect([take(m.lapics), m.read(TMCCT)]).toEqual([0x40, 100_000]);
   });
 
   it('has no arbitration priority in x2APIC mode', () => {
