@@ -141,9 +141,17 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     await outputs.close();
     process.stdout.on('error', standardOutputLost);
   }
-  const status = statusOf(result.outcome, stop);
-  if (options.story) await tellStory(options, result);
+  let status = statusOf(result.outcome, stop);
   console.error(`xenolith: ${RUN_OUTCOMES[result.outcome].text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);
+  if (options.story) {
+    try {
+      await tellStory(options, result);
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      console.error(`xenolith: no story: ${error.message}`);
+      status ||= 1;
+    }
+  }
   if (options.json) console.log(JSON.stringify({ ...result, linear: undefined, status }));
   return status;
 }
