@@ -257,6 +257,20 @@ describe.skipIf(!built)('the command line', () => {
     expect(stderr).toMatch(message);
   });
 
+  it('a run whose story cannot be told says so, and keeps its status', () => {
+    const files = RUN_FILES.slice(0, 6).map((word) => word.replace('out/', 'mute/'));
+    const told = xenolith('run', 'guest.cfg', '--story', ...RUN_FILES);
+    expect([told.status, told.stdout]).toEqual([0, expect.stringMatching(/^\nPacket 3 of the capture: ICMP echo request/)]);
+    const silent = xenolith('run', '--kernel', 'off.elf', ...small, '--story', ...files);
+    expect([silent.status, silent.stdout, lines(silent.stderr)[1]]).toEqual([1, '', expect.stringMatching(/^xenolith: no story: /)]);
+    const late = xenolith('run', '--kernel', 'loud.elf', ...small, '--story', '--timeout', '1', ...files);
+    expect([late.status, lines(late.stderr)[1]]).toEqual([13, expect.stringMatching(/^xenolith: no story: /)]);
+  });
+
+  it('a guest has all the memory that is allowed, wherever its frames lie', () => {
+    expect(xenolith('run', 'guest.cfg', '--memory', '3840')).toMatchObject({ status: 0, stdout: expect.stringContaining('3 packets transmitted, 3 packets received') as string });
+  });
+
   it('--debug adds the stack trace', () => {
     expect(xenolith('run', 'nowhere.cfg', '--debug').stderr).toMatch(/nowhere\.cfg: no such file.*\n +at /);
   });

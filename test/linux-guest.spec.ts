@@ -69,7 +69,7 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
       (async () => {
         runs.plain = await xenolith('plain', ...virtual);
         runs['seed 2'] = await xenolith('seed2', ...virtual, '--seed', '2', ...own(images!.vmlinuz));
-        runs['8139too'] = await xenolith('8139too', '--driver', '8139too', '--append', 'nopv lapic=notscdeadline clocksource=hpet tsc=unstable');
+        runs['8139too'] = await xenolith('8139too', '--driver', '8139too', '--memory', '3840', '--append', 'nopv lapic=notscdeadline clocksource=hpet tsc=unstable');
       })(),
       (async () => {
         runs.again = await xenolith('again', ...virtual);
@@ -165,6 +165,8 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
     expect(console).toMatch(/tsc: Fast TSC calibration using PIT|tsc: PIT calibration matches/);
     expect(console).toMatch(/tsc: Detected (999|1000)\.\d+ MHz processor/);
     expect(console).toContain('Booting paravirtualized kernel on bare hardware');
+    // As much memory as a guest can have: half its frames lie above 2 GiB of the machine's.
+    expect(console).toMatch(/Memory: \d+K\/393\d{4}K available/);
     expect(console).toContain('Switched to clocksource hpet');
     expect(console).toContain('RealTek RTL8139');
     expect(console).toContain('3 packets transmitted, 3 packets received');

@@ -165,8 +165,8 @@ export class Mmu {
     for (let i = 0; i < 4; i++) {
       const at = this.tableAddress(cr3 - (cr3 & 0x1f) + i * 8, false);
       if (at < 0) continue;
-      const lo = cb.u32[at >> 2]!;
-      if (lo & PTE_PRESENT && (lo & PDPTE_RESERVED_LOW || cb.u32[(at >> 2) + 1]! & (PTE_RESERVED_HIGH | PTE_NX_HIGH))) return true;
+      const lo = cb.u32[at >>> 2]!;
+      if (lo & PTE_PRESENT && (lo & PDPTE_RESERVED_LOW || cb.u32[(at >>> 2) + 1]! & (PTE_RESERVED_HIGH | PTE_NX_HIGH))) return true;
     }
     return false;
   }
@@ -186,8 +186,8 @@ export class Mmu {
       const entryGpa = table + index * 8;
       const at = this.tableAddress(entryGpa, false);
       if (at < 0) return at;
-      let lo = cb.u32[at >> 2]!;
-      const hi = cb.u32[(at >> 2) + 1]!;
+      let lo = cb.u32[at >>> 2]!;
+      const hi = cb.u32[(at >>> 2) + 1]!;
       if (!(lo & PTE_PRESENT)) return this.fault(access, user, false, false);
       const pdpte = level === 3 && !long;
       if (hi & reservedHigh || (pdpte && (lo & PDPTE_RESERVED_LOW || hi & PTE_NX_HIGH))) return this.fault(access, user, true, true);
@@ -205,7 +205,7 @@ export class Mmu {
         if ((lo & want) !== want) {
           const writable = this.tableAddress(entryGpa, true);
           if (writable < 0) return writable;
-          Atomics.or(cb.i32, at >> 2, want);
+          Atomics.or(cb.i32, at >>> 2, want);
           lo |= want;
         }
         const base = (hi & 0x000fffff) * 2 ** 32 + (lo & 0xfffff000 & (isLarge ? (level === 3 ? 0xc0000000 : 0xffe00000) : -1)) + (lo & 0x80000000 ? 2 ** 32 : 0);
@@ -218,7 +218,7 @@ export class Mmu {
       if (!pdpte && !(lo & PTE_ACCESSED)) {
         const writable = this.tableAddress(entryGpa, true);
         if (writable < 0) return writable;
-        Atomics.or(cb.i32, at >> 2, PTE_ACCESSED);
+        Atomics.or(cb.i32, at >>> 2, PTE_ACCESSED);
       }
       table = (hi & 0x000fffff) * 2 ** 32 + (lo >>> 12) * 4096;
     }
@@ -233,7 +233,7 @@ export class Mmu {
       const entryGpa = table + index * 4;
       const at = this.tableAddress(entryGpa, false);
       if (at < 0) return at;
-      let entry = cb.u32[at >> 2]!;
+      let entry = cb.u32[at >>> 2]!;
       if (!(entry & PTE_PRESENT)) return this.fault(access, user, false, false);
       rights &= entry;
       const isLarge = level === 2 && (entry & PTE_LARGE) !== 0 && (cr4 & Cr4.pse) !== 0;
@@ -244,7 +244,7 @@ export class Mmu {
         if ((entry & want) !== want) {
           const writable = this.tableAddress(entryGpa, true);
           if (writable < 0) return writable;
-          Atomics.or(cb.i32, at >> 2, want);
+          Atomics.or(cb.i32, at >>> 2, want);
           entry |= want;
         }
         this.gpa = isLarge ? ((entry & 0xffc00000) | (linearLow(lin) & 0x3ff000)) >>> 0 : (entry >>> 12) * 4096;
@@ -255,7 +255,7 @@ export class Mmu {
       if (!(entry & PTE_ACCESSED)) {
         const writable = this.tableAddress(entryGpa, true);
         if (writable < 0) return writable;
-        Atomics.or(cb.i32, at >> 2, PTE_ACCESSED);
+        Atomics.or(cb.i32, at >>> 2, PTE_ACCESSED);
       }
       table = (entry >>> 12) * 4096;
     }

@@ -210,11 +210,11 @@ export class StringInstructions {
     if (size === 1 || ((same | 0) === (lo | 0) && (size === 4 || (size === 8 && (hi | 0) === (lo | 0))))) {
       this.core.fill(at, lo & 0xff, n * size);
     } else if (size >= 4 && (at & 3) === 0) {
-      if (size === 4) u32.fill(lo, at >> 2, (at >> 2) + n);
+      if (size === 4) u32.fill(lo, at >>> 2, (at >>> 2) + n);
       else {
         for (let i = 0; i < n; i++) {
-          u32[(at >> 2) + 2 * i] = lo;
-          u32[(at >> 2) + 2 * i + 1] = hi;
+          u32[(at >>> 2) + 2 * i] = lo;
+          u32[(at >>> 2) + 2 * i + 1] = hi;
         }
       }
     } else {
