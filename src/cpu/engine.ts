@@ -71,6 +71,8 @@ export class Engine implements Vcpu {
   private sampleDue: boolean;
   private stepping = false;
   private instructionBreakpoints = false;
+  /** DR6 bits of breakpoints that MOV SS hit, held until the instruction behind it is done. */
+  private heldHits = 0;
   private readonly fetch: CodeFetch;
   private readonly hotLoops: HotLoops;
   private readonly policy: CompilePolicy;
@@ -325,6 +327,8 @@ export class Engine implements Vcpu {
         ? core.exit.reason : undefined;
     }
     core.restartCompleted();
+    const carried = this.heldHits;
+    this.heldHits = 0;
     core.debugHits = 0;
     cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
     core.repeats = false;
@@ -338,17 +342,24 @@ export class Engine implements Vcpu {
     this.stepping = false;
     if (cb.get(CB_EXIT_STATUS) === Status.exit) {
       cb.set(CB_SHADOW, shadow);
+      this.heldHits = carried;
       return core.exit.reason;
     }
     core.forgetCompleted();
     // A repeated string instruction traps after each iteration, with RF so that it goes on from there.
     if (core.repeats) cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) | Flag.rf);
     else if (!done) return undefined;
-    // Delivery of an event cleared TF. A trap after MOV SS waits for the instruction behind it.
-    if (this.events.delivered === delivered && this.shadowActive !== 2 && (traced || core.debugHits)) {
-      const dr6 = cb.get(CB_DR + 6 * 8);
-      cb.set(CB_DR + 6 * 8, dr6 | core.debugHits | (traced ? 1 << 14 : 0));
-      if (this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit) return core.exit.reason;
+    const hits = carried | core.debugHits;
+    const dr6 = CB_DR + 6 * 8;
+    const interrupted = this.events.delivered !== delivered;
+    if (this.shadowActive === 2) {
+      // A trap of MOV SS waits for the instruction behind it.
+      this.heldHits = hits;
+    } else if (interrupted ? carried : traced || hits) {
+      // A software interrupt cleared TF; what MOV SS before it left to trap comes at its handler, and goes into INT1's own #DB.
+      cb.set(dr6, cb.get(dr6) | hits | (traced && !interrupted ? 1 << 14 : 0));
+      if (!(interrupted && this.events.lastType === EventType.privilegedSoftwareException) &&
+        this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit) return core.exit.reason;
     }
     return this.stepFromOutside ? this.leave(ExitReason.monitorTrap) : undefined;
   }
@@ -426,8 +437,10 @@ export class Engine implements Vcpu {
     core.forgetCompleted();
     this.retired++;
     cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
-    if (cb.get(CB_RFLAGS) & Flag.tf && !this.events.pending) {
-      cb.set(CB_DR + 6 * 8, cb.get(CB_DR + 6 * 8) | (1 << 14));
+    const traced = (cb.get(CB_RFLAGS) & Flag.tf) !== 0;
+    if ((traced || this.heldHits) && !this.events.pending) {
+      cb.set(CB_DR + 6 * 8, cb.get(CB_DR + 6 * 8) | this.heldHits | (traced ? 1 << 14 : 0));
+      this.heldHits = 0;
       this.events.pending = { type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 };
     }
   }

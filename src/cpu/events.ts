@@ -21,6 +21,8 @@ export class Events {
   pending: VcpuEvent | null = null;
   /** Events delivered so far. */
   delivered = 0;
+  /** Type of the last event delivered. */
+  lastType: EventType = EventType.externalInterrupt;
   nmiBlocked = false;
   /** Instruction breakpoints are armed: RF has a meaning. */
   keepsRf = false;
@@ -48,6 +50,7 @@ export class Events {
         core.forgetCompleted();
         core.clearShadow();
         this.delivered++;
+        this.lastType = current.type;
         return Status.fault;
       } catch (unwind) {
         if (unwind === EXIT) {

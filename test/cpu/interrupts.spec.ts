@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EventType, ExitReason } from '../../src/cpu/interface.ts';
 import { gva } from '../../src/base/address.ts';
-import { CODE, DATA, LongMode } from './long-mode.ts';
+import { CODE, CODE_GPA, DATA, DATA_GPA, LongMode } from './long-mode.ts';
 import { Pte } from './machine.ts';
 
 let m: LongMode;
@@ -105,6 +105,55 @@ describe('injected events', () => {
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toMatchObject({ vector: 0x40, rip: CODE });
     expect(m.vcpu.injectionPending).toBe(false);
+  });
+});
+
+describe('a breakpoint on what MOV SS reads', () => {
+  // mov ss, [rbx], then the instruction; the stubs of the IDT end each run.
+  const after = (code: string): { vectors: number[]; rips: bigint[]; dr6: bigint } => {
+    m = new LongMode();
+    m.write(DATA_GPA, Uint8Array.of(16, 0));
+    m.load(`8e13 ${code} 90`, { rbx: DATA });
+    m.vcpu.registers.setDr(0, DATA);
+    m.vcpu.registers.setDr(7, 0x000f0402n); // DR0: 4 bytes, reads and writes
+    const vectors: number[] = [];
+    const rips: bigint[] = [];
+    for (let i = 0; i < 3; i++) {
+      expect(m.run()).toBe(ExitReason.vmcall);
+      const trapped = m.trapped();
+      if (trapped === undefined) break;
+      vectors.push(trapped.vector);
+      rips.push(trapped.rip);
+      m.vcpu.registers.rip = gva(CODE + 0x100n); // the VMCALL of the end
+      m.write(CODE_GPA + 0x100, Uint8Array.of(0x0f, 0x01, 0xc1));
+    }
+    return { vectors, rips, dr6: m.vcpu.registers.getDr(6) & 0xfn };
+  };
+
+  it('traps behind the next instruction', () => {
+    expect(after('ffc0')).toEqual({ vectors: [1], rips: [CODE + 4n], dr6: 1n });
+  });
+
+  it('behind INT n and INT3, before their handler', () => {
+    const handler = 0xffffffff80003000n;
+    expect(after('cd30')).toEqual({ vectors: [1], rips: [handler + 0x30n * 8n], dr6: 1n });
+    expect(after('cc')).toEqual({ vectors: [1], rips: [handler + 3n * 8n], dr6: 1n });
+  });
+
+  it('is one with INT1\'s own', () => {
+    expect(after('f1')).toEqual({ vectors: [1], rips: [CODE + 3n], dr6: 1n });
+  });
+
+  it('behind an instruction that the hypervisor stepped over', () => {
+    m = new LongMode();
+    m.write(DATA_GPA, Uint8Array.of(16, 0));
+    m.load('8e13 0fa2 90', { rbx: DATA });
+    m.vcpu.registers.setDr(0, DATA);
+    m.vcpu.registers.setDr(7, 0x000f0402n);
+    expect(m.run()).toBe(ExitReason.cpuid);
+    m.vcpu.skipInstruction();
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect(m.trapped()).toMatchObject({ vector: 1, rip: CODE + 4n });
   });
 });
 
