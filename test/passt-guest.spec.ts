@@ -1,28 +1,13 @@
 /** `xenolith run --netdev`: a stock Linux guest, its device model in a Worker, takes its address from passt. Needs built files in dist/. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { UserError } from '../src/base/errors.ts';
-import { guestCommandLine, type GuestImages } from '../src/machine/guest.ts';
-import { buildLinuxGuest } from '../src/machine/guest-node.ts';
+import { guestCommandLine } from '../src/machine/guest.ts';
+import { entry, guestNeeds } from './needs.ts';
 
-const root = join(import.meta.dirname, '..');
-const entry = join(root, 'dist/cli/main.js');
-const builtAt = existsSync(entry) ? statSync(entry).mtimeMs : 0;
-const built = ['machine', 'hypervisor', 'device-model', 'net', 'cli'].every((room) =>
-  readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt));
-let images: GuestImages | undefined;
-let missing = built ? '' : 'dist/ is missing or older than src/ (npm run build)';
-if (spawnSync('passt', ['--version']).error !== undefined) missing = 'passt is not installed';
-try {
-  images = await buildLinuxGuest();
-} catch (error) {
-  if (!(error instanceof UserError)) throw error;
-  missing = error.message;
-}
-if (missing) console.warn(`left out: ${missing}`);
+const { images, missing } = await guestNeeds({ built: true, passt: true });
 
 describe.skipIf(missing !== '')('a guest behind a socket', () => {
   it('gets its address from passt by DHCP and powers off', { timeout: 200_000 }, async () => {

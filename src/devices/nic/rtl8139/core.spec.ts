@@ -117,6 +117,20 @@ describe('rtl8139', () => {
     expect(read(0x3a, 2)).toBe(5 * 1408 + 1148);
   });
 
+  it('tells the cable\'s going and coming by interrupt, PHY, MediaStatus and, once, CSCR', () => {
+    const { chip, read, write } = setUp();
+    const told = (): (number | boolean)[] => {
+      const status = read(0x3e, 2);
+      write(0x3e, 2, 0xffff);
+      return [(status & 0x20) !== 0, read(0x64, 2) & 4, read(0x58, 1) & 4, read(0x74, 2) & 0x800];
+    };
+    expect(told()).toEqual([false, 4, 0, 0]);
+    chip.setLink(false);
+    expect([told(), told()]).toEqual([[true, 0, 4, 0x800], [false, 0, 4, 0]]);
+    chip.setLink(true);
+    expect([told(), told()]).toEqual([[true, 4, 0, 0x800], [false, 4, 0, 0]]);
+  });
+
   it('says again that frames lie unread, to a driver that waits for the interrupt and has none', () => {
     const { bus, chip, read, write } = setUp();
     write(0x37, 1, 0x0c);

@@ -10,7 +10,7 @@ import { checkState } from '../../state.ts';
 import { Eeprom93c46 } from '../eeprom-93c46.ts';
 import { accessLine } from './log.ts';
 import {
-  addr64, BMCR_RESET, BMSR_LINK, CMD_RESET, CMD_RX_EMPTY, CMD_RX_ENABLE, CMD_TX_ENABLE, DUMP_STATS, EECS, EEDI, EEDO, EESK, hex, INT_LINK_CHANGE, INT_RX_OK,
+  addr64, BMCR_RESET, BMSR_LINK, CMD_RESET, CMD_RX_EMPTY, CMD_RX_ENABLE, CMD_TX_ENABLE, DUMP_STATS, EECS, EEDI, EEDO, EESK, hex, INT_LINK_CHANGE, INT_RX_OK, LINK_CHANGE,
   INT_TIMEOUT, MODE_AUTOLOAD, MODE_CONFIG_WRITE, MODE_MASK, MODE_PROGRAM, POLL_HIGH, POLL_NORMAL, R, RX_BUF_LEN, TX_ABORTED, TX_LOOPBACK, TX_OK, TX_OWN,
   TX_UNDERRUN, type ChipPort,
 } from './port.ts';
@@ -146,6 +146,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
 
   setLink(up: boolean): void {
     const { values } = this.regs;
+    if (up !== this.state.linkUp) values[R.CSCR]! |= LINK_CHANGE;
     this.state.linkUp = up;
     if (up) values[R.BasicModeStatus]! |= BMSR_LINK;
     else values[R.BasicModeStatus]! &= ~BMSR_LINK;
@@ -413,6 +414,13 @@ export class Rtl8139 extends PciDevice implements NetDevice {
         write: (value) => {
           if (value === 0x52) this.state.clockRuns = true;
           else if (value === 0x48) this.state.clockRuns = false;
+        },
+      },
+      CSCR: {
+        read: () => {
+          const value = values()[R.CSCR]!;
+          values()[R.CSCR] = value & ~LINK_CHANGE;
+          return value;
         },
       },
       PCIRevisionID: { read: () => this.config.bytes[8]! },

@@ -76,6 +76,7 @@ export const POLL_NORMAL = fieldMask('TxPoll', 'NPQ');
 export const POLL_HIGH = fieldMask('TxPoll', 'HPQ');
 export const BMCR_RESET = fieldMask('BasicModeCtrl', 'Reset');
 export const BMSR_LINK = fieldMask('BasicModeStatus', 'Link');
+export const LINK_CHANGE = fieldMask('CSCR', 'LinkChange');
 /** Cfg9346's operating mode, and what it can be. */
 export const MODE_MASK = fieldMask('Cfg9346', 'EEM');
 export const MODE_AUTOLOAD = 0x40;

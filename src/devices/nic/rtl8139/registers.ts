@@ -194,7 +194,7 @@ const table = [
     name: 'CSCR', offset: 0x74, width: 2, access: 'ro', reset: 0x0340,
     fields: [
       bit(0, 'PASS_SCR'), bit(2, 'ConStatusEn'), bit(3, 'ConStatus'), bit(5, 'F_Connect'), bit(6, 'F_LINK_100'), bit(7, 'JBEN'),
-      bit(8, 'HEART_BIT'), bit(9, 'LD'), bit(15, 'Testfun'),
+      bit(8, 'HEART_BIT'), bit(9, 'LD'), bit(11, 'LinkChange', 'The cable went in or out; a read clears it'), bit(15, 'Testfun'),
     ],
     doc: 'Chip status and configuration',
   },
