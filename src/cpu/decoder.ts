@@ -2,11 +2,13 @@
  * The decoder: machine code to records, for every mode. It knows encodings only; what an instruction does is in the
  * tables. Source: SDM vol. 2, chapter 2.
  */
+import { CodeBytes, MAX_LENGTH } from './code-bytes.ts';
 import { CB_XMM, CB_X87, CB_ZERO } from './control-block.ts';
 import type { FlagsFrom } from './emit/context.ts';
 import { operandBytes, type Form, type InstructionForms, type WordSize } from './forms.ts';
-import { InstructionMap } from './instruction-map.ts';
 import { SPECIAL } from './handler-numbers.ts';
+import { InstructionMap } from './instruction-map.ts';
+import { Seg } from './interface.ts';
 import type { MemoryViews } from './memory-views.ts';
 import {
   EXTRA_ASIZE_SHIFT, EXTRA_REP, EXTRA_REPNE, EXTRA_STACK, REC_A, REC_AUX, REC_B, REC_DISP, REC_EXTRA, REC_HANDLER, REC_IMM, REC_INDEX,
@@ -16,10 +18,6 @@ import {
 export const MAX_BLOCK_INSTRUCTIONS = 32;
 /** Records a block can take: an address record and a record each, and the end. */
 export const MAX_BLOCK_RECORDS = 2 * MAX_BLOCK_INSTRUCTIONS + 2;
-const MAX_LENGTH = 15;
-
-const SS = 2;
-const DS = 3;
 
 export interface BlockRequest {
   /** Code bytes and the index of the first; bytes at `limit` and beyond cannot be read now. */
@@ -38,51 +36,19 @@ export interface BlockRequest {
   crossing: boolean;
 }
 
-export class Decoder {
+export class Decoder extends CodeBytes {
   readonly map = new InstructionMap();
   private readonly views: MemoryViews;
   /** Free place for records; moves on with each block. */
   out = 0;
 
-  // The block in hand
-  private source!: Uint8Array;
-  private at = 0;
-  private limit = 0;
-  private overrun = false;
   /** Bytes of code the last block covers. */
   byteLength = 0;
 
-  // Prefixes of the instruction in hand
-  private rex = 0;
-  private hasRex = false;
-  private operandPrefix = false;
-  private addressPrefix = false;
-  private lock = false;
-  private rep = 0;
-  private segment = -1;
-
-  // Its memory operand
-  private base = CB_ZERO;
-  private index = CB_ZERO;
-  private scale = 0;
-  private disp = 0;
-  private ripRelative = false;
-  private defaultSegment = DS;
-
   constructor(views: MemoryViews) {
+    super();
     this.views = views;
   }
-
-  private u8(): number {
-    if (this.at >= this.limit) {
-      this.overrun = true;
-      return 0;
-    }
-    return this.source[this.at++]!;
-  }
-  private u16(): number { return this.u8() | (this.u8() << 8); }
-  private i32(): number { return this.u16() | (this.u16() << 16); }
-  private i8(): number { return (this.u8() << 24) >> 24; }
 
   /**
    * Decode a block into records at `out`. Gives its first record, or 0 when already the first instruction needs bytes
@@ -157,43 +123,6 @@ export class Decoder {
     i32[word + (REC_RIP >> 2)] = ripLow;
     // In legacy modes IP wraps at 32 bits.
     i32[word + (REC_RIP >> 2) + 1] = request.bits === 64 ? request.ripHi + (ripLow > 0xffffffff ? 1 : 0) : 0;
-  }
-
-  private prefixes(bits: number): number {
-    this.rex = 0;
-    this.hasRex = false;
-    this.operandPrefix = false;
-    this.addressPrefix = false;
-    this.lock = false;
-    this.rep = 0;
-    this.segment = -1;
-    for (let n = 0; n < MAX_LENGTH; n++) {
-      const byte = this.u8();
-      switch (byte) {
-        case 0x66: this.operandPrefix = true; break;
-        case 0x67: this.addressPrefix = true; break;
-        case 0xf0: this.lock = true; break;
-        case 0xf2: case 0xf3: this.rep = byte; break;
-        case 0x26: case 0x2e: case 0x36: case 0x3e:
-          if (bits !== 64) this.segment = (byte >> 3) & 3;
-          break;
-        case 0x64: case 0x65: this.segment = byte - 0x60; break;
-        default:
-          if (bits === 64 && (byte & 0xf0) === 0x40) {
-            // A REX prefix counts only right before the opcode.
-            this.rex = byte;
-            this.hasRex = true;
-            const next = this.u8();
-            if (!isPrefix(next)) return next;
-            this.rex = 0;
-            this.hasRex = false;
-            this.at--;
-            continue;
-          }
-          return byte;
-      }
-    }
-    return this.u8(); // one byte too many already
   }
 
   /** One instruction into records at `out`. Gives the new flagsFrom, 'end', or '' for flags kept. */
@@ -272,7 +201,7 @@ export class Decoder {
       this.index = CB_ZERO;
       this.scale = 0;
       this.ripRelative = false;
-      this.defaultSegment = DS;
+      this.defaultSegment = Seg.ds;
     }
     let absoluteHigh = 0;
     let absolute = false;
@@ -383,10 +312,10 @@ export class Decoder {
       i32[(this.out + REC_IMM) >> 2] = imm64High;
     }
     if (hasFar) i32[(this.out + REC_DISP) >> 2] = farOffset;
-    let extra = usesMemory ? (segment & 7) | (segment === SS ? EXTRA_STACK : 0) : 0;
+    let extra = usesMemory ? (segment & 7) | (segment === Seg.ss ? EXTRA_STACK : 0) : 0;
     if (instruction.string) {
       const asize = addressSize === 8 ? 2 : addressSize === 4 ? 1 : 0;
-      extra = (this.segment >= 0 ? this.segment : DS) | (this.rep === 0xf3 ? EXTRA_REP : this.rep === 0xf2 ? EXTRA_REPNE : 0) | (asize << EXTRA_ASIZE_SHIFT);
+      extra = (this.segment >= 0 ? this.segment : Seg.ds) | (this.rep === 0xf3 ? EXTRA_REP : this.rep === 0xf2 ? EXTRA_REPNE : 0) | (asize << EXTRA_ASIZE_SHIFT);
     }
     u8[this.out + REC_EXTRA] = extra;
     this.out += RECORD_SIZE;
@@ -399,7 +328,7 @@ export class Decoder {
     u16[(this.out + REC_B) >> 1] = this.base;
     u16[(this.out + REC_INDEX_REG) >> 1] = this.index;
     u8[this.out + REC_SCALE] = this.scale;
-    u8[this.out + REC_EXTRA] = (segment & 7) | (segment === SS ? EXTRA_STACK : 0);
+    u8[this.out + REC_EXTRA] = (segment & 7) | (segment === Seg.ss ? EXTRA_STACK : 0);
     i32[(this.out + REC_DISP) >> 2] = disp;
   }
 
@@ -442,72 +371,7 @@ export class Decoder {
     return number * 8;
   }
 
-  private memoryOperand(modrm: number, addressSize: WordSize): void {
-    const mod = modrm >> 6;
-    const rm = modrm & 7;
-    this.base = CB_ZERO;
-    this.index = CB_ZERO;
-    this.scale = 0;
-    this.disp = 0;
-    this.ripRelative = false;
-    this.defaultSegment = DS;
-    if (addressSize === 2) {
-      this.memoryOperand16(mod, rm);
-      return;
-    }
-    let base = rm;
-    if (rm === 4) {
-      const sib = this.u8();
-      const index = ((sib >> 3) & 7) | ((this.rex & 2) << 2);
-      if (index !== 4) this.index = index * 8;
-      this.scale = sib >> 6;
-      base = sib & 7;
-    }
-    if (base === 5 && mod === 0) {
-      this.disp = this.i32();
-      // Without SIB in 64-bit mode: relative to RIP.
-      this.ripRelative = rm === 5 && this.longMode;
-      return;
-    }
-    this.base = (base | ((this.rex & 1) << 3)) * 8;
-    if (this.base === 4 * 8 || this.base === 5 * 8) this.defaultSegment = SS;
-    if (mod === 1) this.disp = this.i8();
-    else if (mod === 2) this.disp = this.i32();
-  }
-
-  private memoryOperand16(mod: number, rm: number): void {
-    const BX = 3 * 8;
-    const BP = 5 * 8;
-    const SI = 6 * 8;
-    const DI = 7 * 8;
-    if (mod === 0 && rm === 6) {
-      this.disp = this.u16();
-      return;
-    }
-    this.base = [BX, BX, BP, BP, SI, DI, BP, BX][rm]!;
-    this.index = [SI, DI, SI, DI, CB_ZERO, CB_ZERO, CB_ZERO, CB_ZERO][rm]!;
-    if (this.base === BP) this.defaultSegment = SS;
-    if (mod === 1) this.disp = this.i8();
-    else if (mod === 2) this.disp = (this.u16() << 16) >> 16;
-  }
-
-  private longMode = false;
-
-  /** The mode of the block to come; before `decode`. */
-  setMode(bits: 16 | 32 | 64): void {
-    this.longMode = bits === 64;
-  }
 }
 
 /** The sources of flags that the interpreter's forms tell apart. */
 const knownFlags = (flags: FlagsFrom | undefined): FlagsFrom => (flags === 'sub' || flags === 'logic' ? flags : 'any');
-
-function isPrefix(byte: number): boolean {
-  switch (byte) {
-    case 0x66: case 0x67: case 0xf0: case 0xf2: case 0xf3: case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
-      return true;
-    default:
-      return (byte & 0xf0) === 0x40;
-  }
-}
-

@@ -58,16 +58,16 @@ describe('vCPU', () => {
     const { registers: r } = m.vcpu;
     r.idtrBase = BigInt(DATA_GPA);
     r.idtrLimit = 0xfff;
-    m.write64(DATA_GPA + 0x60, (BigInt(CODE_GPA & 0xffff) | (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (BigInt(CODE_GPA >> 16) << 48n)));
+    m.writeU64(DATA_GPA + 0x60, (BigInt(CODE_GPA & 0xffff) | (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (BigInt(CODE_GPA >> 16) << 48n)));
     r.gdtrBase = BigInt(DATA_GPA + 0x1000);
     r.gdtrLimit = 0x17;
-    m.write64(DATA_GPA + 0x1008, 0x00af9b000000ffffn);
+    m.writeU64(DATA_GPA + 0x1008, 0x00af9b000000ffffn);
     r.setSegment(Seg.tr, { selector: 0x18, base: BigInt(DATA_GPA + 0x2000), limit: 0x67, accessRights: 0x8b });
-    m.write64(DATA_GPA + 0x2024, BigInt(DATA_GPA + 0x4000));
+    m.writeU64(DATA_GPA + 0x2024, BigInt(DATA_GPA + 0x4000));
     expect(m.vcpu.run(1000)).toBe(ExitReason.budget);
     expect(r.rip).toBe(BigInt(CODE_GPA));
     // The same where already the handler's fetch faults: page faults whose handler is not there.
-    m.write64(DATA_GPA + 0xe0, (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (0xf000n << 48n));
+    m.writeU64(DATA_GPA + 0xe0, (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (0xf000n << 48n));
     r.rip = 0xf0000000n as typeof r.rip;
     expect(m.vcpu.run(1000)).toBe(ExitReason.budget);
   });

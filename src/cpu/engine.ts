@@ -1,5 +1,6 @@
 /** The vCPU: the generated interpreter, its slow paths and helpers, and the loop that runs it from exit to exit. */
 import { gva, maddr, type Gfn, type Gpa, type Gva, type Maddr, type Mfn } from '../base/address.ts';
+import { Breakpoints } from './breakpoints.ts';
 import { CodeCache } from './code-cache.ts';
 import { CodeFetch } from './code-fetch.ts';
 import {
@@ -70,9 +71,9 @@ export class Engine implements Vcpu {
   /** The run before this one went on for as long as it was let. */
   private sampleDue: boolean;
   private stepping = false;
-  private instructionBreakpoints = false;
   /** DR6 bits of breakpoints that MOV SS hit, held until the instruction behind it is done. */
   private heldHits = 0;
+  private readonly breakpoints: Breakpoints;
   private readonly fetch: CodeFetch;
   private readonly hotLoops: HotLoops;
   private readonly policy: CompilePolicy;
@@ -117,7 +118,8 @@ export class Engine implements Vcpu {
       core: this.core, decoder: this.decoder, cache: this.cache, events: this.events,
       mustStop: () => this.stepping || this.mustStep() || this.windowOpen(), chargeEvent: () => this.chargeEvent(),
     });
-    this.control = new ControlRegisters(this.core, () => this.updateBreakpoints());
+    this.breakpoints = new Breakpoints(this.core, this.events, this.fetch);
+    this.control = new ControlRegisters(this.core, () => this.breakpoints.update());
     this.registers = new Registers(this.core, () => this.registersChanged());
     this.parts = {
       core: this.core, segmentation, events: this.events, control: this.control, seed: options.seed ?? 1n,
@@ -206,31 +208,8 @@ export class Engine implements Vcpu {
   private registersChanged(): void {
     this.mmu.flushAll();
     this.cache.flushJumpCaches();
-    this.updateBreakpoints();
+    this.breakpoints.update();
     this.fetch.updateMode();
-  }
-
-  private updateBreakpoints(): void {
-    const { cb, core } = this;
-    const dr7 = cb.get(CB_DR + 7 * 8);
-    core.dataBreakpoints = [];
-    this.instructionBreakpoints = false;
-    for (let i = 0; i < 4; i++) {
-      if (!((dr7 >> (2 * i)) & 3)) continue;
-      const kind = (dr7 >> (16 + 4 * i)) & 3;
-      if (kind === 0) this.instructionBreakpoints = true;
-      else {
-        const length = [1, 2, 8, 4][(dr7 >> (18 + 4 * i)) & 3]!;
-        const address = cb.linear(CB_DR + i * 8);
-        core.dataBreakpoints.push({ index: i, address: address - (address & (length - 1)), length, reads: kind === 3 });
-      }
-    }
-    this.events.keepsRf = this.instructionBreakpoints;
-    const slow = core.dataBreakpoints.length > 0;
-    if (slow !== this.mmu.slowOnly) {
-      this.mmu.slowOnly = slow;
-      this.mmu.selectSet();
-    }
   }
 
   // The run loop
@@ -248,7 +227,7 @@ export class Engine implements Vcpu {
 
   private mustStep(): boolean {
     const { cb } = this;
-    return (cb.get(CB_RFLAGS) & Flag.tf) !== 0 || this.stepFromOutside || this.core.hasCompleted || this.instructionBreakpoints || this.core.dataBreakpoints.length > 0 ||
+    return (cb.get(CB_RFLAGS) & Flag.tf) !== 0 || this.stepFromOutside || this.core.hasCompleted || this.breakpoints.onInstructions || this.core.dataBreakpoints.length > 0 ||
       (cb.get(CB_WINDOW) !== 0 && this.shadowActive !== 0);
   }
 
@@ -321,7 +300,7 @@ export class Engine implements Vcpu {
   private step(): ExitReason | undefined {
     const { cb, core } = this;
     const traced = (cb.get(CB_RFLAGS) & Flag.tf) !== 0;
-    if (this.instructionBreakpoints && this.hitsInstructionBreakpoint()) {
+    if (this.breakpoints.onInstructions && this.breakpoints.hit()) {
       this.chargeEvent();
       return this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit
         ? core.exit.reason : undefined;
@@ -362,19 +341,6 @@ export class Engine implements Vcpu {
         this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit) return core.exit.reason;
     }
     return this.stepFromOutside ? this.leave(ExitReason.monitorTrap) : undefined;
-  }
-
-  private hitsInstructionBreakpoint(): boolean {
-    const { cb } = this;
-    if (cb.get(CB_RFLAGS) & Flag.rf) return false;
-    const dr7 = cb.get(CB_DR + 7 * 8);
-    const lin = this.fetch.bits === 64 ? this.core.rip : (this.fetch.csBase + cb.get(CB_RIP)) >>> 0;
-    let hits = 0;
-    for (let i = 0; i < 4; i++) {
-      if ((dr7 >> (2 * i)) & 3 && !((dr7 >> (16 + 4 * i)) & 3) && cb.linear(CB_DR + i * 8) === lin) hits |= 1 << i;
-    }
-    if (hits) cb.set(CB_DR + 6 * 8, (cb.get(CB_DR + 6 * 8) & ~15) | hits);
-    return hits !== 0;
   }
 
   // Events

@@ -2,7 +2,7 @@
  * Interrupts and exceptions: delivery through the IDT, and IRET. Source: SDM vol. 3A, chapter 6; vol. 2, INT n and IRET.
  */
 import {
-  CB_CPL, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RFLAGS, CB_RIP, CB_SEG, Flag, SEG_HIGH, SEG_LOW, SEG_SIZE, Status, STATUS_FLAGS, Vector,
+  CB_CPL, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RFLAGS, CB_RIP, Flag, Status, STATUS_FLAGS, Vector,
 } from './control-block.ts';
 import { EXIT, FAULT, Rights, type Core } from './core.ts';
 import { EventType, ExitReason, Reg, Seg, StringKind, type VcpuEvent } from './interface.ts';
@@ -109,7 +109,7 @@ export class Events {
     core.loadSystem(cb.linear(CB_IDTR_BASE) + vector * 4, 4);
     const offset = core.data32[0]! & 0xffff;
     const selector = core.data32[0]! >>> 16;
-    const stack = this.currentStack(false);
+    const stack = StackFrame.current(core, false);
     stack.push(2, core.rflags & 0xffff);
     stack.push(2, core.segSelector(Seg.cs));
     stack.push(2, linearLow(returnTo));
@@ -118,19 +118,6 @@ export class Events {
     this.seg.loadReal(Seg.cs, selector);
     core.setRip(offset, 0);
     core.updateMode();
-  }
-
-  /** The stack in use now. */
-  private currentStack(user: boolean): StackFrame {
-    const { core } = this;
-    const { cb } = core;
-    if (core.longMode && core.code64) {
-      return new StackFrame(core, { pointer: linearFromHalves(cb.gprLo(Reg.rsp) | 0, cb.gprHi(Reg.rsp) | 0), long: true, user });
-    }
-    const at = CB_SEG + Seg.ss * SEG_SIZE;
-    return new StackFrame(core, {
-      pointer: cb.gprLo(Reg.rsp), long: false, user, base: core.segBase(Seg.ss), mask: this.seg.stackMask, low: cb.get(at + SEG_LOW), high: cb.get(at + SEG_HIGH),
-    });
   }
 
   /** `software`: INT n, INT3 or INTO, which may only use gates of their own privilege or an outer one. INT1 is not among them. */
@@ -245,7 +232,7 @@ export class Events {
       if (fromVm86) for (const s of [Seg.gs, Seg.fs, Seg.ds, Seg.es]) stack.push(size, core.segSelector(s));
       stack.push(size, core.segSelector(Seg.ss));
       stack.push(size, cb.gprLo(Reg.rsp));
-    } else stack = this.currentStack(newCpl === 3);
+    } else stack = StackFrame.current(core, newCpl === 3);
     stack.push(size, flags);
     stack.push(size, core.segSelector(Seg.cs));
     stack.push(size, linearLow(returnTo));
@@ -287,7 +274,7 @@ export class Events {
 
   private iretReal(size: number): number {
     const { core, seg } = this;
-    const stack = this.currentStack(core.vm86);
+    const stack = StackFrame.current(core, core.vm86);
     const ip = stack.pop(size);
     const cs = stack.pop(size) & 0xffff;
     const flags = stack.pop(size);
@@ -307,7 +294,7 @@ export class Events {
     const { core, seg } = this;
     const { cb } = core;
     const wasLong = core.code64;
-    const stack = this.currentStack(core.cpl === 3);
+    const stack = StackFrame.current(core, core.cpl === 3);
     const ripLo = stack.pop(size);
     const ripHi = size === 8 ? core.data32[1]! : 0;
     const cs = stack.pop(size) & 0xffff;
@@ -322,9 +309,7 @@ export class Events {
     this.checkReturn(cs, code);
     const rpl = cs & 3;
     const outer = rpl > core.cpl;
-    const target = core.longMode && code.rights & Rights.long ? linearFromHalves(ripLo | 0, ripHi | 0) : ripLo >>> 0;
-    if (Number.isNaN(target)) core.gp(0);
-    if (!(core.longMode && code.rights & Rights.long) && target > code.limit) core.gp(0);
+    const target = seg.codeTarget(code, ripLo >>> 0, ripHi);
     const mask = this.flagsMask(size) | (core.cpl === 0 && size > 2 ? Flag.vif | Flag.vip : 0);
     let newStack: Descriptor | null = null;
     let ss = 0;
@@ -335,22 +320,11 @@ export class Events {
       rspLo = stack.pop(size);
       rspHi = size === 8 ? core.data32[1]! : 0;
       ss = stack.pop(size) & 0xffff;
-      const nullAllowed = core.longMode && (code.rights & Rights.long) !== 0 && rpl !== 3 && (ss & 3) === rpl;
-      if ((ss & 0xfffc) === 0) {
-        if (!nullAllowed) core.gp(0);
-      } else {
-        newStack = new Descriptor();
-        seg.read(ss, newStack);
-        const error = ss & 0xfffc;
-        if ((ss & 3) !== rpl || !newStack.isWritableData || newStack.dpl !== rpl) core.gp(error);
-        if (!newStack.isPresent) core.raise(Vector.ss, error);
-        seg.markAccessed(newStack);
-      }
+      newStack = this.returnStack(ss, rpl, code);
     }
     core.rflags = (core.rflags & ~mask) | (flags & mask & ~(this.keepsRf ? 0 : Flag.rf));
     if (outer || wasLong) {
-      if (newStack) seg.setFrom(Seg.ss, ss, newStack);
-      else core.setSegment(Seg.ss, ss, 0, 0, 0, Rights.unusable | (rpl << Rights.dplShift));
+      this.loadReturnStack(ss, rpl, newStack);
       if (core.longMode && code.rights & Rights.long) cb.setGpr(Reg.rsp, rspLo, size === 8 ? rspHi : 0);
       else if (newStack && !(newStack.rights & Rights.big)) cb.setGpr(Reg.rsp, (cb.gprLo(Reg.rsp) & ~0xffff) | (rspLo & 0xffff), cb.gprHi(Reg.rsp));
       else cb.setGpr(Reg.rsp, rspLo, 0);
@@ -369,6 +343,31 @@ export class Events {
     if (core.longMode && code.rights & Rights.long && code.rights & Rights.big) core.gp(error);
     if (code.isConforming ? code.dpl > rpl : code.dpl !== rpl) core.gp(error);
     if (!code.isPresent) core.raise(Vector.np, error);
+  }
+
+  /**
+   * The stack segment that such a return goes to: its descriptor, checked and marked; null for a null selector, which 64-bit code
+   * outside ring 3 may have.
+   */
+  returnStack(ss: number, rpl: number, code: Descriptor): Descriptor | null {
+    const { core, seg } = this;
+    const error = ss & 0xfffc;
+    if (error === 0) {
+      if (!core.longMode || !(code.rights & Rights.long) || rpl === 3 || (ss & 3) !== rpl) core.gp(0);
+      return null;
+    }
+    const stack = new Descriptor();
+    seg.read(ss, stack);
+    if ((ss & 3) !== rpl || !stack.isWritableData || stack.dpl !== rpl) core.gp(error);
+    if (!stack.isPresent) core.raise(Vector.ss, error);
+    seg.markAccessed(stack);
+    return stack;
+  }
+
+  /** SS takes what `returnStack` gave. */
+  loadReturnStack(ss: number, rpl: number, stack: Descriptor | null): void {
+    if (stack) this.seg.setFrom(Seg.ss, ss, stack);
+    else this.core.setSegment(Seg.ss, ss, 0, 0, 0, Rights.unusable | (rpl << Rights.dplShift));
   }
 
   /** RFLAGS bits that POPF or IRET may change at the present privilege. */

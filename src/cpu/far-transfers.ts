@@ -1,5 +1,5 @@
 /** Far JMP, CALL and RET, SYSCALL and SYSENTER. Source: SDM vol. 2; vol. 3A, 5.8. */
-import { CB_CPL, CB_RFLAGS, CB_SEG, CB_SLOW_VA, Efer, Flag, SEG_HIGH, SEG_LOW, SEG_SIZE, Status, Vector, CB_EFER } from './control-block.ts';
+import { CB_CPL, CB_EFER, CB_RFLAGS, CB_SLOW_VA, Efer, Flag, Status, Vector } from './control-block.ts';
 import { Rights, type Core } from './core.ts';
 import type { Events } from './events.ts';
 import { ExitReason, Reg, Seg } from './interface.ts';
@@ -43,28 +43,6 @@ export class FarTransfers {
     return { selector, lo: data32[0]!, hi: size === 8 ? data32[1]! : 0 };
   }
 
-  private stackNow(): StackFrame {
-    const { core } = this;
-    const { cb } = core;
-    const user = core.cpl === 3;
-    if (core.code64) return new StackFrame(core, { pointer: linearFromHalves(cb.gprLo(Reg.rsp) | 0, cb.gprHi(Reg.rsp) | 0), long: true, user });
-    const at = CB_SEG + Seg.ss * SEG_SIZE;
-    return new StackFrame(core, {
-      pointer: cb.gprLo(Reg.rsp), long: false, user, base: core.segBase(Seg.ss), mask: this.seg.stackMask, low: cb.get(at + SEG_LOW), high: cb.get(at + SEG_HIGH),
-    });
-  }
-
-  private target(code: Descriptor, lo: number, hi: number): Linear {
-    const { core } = this;
-    if (core.longMode && code.rights & Rights.long) {
-      const lin = linearFromHalves(lo | 0, hi | 0);
-      if (Number.isNaN(lin)) core.gp(0);
-      return lin;
-    }
-    if (lo > code.limit) core.gp(0);
-    return lo;
-  }
-
   jump(pointer: { selector: number; lo: number; hi: number }): number {
     const { core, seg } = this;
     const { selector, lo, hi } = pointer;
@@ -74,15 +52,22 @@ export class FarTransfers {
       core.updateMode();
       return Status.jump;
     }
-    if ((selector & 0xfffc) === 0) core.gp(0);
-    const d = new Descriptor();
-    seg.read(selector, d);
+    const d = this.descriptor(selector);
     if (d.isSystem) return this.throughSystem(selector, d, false);
-    const cpl = seg.checkCode(selector, d);
-    const to = this.target(d, lo, hi);
-    core.setRipLinear(to);
-    seg.setCode(selector, d, cpl);
+    this.enter(selector, d, seg.checkCode(selector, d), seg.codeTarget(d, lo, hi));
     return Status.jump;
+  }
+
+  private descriptor(selector: number): Descriptor {
+    if ((selector & 0xfffc) === 0) this.core.gp(0);
+    const d = new Descriptor();
+    this.seg.read(selector, d);
+    return d;
+  }
+
+  private enter(selector: number, code: Descriptor, cpl: number, target: Linear): void {
+    this.core.setRipLinear(target);
+    this.seg.setCode(selector, code, cpl);
   }
 
   call(pointer: { selector: number; lo: number; hi: number }, size: number): number {
@@ -90,7 +75,7 @@ export class FarTransfers {
     const { selector, lo, hi } = pointer;
     const back = core.nextRip();
     if (!core.protectedMode || core.vm86) {
-      const stack = this.stackNow();
+      const stack = StackFrame.current(core);
       stack.push(size, core.segSelector(Seg.cs));
       stack.pushLinear(size, back);
       stack.commit();
@@ -99,18 +84,15 @@ export class FarTransfers {
       core.updateMode();
       return Status.jump;
     }
-    if ((selector & 0xfffc) === 0) core.gp(0);
-    const d = new Descriptor();
-    seg.read(selector, d);
+    const d = this.descriptor(selector);
     if (d.isSystem) return this.throughSystem(selector, d, true);
     const cpl = seg.checkCode(selector, d);
-    const to = this.target(d, lo, hi);
-    const stack = this.stackNow();
+    const to = seg.codeTarget(d, lo, hi);
+    const stack = StackFrame.current(core);
     stack.push(size, core.segSelector(Seg.cs));
     stack.pushLinear(size, back);
     stack.commit();
-    core.setRipLinear(to);
-    seg.setCode(selector, d, cpl);
+    this.enter(selector, d, cpl, to);
     return Status.jump;
   }
 
@@ -132,9 +114,7 @@ export class FarTransfers {
     }
     if (core.longMode) seg.readUpper(selector, gate);
     const to = gate.gateSelector;
-    if ((to & 0xfffc) === 0) core.gp(0);
-    const code = new Descriptor();
-    seg.read(to, code);
+    const code = this.descriptor(to);
     const codeError = to & 0xfffc;
     if (!code.isCode || code.dpl > core.cpl) core.gp(codeError);
     if (core.longMode && (!(code.rights & Rights.long) || code.rights & Rights.big)) core.gp(codeError);
@@ -168,13 +148,13 @@ export class FarTransfers {
           });
           // Parameters: read from the old stack first, so that a fault there changes nothing.
           const count = gate.hi & 0x1f;
-          const old = this.stackNow();
+          const old = StackFrame.current(core);
           const words = Array.from({ length: count }, () => old.pop(size));
           stack.push(size, oldSs);
           stack.push(size, cb.gprLo(Reg.rsp));
           for (let i = count - 1; i >= 0; i--) stack.push(size, words[i]!);
         }
-      } else stack = this.stackNow();
+      } else stack = StackFrame.current(core);
       stack.push(size, core.segSelector(Seg.cs));
       stack.pushLinear(size, back);
       if (inner) {
@@ -187,15 +167,14 @@ export class FarTransfers {
       }
       stack.commit();
     }
-    core.setRipLinear(target);
-    seg.setCode(to, code, newCpl);
+    this.enter(to, code, newCpl, target);
     return Status.jump;
   }
 
   ret(size: number, parameterBytes: number): number {
     const { core, seg } = this;
     const { cb } = core;
-    const stack = this.stackNow();
+    const stack = StackFrame.current(core);
     const lo = stack.pop(size);
     const hi = size === 8 ? core.data32[1]! : 0;
     const cs = stack.pop(size) & 0xffff;
@@ -207,41 +186,26 @@ export class FarTransfers {
       core.updateMode();
       return Status.jump;
     }
-    if ((cs & 0xfffc) === 0) core.gp(0);
-    const code = new Descriptor();
-    seg.read(cs, code);
+    const code = this.descriptor(cs);
     this.events.checkReturn(cs, code);
     const rpl = cs & 3;
-    const target = this.target(code, lo, hi);
+    const target = seg.codeTarget(code, lo, hi);
     stack.pointer = core.code64 ? stack.pointer + parameterBytes : (stack.pointer + parameterBytes) >>> 0;
     if (rpl === core.cpl) {
       stack.commit();
-      core.setRipLinear(target);
-      seg.setCode(cs, code, rpl);
+      this.enter(cs, code, rpl, target);
       return Status.jump;
     }
     const rspLo = stack.pop(size);
     const rspHi = size === 8 ? core.data32[1]! : 0;
     const ss = stack.pop(size) & 0xffff;
-    let newStack: Descriptor | null = null;
-    if ((ss & 0xfffc) === 0) {
-      if (!(core.longMode && code.rights & Rights.long && rpl !== 3 && (ss & 3) === rpl)) core.gp(0);
-    } else {
-      newStack = new Descriptor();
-      seg.read(ss, newStack);
-      const error = ss & 0xfffc;
-      if ((ss & 3) !== rpl || !newStack.isWritableData || newStack.dpl !== rpl) core.gp(error);
-      if (!newStack.isPresent) core.raise(Vector.ss, error);
-      seg.markAccessed(newStack);
-    }
-    if (newStack) seg.setFrom(Seg.ss, ss, newStack);
-    else core.setSegment(Seg.ss, ss, 0, 0, 0, Rights.unusable | (rpl << Rights.dplShift));
+    const newStack = this.events.returnStack(ss, rpl, code);
+    this.events.loadReturnStack(ss, rpl, newStack);
     const top = linearFromHalves(rspLo | 0, rspHi | 0) + parameterBytes;
     if (core.longMode && code.rights & Rights.long) cb.setLinear(Reg.rsp * 8, top);
     else if (newStack && !(newStack.rights & Rights.big)) cb.setGpr(Reg.rsp, (cb.gprLo(Reg.rsp) & ~0xffff) | ((rspLo + parameterBytes) & 0xffff), cb.gprHi(Reg.rsp));
     else cb.setGpr(Reg.rsp, (rspLo + parameterBytes) >>> 0, 0);
-    core.setRipLinear(target);
-    seg.setCode(cs, code, rpl);
+    this.enter(cs, code, rpl, target);
     seg.dropInnerSegments();
     return Status.jump;
   }

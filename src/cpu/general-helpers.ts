@@ -1,5 +1,5 @@
 /** Helpers of general-purpose instructions: 128-bit division, decimal adjusts, PUSHA, ENTER … Source: SDM vol. 2. */
-import { CB_SLOW_VA, CB_SLOW_VALUE, CB_RFLAGS, CB_SEG, Flag, SEG_BASE, SEG_HIGH, SEG_LOW, SEG_SIZE, Status, Vector } from './control-block.ts';
+import { CB_SLOW_VA, CB_SLOW_VALUE, CB_RFLAGS, CB_SEG, Flag, SEG_BASE, SEG_SIZE, Status, Vector } from './control-block.ts';
 import { Rights, type Core } from './core.ts';
 import { Reg, Seg } from './interface.ts';
 import { linearFromHalves, type Linear } from './memory-views.ts';
@@ -61,16 +61,6 @@ export class GeneralHelpers {
     return Status.next;
   }
 
-  private stack(): StackFrame {
-    const { core } = this;
-    const { cb } = core;
-    const user = core.cpl === 3;
-    if (core.code64) return new StackFrame(core, { pointer: linearFromHalves(cb.gprLo(Reg.rsp) | 0, cb.gprHi(Reg.rsp) | 0), long: true, user });
-    const at = CB_SEG + Seg.ss * SEG_SIZE;
-    const mask = core.segAccess(Seg.ss) & Rights.big ? 0xffffffff : 0xffff;
-    return new StackFrame(core, { pointer: cb.gprLo(Reg.rsp), long: false, user, base: core.segBase(Seg.ss), mask, low: cb.get(at + SEG_LOW), high: cb.get(at + SEG_HIGH) });
-  }
-
   private put(reg: number, size: number, lo: number, hi = 0): void {
     const { cb } = this.core;
     if (size === 2) cb.setGpr(reg, (cb.gprLo(reg) & ~0xffff) | (lo & 0xffff), cb.gprHi(reg));
@@ -79,7 +69,7 @@ export class GeneralHelpers {
 
   pusha(size: number): number {
     const { cb } = this.core;
-    const stack = this.stack();
+    const stack = StackFrame.current(this.core);
     const sp = cb.gprLo(Reg.rsp);
     for (let reg = 0; reg < 8; reg++) stack.push(size, reg === Reg.rsp ? sp : cb.gprLo(reg));
     stack.commit();
@@ -87,7 +77,7 @@ export class GeneralHelpers {
   }
 
   popa(size: number): number {
-    const stack = this.stack();
+    const stack = StackFrame.current(this.core);
     const values = Array.from({ length: 8 }, () => stack.pop(size));
     for (let i = 0; i < 8; i++) if (7 - i !== Reg.rsp) this.put(7 - i, size, values[i]!);
     stack.commit();
@@ -100,7 +90,7 @@ export class GeneralHelpers {
     const { cb } = core;
     const bytes = cb.get(CB_SLOW_VALUE) & 0xffff;
     const level = cb.u32[(core.record + REC_AUX) >> 2]! & 31;
-    const stack = this.stack();
+    const stack = StackFrame.current(this.core);
     const long = core.code64;
     stack.push(size, cb.gprLo(Reg.rbp), cb.gprHi(Reg.rbp));
     const frame = stack.pointer;

@@ -1,7 +1,7 @@
 /** Each helper's name bound to its function. A helper gets the emitter's argument; the record in hand is core.record. */
 import {
   CB_CR0, CB_CR4, CB_DR, CB_GDTR_BASE, CB_GDTR_LIMIT, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RIP, CB_SEG, CB_SHADOW, CB_SHADOW_RIP, CB_SLOW_VA, CB_SLOW_VALUE,
-  Cr0, Cr4, Flag, SEG_BASE, SEG_HIGH, SEG_LOW, SEG_SELECTOR, SEG_SIZE, Status, Vector,
+  Cr0, Cr4, Flag, SEG_BASE, SEG_SELECTOR, SEG_SIZE, Status, Vector,
 } from './control-block.ts';
 import type { ControlRegisters } from './control-registers.ts';
 import type { Core } from './core.ts';
@@ -309,13 +309,7 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
     popSegment: (argument) => {
       const segment = argument & 15;
       const size = argument >> 4;
-      const long = core.code64;
-      const at = CB_SEG + Seg.ss * SEG_SIZE;
-      const stack = long
-        ? new StackFrame(core, { pointer: linearFromHalves(cb.gprLo(Reg.rsp) | 0, cb.gprHi(Reg.rsp) | 0), long, user: core.cpl === 3 })
-        : new StackFrame(core, {
-            pointer: cb.gprLo(Reg.rsp), long, user: core.cpl === 3, base: core.segBase(Seg.ss), mask: seg.stackMask, low: cb.get(at + SEG_LOW), high: cb.get(at + SEG_HIGH),
-          });
+      const stack = StackFrame.current(core);
       const selector = stack.pop(size) & 0xffff;
       seg.load(segment, selector);
       stack.commit();

@@ -157,6 +157,18 @@ export class Segmentation {
     return cpl;
   }
 
+  /** The offset that a transfer to this code segment goes to, given in halves: canonical, or within the limit, or #GP(0). */
+  codeTarget(code: Descriptor, lo: number, hi: number): Linear {
+    const { core } = this;
+    if (core.longMode && code.rights & Rights.long) {
+      const lin = linearFromHalves(lo | 0, hi | 0);
+      if (Number.isNaN(lin)) core.gp(0);
+      return lin;
+    }
+    if (lo > code.limit) core.gp(0);
+    return lo;
+  }
+
   /** Load CS with a checked descriptor; its RPL becomes `cpl`. */
   setCode(selector: number, d: Descriptor, cpl: number): void {
     const { core } = this;

@@ -1,9 +1,9 @@
 /** A stack to push on before it becomes the vCPU's: nothing changes until `commit`. */
 import { Access, PAGE_FAULT } from './mmu.ts';
-import { Vector } from './control-block.ts';
-import type { Core } from './core.ts';
-import { Reg } from './interface.ts';
-import { linearHigh, linearLow, type Linear } from './memory-views.ts';
+import { CB_SEG, SEG_HIGH, SEG_LOW, SEG_SIZE, Vector } from './control-block.ts';
+import { Rights, type Core } from './core.ts';
+import { Reg, Seg } from './interface.ts';
+import { linearFromHalves, linearHigh, linearLow, type Linear } from './memory-views.ts';
 
 export class StackFrame {
   private readonly core: Core;
@@ -27,6 +27,17 @@ export class StackFrame {
     this.low = stack.low ?? 0;
     this.high = stack.high ?? 0xffffffff;
     this.errorCode = stack.errorCode ?? 0;
+  }
+
+  /** The stack in use now. `user`: accesses count as the user's; else as the processor's own. */
+  static current(core: Core, user = core.cpl === 3): StackFrame {
+    const { cb } = core;
+    if (core.code64) return new StackFrame(core, { pointer: linearFromHalves(cb.gprLo(Reg.rsp) | 0, cb.gprHi(Reg.rsp) | 0), long: true, user });
+    const at = CB_SEG + Seg.ss * SEG_SIZE;
+    return new StackFrame(core, {
+      pointer: cb.gprLo(Reg.rsp), long: false, user, base: core.segBase(Seg.ss), mask: core.segAccess(Seg.ss) & Rights.big ? 0xffffffff : 0xffff,
+      low: cb.get(at + SEG_LOW), high: cb.get(at + SEG_HIGH),
+    });
   }
 
   private address(pointer: Linear, size: number): Linear {

@@ -19,13 +19,13 @@ function vectorOf(code: readonly number[], cr0 = 0, cr4 = Cr4.osfxsr | Cr4.osxmm
     const handler = HANDLERS + v * 16;
     // mov al,v; vmcall
     m.write(handler, [0xb0, v, 0x0f, 0x01, 0xc1]);
-    m.write64(IDT + v * 16, BigInt(handler & 0xffff) | (8n << 16n) | (0x8e00n << 32n) | (BigInt(handler >>> 16) << 48n));
-    m.write64(IDT + v * 16 + 8, 0n);
+    m.writeU64(IDT + v * 16, BigInt(handler & 0xffff) | (8n << 16n) | (0x8e00n << 32n) | (BigInt(handler >>> 16) << 48n));
+    m.writeU64(IDT + v * 16 + 8, 0n);
   }
   for (const address of [CODE_GPA, HANDLERS]) m.vcpu.invalidateCode(mfn(m.mfnOf(address >> 12)));
   const { registers } = m.vcpu;
-  m.write64(GDT + 8, 0x00af9b000000ffffn);
-  m.write64(GDT + 16, 0x00cf93000000ffffn);
+  m.writeU64(GDT + 8, 0x00af9b000000ffffn);
+  m.writeU64(GDT + 16, 0x00cf93000000ffffn);
   registers.gdtrBase = BigInt(GDT);
   registers.gdtrLimit = 0x17;
   registers.idtrBase = BigInt(IDT);
@@ -38,7 +38,7 @@ function vectorOf(code: readonly number[], cr0 = 0, cr4 = Cr4.osfxsr | Cr4.osxmm
   if (vector === 0xff) return [-1, 0];
   // Vectors with an error code have it below RIP on the stack.
   const stack = Number(registers.getGpr(Reg.rsp)) + (vector === Vector.gp ? 8 : 0);
-  return [vector, Number(m.read64(stack)) - CODE_GPA];
+  return [vector, Number(m.readU64(stack)) - CODE_GPA];
 }
 
 const FLD1 = [0xd9, 0xe8];

@@ -5,6 +5,7 @@
 import { maddr, type Gfn } from '../../base/address.ts';
 import { Engine } from '../engine.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, Seg, type NestedPaging } from '../interface.ts';
+import { PageTables, Pte, type GuestMemory } from './page-tables.ts';
 
 const MEMORY_PAGES = 1024; // 64 MiB
 const AREA = { base: maddr(1 << 20), size: 24 << 20 };
@@ -15,7 +16,7 @@ export const CODE_GPA = 0x10000;
 export const STACK_TOP = 0x80000;
 export const DATA_GPA = 0x100000;
 
-export class BenchMachine implements NestedPaging {
+export class BenchMachine implements NestedPaging, GuestMemory {
   readonly memory = new WebAssembly.Memory({ initial: MEMORY_PAGES, maximum: MEMORY_PAGES, shared: true });
   readonly u8 = new Uint8Array(this.memory.buffer);
   readonly view = new DataView(this.memory.buffer);
@@ -44,22 +45,17 @@ export class BenchMachine implements NestedPaging {
   write(gpa: number, bytes: Uint8Array | readonly number[]): void {
     for (let i = 0; i < bytes.length; i++) this.u8[this.maddrOf(gpa + i)] = bytes[i]!;
   }
-  write32(gpa: number, value: number): void { this.view.setUint32(this.maddrOf(gpa), value, true); }
-  write64(gpa: number, value: bigint): void { this.view.setBigUint64(this.maddrOf(gpa), value, true); }
-  read64(gpa: number): bigint { return this.view.getBigUint64(this.maddrOf(gpa), true); }
-  read32(gpa: number): number { return this.view.getUint32(this.maddrOf(gpa), true); }
+  writeU32(gpa: number, value: number): void { this.view.setUint32(this.maddrOf(gpa), value, true); }
+  writeU64(gpa: number, value: bigint): void { this.view.setBigUint64(this.maddrOf(gpa), value, true); }
+  readU64(gpa: number): bigint { return this.view.getBigUint64(this.maddrOf(gpa), true); }
+  readU32(gpa: number): number { return this.view.getUint32(this.maddrOf(gpa), true); }
 
   /** 64-bit mode with 4 KiB identity pages (guest-linear = guest-physical) over the first 16 MiB, tables from 0x1000. */
   enterLongMode(code: readonly number[] | Uint8Array): void {
-    const flags = 7n;
-    this.write64(0x1000, 0x2000n | flags);
-    this.write64(0x2000, 0x3000n | flags);
-    for (let i = 0; i < 8; i++) {
-      this.write64(0x3000 + i * 8, BigInt(0x4000 + i * 0x1000) | flags);
-      for (let j = 0; j < 512; j++) this.write64(0x4000 + i * 0x1000 + j * 8, BigInt((i * 512 + j) * 4096) | flags);
-    }
+    const tables = new PageTables(this, 0x1000, 11);
+    for (let gpa = 0; gpa < 8 * 512 * 4096; gpa += 4096) tables.map(BigInt(gpa), gpa, Pte.write | Pte.user);
     const { registers: r } = this.vcpu;
-    r.cr3 = 0x1000n;
+    r.cr3 = BigInt(tables.root);
     r.cr4 = 0x620;
     r.efer = 0xd01;
     r.cr0 = 0x80010033;
