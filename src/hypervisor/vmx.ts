@@ -110,8 +110,7 @@ export class VmxExits {
         return;
       case ExitReason.vmcall:
         domain.pcpu.trace.record(TRC_HVM_VMMCALL, 1, engine.registers.gprLo(Reg.rax));
-        hypercalls.dispatch();
-        if (domain.shutdownReason < 0) engine.skipInstruction();
+        if (hypercalls.dispatch() && domain.shutdownReason < 0) engine.skipInstruction();
         return;
       case ExitReason.cpuid:
         return this.cpuid();

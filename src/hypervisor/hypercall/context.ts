@@ -55,6 +55,8 @@ export class HypercallContext {
   readonly host: HypercallHost;
   /** The caller runs 32-bit code: structures have the 32-bit layout. */
   compat = false;
+  /** Not 0: the call is not done, and is made again with so many arguments as the handler left them (hypercall_create_continuation). */
+  continued = 0;
   private readonly bytes = new Uint8Array(SCRATCH);
   private readonly view = new DataView(this.bytes.buffer);
   private readonly lo = new Uint32Array(6);
@@ -73,6 +75,13 @@ export class HypercallContext {
       this.lo[i] = registers.gprLo(regs[i]!);
       this.hi[i] = compat ? 0 : registers.gprHi(regs[i]!);
     }
+  }
+
+  /** Put the arguments back where loadRegisters found them: the call will be made again. */
+  storeRegisters(): void {
+    const { registers } = this.host.engine;
+    const regs = this.compat ? REGS_32 : REGS_64;
+    for (let i = 0; i < this.continued; i++) registers.setGprHalves(regs[i]!, this.lo[i]!, this.hi[i]!);
   }
 
   /** Argument n as the low 32 bits, unsigned. */

@@ -1,11 +1,13 @@
-/** grant_table_op (hypercall 20): query_size and the frames of the table itself; nothing is granted to anybody here. */
-import { EFAULT, ENOSYS } from '../../abi/errno.ts';
+/** grant_table_op (hypercall 20): size, version and the frames of the table itself; nothing is granted to anybody here. */
+import { EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
 import type { Mfn } from '../../base/address.ts';
 import { mfn } from '../../base/address.ts';
 import { DOMID_SELF } from '../domain.ts';
 import type { HypercallContext, HypercallHost } from './context.ts';
 
-const GNTTABOP_QUERY_SIZE = 6;
+const GNTTABOP = { querySize: 6, setVersion: 8, getVersion: 10 } as const;
+/** Grant tables are of version 1 (gnttab=max-ver:1). */
+const VERSION = 1;
 /** Most frames of a grant table (Xen's default gnttab_max_frames). */
 const MAX_GRANT_FRAMES = 64;
 
@@ -30,14 +32,45 @@ export function grantFrame(host: HypercallHost, index: number): Mfn | undefined 
 }
 
 export function grantTableOp(call: HypercallContext): number {
-  if (call.arg(0) !== GNTTABOP_QUERY_SIZE) return -ENOSYS;
+  switch (call.arg(0)) {
+    case GNTTABOP.querySize:
+      return querySize(call);
+    case GNTTABOP.setVersion:
+      return setVersion(call);
+    case GNTTABOP.getVersion:
+      return getVersion(call);
+    default:
+      return -ENOSYS;
+  }
+}
+
+const isOwn = (call: HypercallContext, domid: number): boolean => domid === DOMID_SELF || domid === call.host.domain.domid;
+
+/** Version 2 is answered as by a hypervisor that does not know it. The version in force goes out in any case. */
+function setVersion(call: HypercallContext): number {
+  const view = call.read(call.pointer(1), 4);
+  if (view === undefined) return -EFAULT;
+  const wanted = view.getUint32(0, true);
+  view.setUint32(0, VERSION, true);
+  if (!call.write(call.pointer(1), 4)) return -EFAULT;
+  return wanted === VERSION ? 0 : wanted === 2 ? -ENOSYS : -EINVAL;
+}
+
+function getVersion(call: HypercallContext): number {
+  const view = call.read(call.pointer(1), 8);
+  if (view === undefined) return -EFAULT;
+  if (!isOwn(call, view.getUint16(0, true))) return -EPERM;
+  view.setUint32(4, VERSION, true);
+  return call.write(call.pointer(1), 4, 4) ? 0 : -EFAULT;
+}
+
+function querySize(call: HypercallContext): number {
   const { host } = call;
   const address = call.pointer(1);
   const view = call.read(address, 16);
   if (view === undefined) return -EFAULT;
   if (call.arg(2) !== 1) return -EFAULT;
-  const domid = view.getUint16(0, true);
-  const own = domid === DOMID_SELF || domid === host.domain.domid;
+  const own = isOwn(call, view.getUint16(0, true));
   view.setUint32(4, own ? Math.max(1, host.pcpu.memory.u32[table(host)]!) : 0, true);
   view.setUint32(8, own ? MAX_GRANT_FRAMES : 0, true);
   // GNTST_okay or GNTST_permission_denied.

@@ -7,10 +7,13 @@ import type { HypercallContext } from './context.ts';
 const HVMOP = { setParam: 0, getParam: 1, flushTlbs: 5, getTime: 10, setEvtchnUpcallVector: 23 } as const;
 
 /** Parameters a guest may write of itself (xsm: others are the toolstack's). */
-const GUEST_WRITABLE: ReadonlySet<number> = new Set([HvmParam.callbackIrq, HvmParam.vm86Tss, HvmParam.vm86TssSized, HvmParam.acpiIoportsLocation, HvmParam.x87FipWidth]);
+const GUEST_WRITABLE: ReadonlySet<number> = new Set([
+  HvmParam.callbackIrq, HvmParam.vm86Tss, HvmParam.vm86TssSized, HvmParam.acpiIoportsLocation, HvmParam.vmGenerationIdAddr, HvmParam.storeEvtchn,
+  HvmParam.consoleEvtchn, HvmParam.x87FipWidth,
+]);
 /** Parameters a guest may read of itself. */
 const GUEST_READABLE: ReadonlySet<number> = new Set([
-  ...GUEST_WRITABLE, HvmParam.storePfn, HvmParam.storeEvtchn, HvmParam.consolePfn, HvmParam.consoleEvtchn, HvmParam.altp2m,
+  ...GUEST_WRITABLE, HvmParam.storePfn, HvmParam.consolePfn, HvmParam.altp2m,
 ]);
 
 export function hvmOp(call: HypercallContext): number {

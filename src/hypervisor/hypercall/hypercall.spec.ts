@@ -164,7 +164,7 @@ describe('hypercalls', () => {
       yield* words(v, 0x1000, 0x1100, 1, 0, 5);
       put(yield* v.hypercall(12, 1, 0x1000), yield* v.hypercall(12, 50, 0x1000));
     }, machine);
-    expect(results).toEqual([2, 2, 0xa0 + 0x300, -1, -38]);
+    expect(results).toEqual([2, 2, 0xa0 + 0x300, 0, -38]);
     expect(machine.requestLines).toEqual(['invalidate w 0 4 x0 = ffffffffffffffff']);
     expect(ownerAtInvalidate).toBe(1);
     expect(machine.memory.u8[frame * 4096]).not.toBe(POISON);
@@ -177,7 +177,7 @@ describe('hypercalls', () => {
       yield* words(v, 0x1000, 10, 0x1100);
       put(yield* v.hypercall(12, 9, 0x1000), (yield* v.read(0x1000, 4)).lo);
       yield* words(v, 0x1000, 1, 0x1100);
-      put(yield* v.hypercall(12, 9, 0x1000));
+      put(yield* v.hypercall(12, 9, 0x1000), (yield* v.read(0x1000, 4)).lo);
       yield* words(v, 0x1000, DOMID_SELF, 0);
       put(yield* v.hypercall(20, 6, 0x1000, 1), (yield* v.read(0x1008, 4)).lo);
       yield* words(v, 0x1000, DOMID_SELF + 2 ** 32, 3, 0x90);
@@ -188,7 +188,7 @@ describe('hypercalls', () => {
       yield* v.write(0xa04, 4, 1);
       put(yield* v.hypercall(34, 1, 0xa00), yield* v.hypercall(34, 9, 0xa00));
     });
-    expect(results).toEqual([0, 2, -22, 0, 64, 0, 0, -7, -38, 0, -1, -22, 0, -38]);
+    expect(results).toEqual([0, 2, 0, 1, 0, 64, 0, 0, -7, -38, 0, -1, -22, 0, -38]);
     expect(String.fromCharCode(...machine.console)).toBe('hi!\n');
     expect(u64(machine, 0x1100 + 20)).toBe(0x100000n);
     expect(machine.p2m.getType(gfn(0x90))).toBe(P2mType.ramRw);
@@ -201,7 +201,63 @@ describe('hypercalls', () => {
       put(yield* v.hypercall(13, 0x1000, 2), (yield* v.read(0x1008, 4)).lo, (yield* v.read(0x1048, 4)).lo | 0);
       put(yield* v.hypercall(13, 0x1000, 0xffffffff));
     });
-    expect(results).toEqual([0, 4096, -38, -22]);
+    // A list that runs out of memory ends there, however many entries it is said to have.
+    expect(results).toEqual([0, 4096, -38, -14]);
+  });
+
+  it('go on where they were when they are long: every frame is done, every byte written, and the pCPU had its turns between', () => {
+    const machine = new TestMachine({ memory: { frames: 4096 } });
+    const free = machine.pages.freeFrames;
+    let turns = 0;
+    const { results } = collect(function* (v, put) {
+      const counted = function* (...args: [number, ...number[]]): Generator<number, number, void> {
+        const call = v.hypercall(...args);
+        for (let step = call.next(); ; step = call.next()) {
+          if (step.done) return step.value;
+          turns++;
+          yield step.value;
+        }
+      };
+      for (let i = 0; i < 5; i++) yield* v.write(0x10000 + i * 8, 8, 0x10000 + i * 512);
+      yield* words(v, 0x1000, 0x10000, 5, 9, DOMID_SELF);
+      put(yield* counted(12, 6, 0x1000), free - machine.pages.freeFrames);
+      // The same back, in a multicall whose next call waits for it.
+      yield* words(v, 0x2000, 12, 0x55, 1, 0x1000, 0, 0, 0, 0);
+      yield* words(v, 0x2040, 17, 0x55, 7, 0, 0, 0, 0, 0);
+      put(yield* counted(13, 0x2000, 2), (yield* v.read(0x2008, 4)).lo, (yield* v.read(0x2048, 4)).lo, free - machine.pages.freeFrames);
+      put(turns);
+      yield* words(v, 0x1000, 0x10000, 2 ** 27, 0, DOMID_SELF);
+      put(yield* v.hypercall(12, 1, 0x1000));
+      put(yield* v.hypercall(18, 0, 40_000, 0x10000), machine.console.length);
+    }, machine);
+    expect(results).toEqual([5, 2560, 0, 5, 4096, 0, 6, 0, 0, 40_000]);
+  });
+
+  it('answer what there is of grant tables', () => {
+    const { results } = collect(function* (v, put) {
+      for (const version of [1, 2, 3]) {
+        yield* v.write(0x1000, 4, version);
+        put(yield* v.hypercall(20, 8, 0x1000, 1), (yield* v.read(0x1000, 4)).lo);
+      }
+      yield* words(v, 0x1000, DOMID_SELF);
+      put(yield* v.hypercall(20, 10, 0x1000, 1), (yield* v.read(0x1004, 4)).lo);
+      yield* words(v, 0x1000, 9);
+      put(yield* v.hypercall(20, 10, 0x1000, 1), yield* v.hypercall(20, 0, 0x1000, 1), yield* v.hypercall(20, 8, -8, 1));
+    });
+    expect(results).toEqual([0, 1, -38, 1, -22, 1, 0, 1, -1, -38, -14]);
+  });
+
+  it('set_timer far away or before time comes in 100 ms; periods have an upper end', () => {
+    const { results } = collect(function* (v, put) {
+      for (const timeout of [-5, 2 ** 62, 2 ** 52]) {
+        put(yield* v.hypercall(15, timeout));
+      }
+      for (const period of [999_999, 2 ** 62, 2 ** 63]) {
+        yield* v.write(0x1000, 8, period % 2 ** 32, Math.floor(period / 2 ** 32));
+        put(yield* v.hypercall(24, 6, 0, 0x1000));
+      }
+    });
+    expect(results).toEqual([0, 0, 0, -22, -22, -22]);
   });
 
   it('serve 32-bit callers with their own layouts and clean halves', () => {

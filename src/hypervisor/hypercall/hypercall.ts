@@ -1,5 +1,6 @@
 /** Hypercall entry of an HVM guest (Xen: arch/x86/hvm/hypercall.c, include/hypercall-defs.c). */
 import { E2BIG, EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
+import type { Gva } from '../../base/address.ts';
 import { Reg, Seg } from '../../cpu/interface.ts';
 import { virtualCost } from '../clock.ts';
 import { HypercallContext, offsetBy } from './context.ts';
@@ -20,12 +21,14 @@ export const Hypercall = {
 } as const;
 
 const CONSOLEIO_WRITE = 0;
-/** Console bytes copied at once. */
+/** Console bytes copied at once, and written before the call is made again: nobody else runs meanwhile. */
 const CONSOLE_CHUNK = 1024;
+const CONSOLE_MOST = 16 * CONSOLE_CHUNK;
 const VMASST_CMD = { enable: 0, disable: 1 } as const;
 /** The assists an HVM guest has: runstate_update_flag alone. */
 const VMASST_RUNSTATE_UPDATE_FLAG = 5;
-const MAX_MULTICALL = 4096;
+/** Calls of a multicall made before it is made again for the rest. */
+const MULTICALL_MOST = 16;
 
 const handlers: Readonly<Record<number, (call: HypercallContext) => number>> = {
   [Hypercall.memoryOp]: memoryOp,
@@ -52,8 +55,11 @@ export class Hypercalls {
     this.call = new HypercallContext(host);
   }
 
-  /** hvm_hypercall: number in (e|r)ax, arguments by mode, result into rax. The caller steps over the instruction. */
-  dispatch(): void {
+  /**
+   * hvm_hypercall: number in (e|r)ax, arguments by mode, result into rax. True: the caller steps over the instruction; false:
+   * the call goes on when the guest runs again, which is when everything else has had its turn.
+   */
+  dispatch(): boolean {
     const { host } = this.call;
     const { registers } = host.engine;
     const longMode = (registers.efer & 0x400) !== 0 && (registers.getSegment(Seg.cs).accessRights & 0x2000) !== 0;
@@ -63,10 +69,17 @@ export class Hypercalls {
     } else {
       host.pcpu.clock.charge(virtualCost.hypercall);
       this.call.loadRegisters(!longMode);
+      this.call.continued = 0;
       const number = registers.gprLo(Reg.rax);
-      result = number === Hypercall.multicall ? this.multicall() : this.one(number);
+      // Of 64 bits in 64-bit code: a number with more than 32 is none.
+      result = longMode && registers.gprHi(Reg.rax) !== 0 ? -ENOSYS : number === Hypercall.multicall ? this.multicall() : this.one(number);
+      if (this.call.continued > 0) {
+        this.call.storeRegisters();
+        return false;
+      }
     }
     registers.setGprHalves(Reg.rax, result >>> 0, longMode ? (result < 0 ? 0xffff_ffff : 0) : 0);
+    return true;
   }
 
   private one(number: number): number {
@@ -80,9 +93,9 @@ export class Hypercalls {
     const list = call.pointer(0);
     const count = call.arg(1);
     const { longSize } = call;
-    if (count > MAX_MULTICALL) return -EINVAL;
     for (let i = 0; i < count; i++) {
       const at = offsetBy(list, i * longSize * 8);
+      if (i === MULTICALL_MOST) return this.goOn(at, count - i);
       const view = call.read(at, longSize * 8);
       if (view === undefined) return -EFAULT;
       const number = view.getUint32(0, true);
@@ -91,11 +104,29 @@ export class Hypercalls {
         call.setArg(n, view.getUint32(from, true), longSize === 8 ? view.getUint32(from + 4, true) : 0);
       }
       const result = number === Hypercall.multicall ? -ENOSYS : this.one(number);
+      if (call.continued > 0) {
+        // What is left of this one is in its own arguments.
+        const args = call.blank();
+        for (let n = 0; n < 6; n++) {
+          args.setUint32(n * longSize, call.arg(n), true);
+          if (longSize === 8) args.setUint32(n * 8 + 4, call.argHi(n), true);
+        }
+        return call.write(offsetBy(at, 2 * longSize), 6 * longSize) ? this.goOn(at, count - i) : -EFAULT;
+      }
       const out = call.blank();
       out.setInt32(longSize, result, true);
       if (longSize === 8) out.setInt32(12, result < 0 ? -1 : 0, true);
       if (!call.write(at, longSize, longSize)) return -EFAULT;
     }
+    return 0;
+  }
+
+  /** The multicall goes on with `count` entries at `list`. */
+  private goOn(list: Gva, count: number): number {
+    const { call } = this;
+    call.setArg(0, Number(list & 0xffff_ffffn), Number(list >> 32n));
+    call.setArg(1, count, 0);
+    call.continued = 2;
     return 0;
   }
 }
@@ -107,6 +138,13 @@ function consoleIo(call: HypercallContext): number {
   if (count < 0) return -E2BIG;
   const bytes = new Uint8Array(Math.min(count, CONSOLE_CHUNK));
   for (let done = 0; done < count; done += CONSOLE_CHUNK) {
+    if (done === CONSOLE_MOST) {
+      const rest = offsetBy(call.pointer(2), done);
+      call.setArg(1, count - done, 0);
+      call.setArg(2, Number(rest & 0xffff_ffffn), Number(rest >> 32n));
+      call.continued = 3;
+      return 0;
+    }
     const chunk = bytes.subarray(0, Math.min(CONSOLE_CHUNK, count - done));
     if (!host.guest.copyFromLinear(offsetBy(call.pointer(2), done), chunk)) return -EFAULT;
     host.consoleWrite(chunk);

@@ -15,9 +15,11 @@ const XENMEM = {
   addToPhysmap: 7, memoryMap: 9, maximumGpfn: 14, removeFromPhysmap: 15,
 } as const;
 const XENMAPSPACE = { sharedInfo: 0, grantTable: 1 } as const;
-/** Frames handled in one call: more is cut, the guest asks again (Xen: continuation). */
-const MAX_EXTENTS = 0x10000;
+/** Frames handled before the call is made again for the rest: nobody else runs meanwhile. */
+const MOST_FRAMES = 1024;
 
+/** A continuation has room for so many (Xen: nr_extents of more than UINT_MAX >> MEMOP_EXTENT_SHIFT is refused). */
+const MAX_EXTENTS = 0xffff_ffff >>> 6;
 /** The operation is in the low 6 bits; the rest is where a continuation goes on, which a guest may also set. */
 const MEMOP_EXTENT_SHIFT = 6;
 
@@ -70,19 +72,24 @@ function query(call: HypercallContext, op: number): number {
 function reservation(call: HypercallContext, op: number, start: number): number {
   const { host } = call;
   const view = call.read(call.pointer(1), call.compat ? 20 : 32);
-  if (view === undefined) return -EFAULT;
+  if (view === undefined) return start;
   const extents = call.handle(view, 0, 0);
-  const count = Math.min(call.ulong(view, 8, 4), MAX_EXTENTS);
+  const count = call.ulong(view, 8, 4);
   const order = view.getUint32(call.compat ? 8 : 16, true);
   const domid = view.getUint16(call.compat ? 16 : 24, true);
-  if (!isSelf(call, domid)) return -EPERM;
+  if (!isSelf(call, domid)) return start;
   // A guest without devices of its own may take and give single frames only up to 2 MiB extents.
   if (order > 9) return start;
   if (op === XENMEM.increaseReservation) return -ENOSYS;
-  if (start >= count) return start;
+  if (count > MAX_EXTENTS || start >= count) return start;
   let done = start;
   let gaveBack = false;
   for (; done < count; done++) {
+    if ((done - start) << order >= MOST_FRAMES) {
+      call.setArg(0, (op | (done << MEMOP_EXTENT_SHIFT)) >>> 0, 0);
+      call.continued = 1;
+      break;
+    }
     const entry = call.read(offsetBy(extents, done * call.longSize), call.longSize);
     if (entry === undefined) break;
     const first = call.ulong(entry, 0, 0);
@@ -172,15 +179,15 @@ function memoryMap(call: HypercallContext): number {
   const buffer = call.handle(view, 8, 4);
   const map = host.memoryMap;
   if (map.length === 0) return -ENOSYS;
-  if (room < map.length) return -EINVAL;
-  const bytes = new Uint8Array(map.length * 20);
+  const told = map.slice(0, room);
+  const bytes = new Uint8Array(told.length * 20);
   const out = new DataView(bytes.buffer);
-  map.forEach((entry, i) => {
+  told.forEach((entry, i) => {
     out.setBigUint64(i * 20, BigInt(entry.address), true);
     out.setBigUint64(i * 20 + 8, BigInt(entry.size), true);
     out.setUint32(i * 20 + 16, entry.type, true);
   });
   if (!call.writeBytes(buffer, bytes)) return -EFAULT;
-  view.setUint32(0, map.length, true);
+  view.setUint32(0, told.length, true);
   return call.write(address, 4) ? 0 : -EFAULT;
 }

@@ -63,10 +63,12 @@ function poll(call: HypercallContext): number {
   return 0;
 }
 
-/** set_timer_op: absolute nanoseconds, 0 stops it. */
+/** set_timer_op: absolute nanoseconds, 0 stops it. One that is negative or 2^50 ns ahead is a guest's slip: it comes in 100 ms. */
 export function setTimerOp(call: HypercallContext): number {
   const timeout = call.arg(0) + (call.compat ? call.arg(1) : call.argHi(0)) * 2 ** 32;
+  const now = call.host.pcpu.clock.nowNs();
   if (timeout === 0) call.host.singleshotTimer.stop();
+  else if (timeout >= 2 ** 63 || timeout - now >= 2 ** 50) call.host.singleshotTimer.set(now + 1e8);
   else call.host.singleshotTimer.set(timeout);
   return 0;
 }

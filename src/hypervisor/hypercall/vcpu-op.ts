@@ -14,6 +14,8 @@ const VCPUOP = {
 const VCPU_SSHOTTMR_FUTURE = 1;
 /** Shortest period Xen accepts: 1 ms. */
 const MIN_PERIOD_NS = 1e6;
+/** STIME_DELTA_MAX. */
+const MAX_PERIOD_NS = 2 ** 62;
 
 export function vcpuOp(call: HypercallContext): number {
   const { host } = call;
@@ -37,7 +39,7 @@ export function vcpuOp(call: HypercallContext): number {
       const view = call.read(address, 8);
       if (view === undefined) return -EFAULT;
       const period = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
-      if (period < MIN_PERIOD_NS) return -EINVAL;
+      if (period < MIN_PERIOD_NS || period >= MAX_PERIOD_NS) return -EINVAL;
       state.periodNs = period;
       host.periodicTimer.set(host.pcpu.clock.nowNs() + period);
       return 0;

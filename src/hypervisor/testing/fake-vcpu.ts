@@ -318,7 +318,9 @@ export class FakeVcpu implements Vcpu {
     const regs = [Reg.rdi, Reg.rsi, Reg.rdx, Reg.r10, Reg.r8, Reg.r9];
     this.registers.setGprHalves(Reg.rax, number, 0);
     args.forEach((arg, i) => this.registers.setGpr(regs[i]!, BigInt.asUintN(64, BigInt(arg))));
-    yield* this.instruction(ExitReason.vmcall);
+    // Not stepped over: it is to be made again.
+    this.skipped = false;
+    while (!this.skipped) yield ExitReason.vmcall;
     return this.registers.gprLo(Reg.rax) | 0;
   }
 
