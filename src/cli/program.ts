@@ -1,12 +1,7 @@
 /** The commands of `xenolith`, put together. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { registerConformance } from './conformance.ts';
 import { failureText, usageErrorText } from './failure.ts';
-import { registerGuest } from './guest.ts';
-import { registerRun } from './run.ts';
-import { registerTrace } from './trace.ts';
-import { registerTraceIo } from './trace-io.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
 
@@ -19,11 +14,14 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
     .addHelpText('after', '\nExample:\n  npx xenolith run guest.cfg\n\nEvery command has examples in its --help.')
     .configureOutput({ outputError: (text, write) => write(`${usageErrorText(text, program, argv)}\n`) })
     .exitOverride();
-  registerRun(program);
-  registerGuest(program);
-  registerConformance(program);
-  registerTrace(program);
-  registerTraceIo(program);
+  // The machine's code takes longer to load than a small trace to read: a `trace` command does without.
+  if (argv.find((word) => !word.startsWith('-')) !== 'trace') {
+    (await import('./run.ts')).registerRun(program);
+    (await import('./guest.ts')).registerGuest(program);
+    (await import('./conformance.ts')).registerConformance(program);
+  }
+  (await import('./trace.ts')).registerTrace(program);
+  (await import('./trace-io.ts')).registerTraceIo(program);
   try {
     await program.parseAsync(argv, { from: 'user' });
   } catch (error) {

@@ -12,6 +12,22 @@ function roomFor(bytes: number): ArrayBuffer {
 }
 const EMPTY = new Uint32Array(0);
 
+/** Values lie in memory that threads can share, where there is such. */
+const sharing = typeof SharedArrayBuffer !== 'undefined';
+const SLAB_WORDS = 1 << 18;
+let slab: Uint32Array = EMPTY;
+let slabUsed = 0;
+
+/** Room for values, cut from a slab. */
+function allocate(words: number): Uint32Array {
+  if (slabUsed + words > slab.length) {
+    slab = new Uint32Array(sharing ? new SharedArrayBuffer(SLAB_WORDS * 4) : new ArrayBuffer(SLAB_WORDS * 4));
+    slabUsed = 0;
+  }
+  slabUsed += words;
+  return slab.subarray(slabUsed - words, slabUsed);
+}
+
 const FIRST_CHUNK = 4;
 /** Stands for a value that needs more than 32 bits and is kept aside. */
 const LARGE = 0xffffffff;
@@ -37,6 +53,8 @@ export class CycleSummary {
   #sampled = 0;
   /** Values of 2^32 − 1 and more, by their place. */
   #large: Map<number, number> | null = null;
+  /** Percentiles found ahead, of so many values. */
+  #found: { readonly count: number; readonly weighted: boolean; readonly percentiles: Percentiles } | null = null;
 
   add(cycles: number): void {
     this.events++;
@@ -48,7 +66,7 @@ export class CycleSummary {
       return;
     }
     if (this.#used === this.#last.length) {
-      this.#last = new Uint32Array(Math.min(CHUNK, Math.max(FIRST_CHUNK, this.#used * 4)));
+      this.#last = allocate(Math.min(CHUNK, Math.max(FIRST_CHUNK, this.#used * 4)));
       this.#chunks.push(this.#last);
       this.#used = 0;
     }
@@ -76,16 +94,33 @@ export class CycleSummary {
     else this.#large?.delete(index);
   }
 
-  /** The values, in the order they came; in a scratch array, so until the next call for any summary. */
-  #values(): Values {
-    const all = this.#large === null ? new Uint32Array(roomFor(this.#sampled * 4), 0, this.#sampled) : new Float64Array(roomFor(this.#sampled * 8), 0, this.#sampled);
-    let at = 0;
-    for (const chunk of this.#chunks) {
-      all.set(chunk.length > this.#sampled - at ? chunk.subarray(0, this.#sampled - at) : chunk, at);
-      at += chunk.length;
-    }
-    if (this.#large !== null) for (const [index, value] of this.#large) all[index] = value;
-    return all;
+  /** Values kept. */
+  get samples(): number {
+    return this.#sampled;
+  }
+
+  /** All values are words in shared memory. */
+  get shareable(): boolean {
+    return this.#large === null && sharing;
+  }
+
+  /** The values, in the order they came. */
+  parts(): Uint32Array[] {
+    return this.#chunks.map((chunk) => (chunk === this.#last ? chunk.subarray(0, this.#used) : chunk));
+  }
+
+  /** Another thread found the percentiles of the values that are there now. */
+  found(percentiles: Percentiles, weighted: boolean): void {
+    this.#found = { count: this.count, weighted, percentiles };
+  }
+
+  #percentiles(weighted: boolean): Percentiles {
+    if (this.#found?.count === this.count && this.#found.weighted === weighted) return this.#found.percentiles;
+    if (this.#large === null) return percentilesOf(this.parts(), weighted);
+    const values = new Float64Array(roomFor(this.#sampled * 8), 0, this.#sampled);
+    gather(this.parts(), values);
+    for (const [index, value] of this.#large) values[index] = value;
+    return percentilesIn(values, weighted);
   }
 
   /** Mean, rounded towards zero. */
@@ -95,25 +130,47 @@ export class CycleSummary {
 
   /** Percentiles of the values: how long one event took. */
   percentiles(): Percentiles {
-    const n = this.#sampled;
-    if (n === 0) return { p5: 0, p50: 0, p95: 0 };
-    const at = (percent: number): number => Math.floor((n * percent) / 100);
-    const values = this.#values();
-    const p50 = select(values, 0, n - 1, at(50));
-    const p5 = select(values, 0, at(50), at(5));
-    const p95 = select(values, at(50), n - 1, at(95));
-    return { p5, p50, p95 };
+    return this.#percentiles(false);
   }
 
   /** Percentiles weighted by the values themselves: how long the event was in which a tick was spent. */
   weightedPercentiles(): Percentiles {
-    const values = this.#values();
+    return this.#percentiles(true);
+  }
+}
+
+function gather(parts: readonly Uint32Array[], into: Values): void {
+  let at = 0;
+  for (const part of parts) {
+    into.set(part, at);
+    at += part.length;
+  }
+}
+
+/** Percentiles of values that stand in parts, in the order they came. */
+export function percentilesOf(parts: readonly Uint32Array[], weighted: boolean): Percentiles {
+  const count = parts.reduce((n, part) => n + part.length, 0);
+  const values = new Uint32Array(roomFor(count * 4), 0, count);
+  gather(parts, values);
+  return percentilesIn(values, weighted);
+}
+
+/** Reorders `values`. */
+function percentilesIn(values: Values, weighted: boolean): Percentiles {
+  const n = values.length;
+  if (n === 0) return { p5: 0, p50: 0, p95: 0 };
+  if (weighted) {
     const total = sum(values);
     const p50 = selfWeightedPercentile(values, 50, total);
     const p5 = selfWeightedPercentile(values, 5, total);
     const p95 = selfWeightedPercentile(values, 95, total);
     return { p5, p50, p95 };
   }
+  const at = (percent: number): number => Math.floor((n * percent) / 100);
+  const p50 = select(values, 0, n - 1, at(50));
+  const p5 = select(values, 0, at(50), at(5));
+  const p95 = select(values, at(50), n - 1, at(95));
+  return { p5, p50, p95 };
 }
 
 function sum(values: Values): number {

@@ -53,7 +53,7 @@ export async function summarizeFile(path: string, cpuHz: number, svm: boolean, p
     const memory = blockMemory();
     const worker = new Worker(new URL('./merge-worker-node.js', import.meta.url), { workerData: { path, memory }, resourceLimits: SMALL_HEAP });
     try {
-      return await summarizeTrace(memory, cpuHz, svm, progress);
+      return await summarizeTrace(memory, cpuHz, svm, progress, (jobs) => worker.postMessage(jobs));
     } catch (error) {
       if (!(error instanceof NotPlain)) throw error;
     } finally {

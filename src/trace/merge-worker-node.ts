@@ -1,6 +1,7 @@
-/** The merging thread of a summary (follow-node.ts). */
-import { workerData } from 'node:worker_threads';
+/** The second thread of a summary (follow-node.ts): it merges, then helps to find percentiles. */
+import { parentPort, workerData } from 'node:worker_threads';
 import { giveUp, writeBlocks } from './block-feed.ts';
+import { work, type PercentileJobs } from './percentile-jobs.ts';
 import { fileSource } from './source-node.ts';
 import type { ByteSource } from './source.ts';
 
@@ -14,3 +15,4 @@ try {
 }
 writeBlocks(source, memory);
 await source.close();
+parentPort!.once('message', (jobs: PercentileJobs) => work(jobs));

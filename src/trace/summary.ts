@@ -1,4 +1,5 @@
-import type { CycleSummary } from './cycles.ts';
+import type { CycleSummary, Percentiles } from './cycles.ts';
+import { PercentilePlan, type PercentileJobs } from './percentile-jobs.ts';
 import { CycleTable, DOMAIN_RUNSTATE_NAMES, GUEST_INTERRUPT_MAX, RUNNABLE_NAMES, RUNSTATE_NAMES } from './domains.ts';
 import type { Domain, HvmState, IoAddress, PvState, TracedPcpu, Vcpu } from './domains.ts';
 import type { Damage } from './merge.ts';
@@ -111,6 +112,7 @@ export interface TraceSummary {
 }
 
 const TOPLEVEL_NAMES = ['gen', 'sched', 'dom0op', 'hvm', 'mem', 'pv', 'shadow', 'hw'] as const;
+const NO_PERCENTILES: Percentiles = { p5: 0, p50: 0, p95: 0 };
 const MMIO_NAMES = ['apic', 'npf', 'unknown'] as const;
 const POD_CONTEXTS = ['unknown', 'fault', 'balloon'] as const;
 
@@ -118,13 +120,17 @@ const POD_CONTEXTS = ['unknown', 'fault', 'balloon'] as const;
 class Figurer {
   readonly #total: number;
   readonly #hz: number;
+  readonly #plan: PercentilePlan | undefined;
 
-  constructor(total: number, hz: number) {
+  /** @param plan takes note of the percentiles that will be needed; the figures then have none */
+  constructor(total: number, hz: number, plan?: PercentilePlan) {
     this.#total = total;
     this.#hz = hz;
+    this.#plan = plan;
   }
 
   of(s: CycleSummary, weighted = false): Figures {
+    this.#plan?.add(s, weighted);
     return {
       events: s.events,
       count: s.count,
@@ -132,7 +138,7 @@ class Figurer {
       seconds: s.cycles / this.#hz,
       percent: this.#total === 0 ? 0 : (s.cycles * 100) / this.#total,
       average: s.average,
-      ...(weighted ? s.weightedPercentiles() : s.percentiles()),
+      ...(this.#plan !== undefined ? NO_PERCENTILES : weighted ? s.weightedPercentiles() : s.percentiles()),
     };
   }
 
@@ -265,9 +271,9 @@ function pcpuSummary(figures: Figurer, p: TracedPcpu): PcpuSummary {
 }
 
 /** Everything an engine that has taken in a trace has counted. */
-function summaryOf(engine: Engine, notes: string[], damage: Damage[]): TraceSummary {
+function summaryOf(engine: Engine, notes: string[], damage: Damage[], plan?: PercentilePlan): TraceSummary {
   const total = engine.now - engine.firstTsc;
-  const figures = new Figurer(total, engine.options.cpuHz);
+  const figures = new Figurer(total, engine.options.cpuHz, plan);
   return {
     cpuHz: engine.options.cpuHz,
     records: engine.records,
@@ -285,9 +291,11 @@ function summaryOf(engine: Engine, notes: string[], damage: Damage[]): TraceSumm
  * @param cpuHz TSC rate of the traced host
  * @param svm exit reasons are SVM's
  * @param progress called now and then with the bytes read so far
+ * @param help gives work to another thread, which does it by percentile-jobs.ts
  */
 export async function summarizeTrace(
   source: ByteSource | SharedArrayBuffer, cpuHz: number, svm: boolean, progress: (bytes: number) => void | Promise<void> = () => {},
+  help?: (jobs: PercentileJobs) => void,
 ): Promise<TraceSummary> {
   const engine = new Engine(source, engineOptions({ cpuHz, svm, exact: false }, false));
   const notes = new Notes();
@@ -295,5 +303,10 @@ export async function summarizeTrace(
   engine.onWarning = (line) => notes.add(line);
   engine.onDamage = (one) => damage.add(one);
   await follow(engine, () => progress(engine.merge.position));
+  if (help !== undefined) {
+    const plan = new PercentilePlan();
+    summaryOf(engine, [], [], plan);
+    plan.run(help);
+  }
   return summaryOf(engine, notes.lines(), damage.list);
 }
