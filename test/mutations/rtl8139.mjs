@@ -30,7 +30,7 @@ export default [
   },
   {
     guard: 'a looped frame goes to the receiver instead of the wire', file: nic('core'), spec, test: 'CVE-2021-3416',
-    find: 'this.receiver.receive(frame, length - inserted);\n      return;', replace: 'this.receiver.receive(frame, length - inserted);',
+    find: 'this.receiver.receive(frame, length - inserted, false);\n      return;', replace: 'this.receiver.receive(frame, length - inserted, false);',
   },
   {
     guard: 'a busy chip takes no register write', file: nic('core'), spec, test: 'CVE-2021-3416',
@@ -78,7 +78,7 @@ export default [
   },
   {
     guard: 'C mode frame no larger than its ring', file: nic('receive'), spec, test: 'C mode receive',
-    find: ' || need > state.rxBufferSize\n', replace: '\n',
+    find: ' || need > state.rxBufferSize || (noWrap', replace: ' || (noWrap',
   },
   {
     guard: 'C mode without wrap: no more than 1.5 KiB behind the ring', file: nic('receive'), spec, test: 'C mode receive',
