@@ -79,15 +79,15 @@ function elf64(field: { entry?: bigint; phoff?: bigint; phnum?: number; phentsiz
   return file;
 }
 
-/** The start of a bzImage: protocol, and a payload of this length, of which the file holds `there` bytes. */
-function bzImage(protocol: number, length: number, there: number, payload: readonly number[] = []): Uint8Array {
+/** The start of a bzImage: protocol, and a payload of this length, of which the file holds `there` bytes. `xloadflags` 1: with a 64-bit entry. */
+function bzImage(protocol: number, length: number, there: number, payload: readonly number[] = [], xloadflags = 0): Uint8Array {
   const file = new Uint8Array(1024 + there);
   const v = new DataView(file.buffer);
   file[0x1f1] = 1;
   file[0x201] = 0x6a;
   v.setUint32(0x202, 0x53726448, true);
   v.setUint16(0x206, protocol, true);
-  v.setUint16(0x236, 0, true);
+  v.setUint16(0x236, xloadflags, true);
   v.setUint32(0x24c, length, true);
   file.set(payload, 1024);
   return file;
@@ -118,7 +118,9 @@ describe.skipIf(!built)('the command line', () => {
     put('kernel/cut-header', bzImage(0x020f, 4096, 4096).subarray(0, 0x300));
     put('kernel/cut', bzImage(0x020f, 1 << 20, 4096));
     put('kernel/old', bzImage(0x0200, 4096, 4096));
-    put('kernel/damaged', bzImage(0x020f, 4096, 4096, [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 9, 9, 9]));
+    const xz = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 9, 9, 9];
+    put('kernel/damaged', bzImage(0x020f, 4096, 4096, xz));
+    put('kernel/damaged-64', bzImage(0x020f, 4096, 4096, xz, 1));
     put('kernel/lz4', bzImage(0x020f, 4096, 4096, [0x02, 0x21, 0x4c, 0x18]));
     put('kernel/arm', assembleTinyGuest().map((byte, i) => (i === 18 ? 40 : byte)));
     const huge = 0xffff_ffff_ffff_f000n;
@@ -187,7 +189,8 @@ describe.skipIf(!built)('the command line', () => {
     ['a bzImage cut in its header', ['run', '--kernel', 'kernel/cut-header'], /cut-header: .*the file is cut short/],
     ['a bzImage cut short', ['run', '--kernel', 'kernel/cut'], /cut: the payload .* is outside the file of 5120 bytes; the file is cut short/],
     ['a bzImage too old', ['run', '--kernel', 'kernel/old'], /boot protocol 2\.00; expected 2\.08 or later/],
-    ['a bzImage damaged', ['run', '--kernel', 'kernel/damaged'], /the compressed data is damaged/],
+    ['a bzImage damaged', ['run', '--kernel', 'kernel/damaged'], /kernel\/damaged: the compressed data is damaged or of an unknown format \(7-Zip could not unpack \/stream/],
+    ['a bzImage damaged, which could unpack itself', ['run', '--kernel', 'kernel/damaged-64'], /the compressed data is damaged/],
     ['a bzImage of another compression, 32-bit only', ['run', '--kernel', 'kernel/lz4'], /compressed by a method not decoded here \(lz4 or lzo\); give its vmlinux instead/],
     ['a kernel for another processor', ['run', '--kernel', 'kernel/arm'], /ELF machine 40; expected i386 or x86-64, little-endian/],
     ['ELF: program headers far away', ['run', '--kernel', 'kernel/table-far', ...small], /program headers lie outside the file/],

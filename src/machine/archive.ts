@@ -19,9 +19,9 @@ export async function openSevenZip(): Promise<{ fs: SevenZipModule['FS']; nodefs
     nodefs: module.NODEFS,
     run(args) {
       lines.length = 0;
-      // callMain gives main's exit status (0 fine, 1 warning, 2 and up failure) though its type says void.
-      const status = module.callMain(args) as unknown as number | undefined;
-      if (status !== undefined && status > 1) throw new UserError(`7-Zip could not ${args[0] === 'x' ? 'unpack' : 'read'} ${args.find((a) => a.startsWith('/') || !a.startsWith('-')) ?? ''}: ${lines[0] ?? `exit status ${status}`}`);
+      // A copy: callMain puts the program's name in front of the list it is given. It gives main's exit status (0 fine, 1 warning, 2 and up failure) though its type says void.
+      const status = module.callMain([...args]) as unknown as number | undefined;
+      if (status !== undefined && status > 1) throw new UserError(`7-Zip could not ${args[0] === 'x' ? 'unpack' : 'read'} ${args.find((a, i) => i > 0 && !a.startsWith('-')) ?? ''}: ${lines[0] ?? `exit status ${status}`}`);
     },
   };
 }

@@ -81,6 +81,9 @@ export async function extractVmlinux(file: Uint8Array, name = 'kernel'): Promise
   return plain;
 }
 
+/** Whether the payload's compression has a decoder here, by its first bytes. */
+export const isDecoded = ({ payload }: Pick<BzImage, 'payload'>): boolean => compression(payload) !== undefined;
+
 function compression(payload: Uint8Array): string | undefined {
   const magics: [string, number[]][] = [
     ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a]],

@@ -33,4 +33,8 @@ bootloader = "pygrub"
   ])('refuses %j in one line', (text, message) => {
     expect(() => parseXlConfig(text, 'g.cfg')).toThrow(message);
   });
+
+  it('refuses lists without end in one line', () => {
+    expect(() => parseXlConfig(`x = ${'['.repeat(100_000)}`, 'g.cfg')).toThrow('g.cfg:1: lists are nested more than 8 deep; expected a string or a number');
+  });
 });

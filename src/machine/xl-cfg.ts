@@ -133,6 +133,9 @@ function* assignments(text: string, file: string): Generator<Assignment> {
   }
 }
 
+/** xl's own keys nest lists two deep. */
+const MAX_DEPTH = 8;
+
 class Scanner {
   line = 1;
   private at = 0;
@@ -174,11 +177,11 @@ class Scanner {
     return match[0];
   }
 
-  value(): XlValue {
+  value(depth = 0): XlValue {
     this.skipBlank(false);
     const c = this.text[this.at];
     if (c === "'" || c === '"') return this.string(c);
-    if (c === '[') return this.list();
+    if (c === '[') return depth < MAX_DEPTH ? this.list(depth) : this.fail(`lists are nested more than ${MAX_DEPTH} deep; expected a string or a number`);
     const match = /^-?(0x[0-9a-fA-F]+|\d+)/.exec(this.text.slice(this.at, this.at + 40));
     if (match === null) this.fail("expected a value: a number, a string in quotes, or a list in [ ]");
     this.at += match[0].length;
@@ -192,14 +195,14 @@ class Scanner {
     return this.text.slice(start, this.at++);
   }
 
-  private list(): XlValue[] {
+  private list(depth: number): XlValue[] {
     this.at++;
     const items: XlValue[] = [];
     for (;;) {
       this.skipBlank(true);
       if (this.take(']')) return items;
       if (this.atEnd) this.fail("the list is not closed; expected ']'");
-      items.push(this.value());
+      items.push(this.value(depth + 1));
       this.skipBlank(true);
       if (!this.take(',') && this.text[this.at] !== ']') this.fail("expected ',' or ']' in the list");
     }
