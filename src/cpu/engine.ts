@@ -300,7 +300,8 @@ export class Engine implements Vcpu {
   private step(): ExitReason | undefined {
     const { cb, core } = this;
     const traced = (cb.get(CB_RFLAGS) & Flag.tf) !== 0;
-    if (this.breakpoints.onInstructions && this.breakpoints.hit()) {
+    // MOV SS holds off a breakpoint on the instruction behind it too.
+    if (this.breakpoints.onInstructions && this.shadowActive !== 2 && this.breakpoints.hit()) {
       this.chargeEvent();
       return this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit
         ? core.exit.reason : undefined;

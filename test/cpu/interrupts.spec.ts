@@ -157,6 +157,16 @@ describe('a breakpoint on what MOV SS reads', () => {
   });
 });
 
+describe('a breakpoint on an instruction', () => {
+  it.each([['mov ss, eax', '8ed0', false], ['mov ds, eax', '8ed8', true]] as const)('behind %s', (_name, code, hits) => {
+    m.load(`${code} ffc1 ffc1`, { rax: 16n, rcx: 0n });
+    m.vcpu.registers.setDr(0, CODE + 2n);
+    m.vcpu.registers.setDr(7, 0x402n);
+    expect(m.run()).toBe(ExitReason.vmcall);
+    expect([m.trapped()?.vector, m.gpr('rcx')]).toEqual(hits ? [1, 0n] : [undefined, 2n]);
+  });
+});
+
 describe('the end of the canonical addresses', () => {
   const TOP = 0x7ffffffff000n;
   it.each([['90', 'an instruction that ends there'], ['0f01c1', 'one that is stepped over'], ['cc', 'a software exception']])('%s: %s', (code) => {
