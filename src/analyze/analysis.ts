@@ -56,6 +56,8 @@ export interface Analysis extends Evidence {
   readonly gvaOf: (gpa: number) => Claim<bigint>;
   /** TSC frequency the trace's times were made with; undefined for a text. */
   readonly cpuHz: number | undefined;
+  /** Nobody said that frequency: it is the one xenalyze takes. */
+  readonly cpuHzGuessed: boolean;
 }
 
 /**
@@ -110,7 +112,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   return {
     accesses, log, pairing, clock, frames, p2m, lost: builder.lost, injections: builder.injections, hypercallRecords,
     windows: findDevices({ log, accesses, console, options: input.devices }),
-    clockKind: clockKindOf(input, log), captureDamage: capture?.damage, cpuHz: input.trace?.scale.hz,
+    clockKind: clockKindOf(input, log), captureDamage: capture?.damage, cpuHz: input.trace?.scale.hz, cpuHzGuessed: input.trace?.cpuHzTold === false,
     gvaOf: input.gvaOf ?? (() => unknown('no record of Xen holds a guest-virtual address of data')),
   };
 }

@@ -108,6 +108,21 @@ describe.skipIf(!haveCaptures)('captures of a real Xen', () => {
     }
   });
 
+  it('a log alone tells of every transmission, times to the microsecond it holds', async () => {
+    const a = await analyze({ dmLog: text('rtl8139-8139cp-ping', 'qemu-dm.log'), pcap: captureFile('rtl8139-8139cp-ping', 'bridge.pcap') });
+    const story = tellStory(a, { packet: 7 });
+    expect(story.title).toContain('in C+ mode (from the log alone)');
+    expect(story.hops.map((h) => h.atNs)).toEqual([0, 780_000, 2_237_000, 3_349_000]);
+    const too = await analyze({ dmLog: text('rtl8139-8139too-ping', 'qemu-dm.log') });
+    expect(tellStory(too).title).toBe('Transmission 1 of 12: a frame of 90 bytes, sent through an emulated RTL8139 in C mode (from the log alone)');
+  });
+
+  it('an answer that came before the guest waited has no stages', () => {
+    const quick = [...ioPaths(analyses.get('rtl8139-8139cp-ping')!)].filter((p) => p.request !== undefined && p.access.marks.blocked === undefined && p.access.marks.notified === undefined);
+    expect(quick.length).toBeGreaterThan(0);
+    for (const p of quick) expect(p.stages).toMatchObject({ emulate: undefined, work: undefined, total: expect.any(Number) as number });
+  });
+
   it('text of xenalyze gives the same accesses as the binary', async () => {
     const fromText = await analyze({ text: text('rtl8139-8139too-ping', 'trace.xenalyze-dump.txt') });
     const key = (x: Analysis): string[] => x.accesses.map((p) => `${p.dom} ${p.vcpu} ${p.space} ${p.dir} ${p.addr} ${p.data} ${p.exitReason} ${p.rip} ${p.marks.blocked !== undefined} ${p.marks.model?.dom}`);

@@ -260,6 +260,11 @@ export const errorUsText = ({ errorUs }: Pick<ClockAlignment, 'errorUs'>): strin
 /** Above this a drift is no clock's: the TSC frequency was told wrong. Parts per million. */
 const PLAUSIBLE_DRIFT_PPM = 2000;
 
+/** What to say where the times rest on a guess that nothing in the files could correct. */
+export const guessedHzText = (a: { readonly cpuHz: number | undefined; readonly cpuHzGuessed: boolean; readonly clock: ClockAlignment | undefined }): string | undefined =>
+  (a.cpuHzGuessed && a.cpuHz !== undefined && (a.clock === undefined || tscHzHint(a.clock, a.cpuHz) === undefined)
+    ? `the TSC frequency was not told: times are by ${a.cpuHz} Hz, as xenalyze takes it; --cpu-hz gives the host's` : undefined);
+
 /** The TSC frequency at which trace and log would run equally fast, where the one told is implausible. */
 export const tscHzHint = (a: ClockAlignment, toldHz: number): number | undefined =>
   (Math.abs(a.rate - 1) * 1e6 > PLAUSIBLE_DRIFT_PPM ? toldHz / a.rate : undefined);

@@ -209,21 +209,30 @@ export const windowAt = (windows: readonly DeviceWindow[], space: 'mmio' | 'pio'
  * mean another thing in each.
  */
 export function driverMode(window: DeviceWindow, accesses: readonly IoAccess[], log: DmLog | undefined): Claim<'C' | 'C+'> {
-  const offset = (a: IoAccess): number => (a.space === window.space ? a.addr - window.base : -1);
   for (const a of accesses) {
-    if (a.dir !== 'write' || a.data === undefined) continue;
-    const at = offset(a);
-    if (at === CP_CMD && (a.data & 3n) !== 0n) return claim('C+', 'proven', 'the driver set CPlusTxEnb or CPlusRxEnb in CpCmd', [a.record.ref]);
-    if (at === TX_POLL) return claim('C+', 'strong', 'the driver rang TxPoll, which only C+ mode has', [a.record.ref]);
-    if (at >= TX_STATUS && at < TX_STATUS + 16 && (a.data & 0x1fffn) !== 0n && at % 4 === 0) {
-      return claim('C', 'strong', 'the driver started a transfer through TxStatus, which C+ mode has not', [a.record.ref]);
-    }
+    if (a.dir !== 'write' || a.data === undefined || a.space !== window.space) continue;
+    const mode = modeByWrite(a.addr - window.base, a.data, a.record.ref);
+    if (mode !== undefined) return mode;
   }
   for (const request of log?.requests ?? []) {
     const line = request.chip.find((c) => /C\+/.test(c.text));
     if (line !== undefined) return claim('C+', 'proven', 'the chip says so', [logLine(line.line, log!.source)]);
+    const { type, addr, line: at } = request.request;
+    if (request.dir !== 'write' || request.data === undefined || type !== (window.space === 'pio' ? 0 : 1)) continue;
+    const mode = modeByWrite(addr - window.base, request.data, logLine(at, log!.source));
+    if (mode !== undefined) return mode;
   }
   return unknown('neither CpCmd, TxPoll nor TxStatus was written, and no chip line names the mode');
+}
+
+/** What a write of one register says of the mode. */
+function modeByWrite(offset: number, data: bigint, ref: Ref): Claim<'C' | 'C+'> | undefined {
+  if (offset === CP_CMD && (data & 3n) !== 0n) return claim('C+', 'proven', 'the driver set CPlusTxEnb or CPlusRxEnb in CpCmd', [ref]);
+  if (offset === TX_POLL) return claim('C+', 'strong', 'the driver rang TxPoll, which only C+ mode has', [ref]);
+  if (offset >= TX_STATUS && offset < TX_STATUS + 16 && (data & 0x1fffn) !== 0n && offset % 4 === 0) {
+    return claim('C', 'strong', 'the driver started a transfer through TxStatus, which C+ mode has not', [ref]);
+  }
+  return undefined;
 }
 
 const TX_STATUS = 0x10;

@@ -1,7 +1,7 @@
 import { describeFrame } from './ethernet.ts';
 import { formatRef, formatRefs, type Claim, type Ref } from './evidence.ts';
 import type { Analysis } from './analysis.ts';
-import { errorUsText, traceToWallUs, tscHzHint, type ClockAlignment } from './clock.ts';
+import { errorUsText, guessedHzText, traceToWallUs, tscHzHint, type ClockAlignment } from './clock.ts';
 import { transmissions } from './packet.ts';
 import { registerNames, type IoPath } from './path.ts';
 import type { CostRow } from './statistics.ts';
@@ -92,6 +92,8 @@ export function joinLines(a: Analysis): string[] {
     const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
     if (hint !== undefined) out.push(`clocks: the TSC frequency was told wrong: --cpu-hz ${Math.round(hint)} fits (±${Math.round(hint * clock.rateError)})`);
   } else if (pairing !== undefined) out.push('clocks: not aligned: fewer than two pairs have times on both sides');
+  const guessed = guessedHzText(a);
+  if (guessed !== undefined) out.push(`clocks: ${guessed}`);
   if (a.log !== undefined && a.log.otherEvents.size > 0) {
     out.push(`log lines of no use here: ${[...a.log.otherEvents].map(([name, n]) => `${n} ${name}`).join(', ')}`);
   }

@@ -68,7 +68,7 @@ export const p2mTypeName = (type: number): string => P2M_TYPE[type] ?? `type ${t
 
 /** Nanoseconds in each stage of an access, undefined where a mark is missing. */
 export interface Stages {
-  /** VM exit to the notification, or to the wait where none is recorded: decode, emulate, fill the ioreq. */
+  /** VM exit to the notification, or to the wait where none is recorded: decode, emulate, fill the ioreq. Unknown where neither is. */
   readonly emulate: number | undefined;
   /** Notification until the device model's vCPU runs. */
   readonly schedule: number | undefined;
@@ -91,7 +91,7 @@ export function stagesOf(access: IoAccess): Stages {
     from === undefined || to === undefined || access.lost !== undefined || to.timeNs < from.timeNs ? undefined : to.timeNs - from.timeNs;
   const started = modelRuns ?? notified ?? blocked;
   return {
-    emulate: between(exit, notified ?? blocked ?? (access.dir === 'read' ? access.record : entry)),
+    emulate: between(exit, notified ?? blocked),
     schedule: between(notified, modelRuns),
     work: between(started, woken),
     wake: between(woken, resumed),

@@ -1,5 +1,5 @@
 import type { Analysis } from './analysis.ts';
-import { errorUsText, traceToWallUs, tscHzHint, type ClockAlignment } from './clock.ts';
+import { errorUsText, guessedHzText, traceToWallUs, tscHzHint, type ClockAlignment } from './clock.ts';
 import { claim, logLine, unknown, type Claim, type Ref } from './evidence.ts';
 import { Hypercall } from './events.ts';
 import type { IoAccess } from './io.ts';
@@ -222,9 +222,9 @@ export function joinSentences(a: Analysis): Sentence[] {
     const rest = [...reasons].map(([what, n]) => `${n} ${what.replace('%s', n === 1 ? '' : what.startsWith('access') ? 'es' : 's')}`).join('; ');
     out.push(say(`Trace and log pair ${pairing.pairs} of ${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'} with ${a.log!.requests.length} request${a.log!.requests.length === 1 ? '' : 's'}, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`, 'proven', []));
   }
-  if (clock !== undefined) {
-    out.push(clockSentence(a, clock));
-  }
+  if (clock !== undefined) out.push(clockSentence(a, clock));
+  const guessed = guessedHzText(a);
+  if (guessed !== undefined) out.push(say(`${guessed[0]!.toUpperCase()}${guessed.slice(1)}.`, 'unknown', []));
   for (const lost of a.lost.slice(0, 3)) out.push(say(`${lost.count} records of pCPU ${lost.pcpu} were lost${lost.untilNs > lost.timeNs ? ` from ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ` before ${(lost.untilNs / 1e9).toFixed(6)} s`}.`, 'proven', [lost.ref]));
   if (a.lost.length > 3) out.push(say(`${a.lost.length - 3} more losses follow.`, 'proven', [a.lost[a.lost.length - 1]!.ref]));
   if (a.captureDamage !== undefined) out.push(say(`The capture is damaged: ${a.captureDamage}; frames before it were used.`, 'proven', []));

@@ -34,12 +34,18 @@ interface Moment {
   readonly errorNs: number;
 }
 
+/** Time of a log or capture without a trace: nanoseconds from its own first moment, for a double does not hold those since 1970. */
+export function fileTimeNs(a: Analysis, timeUs: number): number {
+  const zeroUs = a.log?.requests[0]?.request.timeUs ?? a.frames[0]?.timeUs ?? 0;
+  return (timeUs - zeroUs) * 1000;
+}
+
 /** Trace time of a wall-clock time; the file's own time where there is no trace to lay it over. */
 function wallTime(t: Teller, timeUs: number | undefined, errorUs: number): Moment {
   if (timeUs === undefined) return { timeNs: undefined, errorNs: 0 };
   const { clock, accesses } = t.a;
   if (clock !== undefined) return { timeNs: wallToTraceNs(clock, timeUs), errorNs: errorUs * 1000 };
-  return { timeNs: accesses.length === 0 ? timeUs * 1000 : undefined, errorNs: 0 };
+  return { timeNs: accesses.length === 0 ? fileTimeNs(t.a, timeUs) : undefined, errorNs: 0 };
 }
 
 /** A double holds microseconds since 1970 to a quarter. */

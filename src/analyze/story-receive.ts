@@ -8,7 +8,7 @@ import { CALLBACK_VECTOR, interruptVector } from './interrupt.ts';
 import { descriptorGroups, intrStatusRead, receiveRing, registerText, type Transmission } from './packet.ts';
 import type { CapturedFrame } from './pcap.ts';
 import { gvaText, joinSentences, missingAddresses } from './story-answers.ts';
-import { frameTime, hopAt, lineTime, type Teller } from './story-hops.ts';
+import { fileTimeNs, frameTime, hopAt, lineTime, type Teller } from './story-hops.ts';
 import { hex, say, vcpuName, type AddressRow, type Story } from './story-model.ts';
 
 /** A received frame begins to reach guest memory within this, and goes on without a longer pause, or something else did. */
@@ -46,7 +46,7 @@ function ownFrameStory(a: Analysis, frame: CapturedFrame, own: Transmission): St
 
 function tellerOf(a: Analysis, frame: CapturedFrame): Teller {
   const wall = a.clock === undefined ? undefined : wallToTraceNs(a.clock, frame.timeUs);
-  const t: Teller = { a, hops: [], zeroNs: wall ?? (a.accesses.length === 0 ? frame.timeUs * 1000 : undefined), clock: a.clockKind.value };
+  const t: Teller = { a, hops: [], zeroNs: wall ?? (a.accesses.length === 0 ? fileTimeNs(a, frame.timeUs) : undefined), clock: a.clockKind.value };
   const at = frameTime(t, frame.timeUs);
   hopAt(t, at.timeNs, 'wire', `carries frame ${frame.number}: ${describeFrame(frame.data)}, ${frame.wireLength} bytes.`, 'proven', [pcapFrame(frame.number)], at.errorNs);
   return t;

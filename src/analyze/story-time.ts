@@ -37,6 +37,7 @@ function stageSentence(access: IoAccess): Sentence {
     const known = marks.notified !== undefined && stages.emulate !== undefined ? `${us(stages.emulate)} from the exit to the notification; the rest is` : 'How long the guest waited is';
     return say(`${known} unknown: the files hold no VM entry after it.`, marks.notified === undefined ? 'unknown' : 'proven', refs);
   }
+  if (stages.emulate === undefined) return say(`${us(total)} passed from exit to entry. Neither a notification nor a wait is recorded between: Xen's part and the device model's cannot be told apart.`, 'proven', refs);
   const parts: string[] = [];
   let told = 0;
   for (const [stage, text] of STAGE_TEXT) {

@@ -7,7 +7,7 @@ import type { IoAccess } from './io.ts';
 import { MapCacheHistory } from './mapcache.ts';
 import { timeOf, transmissions, type Transmission } from './packet.ts';
 import { addressesOf, joinSentences, routeSentences, translationSentences, unknownSentences } from './story-answers.ts';
-import { accessHops, doorbellHops, inTimeOrder, type Teller } from './story-hops.ts';
+import { accessHops, doorbellHops, fileTimeNs, inTimeOrder, type Teller } from './story-hops.ts';
 import { hex, say, sayClaim, type Sentence, type Story } from './story-model.ts';
 import { otherFrameStory } from './story-receive.ts';
 import { timeSentences } from './story-time.ts';
@@ -72,7 +72,7 @@ function transmitStory(a: Analysis, tx: Transmission, all: readonly Transmission
   const clock = a.clockKind.value;
   const firstUs = (tx.request ?? tx.ring.value?.request)?.request.timeUs;
   const zeroNs = walked !== undefined ? (walked.marks.exit ?? walked.record).timeNs
-    : firstUs === undefined ? undefined : a.clock !== undefined ? wallToTraceNs(a.clock, firstUs + a.clock.lineUs) : a.accesses.length === 0 ? firstUs * 1000 : undefined;
+    : firstUs === undefined ? undefined : a.clock !== undefined ? wallToTraceNs(a.clock, firstUs + a.clock.lineUs) : a.accesses.length === 0 ? fileTimeNs(a, firstUs) : undefined;
   const t: Teller = { a, hops: [], zeroNs, clock };
   const { window } = tx;
 

@@ -86,6 +86,8 @@ class ScheduledPcpu extends Pcpu implements RawRecord {
 export class Trace implements AsyncIterable<TraceRecord> {
   readonly source: ByteSource;
   readonly scale: TscScale;
+  /** The options gave the TSC rate; else it is xenalyze's own guess. */
+  readonly cpuHzTold: boolean;
   /** What the trace's own records say about vendor and version. */
   readonly inference: Inference;
   /** Whose exit reasons are decoded: as inferred or as the options say. */
@@ -103,6 +105,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
   constructor(source: ByteSource, options: TraceOptions, inference: Inference) {
     this.source = source;
     this.scale = new TscScale(options.cpuHz ?? DEFAULT_CPU_HZ);
+    this.cpuHzTold = options.cpuHz !== undefined;
     this.inference = inference;
     this.xenMinor = options.xenVersion === undefined ? null : parseXenVersion(options.xenVersion);
     this.vendor = options.vendor ?? inference.vendor;
