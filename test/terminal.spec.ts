@@ -11,7 +11,7 @@ import { plainGuest, powerOff, print } from './plain-guest.ts';
 const cli = join(import.meta.dirname, '../dist/cli/main.js');
 let missing = '';
 if (!existsSync(cli)) missing = 'dist/ has no command line (npm run build)';
-if (spawnSync('script', ['--version']).error !== undefined) missing = 'no script (util-linux) here to make a terminal';
+if (!String(spawnSync('script', ['--version']).stdout).includes('util-linux')) missing = 'no script of util-linux here to make a terminal';
 if (missing) console.warn(`left out: ${missing}`);
 let linux = '';
 try {

@@ -130,16 +130,18 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const outputs = new Outputs(options, inputs);
   process.stdout.off('error', standardOutputLost);
   const stop: Stop = {};
-  let result: JobResult;
+  let result: JobResult | undefined;
   try {
     result = await runMachine(job, outputs, stop, socket?.address);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    console.error(`xenolith: ${error.message}`);
-    return statusOf('interrupted', stop);
   } finally {
     await outputs.close();
     process.stdout.on('error', standardOutputLost);
+  }
+  if (result === undefined) {
+    console.error(`xenolith: ${RUN_OUTCOMES.interrupted.text}`);
+    return statusOf('interrupted', stop);
   }
   let status = statusOf(result.outcome, stop);
   console.error(`xenolith: ${RUN_OUTCOMES[result.outcome].text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);

@@ -82,6 +82,7 @@ async function fetchKernel(cache: string, progress: Progress): Promise<{ directo
   } catch (error) {
     throw new UserError(`${cache}: cannot be made: ${(error as Error).message}; expected where packages and images are to be kept`);
   }
+  for (const folder of [cache, join(cache, 'apt')]) removeLeftovers(folder);
   const apt = new Apt(join(cache, 'apt'), progress);
   const need = async (name: string): Promise<AptPackage> => {
     const found = await apt.find(name);
@@ -146,6 +147,20 @@ async function fetchKernel(cache: string, progress: Progress): Promise<{ directo
     return { directory, manifest };
   } finally {
     rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** What a process that was ended left behind: folders named after its pid, by fetchKernel and by Apt. */
+function removeLeftovers(folder: string): void {
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder)) {
+    const pid = /^(?:unpack|download)-(\d+)$/.exec(name)?.[1];
+    if (pid === undefined) continue;
+    try {
+      process.kill(Number(pid), 0);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ESRCH') rmSync(join(folder, name), { recursive: true, force: true });
+    }
   }
 }
 
