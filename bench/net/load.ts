@@ -13,6 +13,7 @@ import { readCapture } from '../../src/analyze/pcap.ts';
 import { guestCommandLine, type GuestDriver, type GuestImages } from '../../src/machine/guest.ts';
 import { be16, putBe16 } from '../../src/net/frame.ts';
 import { StreamDeframer } from '../../src/net/stream-node.ts';
+import { type Span, threadStages, type ThreadStages } from './stages.ts';
 
 const root = join(import.meta.dirname, '../..');
 const GUEST_MIB = 512;
@@ -26,6 +27,8 @@ export interface LoadOptions {
   readonly pings: number;
   /** Also capture the wire and count the frames of the capture (this machine alone). */
   readonly capture?: boolean;
+  /** Also profile this machine's threads while bytes move. */
+  readonly stages?: boolean;
   readonly timeoutMs?: number;
 }
 
@@ -52,13 +55,14 @@ export interface LoadReport {
   /** Times the wire waited for the NIC, and times it gave up waiting. */
   readonly pauses?: { readonly begun: number; readonly expired: number };
   readonly instructions?: number;
+  readonly stages?: { readonly download: ThreadStages; readonly upload: ThreadStages };
 }
 
 /** The host's two TCP services: one sends `data`, the other takes as many bytes back. */
 class TransferPeer {
   port = 0;
-  downloadSeconds = 0;
-  uploadSeconds = 0;
+  download: Span = { fromUs: 0, toUs: 0 };
+  upload: Span = { fromUs: 0, toUs: 0 };
   returned = '';
   readonly #servers: Server[] = [];
   readonly #data: Uint8Array;
@@ -88,16 +92,16 @@ class TransferPeer {
   }
 
   #send(socket: Socket): void {
-    const from = performance.now();
+    const fromUs = nowUs();
     socket.on('error', () => {});
     // The guest closes its side when it has read everything.
-    socket.on('close', () => (this.downloadSeconds = (performance.now() - from) / 1000));
+    socket.on('close', () => (this.download = { fromUs, toUs: nowUs() }));
     socket.resume();
     socket.end(this.#data);
   }
 
   #take(socket: Socket): void {
-    const from = performance.now();
+    const fromUs = nowUs();
     const hash = createHash('sha256');
     let left = this.#data.length;
     socket.on('error', () => {});
@@ -105,12 +109,15 @@ class TransferPeer {
       hash.update(bytes);
       left -= bytes.length;
       if (left > 0) return;
-      this.uploadSeconds = (performance.now() - from) / 1000;
+      this.upload = { fromUs, toUs: nowUs() };
       this.returned = hash.digest('hex');
       socket.end();
     });
   }
 }
+
+const nowUs = (): number => Number(process.hrtime.bigint()) / 1000;
+const seconds = ({ fromUs, toUs }: Span): number => (toUs - fromUs) / 1e6;
 
 const listenOn = (server: Server, port: number): Promise<number | undefined> => new Promise((resolve) => {
   server.once('error', () => resolve(undefined));
@@ -186,18 +193,19 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     wire = await relay(netdev, passt);
     const pcap = join(folder, 'net.pcapng');
     const append = `${guestCommandLine({ driver: options.driver, mode: 'load', address: 'dhcp' })} xenolith.port=${peer.port} xenolith.pings=${options.pings}`;
-    const command = options.machine === 'qemu' ? qemu(options, append, netdev) : xenolith(options, append, netdev, options.capture ? pcap : undefined);
+    const command = options.machine === 'qemu' ? qemu(options, append, netdev) : xenolith(options, append, netdev, options.capture ? pcap : undefined, options.stages ? folder : undefined);
     const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] });
     children.push(child);
     const output = await outputOf(child, options.timeoutMs ?? 1_800_000);
     const sha256 = { sent: createHash('sha256').update(data).digest('hex'), guest: /received ([0-9a-f]{64})/.exec(output)?.[1] ?? '', returned: peer.returned };
-    const report = { console: output, sha256, seconds: { download: peer.downloadSeconds, upload: peer.uploadSeconds }, pings: readPings(output), driver: readCounters(output) };
+    const report = { console: output, sha256, seconds: { download: seconds(peer.download), upload: seconds(peer.upload) }, pings: readPings(output), driver: readCounters(output) };
     if (options.machine === 'qemu') return report;
     const result = JSON.parse(output.slice(output.lastIndexOf('\n{') + 1)) as { nics: { statistics: Record<string, number>; wire: { sent: number; received: number }; pauses: { begun: number; expired: number } }[]; socketDrops: number; instructions: number };
     const nic = result.nics[0]!;
     return {
       ...report, chip: nic.statistics, pauses: nic.pauses, wire: { rx: nic.wire.received, tx: nic.wire.sent }, socketDrops: result.socketDrops, instructions: result.instructions,
       ...(options.capture ? { capture: countFrames(pcap) } : {}),
+      ...(options.stages ? { stages: { download: threadStages(folder, peer.download), upload: threadStages(folder, peer.upload) } } : {}),
     };
   } finally {
     for (const child of children) child.kill();
@@ -207,8 +215,8 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   }
 }
 
-const xenolith = ({ driver, images }: LoadOptions, append: string, netdev: string, pcap: string | undefined): string[] => [
-  process.execPath, join(root, 'dist/cli/main.js'), 'run', '--kernel', images.vmlinux, '--initrd', images.initrd, '--append', append, '--memory', String(GUEST_MIB),
+const xenolith = ({ driver, images }: LoadOptions, append: string, netdev: string, pcap: string | undefined, profiles: string | undefined): string[] => [
+  process.execPath, ...(profiles === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval', '500', '--cpu-prof-dir', profiles]), join(root, 'dist/cli/main.js'), 'run', '--kernel', images.vmlinux, '--initrd', images.initrd, '--append', append, '--memory', String(GUEST_MIB),
   '--driver', driver, '--netdev', `unix:${netdev}`, '--timeout', '3600', '--json', ...(pcap === undefined ? [] : ['--pcap', pcap]),
 ];
 

@@ -1,7 +1,8 @@
 /**
- * `npm run load -- [--mib N] [--pings N] [--driver 8139cp|8139too|both] [--no-qemu]`: both drivers under load on this machine,
- * then 8139cp on QEMU (TCG, `-device rtl8139`) with the same kernel, initramfs and peer, and the ratios. QEMU's chip has the
- * revision that 8139too refuses, so that driver has no counterpart.
+ * `npm run load -- [--mib N] [--pings N] [--driver 8139cp|8139too|both] [--no-qemu] [--capture] [--stages] [--console]`: both
+ * drivers under load on this machine, then 8139cp on QEMU (TCG, `-device rtl8139`) with the same kernel, initramfs and peer, and
+ * the ratios. QEMU's chip has the revision that 8139too refuses, so that driver has no counterpart. `--capture` also compares
+ * the capture with the counters, `--stages` also tells where the threads' time goes.
  */
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
@@ -12,7 +13,7 @@ import { loadDisagreements, type LoadReport, runLoad } from './load.ts';
 const { values } = parseArgs({
   options: {
     mib: { type: 'string', default: '100' }, pings: { type: 'string', default: '1000' }, driver: { type: 'string', default: 'both' },
-    'no-qemu': { type: 'boolean', default: false }, capture: { type: 'boolean', default: false }, console: { type: 'boolean', default: false },
+    'no-qemu': { type: 'boolean', default: false }, capture: { type: 'boolean', default: false }, stages: { type: 'boolean', default: false }, console: { type: 'boolean', default: false },
   },
 });
 const bytes = Math.round(Number(values.mib) * 2 ** 20);
@@ -27,13 +28,18 @@ function show(name: string, report: LoadReport): void {
   console.log(`  SHA-256 sent ${sha256.sent.slice(0, 12)}, guest ${sha256.guest.slice(0, 12)}, returned ${sha256.returned.slice(0, 12)}`);
   console.log(`  driver ${JSON.stringify(report.driver)}`);
   if (report.chip) console.log(`  chip rx ${report.chip.rx_packets} tx ${report.chip.tx_packets} no room ${report.chip.rx_no_room}; pauses ${report.pauses!.begun}, run out ${report.pauses!.expired}; wire rx ${report.wire!.rx} tx ${report.wire!.tx}${report.capture ? `; capture rx ${report.capture.rx} tx ${report.capture.tx}` : ''}; lost before the socket ${report.socketDrops}`);
+  for (const [direction, threads] of Object.entries(report.stages ?? {})) {
+    for (const [thread, stages] of Object.entries(threads)) {
+      console.log(`  ${direction}, ${thread}: ${Object.entries(stages).map(([stage, share]) => `${stage} ${(100 * share).toFixed(1)} %`).join(', ')}`);
+    }
+  }
 }
 
 console.log(`${values.mib} MiB each way, ${pings} pings; ${new Date().toISOString()}`);
 const reports = new Map<string, LoadReport>();
 for (const driver of guestDrivers) {
   if (values.driver !== 'both' && values.driver !== driver) continue;
-  const report = await runLoad({ machine: 'xenolith', driver, images, bytes, pings, capture: values.capture });
+  const report = await runLoad({ machine: 'xenolith', driver, images, bytes, pings, capture: values.capture, stages: values.stages });
   reports.set(driver, report);
   show(`xenolith ${driver}`, report);
   for (const line of loadDisagreements(report)) {
