@@ -1,6 +1,8 @@
 // Guards of the RTL8139 and of PCI functions; the tests are src/devices/nic/rtl8139/known-bugs.spec.ts.
 const spec = 'src/devices/nic/rtl8139/known-bugs.spec.ts';
 const nic = (name) => `src/devices/nic/rtl8139/${name}.ts`;
+const core = 'src/devices/nic/rtl8139/core.spec.ts';
+const cable = 'src/device-model/nic-port.spec.ts';
 const lies = 'CVE-2015-5165 / XSA-140';
 
 export default [
@@ -127,5 +129,29 @@ export default [
   {
     guard: 'bus mastering is looked at anew for each DMA access', file: 'src/devices/pci/pci-device.ts', spec, test: 'XSA-126',
     find: 'if (this.busMaster) return this.slot', replace: 'return this.slot',
+  },
+  {
+    guard: 'a full C mode ring never looks empty', file: nic('receive'), spec: core, test: 'rtl8139 counts whole words of the C mode ring',
+    find: 'alignWord(need) >= available', replace: 'need >= available',
+  },
+  {
+    guard: 'a frame that can wait is not lost', file: nic('receive'), spec: core, test: 'rtl8139 loses and counts no frame that can wait',
+    find: "return 'refused';\n    }", replace: '}',
+  },
+  {
+    guard: 'a driver whose ring is full is told', file: nic('receive'), spec: core, test: 'rtl8139 loses and counts no frame that can wait',
+    find: 'if (!(regs.values[R.IntrStatus]! & INT_RX_OVERFLOW)) this.chip.interrupt(INT_RX_OVERFLOW);', replace: '',
+  },
+  {
+    guard: 'a wire is paused no longer than a PAUSE frame can', file: 'src/device-model/nic-port.ts', spec: cable, test: 'a NIC without room holds the wire',
+    find: 'this.#expired = true;', replace: '',
+  },
+  {
+    guard: 'frames that pile up are told of again', file: 'src/device-model/nic-port.ts', spec: cable, test: 'a NIC without room is asked again',
+    find: 'this.#nic?.remind();', replace: '',
+  },
+  {
+    guard: 'CSCR tells of the cable', file: nic('core'), spec: core, test: "rtl8139 tells the cable's going",
+    find: 'values[R.CSCR]! |= LINK_CHANGE;', replace: ';',
   },
 ];
