@@ -3,6 +3,7 @@
  * and counts Xen makes of it, each served inside the hypervisor, by an ioreq server, or by nobody.
  */
 import { IoreqType } from '../abi/ioreq.ts';
+import { gva } from '../base/address.ts';
 import type { Gfn, Gpa } from '../base/address.ts';
 import { EptQualification, EventType, StringKind } from '../cpu/interface.ts';
 import type { Vcpu } from '../cpu/interface.ts';
@@ -49,6 +50,11 @@ export class Emulator {
   private readonly parts: EmulatorParts;
   private readonly request = newIoreq();
   private readonly access: IoAccess;
+  /** Data of the access in hand, unsigned halves. */
+  private lo = 0;
+  private hi = 0;
+  /** Guest-physical addresses of a string element's parts before and behind a page end. */
+  private readonly stringAt = [0, 0];
 
   constructor(parts: EmulatorParts) {
     this.parts = parts;
@@ -78,21 +84,89 @@ export class Emulator {
 
   /** handle_pio and the string forms: serve the last I/O exit. */
   handlePio(): boolean {
+    const { engine } = this.parts;
+    const { exit } = engine;
+    if (exit.string === StringKind.ins || exit.string === StringKind.outs) {
+      const isIns = exit.string === StringKind.ins;
+      if (exit.rep && exit.repCount > 1) {
+        const done = this.repPio(isIns);
+        if (done !== undefined) return done;
+      }
+      return this.stringPio(isIns);
+    }
+    const value = this.portAccess(exit.isWrite ? lowBytes(exit.dataLo, exit.size) : 0xffff_ffff);
+    if (value !== undefined) engine.completeAccess(exit.isWrite ? 0 : value, 0);
+    return true;
+  }
+
+  /** One access to the exit's port; the value read, or undefined when the domain is down. */
+  private portAccess(value: number): number | undefined {
     const { engine, domain } = this.parts;
     const { exit } = engine;
-    if ((exit.string === StringKind.ins || exit.string === StringKind.outs) && exit.rep && exit.repCount > 1) {
-      const done = this.repPio(exit.string === StringKind.ins);
-      if (done !== undefined) return done;
-    }
     const p = this.fill(IoreqType.pio, exit.port, exit.size, exit.isWrite, 1, false);
-    p.dataLo = exit.isWrite ? this.outData() : 0xffff_ffff;
+    p.dataLo = value;
     const rc = this.doIo(p);
-    if (rc === Emul.okay) {
-      engine.completeAccess(exit.isWrite ? 0 : lowBytes(p.dataLo, exit.size), 0);
-      return true;
-    }
-    if (domain.shutdownReason >= 0) return true;
+    if (rc === Emul.okay) return lowBytes(p.dataLo, exit.size);
+    if (domain.shutdownReason >= 0) return undefined;
     return domain.crash(`Unexpected PIO status ${rc}, port 0x${exit.port.toString(16)} ${exit.isWrite ? 'write' : 'read'}`);
+  }
+
+  /**
+   * One element of INS or OUTS whose memory is not RAM of one page: it may cross a page, lie at a device, or be nowhere. A
+   * page fault comes before the port is touched, so that nothing read is lost.
+   */
+  private stringPio(isIns: boolean): boolean {
+    const { engine, domain } = this.parts;
+    const { exit } = engine;
+    const address = isIns ? exit.destinationGla : exit.sourceGla;
+    const first = Math.min(exit.size, 4096 - Number(address & 0xfffn));
+    for (let part = 0; part < (first < exit.size ? 2 : 1); part++) {
+      const at = gva(part === 0 ? address : address + BigInt(first));
+      const walk = engine.translate(at, isIns ? 'write' : 'read', 'current');
+      if (walk.outcome === 'ok') this.stringAt[part] = walk.gpa;
+      else {
+        this.injectPageFault(at, walk.outcome === 'fault' ? walk.errorCode : (isIns ? 2 : 0) | (engine.registers.cpl === 3 ? 4 : 0));
+        return true;
+      }
+    }
+    if (!isIns && !this.memoryParts(first, false)) return domain.shutdownReason >= 0;
+    const value = this.portAccess(isIns ? 0xffff_ffff : lowBytes(this.lo, exit.size));
+    if (value === undefined) return true;
+    this.lo = value;
+    if (isIns && !this.memoryParts(first, true)) return domain.shutdownReason >= 0;
+    engine.completeReps(1);
+    return true;
+  }
+
+  /** The memory side of stringPio, in `lo`: `first` bytes at stringAt[0], the rest at stringAt[1]. */
+  private memoryParts(first: number, isWrite: boolean): boolean {
+    const { size } = this.parts.engine.exit;
+    const whole = this.lo;
+    let read = 0;
+    for (let done = 0; done < size; done += first) {
+      const count = done === 0 ? first : size - first;
+      this.lo = whole >>> (done * 8);
+      this.hi = 0;
+      if (!this.physAccess(this.stringAt[done === 0 ? 0 : 1]!, count, isWrite)) return false;
+      read |= lowBytes(this.lo, count) << (done * 8);
+    }
+    this.lo = read >>> 0;
+    return true;
+  }
+
+  /** Bytes of one page from or to `lo` and `hi`: memory, or device accesses. */
+  private physAccess(gpa: number, size: number, isWrite: boolean): boolean {
+    const { guest } = this.parts;
+    if (!this.mmioInternal(gpa as Gpa)) {
+      if (isWrite ? guest.writePhys(gpa, size, this.lo, this.hi) : guest.readPhys(gpa, size)) {
+        if (!isWrite) {
+          this.lo = guest.lo;
+          this.hi = guest.hi;
+        }
+        return true;
+      }
+    }
+    return this.mmioAccess(gpa, size, isWrite);
   }
 
   injectException(vector: number, errorCode: number): void {
@@ -224,24 +298,32 @@ export class Emulator {
     return Math.min(exit.repCount, MAX_REPS, inPage);
   }
 
-  /** hvmemul_phys_mmio_access: chunks of 8, 4, 2, 1 bytes, largest first. */
   private singleMmio(): boolean {
     const { engine, domain } = this.parts;
     const { exit } = engine;
-    let { size } = exit;
+    this.lo = exit.dataLo;
+    this.hi = exit.dataHi;
+    if (!this.mmioAccess(exit.gpa, exit.size, exit.isWrite)) return domain.shutdownReason >= 0;
+    engine.completeAccess(exit.isWrite ? 0 : this.lo, exit.isWrite ? 0 : this.hi);
+    return true;
+  }
+
+  /** hvmemul_phys_mmio_access: `lo` and `hi` to a device of one page, or from it, in chunks of 8, 4, 2, 1 bytes, largest first. */
+  private mmioAccess(gpa: number, bytes: number, isWrite: boolean): boolean {
+    let size = bytes;
     let chunk = 1 << (31 - Math.clz32(size));
     let lo = 0;
     let hi = 0;
     for (let offset = 0; size > 0; offset += chunk, size -= chunk) {
       while (chunk > size) chunk >>>= 1;
-      const p = this.fill(IoreqType.copy, exit.gpa + offset, chunk, exit.isWrite, 1, false);
-      if (exit.isWrite) {
-        p.dataLo = chunk === 8 || offset === 0 ? exit.dataLo : shiftRight(exit.dataLo, exit.dataHi, offset);
-        p.dataHi = chunk === 8 ? exit.dataHi : 0;
+      const p = this.fill(IoreqType.copy, gpa + offset, chunk, isWrite, 1, false);
+      if (isWrite) {
+        p.dataLo = chunk === 8 || offset === 0 ? this.lo : shiftRight(this.lo, this.hi, offset);
+        p.dataHi = chunk === 8 ? this.hi : 0;
         if (chunk < 4) p.dataLo = lowBytes(p.dataLo, chunk);
       }
-      if (this.doIo(p) !== Emul.okay) return domain.shutdownReason >= 0;
-      if (exit.isWrite) continue;
+      if (this.doIo(p) !== Emul.okay) return false;
+      if (isWrite) continue;
       if (chunk === 8) {
         lo = p.dataLo;
         hi = p.dataHi;
@@ -252,7 +334,8 @@ export class Emulator {
       if (offset >= 4) hi |= value << ((offset - 4) * 8);
       else if (offset + chunk > 4) hi |= value >>> ((4 - offset) * 8);
     }
-    engine.completeAccess(lo >>> 0, hi >>> 0);
+    this.lo = lo >>> 0;
+    this.hi = hi >>> 0;
     return true;
   }
 
@@ -321,17 +404,6 @@ export class Emulator {
     const off = ram % 4096;
     if (off + exit.size > 4096) return 0;
     return Math.min(reps, exit.df ? Math.floor((off + exit.size) / exit.size) : Math.floor((4096 - off) / exit.size));
-  }
-
-  /** The value of an OUT: in the exit, or for a string in the guest's memory. */
-  private outData(): number {
-    const { engine, guest } = this.parts;
-    const { exit } = engine;
-    if (exit.string === StringKind.outs) {
-      const walk = engine.translate(exit.sourceGla, 'read', 'current');
-      if (walk.outcome === 'ok' && (walk.gpa % 4096) + exit.size <= 4096 && guest.readPhys(walk.gpa, exit.size)) return guest.lo;
-    }
-    return lowBytes(exit.dataLo, exit.size);
   }
 
   private fill(type: number, addr: number, size: number, isWrite: boolean, count: number, df: boolean): Ioreq {
