@@ -78,7 +78,10 @@ describe.skipIf(!built)('the process outlives the guest and ends with the table\
     `), ['--timeout', '1']],
     ['rep movs with RCX = 2^63 over the NIC', 'timeout', '', longGuest(`mov rcx, 0x8000000000000000\nmov esi, ${BAR}\nmov edi, ${BAR}\ncld\nrep movsb\n`), ['--timeout', '1']],
   ];
-  it.each(guests.flatMap((guest) => placements.map((placement) => [`${guest[0]} (device model ${placement[0]})`, ...guest.slice(1), placement] as [string, RunOutcome, string, Uint8Array, string[], readonly string[]])))('%s: %s', (_name, outcome, output, guest, args, placement) => {
+  it.each(guests.flatMap((guest) => placements.map((placement) => {
+    const [name, ...rest] = guest;
+    return [`${name} (device model ${placement[0]})`, ...rest, placement] as const;
+  })))('%s: %s', (_name, outcome, output, guest, args, placement) => {
     const { status, stdout, stderr } = boot(guest, placement, ...args);
     expect([status, stdout]).toEqual([RUN_OUTCOMES[outcome].status, output]);
     if (outcome === 'crash') expect(stderr).toMatch(/Domain 1 \(vcpu#0\) crashed on cpu#\d:[\s\S]*RIP: /);
@@ -135,10 +138,10 @@ async function scribbled(deviceModel: 'inline' | 'worker', scribble: (words: Int
 describe.skipIf(!built)('ioreq pages rewritten by another thread while guest and device model run', () => {
   const random = (turn: number): number => Math.imul(turn + 1, 0x9e3779b1) ^ (turn << 7);
   it.each([
-    ['states, flags and types', (words: Int32Array, sync: number, _ring: number, turn: number) => void (words[sync + IOREQ_STATE_WORD / 4] = random(turn))],
-    ['everything but states', (words: Int32Array, sync: number, _ring: number, turn: number) => void (words[sync + (random(turn) >>> 8) % (IOREQ_STATE_WORD / 4)] = random(turn))],
-    ['slots of vCPUs there are not', (words: Int32Array, sync: number, _ring: number, turn: number) => void (words[sync + (IOREQ_SIZE / 4) * (1 + (turn % 127)) + (turn % 8)] = random(turn))],
-    ['the buffered page', (words: Int32Array, _sync: number, ring: number, turn: number) => void (words[ring + (random(turn) >>> 8) % 1024] = random(turn))],
+    ['states, flags and types', (words: Int32Array, sync: number, _ring: number, turn: number): void => void (words[sync + IOREQ_STATE_WORD / 4] = random(turn))],
+    ['everything but states', (words: Int32Array, sync: number, _ring: number, turn: number): void => void (words[sync + (random(turn) >>> 8) % (IOREQ_STATE_WORD / 4)] = random(turn))],
+    ['slots of vCPUs there are not', (words: Int32Array, sync: number, _ring: number, turn: number): void => void (words[sync + (IOREQ_SIZE / 4) * (1 + (turn % 127)) + (turn % 8)] = random(turn))],
+    ['the buffered page', (words: Int32Array, _sync: number, ring: number, turn: number): void => void (words[ring + (random(turn) >>> 8) % 1024] = random(turn))],
   ] as const)('%s: the domain dies or its time runs out, both threads end', async (_what, scribble) => {
     for (const placement of ['inline', 'worker'] as const) {
       expect(['crash', 'timeout', 'halted', 'poweroff']).toContain(await scribbled(placement, scribble));
