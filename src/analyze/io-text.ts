@@ -90,7 +90,7 @@ export function joinLines(a: Analysis): string[] {
   if (clock !== undefined) {
     out.push(`clocks: ${clockText(clock)}`);
     const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
-    if (hint !== undefined) out.push(`clocks: the TSC frequency was told wrong: --cpu-hz ${Math.round(hint)} fits (±${Math.round(hint * clock.rateError)})`);
+    if (hint !== undefined) out.push(`clocks: the TSC frequency was ${a.cpuHzGuessed ? 'not told, and guessed' : 'told'} wrong: --cpu-hz ${Math.round(hint)} fits (±${Math.round(hint * clock.rateError)})`);
   } else if (pairing !== undefined) out.push('clocks: not aligned: fewer than two pairs have times on both sides');
   const guessed = guessedHzText(a);
   if (guessed !== undefined) out.push(`clocks: ${guessed}`);

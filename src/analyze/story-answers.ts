@@ -233,7 +233,7 @@ export function joinSentences(a: Analysis): Sentence[] {
 
 function clockSentence(a: Analysis, clock: ClockAlignment): Sentence {
   const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
-  const toldWrong = hint === undefined ? '' : ` (the TSC frequency was told wrong: --cpu-hz ${Math.round(hint)} fits)`;
+  const toldWrong = hint === undefined ? '' : ` (the TSC frequency was ${a.cpuHzGuessed ? 'not told, and guessed' : 'told'} wrong: --cpu-hz ${Math.round(hint)} fits)`;
   const at = (ns: number): string => `trace time ${(ns / 1e9).toFixed(6)} s is ${(traceToWallUs(clock, ns) / 1e6).toFixed(6)}`;
   const header = clock.headerLine === undefined ? [] : [logLine(clock.headerLine, a.log?.source)];
   if (clock.by === 'log header') {

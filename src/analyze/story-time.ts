@@ -95,8 +95,9 @@ function logSentence(a: Analysis, tx: Transmission): Sentence | undefined {
   if (whole === 0) return undefined;
   const frame = tx.frame.value;
   const left = frame !== undefined && frame.timeUs >= steps[longest - 1]!.timeUs && frame.timeUs <= steps[longest]!.timeUs + 1 ? `; frame ${frame.number} left in it` : '';
-  return say(`The device model's lines for it span ${whole.toFixed(0)} µs by the log's clock${around(a, tx.access, steps)}. The longest pause, ${pause.toFixed(0)} µs, lies between ${steps[longest - 1]!.what} and ${steps[longest]!.what}${left}.`,
-    a.clock?.by === 'pairs' ? 'strong' : 'proven', [steps[0]!.ref, steps[longest - 1]!.ref, steps[longest]!.ref, steps[steps.length - 1]!.ref]);
+  const longestText = pause < SHORT_US ? '' : ` The longest pause, ${pause.toFixed(0)} µs, lies between ${steps[longest - 1]!.what} and ${steps[longest]!.what}${left}.`;
+  return say(`The device model's lines for it span ${whole.toFixed(0)} µs by the log's clock${around(a, tx.access, steps)}.${longestText}`,
+    a.clock?.by === 'pairs' ? 'strong' : 'proven', (pause < SHORT_US ? [0, steps.length - 1] : [0, longest - 1, longest, steps.length - 1]).map((i) => steps[i]!.ref));
 }
 
 /** What the lines leave of the wait, before the first and after the last, where the clocks are laid over each other. */
@@ -112,5 +113,7 @@ function around(a: Analysis, access: IoAccess | undefined, steps: readonly Step[
   return `; the first comes ${tell(before)} ${since}, the last ${tell(after)} before the answer, both ±${errorUsText(a.clock)} µs`;
 }
 
+/** A pause between lines that show whole microseconds is none below this. */
+const SHORT_US = 3;
 const DESCRIPTOR_BYTES = 16;
 const RING_BYTES = 64 * DESCRIPTOR_BYTES;
