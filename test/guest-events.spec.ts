@@ -119,6 +119,59 @@ describe('task switches by hardware', () => {
     expect([reason, words[5], words[6], words[7]]).toEqual([0, 2, 1, 1]);
   });
 
+  it('far CALL there and IRET back, far JMP there and JMP back', () => {
+    const prepare = (): void => {};
+    const call = run(`call far ${OTHER_TASK}:0\nstr eax\nmov [${RESULT + 28}], eax`, prepare, other('iretd\njmp again'));
+    expect([call.reason, call.words[5], call.words[4]! & 0x4000, call.words[7]]).toEqual([0, 1, 0x4000, MAIN_TASK]);
+    expect([call.word(TSS_OTHER) & 0xffff, call.word(GDT + OTHER_TASK + 4) & 0xf00]).toEqual([MAIN_TASK, 0x900]);
+    const jump = run(`jmp far ${OTHER_TASK}:0\nstr eax\nmov [${RESULT + 28}], eax`, prepare, other(`jmp far ${MAIN_TASK}:0`));
+    expect([jump.reason, jump.words[5], jump.words[4]! & 0x4000, jump.words[7]]).toEqual([0, 1, 0, MAIN_TASK]);
+    expect([jump.word(TSS_OTHER) & 0xffff, jump.word(GDT + MAIN_TASK + 4) & 0xf00, jump.word(GDT + OTHER_TASK + 4) & 0xf00]).toEqual([0, 0xb00, 0x900]);
+  });
+
+  it('a task in virtual-8086 mode, whose LDT is a protected-mode one all the same', () => {
+    const ldt = (poke: Poke): void => {
+      poke(GDT + 0x28, ...descriptor(0x205000, 0xf, 0x82, 0));
+      poke(GDT + 0x700, (0x2f | (GDT << 16)) >>> 0);
+      poke(IDT + 13 * 8, ...taskGate(MAIN_TASK)); // busy: never taken
+      poke(IDT + 6 * 8, ...interruptGate(HANDLER));
+      poke(TSS_OTHER + 4, 0x90000, DATA);
+      poke(TSS_OTHER + 8 * 4, 0x20, 0x20002); // EIP, EFLAGS.VM
+      for (const i of [18, 19, 20, 21, 22, 23]) poke(TSS_OTHER + i * 4, 0x1000);
+      poke(TSS_OTHER + 24 * 4, 0x28);
+      poke(0x10020, 0x0b0fd88c); // mov ax, ds; ud2
+    };
+    const { reason, words } = run(`jmp far ${OTHER_TASK}:0`, ldt, {
+      [HANDLER]: `mov ecx, ${DATA}\nmov ds, cx\nmov [${RESULT}], eax\nmov eax, [esp + 8]\nmov [${RESULT + 4}], eax\nmov eax, [esp]\nmov [${RESULT + 8}], eax\nsldt eax\nmov [${RESULT + 12}], eax\n${powerOff}`,
+    });
+    expect([reason, words[0]! & 0xffff, words[1]! & 0x20000, words[2], words[3]]).toEqual([0, 0x1000, 0x20000, 0x22, 0x28]);
+  });
+
+  it.each([
+    ['a data segment of an inner ring: #TS', 21, 0x1b, 10, 0x18],
+    ['a stack segment that is not there: #SS', 20, 0x30, 12, 0x30],
+    ['a data segment that is not there: #NP', 21, 0x30, 11, 0x30],
+    ['a selector past the GDT: #TS', 22, 0x200, 10, 0x200],
+    ['a null code segment: #TS', 19, 0, 10, 0],
+  ])('a new task with %s', (_name, field, selector, vector, error) => {
+    const { reason, words } = run(`jmp far ${OTHER_TASK}:0`, (poke) => {
+      poke(GDT + 0x30, ...descriptor(0, 0xfffff, 0x13, 0xc));
+      poke(GDT + 0x700, (0x37 | (GDT << 16)) >>> 0);
+      poke(TSS_OTHER + field * 4, selector);
+      poke(IDT + vector * 8, ...interruptGate(HANDLER));
+    }, { [HANDLER]: `pop eax\nmov ecx, ${DATA}\nmov ds, cx\nmov [${RESULT}], eax\nstr eax\nmov [${RESULT + 4}], eax\n${powerOff}` });
+    // The exception is the new task's.
+    expect([reason, words[0], words[1]]).toEqual([0, error, OTHER_TASK]);
+  });
+
+  it('the trap bit of a TSS: #DB with DR6.BT before its first instruction', () => {
+    const { machine, reason, words } = run(`jmp far ${OTHER_TASK}:0`, (poke) => {
+      poke(TSS_OTHER + 25 * 4, ((0x68 << 16) | 1) >>> 0);
+      poke(IDT + 8, ...interruptGate(HANDLER));
+    }, { [HANDLER]: `mov eax, [esp]\nmov [${RESULT}], eax\n${powerOff}` });
+    expect([reason, words[0], machine.hvm.engine.registers.getDr(6) & 0xe00fn]).toEqual([0, OTHER, 0x8000n]);
+  });
+
   it('a task gate to a busy TSS is #GP(selector), and where that cannot be delivered either a triple fault', () => {
     const gp = run('int 0x30', (poke) => {
       poke(IDT + 0x30 * 8, ...taskGate(MAIN_TASK));

@@ -140,11 +140,7 @@ export class Decoder extends CodeBytes {
       }
     }
     const forms = this.select(map, opcode, bits);
-    const undefinedOpcode = (): 'end' => {
-      this.special(SPECIAL.undefinedOpcode, request, rip, index, this.at - start);
-      return 'end';
-    };
-    if (!forms) return undefinedOpcode();
+    if (!forms) return this.undefinedOpcode(request, rip, index, start);
     const { instruction, encoding } = forms;
 
     const long = bits === 64;
@@ -186,7 +182,7 @@ export class Decoder extends CodeBytes {
         case 'P': fieldA = CB_X87 + reg * 16; break;
         case 'S':
           // CS can be stored, not loaded.
-          if (reg > 5 || (reg === 1 && instruction.operands[0] === code)) return undefinedOpcode();
+          if (reg > 5 || (reg === 1 && instruction.operands[0] === code)) return this.undefinedOpcode(request, rip, index, start);
           fieldA = reg;
           break;
         case 'C': case 'D': fieldA = reg | rexR; break;
@@ -248,8 +244,8 @@ export class Decoder extends CodeBytes {
     const length = this.at - start;
     const nextRip = rip + length;
 
-    const usesMemory = isMemory || moffs;
-    if (this.lock && (!instruction.lock || !usesMemory)) return undefinedOpcode();
+    const usesMemory = (isMemory && !instruction.hint) || moffs;
+    if (this.lock && (!instruction.lock || !usesMemory)) return this.undefinedOpcode(request, rip, index, start);
     if (instruction.name === 'pop' && usesMemory && this.base === 4 * 8) this.disp += operandSize;
 
     // The address: in the record where that is possible, else by a record of its own.
@@ -257,15 +253,14 @@ export class Decoder extends CodeBytes {
     const segmentMatters = long && (segment === 4 || segment === 5) && !instruction.addressOnly;
     let disp = this.disp;
     if (usesMemory && this.ripRelative) {
-      const target = BigInt.asIntN(64, (BigInt(request.ripHi) << 32n) + BigInt(nextRip) + BigInt(this.disp));
-      if (addressSize === 8) {
-        if (BigInt.asIntN(32, target) === target) disp = Number(target);
-        else {
-          absolute = true;
-          disp = Number(BigInt.asIntN(32, target));
-          absoluteHigh = Number(BigInt.asIntN(32, target >> 32n));
-        }
-      } else disp = Number(BigInt.asIntN(32, target));
+      // Low and high half of the address. The sum of the low halves runs over 32 bits either way.
+      const low = nextRip + this.disp;
+      const high = (request.ripHi + Math.floor(low / 2 ** 32)) | 0;
+      disp = low | 0;
+      if (addressSize === 8 && high !== disp >> 31) {
+        absolute = true;
+        absoluteHigh = high;
+      }
     }
     const canInline = usesMemory && instruction.hot && long && addressSize === 8 && !segmentMatters && !absolute && !this.lock && instruction.lock !== 'implied';
     if (usesMemory && !canInline) {
@@ -299,7 +294,7 @@ export class Decoder extends CodeBytes {
       chained,
     };
     const handler = forms.handler(form);
-    if (handler < 0) return undefinedOpcode();
+    if (handler < 0) return this.undefinedOpcode(request, rip, index, start);
     this.open(handler, request, rip, index, length);
     const { i32, u16, u8 } = this.views;
     if (canInline) this.putAddress(segment, disp);
@@ -321,6 +316,11 @@ export class Decoder extends CodeBytes {
     this.out += RECORD_SIZE;
     if (instruction.ends) return 'end';
     return instruction.flags === 'kept' ? '' : knownFlags(instruction.flags);
+  }
+
+  private undefinedOpcode(request: BlockRequest, rip: number, index: number, start: number): 'end' {
+    this.special(SPECIAL.undefinedOpcode, request, rip, index, this.at - start);
+    return 'end';
   }
 
   private putAddress(segment: number, disp: number): void {

@@ -42,6 +42,8 @@ export interface InstructionAttributes {
   aligned?: boolean;
   /** The offset only, no base, limit or rights of the segment (LEA); INVLPG adds the base itself. */
   addressOnly?: boolean;
+  /** Does nothing: its memory operand is not even worked out. */
+  hint?: boolean;
   /** Only without REX.B. */
   noRexB?: boolean;
   /** Writes to its memory operand (legacy segment check); read-only operands leave it out. */

@@ -24,8 +24,8 @@ export interface Form {
 }
 
 /** The row as an object of one shape: what looks at rows then knows where each attribute lies. */
-const uniform = ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, noRexB, writes }: Instruction): Instruction =>
-  ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, noRexB, writes }) as Instruction;
+const uniform = ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, hint, noRexB, writes }: Instruction): Instruction =>
+  ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, hint, noRexB, writes }) as Instruction;
 
 /** A row with its encoding and the handler of each form. */
 export class InstructionForms {

@@ -35,7 +35,7 @@ const HOST_INSTRUCTIONS_PER_NS = 0.25;
 /** A sleep ends after this, in case a kick was lost. */
 const LONGEST_SLEEP_MS = 1000;
 /** A device model that has not answered an ioreq for so long never will; nobody else can get the vCPU out of its wait. */
-const ANSWER_LIMIT_NS = 30e9;
+const ANSWER_LIMIT_NS = 10e9;
 
 /** Why the loop came back: the domain is shut down; the time asked for has come; nothing can ever happen again. */
 export type LoopEnd = 'shutdown' | 'until' | 'idle';

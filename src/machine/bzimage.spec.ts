@@ -1,6 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
-import { extractVmlinux, isBzImage, readBzImage, SetupHeader } from './bzimage.ts';
+import { extractVmlinux, isBzImage, isDecoded, readBzImage, SetupHeader } from './bzimage.ts';
+import { loadKernelImage } from './kernel.ts';
 
 /** A bzImage around a payload: one setup sector beside the boot sector, then the protected-mode part. */
 function bzImage(payload: Uint8Array, protocol = 0x020f): Uint8Array {
@@ -31,6 +32,12 @@ describe('bzImage', () => {
 
   it('takes the kernel out of a gzip payload, whose trailer is the size', async () => {
     expect(await extractVmlinux(bzImage(gzipSync(elf)))).toEqual(elf);
+  });
+
+  it('takes an image without a compressed kernel: it is entered as it is', async () => {
+    const file = bzImage(new Uint8Array(0));
+    expect(isDecoded(readBzImage(file))).toBe(false);
+    expect(await loadKernelImage(file, 'memtest')).toMatchObject({ kind: 'bzimage', has64bitEntry: true, prefAddress: 0x1000000 });
   });
 
   it('says what is wrong with a file in one line', async () => {

@@ -35,7 +35,7 @@ interface BzImage {
   prefAddress: number;
   /** Bytes of RAM from prefAddress the kernel needs before it looks at the memory map. */
   initSize: number;
-  /** Compressed kernel. Its last four bytes are the size of the plain one for every format but gzip (which has it itself). */
+  /** Compressed kernel; empty when the image holds none. Its last four bytes are the size of the plain one for every format but gzip (which has it itself). */
   payload: Uint8Array;
 }
 
@@ -54,7 +54,8 @@ export function readBzImage(file: Uint8Array, name = 'kernel'): BzImage {
   const headerEnd = SetupHeader.magic + file[0x201]!;
   const offset = setupBytes + v.getUint32(SetupHeader.payloadOffset, true);
   const length = v.getUint32(SetupHeader.payloadLength, true);
-  if (headerEnd > file.length || offset + length > file.length || length < 8) {
+  // No payload: a program that is booted like a kernel, and is not compressed (memtest86+).
+  if (headerEnd > file.length || offset + length > file.length || (length < 8 && length !== 0)) {
     throw new UserError(`${name}: the payload (offset ${offset}, ${length} bytes) is outside the file of ${file.length} bytes; the file is cut short`);
   }
   return {

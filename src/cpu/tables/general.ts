@@ -74,6 +74,7 @@ const fsGs: Instruction[] = [[0xa0, 4], [0xa8, 5]].map(([opcode, seg]) =>
   row(`0F ${hex(opcode!)}`, 'push', '$v', (c, sized) => stack.pushSegment(c, sized!.size as 2 | 4 | 8, system.segmentSelector(c, seg!)), { size64: 'default', flags: 'kept' }));
 
 const NOP: Emit = () => seq();
+const HINT: InstructionAttributes = { flags: 'kept', addressOnly: true, hint: true };
 
 const rows: readonly Instruction[] = [
   ...arithmetic('add', 0, integer.add, 'add'),
@@ -141,10 +142,10 @@ const rows: readonly Instruction[] = [
   row('90', 'nop', '', NOP, { flags: 'kept', noRexB: true }),
   row('F3 90', 'pause', '', NOP, { flags: 'kept', noRexB: true }),
   row('90+r', 'xchg', 'rAX Zv', integer.xchg, { flags: 'kept' }),
-  row('0F 1F', 'nop', 'Ev', NOP, { flags: 'kept', addressOnly: true }),
+  row('0F 1F', 'nop', 'Ev', NOP, HINT),
   // Hint space that older processors treat as NOP (0F 18 prefetch, 0F 1E ENDBR among it).
-  ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e].map((op) => row(`0F ${hex(op)}`, 'nop', 'Ev', NOP, { flags: 'kept', addressOnly: true })),
-  row('0F 0D', 'prefetchw', 'Ev', NOP, { flags: 'kept', addressOnly: true }),
+  ...[0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e].map((op) => row(`0F ${hex(op)}`, 'nop', 'Ev', NOP, HINT)),
+  row('0F 0D', 'prefetchw', 'Ev', NOP, HINT),
   row('0F C0', 'xadd', 'Eb Gb', integer.xadd, { lock: 'allowed', writes: true }),
   row('0F C1', 'xadd', 'Ev Gv', integer.xadd, { lock: 'allowed', writes: true }),
   row('0F B0', 'cmpxchg', 'Eb Gb', integer.cmpxchg, { flags: 'sub', lock: 'allowed', writes: true }),

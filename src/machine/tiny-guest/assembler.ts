@@ -82,8 +82,8 @@ function declare(bytes: readonly number[]): IcedInstruction {
 function encode(line: string, bitness: number, idOf: (name: string) => bigint, where: string): IcedInstruction {
   const bytes = literal(line);
   if (bytes) return bytes;
-  const far = /^jmp far (\w+):(\w+)$/.exec(line);
-  if (far) return Instruction.createFarBranch(codes.Jmp_ptr1632!, Number(far[1]), Number(far[2]));
+  const far = /^(jmp|call) far (\w+):(\w+)$/.exec(line);
+  if (far) return Instruction.createFarBranch(far[1] === 'jmp' ? codes.Jmp_ptr1632! : codes.Call_ptr1632!, Number(far[2]), Number(far[3]));
   const [, mnemonic, rest] = /^(\w+)\s*(.*)$/.exec(line)!;
   const operands = rest === '' ? [] : rest!.split(',').map((text) => parseOperand(text.trim(), bitness, where));
   for (const name of codeNames(mnemonic!, operands, bitness)) {
