@@ -47,6 +47,7 @@ describe('what a command prints of an error', () => {
     const refused = Object.assign(new Error('EACCES: permission denied, open x'), { code: 'EACCES', syscall: 'open' });
     expect(failureText(refused, 'xenolith')).toBe('xenolith: EACCES: permission denied, open x');
     expect(failureText(new UserError('x: no such file'), 'xenolith')).toBe('xenolith: x: no such file');
+    expect(failureText(new UserError('a\nb\x1b[2Jc: no such file'), 'xenolith')).toBe('xenolith: a\\x0ab\\x1b[2Jc: no such file');
     expect(failureText(new UserError('x: no such file'), 'xenolith', true)).toMatch(/x: no such file\n +at /);
     expect(failureText(new TypeError('a fault'), 'xenolith')).toMatch(/a fault\n +at /);
   });

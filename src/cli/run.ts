@@ -18,6 +18,7 @@ import { MEMORY_MIB, parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
 import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
 import { TRC_ALL, TRC_DOM0OP, TRC_GEN, TRC_HVM, TRC_HW, TRC_MEM, TRC_PV, TRC_SCHED, TRC_SHADOW } from '../trace/events.ts';
 import { parseStreamAddress, type StreamAddress, StreamNetdev } from '../net/stream-node.ts';
+import { oneLine } from './failure.ts';
 import { Inputs } from './inputs.ts';
 import { Outputs } from './outputs.ts';
 import { withProgress } from './progress.ts';
@@ -108,7 +109,7 @@ function parseEventMask(text: string): number {
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
   const inputs = new Inputs();
   const config = readConfig(inputs, file);
-  for (const warning of config.warnings) console.error(`xenolith: ${warning}`);
+  for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
   if (options.e !== undefined && options.trace === undefined) throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
   if (options.shell && process.stdin.isTTY !== true) throw new UserError('--shell: nobody can type, as standard input is no terminal; leave --shell out, or start it from a terminal');
@@ -150,7 +151,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
       await tellStory(options, result);
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      console.error(`xenolith: no story: ${error.message}`);
+      console.error(`xenolith: no story: ${oneLine(error.message)}`);
       status ||= 1;
     }
   }
@@ -196,7 +197,7 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
     };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    console.error(`xenolith: ${error.message}; running the tiny guest instead of Debian`);
+    console.error(`xenolith: ${oneLine(error.message)}; running the tiny guest instead of Debian`);
     // Its assembler is a large library.
     const { assembleTinyGuest, tinyGuestCommandLine } = await import('../machine/tiny-guest/image.ts');
     const image = assembleTinyGuest();
