@@ -53,7 +53,7 @@ describe('page tables', () => {
       mov dword [0x80006], 0
       lidt [0x80000]
       ud2
-    `));
+    `), { untilNs: 10e6 });
     expect(run.outcome).toBe('crash');
     expect(run.log).toMatch(/Triple fault/);
     dumped(run);
@@ -67,7 +67,7 @@ describe('page tables', () => {
         mov [0x80002], rax
         lidt [0x80000]
         ud2
-      `));
+      `), { untilNs: 10e6 });
       expect(run.outcome).toBe('crash');
       dumped(run);
     }

@@ -228,9 +228,13 @@ describe('hypercalls', () => {
       put(turns);
       yield* words(v, 0x1000, 0x10000, 2 ** 27, 0, DOMID_SELF);
       put(yield* v.hypercall(12, 1, 0x1000));
-      put(yield* v.hypercall(18, 0, 40_000, 0x10000), machine.console.length);
+      turns = 0;
+      put(yield* counted(18, 0, 40_000, 0x10000), machine.console.length, turns);
+      turns = 0;
+      for (let i = 0; i < 40; i++) yield* words(v, 0x3000 + i * 64, 17, 0x55, 7, 0, 0, 0, 0, 0);
+      put(yield* counted(13, 0x3000, 40), (yield* v.read(0x3008, 4)).lo, (yield* v.read(0x3008 + 39 * 64, 4)).lo, turns);
     }, machine);
-    expect(results).toEqual([5, 2560, 0, 5, 4096, 0, 6, 0, 0, 40_000]);
+    expect(results).toEqual([5, 2560, 0, 5, 4096, 0, 6, 0, 0, 40_000, 3, 0, 4096, 4096, 3]);
   });
 
   it('answer what there is of grant tables', () => {
