@@ -108,6 +108,15 @@ describe.skipIf(!haveCaptures)('captures of a real Xen', () => {
     }
   });
 
+  it('says who translated, and when, where nobody did for the packet itself', () => {
+    const told = (capture: Capture, packet: number): (string | undefined)[] => {
+      const sentence = tellStory(analyses.get(capture)!, { packet }).translation.find((s) => s.text.startsWith('Who translated them'));
+      return [sentence?.text.replace(/^.*\(|\).*$/g, ''), sentence?.strength];
+    };
+    expect(told('rtl8139-8139cp-ping', 4)).toEqual(['0x645d420 at log line 2573, 0x518ee02 at log line 3072', 'inferred']);
+    expect(told('rtl8139-8139cp-ping', 1)).toEqual([undefined, undefined]); // its own misses: told one by one
+  });
+
   it('a log alone tells of every transmission, times to the microsecond it holds', async () => {
     const a = await analyze({ dmLog: text('rtl8139-8139cp-ping', 'qemu-dm.log'), pcap: captureFile('rtl8139-8139cp-ping', 'bridge.pcap') });
     const story = tellStory(a, { packet: 7 });

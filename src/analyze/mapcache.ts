@@ -59,6 +59,18 @@ export class MapCacheHistory {
     return unknown('first use of its bucket in this log: it may have been mapped before the log began', refs);
   }
 
+  /** The miss by which a hit's bucket came to be mapped: the last one before it. Unknown where the log shows none. */
+  mappedBy(hit: DmDma): Claim<DmDma> {
+    const list = this.#byBucket.get(Math.floor(hit.gpa / BUCKET_BYTES)) ?? [];
+    for (let i = list.length - 1; i >= 0; i--) {
+      const dma = list[i]!;
+      if (dma.line >= hit.line) continue;
+      const outcome = this.outcome(dma);
+      if (outcome.value === 'miss') return claim(dma, outcome.strength as 'proven', outcome.why, [logLine(dma.line, this.#log.source)]);
+    }
+    return unknown('no use of the bucket in this log is a miss', list[0] === undefined ? [] : [logLine(list[0].line, this.#log.source)]);
+  }
+
   /** All accesses, and how many mappings (bucket and distance) they used. */
   totals(): { accesses: number; mappings: number; remaps: number } {
     const mappings = new Set(this.#all.filter((d) => d.pointer !== undefined).map((d) => `${Math.floor(d.gpa / BUCKET_BYTES)} ${distanceOf(d)}`));

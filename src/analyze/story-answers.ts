@@ -1,6 +1,6 @@
 import type { Analysis } from './analysis.ts';
 import { errorUsText, guessedHzText, traceToWallUs, tscHzHint, type ClockAlignment } from './clock.ts';
-import { claim, logLine, unknown, type Claim, type Ref } from './evidence.ts';
+import { claim, logLine, unknown, type Claim, type Ref, type Strength } from './evidence.ts';
 import { Hypercall } from './events.ts';
 import type { IoAccess } from './io.ts';
 import { MapCacheHistory, type MapCacheOutcome } from './mapcache.ts';
@@ -120,12 +120,15 @@ export function translationSentences(a: Analysis, tx: Transmission, walked: IoAc
   const calls = mappingCalls(a, tx, history);
   if (history !== undefined && tx.dma.length > 0) {
     const first = tx.dma.filter((x, i) => tx.dma.findIndex((y) => Math.floor(y.gpa / 4096) === Math.floor(x.gpa / 4096)) === i);
+    const hits: Transmission['dma'][number][] = [];
     for (const x of first) {
       const outcome = withHypercalls(history.outcome(x), calls);
+      if (outcome.value === 'hit') hits.push(x);
       out.push(sayClaim(outcome, (o) => (o === 'hit'
         ? `${hex(x.gpa)} was in the map cache: ${outcome.why}; the access is a plain memory copy, without hypercall, exit or trace record.`
         : `${hex(x.gpa)} was not in the map cache: ${outcome.why}; here the device model asked Xen to map the guest frames, and Xen translated through the p2m.`), `Whether ${hex(x.gpa)} was already mapped`));
     }
+    if (hits.length === first.length) out.push(translatedBefore(history, hits));
     const totals = history.totals();
     out.push(say(`In the whole log ${totals.accesses} memory accesses of the device model use ${totals.mappings} mapping${totals.mappings === 1 ? '' : 's'}${totals.remaps > 0 ? `, made by ${totals.remaps} remaps` : ''}: translation happens once a bucket, not once an access.`, 'proven', [logLine(tx.dma[0]!.line, source)]));
   } else if (a.log !== undefined) {
@@ -133,6 +136,18 @@ export function translationSentences(a: Analysis, tx: Transmission, walked: IoAc
   }
   out.push(calls.sentence);
   return out;
+}
+
+const STRENGTHS: readonly Strength[] = ['proven', 'strong', 'inferred', 'unknown'];
+
+/** Who translated, where every address of a packet was mapped already: Xen, when the buckets were mapped. */
+function translatedBefore(history: MapCacheHistory, hits: readonly Transmission['dma'][number][]): Sentence {
+  const origins = hits.map((hit) => ({ hit, by: history.mappedBy(hit) }));
+  const known = origins.filter((o) => o.by.value !== undefined);
+  const when = known.length === 0 ? 'before anything this log shows'
+    : `${known.map((o) => `${hex(o.hit.gpa)} at log line ${o.by.value!.line}`).join(', ')}${known.length < origins.length ? ', the others before anything this log shows' : ''}`;
+  const weakest = Math.max(1, ...known.map((o) => STRENGTHS.indexOf(o.by.strength)));
+  return say(`Who translated them: Xen, through the p2m, when the device model had their buckets mapped (${when}); nobody for this packet.`, STRENGTHS[weakest]!, known.flatMap((o) => o.by.refs));
 }
 
 const MAPPING_CALLS: readonly [number, string][] = [
