@@ -105,6 +105,8 @@ class TransferPeer {
     const hash = createHash('sha256');
     let left = this.#data.length;
     socket.on('error', () => {});
+    // passt resets a connection after 24 s on which nothing was ever sent to the guest.
+    socket.write('ready\n');
     socket.on('data', (bytes: Uint8Array) => {
       hash.update(bytes);
       left -= bytes.length;
