@@ -43,6 +43,7 @@ interface Run {
   readonly bytes: (file: 'trace' | 'log' | 'pcap' | 'console') => Buffer;
   readonly text: (file: 'log' | 'console') => string;
   readonly status: number;
+  readonly stdout: string;
   readonly stderr: string;
 }
 
@@ -51,8 +52,8 @@ function xenolith(name: string, ...args: string[]): Promise<Run> {
   mkdirSync(join(folder, name));
   const files = ['--trace', path('trace'), '--dm-log', path('log'), '--pcap', path('pcap'), '--console', path('console')];
   const bytes: Run['bytes'] = (file) => readFileSync(path(file));
-  return new Promise((resolve) => execFile(process.execPath, [cli, 'run', 'guest.cfg', ...files, ...args], { cwd: root }, (error, _, stderr) =>
-    resolve({ path, bytes, text: (file) => bytes(file).toString('latin1'), status: error === null ? 0 : Number(error.code), stderr })));
+  return new Promise((resolve) => execFile(process.execPath, [cli, 'run', 'guest.cfg', ...files, ...args], { cwd: root }, (error, stdout, stderr) =>
+    resolve({ path, bytes, text: (file) => bytes(file).toString('latin1'), status: error === null ? 0 : Number(error.code), stdout, stderr })));
 }
 
 const FAULTS = /Call Trace|unchecked MSR|BUG:|WARNING:/;
@@ -72,7 +73,7 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
         runs['8139too'] = await xenolith('8139too', '--driver', '8139too', '--memory', '3840', '--append', 'nopv lapic=notscdeadline clocksource=hpet tsc=unstable');
       })(),
       (async () => {
-        runs.again = await xenolith('again', ...virtual);
+        runs.again = await xenolith('again', ...virtual, '--story');
         runs['seed 3'] = await xenolith('seed3', ...virtual, '--seed', '4294967295', ...own(images!.vmlinux));
         runs.worker = await xenolith('worker', '--device-model', 'worker');
       })(),
@@ -96,6 +97,15 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
       expect([file, runs.plain.bytes(file).length > 1000]).toEqual([file, true]);
       expect([file, runs.again.bytes(file).equals(runs.plain.bytes(file))]).toEqual([file, true]);
     }
+  });
+
+  it('README.md tells the story of this run, numbers aside', () => {
+    const plain = (text: string): string => text.replaceAll(/0x[0-9a-f]+|\b[0-9a-f]{8}\b|\d[\d.]*/g, '#').replaceAll(/\s+/g, ' ');
+    const readme = readFileSync(join(root, 'README.md'), 'utf8');
+    const start = readme.indexOf('\nPacket ');
+    const shown = readme.slice(start, readme.indexOf('```', start)).trim().split('\n\n');
+    expect(shown.length).toBeGreaterThan(2);
+    for (const part of shown) expect(plain(runs.again.stdout)).toContain(plain(part));
   });
 
   it.each(['seed 2', 'seed 3'] as const)('%s, from a bzImage and from a vmlinux named with its initrd: console, log and capture are the same, the trace differs in machine frames only', async (name) => {
