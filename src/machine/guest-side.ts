@@ -113,6 +113,7 @@ export class GuestSide extends Hypervisor {
   /** Where the firmware put the BARs; empty before boot(). */
   bars: readonly PlacedBar[] = [];
   readonly #builder: DomainBuilder;
+  readonly #warned = new Set<string>();
 
   /** Makes the hypervisor and builds the domain. Throws UserError when the guest does not fit. */
   constructor(placement: GuestPlacement, options: MachineOptions, sinks: MachineSinks) {
@@ -135,8 +136,8 @@ export class GuestSide extends Hypervisor {
         runqueue.unblock(domain.vcpus[vcpu]!);
       },
       // With one vCPU an INIT or STARTUP can only be aimed at the sender, whom it does not stop here.
-      init: () => pcpu.log.warn(`d${GUEST_DOMID}: INIT to its only vCPU ignored`),
-      startup: () => pcpu.log.warn(`d${GUEST_DOMID}: STARTUP to its only vCPU ignored`),
+      init: () => this.#warnOnce('INIT to its only vCPU ignored'),
+      startup: () => this.#warnOnce('STARTUP to its only vCPU ignored'),
       guestTsc: () => Number(this.hvm.guestTsc()),
       timeOffset: (seconds) => this.#sendTimeOffset(seconds),
     }, guestPlatform(config));
@@ -169,11 +170,18 @@ export class GuestSide extends Hypervisor {
     this.control.eventMask = this.traceMask;
   }
 
+  /** What a guest can bring about as often as it likes is said the first time. */
+  #warnOnce(what: string): void {
+    if (this.#warned.has(what)) return;
+    this.#warned.add(what);
+    this.pcpu.log.warn(`d${GUEST_DOMID}: ${what}`);
+  }
+
   /** send_timeoffset_req: to every server, by the buffered page. */
   #sendTimeOffset(seconds: number): void {
     const p = newIoreq();
     Object.assign(p, { type: IoreqType.timeOffset, size: 8, count: 1, isWrite: true, dataLo: seconds >>> 0, dataHi: seconds < 0 ? 0xffffffff : 0 });
-    if (this.servers.broadcastBuffered(p) > 0) this.pcpu.log.warn('Unsuccessful timeoffset update');
+    if (this.servers.broadcastBuffered(p) > 0) this.#warnOnce('Unsuccessful timeoffset update');
   }
 }
 

@@ -382,3 +382,71 @@ describe('a triple fault', () => {
     }
   });
 });
+
+describe('chips inside the hypervisor', () => {
+  it('written and read at random, all registers and widths, interrupts coming in between: the guest lives or dies, the host goes on', () => {
+    for (const seed of [1, 77]) {
+      const run = runHostile(longGuest(`
+        mov dword [0x80000], ${seed}
+        mov dword [0x80100], 0xfee00000
+        mov dword [0x80104], 0xfec00000
+        mov dword [0x80108], 0xfed00000
+        mov dword [0x8010c], 0xfee00080
+        mov ebp, 6000
+      again:
+        call random
+        mov ecx, eax
+        shr ecx, 8
+        and ecx, 3
+        mov ebx, [rcx*4 + 0x80100]
+        shr eax, 12
+        and eax, 0x3f8
+        add ebx, eax
+        call random
+        mov [rbx], eax
+        mov ecx, [rbx]
+        mov [rbx], al
+        mov cx, [rbx]
+        mov rcx, [rbx]
+        mov [rbx], rcx
+        call random
+        mov ebx, eax
+        shr ebx, 10
+        and ebx, 15
+        movzx edx, byte [rbx + 0x80200]
+        out dx, al
+        in al, dx
+        out dx, ax
+        in eax, dx
+        test ebp, 63
+        jne next
+        sti
+        pause
+        cli
+      next:
+        dec ebp
+        jne again
+        ${print('alive\n')}
+        ${powerOff}
+      random:
+        mov eax, [0x80000]
+        mov ecx, 1103515245
+        imul eax, ecx
+        add eax, 12345
+        mov [0x80000], eax
+        shr eax, 1
+        ret
+      `, {
+        // An NMI or a fault that a written register brought: on with what comes next.
+        exception: 'inc dword [0x80010]\nadd rsp, 16\niretq\n',
+      }), {
+        untilNs: 0.2e9,
+        prepare: ({ memory, p2m }) => memory.u8.set([0x20, 0x21, 0xa0, 0xa1, 0x40, 0x41, 0x42, 0x43, 0x61, 0x70, 0x71, 0x20, 0xa0, 0x40, 0x43, 0x71], p2m.ramAddress(0x80200)),
+      });
+      expect(['poweroff', 'crash', 'timeout', 'halted']).toContain(run.outcome);
+      if (run.outcome === 'poweroff') expect(run.console).toBe('alive\n');
+      // What it can bring about again and again does not fill the log.
+      expect(run.log.length).toBeLessThan(10_000);
+    }
+  });
+});
