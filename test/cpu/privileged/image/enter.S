@@ -4,68 +4,20 @@
  * enter(struct state *) loads every register from the state and leaves with IRET for any ring, code size and stack.
  * Whatever exception, interrupt or gate comes next stores the state it found and returns from enter().
  */
-  .section .boot, "ax"
-  .code32
-  .globl entry
-multiboot:
-  .long 0x1BADB002, 0x10000, -(0x1BADB002 + 0x10000)
-  .long multiboot, multiboot, _data_end, _bss_end, entry
-entry:
-  cli
-  mov $boot_stack_top, %esp
+#include "../../native/boot.inc"
+
+  multiboot_entry boot_stack_top
 #ifdef LONG_MODE
-  mov $boot_pde, %edi
-  mov $0x83, %eax
-  mov $512, %ecx
-1: mov %eax, (%edi)
-  movl $0, 4(%edi)
-  add $0x200000, %eax
-  add $8, %edi
-  dec %ecx
-  jnz 1b
-  mov %cr4, %eax
-  or $0x620, %eax /* PAE OSFXSR OSXMMEXCPT */
-  mov %eax, %cr4
-  movl $boot_pdpte + 7, boot_pml4e
-  movl $boot_pde + 7, boot_pdpte
-  mov $boot_pml4e, %eax
-  mov %eax, %cr3
-  mov $0xC0000080, %ecx
-  rdmsr
-  or $0x901, %eax /* NXE LME SCE */
-  wrmsr
-  mov %cr0, %eax
-  and $~4, %eax
-  or $0x80010022, %eax
-  mov %eax, %cr0
+  turn_on_long_mode boot_pml4e, boot_pdpte, boot_pde, 7, 0x901 /* NXE LME SCE */
+#endif
   lgdt boot_gdtr
   ljmp $8, $1f
+#ifdef LONG_MODE
   .code64
-1:
-#else
-  lgdt boot_gdtr
-  ljmp $8, $1f
-1:
 #endif
-  mov $0x10, %eax
-  mov %eax, %ds
-  mov %eax, %es
-  mov %eax, %ss
-  fninit
-  call begin
-2: hlt
-  jmp 2b
-  .balign 8
-boot_gdt:
-#ifdef LONG_MODE
-  .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
-#else
-  .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-#endif
-boot_gdtr:
-  .word . - boot_gdt - 1
-  .long boot_gdt
-  .long 0
+1:
+  run_c begin
+  flat_gdt boot_gdt, boot_gdtr
 
   .text
 /* Offsets of struct state, in words of the register size. */
