@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { gfn } from '../../src/base/address.ts';
 import { longGuest, LongGuest, powerOff, print } from '../plain-guest.ts';
-import { BAR, RAM_END, runHostile } from './machine.ts';
+import { BAR, ioreqFramesInP2m, RAM_END, runHostile } from './machine.ts';
 
 /** A structure the guest fills before each call, a list of calls to make, results. */
 const STRUCT = 0x80000;
@@ -185,6 +185,38 @@ describe('a guest and its own memory', () => {
     `));
     expect(run.outcome).toBe('poweroff');
     expect([run.word(0x90000), run.word(0x90008), run.word(0x90010), run.word(0x90018)]).toEqual([1, 0x13572468, 0, 0]);
+  });
+
+  it('asks for every space and index there could be, the special pages and the ioreq server\'s among them: the ioreq pages never appear', () => {
+    const frames = [...Array(24).keys()].map((i) => 0xff000 - 24 + i);
+    const run = runHostile(longGuest(`
+      mov ebx, 0
+    spaces:
+      mov qword [${STRUCT}], 0x7ff0
+      mov [${STRUCT + 4}], ebx
+      mov qword [${STRUCT + 16}], 0x400
+      mov ebp, 0
+    indexes:
+      mov [${STRUCT + 8}], rbp
+      mov eax, 12
+      mov edi, 7
+      mov esi, ${STRUCT}
+      vmcall
+      inc ebp
+      cmp ebp, 80
+      jne indexes
+      inc ebx
+      cmp ebx, 8
+      jne spaces
+      ${frames.map((frame) => `${oneExtent(1, frame)}${oneExtent(6, frame)}`).join('')}
+      ${frames.map((frame) => `mov eax, ${frame * 4096}\nmov dword [rax], -1\nmov dword [rax + 28], -1\n`).join('')}
+      mov eax, ${BAR}
+      mov ecx, [rax]
+      ${print('alive\n')}
+      ${powerOff}
+    `));
+    expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
+    expect(ioreqFramesInP2m(run.machine)).toEqual([]);
   });
 
   it('registers vcpu_info and a runstate area, and takes the pages away: the hypervisor goes on writing to what is still held, or nowhere', () => {

@@ -7,7 +7,7 @@ import { engineFactory } from '../../src/machine/engine-factory.ts';
 import { runOutcome, type RunOutcome } from '../../src/machine/exit-status.ts';
 import { InlineMachine } from '../../src/machine/machine.ts';
 import { parseMac } from '../../src/net/frame.ts';
-import type { Mfn } from '../../src/base/address.ts';
+import type { Gfn, Mfn } from '../../src/base/address.ts';
 
 /** The NIC's memory BAR, and its ports, as the firmware places them. */
 export const BAR = 0xf0000000;
@@ -124,6 +124,12 @@ export function ioreqPages({ memory, domain }: Pick<InlineMachine, 'memory' | 'd
   const [sync, buffered] = [memory.u32[words + 3]!, memory.u32[words + 4]!];
   expect(sync > 0 && buffered > 0).toBe(true);
   return { sync: sync * 4096, buffered: buffered * 4096 };
+}
+
+/** Guest frames behind which an ioreq page lies: a guest that could write one would speak for Xen. */
+export function ioreqFramesInP2m(machine: Pick<InlineMachine, 'memory' | 'domain' | 'p2m'>): number[] {
+  const { sync, buffered } = ioreqPages(machine);
+  return [...Array(machine.p2m.maxGfn).keys()].filter((gfn) => [sync, buffered].includes(machine.p2m.getMfn(gfn as Gfn) * 4096));
 }
 
 /** Let the NIC at its registers' page work as bus master (configuration space of device 3). */

@@ -2,8 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Gfn, Mfn } from '../../src/base/address.ts';
 import { P2mType } from '../../src/hypervisor/p2m.ts';
-import type { InlineMachine } from '../../src/machine/machine.ts';
-import { BAR, ioreqPages, RAM_END, runHostile } from './machine.ts';
+import { BAR, ioreqFramesInP2m, RAM_END, runHostile } from './machine.ts';
 import {
   addToPhysmap, attack, decrease, descriptor, doorbell, everyRole, FRAME, own, OWN_FIRST_LAST, RING, rings, RX_OWN, RX_RING, startCplus,
 } from './nic-guest.ts';
@@ -206,9 +205,3 @@ describe('RTL8139 rings, descriptors and buffers', () => {
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
 });
-
-/** Guest frames behind which an ioreq page lies: a guest that could write one would speak for Xen. */
-function ioreqFramesInP2m(machine: InlineMachine): number[] {
-  const { sync, buffered } = ioreqPages(machine);
-  return [...Array(machine.p2m.maxGfn).keys()].filter((gfn) => [sync, buffered].includes(machine.p2m.getMfn(gfn as Gfn) * 4096));
-}

@@ -1,5 +1,5 @@
 /** hvm_op (hypercall 34). Structures: public/hvm/hvm_op.h, params.h. */
-import { EFAULT, EINVAL, ENOENT, ENOSYS, EPERM } from '../../abi/errno.ts';
+import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, EPERM, ESRCH } from '../../abi/errno.ts';
 import { DOMID_SELF, HVM_NR_PARAMS } from '../domain.ts';
 import { HvmParam } from '../hvm-params.ts';
 import type { HypercallContext } from './context.ts';
@@ -15,6 +15,16 @@ const GUEST_WRITABLE: ReadonlySet<number> = new Set([
 const GUEST_READABLE: ReadonlySet<number> = new Set([
   ...GUEST_WRITABLE, HvmParam.storePfn, HvmParam.consolePfn, HvmParam.altp2m,
 ]);
+
+/** Deprecated: PAE enabled, DM domain, memory events, nested HVM, port of the buffered page. */
+const DEPRECATED: ReadonlySet<number> = new Set([4, 13, 20, 21, 22, 23, HvmParam.nestedhvm, 25, HvmParam.bufioreqEvtchn, 30]);
+
+/** hvm_allow_set_param, hvm_allow_get_param: 0, or why a guest may not. */
+function refused(index: number, set: boolean): number {
+  if (DEPRECATED.has(index)) return -EINVAL;
+  if (set && index === HvmParam.altp2m) return -EEXIST;
+  return (set ? GUEST_WRITABLE : GUEST_READABLE).has(index) ? 0 : -EPERM;
+}
 
 export function hvmOp(call: HypercallContext): number {
   const { host } = call;
@@ -55,9 +65,11 @@ function param(call: HypercallContext, set: boolean): number {
   const domid = view.getUint16(0, true);
   const index = view.getUint32(4, true);
   if (index >= HVM_NR_PARAMS) return -EINVAL;
-  if (domid !== DOMID_SELF && domid !== host.domain.domid) return -EPERM;
+  // Another domain's are not the guest's to see; there is dom0 alone.
+  if (domid !== DOMID_SELF && domid !== host.domain.domid) return domid === 0 ? -EPERM : -ESRCH;
+  const why = refused(index, set);
+  if (why < 0) return why;
   if (!set) {
-    if (!GUEST_READABLE.has(index)) return -EPERM;
     // Without a PV console nobody drains a ring: say so, instead of naming frame 0.
     const isConsole = index === HvmParam.consolePfn || index === HvmParam.consoleEvtchn;
     if (isConsole && host.domain.paramLo(index) === 0) return -EINVAL;
@@ -65,7 +77,6 @@ function param(call: HypercallContext, set: boolean): number {
     view.setUint32(12, host.domain.paramHi(index), true);
     return call.write(address, 16) ? 0 : -EFAULT;
   }
-  if (!GUEST_WRITABLE.has(index)) return -EPERM;
   const lo = view.getUint32(8, true);
   const hi = view.getUint32(12, true);
   host.domain.setParam(index, lo, hi);

@@ -237,6 +237,21 @@ describe('hypercalls', () => {
     expect(results).toEqual([5, 2560, 0, 5, 4096, 0, 6, 0, 0, 40_000, 3, 0, 4096, 4096, 3]);
   });
 
+  it('refuse parameters as Xen does', () => {
+    const { results } = collect(function* (v, put) {
+      for (const index of [2, 18, 34, 35, 24, 26, 5, 12, 39]) put(yield* setParam(v, index, 1, 0));
+      for (const index of [35, 24, 5]) {
+        yield* v.write(0xa04, 4, index);
+        put(yield* v.hypercall(34, 1, 0xa00));
+      }
+      for (const domid of [0, 9]) {
+        yield* words(v, 0xa00, domid);
+        put(yield* v.hypercall(34, 1, 0xa00));
+      }
+    });
+    expect(results).toEqual([0, 0, 0, -17, -22, -22, -1, -1, -22, 0, -22, -1, -1, -3]);
+  });
+
   it('answer what there is of grant tables', () => {
     const { results } = collect(function* (v, put) {
       for (const version of [1, 2, 3]) {
