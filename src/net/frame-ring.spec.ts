@@ -70,6 +70,27 @@ describe('frame ring', () => {
     await worker.terminate();
   });
 
+  it('rings for a frame that finds the ring empty; whoever has some left looks by himself', async () => {
+    const buffer = createFrameRing(1 << 17);
+    const bell = (): number => new Int32Array(buffer, 0, 16)[4]!;
+    const producer = new FrameRingProducer(buffer);
+    const consumer = new FrameRingConsumer(buffer);
+    for (let i = 0; i < 3; i++) producer.push(Uint8Array.of(i));
+    expect(bell()).toBe(1);
+    consumer.advance();
+    producer.push(Uint8Array.of(3));
+    expect(bell()).toBe(1);
+    for (let i = 1; i < 4; i++) {
+      await consumer.waitForFrame();
+      expect(consumer.peek()![0]).toBe(i);
+      consumer.advance();
+    }
+    const waiting = consumer.waitForFrame();
+    producer.push(Uint8Array.of(4));
+    await waiting;
+    expect([bell(), consumer.peek()![0]]).toEqual([2, 4]);
+  });
+
   it('close() releases a waiting consumer and refuses further frames', async () => {
     const buffer = createFrameRing(1 << 17);
     const consumer = new FrameRingConsumer(buffer);

@@ -10,7 +10,7 @@ const HEAD = 0; // i32 index: bytes ever produced
 const TAIL = 1; // i32 index: bytes ever consumed
 const CLOSED = 2; // i32 index: 1 when either side has gone
 const DROPPED = 3; // i32 index: frames the producer found no room for
-const BELL = 4; // i32 index: rises with every push and close; what a consumer with an event loop waits on
+const BELL = 4; // i32 index: rises with a push into an empty ring and with close; what a consumer with an event loop waits on
 const HEADER_BYTES = 64;
 const WRAP = 0xffffffff;
 
@@ -82,7 +82,8 @@ export class FrameRingProducer {
     ring.lengths[at >>> 2] = frame.length;
     ring.data.set(frame, at + 4);
     Atomics.store(ring.words, HEAD, (head + need) | 0);
-    ring.ring();
+    // A consumer that has not taken everything before this frame looks again before it waits.
+    if (Atomics.load(ring.words, TAIL) === (head | 0)) ring.ring();
     this.#bell();
     return true;
   }
