@@ -1,5 +1,5 @@
 /** Which blocks of a code page run round and round: the loop that a block lies in, as far as its branches have been followed. */
-import { SPECIAL, SPECIAL_COUNT } from '../handler-numbers.ts';
+import { FIRST_COMPILED, SPECIAL, SPECIAL_COUNT } from '../handler-numbers.ts';
 import type { Interpreter } from '../interpreter.ts';
 import type { MemoryViews } from '../memory-views.ts';
 import { REC_HANDLER, REC_NOT_TAKEN, REC_RIP, REC_TAKEN, RECORD_SIZE } from '../record.ts';
@@ -18,8 +18,8 @@ export interface Block {
 }
 
 /**
- * The blocks on a way from the one at `head` back to it, in the order of their addresses; none when there is no such way, or
- * when a record on it is nothing to compile. `straight`: without such a way, the block at `head` alone.
+ * The blocks on a way from the one at `head` back to it, or to a block that is compiled already, in the order of their addresses;
+ * none when there is no such way, or when a record on it is nothing to compile. `straight`: without such a way, the block at `head` alone.
  */
 export function loopOf(views: MemoryViews, meanings: Interpreter['meanings'], head: number, straight: boolean): Block[] {
   const blocks = new Map<number, Block>();
@@ -33,7 +33,9 @@ export function loopOf(views: MemoryViews, meanings: Interpreter['meanings'], he
     blocks.set(block.first, block);
     for (const next of [block.taken, block.notTaken]) if (next && !queue.includes(next)) queue.push(next);
   }
-  const leads = new Set([head]);
+  const compiled = (record: number): boolean => views.u16[(record + REC_HANDLER) >> 1]! >= FIRST_COMPILED;
+  const goals = new Set([head, ...queue.filter(compiled)]);
+  const leads = new Set(goals);
   for (let grown = true; grown;) {
     grown = false;
     for (const { first, taken, notTaken } of blocks.values()) {
@@ -43,7 +45,7 @@ export function loopOf(views: MemoryViews, meanings: Interpreter['meanings'], he
     }
   }
   const loop = [...blocks.values()].filter(({ first }) => leads.has(first));
-  const closed = loop.some(({ taken, notTaken }) => taken === head || notTaken === head);
+  const closed = loop.some(({ taken, notTaken }) => goals.has(taken) || goals.has(notTaken));
   const rip = ({ first }: Block): number => views.u32[(first + REC_RIP) >> 2]!;
   if (!closed) return straight ? loop.filter(({ first }) => first === head) : [];
   return loop.sort((a, b) => rip(a) - rip(b));
