@@ -151,3 +151,29 @@ export function longGuest(source: string, handlers: { readonly exception?: strin
 /** Print a character to a port, and power off by PM1a control. */
 export const print = (text: string, port = 0xe9): string => [...text].map((c) => `mov al, ${c.charCodeAt(0)}\nmov edx, ${port}\nout dx, al\n`).join('');
 export const powerOff = 'mov edx, 0xb004\nmov eax, 0x2000\nout dx, ax\nhlt\n';
+
+/** An interrupt handler that counts, says so after `most` of them, and powers off. `end`: what ends an interrupt. */
+export const countInterrupts = (most: number, end = ''): string => `
+  ${end}
+  inc dword [${LongGuest.interrupts}]
+  mov eax, [${LongGuest.interrupts}]
+  cmp eax, ${most}
+  jae enough
+  iretq
+enough:
+  ${print('storm\n')}
+  ${powerOff}
+`;
+
+/** For a long guest: the IDT lies behind a page table at this address, and then an exception comes. */
+export const idtBehind = (pageTable: number): string => `
+  mov eax, ${pageTable + 7}
+  mov [${LongGuest.pdpt + 8}], rax
+  mov rax, cr3
+  mov cr3, rax
+  mov word [0x80000], 0xfff
+  mov dword [0x80002], 0x40000000
+  mov dword [0x80006], 0
+  lidt [0x80000]
+  ud2
+`;

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Gfn } from '../../src/base/address.ts';
 import { P2mType } from '../../src/hypervisor/p2m.ts';
-import { longGuest, LongGuest, plainGuest, powerOff, print } from '../plain-guest.ts';
+import { countInterrupts, idtBehind, longGuest, LongGuest, plainGuest, powerOff, print } from '../plain-guest.ts';
 import { BAR, type HostileRun, RAM_END, runHostile } from './machine.ts';
 
 /** `code`: there is some to be read where it died. */
@@ -43,17 +43,7 @@ describe('page tables', () => {
   });
 
   it('the IDT behind a page table at the NIC: the exception cannot be delivered, the domain dies of a triple fault', () => {
-    const run = runHostile(longGuest(`
-      mov eax, ${BAR + 7}
-      mov [${LongGuest.pdpt + 8}], rax
-      mov rax, cr3
-      mov cr3, rax
-      mov word [0x80000], 0xfff
-      mov dword [0x80002], 0x40000000
-      mov dword [0x80006], 0
-      lidt [0x80000]
-      ud2
-    `), { untilNs: 10e6 });
+    const run = runHostile(longGuest(idtBehind(BAR)), { untilNs: 10e6 });
     expect(run.outcome).toBe('crash');
     expect(run.log).toMatch(/Triple fault/);
     dumped(run);
@@ -336,18 +326,7 @@ describe('timers at their limits', () => {
     work:
       jmp work
     `, {
-      interrupt: `
-        mov eax, 0xfee000b0
-        mov dword [rax], 0
-        inc dword [${LongGuest.interrupts}]
-        mov eax, [${LongGuest.interrupts}]
-        cmp eax, 1000
-        jae enough
-        iretq
-      enough:
-        ${print('storm\n')}
-        ${powerOff}
-      `,
+      interrupt: countInterrupts(1000, 'mov eax, 0xfee000b0\nmov dword [rax], 0'),
     }), { untilNs: 50e6 });
     expect([run.outcome, run.console]).toEqual(['poweroff', 'storm\n']);
   });

@@ -1,7 +1,7 @@
 /** Guests that hand the hypervisor pointers, lengths, counts and ports of every kind, from the real vCPU. */
 import { describe, expect, it } from 'vitest';
 import { gfn } from '../../src/base/address.ts';
-import { longGuest, LongGuest, powerOff, print } from '../plain-guest.ts';
+import { countInterrupts, longGuest, LongGuest, powerOff, print } from '../plain-guest.ts';
 import { BAR, ioreqFramesInP2m, RAM_END, runHostile } from './machine.ts';
 
 /** A structure the guest fills before each call, a list of calls to make, results. */
@@ -332,16 +332,7 @@ describe('event channels', () => {
     work:
       jmp work
     `, {
-      interrupt: `
-        inc dword [${LongGuest.interrupts}]
-        mov eax, [${LongGuest.interrupts}]
-        cmp eax, 500
-        jae enough
-        iretq
-      enough:
-        ${print('storm\n')}
-        ${powerOff}
-      `,
+      interrupt: countInterrupts(500),
     }), { untilNs: 50e6 });
     expect([run.outcome, run.console]).toEqual(['poweroff', 'storm\n']);
   });

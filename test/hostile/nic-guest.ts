@@ -32,11 +32,30 @@ export const rings = (tx: readonly [number, number], rx: readonly [number, numbe
   mov dword [${BAR + 0xe4}], ${rx[0]}
 `;
 export const own = (address: number): readonly [number, number] => [address, 0];
-export const descriptor = (at: number, command: number, buffer: readonly [number, number]): string => `
+const descriptorAt = (at: string, command: number, low: number, high = 0): string => `
   mov dword [${at}], ${command}
-  mov dword [${at + 4}], 0
-  mov dword [${at + 8}], ${buffer[0]}
-  mov dword [${at + 12}], ${buffer[1]}
+  mov dword [${at} + 4], 0
+  mov dword [${at} + 8], ${low}
+  mov dword [${at} + 12], ${high}
+`;
+export const descriptor = (at: number, command: number, buffer: readonly [number, number]): string => descriptorAt(String(at), command, ...buffer);
+/** So many descriptors from RING on, all alike. */
+export const fullRing = (count: number, command: number, buffer: number): string => `
+  mov edi, ${RING}
+  mov ecx, ${count}
+fill:
+  ${descriptorAt('edi', command, buffer)}
+  add edi, 16
+  dec ecx
+  jne fill
+`;
+/** A piece of program so many times; once a guest. */
+export const repeated = (times: number, source: string): string => `
+  mov ebx, ${times}
+repeat:
+  ${source}
+  dec ebx
+  jne repeat
 `;
 export const doorbell = `mov byte [${BAR + 0xd9}], 0x40\n`;
 /** A broadcast frame of 64 bytes: 0x11 after the addresses. */

@@ -4,7 +4,7 @@ import type { Gfn, Mfn } from '../../src/base/address.ts';
 import { P2mType } from '../../src/hypervisor/p2m.ts';
 import { BAR, ioreqFramesInP2m, RAM_END, runHostile } from './machine.ts';
 import {
-  addToPhysmap, attack, decrease, descriptor, doorbell, everyRole, FRAME, own, OWN_FIRST_LAST, RING, rings, RX_OWN, RX_RING, startCplus,
+  addToPhysmap, attack, decrease, descriptor, doorbell, everyRole, FRAME, fullRing, own, OWN_FIRST_LAST, repeated, RING, rings, RX_OWN, RX_RING, startCplus,
 } from './nic-guest.ts';
 
 describe('RTL8139 rings, descriptors and buffers', () => {
@@ -108,21 +108,8 @@ describe('RTL8139 rings, descriptors and buffers', () => {
     const run = runHostile(attack(`
       ${startCplus(false)}
       ${rings(own(RING), own(RX_RING))}
-      mov edi, ${RING}
-      mov ecx, 256
-    fill:
-      mov dword [edi], 0xa000ffff
-      mov dword [edi + 4], 0
-      mov dword [edi + 8], ${FRAME}
-      mov dword [edi + 12], 0
-      add edi, 16
-      dec ecx
-      jne fill
-      mov ebx, 200
-    ring:
-      ${doorbell}
-      dec ebx
-      jne ring
+      ${fullRing(256, 0xa000ffff, FRAME)}
+      ${repeated(200, doorbell)}
     `));
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
@@ -131,22 +118,9 @@ describe('RTL8139 rings, descriptors and buffers', () => {
     const run = runHostile(attack(`
       ${startCplus()}
       ${rings(own(RING), own(RING))}
-      mov edi, ${RING}
-      mov ecx, 64
-    fill:
-      mov dword [edi], 0xb0000600
-      mov dword [edi + 4], 0
-      mov dword [edi + 8], ${RING}
-      mov dword [edi + 12], 0
-      add edi, 16
-      dec ecx
-      jne fill
+      ${fullRing(64, 0xb0000600, RING)}
       mov dword [${RING}], 0xffffffff
-      mov ebx, 50
-    ring:
-      ${doorbell}
-      dec ebx
-      jne ring
+      ${repeated(50, doorbell)}
     `));
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
@@ -159,21 +133,7 @@ describe('RTL8139 rings, descriptors and buffers', () => {
       mov dword [${FRAME + 16}], 0x0000ff05
       mov dword [${FRAME + 20}], 0x06400000
       mov byte [${FRAME + 46}], 0x50
-      mov ebx, 4
-    ring:
-      mov edi, ${RING}
-      mov ecx, 64
-    fill:
-      mov dword [edi], 0xb801ffff
-      mov dword [edi + 4], 0
-      mov dword [edi + 8], ${FRAME}
-      mov dword [edi + 12], 0
-      add edi, 16
-      dec ecx
-      jne fill
-      ${doorbell}
-      dec ebx
-      jne ring
+      ${repeated(4, `${fullRing(64, 0xb801ffff, FRAME)}${doorbell}`)}
     `));
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });

@@ -13,7 +13,7 @@ import type { JobMessage, JobPart, MachineJob } from '../../src/machine/job.ts';
 import { MachineRun } from '../../src/machine/launch.ts';
 import type { SplitMemory } from '../../src/machine/split-machine.ts';
 import { parseMac } from '../../src/net/frame.ts';
-import { longGuest, LongGuest, plainGuest, powerOff } from '../plain-guest.ts';
+import { idtBehind, longGuest, plainGuest, powerOff } from '../plain-guest.ts';
 import { BAR, MEMORY_MIB, RAM_END } from './machine.ts';
 import { attack, decrease, descriptor, doorbell, everyRole, own, OWN_FIRST_LAST, RING, rings, RX_RING, startCplus } from './nic-guest.ts';
 
@@ -50,17 +50,7 @@ describe.skipIf(!built)('the process outlives the guest and ends with the table\
     ['decrease_reservation of a page that DMA has in its map cache', 'poweroff', 'alive\n',
       attack(`${startCplus()}${rings(own(RING), own(RX_RING))}${descriptor(RING, OWN_FIRST_LAST + 64, own(0x300000))}${doorbell}${decrease(0x300)}${everyRole([0x300000, 0])}`), []],
     ['page tables at the NIC', 'crash', '', longGuest(`mov eax, ${BAR}\nmov cr3, rax\n`), []],
-    ['the IDT behind a page table at the NIC', 'crash', '', longGuest(`
-      mov eax, ${BAR + 7}
-      mov [${LongGuest.pdpt + 8}], rax
-      mov rax, cr3
-      mov cr3, rax
-      mov word [0x80000], 0xfff
-      mov dword [0x80002], 0x40000000
-      mov dword [0x80006], 0
-      lidt [0x80000]
-      ud2
-    `), []],
+    ['the IDT behind a page table at the NIC', 'crash', '', longGuest(idtBehind(BAR)), []],
     ['a crash the guest reports', 'crash', '', longGuest('mov dword [0x80000], 3\nmov eax, 29\nmov edi, 2\nmov esi, 0x80000\nvmcall\nhlt\n'), []],
     ['a timer of one tick, and nobody who takes its interrupt', 'timeout', '', longGuest(`
       mov eax, 0xfee000f0
