@@ -8,19 +8,18 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { commandLine, count } from '../command-line.ts';
 import { build } from './build.ts';
 import { type Engine, type Timing, engines, runEngine } from './engines.ts';
 
 const kernelNames = ['sieve', 'crc', 'quicksort', 'memcpy/strlen', 'hash table', 'bytecode', 'flat program'];
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    out: { type: 'string', default: 'out/bench-cpu.json' },
-    engine: { type: 'string', default: '' },
-    json: { type: 'boolean', default: false },
-  },
+const values = commandLine('npm run bench:cpu -- [--rounds N] [--out FILE] [--engine REGEX] [--json]', {
+  rounds: { type: 'string', default: '3' },
+  out: { type: 'string', default: 'out/bench-cpu.json' },
+  engine: { type: 'string', default: '' },
+  json: { type: 'boolean', default: false },
 });
+const rounds = count('rounds', values.rounds);
 
 const available = engines.filter((engine) => {
   if (!new RegExp(values.engine).test(engine.name) && !engine.name.startsWith('xenolith')) return false;
@@ -45,7 +44,7 @@ try {
   console.error('compiling the kernels (gcc -O2)');
   const images = build(directory);
   const runs = new Map<Engine, Timing[][]>(available.map((engine) => [engine, []]));
-  for (let round = 0; round < Number(values.rounds); round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const engine of available) {
       console.error(`round ${round + 1}: ${engine.name}`);
       runs.get(engine)?.push(await runEngine(engine, images, 300_000));
@@ -64,13 +63,13 @@ try {
     });
     return { kernel: name, instructions64: count(64, kernel), instructions32: count(32, kernel), engines: byEngine };
   });
-  const report = { date: new Date().toISOString(), cpu: cpus()[0]?.model ?? '', cores: cpus().length, rounds: Number(values.rounds), results };
+  const report = { date: new Date().toISOString(), cpu: cpus()[0]?.model ?? '', cores: cpus().length, rounds, results };
   mkdirSync(dirname(values.out), { recursive: true });
   writeFileSync(values.out, `${JSON.stringify(report, undefined, 1)}\n`);
   if (values.json) console.log(JSON.stringify(report));
   else {
     const width = 24;
-    console.log(`MIPS (median of ${values.rounds}, by processor time), and speed relative to xenolith's of the same word size (above 1: faster than xenolith); ${report.cpu}, ${report.cores} cores`);
+    console.log(`MIPS (median of ${rounds}, by processor time), and speed relative to xenolith's of the same word size (above 1: faster than xenolith); ${report.cpu}, ${report.cores} cores`);
     console.log(['kernel'.padEnd(14), ...available.map((engine) => engine.name.padStart(width))].join(''));
     for (const row of results) {
       const cells = row.engines.map((cell, i) => {

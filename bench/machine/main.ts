@@ -9,22 +9,20 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { guestCommandLine } from '../../src/machine/guest.ts';
 import { buildLinuxGuest } from '../../src/machine/guest-node.ts';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../../src/machine/tiny-guest/image.ts';
+import { commandLine, count } from '../command-line.ts';
 import { kickLatency } from './kick.ts';
 import { measure, median, processorSeconds, startUntil, type Usage } from './measure.ts';
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    out: { type: 'string', default: 'out/bench-machine.json' },
-    json: { type: 'boolean', default: false },
-  },
+const values = commandLine('npm run bench:machine -- [--rounds N] [--out FILE] [--json]', {
+  rounds: { type: 'string', default: '3' },
+  out: { type: 'string', default: 'out/bench-machine.json' },
+  json: { type: 'boolean', default: false },
 });
-const rounds = Number(values.rounds);
+const rounds = count('rounds', values.rounds);
 const MEMORY_MIB = 256;
 const READS = [50_000, 250_000] as const;
 const IDLE_SECONDS = 10;
@@ -33,9 +31,8 @@ const dist = resolve(import.meta.dirname, '../../dist');
 const cli = join(dist, 'cli/main.js');
 if (!existsSync(cli)) throw new Error(`${cli}: no such file; run \`npm run build\` first`);
 const xenolith = (...args: string[]): string[] => [process.execPath, cli, 'run', '--memory', String(MEMORY_MIB), ...args];
-const help = spawnSync(process.execPath, [cli, 'run', '--help'], { encoding: 'utf8' }).stdout;
-const placements = help.includes('--device-model') ? ['inline', 'worker'] : ['inline'];
-const place = (placement: string): string[] => (placements.length > 1 ? ['--device-model', placement] : []);
+const placements = ['inline', 'worker'] as const;
+const place = (placement: string): string[] => ['--device-model', placement];
 
 const images = await buildLinuxGuest();
 const directory = mkdtempSync(join(tmpdir(), 'xenolith-bench-'));

@@ -5,19 +5,17 @@
  * the capture with the counters, `--stages` also tells where the threads' time goes.
  */
 import { spawnSync } from 'node:child_process';
-import { parseArgs } from 'node:util';
 import { guestDrivers } from '../../src/machine/guest.ts';
 import { buildLinuxGuest } from '../../src/machine/guest-node.ts';
+import { commandLine, count } from '../command-line.ts';
 import { loadDisagreements, type LoadReport, runLoad } from './load.ts';
 
-const { values } = parseArgs({
-  options: {
-    mib: { type: 'string', default: '100' }, pings: { type: 'string', default: '1000' }, driver: { type: 'string', default: 'both' },
-    'no-qemu': { type: 'boolean', default: false }, capture: { type: 'boolean', default: false }, stages: { type: 'boolean', default: false }, console: { type: 'boolean', default: false },
-  },
+const values = commandLine('npm run load -- [--mib N] [--pings N] [--driver 8139cp|8139too|both] [--no-qemu] [--capture] [--stages] [--console]', {
+  mib: { type: 'string', default: '100' }, pings: { type: 'string', default: '1000' }, driver: { type: 'string', default: 'both' },
+  'no-qemu': { type: 'boolean', default: false }, capture: { type: 'boolean', default: false }, stages: { type: 'boolean', default: false }, console: { type: 'boolean', default: false },
 });
-const bytes = Math.round(Number(values.mib) * 2 ** 20);
-const pings = Number(values.pings);
+const bytes = count('mib', values.mib) * 2 ** 20;
+const pings = count('pings', values.pings);
 const images = await buildLinuxGuest();
 const rate = (seconds: number): number => bytes / 1e6 / seconds;
 
