@@ -23,7 +23,8 @@ export function count(name: string, text: string): number {
   return Number.isSafeInteger(value) && value >= 1 ? value : refuse(`--${name} ${text}: expected a whole number from 1`);
 }
 
-function refuse(line: string): never {
+/** Says what is wrong with the command line, and ends with status 2. */
+export function refuse(line: string): never {
   console.error(line);
   process.exit(2);
 }

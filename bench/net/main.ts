@@ -7,13 +7,15 @@
 import { spawnSync } from 'node:child_process';
 import { guestDrivers } from '../../src/machine/guest.ts';
 import { buildLinuxGuest } from '../../src/machine/guest-node.ts';
-import { commandLine, count } from '../command-line.ts';
+import { commandLine, count, refuse } from '../command-line.ts';
 import { loadDisagreements, type LoadReport, runLoad } from './load.ts';
 
 const values = commandLine('npm run load -- [--mib N] [--pings N] [--driver 8139cp|8139too|both] [--no-qemu] [--capture] [--stages] [--console]', {
   mib: { type: 'string', default: '100' }, pings: { type: 'string', default: '1000' }, driver: { type: 'string', default: 'both' },
   'no-qemu': { type: 'boolean', default: false }, capture: { type: 'boolean', default: false }, stages: { type: 'boolean', default: false }, console: { type: 'boolean', default: false },
 });
+const drivers = guestDrivers.filter((driver) => values.driver === 'both' || values.driver === driver);
+if (!drivers.length) refuse(`--driver ${values.driver}: expected ${guestDrivers.join(', ')} or both`);
 const bytes = count('mib', values.mib) * 2 ** 20;
 const pings = count('pings', values.pings);
 const images = await buildLinuxGuest();
@@ -35,8 +37,7 @@ function show(name: string, report: LoadReport): void {
 
 console.log(`${values.mib} MiB each way, ${pings} pings; ${new Date().toISOString()}`);
 const reports = new Map<string, LoadReport>();
-for (const driver of guestDrivers) {
-  if (values.driver !== 'both' && values.driver !== driver) continue;
+for (const driver of drivers) {
   const report = await runLoad({ machine: 'xenolith', driver, images, bytes, pings, capture: values.capture, stages: values.stages });
   reports.set(driver, report);
   show(`xenolith ${driver}`, report);
