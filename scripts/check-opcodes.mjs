@@ -9,7 +9,7 @@ const cpu = join(import.meta.dirname, '../src/cpu');
 const problems = [];
 const files = readdirSync(cpu, { recursive: true }).map(String).filter((file) => file.endsWith('.ts') && !file.endsWith('.spec.ts') && !file.startsWith('testing/'));
 const inTables = (file) => file.startsWith('tables/');
-const decodes = (file) => file === 'decoder.ts' || file === 'code-bytes.ts';
+const decodes = (file) => file === 'decode/decoder.ts' || file === 'decode/code-bytes.ts';
 const inEmitters = (file) => file.startsWith('emit/');
 
 // Prefixes, REX, and the escapes 0F, 0F38, 0F3A: how an opcode is found, not what it means. D8-DF: FOP keeps the opcode itself.
@@ -30,8 +30,8 @@ for (const file of files) {
 }
 
 register();
-const { InstructionMap } = await import('../src/cpu/instruction-map.ts');
-const { HELPER_NAMES } = await import('../src/cpu/helpers.ts');
+const { InstructionMap } = await import('../src/cpu/decode/instruction-map.ts');
+const { HELPER_NAMES } = await import('../src/cpu/emit/helpers.ts');
 const map = new InstructionMap();
 const claims = new Map();
 for (const { instruction, encoding } of map.all) {

@@ -4,8 +4,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { describeFrame } from '../src/analyze/ethernet.ts';
-import { readCapture } from '../src/analyze/pcap.ts';
+import { describeFrame } from '../src/analyze/sources/ethernet.ts';
+import { readCapture } from '../src/analyze/sources/pcap.ts';
 import { UserError } from '../src/base/errors.ts';
 import { engineFactory } from '../src/machine/engine-factory.ts';
 import { guestCommandLine, type GuestImages } from '../src/machine/guest.ts';

@@ -9,7 +9,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readCapture } from '../../src/analyze/pcap.ts';
+import { readCapture } from '../../src/analyze/sources/pcap.ts';
 import { guestCommandLine, type GuestDriver, type GuestImages } from '../../src/machine/guest.ts';
 import { be16, putBe16 } from '../../src/net/frame.ts';
 import { StreamDeframer } from '../../src/net/stream-node.ts';

@@ -1,12 +1,12 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { openTrace } from '../trace/index.ts';
 import { captureFile, haveCaptures, NO_CAPTURES, type Capture } from '../trace/testing/fixtures.ts';
-import { analyze, type Analysis, type AnalysisInput } from './analysis.ts';
-import { ioPaths, registerNames, type IoPath } from './path.ts';
-import { CostTable } from './statistics.ts';
-import { tellStory, explainFiles } from './story.ts';
-import { renderStory } from './story-text.ts';
-import { parseXenalyzeLine } from './xenalyze-text.ts';
+import { analyze, type Analysis, type AnalysisInput } from './join/analysis.ts';
+import { ioPaths, registerNames, type IoPath } from './join/path.ts';
+import { CostTable } from './join/statistics.ts';
+import { tellStory, explainFiles } from './tell/story.ts';
+import { renderStory } from './tell/story-text.ts';
+import { parseXenalyzeLine } from './sources/xenalyze-text.ts';
 
 if (!haveCaptures) console.log(NO_CAPTURES);
 

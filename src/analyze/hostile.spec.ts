@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
-import { analyze } from './analysis.ts';
-import { ioPaths } from './path.ts';
-import { pathJson, pathLine, joinLines, costLines } from './io-text.ts';
-import { CostTable } from './statistics.ts';
-import { tellStory } from './story.ts';
-import { renderStory } from './story-text.ts';
+import { analyze } from './join/analysis.ts';
+import { ioPaths } from './join/path.ts';
+import { pathJson, pathLine, joinLines, costLines } from './tell/io-text.ts';
+import { CostTable } from './join/statistics.ts';
+import { tellStory } from './tell/story.ts';
+import { renderStory } from './tell/story-text.ts';
 import { excerpt, inputOf, mail } from './testing/excerpts.ts';
 
 /** One thing done to a text: a line dropped, doubled, moved, or characters of it replaced. */

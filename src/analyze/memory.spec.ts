@@ -6,7 +6,7 @@ import {
   runstateChangeEvent, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, TRC_HVM_IOMEM_WRITE, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT64,
 } from '../trace/events.ts';
 import { encodeRecord, NO_TSC, TraceWindowWriter } from '../trace/writer.ts';
-import { analyze } from './analysis.ts';
+import { analyze } from './join/analysis.ts';
 
 const ACCESSES = 40_000;
 const ADDRESS = 0xf1000020;

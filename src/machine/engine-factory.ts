@@ -1,7 +1,7 @@
 /** The vCPU engine as a machine takes it. */
 import { maddr } from '../base/address.ts';
-import { Engine, ENGINE_AREA_SIZE } from '../cpu/engine.ts';
-import { PGC_CODE } from '../hypervisor/page-alloc.ts';
+import { Engine, ENGINE_AREA_SIZE } from '../cpu/run/engine.ts';
+import { PGC_CODE } from '../hypervisor/mm/page-alloc.ts';
 import type { EngineFactory } from './machine.ts';
 
 /** @param seed of RDRAND: with the same one, a run repeats. */

@@ -1,6 +1,6 @@
 /** How a run of a machine ends, and the exit status of the process for it: one table. */
-import { ShutdownReason } from '../hypervisor/domain.ts';
-import type { LoopEnd } from '../hypervisor/schedule.ts';
+import { ShutdownReason } from '../hypervisor/domain/domain.ts';
+import type { LoopEnd } from '../hypervisor/sched/schedule.ts';
 
 export type RunOutcome = 'poweroff' | 'reboot' | 'crash' | 'halted' | 'timeout' | 'interrupted';
 

@@ -3,8 +3,8 @@
  * is made is the platform's business (launch-node.ts; a browser's Worker).
  */
 import { UserError } from '../base/errors.ts';
-import { ShutdownReason, shutdownDomain, VcpuState } from '../hypervisor/domain.ts';
-import { MachineMemory } from '../hypervisor/memory.ts';
+import { ShutdownReason, shutdownDomain, VcpuState } from '../hypervisor/domain/domain.ts';
+import { MachineMemory } from '../hypervisor/mm/memory.ts';
 import { engineFactory } from './engine-factory.ts';
 import { GUEST_DOMID } from './guest-side.ts';
 import type { JobMessage, JobOutput, JobPart, JobResult, MachineJob } from './job.ts';

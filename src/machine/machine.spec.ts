@@ -3,7 +3,7 @@ import type { Gfn } from '../base/address.ts';
 import { ExitReason, type VcpuRegisters } from '../cpu/interface.ts';
 import { readElf } from '../hypervisor/domain-builder/elf.ts';
 import { FakeVcpu, type Guest } from '../hypervisor/testing/fake-vcpu.ts';
-import { PGC_CODE } from '../hypervisor/page-alloc.ts';
+import { PGC_CODE } from '../hypervisor/mm/page-alloc.ts';
 import { arpFrame, parseIpv4, parseMac } from '../net/frame.ts';
 import { InlineMachine, type MachineSinks } from './machine.ts';
 import { assembleTinyGuest } from './tiny-guest/image.ts';

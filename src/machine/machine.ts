@@ -3,16 +3,16 @@
  * byte.
  */
 import type { DeviceModel } from '../device-model/device-model.ts';
-import { HostClock, type MachineClock, VirtualClock } from '../hypervisor/clock.ts';
-import { deviceModelHypercalls } from '../hypervisor/dm.ts';
-import type { Domain } from '../hypervisor/domain.ts';
+import { HostClock, type MachineClock, VirtualClock } from '../hypervisor/time/clock.ts';
+import { deviceModelHypercalls } from '../hypervisor/hypercall/dm.ts';
+import type { Domain } from '../hypervisor/domain/domain.ts';
 import type { PlacedBar } from '../hypervisor/domain-builder/pci.ts';
-import type { HvmVcpu } from '../hypervisor/hvm.ts';
-import { MachineMemory } from '../hypervisor/memory.ts';
-import type { P2m } from '../hypervisor/p2m.ts';
-import type { Platform } from '../hypervisor/platform.ts';
-import { type InlineDom0, type LoopEnd, PcpuLoop } from '../hypervisor/schedule.ts';
-import { TraceCollector } from '../hypervisor/trace.ts';
+import type { HvmVcpu } from '../hypervisor/vmx/hvm.ts';
+import { MachineMemory } from '../hypervisor/mm/memory.ts';
+import type { P2m } from '../hypervisor/mm/p2m.ts';
+import type { Platform } from '../hypervisor/chips/platform.ts';
+import { type InlineDom0, type LoopEnd, PcpuLoop } from '../hypervisor/sched/schedule.ts';
+import { TraceCollector } from '../hypervisor/trace/trace.ts';
 import { TraceWindowWriter } from '../trace/writer.ts';
 import { createDeviceModel, guestMemoryOptions, GuestSide, type MachineOptions, type MachineSinks } from './guest-side.ts';
 

@@ -1,10 +1,10 @@
 /** What is told of a run when it is over. */
 import type { DeviceModel } from '../device-model/device-model.ts';
 import type { NicPort } from '../device-model/nic-port.ts';
-import type { Domain } from '../hypervisor/domain.ts';
-import type { HvmVcpu } from '../hypervisor/hvm.ts';
-import type { P2m } from '../hypervisor/p2m.ts';
-import type { LoopEnd } from '../hypervisor/schedule.ts';
+import type { Domain } from '../hypervisor/domain/domain.ts';
+import type { HvmVcpu } from '../hypervisor/vmx/hvm.ts';
+import type { P2m } from '../hypervisor/mm/p2m.ts';
+import type { LoopEnd } from '../hypervisor/sched/schedule.ts';
 import type { PortCounters } from '../net/hub.ts';
 import { type RunOutcome, runOutcome } from './exit-status.ts';
 import { kernelRanges, type LinearRange } from './linear-map.ts';

@@ -5,12 +5,12 @@
 import { silentLogger } from '../base/logger.ts';
 import { runDeviceModel } from '../device-model/worker-loop.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
-import { HostClock } from '../hypervisor/clock.ts';
-import { attachDom0 } from '../hypervisor/dom0.ts';
-import { createWasmMemory, machineLayout, MachineMemory } from '../hypervisor/memory.ts';
-import type { MachineLayout } from '../hypervisor/memory.ts';
-import { PcpuLoop } from '../hypervisor/schedule.ts';
-import { TraceCollector } from '../hypervisor/trace.ts';
+import { HostClock } from '../hypervisor/time/clock.ts';
+import { attachDom0 } from '../hypervisor/setup/dom0.ts';
+import { createWasmMemory, machineLayout, MachineMemory } from '../hypervisor/mm/memory.ts';
+import type { MachineLayout } from '../hypervisor/mm/memory.ts';
+import { PcpuLoop } from '../hypervisor/sched/schedule.ts';
+import { TraceCollector } from '../hypervisor/trace/trace.ts';
 import { TraceWindowWriter } from '../trace/writer.ts';
 import {
   createDeviceModel, type EngineFactory, GUEST_DOMID, guestMemoryOptions, guestPlatform, GuestSide, type MachineOptions, type MachineSinks,

@@ -1,7 +1,7 @@
 /** Compiled loops beside the interpreter: the same code run in slices, everything compared after each. */
 import { describe, expect, it } from 'vitest';
 import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
-import type { Engine } from '../../src/cpu/engine.ts';
+import type { Engine } from '../../src/cpu/run/engine.ts';
 import { ExitReason, Reg } from '../../src/cpu/interface.ts';
 import { COMPILE } from './engine.ts';
 import { DATA, DATA_GPA, LongMode } from './long-mode.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { CB_GPR } from '../../src/cpu/control-block.ts';
+import { CB_GPR } from '../../src/cpu/memory/control-block.ts';
 import { EmitContext, type Site } from '../../src/cpu/emit/context.ts';
 import { carryFlagBody, statusFlagsBody } from '../../src/cpu/emit/flags.ts';
-import { InstructionMap } from '../../src/cpu/instruction-map.ts';
-import { emitForm } from '../../src/cpu/interpreter.ts';
+import { InstructionMap } from '../../src/cpu/decode/instruction-map.ts';
+import { emitForm } from '../../src/cpu/interpreter/interpreter.ts';
 import { type I32, i32, i64, nop, ret, seq } from '../../src/cpu/wasm/expr.ts';
 import type { ValType } from '../../src/cpu/wasm/expr.ts';
 import { FunctionBuilder, ModuleBuilder } from '../../src/cpu/wasm/module.ts';

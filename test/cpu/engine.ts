@@ -1,7 +1,7 @@
 /** Makes the vCPU under test: the one place of these tests that knows the engine behind the interface. */
 import { maddr } from '../../src/base/address.ts';
 import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
-import { ENGINE_AREA_SIZE, Engine } from '../../src/cpu/engine.ts';
+import { ENGINE_AREA_SIZE, Engine } from '../../src/cpu/run/engine.ts';
 import type { NestedPaging, Vcpu } from '../../src/cpu/interface.ts';
 
 /** Machine pages the engine takes for itself, from machine address 0; the first 64 KiB stay empty. */

@@ -1,5 +1,5 @@
 /** Batches of records: made from a seed, run on the model, compared with the processor or with its recorded digests. */
-import type { Instruction } from '../../src/cpu/definition.ts';
+import type { Instruction } from '../../src/cpu/tables/definition.ts';
 import type { SseOperation } from '../../src/cpu/fpu/sse-operations.ts';
 import { Fsw } from '../../src/cpu/fpu/state.ts';
 import { RECORD } from './native-fpu.ts';

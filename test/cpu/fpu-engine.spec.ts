@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Instruction } from '../../src/cpu/definition.ts';
+import type { Instruction } from '../../src/cpu/tables/definition.ts';
 import { FpuEngine } from './fpu-engine.ts';
 import { differences, makeSimdBatch, makeX87Batch, normalizeSse, normalizeX87, recordAt, transcendentalDifferences } from './fpu-compare.ts';
 import type { Batch } from './fpu-compare.ts';

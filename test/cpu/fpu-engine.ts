@@ -2,18 +2,18 @@
  * The generated interpreter with just enough around it to run single x87, MMX and SSE instructions on a record:
  * linear addresses are machine addresses, and every access takes the slow path.
  */
-import { CB_CR0, CB_CR4, CB_EXIT_STATUS, CB_FPU, CB_FPU_TRAP, CB_LF_KIND, CB_RFLAGS, CB_SEG, CB_SIZE, CB_SLOW_VA, CB_SLOW_VALUE, CB_STATUS, CB_TLB, Cr4, SEG_SIZE, Status, STATUS_FLAGS, Vector } from '../../src/cpu/control-block.ts';
-import { Decoder } from '../../src/cpu/decoder.ts';
+import { CB_CR0, CB_CR4, CB_EXIT_STATUS, CB_FPU, CB_FPU_TRAP, CB_LF_KIND, CB_RFLAGS, CB_SEG, CB_SIZE, CB_SLOW_VA, CB_SLOW_VALUE, CB_STATUS, CB_TLB, Cr4, SEG_SIZE, Status, STATUS_FLAGS, Vector } from '../../src/cpu/memory/control-block.ts';
+import { Decoder } from '../../src/cpu/decode/decoder.ts';
 import { SLOW_ALIGNED } from '../../src/cpu/emit/context.ts';
 import { FpuHelpers } from '../../src/cpu/fpu/helpers.ts';
 import type { FpuHost } from '../../src/cpu/fpu/helpers.ts';
 import { FPU_ST } from '../../src/cpu/fpu/state.ts';
 import { topOf } from '../../src/cpu/fpu/x87-control.ts';
-import { HELPER_NAMES, type HelperName } from '../../src/cpu/helpers.ts';
+import { HELPER_NAMES, type HelperName } from '../../src/cpu/emit/helpers.ts';
 import { Reg } from '../../src/cpu/interface.ts';
-import { generateInterpreter } from '../../src/cpu/interpreter.ts';
-import { MemoryViews } from '../../src/cpu/memory-views.ts';
-import { TLB_READ, TLB_SET_SIZE, TLB_ENTRY_SIZE } from '../../src/cpu/tlb-layout.ts';
+import { generateInterpreter } from '../../src/cpu/interpreter/interpreter.ts';
+import { MemoryViews } from '../../src/cpu/memory/memory-views.ts';
+import { TLB_READ, TLB_SET_SIZE, TLB_ENTRY_SIZE } from '../../src/cpu/memory/tlb-layout.ts';
 import { RECORD } from './native-fpu.ts';
 
 const PAGES = 16;

@@ -1,6 +1,6 @@
 /** Random MMX, SSE and SSE2 instructions of every row of the tables, as records for the processor and the engine. */
-import { parseEncoding } from '../../src/cpu/definition.ts';
-import type { Instruction } from '../../src/cpu/definition.ts';
+import { parseEncoding } from '../../src/cpu/tables/definition.ts';
+import type { Instruction } from '../../src/cpu/tables/definition.ts';
 import { FPU_MXCSR, FPU_XMM } from '../../src/cpu/fpu/state.ts';
 import { SIMD } from '../../src/cpu/tables/simd.ts';
 import { RECORD } from './native-fpu.ts';

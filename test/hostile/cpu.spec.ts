@@ -1,7 +1,7 @@
 /** Guests that turn the vCPU itself against the hypervisor: page tables, stacks, strings and timers at their limits. */
 import { describe, expect, it } from 'vitest';
 import type { Gfn } from '../../src/base/address.ts';
-import { P2mType } from '../../src/hypervisor/p2m.ts';
+import { P2mType } from '../../src/hypervisor/mm/p2m.ts';
 import { countInterrupts, idtBehind, longGuest, LongGuest, plainGuest, powerOff, print } from '../plain-guest.ts';
 import { BAR, type HostileRun, RAM_END, runHostile } from './machine.ts';
 

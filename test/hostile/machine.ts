@@ -1,7 +1,7 @@
 /** Machines for hostile guests: the real vCPU, hypervisor and device model, with canaries in all memory that is not the guest's. */
 import { expect } from 'vitest';
 import { readElf } from '../../src/hypervisor/domain-builder/elf.ts';
-import { DOMID_FREE, POISON } from '../../src/hypervisor/page-alloc.ts';
+import { DOMID_FREE, POISON } from '../../src/hypervisor/mm/page-alloc.ts';
 import { disassemble } from '../../src/machine/disassemble-node.ts';
 import { engineFactory } from '../../src/machine/engine-factory.ts';
 import { runOutcome, type RunOutcome } from '../../src/machine/exit-status.ts';

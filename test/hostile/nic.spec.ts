@@ -1,7 +1,7 @@
 /** A guest's driver points the RTL8139 at everything that is not its memory: rings, descriptors and buffers of both modes. */
 import { describe, expect, it } from 'vitest';
 import type { Gfn, Mfn } from '../../src/base/address.ts';
-import { P2mType } from '../../src/hypervisor/p2m.ts';
+import { P2mType } from '../../src/hypervisor/mm/p2m.ts';
 import { BAR, ioreqFramesInP2m, RAM_END, runHostile } from './machine.ts';
 import {
   addToPhysmap, attack, decrease, descriptor, doorbell, everyRole, FRAME, fullRing, own, OWN_FIRST_LAST, repeated, RING, rings, RX_OWN, RX_RING, startCplus,

@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import { IOREQ_SIZE, IOREQ_STATE_WORD } from '../../src/abi/ioreq.ts';
 import { readElf } from '../../src/hypervisor/domain-builder/elf.ts';
-import { MachineMemory } from '../../src/hypervisor/memory.ts';
+import { MachineMemory } from '../../src/hypervisor/mm/memory.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../../src/machine/exit-status.ts';
 import type { JobMessage, JobPart, MachineJob } from '../../src/machine/job.ts';
 import { MachineRun } from '../../src/machine/launch.ts';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { analyze, type Analysis, type AnalysisInput } from '../analysis.ts';
+import { analyze, type Analysis, type AnalysisInput } from '../join/analysis.ts';
 
 /** Text data beside this file. */
 const dataFile = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8');

@@ -4,9 +4,9 @@
  */
 import {
   CB_FPU, CB_GPR, CB_LF_CF, CB_LF_KIND, CB_LF_OF, CB_LF_RESULT, CB_LF_SRC1, CB_LF_SRC2, CB_STATUS, CB_ZERO,
-} from '../control-block.ts';
+} from '../memory/control-block.ts';
 import { EmitContext, signExtend, zeroExtend, type Callable, type IntSize, type Runtime } from '../emit/context.ts';
-import type { HelperName } from '../helpers.ts';
+import type { HelperName } from '../emit/helpers.ts';
 import { i32, i64, seq, type Expr, type I32, type I64, type Stmt, type ValType } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
 

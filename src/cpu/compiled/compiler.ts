@@ -2,19 +2,19 @@
  * A loop of decoded blocks as one WebAssembly function. The same emitters as the interpreter's, with constants for operands. Blocks
  * end as there: what they retire is counted, budget and kick word looked at, so that nothing a guest or hypervisor can see differs.
  */
-import { CB_RIP } from '../control-block.ts';
+import { CB_RIP } from '../memory/control-block.ts';
 import type { FlagsFrom, Runtime, Site } from '../emit/context.ts';
 import { CONDITION_NAMES } from '../emit/flags.ts';
-import { SPECIAL, SPECIAL_COUNT } from '../handler-numbers.ts';
-import { HELPER_NAMES } from '../helpers.ts';
-import { conditionExport, emitForm, type Interpreter } from '../interpreter.ts';
-import type { MemoryViews } from '../memory-views.ts';
-import { OUTCOME_DONE, OUTCOME_FIND, OUTLINED_SIGNATURE, pack } from '../outlined.ts';
+import { SPECIAL, SPECIAL_COUNT } from '../records/handler-numbers.ts';
+import { HELPER_NAMES } from '../emit/helpers.ts';
+import { conditionExport, emitForm, type Interpreter } from '../interpreter/interpreter.ts';
+import type { MemoryViews } from '../memory/memory-views.ts';
+import { OUTCOME_DONE, OUTCOME_FIND, OUTLINED_SIGNATURE, pack } from '../interpreter/outlined.ts';
 import {
   REC_A, REC_AUX, REC_B, REC_DISP, REC_HANDLER, REC_IMM, REC_INDEX, REC_INDEX_REG, REC_LENGTH, REC_NOT_TAKEN, REC_RIP, REC_SCALE, REC_TAKEN, RECORD_SIZE,
-} from '../record.ts';
-import { retire } from '../record-site.ts';
-import { SPECIAL_EMITTERS } from '../special-handlers.ts';
+} from '../records/record.ts';
+import { retire } from '../interpreter/record-site.ts';
+import { SPECIAL_EMITTERS } from '../interpreter/special-handlers.ts';
 import { Label } from '../wasm/encoder.ts';
 import { block as labelled, br, brTable, i32, i64, loop, ret, seq, when, type I32, type I64, type Stmt, type ValType } from '../wasm/expr.ts';
 import { FunctionBuilder, ModuleBuilder, type Local } from '../wasm/module.ts';

@@ -2,9 +2,9 @@
  * Finds the loops that the guest spends its time in and has them compiled. Found by samples: where the vCPU stands after so many
  * instructions that it ran in one go. Compiling costs milliseconds, so a loop must have run for longer than that.
  */
-import type { CodeCache } from '../code-cache.ts';
-import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED } from '../handler-numbers.ts';
-import { REC_HANDLER } from '../record.ts';
+import type { CodeCache } from '../decode/code-cache.ts';
+import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED } from '../records/handler-numbers.ts';
+import { REC_HANDLER } from '../records/record.ts';
 import { compileLoop, type CompilerParts } from './compiler.ts';
 import { loopOf } from './loop.ts';
 

@@ -1,8 +1,8 @@
 /** Which blocks of a code page run round and round: the loop that a block lies in, as far as its branches have been followed. */
-import { FIRST_COMPILED, SPECIAL, SPECIAL_COUNT } from '../handler-numbers.ts';
-import type { Interpreter } from '../interpreter.ts';
-import type { MemoryViews } from '../memory-views.ts';
-import { REC_HANDLER, REC_NOT_TAKEN, REC_RIP, REC_TAKEN, RECORD_SIZE } from '../record.ts';
+import { FIRST_COMPILED, SPECIAL, SPECIAL_COUNT } from '../records/handler-numbers.ts';
+import type { Interpreter } from '../interpreter/interpreter.ts';
+import type { MemoryViews } from '../memory/memory-views.ts';
+import { REC_HANDLER, REC_NOT_TAKEN, REC_RIP, REC_TAKEN, RECORD_SIZE } from '../records/record.ts';
 
 /** Bounds on what is compiled at once: the compiler's time grows faster than the code. */
 const MAX_BLOCKS = 24;

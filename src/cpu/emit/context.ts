@@ -4,14 +4,14 @@
  */
 import {
   CB_CPL, CB_FPU_TRAP, CB_GPR, CB_RFLAGS, CB_SEG, CB_SLOW_VA, CB_SLOW_VALUE, CB_TLB, SEG_BASE, SEG_SIZE,
-} from '../control-block.ts';
-import { TLB_ADDEND, TLB_INDEX_MASK, TLB_INDEX_SHIFT, TLB_READ, TLB_WRITE } from '../tlb-layout.ts';
+} from '../memory/control-block.ts';
+import { TLB_ADDEND, TLB_INDEX_MASK, TLB_INDEX_SHIFT, TLB_READ, TLB_WRITE } from '../memory/tlb-layout.ts';
 import { Label } from '../wasm/encoder.ts';
 import {
   atomic64, brIf, choose, i32, i64, loop, seq, v128, when, type Expr, type I32, type I64, type Stmt, type V128, type ValType,
 } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
-import type { HelperName } from '../helpers.ts';
+import type { HelperName } from './helpers.ts';
 
 export type IntSize = 1 | 2 | 4 | 8;
 /** 64-bit mode, or any mode with segment limits (protected, compatibility, real). */

@@ -1,7 +1,7 @@
 /** RFLAGS status bits: lazily recorded, worked out when asked. */
 import {
   CB_LF_CF, CB_LF_KIND, CB_LF_OF, CB_LF_RESULT, CB_LF_SRC1, CB_LF_SRC2, CB_STATUS, Flag, LazyKind,
-} from '../control-block.ts';
+} from '../memory/control-block.ts';
 import { choose, i32, i64, ret, select, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
 import type { FunctionBuilder } from '../wasm/module.ts';
 import type { EmitContext } from './context.ts';

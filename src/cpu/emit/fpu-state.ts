@@ -1,5 +1,5 @@
 /** x87, MMX and SSE state as emitters reach it: cells of the control block's FPU area, checks before an instruction. */
-import { CB_FPU, CB_FPU_TRAP } from '../control-block.ts';
+import { CB_FPU, CB_FPU_TRAP } from '../memory/control-block.ts';
 import { FPU_FSW, FPU_FTW, Fsw } from '../fpu/state.ts';
 import { i32, i64, seq, v128, when, type I32, type I64, type Stmt, type V128 } from '../wasm/expr.ts';
 import type { EmitContext, Operand } from './context.ts';

@@ -2,7 +2,7 @@
  * Integer instructions: meaning of each, once. Rows of the definition tables name these emitters.
  * Source: Intel SDM vol. 2. Flags that the SDM leaves undefined are noted where a choice is made.
  */
-import { CB_SLOW_VALUE, Flag } from '../control-block.ts';
+import { CB_SLOW_VALUE, Flag } from '../memory/control-block.ts';
 import { Reg } from '../interface.ts';
 import { i32, i64, nop, select, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
 import { signExtend, type EmitContext, type IntSize, type Operand } from './context.ts';

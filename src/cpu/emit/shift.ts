@@ -1,5 +1,5 @@
 /** Shifts and rotates. Source: Intel SDM vol. 2. Flags that the SDM leaves undefined are noted where a choice is made. */
-import { Flag } from '../control-block.ts';
+import { Flag } from '../memory/control-block.ts';
 import { choose, i32, i64, select, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
 import { signExtend, zeroExtend, type EmitContext, type Operand } from './context.ts';
 import { carry, changeStatus, setShift } from './flags.ts';

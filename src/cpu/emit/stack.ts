@@ -1,5 +1,5 @@
 /** PUSH, POP and their kin. In legacy modes every access passes the stack segment's limits. */
-import { CB_SEG, CB_SLOW_VALUE, Flag, SEG_ACCESS, SEG_SIZE } from '../control-block.ts';
+import { CB_SEG, CB_SLOW_VALUE, Flag, SEG_ACCESS, SEG_SIZE } from '../memory/control-block.ts';
 import { Reg, Seg } from '../interface.ts';
 import { choose, i32, i64, nop, seq, when, type I64, type Stmt } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';

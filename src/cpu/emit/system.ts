@@ -2,8 +2,8 @@
  * Instructions whose meaning is long and rare: the emitter hands the operand over and calls the helper that holds the
  * meaning (helpers.ts lists them). What is frequent in a kernel (CLI, STI, MOV from a segment register …) is here in full.
  */
-import { CB_BUDGET, CB_RFLAGS, CB_SEG, CB_SHADOW, CB_SHADOW_RIP, CB_SLOW_VA, CB_SLOW_VALUE, CB_WINDOW, Flag, SEG_SELECTOR, SEG_SIZE } from '../control-block.ts';
-import type { HelperName } from '../helpers.ts';
+import { CB_BUDGET, CB_RFLAGS, CB_SEG, CB_SHADOW, CB_SHADOW_RIP, CB_SLOW_VA, CB_SLOW_VALUE, CB_WINDOW, Flag, SEG_SELECTOR, SEG_SIZE } from '../memory/control-block.ts';
+import type { HelperName } from './helpers.ts';
 import { Reg } from '../interface.ts';
 import { drop, i32, i64, seq, when, type I32, type Stmt } from '../wasm/expr.ts';
 import type { EmitContext, Operand } from './context.ts';

@@ -3,7 +3,7 @@
  * processor: rounding to nearest, all exceptions masked, no DAZ or FTZ, the precision flag already set, operands and
  * result such that no other flag can be raised. Otherwise operands go to the exact way (fpu/sse-operations.ts).
  */
-import { CB_FPU } from '../control-block.ts';
+import { CB_FPU } from '../memory/control-block.ts';
 import { sseOperationNumber } from '../fpu/sse-operations.ts';
 import { FPU_CONDITION, FPU_MXCSR, FPU_RFLAGS, FPU_SSE_A, FPU_SSE_B, FPU_SSE_RESULT } from '../fpu/state.ts';
 import { choose, f32, f64, i32, i64, nop, seq, when, type F64, type I32, type Stmt, type V128 } from '../wasm/expr.ts';

@@ -3,7 +3,7 @@
  * vector with both halves alike or with the operands' halves side by side, and the low half of the result counts.
  * Source: SDM vol. 2; wasm operations of the same meaning where there is one.
  */
-import { CB_FPU } from '../control-block.ts';
+import { CB_FPU } from '../memory/control-block.ts';
 import { FPU_SHIFT } from '../fpu/state.ts';
 import { i32, i64, select, seq, v128, type I32, type I64, type V128 } from '../wasm/expr.ts';
 import { after, type EmitContext, type Operand } from './context.ts';

@@ -1,5 +1,5 @@
 /** Moves between XMM, MMX and general registers and memory (SDM vol. 2). */
-import { CB_FPU } from '../control-block.ts';
+import { CB_FPU } from '../memory/control-block.ts';
 import { FPU_FTW, FPU_MXCSR, FPU_SSE_A, FPU_SSE_B, MXCSR_MASK } from '../fpu/state.ts';
 import { i32, i64, nop, seq, when, type I64, type V128 } from '../wasm/expr.ts';
 import { checkMmx, enterMmx, store8, storeVectorCell, writeMmx } from './fpu-state.ts';

@@ -2,7 +2,7 @@
  * x87 instructions: operands to and from memory here, everything else in the operation's TypeScript
  * (fpu/x87-operations.ts). A store changes no register before its memory write is through.
  */
-import { CB_FPU, CB_FPU_TRAP, CB_SLOW_VA } from '../control-block.ts';
+import { CB_FPU, CB_FPU_TRAP, CB_SLOW_VA } from '../memory/control-block.ts';
 import {
   FPU_CONDITION, FPU_ENVIRONMENT, FPU_FCW, FPU_FSW, FPU_FXSAVE, FPU_IMAGE_SIZE, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_STORE,
 } from '../fpu/state.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { mfn } from '../../base/address.ts';
-import { Cr0, Cr4, Vector } from '../control-block.ts';
+import { Cr0, Cr4, Vector } from '../memory/control-block.ts';
 import { ExitReason, Reg } from '../interface.ts';
 import { BenchMachine, CODE_GPA } from '../testing/bench-machine.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, CB_SIZE, Cr0, Cr4, Flag, SEG_SIZE, Vector } from '../control-block.ts';
+import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, CB_SIZE, Cr0, Cr4, Flag, SEG_SIZE, Vector } from '../memory/control-block.ts';
 import { Reg, Seg } from '../interface.ts';
-import { EXTRA_ASIZE_SHIFT, REC_AUX, REC_EXTRA, REC_RIP } from '../record.ts';
+import { EXTRA_ASIZE_SHIFT, REC_AUX, REC_EXTRA, REC_RIP } from '../records/record.ts';
 import { FpuHelpers, type FpuHost } from './helpers.ts';
 import {
   FPU_ENVIRONMENT, FPU_FCW, FPU_FDP, FPU_FIP, FPU_FOP, FPU_FSW, FPU_FTW, FPU_FXSAVE, FPU_MXCSR, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_SSE_A, FPU_SSE_B,

@@ -1,7 +1,7 @@
 /** Helpers of the x87, MMX and SSE emitters: what their instructions do in TypeScript. */
-import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, CB_SLOW_VA, Cr0, Cr4, Flag, SEG_BASE, SEG_SIZE, Status, Vector } from '../control-block.ts';
+import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, CB_SLOW_VA, Cr0, Cr4, Flag, SEG_BASE, SEG_SIZE, Status, Vector } from '../memory/control-block.ts';
 import { Reg, Seg } from '../interface.ts';
-import { EXTRA_ASIZE_SHIFT, EXTRA_SEG_MASK, EXTRA_STACK, REC_AUX, REC_B, REC_EXTRA, REC_RIP } from '../record.ts';
+import { EXTRA_ASIZE_SHIFT, EXTRA_SEG_MASK, EXTRA_STACK, REC_AUX, REC_B, REC_EXTRA, REC_RIP } from '../records/record.ts';
 import {
   FPU_CONDITION, FPU_FXSAVE, FPU_MXCSR, FPU_OPERAND_POINTER, FPU_RIP, FPU_SIZE, FPU_SSE_A, FPU_SSE_B, FPU_STORE, Fsw, MXCSR_RESET,
 } from './state.ts';

@@ -1,6 +1,6 @@
 /** General-purpose instructions. Source: SDM vol. 2, appendix A. */
-import { CB_SLOW_VALUE } from '../control-block.ts';
-import { row, type Instruction, type InstructionAttributes } from '../definition.ts';
+import { CB_SLOW_VALUE } from '../memory/control-block.ts';
+import { row, type Instruction, type InstructionAttributes } from './definition.ts';
 import * as control from '../emit/control.ts';
 import { CONDITION_NAMES } from '../emit/flags.ts';
 import * as integer from '../emit/integer.ts';

@@ -1,5 +1,5 @@
 /** MMX, SSE and SSE2 instructions. Source: SDM vol. 2, appendix A.3 (two-byte opcode map). */
-import { row, type Instruction, type InstructionAttributes } from '../definition.ts';
+import { row, type Instruction, type InstructionAttributes } from './definition.ts';
 import * as float from '../emit/vector-float.ts';
 import * as integer from '../emit/vector-integer.ts';
 import { SHIFTS, VECTOR, type VectorOperation } from '../emit/vector-integer.ts';

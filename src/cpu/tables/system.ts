@@ -1,5 +1,5 @@
 /** System instructions, far transfers, I/O. Source: SDM vol. 2, appendix A. */
-import { row, type Instruction, type InstructionAttributes } from '../definition.ts';
+import { row, type Instruction, type InstructionAttributes } from './definition.ts';
 import * as system from '../emit/system.ts';
 
 const END: InstructionAttributes = { ends: 'system' };

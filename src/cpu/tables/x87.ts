@@ -1,5 +1,5 @@
 /** x87 instructions. Source: SDM vol. 2, appendix A.5. The encodings stand in x87-encodings.ts. */
-import { row, type Instruction, type InstructionAttributes } from '../definition.ts';
+import { row, type Instruction, type InstructionAttributes } from './definition.ts';
 import { X87_ENCODINGS, type X87Encoding } from './x87-encodings.ts';
 import * as x87 from '../emit/x87.ts';
 import { X87_OPERATIONS, x87OperationNumber } from '../fpu/x87-operations.ts';

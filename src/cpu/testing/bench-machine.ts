@@ -3,7 +3,7 @@
  * page tables, a GDT, and code in 64-bit mode at CPL 0.
  */
 import { maddr, type Gfn } from '../../base/address.ts';
-import { Engine } from '../engine.ts';
+import { Engine } from '../run/engine.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, Seg, type NestedPaging } from '../interface.ts';
 import { PageTables, Pte, type GuestMemory } from './page-tables.ts';
 

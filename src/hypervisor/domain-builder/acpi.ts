@@ -3,8 +3,8 @@
  * HPET, WAET. Layouts: ACPI 6.4, chapter 5.2; HPET: IA-PC HPET 1.0a, 3.2.4.
  */
 import { type Gpa, gpa } from '../../base/address.ts';
-import { hvmPciIntxGsi } from '../irq.ts';
-import { vlapicId } from '../vlapic.ts';
+import { hvmPciIntxGsi } from '../chips/irq.ts';
+import { vlapicId } from '../chips/vlapic.ts';
 import { arg0, device, dwordMemory, eisaId, iff, integer, io, irqNoFlags, method, name, nameString, pkg, resourceTemplate, ret, scope, store, wordBusNumber, wordIo } from './aml.ts';
 import { GuestLayout } from './layout.ts';
 import { ACPI_PM1A_EVT, PCI_LINK_IRQS } from './pci.ts';

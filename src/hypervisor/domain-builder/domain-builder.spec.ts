@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { gfn, type Gpa, gpa, INVALID_MFN, type Mfn, mfn } from '../../base/address.ts';
 import type { SegmentState, VcpuRegisters } from '../../cpu/interface.ts';
-import { HvmParam, specialPfn } from '../hvm-params.ts';
-import { MachineMemory } from '../memory.ts';
-import { P2m } from '../p2m.ts';
-import { PageAllocator } from '../page-alloc.ts';
+import { HvmParam, specialPfn } from '../domain/hvm-params.ts';
+import { MachineMemory } from '../mm/memory.ts';
+import { P2m } from '../mm/p2m.ts';
+import { PageAllocator } from '../mm/page-alloc.ts';
 import { DomainBuilder, type DomainConfig } from './domain-builder.ts';
 import { readElf } from './elf.ts';
 import { GuestRam } from './guest-ram.ts';

@@ -6,10 +6,10 @@ import { HvmMemmapEntry, HvmModlistEntry, HvmStartInfo, XEN_HVM_START_MAGIC_VALU
 import { gfn, gfnToGpa, type Gpa, gpa, gva, PAGE_SIZE } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
 import { Reg, Seg, type VcpuRegisters } from '../../cpu/interface.ts';
-import { ShutdownReason } from '../domain.ts';
-import { HvmParam, NR_SPECIAL_PAGES, SpecialPage, specialPfn } from '../hvm-params.ts';
-import type { MachineMemory } from '../memory.ts';
-import type { P2m } from '../p2m.ts';
+import { ShutdownReason } from '../domain/domain.ts';
+import { HvmParam, NR_SPECIAL_PAGES, SpecialPage, specialPfn } from '../domain/hvm-params.ts';
+import type { MachineMemory } from '../mm/memory.ts';
+import type { P2m } from '../mm/p2m.ts';
 import { buildAcpiTables, IOAPIC_ID } from './acpi.ts';
 import type { ElfImage } from './elf.ts';
 import { GuestRam } from './guest-ram.ts';

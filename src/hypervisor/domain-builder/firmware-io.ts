@@ -2,9 +2,9 @@
 import { IoreqType } from '../../abi/ioreq.ts';
 import type { Gpa } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
-import type { Emulator } from '../emulate.ts';
-import { Emul } from '../intercept.ts';
-import { newIoreq } from '../ioreq.ts';
+import type { Emulator } from '../io/emulate.ts';
+import { Emul } from '../io/intercept.ts';
+import { newIoreq } from '../io/ioreq.ts';
 import type { FirmwareIo } from './domain-builder.ts';
 
 /** `emulator`: of the boot vCPU, which must be the one that runs on its pCPU. */

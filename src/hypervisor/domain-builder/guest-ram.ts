@@ -1,7 +1,7 @@
 /** Guest memory as the domain builder fills it: by guest-physical address, through the p2m. */
 import { type Gpa, gpa, PAGE_SIZE } from '../../base/address.ts';
-import type { MachineMemory } from '../memory.ts';
-import type { P2m } from '../p2m.ts';
+import type { MachineMemory } from '../mm/memory.ts';
+import type { P2m } from '../mm/p2m.ts';
 
 export class GuestRam {
   readonly #memory: MachineMemory;

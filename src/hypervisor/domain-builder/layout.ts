@@ -3,7 +3,7 @@
  * tools/firmware/hvmloader/config.h and e820.c).
  */
 import { UserError } from '../../base/errors.ts';
-import { END_SPECIAL_REGION, NR_SPECIAL_PAGES } from '../hvm-params.ts';
+import { END_SPECIAL_REGION, NR_SPECIAL_PAGES } from '../domain/hvm-params.ts';
 import { gfn, type Gfn, type Gpa, gpa, PAGE_SIZE } from '../../base/address.ts';
 
 const MiB = 0x100000;

@@ -3,12 +3,12 @@ import type { Gva } from '../../base/address.ts';
 import { gva } from '../../base/address.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import { Reg } from '../../cpu/interface.ts';
-import type { Domain, Pcpu, VcpuState } from '../domain.ts';
-import type { EventChannels } from '../event-channel.ts';
-import type { GuestMemory } from '../guest-access.ts';
-import type { HvmIrq } from '../irq.ts';
-import type { P2m } from '../p2m.ts';
-import type { Timer } from '../timer.ts';
+import type { Domain, Pcpu, VcpuState } from '../domain/domain.ts';
+import type { EventChannels } from '../events/event-channel.ts';
+import type { GuestMemory } from '../mm/guest-access.ts';
+import type { HvmIrq } from '../chips/irq.ts';
+import type { P2m } from '../mm/p2m.ts';
+import type { Timer } from '../time/timer.ts';
 
 /** An entry of the domain's memory map (struct e820entry). */
 export interface E820Entry {

@@ -1,8 +1,8 @@
 /** event_channel_op (hypercall 32). Structures: public/event_channel.h. */
 import { EvtchnOp } from '../../abi/event-channel.ts';
 import { EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
-import { DOMID_SELF } from '../domain.ts';
-import { EvtchnState } from '../event-channel.ts';
+import { DOMID_SELF } from '../domain/domain.ts';
+import { EvtchnState } from '../events/event-channel.ts';
 import type { HypercallContext } from './context.ts';
 
 /** EVTCHNSTAT_*, by state: what the guest is told. */

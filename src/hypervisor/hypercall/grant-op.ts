@@ -2,7 +2,7 @@
 import { EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
 import type { Mfn } from '../../base/address.ts';
 import { mfn } from '../../base/address.ts';
-import { DOMID_SELF } from '../domain.ts';
+import { DOMID_SELF } from '../domain/domain.ts';
 import type { HypercallContext, HypercallHost } from './context.ts';
 
 const GNTTABOP = { querySize: 6, setVersion: 8, getVersion: 10 } as const;

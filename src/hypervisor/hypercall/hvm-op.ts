@@ -1,7 +1,7 @@
 /** hvm_op (hypercall 34). Structures: public/hvm/hvm_op.h, params.h. */
 import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, EPERM, ESRCH } from '../../abi/errno.ts';
-import { DOMID_SELF, HVM_NR_PARAMS } from '../domain.ts';
-import { HvmParam } from '../hvm-params.ts';
+import { DOMID_SELF, HVM_NR_PARAMS } from '../domain/domain.ts';
+import { HvmParam } from '../domain/hvm-params.ts';
 import type { HypercallContext } from './context.ts';
 
 const HVMOP = { setParam: 0, getParam: 1, flushTlbs: 5, getTime: 10, setEvtchnUpcallVector: 23 } as const;

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { gfn } from '../../base/address.ts';
 import { Reg, Seg } from '../../cpu/interface.ts';
-import { POISON } from '../page-alloc.ts';
-import { P2mType } from '../p2m.ts';
+import { POISON } from '../mm/page-alloc.ts';
+import { P2mType } from '../mm/p2m.ts';
 import type { FakeVcpu } from '../testing/fake-vcpu.ts';
 import { GuestFault } from '../testing/fake-vcpu.ts';
 import { bindVirq, setParam, shutdown, TestMachine } from '../testing/machine.ts';

@@ -2,7 +2,7 @@
 import { E2BIG, EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
 import type { Gva } from '../../base/address.ts';
 import { Reg, Seg } from '../../cpu/interface.ts';
-import { virtualCost } from '../clock.ts';
+import { virtualCost } from '../time/clock.ts';
 import { HypercallContext, offsetBy } from './context.ts';
 import type { HypercallHost } from './context.ts';
 import { eventChannelOp } from './event-op.ts';

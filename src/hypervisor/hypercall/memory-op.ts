@@ -2,9 +2,9 @@
 import { EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
 import type { Gfn, Mfn } from '../../base/address.ts';
 import { INVALID_MFN } from '../../base/address.ts';
-import { DOMID_SELF } from '../domain.ts';
-import { P2mType, p2mIsRam } from '../p2m.ts';
-import { updateDomainWallclock, updateVcpuSystemTime } from '../time.ts';
+import { DOMID_SELF } from '../domain/domain.ts';
+import { P2mType, p2mIsRam } from '../mm/p2m.ts';
+import { updateDomainWallclock, updateVcpuSystemTime } from '../domain/time.ts';
 import { offsetBy } from './context.ts';
 import type { HypercallContext } from './context.ts';
 import { grantFrame } from './grant-op.ts';

@@ -1,6 +1,6 @@
 /** sched_op (hypercall 29) and set_timer_op (15). Structures: public/sched.h. */
 import { EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
-import { VPF_BLOCKED } from '../domain.ts';
+import { VPF_BLOCKED } from '../domain/domain.ts';
 
 import type { HypercallContext } from './context.ts';
 

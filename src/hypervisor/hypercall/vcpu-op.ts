@@ -3,8 +3,8 @@ import { VCPU_INFO_SIZE } from '../../abi/event-channel.ts';
 import { EFAULT, EINVAL, ENOENT, ENOSYS, ETIME } from '../../abi/errno.ts';
 import type { Gfn, Maddr } from '../../base/address.ts';
 import { gfnToGpa } from '../../base/address.ts';
-import { markEventsPending } from '../event-2l.ts';
-import { updateRunstateArea, updateVcpuSystemTime, runstateInfo } from '../time.ts';
+import { markEventsPending } from '../events/event-2l.ts';
+import { updateRunstateArea, updateVcpuSystemTime, runstateInfo } from '../domain/time.ts';
 import type { HypercallContext } from './context.ts';
 
 const VCPUOP = {

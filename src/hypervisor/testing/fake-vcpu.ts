@@ -7,8 +7,8 @@ import { gva } from '../../base/address.ts';
 import type { Gfn, Gpa, Gva, Maddr, Mfn } from '../../base/address.ts';
 import { EptQualification, ExitReason, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, Reg, StringKind } from '../../cpu/interface.ts';
 import type { EventType, LinearTranslation, SegmentState, Vcpu, VcpuEvent, VcpuRegisters, VmExit } from '../../cpu/interface.ts';
-import type { MachineMemory } from '../memory.ts';
-import type { P2m } from '../p2m.ts';
+import type { MachineMemory } from '../mm/memory.ts';
+import type { P2m } from '../mm/p2m.ts';
 
 export type Guest<T = void> = Generator<ExitReason, T, void>;
 

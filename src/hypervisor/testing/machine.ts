@@ -4,18 +4,18 @@ import type { DeviceModelHypercalls, IoreqServerInfo } from '../../abi/dm-op.ts'
 import { gfn } from '../../base/address.ts';
 import type { Logger } from '../../base/logger.ts';
 import { TraceWindowWriter } from '../../trace/writer.ts';
-import { VirtualClock } from '../clock.ts';
-import { deviceModelHypercalls } from '../dm.ts';
-import { HvmVcpu } from '../hvm.ts';
-import type { InterruptControllers } from '../irq.ts';
-import { MachineMemory } from '../memory.ts';
-import type { MachineMemoryOptions } from '../memory.ts';
-import type { PageAllocator } from '../page-alloc.ts';
-import { IoWait, PcpuLoop } from '../schedule.ts';
-import type { InlineDom0 } from '../schedule.ts';
-import { Hypervisor } from '../setup.ts';
-import { Shootdown } from '../shootdown.ts';
-import { TraceCollector } from '../trace.ts';
+import { VirtualClock } from '../time/clock.ts';
+import { deviceModelHypercalls } from '../hypercall/dm.ts';
+import { HvmVcpu } from '../vmx/hvm.ts';
+import type { InterruptControllers } from '../chips/irq.ts';
+import { MachineMemory } from '../mm/memory.ts';
+import type { MachineMemoryOptions } from '../mm/memory.ts';
+import type { PageAllocator } from '../mm/page-alloc.ts';
+import { IoWait, PcpuLoop } from '../sched/schedule.ts';
+import type { InlineDom0 } from '../sched/schedule.ts';
+import { Hypervisor } from '../setup/setup.ts';
+import { Shootdown } from '../mm/shootdown.ts';
+import { TraceCollector } from '../trace/trace.ts';
 import { FakeVcpu } from './fake-vcpu.ts';
 
 /** A request as the device model found it in its slot. */

@@ -1,10 +1,10 @@
 /** A domain's platform devices on memory of their own, for specs. */
-import { VirtualClock } from '../clock.ts';
-import { Emul, type IoAccess, IoHandlers } from '../intercept.ts';
-import { HvmIrq, type InterruptControllers } from '../irq.ts';
-import { MachineMemory } from '../memory.ts';
-import { createPlatform } from '../platform.ts';
-import { TimerQueue } from '../timer.ts';
+import { VirtualClock } from '../time/clock.ts';
+import { Emul, type IoAccess, IoHandlers } from '../io/intercept.ts';
+import { HvmIrq, type InterruptControllers } from '../chips/irq.ts';
+import { MachineMemory } from '../mm/memory.ts';
+import { createPlatform } from '../chips/platform.ts';
+import { TimerQueue } from '../time/timer.ts';
 import { gpa } from '../../base/address.ts';
 
 export function platformMachine(memory = MachineMemory.create({ frames: 16, maxGfn: 16 }), clock = new VirtualClock()) {

@@ -1,0 +1,306 @@
+import type { Ref } from '../sources/evidence.ts';
+import type { LostEvent } from '../sources/events.ts';
+import { KEPT_HYPERCALLS, type HypercallCount, type Hypercalls, type Injection, type IoAccess, type Mark, type Marks, type NestedFault } from './io.ts';
+import { Names, Rows } from '../sources/rows.ts';
+
+/**
+ * Accesses of a whole trace, each a row of numbers: about 300 bytes, where the objects they are read as take 1.4 KB.
+ * Objects are made when asked for; the access itself is one and the same each time.
+ */
+
+const MARKS = ['exit', 'notified', 'blocked', 'modelRuns', 'woken', 'resumed', 'entry'] as const satisfies readonly (keyof Marks)[];
+
+// f64 columns: time and place of the record, of each mark; addresses.
+const ADDRESS = 0;
+const RECORD = 1;
+const MARK = 3;
+const NPF_GPA = MARK + 2 * MARKS.length;
+const NPF_AT = NPF_GPA + 1;
+const DOUBLES = NPF_AT + 1;
+
+// i32 columns.
+const DOM = 0;
+const VCPU = 1;
+const FLAGS = 2;
+const DATA = 3;
+const RIP = 5;
+const REASON = 7;
+const PCPUS = 8;
+const NPF_MFN = 10;
+const NPF_QUALIFICATION = 12;
+const NPF_TYPE = 13;
+const MODEL = 14;
+/** Number of the loss, from 1. */
+const LOSS = 16;
+const HYPERCALLS = 17;
+/** First row in the pool, and how many. */
+const KEPT = 18;
+const INJECTED = 20;
+const WORDS = 22;
+
+const F_PIO = 1;
+const F_WRITE = 2;
+const F_DATA = 4;
+const F_RIP = 8;
+const F_REASON = 0x10;
+const F_NPF = 0x20;
+const F_NPF_MFN = 0x40;
+const F_MODEL = 0x80;
+const F_LOSS_BEFORE = 0x100;
+const F_EXIT_PCPU = 0x200;
+const F_ENTRY_PCPU = 0x400;
+/** Bit of the first mark. */
+const F_MARK = 0x1000;
+/** Lowest of two bits: why there is no entry. */
+const UNFINISHED_SHIFT = 24;
+const UNFINISHED: readonly IoAccess['unfinished'][] = [undefined, 'records lost', 'trace ends', 'next exit without an entry'];
+
+/** Holds finished accesses by their index. */
+export class AccessStore {
+  readonly rows = new Rows(DOUBLES, WORDS);
+  /** Time, place, vector. */
+  readonly injected = new Rows(2, 1);
+  /** Time and place of the last; number and count. */
+  readonly kept = new Rows(2, 2);
+  readonly reasons = new Names();
+  readonly losses: LostEvent[] = [];
+  readonly #lossNumbers = new Map<LostEvent, number>();
+  readonly #accesses: IoAccess[] = [];
+  #injected = 0;
+  #kept = 0;
+  #file: Ref['file'] = 'trace';
+  #unit: Ref['unit'] = 'offset';
+
+  /** Takes an access that will not change any more. */
+  add(a: IoAccess): void {
+    const { rows } = this;
+    const row = a.index;
+    this.#file = a.record.ref.file;
+    this.#unit = a.record.ref.unit;
+    rows.reserve(row);
+    rows.setDouble(row, ADDRESS, a.addr);
+    this.#setMark(row, RECORD, a.record);
+    let flags = (a.space === 'pio' ? F_PIO : 0) | (a.dir === 'write' ? F_WRITE : 0) | (a.lossBefore ? F_LOSS_BEFORE : 0) | (UNFINISHED.indexOf(a.unfinished) << UNFINISHED_SHIFT);
+    MARKS.forEach((name, i) => {
+      const mark = a.marks[name];
+      if (mark === undefined) return;
+      flags |= F_MARK << i;
+      this.#setMark(row, MARK + 2 * i, mark);
+    });
+    rows.setWord(row, DOM, a.dom);
+    rows.setWord(row, VCPU, a.vcpu);
+    if (a.data !== undefined) {
+      flags |= F_DATA;
+      rows.setBig(row, DATA, a.data);
+    }
+    if (a.rip !== undefined) {
+      flags |= F_RIP;
+      rows.setBig(row, RIP, a.rip);
+    }
+    if (a.exitReason !== undefined) {
+      flags |= F_REASON;
+      rows.setWord(row, REASON, this.reasons.number(a.exitReason));
+    }
+    if (a.pcpus.exit !== undefined) {
+      flags |= F_EXIT_PCPU;
+      rows.setWord(row, PCPUS, a.pcpus.exit);
+    }
+    if (a.pcpus.entry !== undefined) {
+      flags |= F_ENTRY_PCPU;
+      rows.setWord(row, PCPUS + 1, a.pcpus.entry);
+    }
+    if (a.npf !== undefined) {
+      flags |= F_NPF;
+      rows.setDouble(row, NPF_GPA, a.npf.gpa);
+      rows.setDouble(row, NPF_AT, a.npf.ref.at);
+      rows.setWord(row, NPF_QUALIFICATION, a.npf.qualification);
+      rows.setWord(row, NPF_TYPE, a.npf.p2mType);
+      if (a.npf.mfn !== undefined) {
+        flags |= F_NPF_MFN;
+        rows.setBig(row, NPF_MFN, a.npf.mfn);
+      }
+    }
+    const { model } = a.marks;
+    if (model !== undefined) {
+      flags |= F_MODEL;
+      rows.setWord(row, MODEL, model.dom);
+      rows.setWord(row, MODEL + 1, model.vcpu);
+    }
+    if (a.lost !== undefined) rows.setWord(row, LOSS, this.#lossNumber(a.lost));
+    rows.setWord(row, FLAGS, flags);
+    rows.setWord(row, HYPERCALLS, a.hypercalls.total);
+    this.#keepHypercalls(row, a.hypercalls);
+    this.#keepInjected(row, a.injected);
+    this.#accesses[row] = new StoredAccess(this, row);
+  }
+
+  /** All accesses, in the order of their indices. */
+  get accesses(): readonly IoAccess[] {
+    return this.#accesses;
+  }
+
+  ref(at: number): Ref {
+    return { file: this.#file, unit: this.#unit, at };
+  }
+
+  #setMark(row: number, column: number, mark: Mark): void {
+    this.rows.setDouble(row, column, mark.timeNs);
+    this.rows.setDouble(row, column + 1, mark.ref.at);
+  }
+
+  #lossNumber(lost: LostEvent): number {
+    let n = this.#lossNumbers.get(lost);
+    if (n === undefined) {
+      n = this.losses.push(lost);
+      this.#lossNumbers.set(lost, n);
+    }
+    return n;
+  }
+
+  #keepHypercalls(row: number, calls: Hypercalls): void {
+    this.rows.setWord(row, KEPT, this.#kept);
+    for (const number of KEPT_HYPERCALLS) {
+      const call = calls.get(number);
+      if (call === undefined) continue;
+      this.kept.reserve(this.#kept);
+      this.kept.setDouble(this.#kept, 0, call.timeNs);
+      this.kept.setDouble(this.#kept, 1, call.ref.at);
+      this.kept.setWord(this.#kept, 0, number);
+      this.kept.setWord(this.#kept++, 1, call.count);
+    }
+    this.rows.setWord(row, KEPT + 1, this.#kept - this.rows.word(row, KEPT));
+  }
+
+  #keepInjected(row: number, injected: readonly Injection[]): void {
+    this.rows.setWord(row, INJECTED, this.#injected);
+    this.rows.setWord(row, INJECTED + 1, injected.length);
+    for (const { timeNs, ref, vector } of injected) {
+      this.injected.reserve(this.#injected);
+      this.injected.setDouble(this.#injected, 0, timeNs);
+      this.injected.setDouble(this.#injected, 1, ref.at);
+      this.injected.setWord(this.#injected++, 0, vector);
+    }
+  }
+}
+
+/** One row, read as an access. */
+class StoredAccess implements IoAccess {
+  readonly #store: AccessStore;
+  readonly #row: number;
+
+  constructor(store: AccessStore, row: number) {
+    this.#store = store;
+    this.#row = row;
+  }
+
+  #flag(bit: number): boolean {
+    return (this.#store.rows.word(this.#row, FLAGS) & bit) !== 0;
+  }
+
+  #mark(column: number): Mark {
+    const { rows } = this.#store;
+    return { timeNs: rows.double(this.#row, column), ref: this.#store.ref(rows.double(this.#row, column + 1)) };
+  }
+
+  get index(): number {
+    return this.#row;
+  }
+
+  get dom(): number {
+    return this.#store.rows.word(this.#row, DOM);
+  }
+
+  get vcpu(): number {
+    return this.#store.rows.word(this.#row, VCPU);
+  }
+
+  get space(): 'mmio' | 'pio' {
+    return this.#flag(F_PIO) ? 'pio' : 'mmio';
+  }
+
+  get dir(): 'read' | 'write' {
+    return this.#flag(F_WRITE) ? 'write' : 'read';
+  }
+
+  get addr(): number {
+    return this.#store.rows.double(this.#row, ADDRESS);
+  }
+
+  get data(): bigint | undefined {
+    return this.#flag(F_DATA) ? this.#store.rows.big(this.#row, DATA) : undefined;
+  }
+
+  get exitReason(): string | undefined {
+    return this.#flag(F_REASON) ? this.#store.reasons.name(this.#store.rows.word(this.#row, REASON)) : undefined;
+  }
+
+  get rip(): bigint | undefined {
+    return this.#flag(F_RIP) ? this.#store.rows.big(this.#row, RIP) : undefined;
+  }
+
+  get npf(): NestedFault | undefined {
+    if (!this.#flag(F_NPF)) return undefined;
+    const { rows } = this.#store;
+    return {
+      ref: this.#store.ref(rows.double(this.#row, NPF_AT)), gpa: rows.double(this.#row, NPF_GPA),
+      mfn: this.#flag(F_NPF_MFN) ? rows.big(this.#row, NPF_MFN) : undefined,
+      qualification: rows.word(this.#row, NPF_QUALIFICATION) >>> 0, p2mType: rows.word(this.#row, NPF_TYPE) >>> 0,
+    };
+  }
+
+  get record(): Mark {
+    return this.#mark(RECORD);
+  }
+
+  get marks(): Marks {
+    const flags = this.#store.rows.word(this.#row, FLAGS);
+    const marks: Marks = {};
+    for (let i = 0; i < MARKS.length; i++) if ((flags & (F_MARK << i)) !== 0) marks[MARKS[i]!] = this.#mark(MARK + 2 * i);
+    if ((flags & F_MODEL) !== 0) marks.model = { dom: this.#store.rows.word(this.#row, MODEL), vcpu: this.#store.rows.word(this.#row, MODEL + 1) };
+    return marks;
+  }
+
+  get pcpus(): IoAccess['pcpus'] {
+    const { rows } = this.#store;
+    return {
+      exit: this.#flag(F_EXIT_PCPU) ? rows.word(this.#row, PCPUS) : undefined,
+      entry: this.#flag(F_ENTRY_PCPU) ? rows.word(this.#row, PCPUS + 1) : undefined,
+    };
+  }
+
+  get hypercalls(): Hypercalls {
+    const { rows } = this.#store;
+    return { total: rows.word(this.#row, HYPERCALLS), get: (number) => this.#hypercall(number) };
+  }
+
+  #hypercall(number: number): HypercallCount | undefined {
+    const { rows, kept } = this.#store;
+    const from = rows.word(this.#row, KEPT);
+    for (let i = from; i < from + rows.word(this.#row, KEPT + 1); i++) {
+      if (kept.word(i, 0) === number) return { count: kept.word(i, 1), timeNs: kept.double(i, 0), ref: this.#store.ref(kept.double(i, 1)) };
+    }
+    return undefined;
+  }
+
+  get injected(): readonly Injection[] {
+    const { rows, injected } = this.#store;
+    const from = rows.word(this.#row, INJECTED);
+    const count = rows.word(this.#row, INJECTED + 1);
+    if (count === 0) return NONE;
+    return Array.from({ length: count }, (_, i) => ({ timeNs: injected.double(from + i, 0), ref: this.#store.ref(injected.double(from + i, 1)), vector: injected.word(from + i, 0) }));
+  }
+
+  get lost(): LostEvent | undefined {
+    return this.#store.losses[this.#store.rows.word(this.#row, LOSS) - 1];
+  }
+
+  get lossBefore(): boolean {
+    return this.#flag(F_LOSS_BEFORE);
+  }
+
+  get unfinished(): IoAccess['unfinished'] {
+    return UNFINISHED[(this.#store.rows.word(this.#row, FLAGS) >>> UNFINISHED_SHIFT) & 3];
+  }
+}
+
+const NONE: readonly Injection[] = [];

@@ -1,0 +1,168 @@
+import { UserError } from '../../base/errors.ts';
+
+/**
+ * Captures: pcap (both byte orders, microsecond and nanosecond) and pcapng (section header, interface, enhanced,
+ * simple and old packet blocks, per-interface resolution, comments). Sources: pcap-savefile(5), the pcapng draft.
+ */
+
+/** One captured frame. */
+export interface CapturedFrame {
+  /** Number in the file, from 1, as other tools count. */
+  readonly number: number;
+  /** Wall clock, microseconds since 1970; fractions where the file has them (a double holds a quarter of one). */
+  readonly timeUs: number;
+  readonly data: Uint8Array;
+  /** Length on the wire; more than data.length where the capture cut the frame. */
+  readonly wireLength: number;
+  readonly interfaceId: number;
+  readonly comments: readonly string[];
+  /** As the capture says (pcapng's flags), seen from the guest; undefined where it does not. */
+  readonly direction: 'inbound' | 'outbound' | undefined;
+}
+
+export interface Capture {
+  readonly format: 'pcap' | 'pcapng';
+  readonly frames: CapturedFrame[];
+  /** Where reading stopped early, and why; undefined when the whole file was read. */
+  readonly damage: string | undefined;
+}
+
+const SECTION = 0x0a0d0d0a;
+const BYTE_ORDER = 0x1a2b3c4d;
+const LINKTYPE_ETHERNET = 1;
+const MAX_FRAME = 1 << 20;
+
+/**
+ * Reads a capture held in memory. A cut or damaged file gives the frames before the damage and `damage`.
+ * @throws UserError where the bytes are no capture at all or hold no Ethernet
+ */
+export function readCapture(bytes: Uint8Array, name: string): Capture {
+  if (bytes.length < 4) throw new UserError(`${name}: ${bytes.length} bytes are too short for a capture: expected pcap or pcapng`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const magic = view.getUint32(0, true);
+  if (magic === SECTION) return readPcapng(bytes, view, name);
+  for (const little of [true, false]) {
+    const m = view.getUint32(0, little);
+    if (m === 0xa1b2c3d4 || m === 0xa1b23c4d) return readPcap(bytes, view, little, m === 0xa1b23c4d ? 1000 : 1, name);
+  }
+  throw new UserError(`${name}: starts with 0x${magic.toString(16)}, which is neither pcap nor pcapng: record one with tcpdump -w`);
+}
+
+function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: number, name: string): Capture {
+  if (bytes.length < 24) throw new UserError(`${name}: cut inside the pcap header: ${bytes.length} of 24 bytes`);
+  const link = view.getUint32(20, little) & 0x0fffffff;
+  if (link !== LINKTYPE_ETHERNET) throw new UserError(`${name}: link type ${link}, expected 1 (Ethernet): capture on the bridge or the vif`);
+  const frames: CapturedFrame[] = [];
+  let at = 24;
+  let damage: string | undefined;
+  while (at < bytes.length) {
+    if (at + 16 > bytes.length) {
+      damage = `offset ${at}: record header cut short`;
+      break;
+    }
+    const captured = view.getUint32(at + 8, little);
+    if (captured > MAX_FRAME || at + 16 + captured > bytes.length) {
+      damage = `offset ${at}: frame of ${captured} bytes does not fit the file`;
+      break;
+    }
+    frames.push({
+      number: frames.length + 1, timeUs: view.getUint32(at, little) * 1e6 + view.getUint32(at + 4, little) / perUs,
+      data: bytes.subarray(at + 16, at + 16 + captured), wireLength: view.getUint32(at + 12, little), interfaceId: 0, comments: [], direction: undefined,
+    });
+    at += 16 + captured;
+  }
+  return { format: 'pcap', frames, damage };
+}
+
+interface Interface {
+  readonly link: number;
+  /** Microseconds a tick. */
+  readonly usPerTick: number;
+  readonly offsetUs: number;
+}
+
+function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
+  const frames: CapturedFrame[] = [];
+  let interfaces: Interface[] = [];
+  let little = true;
+  let at = 0;
+  let number = 0;
+  let damage: string | undefined;
+  let otherLinks = 0;
+  const decoder = new TextDecoder();
+
+  const options = (from: number, to: number): Map<number, Uint8Array[]> => {
+    const found = new Map<number, Uint8Array[]>();
+    while (from + 4 <= to) {
+      const code = view.getUint16(from, little);
+      const length = view.getUint16(from + 2, little);
+      if (code === 0 || from + 4 + length > to) break;
+      const list = found.get(code) ?? [];
+      list.push(bytes.subarray(from + 4, from + 4 + length));
+      found.set(code, list);
+      from += 4 + ((length + 3) & ~3);
+    }
+    return found;
+  };
+
+  while (at < bytes.length) {
+    if (at + 12 > bytes.length) {
+      damage = `offset ${at}: block header cut short`;
+      break;
+    }
+    if (view.getUint32(at, true) === SECTION) {
+      const order = view.getUint32(at + 8, true);
+      if (order !== BYTE_ORDER && view.getUint32(at + 8, false) !== BYTE_ORDER) {
+        damage = `offset ${at}: section header with byte-order magic 0x${order.toString(16)}`;
+        break;
+      }
+      little = order === BYTE_ORDER;
+      interfaces = [];
+    }
+    const type = view.getUint32(at, little);
+    const length = view.getUint32(at + 4, little);
+    if (length < 12 || length % 4 !== 0 || at + length > bytes.length || view.getUint32(at + length - 4, little) !== length) {
+      damage = `offset ${at}: block of ${length} bytes does not fit the file`;
+      break;
+    }
+    const end = at + length - 4;
+    if (type === 1 && length >= 20) {
+      const opts = options(at + 16, end);
+      const resolution = opts.get(9)?.[0]?.[0] ?? 6;
+      const offset = opts.get(14)?.[0];
+      interfaces.push({
+        link: view.getUint16(at + 8, little),
+        usPerTick: resolution & 0x80 ? 1e6 / 2 ** (resolution & 0x7f) : 10 ** (6 - resolution),
+        offsetUs: offset !== undefined && offset.length === 8 ? Number(new DataView(offset.buffer, offset.byteOffset, 8).getBigInt64(0, little)) * 1e6 : 0,
+      });
+    } else if ((type === 6 || type === 2) && length >= 32) {
+      number++;
+      const id = type === 6 ? view.getUint32(at + 8, little) : view.getUint16(at + 8, little);
+      const captured = view.getUint32(at + 20, little);
+      const face = interfaces[id];
+      if (face === undefined || at + 28 + captured > end) {
+        damage = `offset ${at}: packet of ${captured} bytes on interface ${id} does not fit its block`;
+        break;
+      }
+      if (face.link === LINKTYPE_ETHERNET) {
+        const opts = options(at + 28 + ((captured + 3) & ~3), end);
+        const ticks = view.getUint32(at + 12, little) * 2 ** 32 + view.getUint32(at + 16, little);
+        frames.push({
+          number, timeUs: ticks * face.usPerTick + face.offsetUs, data: bytes.subarray(at + 28, at + 28 + captured),
+          wireLength: view.getUint32(at + 24, little), interfaceId: id,
+          comments: (opts.get(1) ?? []).map((c) => decoder.decode(c)), direction: directionOf(opts.get(2)?.[0], little),
+        });
+      } else otherLinks++;
+    } else if (type === 3) number++; // a simple packet block has no time: nothing to join it by
+    at += length;
+  }
+  if (frames.length === 0 && otherLinks > 0) throw new UserError(`${name}: no Ethernet interface, expected link type 1: capture on the bridge or the vif`);
+  return { format: 'pcapng', frames, damage };
+}
+
+/** Option epb_flags: bits 1:0 are 1 inbound, 2 outbound. */
+function directionOf(flags: Uint8Array | undefined, little: boolean): CapturedFrame['direction'] {
+  if (flags === undefined || flags.length !== 4) return undefined;
+  const bits = flags[little ? 0 : 3]! & 3;
+  return bits === 1 ? 'inbound' : bits === 2 ? 'outbound' : undefined;
+}

@@ -1,0 +1,224 @@
+/**
+ * Decoded blocks: an arena of records in machine memory, and which blocks come from which machine frame. A block is
+ * keyed by machine frame, linear page and code-segment context; blocks of one such page chain directly to each other.
+ */
+import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
+import { FIRST_COMPILED, SPECIAL } from '../records/handler-numbers.ts';
+import type { ControlBlock } from '../memory/memory-views.ts';
+import { REC_HANDLER, RECORD_SIZE } from '../records/record.ts';
+import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
+import { MAX_BLOCK_RECORDS, type Decoder } from './decoder.ts';
+
+/** Blocks decoded from one frame as seen at one linear page in one context. */
+export class CodePage {
+  readonly frame: number;
+  /** Linear page number, signed. */
+  readonly page: number;
+  readonly context: number;
+  /** Offset in the page → first record. Single-step blocks are kept apart. */
+  readonly blocks = new Map<number, number>();
+  readonly singles = new Map<number, number>();
+  /** Blocks that also hold bytes of a second frame: offset → that frame. */
+  readonly crossing = new Map<number, number>();
+  /** Start and end of every block's records. */
+  readonly ranges: number[] = [];
+
+  constructor(frame: number, page: number, context: number) {
+    this.frame = frame;
+    this.page = page;
+    this.context = context;
+  }
+}
+
+class CodeFrame {
+  readonly pages: CodePage[] = [];
+  /** A bit per 16 bytes that hold decoded code. */
+  readonly bits = new Uint32Array(8);
+}
+
+export class CodeCache {
+  private readonly cb: ControlBlock;
+  private readonly decoder: Decoder;
+  private readonly arena: number;
+  private readonly arenaEnd: number;
+  private readonly codeFlags: number;
+  private readonly jumpCaches: number;
+  /** Context each jump cache was filled in. */
+  private readonly owners = [-1, -1];
+  /** Linear pages that blocks in the jump caches lie on. */
+  private readonly jumpPages = new Set<number>();
+  /** Entries of the jump caches, as word addresses, that were found through pages that are not global. */
+  private readonly localJumps = new Int32Array(8192);
+  private localCount = 0;
+  private readonly frames = new Map<number, CodeFrame>();
+  /** Fill machine memory; the engine puts the generated module's in place. */
+  clear: (address: number, value: number, length: number) => void;
+  /** Compiled code was dropped: one of its handlers, or all of them. */
+  onDropped: (handler: number) => void = () => {};
+  onEmptied: () => void = () => {};
+  /** The arena was emptied: counts up, so that a holder of a record address can tell. */
+  generation = 0;
+  /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
+  private readonly onCodeFrame: (frame: number, holds: boolean) => void;
+
+  /** @param jumpCaches two jump caches: user, supervisor. @param codeFlags byte per frame, set while it holds code. */
+  constructor(cb: ControlBlock, decoder: Decoder, arena: { base: number; size: number }, jumpCaches: number, codeFlags: number, onCodeFrame: (frame: number, holds: boolean) => void) {
+    this.cb = cb;
+    this.decoder = decoder;
+    this.arena = arena.base;
+    this.arenaEnd = arena.base + arena.size;
+    this.jumpCaches = jumpCaches;
+    this.codeFlags = codeFlags;
+    this.onCodeFrame = onCodeFrame;
+    this.clear = (address, value, length) => void cb.u8.fill(value, address, address + length);
+    decoder.out = this.arena;
+    this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    this.flushJumpCaches();
+  }
+
+  page(frame: number, page: number, context: number): CodePage {
+    let holder = this.frames.get(frame);
+    if (!holder) {
+      holder = new CodeFrame();
+      this.frames.set(frame, holder);
+    }
+    for (const candidate of holder.pages) if (candidate.page === page && candidate.context === context) return candidate;
+    const fresh = new CodePage(frame, page, context);
+    holder.pages.push(fresh);
+    return fresh;
+  }
+
+  /** Make room for one more block; empties the whole cache when it is full. True: it was emptied. */
+  reserve(): boolean {
+    if (this.decoder.out + MAX_BLOCK_RECORDS * RECORD_SIZE <= this.arenaEnd) return false;
+    this.flushAll();
+    return true;
+  }
+
+  /** Note that `length` bytes at `offset` of this frame are decoded. */
+  mark(frame: number, offset: number, length: number): void {
+    let holder = this.frames.get(frame);
+    if (!holder) {
+      holder = new CodeFrame();
+      this.frames.set(frame, holder);
+    }
+    if (!this.cb.u8[this.codeFlags + frame]) {
+      this.cb.u8[this.codeFlags + frame] = 1;
+      this.onCodeFrame(frame, true);
+    }
+    for (let at = offset >> 4; at <= (offset + length - 1) >> 4; at++) holder.bits[at >> 5]! |= 1 << (at & 31);
+  }
+
+  /** `length` bytes at `offset` of the frame were or will be written: blocks that hold any of them go. */
+  written(frame: number, offset: number, length: number): void {
+    const holder = this.frames.get(frame);
+    if (!holder) return;
+    for (let at = offset >> 4; at <= Math.min(offset + length - 1, 4095) >> 4; at++) {
+      if (holder.bits[at >> 5]! & (1 << (at & 31))) {
+        this.dropFrame(frame, holder);
+        return;
+      }
+    }
+  }
+
+  /** Drop everything decoded from the frame. */
+  invalidate(frame: number): void {
+    const holder = this.frames.get(frame);
+    if (holder) this.dropFrame(frame, holder);
+  }
+
+  private dropFrame(frame: number, holder: CodeFrame): void {
+    for (const page of holder.pages) this.dropPage(page);
+    holder.bits.fill(0);
+    this.frames.delete(frame);
+    this.unmark(frame);
+    // Blocks of other frames that run over into this one.
+    for (const other of this.frames.values()) {
+      for (const page of other.pages) {
+        for (const second of page.crossing.values()) {
+          if (second === frame) {
+            this.dropPage(page);
+            break;
+          }
+        }
+      }
+    }
+  }
+
+  private unmark(frame: number): void {
+    this.cb.u8[this.codeFlags + frame] = 0;
+    this.onCodeFrame(frame, false);
+  }
+
+  private dropPage(page: CodePage): void {
+    const { u16 } = this.cb;
+    for (let i = 0; i < page.ranges.length; i += 2) {
+      for (let at = page.ranges[i]!; at < page.ranges[i + 1]!; at += RECORD_SIZE) {
+        if (u16[(at + REC_HANDLER) >> 1]! >= FIRST_COMPILED) this.onDropped(u16[(at + REC_HANDLER) >> 1]!);
+        u16[(at + REC_HANDLER) >> 1] = SPECIAL.stale;
+      }
+    }
+    page.ranges.length = 0;
+    page.blocks.clear();
+    page.singles.clear();
+    page.crossing.clear();
+  }
+
+  flushAll(): void {
+    for (const frame of this.frames.keys()) this.unmark(frame);
+    this.frames.clear();
+    this.decoder.out = this.arena;
+    this.generation++;
+    this.onEmptied();
+    // The epoch may be a restored one.
+    this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    this.flushJumpCaches();
+  }
+
+  // Jump caches
+
+  /** A new epoch: no entry made before it fits any more. */
+  flushJumpCaches(): void {
+    const epoch = ((this.cb.get(CB_JUMP_EPOCH + 4) >>> 16) + 1) & 0xffff;
+    // Once round: what is left of the old epochs would fit again. An empty entry fits RIP 0 of epoch 0, which is left out.
+    if (epoch === 0) this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    this.cb.set(CB_JUMP_EPOCH + 4, (epoch === 0 ? 1 : epoch) << 16);
+    this.localCount = 0;
+    this.jumpPages.clear();
+  }
+
+  /** MOV to CR3: what was found through pages that are not global goes. */
+  flushLocalJumps(): void {
+    for (let i = 0; i < this.localCount; i++) this.cb.u64[this.localJumps[i]! >> 1] = 0n;
+    this.localCount = 0;
+  }
+
+  /** INVLPG of this linear page. */
+  flushJumpsOf(page: number): void {
+    if (this.jumpPages.has(page)) this.flushJumpCaches();
+  }
+
+  /** Use the cache for this privilege and context. */
+  selectJumpCache(user: boolean, context: number): void {
+    const which = user ? 0 : 1;
+    if (this.owners[which] !== context) {
+      this.flushJumpCaches();
+      this.owners[which] = context;
+    }
+    this.cb.set(CB_JUMP_CACHE, this.jumpCaches + which * JUMP_CACHE_SIZE);
+  }
+
+  /** @param page the linear page of the block's first byte. @param global both its pages are. */
+  remember(ripLo: number, ripHi: number, record: number, page: number, crossing: boolean, global: boolean): void {
+    const index = (ripLo ^ (ripLo >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1);
+    const word = (this.cb.get(CB_JUMP_CACHE) + index * JUMP_ENTRY_SIZE) >> 2;
+    this.cb.i32[word + (JUMP_TAG >> 2)] = ripLo;
+    this.cb.i32[word + (JUMP_TAG >> 2) + 1] = ripHi ^ this.cb.get(CB_JUMP_EPOCH + 4);
+    this.cb.i32[word + (JUMP_RECORD >> 2)] = record;
+    this.jumpPages.add(page);
+    if (crossing) this.jumpPages.add(page + 1);
+    if (global) return;
+    if (this.localCount === this.localJumps.length) this.flushJumpCaches();
+    else this.localJumps[this.localCount++] = word;
+  }
+}

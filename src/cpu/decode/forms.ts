@@ -1,0 +1,127 @@
+/**
+ * The forms of an instruction row: each combination of operand size, address form, LOCK … that generated code treats
+ * apart is one handler of the interpreter.
+ */
+import type { FlagsFrom, Mode } from '../emit/context.ts';
+import { parseEncoding, type Encoding, type Instruction } from '../tables/definition.ts';
+
+export const ADDRESS_FORMS = ['register', 'inline', 'computed'] as const;
+/** register: no memory operand. inline: base + index × scale + disp in the record. computed: an address record goes before. */
+export type AddressForm = (typeof ADDRESS_FORMS)[number];
+export const FLAGS_FROM = ['any', 'sub', 'logic'] as const;
+export const MODES: readonly Mode[] = ['long', 'legacy'];
+export const WORD_SIZES = [2, 4, 8] as const;
+export type WordSize = (typeof WORD_SIZES)[number];
+
+export interface Form {
+  operandSize: WordSize;
+  addressSize: WordSize;
+  address: AddressForm;
+  locked: boolean;
+  flagsFrom: FlagsFrom;
+  chained: boolean;
+  mode: Mode;
+}
+
+/** The row as an object of one shape: what looks at rows then knows where each attribute lies. */
+const uniform = ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, hint, noRexB, writes }: Instruction): Instruction =>
+  ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, hint, noRexB, writes }) as Instruction;
+
+/** A row with its encoding and the handler of each form. */
+export class InstructionForms {
+  readonly instruction: Instruction;
+  readonly encoding: Encoding;
+  readonly usesOperandSize: boolean;
+  readonly usesAddressSize: boolean;
+  readonly hasAddress: boolean;
+  private readonly handlers = new Int32Array(3 * 3 * 3 * 2 * 3 * 2 * 2).fill(-1);
+
+  constructor(instruction: Instruction) {
+    this.instruction = uniform(instruction);
+    this.encoding = parseEncoding(instruction);
+    this.usesOperandSize = instruction.operands.some((o) => /(v|z|y|c)$|^rAX$|bs$/.test(o));
+    this.usesAddressSize = instruction.operands.some((o) => /^(aCX|\$a)$/.test(o));
+    this.hasAddress = instruction.operands.some((o) => /^[EMWQO]/.test(o));
+  }
+
+  /** Every form that decoding can ask for. */
+  forms(): Form[] {
+    const { instruction } = this;
+    const registerPossible = this.encoding.mod !== 'mem' && !instruction.operands.some((o) => /^O/.test(o));
+    const memoryPossible = this.hasAddress && this.encoding.mod !== 'reg';
+    const addresses: AddressForm[] = [
+      ...(registerPossible ? ['register' as const] : []),
+      ...(memoryPossible ? [...(instruction.hot ? ['inline' as const] : []), 'computed' as const] : []),
+    ];
+    const modes = MODES.filter((mode) => !instruction.only || instruction.only === mode);
+    const operandSizes = this.usesOperandSize ? WORD_SIZES : ([4] as const);
+    const addressSizes = this.usesAddressSize ? WORD_SIZES : ([4] as const);
+    const all = product({
+      mode: modes, operandSize: operandSizes, addressSize: addressSizes, address: addresses, locked: instruction.lock ? [false, true] : [false],
+      flagsFrom: instruction.usesFlags ? FLAGS_FROM : (['any'] as const), chained: instruction.chains ? [false, true] : [false],
+    });
+    return all.filter((form) => this.possible(form));
+  }
+
+  private possible({ mode, operandSize, address, locked, flagsFrom, chained }: Form): boolean {
+    const { lock, size64 } = this.instruction;
+    if (mode === 'legacy' && (operandSize === 8 || address === 'inline' || flagsFrom !== 'any' || chained)) return false;
+    if (mode === 'long' && operandSize === 4 && size64 && this.usesOperandSize) return false;
+    if (address === 'register') return !locked;
+    return lock === 'implied' ? locked && address !== 'inline' : !(locked && address === 'inline');
+  }
+
+  private slot(form: Form): number {
+    let slot = form.operandSize >> 2;
+    slot = slot * 3 + (this.usesAddressSize ? form.addressSize >> 2 : 0);
+    slot = slot * 3 + ADDRESS_FORMS.indexOf(form.address);
+    slot = slot * 2 + (form.locked ? 1 : 0);
+    slot = slot * 3 + (form.flagsFrom === 'any' ? 0 : form.flagsFrom === 'sub' ? 1 : 2);
+    slot = slot * 2 + (form.chained ? 1 : 0);
+    return slot * 2 + (form.mode === 'long' ? 0 : 1);
+  }
+
+  setHandler(form: Form, handler: number): void {
+    this.handlers[this.slot(form)] = handler;
+  }
+
+  /** Handler number; -1: the table has no such form (an invalid LOCK, for example). */
+  handler(form: Form): number {
+    return this.handlers[this.slot(form)]!;
+  }
+}
+
+/** Every combination of one value for each key; the first key changes slowest. */
+function product(axes: { readonly [K in keyof Form]: readonly Form[K][] }): Form[] {
+  let forms: Partial<Form>[] = [{}];
+  for (const [key, values] of Object.entries(axes)) forms = forms.flatMap((form) => values.map((value) => ({ ...form, [key]: value })));
+  return forms as Form[];
+}
+
+/** Forms that little code runs often: locked and 16-bit ones, memory operands of rows that are not hot, and rare rows. */
+export function isRare({ instruction, usesOperandSize }: InstructionForms, form: Form): boolean {
+  return instruction.rare === true || form.locked || (usesOperandSize && form.operandSize === 2) || (form.address === 'computed' && !instruction.hot);
+}
+
+/** Bytes of an operand by its size letter. */
+export function operandBytes(code: string, operandSize: WordSize): number {
+  if (code === 'AL' || code === 'CL' || code === '1' || code === 'st') return 1;
+  if (code === 'DX') return 2;
+  if (code === 'rAX') return operandSize;
+  const letters = code.slice(1);
+  switch (letters) {
+    case 'b': case 'b2': return 1;
+    case 'w': return 2;
+    case 'd': return 4;
+    case 'q': return 8;
+    case 't': return 10;
+    case 'x': return 16;
+    case 'v': case 'bs': case 'sv': return operandSize;
+    case 'z': return operandSize === 2 ? 2 : 4;
+    case 'y': return operandSize === 8 ? 8 : 4;
+    case 'c': return operandSize === 8 ? 16 : 8;
+    case 'e': return operandSize === 2 ? 14 : 28;
+    case 's': return operandSize === 2 ? 94 : 108;
+    default: return 0;
+  }
+}

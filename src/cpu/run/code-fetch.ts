@@ -1,0 +1,203 @@
+/**
+ * Where to go on: the block at RIP, decoding it when it is not there yet, with the faults of the fetch; and the mode that
+ * decides how code is decoded and which cached translations count.
+ */
+import { Access, NESTED_FAULT, PAGE_FAULT } from '../memory/mmu.ts';
+import type { CodeCache, CodePage } from '../decode/code-cache.ts';
+import {
+  CB_CPL, CB_CR0, CB_CR4, CB_EXIT_STATUS, CB_FPU_TRAP, CB_RIP, CB_SEG, Cr0, Cr4, SEG_ACCESS, SEG_BASE, SEG_SIZE, Status, Vector,
+} from '../memory/control-block.ts';
+import { Rights, type Core } from '../system/core.ts';
+import type { BlockRequest, Decoder } from '../decode/decoder.ts';
+import type { Events } from '../system/events.ts';
+import { Seg } from '../interface.ts';
+import { SPECIAL } from '../records/handler-numbers.ts';
+import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
+import { REC_HANDLER, REC_NOT_TAKEN, REC_TAKEN } from '../records/record.ts';
+
+export class CodeFetch {
+  /** Code segment: 64-bit, or its default size. */
+  bits: 16 | 32 | 64 = 16;
+  /** Linear address of CS:0; 0 in 64-bit mode. */
+  csBase = 0;
+  private readonly core: Core;
+  private readonly decoder: Decoder;
+  private readonly cache: CodeCache;
+  private readonly events: Events;
+  /** Generated code must be left to look around, instead of going on. */
+  private readonly mustStop: () => boolean;
+  /** An exception outside generated code counts as an instruction. */
+  private readonly chargeEvent: () => void;
+  private readonly contexts = new Map<string, number>();
+  private context = 0;
+  /** Bytes of an instruction that lies on two pages. */
+  private readonly straddle = new Uint8Array(32);
+  private readonly request: BlockRequest;
+
+  constructor(parts: { core: Core; decoder: Decoder; cache: CodeCache; events: Events; mustStop: () => boolean; chargeEvent: () => void }) {
+    this.core = parts.core;
+    this.decoder = parts.decoder;
+    this.cache = parts.cache;
+    this.events = parts.events;
+    this.mustStop = parts.mustStop;
+    this.chargeEvent = parts.chargeEvent;
+    this.request = {
+      source: parts.core.cb.u8, start: 0, limit: 0, ripLo: 0, ripHi: 0, pageOffset: 0, bits: 16, single: false, crossing: false,
+    };
+  }
+
+  /** Leave generated code to look around: 0 for the caller to return. */
+  private stopHere(): 0 {
+    this.core.cb.set(CB_EXIT_STATUS, Status.stop);
+    return 0;
+  }
+
+  /** The block at RIP, for generated code. */
+  lookup(): number {
+    if (this.mustStop()) return this.stopHere();
+    return this.findBlock(false);
+  }
+
+  /** Target of a chained branch, for generated code; from then on the record leads there by itself. */
+  link(record: number, way: number): number {
+    if (this.mustStop()) return this.stopHere();
+    const { cache } = this;
+    const { cb } = this.core;
+    const lo = cb.get(CB_RIP);
+    const hi = cb.get(CB_RIP + 4);
+    const { generation } = cache;
+    const target = this.findBlock(false);
+    // A fault on the way leads elsewhere; a full or changed cache makes the record a stranger.
+    if (target && cb.get(CB_RIP) === lo && cb.get(CB_RIP + 4) === hi && cache.generation === generation && cb.u16[(record + REC_HANDLER) >> 1] !== SPECIAL.stale) {
+      cb.i32[(record + (way === 0 ? REC_TAKEN : REC_NOT_TAKEN)) >> 2] = target;
+    }
+    return target;
+  }
+
+  /** First record of the block at RIP; 0 with CB_EXIT_STATUS set when the fetch faulted (the exception is delivered) or leaves. */
+  findBlock(single: boolean): number {
+    const { core } = this;
+    const { cb, mmu } = core;
+    const ripLo = cb.get(CB_RIP);
+    const ripHi = cb.get(CB_RIP + 4);
+    let lin: Linear;
+    core.record = 0;
+    let status: number;
+    if (this.bits === 64) {
+      lin = linearFromHalves(ripLo | 0, ripHi | 0);
+      status = Number.isNaN(lin) ? core.pend(Vector.gp, 0) : Status.next;
+    } else {
+      lin = (this.csBase + ripLo) >>> 0;
+      status = ripLo > core.segLimit(Seg.cs) ? core.pend(Vector.gp, 0) : Status.next;
+    }
+    if (status === Status.next) {
+      const at = mmu.translate(lin, Access.fetch, cb.get(CB_CPL) === 3);
+      if (at === PAGE_FAULT) status = core.pendPageFault(lin);
+      else if (at === NESTED_FAULT) status = core.pendNested(lin, true);
+      else {
+        const record = this.blockAt(lin, at, ripLo, ripHi, single);
+        if (record > 0) return record;
+        status = -record;
+      }
+    }
+    if (status === Status.fault) {
+      this.chargeEvent();
+      status = this.events.deliverFault();
+    }
+    if (status !== Status.exit) return this.stopHere();
+    cb.set(CB_EXIT_STATUS, Status.exit);
+    return 0;
+  }
+
+  /** The block at this linear address, whose first byte is at machine address `at`; or minus a status. */
+  private blockAt(lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
+    const { cache } = this;
+    const offset = at & 0xfff;
+    let page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
+    let record = (single ? page.singles : page.blocks).get(offset);
+    if (record !== undefined && page.crossing.has(offset)) {
+      const second = this.secondPage(lin);
+      if (second < 0) return second;
+      if (page.crossing.get(offset) !== second) record = undefined;
+    }
+    if (record === undefined) {
+      if (cache.reserve()) page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
+      const decoded = this.decode(page, lin, at, ripLo, ripHi, single);
+      if (decoded <= 0) return decoded;
+      record = decoded;
+      (single ? page.singles : page.blocks).set(offset, record);
+    }
+    if (!single) {
+      const crossing = page.crossing.has(offset);
+      const global = !crossing && this.core.mmu.isGlobal(lin, this.core.cb.get(CB_CPL) === 3);
+      cache.remember(ripLo, ripHi, record, page.page, crossing, global);
+    }
+    return record;
+  }
+
+  /** Frame of the page after `lin`'s, for a fetch; or minus a status. */
+  private secondPage(lin: Linear): number {
+    const next = lin - (lin & 0xfff) + 4096;
+    const wrapped = this.bits === 64 ? next : next >>> 0;
+    const at = this.core.mmu.translate(wrapped, Access.fetch, this.core.cb.get(CB_CPL) === 3);
+    if (at === PAGE_FAULT) return -this.core.pendPageFault(wrapped);
+    if (at === NESTED_FAULT) return -this.core.pendNested(wrapped, true);
+    return at >>> 12;
+  }
+
+  private decode(page: CodePage, lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
+    const { decoder, cache, request } = this;
+    const { cb } = this.core;
+    const offset = at & 0xfff;
+    request.source = cb.u8;
+    request.start = at;
+    request.limit = at - offset + 4096;
+    request.ripLo = ripLo;
+    request.ripHi = ripHi;
+    request.pageOffset = offset;
+    request.bits = this.bits;
+    request.single = single;
+    request.crossing = false;
+    const begin = decoder.out;
+    let record = decoder.decode(request);
+    if (record === 0) {
+      const second = this.secondPage(lin);
+      if (second < 0) return second;
+      const here = 4096 - offset;
+      for (let i = 0; i < 15; i++) this.straddle[i] = i < here ? cb.u8[at + i]! : cb.u8[second * 4096 + i - here]!;
+      request.source = this.straddle;
+      request.start = 0;
+      request.limit = 15;
+      request.crossing = true;
+      record = decoder.decode(request);
+      page.crossing.set(offset, second);
+      cache.mark(page.frame, offset, here);
+      cache.mark(second, 0, Math.max(1, decoder.byteLength - here));
+    } else cache.mark(page.frame, offset, decoder.byteLength);
+    page.ranges.push(begin, decoder.out);
+    return record;
+  }
+
+  /** Privilege, CS, CR0, CR4, EFER or RFLAGS.AC may have changed. */
+  updateMode(): void {
+    const { core } = this;
+    const { cb } = core;
+    const access = cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_ACCESS);
+    const bits = core.longMode && access & Rights.long ? 64 : access & Rights.big ? 32 : 16;
+    this.bits = bits;
+    this.csBase = bits === 64 ? 0 : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_BASE);
+    this.decoder.setMode(bits);
+    const key = `${bits}:${this.csBase}`;
+    let context = this.contexts.get(key);
+    if (context === undefined) {
+      context = this.contexts.size;
+      this.contexts.set(key, context);
+    }
+    this.context = context;
+    core.mmu.selectSet();
+    this.cache.selectJumpCache(cb.get(CB_CPL) === 3, context);
+    const cr0 = cb.get(CB_CR0);
+    const sse = cr0 & (Cr0.em | Cr0.ts) || !(cb.get(CB_CR4) & Cr4.osfxsr);
+    cb.set(CB_FPU_TRAP, (cr0 & (Cr0.em | Cr0.ts) ? 1 : 0) | (sse ? 2 : 0));
+  }
+}

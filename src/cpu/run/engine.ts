@@ -1,0 +1,537 @@
+/** The vCPU: the generated interpreter, its slow paths and helpers, and the loop that runs it from exit to exit. */
+import { gva, maddr, type Gfn, type Gpa, type Gva, type Maddr, type Mfn } from '../../base/address.ts';
+import { Breakpoints } from './breakpoints.ts';
+import { CodeCache } from '../decode/code-cache.ts';
+import { CodeFetch } from './code-fetch.ts';
+import {
+  CB_BUDGET, CB_CPL, CB_CR0, CB_DR, CB_EXIT_STATUS, CB_KICK, CB_LF_KIND, CB_RFLAGS, CB_RIP, CB_SHADOW, CB_SHADOW_RIP, CB_SIZE, CB_SLOW_VA,
+  CB_SLOW_VALUE, CB_STATUS, CB_WINDOW, CB_ZERO, Cr0, Flag, LazyKind, Status, Vector,
+} from '../memory/control-block.ts';
+import { ControlRegisters } from '../system/control-registers.ts';
+import { Core, EXIT, FAULT } from '../system/core.ts';
+import { Decoder } from '../decode/decoder.ts';
+import { SLOW_ALIGNED, SLOW_STACK } from '../emit/context.ts';
+import { HOT_LOOPS_ONLY, HotLoops, type CompilePolicy } from '../compiled/hot-loops.ts';
+import { Events } from '../system/events.ts';
+import { HELPER_NAMES } from '../emit/helpers.ts';
+import { EventType, ExitReason, Seg, type LinearTranslation, type NestedPaging, type Vcpu, type VcpuEvent, type VmExit } from '../interface.ts';
+import { generateInterpreter, type InterpreterImports } from '../interpreter/interpreter.ts';
+import { ControlBlock, linearFromBigInt, linearFromHalves } from '../memory/memory-views.ts';
+import { Access, Mmu, PAGE_FAULT } from '../memory/mmu.ts';
+import { readMsr, resetMsrs, writeMsr } from '../system/msr.ts';
+import { EXTRA_STACK, REC_EXTRA, REC_INDEX, } from '../records/record.ts';
+import { Registers } from './registers.ts';
+import { Segmentation } from '../system/segmentation.ts';
+import { bindHelpers, type HelperParts } from './helper-table.ts';
+import { JUMP_CACHE_SIZE, TLB_SETS, TLB_SET_SIZE } from '../memory/tlb-layout.ts';
+import { dumpFpu, dumpRegisters } from './dump.ts';
+
+export interface EngineOptions {
+  memory: WebAssembly.Memory;
+  /** The engine's own stretch of machine memory, 64 KiB aligned: control block, TLB, decoded blocks. */
+  area: { base: Maddr; size: number };
+  nestedPaging: NestedPaging;
+  /** TSC now, in ticks; a double. `instructions` is up to date when it is called. */
+  readTsc(): number;
+  /** Seed of RDRAND. */
+  seed?: bigint;
+  /** What gets compiled; tests compile everything. */
+  compile?: CompilePolicy;
+  /** Told when a frame begins or ceases to hold decoded code: while it does, a DMA writer must call invalidateCode. */
+  onCodeFrame?(frame: Mfn, holds: boolean): void;
+}
+
+/** Exit qualification of a task switch by IRET. */
+const TASK_SWITCH_IRET = 1;
+
+/** What the engine area must hold besides decoded blocks, and a sensible room for those. */
+export const ENGINE_AREA_SIZE = 48 * 1024 * 1024;
+
+export class Engine implements Vcpu {
+  readonly registers: Registers;
+  readonly kickWord: Maddr;
+  private readonly core: Core;
+  private readonly cb: ControlBlock;
+  private readonly mmu: Mmu;
+  private readonly decoder: Decoder;
+  private readonly cache: CodeCache;
+  private readonly events: Events;
+  private readonly control: ControlRegisters;
+  private readonly parts: HelperParts;
+  private readonly runRecords: (record: number, budget: number) => number;
+  private readonly options: EngineOptions;
+
+  private retired = 0;
+  /** Instructions of the run in hand that generated code has not reported yet. */
+  private inFlight = 0;
+  private left = 0;
+  private windowWanted = false;
+  private nmiWindowWanted = false;
+  private stepFromOutside = false;
+  /** The run before this one went on for as long as it was let. */
+  private sampleDue: boolean;
+  private stepping = false;
+  /** DR6 bits of breakpoints that MOV SS hit, held until the instruction behind it is done. */
+  private heldHits = 0;
+  private readonly breakpoints: Breakpoints;
+  private readonly fetch: CodeFetch;
+  private readonly hotLoops: HotLoops;
+  private readonly policy: CompilePolicy;
+  private readonly translation: LinearTranslation = { outcome: 'ok', gpa: 0 as Gpa, errorCode: 0 };
+
+  constructor(options: EngineOptions) {
+    this.options = options;
+    this.policy = options.compile ?? HOT_LOOPS_ONLY;
+    this.sampleDue = this.policy.every === 0;
+    const { memory, area } = options;
+    const pages = memory.buffer.byteLength / 65536;
+    const frames = memory.buffer.byteLength / 4096;
+    let at = area.base as number;
+    const take = (size: number): number => {
+      const base = at;
+      at += Math.ceil(size / 4096) * 4096;
+      return base;
+    };
+    const cbBase = take(CB_SIZE);
+    const tlb = take(TLB_SETS * TLB_SET_SIZE);
+    const jumpCaches = take(2 * JUMP_CACHE_SIZE);
+    const codeFlags = take(frames);
+    const arena = { base: at, size: area.base + area.size - at };
+    if (arena.size < 1 << 20) throw new Error(`vCPU engine area too small: ${area.size} bytes`);
+    const cb = new ControlBlock(memory, cbBase);
+    cb.u8.fill(0, cbBase, cbBase + CB_SIZE);
+    cb.u8.fill(0, codeFlags, codeFlags + frames);
+    this.cb = cb;
+    this.kickWord = maddr(cbBase + CB_KICK);
+    this.mmu = new Mmu(cb, tlb, options.nestedPaging, codeFlags);
+    this.core = new Core(cb, this.mmu);
+    this.decoder = new Decoder(cb);
+    this.cache = new CodeCache(cb, this.decoder, arena, jumpCaches, codeFlags, (frame, holds) => {
+      if (holds) this.mmu.protectCode(frame);
+      options.onCodeFrame?.(frame as Mfn, holds);
+    });
+    this.core.codeCache = this.cache;
+    this.core.updateMode = () => this.fetch.updateMode();
+    const segmentation = new Segmentation(this.core);
+    this.events = new Events(this.core, segmentation);
+    this.fetch = new CodeFetch({
+      core: this.core, decoder: this.decoder, cache: this.cache, events: this.events,
+      mustStop: () => this.stepping || this.mustStep() || this.windowOpen(), chargeEvent: () => this.chargeEvent(),
+    });
+    this.breakpoints = new Breakpoints(this.core, this.events, this.fetch);
+    this.control = new ControlRegisters(this.core, () => this.breakpoints.update());
+    this.registers = new Registers(this.core, () => this.registersChanged());
+    this.parts = {
+      core: this.core, segmentation, events: this.events, control: this.control, seed: options.seed ?? 1n,
+      readTsc: () => {
+        this.inFlight = this.left - cb.getSigned(CB_BUDGET) + cb.u8[this.core.record + REC_INDEX]!;
+        return options.readTsc();
+      },
+      tscOffset: new Uint32Array(2),
+      windowChanged: () => this.windowWanted || this.nmiWindowWanted,
+    };
+    const table = bindHelpers(this.parts);
+    const helpers = HELPER_NAMES.map((name) => table[name]);
+
+    const imports: InterpreterImports = {
+      slowRead: (record, size) => this.slowAccess(record, size, false),
+      slowWrite: (record, size) => this.slowAccess(record, size, true),
+      helper: (number, record, argument) => {
+        this.core.begin(record);
+        try {
+          return helpers[number]!(argument);
+        } catch (unwind) {
+          return this.unwound(unwind);
+        }
+      },
+      lookup: () => this.fetch.lookup(),
+      link: (record, way) => this.fetch.link(record, way),
+    };
+    const { bytes, meanings } = generateInterpreter(this.decoder.map.all, cbBase, pages);
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
+    this.runRecords = instance.exports.run as (record: number, budget: number) => number;
+    this.core.statusFlags = instance.exports.statusFlags as () => number;
+    this.core.fill = instance.exports.fill as Core['fill'];
+    this.core.copy = instance.exports.copy as Core['copy'];
+    this.cache.clear = this.core.fill;
+    this.hotLoops = new HotLoops(this.policy, { views: cb, cb: cbBase, memory, meanings, interpreter: instance.exports }, this.cache);
+    this.reset();
+  }
+
+  get exit(): VmExit { return this.core.exit; }
+  /** Loops (or blocks) compiled so far. */
+  get compiled(): number { return this.hotLoops.compiled; }
+  get instructions(): number { return this.retired + this.inFlight; }
+
+  // Slow paths of generated code
+
+  private unwound(unwind: unknown): number {
+    if (unwind === FAULT) return this.events.deliverFault();
+    if (unwind === EXIT) return Status.exit;
+    throw unwind;
+  }
+
+  private slowAccess(record: number, size: number, write: boolean): number {
+    const { core, cb } = this;
+    const bytes = size & 0xff;
+    const value = (cb.base + CB_SLOW_VALUE) >> 2;
+    core.begin(record);
+    if (write) {
+      core.data32[0] = cb.u32[value]!;
+      core.data32[1] = cb.u32[value + 1]!;
+      core.data32[2] = cb.u32[value + 2]!;
+      core.data32[3] = cb.u32[value + 3]!;
+    }
+    const lo = cb.getSigned(CB_SLOW_VA);
+    const hi = cb.getSigned(CB_SLOW_VA + 4);
+    const stack = (size & SLOW_STACK) !== 0 || (cb.u8[record + REC_EXTRA]! & EXTRA_STACK) !== 0;
+    // Alignment is looked at before the address is found not to be canonical.
+    const status = size & SLOW_ALIGNED && lo & 15 ? core.pend(Vector.gp, 0) : core.access(linearFromHalves(lo, hi), bytes, write, cb.get(CB_CPL) === 3, size, stack);
+    if (status === Status.fault) return this.events.deliverFault();
+    if (status === Status.next && !write) {
+      cb.u32[value] = core.data32[0]!;
+      cb.u32[value + 1] = core.data32[1]!;
+      cb.u32[value + 2] = core.data32[2]!;
+      cb.u32[value + 3] = core.data32[3]!;
+    }
+    return status;
+  }
+
+  /** An exception outside generated code counts as an instruction: see Status. */
+  private chargeEvent(): void {
+    this.retired++;
+    this.left--;
+  }
+
+  // Modes and breakpoints
+
+  private registersChanged(): void {
+    this.mmu.flushAll();
+    this.cache.flushJumpCaches();
+    this.breakpoints.update();
+    this.fetch.updateMode();
+  }
+
+  // The run loop
+
+  private get shadowActive(): number {
+    const { cb } = this;
+    const shadow = cb.get(CB_SHADOW);
+    return shadow && cb.get(CB_SHADOW_RIP) === cb.get(CB_RIP) && cb.get(CB_SHADOW_RIP + 4) === cb.get(CB_RIP + 4) ? shadow : 0;
+  }
+
+  private windowOpen(): boolean {
+    if (!this.cb.get(CB_WINDOW)) return false;
+    return (this.windowWanted && this.interruptible) || (this.nmiWindowWanted && !this.nmiBlocked);
+  }
+
+  private mustStep(): boolean {
+    const { cb } = this;
+    return (cb.get(CB_RFLAGS) & Flag.tf) !== 0 || this.stepFromOutside || this.core.hasCompleted || this.breakpoints.onInstructions || this.core.dataBreakpoints.length > 0 ||
+      (cb.get(CB_WINDOW) !== 0 && this.shadowActive !== 0);
+  }
+
+  private leave(reason: ExitReason): ExitReason {
+    const { exit } = this.core;
+    exit.reason = reason;
+    exit.rip = gva(this.cb.get64(CB_RIP));
+    exit.instructionLength = 0;
+    return reason;
+  }
+
+  run(budget: number): ExitReason {
+    const { cb, core } = this;
+    this.left = budget;
+    this.inFlight = 0;
+    for (;;) {
+      if (this.events.pending) {
+        this.chargeEvent();
+        // After an exit on the way it begins anew, with the accesses completed so far.
+        core.restartCompleted();
+        if (this.events.deliver(this.events.pending) === Status.exit) return core.exit.reason;
+      }
+      if (cb.get(CB_WINDOW)) {
+        if (this.nmiWindowWanted && !this.nmiBlocked && !this.shadowActive) return this.leave(ExitReason.nmiWindow);
+        if (this.windowWanted && this.interruptible) return this.leave(ExitReason.interruptWindow);
+      }
+      if (this.left <= 0) return this.leave(ExitReason.budget);
+      if (Atomics.load(cb.i32, this.kickWord >> 2)) {
+        Atomics.store(cb.i32, this.kickWord >> 2, 0);
+        return this.leave(ExitReason.externalInterrupt);
+      }
+      if (this.mustStep()) {
+        const reason = this.step();
+        if (reason !== undefined) return reason;
+        continue;
+      }
+      const record = this.fetch.findBlock(false);
+      if (record) this.runSampled(record);
+      if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
+    }
+  }
+
+  /** Run generated code until the next sample is due, or for what is left. */
+  private runSampled(record: number): void {
+    if (this.sampleDue && this.fetch.bits === 64) {
+      const { generation } = this.cache;
+      this.hotLoops.sample(record);
+      if (this.cache.generation !== generation) {
+        this.cb.set(CB_EXIT_STATUS, Status.stop);
+        return;
+      }
+    }
+    const later = Math.max(0, this.left - this.policy.every);
+    this.left -= later;
+    this.sampleDue = this.runFrom(record, this.left) >= this.policy.every;
+    this.left += later;
+  }
+
+  /** Run generated code; counts what it retired. */
+  private runFrom(record: number, budget: number): number {
+    const left = this.runRecords(record, budget);
+    const done = budget - left;
+    this.retired += done;
+    this.left -= done;
+    this.inFlight = 0;
+    return done;
+  }
+
+  /** One instruction, for TF, breakpoints, a completed access to take in, or a shadow to get past. */
+  private step(): ExitReason | undefined {
+    const { cb, core } = this;
+    const traced = (cb.get(CB_RFLAGS) & Flag.tf) !== 0;
+    // MOV SS holds off a breakpoint on the instruction behind it too.
+    if (this.breakpoints.onInstructions && this.shadowActive !== 2 && this.breakpoints.hit()) {
+      this.chargeEvent();
+      return this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit
+        ? core.exit.reason : undefined;
+    }
+    core.restartCompleted();
+    const carried = this.heldHits;
+    this.heldHits = 0;
+    core.debugHits = 0;
+    cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
+    core.repeats = false;
+    const { delivered } = this.events;
+    // The shadow of STI or MOV SS covers this instruction alone, even if it jumps to itself.
+    const shadow = this.shadowActive;
+    core.clearShadow();
+    this.stepping = true;
+    const record = this.fetch.findBlock(true);
+    const done = record ? this.runFrom(record, 1) : 0;
+    this.stepping = false;
+    if (cb.get(CB_EXIT_STATUS) === Status.exit) {
+      cb.set(CB_SHADOW, shadow);
+      this.heldHits = carried;
+      return core.exit.reason;
+    }
+    core.forgetCompleted();
+    // A repeated string instruction traps after each iteration, with RF so that it goes on from there.
+    if (core.repeats) cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) | Flag.rf);
+    else if (!done) return undefined;
+    const hits = carried | core.debugHits;
+    const dr6 = CB_DR + 6 * 8;
+    const interrupted = this.events.delivered !== delivered;
+    if (this.shadowActive === 2) {
+      // A trap of MOV SS waits for the instruction behind it.
+      this.heldHits = hits;
+    } else if (interrupted ? carried : traced || hits) {
+      // A software interrupt cleared TF; what MOV SS before it left to trap comes at its handler, and goes into INT1's own #DB.
+      cb.set(dr6, cb.get(dr6) | hits | (traced && !interrupted ? 1 << 14 : 0));
+      if (!(interrupted && this.events.lastType === EventType.privilegedSoftwareException) &&
+        this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit) return core.exit.reason;
+    }
+    return this.stepFromOutside ? this.leave(ExitReason.monitorTrap) : undefined;
+  }
+
+  // Events
+
+  inject(type: EventType, vector: number, errorCode: number, instructionLength: number): void {
+    // Where the event comes in an instruction's place, that one begins anew.
+    this.core.forgetCompleted();
+    this.events.pending = { type, vector, errorCode, instructionLength };
+  }
+  get idtVectoring(): VcpuEvent | null { return this.events.pending; }
+  finishTaskSwitch(): void {
+    const { core, events } = this;
+    if (events.pending?.type === EventType.nmi) events.nmiBlocked = true;
+    else if (core.exit.qualification === TASK_SWITCH_IRET) events.nmiBlocked = false;
+    events.pending = null;
+    core.clearShadow();
+    core.forgetCompleted();
+    this.retired++;
+  }
+  get injectionPending(): boolean { return this.events.pending !== null; }
+  get interruptible(): boolean {
+    return (this.cb.get(CB_RFLAGS) & Flag.if) !== 0 && !this.shadowActive && !this.events.pending;
+  }
+  get nmiBlocked(): boolean { return this.events.nmiBlocked || this.shadowActive === 2; }
+  requestInterruptWindow(on: boolean): void {
+    this.windowWanted = on;
+    this.cb.set(CB_WINDOW, this.windowWanted || this.nmiWindowWanted ? 1 : 0);
+  }
+  requestNmiWindow(on: boolean): void {
+    this.nmiWindowWanted = on;
+    this.cb.set(CB_WINDOW, this.windowWanted || this.nmiWindowWanted ? 1 : 0);
+  }
+  singleStep(on: boolean): void { this.stepFromOutside = on; }
+
+  // Completion
+
+  setTscOffset(lo: number, hi: number): void {
+    this.parts.tscOffset[0] = lo;
+    this.parts.tscOffset[1] = hi;
+  }
+
+  completeAccess(lo: number, hi: number): void { this.core.complete(lo, hi); }
+  get instructionInProgress(): boolean { return this.core.hasCompleted; }
+
+  completeReps(n: number): void {
+    const { core } = this;
+    core.begin(core.record);
+    const length = core.exit.instructionLength;
+    if (this.parts.strings!.completeReps(n, core.exit.size, core.exit.string)) {
+      core.exit.instructionLength = length;
+      this.skipInstruction();
+    }
+  }
+
+  skipInstruction(): void {
+    const { core, cb } = this;
+    const rip = linearFromBigInt(core.exit.rip) + core.exit.instructionLength;
+    core.setRipLinear(this.fetch.bits === 64 ? rip : rip >>> 0);
+    core.clearShadow();
+    core.forgetCompleted();
+    this.retired++;
+    cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
+    const traced = (cb.get(CB_RFLAGS) & Flag.tf) !== 0;
+    if ((traced || this.heldHits) && !this.events.pending) {
+      cb.set(CB_DR + 6 * 8, cb.get(CB_DR + 6 * 8) | this.heldHits | (traced ? 1 << 14 : 0));
+      this.heldHits = 0;
+      this.events.pending = { type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 };
+    }
+  }
+
+  // Registers on behalf of the hypervisor
+
+  writeCr(register: number, value: bigint): boolean { return this.control.write(register, value); }
+  readMsr(index: number): bigint | undefined { return readMsr(this.cb, index >>> 0); }
+  writeMsr(index: number, value: bigint): boolean {
+    return writeMsr(this.cb, index >>> 0, value, () => this.registersChanged());
+  }
+
+  translate(address: Gva, access: 'read' | 'write' | 'fetch', privilege: 'current' | 'supervisor'): LinearTranslation {
+    const { mmu, translation, cb } = this;
+    const lin = this.fetch.bits === 64 || this.core.longMode ? linearFromBigInt(address) : Number(address & 0xffffffffn);
+    translation.gpa = 0 as Gpa;
+    translation.errorCode = 0;
+    if (Number.isNaN(lin)) {
+      translation.outcome = 'fault';
+      return translation;
+    }
+    mmu.implicit = privilege === 'supervisor';
+    const outcome = mmu.walk(lin, Access[access], privilege === 'current' && cb.get(CB_CPL) === 3);
+    mmu.implicit = false;
+    if (outcome === PAGE_FAULT) {
+      translation.outcome = 'fault';
+      translation.errorCode = mmu.errorCode;
+    } else if (outcome < 0) {
+      translation.outcome = 'nested';
+      translation.gpa = mmu.gpa as Gpa;
+    } else {
+      translation.outcome = 'ok';
+      translation.gpa = (mmu.gpa + (lin & 0xfff)) as Gpa;
+    }
+    return translation;
+  }
+
+  invalidateNested(gfn?: Gfn): void {
+    this.mmu.invalidateNested(gfn);
+    this.cache.flushJumpCaches();
+  }
+  invalidateCode(frame: Mfn): void { this.cache.invalidate(frame); }
+
+  // State
+
+  reset(): void {
+    const { cb, core } = this;
+    cb.u8.fill(0, cb.base, cb.base + CB_KICK);
+    cb.set64(CB_ZERO, 0n);
+    cb.set(CB_CPL, 0);
+    cb.set(CB_CR0, Cr0.et | Cr0.nw | Cr0.cd);
+    cb.set(CB_RFLAGS, Flag.one);
+    cb.set(CB_STATUS, 0);
+    cb.set(CB_LF_KIND, LazyKind.explicit);
+    cb.setGpr(2, 0x106ca, 0);
+    for (const seg of [Seg.es, Seg.ss, Seg.ds, Seg.fs, Seg.gs]) core.setSegment(seg, 0, 0, 0, 0xffff, 0x93);
+    core.setSegment(Seg.cs, 0xf000, 0xffff0000, 0, 0xffff, 0x9b);
+    core.setSegment(Seg.ldtr, 0, 0, 0, 0xffff, 0x82);
+    core.setSegment(Seg.tr, 0, 0, 0, 0xffff, 0x8b);
+    core.setRip(0xfff0, 0);
+    resetMsrs(cb);
+    this.control.reset();
+    this.events.pending = null;
+    this.events.nmiBlocked = false;
+    core.forgetCompleted();
+    this.parts.resetFpu?.();
+    this.registersChanged();
+  }
+
+  /** Version 1: the control block, then the state outside it as u32 words. */
+  save(): Uint8Array {
+    const { cb, events } = this;
+    const status = this.core.statusFlags();
+    this.core.setStatus(status);
+    const out = new Uint8Array(4 + CB_SIZE + 64);
+    const view = new DataView(out.buffer);
+    view.setUint32(0, 1, true);
+    out.set(cb.u8.subarray(cb.base, cb.base + CB_SIZE), 4);
+    const tail = 4 + CB_SIZE;
+    const { pending } = events;
+    view.setUint32(tail, pending ? 1 : 0, true);
+    view.setUint32(tail + 4, pending?.type ?? 0, true);
+    view.setUint32(tail + 8, pending?.vector ?? 0, true);
+    view.setInt32(tail + 12, pending?.errorCode ?? -1, true);
+    view.setUint32(tail + 16, pending?.instructionLength ?? 0, true);
+    view.setUint32(tail + 20, events.nmiBlocked ? 1 : 0, true);
+    view.setFloat64(tail + 24, this.retired, true);
+    view.setBigUint64(tail + 32, this.parts.general!.randomState, true);
+    return out;
+  }
+
+  restore(state: Uint8Array): void {
+    const view = new DataView(state.buffer, state.byteOffset, state.byteLength);
+    if (state.length !== 4 + CB_SIZE + 64 || view.getUint32(0, true) !== 1) throw new Error('vCPU state: not version 1');
+    const { cb, events } = this;
+    cb.u8.set(state.subarray(4, 4 + CB_SIZE), cb.base);
+    const tail = 4 + CB_SIZE;
+    events.pending = view.getUint32(tail, true)
+      ? {
+          type: view.getUint32(tail + 4, true) as EventType, vector: view.getUint32(tail + 8, true), errorCode: view.getInt32(tail + 12, true),
+          instructionLength: view.getUint32(tail + 16, true),
+        }
+      : null;
+    events.nmiBlocked = view.getUint32(tail + 20, true) !== 0;
+    this.retired = view.getFloat64(tail + 24, true);
+    this.parts.general!.randomState = view.getBigUint64(tail + 32, true);
+    cb.set(CB_KICK, 0);
+    this.cache.flushAll();
+    this.registersChanged();
+    this.requestInterruptWindow(false);
+    this.requestNmiWindow(false);
+  }
+
+  dump(): string { return `${dumpRegisters(this.registers)}\n${dumpFpu(this.registers.fpuRegs)}`; }
+
+  codeBytes(address: Gva, length: number): Uint8Array {
+    const out = new Uint8Array(length);
+    for (let i = 0; i < length; i++) {
+      const t = this.translate(gva(address + BigInt(i)), 'fetch', 'current');
+      if (t.outcome !== 'ok') return out.subarray(0, i);
+      const entry = this.options.nestedPaging.lookup(Math.floor(t.gpa / 4096) as Gfn);
+      if (!entry) return out.subarray(0, i);
+      out[i] = this.cb.u8[(entry >>> 8) * 4096 + (t.gpa & 0xfff)]!;
+    }
+    return out;
+  }
+}

@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest';
+import { VirtualClock } from '../time/clock.ts';
+import { MachineMemory } from '../mm/memory.ts';
+import { platformMachine } from '../testing/platform.ts';
+
+/** Wall clock at power-on: 2024-02-29 23:59:50 UTC, a Thursday. */
+const EPOCH_US = Date.UTC(2024, 1, 29, 23, 59, 50) * 1000;
+
+const machine = (memory = MachineMemory.create({ frames: 16, maxGfn: 16 }), clock = new VirtualClock(EPOCH_US)) => {
+  const m = platformMachine(memory, clock);
+  m.mmioWrite(0xfee000f0, 0x1ff);
+  m.redirect(8, 0x38);
+  const get = (index: number): number => (m.outb(0x70, index), m.inb(0x71));
+  const set = (index: number, value: number): void => (m.outb(0x70, index), m.outb(0x71, value));
+  return { ...m, get, set, time: () => [0x32, 9, 8, 7, 6, 4, 2, 0].map(get) };
+};
+
+describe('RTC', () => {
+  it('tells the time in BCD and binary, in 24 and 12 hours', () => {
+    const m = machine();
+    expect(m.time()).toEqual([0x20, 0x24, 0x02, 0x29, 5, 0x23, 0x59, 0x50]);
+    m.advance(10e9);
+    expect(m.time()).toEqual([0x20, 0x24, 0x03, 0x01, 6, 0x00, 0x00, 0x00]);
+    m.set(0x0b, 0x06);
+    m.advance(13 * 3600e9);
+    expect(m.time()).toEqual([20, 24, 3, 1, 6, 13, 0, 0]);
+    m.set(0x0b, 0x04);
+    expect(m.get(4)).toBe(0x81);
+    m.set(0x0b, 0x00);
+    m.advance(11 * 3600e9);
+    expect(m.get(4)).toBe(0x12);
+  });
+
+  it('shows an update in progress at the end of each second', () => {
+    const m = machine();
+    m.advance(500e6 - (m.clock.nowNs() % 1e9));
+    expect(m.get(0x0a)).toBe(0x26);
+    m.advance(499e6);
+    expect(m.get(0x0a)).toBe(0xa6);
+    m.advance(1e6);
+    expect(m.get(0x0a)).toBe(0x26);
+  });
+
+  it('is set by the guest, which the host hears of', () => {
+    const m = machine();
+    m.set(0x0b, 0x82);
+    m.set(4, 0x11);
+    m.set(2, 0x30);
+    m.advance(5e9);
+    expect(m.time().slice(5)).toEqual([0x11, 0x30, 0x50]); // stands still
+    m.set(0x0b, 0x02);
+    m.advance(3e9);
+    expect(m.time()).toEqual([0x20, 0x24, 0x02, 0x29, 5, 0x11, 0x30, 0x53]);
+    expect(m.offsets).toEqual([-(12 * 3600 + 29 * 60 + 5)]);
+    m.set(0, 0x00);
+    expect([m.get(0), m.offsets.at(-1)]).toEqual([0, -(12 * 3600 + 29 * 60 + 5 + 53)]);
+    m.set(8, 0xff); // no month: the time stays sane
+    expect(m.time().every((b) => Number.isInteger(b))).toBe(true);
+  });
+
+  it('interrupts periodically at the rate of register A', () => {
+    const m = machine();
+    m.set(0x0b, 0x42);
+    let count = 0;
+    const end = m.clock.nowNs() + 1e9;
+    while (m.clock.nowNs() < end) {
+      m.advance(100_000);
+      if (m.take() === 0x38) {
+        expect(m.get(0x0c) & 0xc0).toBe(0xc0);
+        m.eoi();
+        count++;
+      }
+    }
+    expect(count).toBe(1024);
+    expect(m.get(0x0c) & 0x40).toBe(0);
+    m.set(0x0b, 0x02);
+    m.advance(10e6);
+    expect([m.take(), m.get(0x0c) & 0xc0]).toEqual([-1, 0x40]); // the flag without the interrupt
+  });
+
+  it('gives no second edge until its flags are read', () => {
+    const m = machine();
+    m.set(0x0b, 0x42);
+    m.advance(50e6);
+    expect(m.take()).toBe(0x38);
+    m.eoi();
+    m.advance(50e6);
+    expect(m.take()).toBe(-1);
+    m.get(0x0c);
+    m.advance(2e6);
+    expect(m.take()).toBe(0x38);
+  });
+
+  it('interrupts at each update, and at the alarm', () => {
+    const m = machine();
+    m.set(0x0b, 0x12);
+    m.advance(1e9);
+    expect([m.take(), m.get(0x0c)]).toEqual([0x38, 0xd0]);
+    m.eoi();
+    m.set(0x0b, 0x22);
+    m.set(1, 0x03);
+    m.set(3, 0x00);
+    m.set(5, 0xc0); // any hour
+    m.advance(11e9); // 00:00:02
+    expect(m.take()).toBe(-1);
+    m.advance(1e9);
+    expect([m.take(), m.get(0x0c) & 0xa0]).toEqual([0x38, 0xa0]);
+  });
+
+  it('finds a past alarm when register C is read', () => {
+    const m = machine();
+    m.get(0x0c);
+    m.set(1, 0x30);
+    m.set(3, 0x12);
+    m.set(5, 0x05);
+    m.advance(5 * 3600e9);
+    expect(m.get(0x0c) & 0x20).toBe(0);
+    m.advance(3600e9);
+    expect([m.get(0x0c) & 0x20, m.get(0x0c) & 0x20]).toEqual([0x20, 0]);
+  });
+
+  it('keeps CMOS memory, guards registers C and D, and takes a word at 0x70', () => {
+    const m = machine();
+    m.outb(0x70, 0x5a40, 2);
+    m.set(0x0d, 0);
+    expect([m.get(0x40), m.get(0x0d), m.inb(0x70)]).toEqual([0x5a, 0x80, 0xff]);
+    m.outb(0x70, 0xc0); // bit 7 masks NMI, not part of the index
+    expect(m.inb(0x71)).toBe(0x5a);
+  });
+
+  it('goes on from machine memory alone', () => {
+    const m = machine();
+    m.set(4, 0x10);
+    m.set(0x0b, 0x52);
+    m.advance(3.3e9);
+    const memory = MachineMemory.create({ frames: 16, maxGfn: 16 });
+    memory.u8.set(m.memory.u8);
+    const clock = new VirtualClock(EPOCH_US);
+    clock.skipTo(m.clock.nowNs());
+    const n = machine(memory, clock);
+    for (const x of [m, n]) x.advance(0.9e9);
+    expect([n.time(), n.get(0x0c), n.take()]).toEqual([m.time(), m.get(0x0c), m.take()]);
+  });
+});

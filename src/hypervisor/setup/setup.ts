@@ -1,0 +1,67 @@
+/**
+ * One thread's hypervisor over a machine's memory (Xen: arch/x86/setup.c, smpboot.c): dom0 and one HVM domain, their event
+ * channels, ioreq servers and interrupt lines. The first thread's makes them, the next ones find them.
+ */
+import type { Logger } from '../../base/logger.ts';
+import type { MachineClock } from '../time/clock.ts';
+import { Domain } from '../domain/domain.ts';
+import type { Pcpu } from '../domain/domain.ts';
+import { EventChannels } from '../events/event-channel.ts';
+import { IoHandlers } from '../io/intercept.ts';
+import { IoreqServers } from '../io/ioreq.ts';
+import { HvmIrq } from '../chips/irq.ts';
+import type { InterruptControllers } from '../chips/irq.ts';
+import type { MachineMemory } from '../mm/memory.ts';
+import { UpcallNotifier } from '../sched/notify.ts';
+import { P2m } from '../mm/p2m.ts';
+import { PageAllocator } from '../mm/page-alloc.ts';
+import { Runqueue } from '../sched/runstate.ts';
+import { TimerQueue } from '../time/timer.ts';
+import { TraceBuffer, TraceControl } from '../trace/trace.ts';
+
+export interface HypervisorOptions {
+  readonly memory: MachineMemory;
+  readonly clock: MachineClock;
+  /** Number of the physical CPU this thread is. */
+  readonly pcpu: number;
+  readonly log: Logger;
+  /** Seed of the order in which frames are handed out; counts on the thread that comes first. */
+  readonly seed?: number;
+  readonly guest: { readonly domid: number; readonly name: string; readonly vcpus: number };
+  /** Physical CPU of the guest's vCPU, where its timers are; default: this one. */
+  readonly guestPcpu?: number;
+  /** Interrupt controllers; default: those that attach themselves as they are made. Until then no line is raised. */
+  readonly controllers?: InterruptControllers;
+}
+
+export class Hypervisor {
+  readonly pcpu: Pcpu;
+  readonly control: TraceControl;
+  readonly p2m: P2m;
+  readonly dom0: Domain;
+  readonly domain: Domain;
+  readonly runqueue: Runqueue;
+  readonly notifier: UpcallNotifier;
+  readonly events: EventChannels;
+  readonly servers: IoreqServers;
+  readonly irq: HvmIrq;
+  readonly handlers = new IoHandlers();
+  readonly timers: TimerQueue;
+
+  constructor(options: HypervisorOptions) {
+    const { memory, clock, pcpu: number, log, guest, guestPcpu = number } = options;
+    const trace = new TraceBuffer(memory, number, clock);
+    const pages = new PageAllocator(memory, options.seed);
+    this.pcpu = { number, memory, pages, clock, trace, log };
+    this.control = new TraceControl(memory);
+    this.p2m = new P2m(memory, pages, guest.domid, guest.domid - 1, trace);
+    this.dom0 = new Domain(this.pcpu, 0, 'Domain-0', 1);
+    this.domain = new Domain(this.pcpu, guest.domid, guest.name, guest.vcpus, this.p2m);
+    this.runqueue = new Runqueue(this.pcpu);
+    this.notifier = new UpcallNotifier(this.runqueue);
+    this.events = new EventChannels(new Map([[0, this.dom0], [guest.domid, this.domain]]), this.notifier);
+    this.servers = new IoreqServers(this.domain, 0, this.events);
+    this.irq = new HvmIrq(memory, guest.domid, options.controllers ?? (undefined as unknown as InterruptControllers));
+    this.timers = new TimerQueue(memory, guestPcpu, guestPcpu === number ? undefined : () => this.domain.vcpus[0]!.kick());
+  }
+}
