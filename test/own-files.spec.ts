@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { traceToWallUs } from '../src/analyze/join/clock.ts';
-import { openAnalysis } from '../src/analyze/sources/files-node.ts';
+import { openAnalysis } from '../src/analyze/files-node.ts';
 import { analyze, explainFiles, ioPaths, joinLines, registerNames, renderStory, type Story } from '../src/analyze/index.ts';
 import { claim } from '../src/analyze/sources/evidence.ts';
 import { gfn } from '../src/base/address.ts';

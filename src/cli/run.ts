@@ -1,7 +1,7 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
 import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
-import { openAnalysis } from '../analyze/sources/files-node.ts';
+import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/sources/ethernet.ts';
 import { analyze, claim, renderStory, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
 import { linearOf } from '../machine/linear-map.ts';

@@ -1,7 +1,7 @@
 /** `xenolith trace io` and `xenolith trace explain`: the paths of a guest's I/O through real trace files. */
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
-import { openAnalysis } from '../analyze/sources/files-node.ts';
+import { openAnalysis } from '../analyze/files-node.ts';
 import {
   analyze, chips, costLines, CostTable, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, tellStory, type AnalysisInput, type IoPath,
 } from '../analyze/index.ts';

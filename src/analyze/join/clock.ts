@@ -1,4 +1,4 @@
-import type { DeclaredTsc, DmRequest } from '../sources/dm-log.ts';
+import type { DeclaredTsc, DmRequest } from '../sources/dm-lines.ts';
 import type { IoAccess } from './io.ts';
 import type { Pairing } from './pair.ts';
 

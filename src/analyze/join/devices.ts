@@ -4,7 +4,8 @@ import {
 } from '../../devices/nic/rtl8139/registers.ts';
 import { explainAccess, type Explained, type RegisterDef } from '../../base/registers.ts';
 import { claim, consoleLine, logLine, optionRef, unknown, type Claim, type Ref } from '../sources/evidence.ts';
-import type { DmChipLine, DmLog, DmRequest } from '../sources/dm-log.ts';
+import type { DmChipLine, DmRequest } from '../sources/dm-lines.ts';
+import type { DmLog } from '../sources/dm-log.ts';
 import type { IoAccess } from './io.ts';
 
 /** A chip whose registers are known, and how files name it. */

@@ -1,4 +1,5 @@
-import type { DmDma, DmLog } from '../sources/dm-log.ts';
+import type { DmDma } from '../sources/dm-lines.ts';
+import type { DmLog } from '../sources/dm-log.ts';
 import { claim, logLine, unknown, type Claim } from '../sources/evidence.ts';
 
 /** Bytes of a map-cache bucket on a 64-bit device model (QEMU hw/xen/xen-mapcache.c, MCACHE_BUCKET_SHIFT 20). */

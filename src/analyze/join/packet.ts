@@ -1,7 +1,8 @@
 import type { ClockAlignment } from './clock.ts';
 import { traceToWallUs, wallToTraceNs } from './clock.ts';
 import { driverMode, explainRegisters, type DeviceWindow } from './devices.ts';
-import type { DmChipLine, DmDma, DmLog, DmRequest } from '../sources/dm-log.ts';
+import type { DmChipLine, DmDma, DmRequest } from '../sources/dm-lines.ts';
+import type { DmLog } from '../sources/dm-log.ts';
 import { claim, logLine, pcapFrame, unknown, type Claim, type Ref } from '../sources/evidence.ts';
 import type { IoAccess } from './io.ts';
 import type { Pairing } from './pair.ts';

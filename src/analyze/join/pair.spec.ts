@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
-import { DmLogBuilder, parseDmLine, type DmRequest } from '../sources/dm-log.ts';
+import { parseDmLine, type DmRequest } from '../sources/dm-lines.ts';
+import { DmLogBuilder } from '../sources/dm-log.ts';
 import { alignClocks, traceToWallUs } from './clock.ts';
 import { IoBuilder, type IoAccess } from './io.ts';
 import { pairRequests } from './pair.ts';

@@ -1,4 +1,4 @@
-import type { DmRequest } from '../sources/dm-log.ts';
+import type { DmRequest } from '../sources/dm-lines.ts';
 import type { IoAccess } from './io.ts';
 
 /**

@@ -1,6 +1,6 @@
 import type { Analysis } from './analysis.ts';
 import { driverMode, explainRegisters, windowAt, type DeviceWindow } from './devices.ts';
-import type { DmRequest } from '../sources/dm-log.ts';
+import type { DmRequest } from '../sources/dm-lines.ts';
 import { claim, logLine, unknown, type Claim } from '../sources/evidence.ts';
 import { injectionAfter, interruptVector } from './interrupt.ts';
 import type { IoAccess, Mark } from './io.ts';

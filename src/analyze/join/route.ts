@@ -1,5 +1,6 @@
 import { BUFIOREQ_MAX_ADDR } from '../../abi/ioreq.ts';
-import type { DmLog, DmRequest } from '../sources/dm-log.ts';
+import type { DmRequest } from '../sources/dm-lines.ts';
+import type { DmLog } from '../sources/dm-log.ts';
 import { claim, logLine, unknown, type Claim, type Ref } from '../sources/evidence.ts';
 import { P2M_TYPE } from '../sources/events.ts';
 import type { IoAccess } from './io.ts';

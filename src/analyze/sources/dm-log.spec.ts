@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { parseDmLine, readDmLog } from './dm-log.ts';
+import { parseDmLine } from './dm-lines.ts';
+import { readDmLog } from './dm-log.ts';
 
 const EVENTS = `152@1795363992.414692:handle_ioreq I/O=0x7ffcc5562890 type=1 dir=0 df=0 ptr=0 port=0xf10000d9 data=0x40 count=1 size=1
 152@1795363992.415232:handle_ioreq_write I/O=0x7ffcc5562890 write type=1 df=0 ptr=0 port=0xf10000d9 data=0x40 count=1 size=1

@@ -1,4 +1,4 @@
-import type { DmChipLine, DmDma, DmRegionLine, DmRequest, DmRequestLine } from './dm-log.ts';
+import type { DmChipLine, DmDma, DmRegionLine, DmRequest, DmRequestLine } from './dm-lines.ts';
 import { Names, Rows } from './rows.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { wallToTraceNs } from '../join/clock.ts';
 import type { Analysis } from '../join/analysis.ts';
 import type { DeviceWindow } from '../join/devices.ts';
-import type { DmRequest } from '../sources/dm-log.ts';
+import type { DmRequest } from '../sources/dm-lines.ts';
 import { describeFrame } from '../sources/ethernet.ts';
 import { logLine, type Ref, type Strength } from '../sources/evidence.ts';
 import { Hypercall } from '../sources/events.ts';

@@ -1,7 +1,7 @@
 import type { Analysis } from '../join/analysis.ts';
 import { wallToTraceNs } from '../join/clock.ts';
 import { driverMode, type DeviceWindow } from '../join/devices.ts';
-import type { DmDma } from '../sources/dm-log.ts';
+import type { DmDma } from '../sources/dm-lines.ts';
 import { describeFrame } from '../sources/ethernet.ts';
 import { claim, logLine, pcapFrame, unknown } from '../sources/evidence.ts';
 import { CALLBACK_VECTOR, interruptVector } from '../join/interrupt.ts';

@@ -1,6 +1,6 @@
 import type { Analysis } from '../join/analysis.ts';
 import { errorUsText, traceToWallUs } from '../join/clock.ts';
-import type { DmDma } from '../sources/dm-log.ts';
+import type { DmDma } from '../sources/dm-lines.ts';
 import { logLine, type Ref } from '../sources/evidence.ts';
 import type { IoAccess, Mark } from '../join/io.ts';
 import type { Transmission } from '../join/packet.ts';

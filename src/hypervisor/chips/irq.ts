@@ -261,3 +261,9 @@ export class HvmIrq {
     this.controllers.vpicIrqPositiveEdge(irq);
   }
 }
+
+/** An HVM domain's interrupt side, as attached on this thread. */
+export interface HvmInterrupts {
+  readonly irq: HvmIrq;
+  readonly controllers: InterruptControllers;
+}

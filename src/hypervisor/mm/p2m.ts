@@ -10,7 +10,6 @@ import { TRC_MEM_DECREASE_RESERVATION, TRC_MEM_SET_P2M_ENTRY } from '../../trace
 import { Lock, LockOrder } from './lock.ts';
 import type { MachineMemory } from './memory.ts';
 import type { PageAllocator } from './page-alloc.ts';
-import type { TraceBuffer } from '../trace/trace.ts';
 
 /** p2m_type_t; the same numbers in Xen 4.4 and 4.17 (14 and 15 only in 4.17). */
 export const P2mType = {
@@ -55,6 +54,11 @@ export const p2mIsRam = (type: P2mType): boolean =>
 /** p2m_is_discard_write: writes vanish. */
 export const p2mIsDiscardWrite = (type: P2mType): boolean => type === P2mType.ramRo || type === P2mType.grantMapRo;
 
+/** What a p2m needs of the trace ring of the calling thread's pCPU. */
+export interface TraceRing {
+  record(event: number, ...words: number[]): void;
+}
+
 export class P2m implements NestedPaging {
   readonly domid: number;
   readonly maxGfn: number;
@@ -64,12 +68,12 @@ export class P2m implements NestedPaging {
   private readonly lock: Lock;
   private readonly pages: PageAllocator;
   private readonly dirty: number;
-  private readonly trace: TraceBuffer | undefined;
+  private readonly trace: TraceRing | undefined;
   /** Drop cached translations of this gfn on every vCPU of the domain (undefined: all). Called after every change. */
   onChange: (gfn: Gfn | undefined) => void = () => {};
 
   /** `guest`: index of the domain's table in the machine's layout. `trace`: ring of the calling thread's pCPU. */
-  constructor(memory: MachineMemory, pages: PageAllocator, domid: number, guest: number, trace?: TraceBuffer) {
+  constructor(memory: MachineMemory, pages: PageAllocator, domid: number, guest: number, trace?: TraceRing) {
     const area = memory.layout.p2m[guest];
     if (area === undefined) throw new Error(`no p2m table for guest ${guest}`);
     this.domid = domid;

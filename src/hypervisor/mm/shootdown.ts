@@ -5,7 +5,6 @@
  */
 import type { Gfn, Mfn } from '../../base/address.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
-import type { VcpuState } from '../domain/domain.ts';
 import { Lock, LockOrder } from './lock.ts';
 import type { MachineMemory } from './memory.ts';
 import { PGC_CODE } from './page-alloc.ts';
@@ -18,15 +17,24 @@ const W_ENTRIES = 2;
 const SIZE = (W_ENTRIES + QUEUE) * 4;
 const CODE = 0x8000_0000;
 
+/** What a shootdown needs of the vCPU it concerns. */
+export interface ShootdownVcpu {
+  readonly domid: number;
+  readonly id: number;
+  readonly inGuest: boolean;
+  /** Makes the vCPU leave the guest at the next block edge. */
+  kick(): void;
+}
+
 export class Shootdown {
   private readonly memory: MachineMemory;
   private readonly lock: Lock;
   private readonly word: number;
-  private readonly state: VcpuState;
+  private readonly state: ShootdownVcpu;
   /** The engine, on the vCPU's own thread; undefined on any other. */
   engine: Vcpu | undefined;
 
-  constructor(memory: MachineMemory, state: VcpuState) {
+  constructor(memory: MachineMemory, state: ShootdownVcpu) {
     this.memory = memory;
     this.state = state;
     const name = `shootdown.d${state.domid}v${state.id}`;

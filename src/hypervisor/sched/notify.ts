@@ -2,14 +2,8 @@
 import type { Domain, VcpuState } from '../domain/domain.ts';
 import type { Notifier } from '../events/event-channel.ts';
 import { CallbackVia } from '../chips/irq.ts';
-import type { HvmIrq, InterruptControllers } from '../chips/irq.ts';
+import type { HvmInterrupts } from '../chips/irq.ts';
 import type { Runqueue } from './runstate.ts';
-
-/** An HVM domain's interrupt side, as attached on this thread. */
-export interface HvmInterrupts {
-  readonly irq: HvmIrq;
-  readonly controllers: InterruptControllers;
-}
 
 export class UpcallNotifier implements Notifier {
   private readonly runqueue: Runqueue;

@@ -1,8 +1,8 @@
 import { closeSync, createReadStream, openSync, readFileSync, readSync, statSync } from 'node:fs';
-import { UserError } from '../../base/errors.ts';
-import { openTrace, TRC_TRACE_CPU_CHANGE } from '../../trace/index-node.ts';
-import type { AnalysisInput, Lines } from '../join/analysis.ts';
-import { parseDmLine } from './dm-log.ts';
+import { UserError } from '../base/errors.ts';
+import { openTrace, TRC_TRACE_CPU_CHANGE } from '../trace/index-node.ts';
+import type { AnalysisInput, Lines } from './join/analysis.ts';
+import { parseDmLine } from './sources/dm-lines.ts';
 
 /** Paths of what one analysis reads. */
 interface AnalysisFiles {

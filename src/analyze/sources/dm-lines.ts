@@ -1,0 +1,248 @@
+/**
+ * The device model's log, line by line: QEMU's trace-event form (`pid@sec.usec:event …`, hw/i386/xen/trace-events,
+ * hw/xen/trace-events, hw/pci/trace-events, softmmu/trace-events) and the older form of a qemu-dm with DEBUG_RTL8139
+ * and an ioreq print (`xen: I/O request: …`, `RTL8139: …`). Any other line is `other` and counted, not an error.
+ */
+
+interface LineBase {
+  /** Line number in the file, from 1. */
+  readonly line: number;
+  /** Wall clock in microseconds since 1970, undefined where the line carries none. */
+  readonly timeUs: number | undefined;
+}
+
+/** IOREQ_TYPE_*: 0 PIO, 1 COPY (MMIO), 2 PCI_CONFIG, 7 TIMEOFFSET, 8 INVALIDATE. */
+export interface DmRequestLine extends LineBase {
+  readonly kind: 'request';
+  readonly type: number;
+  /** undefined in the older form, which does not print the direction. */
+  readonly dir: 'read' | 'write' | undefined;
+  readonly dataIsPtr: boolean;
+  /** Port, guest-physical address, or SBDF<<32 | register for PCI_CONFIG. */
+  readonly addr: number;
+  readonly data: bigint;
+  readonly count: number;
+  /** Bytes of one access. */
+  readonly size: number;
+  readonly form: 'event' | 'plain';
+}
+
+/** The request with its answer filled in (`handle_ioreq_read`). */
+interface DmResponseLine extends LineBase {
+  readonly kind: 'response';
+  readonly addr: number;
+  readonly data: bigint;
+}
+
+/** A step inside one request: `handle_ioreq_write`, `cpu_ioreq_pio`, `cpu_ioreq_move` … */
+interface DmStepLine extends LineBase {
+  readonly kind: 'step';
+  readonly event: string;
+}
+
+/** `memory_region_ops_*`: the device whose handler ran, and the offset it saw. */
+export interface DmRegionLine extends LineBase {
+  readonly kind: 'region';
+  readonly dir: 'read' | 'write';
+  readonly name: string;
+  readonly addr: number;
+  readonly value: bigint;
+  readonly size: number;
+}
+
+/** `pci_cfg_read` and `pci_cfg_write`. */
+export interface DmConfigLine extends LineBase {
+  readonly kind: 'config';
+  readonly dir: 'read' | 'write';
+  readonly name: string;
+  /** `00:03.0`. */
+  readonly bdf: string;
+  readonly reg: number;
+  readonly value: number;
+}
+
+/** `pci_update_mappings_add/del`: where the device model placed a BAR. */
+export interface DmMappingLine extends LineBase {
+  readonly kind: 'mapping';
+  readonly added: boolean;
+  readonly name: string;
+  readonly bdf: string;
+  readonly bar: number;
+  readonly base: number;
+  readonly size: number;
+}
+
+/** `xen_map_cache want GPA`: the device model asks its map cache for a guest-physical address. */
+interface DmMapCacheLine extends LineBase {
+  readonly kind: 'mapCache';
+  readonly gpa: number;
+}
+
+/** `xen_map_cache_return POINTER`: where that address is in the device model's own mapping. */
+interface DmMapReturnLine extends LineBase {
+  readonly kind: 'mapReturn';
+  /** Hexadecimal digits as logged: a host-virtual address. */
+  readonly pointer: string;
+}
+
+/** `xen_remap_bucket`: a miss; the bucket is mapped anew by a foreign-map hypercall. */
+interface DmRemapLine extends LineBase {
+  readonly kind: 'remap';
+  /** Bucket index: gpa / bucket size. */
+  readonly index: number;
+}
+
+/** A line of the chip's own debug output. */
+export interface DmChipLine extends LineBase {
+  readonly kind: 'chip';
+  /** `rtl8139` … lower case. */
+  readonly chip: string;
+  readonly text: string;
+}
+
+/**
+ * A statement of the log about its own clock: `# clock: modelled` or `# clock: measured`, with
+ * `, TSC 0 at 1704067200.000000, 1000000000 Hz` where whoever wrote it knows the TSC of the trace beside it.
+ */
+interface DmClockLine extends LineBase {
+  readonly kind: 'clock';
+  readonly clock: 'modelled' | 'measured';
+  readonly tsc: DeclaredTsc | undefined;
+}
+
+/** How a log's clock and the trace's TSC hang together, as the log's header says. */
+export interface DeclaredTsc {
+  /** Line of the header. */
+  readonly line: number;
+  /** The log's time when the TSC was 0: microseconds since 1970. */
+  readonly zeroUs: number;
+  /** TSC ticks a second. */
+  readonly hz: number;
+}
+
+interface DmOtherLine extends LineBase {
+  readonly kind: 'other';
+  /** Name of the trace event, or undefined for a line of no known form. */
+  readonly event: string | undefined;
+  readonly text: string;
+}
+
+export type DmLine =
+  | DmRequestLine | DmResponseLine | DmStepLine | DmRegionLine | DmConfigLine | DmMappingLine
+  | DmMapCacheLine | DmMapReturnLine | DmRemapLine | DmChipLine | DmClockLine | DmOtherLine;
+
+const MAX_LINE = 4096;
+
+const PREFIX = /^\s*(\d+)@(\d{1,12})\.(\d{1,9}):(.*)$/;
+const HANDLE = /^handle_ioreq I\/O=\S+ type=(\d+) dir=([01]) df=[01] ptr=([01]) port=0x([0-9a-f]+) data=0x([0-9a-f]+) count=(\d+) size=(\d+)/i;
+const HANDLE_READ = /^handle_ioreq_read I\/O=\S+ read type=\d+ df=[01] ptr=[01] port=0x([0-9a-f]+) data=0x([0-9a-f]+)/i;
+const REGION = /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '([^']*)'/i;
+const REGION_OLD = /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+)()/i;
+const CONFIG = /^pci_cfg_(read|write) (\S+) ([0-9a-f:.]+) @0x([0-9a-f]+) (?:->|<-) 0x([0-9a-f]+)/i;
+const MAPPING = /^pci_update_mappings_(add|del) (?:d=\S+ )?(\S+) ([0-9a-f:.]+) (\d+),0x([0-9a-f]+)\+0x([0-9a-f]+)/i;
+const MAP_CACHE = /^xen_map_cache want (?:0x)?([0-9a-f]+)/i;
+const MAP_RETURN = /^xen_map_cache_return (?:0x)?([0-9a-f]+)/i;
+const REMAP = /^xen_remap_bucket (?:index )?(?:0x)?([0-9a-f]+)/i;
+const PLAIN_REQUEST = /^xen: I\/O request: (\d+), ptr: ([01]), port: ([0-9a-f]+), data: ([0-9a-f]+), count: (\d+), size: (\d+)/i;
+const CHIP = /^(RTL8139|E1000|NE2000|PCNET): (.*)$/i;
+const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b(?:, TSC 0 at (\d{1,12})\.(\d{6}), (\d{6,13}) Hz)?/i;
+
+/** Parses one line of the log. `line` is its number, from 1. Never throws: what has no known form is `other`. */
+export function parseDmLine(raw: string, line: number): DmLine {
+  const text = raw.length > MAX_LINE ? raw.slice(0, MAX_LINE) : raw;
+  const prefix = PREFIX.exec(text);
+  if (prefix === null) return parseBody(text.trim(), line, undefined, false);
+  const timeUs = Number(prefix[2]) * 1e6 + Number(prefix[3]!.padEnd(6, '0').slice(0, 6));
+  return parseBody(prefix[4]!.trim(), line, timeUs, true);
+}
+
+function parseBody(body: string, line: number, timeUs: number | undefined, isEvent: boolean): DmLine {
+  let m: RegExpExecArray | null;
+  // The events of a request's path first: they are nine lines in ten.
+  if (body.startsWith('handle_ioreq ')) {
+    if ((m = HANDLE.exec(body)) !== null) {
+      return {
+        kind: 'request', line, timeUs, form: 'event', type: Number(m[1]), dir: m[2] === '1' ? 'read' : 'write', dataIsPtr: m[3] === '1',
+        addr: parseInt(m[4]!, 16), data: BigInt('0x' + m[5]!), count: Number(m[6]), size: Number(m[7]),
+      };
+    }
+  } else if (body.startsWith('handle_ioreq_read')) {
+    if ((m = HANDLE_READ.exec(body)) !== null) {
+      return { kind: 'response', line, timeUs, addr: parseInt(m[1]!, 16), data: BigInt('0x' + m[2]!) };
+    }
+  } else if (body.startsWith('handle_ioreq_') || body.startsWith('cpu_ioreq_')) {
+    return { kind: 'step', line, timeUs, event: body.slice(0, body.search(/\s|$/)) };
+  } else if (body.startsWith('memory_region_ops_')) {
+    if ((m = REGION.exec(body) ?? REGION_OLD.exec(body)) !== null) {
+      return {
+        kind: 'region', line, timeUs, dir: m[1] as 'read' | 'write', addr: parseInt(m[2]!, 16), value: BigInt('0x' + m[3]!),
+        size: Number(m[4]), name: m[5]!,
+      };
+    }
+  } else if (body.startsWith('xen_map_cache')) {
+    if ((m = MAP_CACHE.exec(body)) !== null) return { kind: 'mapCache', line, timeUs, gpa: parseInt(m[1]!, 16) };
+    if ((m = MAP_RETURN.exec(body)) !== null) return { kind: 'mapReturn', line, timeUs, pointer: m[1]!.toLowerCase() };
+  } else if (body.startsWith('xen_remap_bucket')) {
+    if ((m = REMAP.exec(body)) !== null) return { kind: 'remap', line, timeUs, index: parseInt(m[1]!, 16) };
+  } else if (body.startsWith('pci_cfg_')) {
+    if ((m = CONFIG.exec(body)) !== null) {
+      return {
+        kind: 'config', line, timeUs, dir: m[1] as 'read' | 'write', name: m[2]!, bdf: m[3]!, reg: parseInt(m[4]!, 16), value: parseInt(m[5]!, 16),
+      };
+    }
+  } else if (body.startsWith('pci_update_mappings_')) {
+    if ((m = MAPPING.exec(body)) !== null) {
+      return {
+        kind: 'mapping', line, timeUs, added: m[1] === 'add', name: m[2]!, bdf: m[3]!, bar: Number(m[4]),
+        base: parseInt(m[5]!, 16), size: parseInt(m[6]!, 16),
+      };
+    }
+  } else if (body.startsWith('xen: I/O request')) {
+    if ((m = PLAIN_REQUEST.exec(body)) !== null) {
+      return {
+        kind: 'request', line, timeUs, form: 'plain', type: Number(m[1]), dir: undefined, dataIsPtr: m[2] === '1',
+        addr: parseInt(m[3]!, 16), data: BigInt('0x' + m[4]!), count: Number(m[5]), size: Number(m[6]),
+      };
+    }
+  } else if ((m = CHIP.exec(body)) !== null) {
+    return { kind: 'chip', line, timeUs, chip: m[1]!.toLowerCase(), text: m[2]! };
+  } else if ((m = CLOCK.exec(body)) !== null) {
+    const clock = m[1]!.toLowerCase();
+    return {
+      kind: 'clock', line, timeUs, clock: clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured',
+      tsc: m[2] === undefined ? undefined : { line, zeroUs: Number(m[2]) * 1e6 + Number(m[3]), hz: Number(m[4]) },
+    };
+  }
+  return { kind: 'other', line, timeUs, event: isEvent ? body.slice(0, body.search(/\s|$/)) : undefined, text: body };
+}
+
+/** One DMA access of the device model: the guest-physical address asked for and where its map cache had it. */
+export interface DmDma {
+  readonly gpa: number;
+  /** Host-virtual address as logged, or undefined where no return line followed. */
+  readonly pointer: string | undefined;
+  /** Bucket index of the remap logged between question and answer: a miss. */
+  readonly remapIndex: number | undefined;
+  readonly timeUs: number | undefined;
+  readonly returnTimeUs: number | undefined;
+  readonly line: number;
+}
+
+/** One request as the device model saw it, with every line up to the next request. */
+export interface DmRequest {
+  readonly index: number;
+  readonly request: DmRequestLine;
+  /** Data after service: the answer of a read, the request's data of a write; undefined for an unanswered read. */
+  readonly data: bigint | undefined;
+  /** The device whose handler ran first, and the offset it saw. */
+  readonly region: Pick<DmRegionLine, 'name' | 'addr' | 'line'> | undefined;
+  readonly dir: 'read' | 'write' | undefined;
+  readonly dma: readonly DmDma[];
+  readonly chip: readonly DmChipLine[];
+  /**
+   * Last line that belongs to the request by its form. Map-cache and chip lines after it may belong to the request
+   * or to later work of the device model (a frame received, a timer): time decides where the clocks are aligned.
+   */
+  readonly endLine: number;
+  readonly endTimeUs: number | undefined;
+}
