@@ -50,7 +50,10 @@ function doorbell(logForm: DmLogForm | undefined): { prepare: Step; serve: Step 
 }
 
 const results: Record<string, number> = {};
-for (const [what, make] of [['register read', registerRead], [`doorbell, ${FRAME} bytes`, doorbell]] as const) {
+for (const [what, make] of [
+  ['register read', registerRead],
+  [`doorbell, ${FRAME} bytes`, doorbell],
+] as const) {
   for (const logForm of [undefined, 'trace', 'classic'] as const) {
     const { prepare, serve } = make(logForm);
     const round = (count: number): number => {

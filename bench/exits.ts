@@ -16,7 +16,14 @@ const LAPIC_ID = 0xfee0_0020;
 
 const u32 = (n: number): number[] => [n & 255, (n >> 8) & 255, (n >> 16) & 255, n >>> 24];
 /** mov ecx, count; body; loop body; hlt (with interrupts off: the run ends). */
-const loop = (count: number, body: readonly number[]): number[] => [0xb9, ...u32(count), ...body, 0xe2, (256 - body.length - 2) & 255, 0xf4];
+const loop = (count: number, body: readonly number[]): number[] => [
+  0xb9,
+  ...u32(count),
+  ...body,
+  0xe2,
+  (256 - body.length - 2) & 255,
+  0xf4,
+];
 const bodies: Readonly<Record<string, readonly number[]>> = {
   'NIC register read': [0xa1, ...u32(NIC)], // mov eax, [NIC]
   'local APIC read': [0xa1, ...u32(LAPIC_ID)],
@@ -29,9 +36,23 @@ function elf(code: readonly number[]): Uint8Array {
   const file = new Uint8Array(0x1000 + code.length);
   const view = new DataView(file.buffer);
   file.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]);
-  for (const [at, value] of [[16, 2], [18, 3], [40, 52], [42, 32], [44, 1]] as const) view.setUint16(at, value, true);
-  for (const [at, value] of [[20, 1], [24, LOAD_ADDRESS], [28, 52]] as const) view.setUint32(at, value, true);
-  [1, 0x1000, LOAD_ADDRESS, LOAD_ADDRESS, code.length, code.length, 7, 0x1000].forEach((value, i) => view.setUint32(52 + i * 4, value, true));
+  for (const [at, value] of [
+    [16, 2],
+    [18, 3],
+    [40, 52],
+    [42, 32],
+    [44, 1],
+  ] as const)
+    view.setUint16(at, value, true);
+  for (const [at, value] of [
+    [20, 1],
+    [24, LOAD_ADDRESS],
+    [28, 52],
+  ] as const)
+    view.setUint32(at, value, true);
+  [1, 0x1000, LOAD_ADDRESS, LOAD_ADDRESS, code.length, code.length, 7, 0x1000].forEach((value, i) =>
+    view.setUint32(52 + i * 4, value, true),
+  );
   file.set(code, 0x1000);
   return file;
 }
@@ -39,12 +60,20 @@ function elf(code: readonly number[]): Uint8Array {
 /** Nanoseconds on the machine's clock when the loop is done. */
 async function run(body: readonly number[], count: number, deviceModel: 'inline' | 'worker', trace: boolean): Promise<number> {
   const kernel = await loadKernelImage(elf(loop(count, body)), 'loop');
-  const { result } = launchMachine({
-    name: 'loop', clock: 'host', deviceModel, seed: 1, capture: false, untilNs: 120e9,
-    domain: { memoryMiB: 16, vcpus: 1, type: 'hvm', kernel, commandLine: '', hpet: true },
-    nics: [{ model: 'rtl8139', mac: Uint8Array.of(0, 0x16, 0x3e, 0, 0, 1) }],
-    ...(trace ? { traceMask: 0x0ffff000 } : {}),
-  }, () => {});
+  const { result } = launchMachine(
+    {
+      name: 'loop',
+      clock: 'host',
+      deviceModel,
+      seed: 1,
+      capture: false,
+      untilNs: 120e9,
+      domain: { memoryMiB: 16, vcpus: 1, type: 'hvm', kernel, commandLine: '', hpet: true },
+      nics: [{ model: 'rtl8139', mac: Uint8Array.of(0, 0x16, 0x3e, 0, 0, 1) }],
+      ...(trace ? { traceMask: 0x0ffff000 } : {}),
+    },
+    () => {},
+  );
   return (await result).ns;
 }
 
@@ -74,5 +103,6 @@ if (process.argv.includes('--json')) {
 } else {
   const cell = (value: number | undefined): string => (value === undefined ? '' : value.toFixed(2)).padStart(14);
   console.log(`µs an access, best of ${ROUNDS}      inline inline, traced        worker worker, traced`);
-  for (const row of rows) console.log(row.access.padEnd(24) + cell(row.inline) + cell(row.inlineTraced) + cell(row.worker) + cell(row.workerTraced));
+  for (const row of rows)
+    console.log(row.access.padEnd(24) + cell(row.inline) + cell(row.inlineTraced) + cell(row.worker) + cell(row.workerTraced));
 }

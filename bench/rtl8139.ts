@@ -112,9 +112,15 @@ const results = Object.entries(cases).map(([name, make]) => {
     const before = process.memoryUsage().heapUsed;
     run(count);
     return (process.memoryUsage().heapUsed - before) / count;
-  }).filter((bytes) => bytes >= 0).sort((a, b) => a - b);
+  })
+    .filter((bytes) => bytes >= 0)
+    .sort((a, b) => a - b);
   return { name, ns: times[ROUNDS >> 1]!, min: times[0]!, max: times.at(-1)!, heapBytes: grown[0] ?? NaN };
 });
 
 if (process.argv.includes('--json')) console.log(JSON.stringify(results, null, 1));
-else for (const r of results) console.log(`${r.name.padEnd(40)} ${r.ns.toFixed(0).padStart(6)} ns (${r.min.toFixed(0)} … ${r.max.toFixed(0)}), ${r.heapBytes.toFixed(1)} heap bytes`);
+else
+  for (const r of results)
+    console.log(
+      `${r.name.padEnd(40)} ${r.ns.toFixed(0).padStart(6)} ns (${r.min.toFixed(0)} … ${r.max.toFixed(0)}), ${r.heapBytes.toFixed(1)} heap bytes`,
+    );

@@ -10,7 +10,10 @@ import { join, resolve } from 'node:path';
 import { Generator } from '../src/trace/testing/generator.ts';
 
 const json = process.argv.includes('--json');
-const numbers = process.argv.slice(2).filter((a) => /^\d+$/.test(a)).map(Number);
+const numbers = process.argv
+  .slice(2)
+  .filter((a) => /^\d+$/.test(a))
+  .map(Number);
 const megabytes = numbers[0] ?? 1060;
 const rounds = numbers[1] ?? 3;
 const main = resolve(import.meta.dirname, '../dist/cli/main.js');
@@ -87,19 +90,26 @@ try {
       task: task.name,
       records: generator.records,
       bytes: generator.bytesWritten,
-      xenalyzeSeconds: seconds(theirs), xenolithSeconds: seconds(ours),
-      xenalyzeRate: generator.records / seconds(theirs), xenolithRate: generator.records / seconds(ours),
+      xenalyzeSeconds: seconds(theirs),
+      xenolithSeconds: seconds(ours),
+      xenalyzeRate: generator.records / seconds(theirs),
+      xenolithRate: generator.records / seconds(ours),
       ratio: seconds(theirs) / seconds(ours),
-      xenalyzeMemory: memory(theirs), xenolithMemory: memory(ours),
+      xenalyzeMemory: memory(theirs),
+      xenolithMemory: memory(ours),
     });
   }
   if (json) {
     console.log(JSON.stringify({ processors: cpus().length, load: loadavg()[0], rounds, results }, null, 1));
   } else {
-    console.log(`${generator.records} records, ${(generator.bytesWritten / 1e6).toFixed(0)} MB, median of ${rounds} rounds, ${cpus().length} processors, load ${loadavg()[0]!.toFixed(1)}`);
+    console.log(
+      `${generator.records} records, ${(generator.bytesWritten / 1e6).toFixed(0)} MB, median of ${rounds} rounds, ${cpus().length} processors, load ${loadavg()[0]!.toFixed(1)}`,
+    );
     for (const r of results) {
-      console.log(`${r.task.padEnd(8)} xenalyze ${r.xenalyzeSeconds.toFixed(2)} s, ${(r.xenalyzeRate / 1e6).toFixed(2)} M records/s, ${r.xenalyzeMemory.toFixed(0)} MB; `
-        + `xenolith ${r.xenolithSeconds.toFixed(2)} s, ${(r.xenolithRate / 1e6).toFixed(2)} M records/s, ${r.xenolithMemory.toFixed(0)} MB; ${r.ratio.toFixed(2)} times as fast`);
+      console.log(
+        `${r.task.padEnd(8)} xenalyze ${r.xenalyzeSeconds.toFixed(2)} s, ${(r.xenalyzeRate / 1e6).toFixed(2)} M records/s, ${r.xenalyzeMemory.toFixed(0)} MB; ` +
+          `xenolith ${r.xenolithSeconds.toFixed(2)} s, ${(r.xenolithRate / 1e6).toFixed(2)} M records/s, ${r.xenolithMemory.toFixed(0)} MB; ${r.ratio.toFixed(2)} times as fast`,
+      );
     }
   }
 } finally {

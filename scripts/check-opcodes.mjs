@@ -7,25 +7,34 @@ import { register } from 'tsx/esm/api';
 
 const cpu = join(import.meta.dirname, '../src/cpu');
 const problems = [];
-const files = readdirSync(cpu, { recursive: true }).map(String).filter((file) => file.endsWith('.ts') && !file.endsWith('.spec.ts') && !file.startsWith('testing/'));
+const files = readdirSync(cpu, { recursive: true })
+  .map(String)
+  .filter((file) => file.endsWith('.ts') && !file.endsWith('.spec.ts') && !file.startsWith('testing/'));
 const inTables = (file) => file.startsWith('tables/');
 const decodes = (file) => file === 'decode/decoder.ts' || file === 'decode/code-bytes.ts';
 const inEmitters = (file) => file.startsWith('emit/');
 
 // Prefixes, REX, and the escapes 0F, 0F38, 0F3A: how an opcode is found, not what it means. D8-DF: FOP keeps the opcode itself.
-const structure = new Set([0x26, 0x2e, 0x36, 0x3e, 0x40, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x0f, 0x38, 0x3a, 0xd8, 0xf8, 0x7ff, 7, 0xff]);
+const structure = new Set([
+  0x26, 0x2e, 0x36, 0x3e, 0x40, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x0f, 0x38, 0x3a, 0xd8, 0xf8, 0x7ff, 7, 0xff,
+]);
 for (const file of files) {
   const lines = readFileSync(join(cpu, file), 'utf8').split('\n');
   lines.forEach((line, i) => {
     const code = line.replace(/\/\/.*$/, '').replace(/'[^']*'/g, "''");
     const where = `src/cpu/${file}:${i + 1}`;
-    if (/\brow\(/.test(code) && !inTables(file) && !/function row\(/.test(code)) problems.push(`${where}: an instruction row outside src/cpu/tables`);
+    if (/\brow\(/.test(code) && !inTables(file) && !/function row\(/.test(code))
+      problems.push(`${where}: an instruction row outside src/cpu/tables`);
     if (inTables(file) || inEmitters(file) || file.startsWith('wasm/')) return;
     const values = [];
-    for (const match of code.matchAll(/\b(?:opcode|opcodes)\b(?:\s*(?:[!=]==?|[<>]=?|&|\^|-)\s*)(0x[0-9a-f]+|\d+)/gi)) values.push(Number(match[1]));
-    if (decodes(file)) for (const match of code.matchAll(/\bbyte\s*(?:[!=]==?|&)\s*(0x[0-9a-f]+)/gi)) values.push(Number(match[1]));
+    for (const match of code.matchAll(/\b(?:opcode|opcodes)\b(?:\s*(?:[!=]==?|[<>]=?|&|\^|-)\s*)(0x[0-9a-f]+|\d+)/gi))
+      values.push(Number(match[1]));
+    if (decodes(file))
+      for (const match of code.matchAll(/\bbyte\s*(?:[!=]==?|&)\s*(0x[0-9a-f]+)/gi)) values.push(Number(match[1]));
     for (const match of code.matchAll(/\bcase (0x[0-9a-f]{2})\b/gi)) if (decodes(file)) values.push(Number(match[1]));
-    for (const value of values) if (!structure.has(value)) problems.push(`${where}: looks at opcode value 0x${value.toString(16)}; its meaning belongs in a row of src/cpu/tables`);
+    for (const value of values)
+      if (!structure.has(value))
+        problems.push(`${where}: looks at opcode value 0x${value.toString(16)}; its meaning belongs in a row of src/cpu/tables`);
   });
 }
 
@@ -40,7 +49,16 @@ for (const { instruction, encoding } of map.all) {
   for (let i = 0; i < (encoding.plusRegister ? 8 : 1); i++) {
     for (const mode of instruction.only ? [instruction.only] : ['long', 'legacy']) {
       for (const where of mod === 'any' ? ['mem', 'reg'] : [mod]) {
-        const key = [mode, encoding.map, encoding.opcode + i, prefix, digit, modrm, where, instruction.noRexB ? 'noRexB' : ''].join();
+        const key = [
+          mode,
+          encoding.map,
+          encoding.opcode + i,
+          prefix,
+          digit,
+          modrm,
+          where,
+          instruction.noRexB ? 'noRexB' : '',
+        ].join();
         const other = claims.get(key);
         if (other) problems.push(`opcode '${instruction.opcode}' has two rows: ${other} and ${instruction.name}`);
         claims.set(key, instruction.name);
@@ -48,9 +66,15 @@ for (const { instruction, encoding } of map.all) {
     }
   }
 }
-const sources = files.filter((file) => inTables(file) || inEmitters(file) || file === 'special-handlers.ts').map((file) => readFileSync(join(cpu, file), 'utf8')).join('\n');
-for (const name of HELPER_NAMES) if (!new RegExp(`'${name}'`).test(sources)) problems.push(`helper '${name}' is not reached from any emitter or row`);
+const sources = files
+  .filter((file) => inTables(file) || inEmitters(file) || file === 'special-handlers.ts')
+  .map((file) => readFileSync(join(cpu, file), 'utf8'))
+  .join('\n');
+for (const name of HELPER_NAMES)
+  if (!new RegExp(`'${name}'`).test(sources)) problems.push(`helper '${name}' is not reached from any emitter or row`);
 
 for (const problem of problems) console.error(problem);
-console.log(`opcodes: ${map.all.length} rows, ${claims.size} encodings, ${HELPER_NAMES.length} helpers, ${problems.length} problems`);
+console.log(
+  `opcodes: ${map.all.length} rows, ${claims.size} encodings, ${HELPER_NAMES.length} helpers, ${problems.length} problems`,
+);
 process.exit(problems.length ? 1 : 0);

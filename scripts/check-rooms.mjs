@@ -17,7 +17,9 @@ const IMPORT =
 const isTest = (file) => file.endsWith('.spec.ts') || file.includes('/testing/');
 const innerOf = (file) => (file.split('/').length > 2 ? file.split('/')[1] : '.');
 
-const files = readdirSync(src, { recursive: true }).map(String).filter((f) => f.endsWith('.ts'));
+const files = readdirSync(src, { recursive: true })
+  .map(String)
+  .filter((f) => f.endsWith('.ts'));
 /** file → files it imports, tests left out. */
 const graph = new Map();
 for (const file of files) {
@@ -38,7 +40,8 @@ for (const file of files) {
     const line = text.slice(0, match.index + match[0].length).split('\n').length;
     const problem = (what) => problems.push(`src/${file}:${line}: ${what}`);
     if (target.startsWith('node:')) {
-      if (!isTest(file) && room !== 'cli' && !file.endsWith('-node.ts')) problem(`imports ${target}; only cli and *-node.ts files may`);
+      if (!isTest(file) && room !== 'cli' && !file.endsWith('-node.ts'))
+        problem(`imports ${target}; only cli and *-node.ts files may`);
       continue;
     }
     if (!target.startsWith('.')) continue;
@@ -56,7 +59,8 @@ for (const file of files) {
       problem(`${room} may not import ${toRoom} (${target})`);
     } else if (!isTest(file)) {
       for (const rule of only) {
-        if (rule.from === room && rule.to === toRoom && !rule.files.test(to)) problem(`of ${toRoom}, ${room} may import ${rule.what} only (${target})`);
+        if (rule.from === room && rule.to === toRoom && !rule.files.test(to))
+          problem(`of ${toRoom}, ${room} may import ${rule.what} only (${target})`);
       }
     }
   }
@@ -80,7 +84,10 @@ const page = join(root, 'docs/architecture.md');
 const before = readFileSync(page, 'utf8');
 const after = before.replace(/\| room \(`src\/…`\)[^]*?\n\n/, `${roomTable()}\n\n`);
 if (process.argv.includes('--write')) writeFileSync(page, after);
-else if (after !== before) problems.push('docs/architecture.md: its room table is not that of scripts/rooms.mjs; run `node scripts/check-rooms.mjs --write`');
+else if (after !== before)
+  problems.push(
+    'docs/architecture.md: its room table is not that of scripts/rooms.mjs; run `node scripts/check-rooms.mjs --write`',
+  );
 
 for (const problem of problems) console.error(problem);
 console.log(`rooms: ${files.length} files, ${problems.length} problems`);

@@ -21,7 +21,8 @@ for (const [file, tables] of pages) {
   const now = tables.reduce((text, [which, table]) => withRegisterTable(text, table, which), page);
   if (now === page) continue;
   old++;
-  if (process.argv.includes('--check')) console.error(`${file}: its register table is not that of the code; run: node scripts/docs.mjs`);
+  if (process.argv.includes('--check'))
+    console.error(`${file}: its register table is not that of the code; run: node scripts/docs.mjs`);
   else writeFileSync(resolve(root, file), now);
 }
 process.exit(process.argv.includes('--check') && old ? 1 : 0);

@@ -7,18 +7,35 @@ import { createServer } from 'vite';
 import { instrumentPlugin } from '../test/fuzz/instrument.mjs';
 
 const targets = {
-  rtl8139: { watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/, module: '/test/fuzz/rtl8139.ts', name: 'rtl8139Target' },
-  ioreq: { watched: /\/src\/(device-model\/[^/]+\.ts|devices\/(io-space|pci\/bus|nic\/))/, module: '/test/fuzz/ioreq.ts', name: 'ioreqTarget' },
+  rtl8139: {
+    watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/rtl8139.ts',
+    name: 'rtl8139Target',
+  },
+  ioreq: {
+    watched: /\/src\/(device-model\/[^/]+\.ts|devices\/(io-space|pci\/bus|nic\/))/,
+    module: '/test/fuzz/ioreq.ts',
+    name: 'ioreqTarget',
+  },
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { seconds: { type: 'string', default: '60' }, seed: { type: 'string', default: '1' }, keep: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
+  options: {
+    seconds: { type: 'string', default: '60' },
+    seed: { type: 'string', default: '1' },
+    keep: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+  },
 });
 const names = positionals.length ? positionals : Object.keys(targets);
 const unknown = names.find((name) => !Object.hasOwn(targets, name));
 if (unknown !== undefined || !(Number(values.seconds) > 0) || !Number.isInteger(Number(values.seed))) {
-  console.error(unknown !== undefined ? `fuzz: no target '${unknown}'; there are: ${Object.keys(targets).join(', ')}` : 'fuzz: --seconds takes a number above 0, --seed a whole number');
+  console.error(
+    unknown !== undefined
+      ? `fuzz: no target '${unknown}'; there are: ${Object.keys(targets).join(', ')}`
+      : 'fuzz: --seconds takes a number above 0, --seed a whole number',
+  );
   process.exit(2);
 }
 
@@ -29,23 +46,46 @@ for (const name of names) {
   const { watched, module, name: exported } = targets[name];
   let branches = 0;
   const server = await createServer({
-    root, configFile: `${root}/vitest.config.ts`, logLevel: 'error', appType: 'custom', server: { middlewareMode: true, watch: null, hmr: false, ws: false }, optimizeDeps: { noDiscovery: true },
-    plugins: [instrumentPlugin((file) => watched.test(file) && !file.endsWith('.spec.ts'), (n) => (branches += n))],
+    root,
+    configFile: `${root}/vitest.config.ts`,
+    logLevel: 'error',
+    appType: 'custom',
+    server: { middlewareMode: true, watch: null, hmr: false, ws: false },
+    optimizeDeps: { noDiscovery: true },
+    plugins: [
+      instrumentPlugin(
+        (file) => watched.test(file) && !file.endsWith('.spec.ts'),
+        (n) => (branches += n),
+      ),
+    ],
   });
   await server.ssrLoadModule('/test/fuzz/engine.ts');
   const target = (await server.ssrLoadModule(module))[exported];
   const { fuzz } = await server.ssrLoadModule('/test/fuzz/main.ts');
   const result = fuzz(target, {
-    seconds: Number(values.seconds), seed: Number(values.seed), keep: values.keep, folder: `${root}/test/fuzz/corpus`,
+    seconds: Number(values.seconds),
+    seed: Number(values.seed),
+    keep: values.keep,
+    folder: `${root}/test/fuzz/corpus`,
     progress: (line) => process.stderr.write(`${line}\n`),
   });
   await server.close();
   const findings = result.findings.map((f) => ({ error: f.error, input: Buffer.from(f.input).toString('hex') }));
   failed ||= findings.length > 0;
-  report.push({ target: name, executions: result.executions, branches, edges: result.edges, corpus: result.corpus.length, seconds: result.seconds, findings });
+  report.push({
+    target: name,
+    executions: result.executions,
+    branches,
+    edges: result.edges,
+    corpus: result.corpus.length,
+    seconds: result.seconds,
+    findings,
+  });
   if (!values.json) {
     for (const finding of findings) console.log(`${name}: FINDING ${finding.error}\n  input ${finding.input}`);
-    console.log(`${name}: ${result.executions} executions in ${result.seconds.toFixed(1)} s, ${result.edges} edges over ${branches} branches, ${result.corpus.length} inputs, ${findings.length} findings`);
+    console.log(
+      `${name}: ${result.executions} executions in ${result.seconds.toFixed(1)} s, ${result.edges} edges over ${branches} branches, ${result.corpus.length} inputs, ${findings.length} findings`,
+    );
   }
 }
 if (values.json) console.log(JSON.stringify(report, null, 1));

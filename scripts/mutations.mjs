@@ -17,11 +17,15 @@ const wanted = args.filter((a) => a !== '--json').map((a) => a.toLowerCase());
 const TIME_LIMIT_MS = 60_000;
 
 const all = [];
-for (const list of readdirSync(folder).filter((name) => name.endsWith('.mjs')).sort()) {
+for (const list of readdirSync(folder)
+  .filter((name) => name.endsWith('.mjs'))
+  .sort()) {
   const { default: mutations } = await import(join(folder, list));
   for (const mutation of mutations) all.push({ list: list.replace('.mjs', ''), ...mutation });
 }
-const chosen = wanted.length ? all.filter((m) => wanted.some((w) => m.list.includes(w) || m.guard.toLowerCase().includes(w))) : all;
+const chosen = wanted.length
+  ? all.filter((m) => wanted.some((w) => m.list.includes(w) || m.guard.toLowerCase().includes(w)))
+  : all;
 
 const scratch = mkdtempSync(join(tmpdir(), 'mutations-'));
 
@@ -40,8 +44,11 @@ async function run(spec, test, mutation) {
   const env = { ...process.env };
   delete env.MUTATION;
   if (mutation) env.MUTATION = JSON.stringify({ file: mutation.file, find: mutation.find, replace: mutation.replace });
-  const child = spawn(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', spec, '-t', name, '--reporter=json', `--outputFile=${out}`],
-    { cwd: root, env, stdio: 'ignore', detached: true });
+  const child = spawn(
+    process.execPath,
+    [join(root, 'node_modules/vitest/vitest.mjs'), 'run', spec, '-t', name, '--reporter=json', `--outputFile=${out}`],
+    { cwd: root, env, stdio: 'ignore', detached: true },
+  );
   groups.add(child.pid);
   const limit = setTimeout(() => end(child.pid), TIME_LIMIT_MS);
   await new Promise((done) => child.on('close', done));
@@ -63,9 +70,11 @@ async function check(mutation) {
   const key = `${mutation.spec}\n${mutation.test}`;
   if (!sound.has(key)) sound.set(key, run(mutation.spec, mutation.test));
   const before = await sound.get(key);
-  if (!before || before.failed || !before.passed) return `no baseline: '${mutation.test}' in ${mutation.spec} must pass without the mutation`;
+  if (!before || before.failed || !before.passed)
+    return `no baseline: '${mutation.test}' in ${mutation.spec} must pass without the mutation`;
   const after = await run(mutation.spec, mutation.test, mutation);
-  if (after && !after.failed) return after.passed ? 'survived: the test passes without the guard' : 'broken: the mutated file does not load';
+  if (after && !after.failed)
+    return after.passed ? 'survived: the test passes without the guard' : 'broken: the mutated file does not load';
   return undefined;
 }
 const sound = new Map();
@@ -73,16 +82,22 @@ const sound = new Map();
 const results = [];
 const started = Date.now();
 const queue = [...chosen];
-await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, async () => {
-  for (let mutation = queue.shift(); mutation; mutation = queue.shift()) {
-    const problem = await check(mutation);
-    results.push({ ...mutation, problem });
-    if (!json) console.log(`${problem ? 'BAD ' : 'ok  '} ${mutation.list}: ${mutation.guard}${problem ? `\n     ${problem}` : ''}`);
-  }
-}));
+await Promise.all(
+  Array.from({ length: Math.min(availableParallelism(), 4) }, async () => {
+    for (let mutation = queue.shift(); mutation; mutation = queue.shift()) {
+      const problem = await check(mutation);
+      results.push({ ...mutation, problem });
+      if (!json)
+        console.log(`${problem ? 'BAD ' : 'ok  '} ${mutation.list}: ${mutation.guard}${problem ? `\n     ${problem}` : ''}`);
+    }
+  }),
+);
 rmSync(scratch, { recursive: true, force: true });
 const bad = results.filter((r) => r.problem).length;
 const seconds = ((Date.now() - started) / 1000).toFixed(1);
-if (json) console.log(JSON.stringify({ mutations: results.length, noticed: results.length - bad, seconds: Number(seconds), results }, null, 1));
+if (json)
+  console.log(
+    JSON.stringify({ mutations: results.length, noticed: results.length - bad, seconds: Number(seconds), results }, null, 1),
+  );
 else console.log(`mutations: ${results.length - bad} of ${results.length} noticed, ${seconds} s`);
 process.exit(bad || !chosen.length ? 1 : 0);

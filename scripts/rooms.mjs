@@ -5,7 +5,10 @@
 
 export const rooms = {
   base: { holds: 'branded addresses, register declarations, errors, logger and clock interfaces', imports: [] },
-  abi: { holds: 'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op', imports: ['base'] },
+  abi: {
+    holds: 'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op',
+    imports: ['base'],
+  },
   trace: { holds: 'the xentrace format: writer, reader, decode tables, dump and summary', imports: ['base', 'abi'] },
   cpu: {
     holds: 'the vCPU as hardware ([vcpu.md](vcpu.md)); `interface.ts` is its face',
@@ -20,10 +23,22 @@ export const rooms = {
       emit: { holds: 'the meaning of every instruction, as emitted WebAssembly', imports: ['.', 'wasm', 'memory', 'fpu'] },
       tables: { holds: 'every instruction as a row: opcode, operands, emitter', imports: ['wasm', 'memory', 'fpu', 'emit'] },
       decode: { holds: 'bytes to records; the cache of decoded blocks', imports: ['.', 'memory', 'records', 'emit', 'tables'] },
-      interpreter: { holds: 'the generated function that runs records', imports: ['wasm', 'memory', 'records', 'emit', 'decode'] },
-      compiled: { holds: 'hot loops as functions of their own', imports: ['wasm', 'memory', 'records', 'emit', 'decode', 'interpreter'] },
-      system: { holds: 'faults, interrupts, segments, control registers, MSRs', imports: ['.', 'memory', 'records', 'emit', 'decode'] },
-      run: { holds: 'the engine: fetches, runs, leaves', imports: ['.', 'memory', 'records', 'fpu', 'emit', 'decode', 'interpreter', 'compiled', 'system'] },
+      interpreter: {
+        holds: 'the generated function that runs records',
+        imports: ['wasm', 'memory', 'records', 'emit', 'decode'],
+      },
+      compiled: {
+        holds: 'hot loops as functions of their own',
+        imports: ['wasm', 'memory', 'records', 'emit', 'decode', 'interpreter'],
+      },
+      system: {
+        holds: 'faults, interrupts, segments, control registers, MSRs',
+        imports: ['.', 'memory', 'records', 'emit', 'decode'],
+      },
+      run: {
+        holds: 'the engine: fetches, runs, leaves',
+        imports: ['.', 'memory', 'records', 'fpu', 'emit', 'decode', 'interpreter', 'compiled', 'system'],
+      },
     },
   },
   hypervisor: {
@@ -38,10 +53,22 @@ export const rooms = {
       io: { holds: 'MMIO and port emulation, internal handlers, ioreq servers', imports: ['mm', 'time', 'domain', 'events'] },
       chips: { holds: 'local APIC, IO-APIC, PICs, PIT, HPET, RTC, PM timer, interrupt lines', imports: ['mm', 'time', 'io'] },
       hypercall: { holds: 'hypercalls, dm_op included', imports: ['mm', 'time', 'domain', 'events', 'io', 'chips'] },
-      vmx: { holds: 'VM exits and entries, interrupt injection, MSRs, CPUID', imports: ['mm', 'time', 'domain', 'events', 'io', 'chips', 'hypercall'] },
-      sched: { holds: 'run loop, runqueue, the wait for an ioreq, upcalls', imports: ['time', 'domain', 'events', 'io', 'chips', 'vmx'] },
-      'domain-builder': { holds: 'guest memory, kernel images, ACPI tables, firmware ports', imports: ['mm', 'domain', 'io', 'chips'] },
-      setup: { holds: "one thread's hypervisor; dom0", imports: ['mm', 'trace', 'time', 'domain', 'events', 'io', 'chips', 'hypercall', 'sched'] },
+      vmx: {
+        holds: 'VM exits and entries, interrupt injection, MSRs, CPUID',
+        imports: ['mm', 'time', 'domain', 'events', 'io', 'chips', 'hypercall'],
+      },
+      sched: {
+        holds: 'run loop, runqueue, the wait for an ioreq, upcalls',
+        imports: ['time', 'domain', 'events', 'io', 'chips', 'vmx'],
+      },
+      'domain-builder': {
+        holds: 'guest memory, kernel images, ACPI tables, firmware ports',
+        imports: ['mm', 'domain', 'io', 'chips'],
+      },
+      setup: {
+        holds: "one thread's hypervisor; dom0",
+        imports: ['mm', 'trace', 'time', 'domain', 'events', 'io', 'chips', 'hypercall', 'sched'],
+      },
     },
   },
   devices: { holds: 'chips and buses with no idea of Xen', imports: ['base'] },

@@ -6,7 +6,9 @@ import { register } from 'tsx/esm/api';
 register();
 const { deviations } = await import('../test/cpu/privileged/deviations.ts');
 const target = join(import.meta.dirname, '../docs/vcpu-deviations.md');
-const rows = deviations.map((one) => `| ${one.cases} | ${one.right === 'both' ? 'both' : one.right === 'ours' ? 'Xenolith' : 'QEMU'} | ${one.why} |`);
+const rows = deviations.map(
+  (one) => `| ${one.cases} | ${one.right === 'both' ? 'both' : one.right === 'ours' ? 'Xenolith' : 'QEMU'} | ${one.why} |`,
+);
 const text = `# Where the vCPU and QEMU disagree
 
 The test images \`test/cpu/privileged/image/long.c\` (long mode) and \`legacy.c\` (32-bit protected mode) run on the vCPU and under \`qemu-system-x86_64\` 7.2 (TCG, \`-cpu max,vendor=GenuineIntel\`); the

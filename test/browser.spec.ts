@@ -55,25 +55,46 @@ describe.runIf(possible)('in a browser', () => {
   it('the tiny guest pings in a tab', async () => {
     server = createServer((request, response) => {
       const path = normalize(new URL(request.url!, 'http://localhost').pathname);
-      const body = path === '/' ? PAGE : path === '/tiny.elf' ? assembleTinyGuest() : existsSync(join(dist, path)) ? readFileSync(join(dist, path)) : undefined;
+      const body =
+        path === '/'
+          ? PAGE
+          : path === '/tiny.elf'
+            ? assembleTinyGuest()
+            : existsSync(join(dist, path))
+              ? readFileSync(join(dist, path))
+              : undefined;
       response.writeHead(body === undefined ? 404 : 200, {
         'content-type': TYPES[path === '/' ? 'html' : path.split('.').at(-1)!] ?? 'text/plain',
-        'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp',
+        'cross-origin-opener-policy': 'same-origin',
+        'cross-origin-embedder-policy': 'require-corp',
       });
       response.end(body);
     });
     await new Promise<void>((done) => server!.listen(0, '127.0.0.1', done));
     const { port } = server.address() as AddressInfo;
     const context = await chromium.launchPersistentContext(profile, {
-      executablePath, headless: true,
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      executablePath,
+      headless: true,
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--disable-quic',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
     });
     try {
       const page = await context.newPage();
       await page.goto(`http://127.0.0.1:${port}/`);
       expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
       await page.waitForFunction(() => 'run' in globalThis);
-      const result = await page.evaluate((commandLine) => (globalThis as unknown as { run(line: string): Promise<TabResult> }).run(commandLine), tinyGuestCommandLine({ mode: 'ping', count: 3 }))
+      const result = await page
+        .evaluate(
+          (commandLine) => (globalThis as unknown as { run(line: string): Promise<TabResult> }).run(commandLine),
+          tinyGuestCommandLine({ mode: 'ping', count: 3 }),
+        )
         // The page's stack means nothing to the test runner.
         .catch((error: Error) => expect.fail(error.message));
       expect(result.console).toContain('3 packets transmitted, 3 packets received');

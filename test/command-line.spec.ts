@@ -1,6 +1,18 @@
 /** The command line as a stranger meets it: what is wrong gives one line and a status, examples work when pasted, files outlive signals. Needs dist/. */
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, linkSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -30,20 +42,28 @@ interface Outcome {
 /** One command in the test's folder, as a process without a terminal. */
 const run = (program: string, args: readonly string[], stdio: { input?: string; stdout?: number } = {}): Outcome =>
   spawnSync(process.execPath, [program, ...args], {
-    cwd: folder, encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 28, env: { ...process.env, FORCE_COLOR: undefined },
+    cwd: folder,
+    encoding: 'utf8',
+    timeout: 60_000,
+    maxBuffer: 1 << 28,
+    env: { ...process.env, FORCE_COLOR: undefined },
     ...(stdio.stdout === undefined ? { input: stdio.input ?? '' } : { stdio: ['ignore', stdio.stdout, 'pipe'] }),
   });
 const xenolith = (...args: string[]): Outcome => run(cli, args);
 /** The same in this process: hundreds of milliseconds less. */
 async function here(...args: string[]): Promise<Outcome> {
   const written = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) => vi.spyOn(process[name], 'write').mockImplementation((text) => {
-    written[name] += String(text);
-    return true;
-  }));
-  const consoles = (['log', 'error'] as const).map((name) => vi.spyOn(console, name).mockImplementation((text: string) => {
-    written[name === 'log' ? 'stdout' : 'stderr'] += `${text}\n`;
-  }));
+  const spies = (['stdout', 'stderr'] as const).map((name) =>
+    vi.spyOn(process[name], 'write').mockImplementation((text) => {
+      written[name] += String(text);
+      return true;
+    }),
+  );
+  const consoles = (['log', 'error'] as const).map((name) =>
+    vi.spyOn(console, name).mockImplementation((text: string) => {
+      written[name === 'log' ? 'stdout' : 'stderr'] += `${text}\n`;
+    }),
+  );
   const before = process.cwd();
   process.chdir(folder);
   try {
@@ -57,14 +77,34 @@ async function here(...args: string[]): Promise<Outcome> {
 }
 const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
 
-const tiny = (extra: string): string => `name = 'tiny'\nmemory = 8\nkernel = 'tiny.elf'\nextra = '${extra}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`;
+const tiny = (extra: string): string =>
+  `name = 'tiny'\nmemory = 8\nkernel = 'tiny.elf'\nextra = '${extra}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`;
 /** A disk that is always full. */
 const full = existsSync('/dev/full');
 if (!full) console.warn('left out: no /dev/full here');
-const RUN_FILES = ['--trace', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log', '--pcap', 'out/net.pcapng', '--console', 'out/console.log'];
+const RUN_FILES = [
+  '--trace',
+  'out/trace.trc',
+  '--dm-log',
+  'out/qemu-dm.log',
+  '--pcap',
+  'out/net.pcapng',
+  '--console',
+  'out/console.log',
+];
 
 /** ELF64 whose one segment says these things of itself. */
-function elf64(field: { entry?: bigint; phoff?: bigint; phnum?: number; phentsize?: number; paddr?: bigint; offset?: bigint; filesz?: bigint; memsz?: bigint; type?: number }): Uint8Array {
+function elf64(field: {
+  entry?: bigint;
+  phoff?: bigint;
+  phnum?: number;
+  phentsize?: number;
+  paddr?: bigint;
+  offset?: bigint;
+  filesz?: bigint;
+  memsz?: bigint;
+  type?: number;
+}): Uint8Array {
   const file = new Uint8Array(0x2000);
   const v = new DataView(file.buffer);
   file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
@@ -114,10 +154,26 @@ describe.skipIf(!built)('the command line', () => {
     put('cut.pcapng', readFileSync(at('out/net.pcapng')).subarray(0, 300));
     put('cut.trc', readFileSync(at('out/trace.trc')).subarray(0, 100_002));
     for (const [name, text] of Object.entries({
-      twice: 'memory = 8\nmemory = ', unclosed: "name = 'a\n", 'vcpus': 'memory = 8\n\nvcpus = 4\n', type: "type = 'pv'\n", negative: 'memory = -1\n', huge: 'memory = 99999999999999999999\n',
-      number: 'kernel = 3\n', 'no-kernel': "kernel = 'nowhere'\n", ramdisk: "ramdisk = 'initrd'\n", comments: '# nothing\n\n# here\n', list: "vif = [ 'a'\n\n", rest: "name = 'a' 'b'\n",
-      e1000: "memory = 8\nvif = ['model=e1000']\n", mac: "vif = ['mac=00:16:3e:01:02']\n", group: "vif = ['mac=01:00:5e:00:00:01']\n", vif: "vif = ['type=vif']\n", many: `vif = [${"'', ".repeat(9)}]\n`, word: "vif = 'rtl8139'\n",
-    })) put(`cfg/${name}`, text);
+      twice: 'memory = 8\nmemory = ',
+      unclosed: "name = 'a\n",
+      vcpus: 'memory = 8\n\nvcpus = 4\n',
+      type: "type = 'pv'\n",
+      negative: 'memory = -1\n',
+      huge: 'memory = 99999999999999999999\n',
+      number: 'kernel = 3\n',
+      'no-kernel': "kernel = 'nowhere'\n",
+      ramdisk: "ramdisk = 'initrd'\n",
+      comments: '# nothing\n\n# here\n',
+      list: "vif = [ 'a'\n\n",
+      rest: "name = 'a' 'b'\n",
+      e1000: "memory = 8\nvif = ['model=e1000']\n",
+      mac: "vif = ['mac=00:16:3e:01:02']\n",
+      group: "vif = ['mac=01:00:5e:00:00:01']\n",
+      vif: "vif = ['type=vif']\n",
+      many: `vif = [${"'', ".repeat(9)}]\n`,
+      word: "vif = 'rtl8139'\n",
+    }))
+      put(`cfg/${name}`, text);
     put('kernel/cut-header', bzImage(0x020f, 4096, 4096).subarray(0, 0x300));
     put('kernel/cut', bzImage(0x020f, 1 << 20, 4096));
     put('kernel/old', bzImage(0x0200, 4096, 4096));
@@ -125,24 +181,47 @@ describe.skipIf(!built)('the command line', () => {
     put('kernel/damaged', bzImage(0x020f, 4096, 4096, xz));
     put('kernel/damaged-64', bzImage(0x020f, 4096, 4096, xz, 1));
     put('kernel/lz4', bzImage(0x020f, 4096, 4096, [0x02, 0x21, 0x4c, 0x18]));
-    put('kernel/arm', assembleTinyGuest().map((byte, i) => (i === 18 ? 40 : byte)));
+    put(
+      'kernel/arm',
+      assembleTinyGuest().map((byte, i) => (i === 18 ? 40 : byte)),
+    );
     const huge = 0xffff_ffff_ffff_f000n;
     for (const [name, field] of Object.entries({
-      'table-far': { phoff: huge }, 'no-table': { phnum: 0 }, 'many-segments': { phnum: 0xffff }, 'thin-table': { phentsize: 1 }, 'segment-far': { paddr: huge }, 'file-far': { offset: huge },
-      'file-long': { filesz: huge, memsz: huge }, 'memory-long': { memsz: huge }, 'memory-short': { memsz: 1n }, 'entry-far': { entry: huge }, 'entry-virtual': { entry: 0x7fff_ffff_0000n }, 'segment-low': { paddr: 0n }, 'no-segment': { type: 7 },
-    })) put(`kernel/${name}`, elf64(field));
+      'table-far': { phoff: huge },
+      'no-table': { phnum: 0 },
+      'many-segments': { phnum: 0xffff },
+      'thin-table': { phentsize: 1 },
+      'segment-far': { paddr: huge },
+      'file-far': { offset: huge },
+      'file-long': { filesz: huge, memsz: huge },
+      'memory-long': { memsz: huge },
+      'memory-short': { memsz: 1n },
+      'entry-far': { entry: huge },
+      'entry-virtual': { entry: 0x7fff_ffff_0000n },
+      'segment-low': { paddr: 0n },
+      'no-segment': { type: 7 },
+    }))
+      put(`kernel/${name}`, elf64(field));
   });
 
   const small = ['--memory', '8', '--console', 'console'];
   it.each<[string, string[], RegExp]>([
     // The command line itself.
     ['no such command', ['boot'], /unknown command 'boot'; see npx xenolith --help/],
-    ['no such command in a group', ['trace', 'dumb'], /unknown command 'dumb' \(did you mean dump\?\); see npx xenolith trace --help/],
+    [
+      'no such command in a group',
+      ['trace', 'dumb'],
+      /unknown command 'dumb' \(did you mean dump\?\); see npx xenolith trace --help/,
+    ],
     ['no such option', ['run', '--trac', 'x'], /unknown option '--trac' \(did you mean --trace\?\); see npx xenolith run --help/],
     ['an option without its value', ['run', '--trace'], /'--trace <file>' argument missing; see/],
     ['one file too many', ['run', 'guest.cfg', 'also.cfg'], /too many arguments/],
     ['no file where one is needed', ['trace', 'dump'], /missing required argument 'file'; see npx xenolith trace dump --help/],
-    ['memory: too little', ['run', '--memory', '3'], /'--memory <MiB>' argument '3' is invalid. expected a whole number from 4 to 3840/],
+    [
+      'memory: too little',
+      ['run', '--memory', '3'],
+      /'--memory <MiB>' argument '3' is invalid. expected a whole number from 4 to 3840/,
+    ],
     ['memory: too much', ['run', '--memory', '3841'], /expected a whole number from 4 to 3840/],
     ['memory: nothing', ['run', '--memory', ''], /expected a whole number from 4 to 3840/],
     ['memory: words', ['run', '--memory', '128M'], /expected a whole number from 4 to 3840/],
@@ -151,16 +230,32 @@ describe.skipIf(!built)('the command line', () => {
     ['no time', ['run', '--timeout', '0'], /expected a whole number from 1/],
     ['a clock that is none', ['run', '--clock', 'sun'], /expected virtual or host/],
     ['a driver that is none', ['run', '--driver', 'e1000'], /expected 8139cp or 8139too/],
-    ['a mask that is none', ['run', '--trace', 't', '-e', '0x1ffffffff'], /-e 0x1ffffffff: expected a 32-bit number or one of all, gen/],
+    [
+      'a mask that is none',
+      ['run', '--trace', 't', '-e', '0x1ffffffff'],
+      /-e 0x1ffffffff: expected a 32-bit number or one of all, gen/,
+    ],
     ['a mask without a trace', ['run', '-e', 'hvm'], /-e: it is the mask of a trace; give --trace FILE too/],
     ['a story without its files', ['run', '--story', '--trace', 't'], /--story: .*give --trace, --dm-log and --pcap too/],
     ['a worker in virtual time', ['run', '--device-model', 'worker', '--clock', 'virtual'], /add --clock host/],
     ['a network address that is none', ['run', '--netdev', 'eth0'], /'eth0': expected unix:PATH or tcp:HOST:PORT/],
     ['a port that is none', ['run', '--netdev', 'tcp:localhost:99999'], /expected unix:PATH or tcp:HOST:PORT/],
-    ['nobody behind the socket', ['run', '--kernel', 'off.elf', ...small, '--netdev', 'unix:nowhere'], /network peer at nowhere: .*; start the peer first/],
-    ['an initrd without a kernel', ['run', '--initrd', 'noise'], /--initrd: it goes with a kernel of your own; give --kernel too/],
+    [
+      'nobody behind the socket',
+      ['run', '--kernel', 'off.elf', ...small, '--netdev', 'unix:nowhere'],
+      /network peer at nowhere: .*; start the peer first/,
+    ],
+    [
+      'an initrd without a kernel',
+      ['run', '--initrd', 'noise'],
+      /--initrd: it goes with a kernel of your own; give --kernel too/,
+    ],
     // Configurations.
-    ['no such configuration', ['run', 'nowhere.cfg'], /nowhere\.cfg: no such file; expected a guest configuration, for example guest\.cfg/],
+    [
+      'no such configuration',
+      ['run', 'nowhere.cfg'],
+      /nowhere\.cfg: no such file; expected a guest configuration, for example guest\.cfg/,
+    ],
     ['a folder for a configuration', ['run', '.'], /\.: a directory; expected a guest configuration/],
     ['an empty configuration', ['run', 'empty'], /empty: empty; expected a guest configuration/],
     ['a configuration of comments', ['run', 'cfg/comments'], /cfg\/comments: no setting in it; expected .* like memory = 128/],
@@ -171,8 +266,16 @@ describe.skipIf(!built)('the command line', () => {
     ['cfg: more on the line', ['run', 'cfg/rest'], /cfg\/rest:1: expected the end of the line after the value of 'name'/],
     ['cfg: vCPUs', ['run', 'cfg/vcpus'], /cfg\/vcpus:3: vcpus = 4: only one vCPU is supported; write vcpus = 1/],
     ['cfg: type', ['run', 'cfg/type'], /cfg\/type:1: type = 'pv': expected 'hvm' or 'pvh'/],
-    ['cfg: negative memory', ['run', 'cfg/negative'], /cfg\/negative:1: memory = -1: expected a whole number of MiB from 4 to 3840/],
-    ['cfg: memory beyond every number', ['run', 'cfg/huge'], /cfg\/huge:1: memory = 100000000000000000000: expected a whole number of MiB/],
+    [
+      'cfg: negative memory',
+      ['run', 'cfg/negative'],
+      /cfg\/negative:1: memory = -1: expected a whole number of MiB from 4 to 3840/,
+    ],
+    [
+      'cfg: memory beyond every number',
+      ['run', 'cfg/huge'],
+      /cfg\/huge:1: memory = 100000000000000000000: expected a whole number of MiB/,
+    ],
     ['cfg: a number for a kernel', ['run', 'cfg/number'], /cfg\/number:1: kernel: expected a string in quotes/],
     ['cfg: a kernel that is not there', ['run', 'cfg/no-kernel'], /nowhere: no such file; expected the guest's kernel/],
     ['cfg: a ramdisk without a kernel', ['run', 'cfg/ramdisk'], /ramdisk = 'initrd': it goes with a kernel/],
@@ -186,40 +289,140 @@ describe.skipIf(!built)('the command line', () => {
     ['no such kernel', ['run', '--kernel', 'nowhere'], /nowhere: no such file; expected the guest's kernel/],
     ['a folder for a kernel', ['run', '--kernel', 'kernel'], /kernel: a directory; expected the guest's kernel/],
     ['an empty kernel', ['run', '--kernel', 'empty'], /empty: empty; expected the guest's kernel/],
-    ['a kernel without end', ['run', '--kernel', '/dev/zero'], /\/dev\/zero: does not end after 1024 MiB; expected the guest's kernel/],
+    [
+      'a kernel without end',
+      ['run', '--kernel', '/dev/zero'],
+      /\/dev\/zero: does not end after 1024 MiB; expected the guest's kernel/,
+    ],
     ['text for a kernel', ['run', '--kernel', 'noise'], /noise: neither an ELF image \(vmlinux\) nor a bzImage/],
-    ['a program of this system', ['run', '--kernel', process.execPath, ...small], /wants guest-physical .* but RAM for it is from 0x100000 to 0x800000; give the guest more memory or link the kernel elsewhere/],
+    [
+      'a program of this system',
+      ['run', '--kernel', process.execPath, ...small],
+      /wants guest-physical .* but RAM for it is from 0x100000 to 0x800000; give the guest more memory or link the kernel elsewhere/,
+    ],
     ['a bzImage cut in its header', ['run', '--kernel', 'kernel/cut-header'], /cut-header: .*the file is cut short/],
-    ['a bzImage cut short', ['run', '--kernel', 'kernel/cut'], /cut: the payload .* is outside the file of 5120 bytes; the file is cut short/],
+    [
+      'a bzImage cut short',
+      ['run', '--kernel', 'kernel/cut'],
+      /cut: the payload .* is outside the file of 5120 bytes; the file is cut short/,
+    ],
     ['a bzImage too old', ['run', '--kernel', 'kernel/old'], /boot protocol 2\.00; expected 2\.08 or later/],
-    ['a bzImage damaged', ['run', '--kernel', 'kernel/damaged'], /kernel\/damaged: the compressed data is damaged or of an unknown format \(7-Zip could not unpack \/stream/],
+    [
+      'a bzImage damaged',
+      ['run', '--kernel', 'kernel/damaged'],
+      /kernel\/damaged: the compressed data is damaged or of an unknown format \(7-Zip could not unpack \/stream/,
+    ],
     ['a bzImage damaged, which could unpack itself', ['run', '--kernel', 'kernel/damaged-64'], /the compressed data is damaged/],
-    ['a bzImage of another compression, 32-bit only', ['run', '--kernel', 'kernel/lz4'], /compressed by a method not decoded here \(lz4 or lzo\); give its vmlinux instead/],
-    ['a kernel for another processor', ['run', '--kernel', 'kernel/arm'], /ELF machine 40; expected i386 or x86-64, little-endian/],
+    [
+      'a bzImage of another compression, 32-bit only',
+      ['run', '--kernel', 'kernel/lz4'],
+      /compressed by a method not decoded here \(lz4 or lzo\); give its vmlinux instead/,
+    ],
+    [
+      'a kernel for another processor',
+      ['run', '--kernel', 'kernel/arm'],
+      /ELF machine 40; expected i386 or x86-64, little-endian/,
+    ],
     ['ELF: program headers far away', ['run', '--kernel', 'kernel/table-far', ...small], /program headers lie outside the file/],
     ['ELF: no program headers', ['run', '--kernel', 'kernel/no-table', ...small], /program headers lie outside the file/],
-    ['ELF: more program headers than file', ['run', '--kernel', 'kernel/many-segments', ...small], /program headers lie outside the file/],
-    ['ELF: program headers of one byte', ['run', '--kernel', 'kernel/thin-table', ...small], /program headers lie outside the file/],
-    ['ELF: a segment beyond all memory', ['run', '--kernel', 'kernel/segment-far', ...small], /but RAM for it is from 0x100000 to 0x800000/],
-    ['ELF: a segment over the BIOS', ['run', '--kernel', 'kernel/segment-low', ...small], /but RAM for it is from 0x100000 to 0x800000/],
-    ['ELF: a segment outside the file', ['run', '--kernel', 'kernel/file-far', ...small], /lies outside the file of 8192 bytes; the file is cut short/],
-    ['ELF: a segment longer than numbers', ['run', '--kernel', 'kernel/file-long', ...small], /lies outside the file of 8192 bytes/],
-    ['ELF: a segment of 16 EiB', ['run', '--kernel', 'kernel/memory-long', ...small], /but RAM for it is from 0x100000 to 0x800000/],
-    ['ELF: less memory than file', ['run', '--kernel', 'kernel/memory-short', ...small], /has 4096 bytes in the file and 1 in memory/],
-    ['ELF: an entry outside everything', ['run', '--kernel', 'kernel/entry-far', ...small], /its entry, .* lies in none of its segments/],
-    ['ELF: an entry in virtual memory', ['run', '--kernel', 'kernel/entry-virtual', ...small], /its entry, 0x7fffffff0000, lies in none of its segments/],
+    [
+      'ELF: more program headers than file',
+      ['run', '--kernel', 'kernel/many-segments', ...small],
+      /program headers lie outside the file/,
+    ],
+    [
+      'ELF: program headers of one byte',
+      ['run', '--kernel', 'kernel/thin-table', ...small],
+      /program headers lie outside the file/,
+    ],
+    [
+      'ELF: a segment beyond all memory',
+      ['run', '--kernel', 'kernel/segment-far', ...small],
+      /but RAM for it is from 0x100000 to 0x800000/,
+    ],
+    [
+      'ELF: a segment over the BIOS',
+      ['run', '--kernel', 'kernel/segment-low', ...small],
+      /but RAM for it is from 0x100000 to 0x800000/,
+    ],
+    [
+      'ELF: a segment outside the file',
+      ['run', '--kernel', 'kernel/file-far', ...small],
+      /lies outside the file of 8192 bytes; the file is cut short/,
+    ],
+    [
+      'ELF: a segment longer than numbers',
+      ['run', '--kernel', 'kernel/file-long', ...small],
+      /lies outside the file of 8192 bytes/,
+    ],
+    [
+      'ELF: a segment of 16 EiB',
+      ['run', '--kernel', 'kernel/memory-long', ...small],
+      /but RAM for it is from 0x100000 to 0x800000/,
+    ],
+    [
+      'ELF: less memory than file',
+      ['run', '--kernel', 'kernel/memory-short', ...small],
+      /has 4096 bytes in the file and 1 in memory/,
+    ],
+    [
+      'ELF: an entry outside everything',
+      ['run', '--kernel', 'kernel/entry-far', ...small],
+      /its entry, .* lies in none of its segments/,
+    ],
+    [
+      'ELF: an entry in virtual memory',
+      ['run', '--kernel', 'kernel/entry-virtual', ...small],
+      /its entry, 0x7fffffff0000, lies in none of its segments/,
+    ],
     ['ELF: nothing to load', ['run', '--kernel', 'kernel/no-segment', ...small], /no loadable ELF segment/],
-    ['an empty initrd', ['run', '--kernel', 'off.elf', '--initrd', 'empty', ...small], /empty: empty; expected the guest's ramdisk/],
-    ['a folder for an initrd', ['run', '--kernel', 'off.elf', '--initrd', '.', ...small], /\.: a directory; expected the guest's ramdisk/],
+    [
+      'an empty initrd',
+      ['run', '--kernel', 'off.elf', '--initrd', 'empty', ...small],
+      /empty: empty; expected the guest's ramdisk/,
+    ],
+    [
+      'a folder for an initrd',
+      ['run', '--kernel', 'off.elf', '--initrd', '.', ...small],
+      /\.: a directory; expected the guest's ramdisk/,
+    ],
     // Outputs.
-    ['one file for two outputs', ['run', 'guest.cfg', '--trace', 't', '--dm-log', './t'], /\.\/t: named for two outputs; give each its own file/],
-    ['standard output twice', ['run', 'guest.cfg', '--console', '-', '--console', '-'], /--console -: named for two outputs; give it once/],
-    ['a trace on standard output', ['run', 'guest.cfg', '--trace', '-'], /--trace -: only the console goes to standard output; name a file/],
-    ['the configuration as output', ['run', 'guest.cfg', '--console', 'also.cfg'], /also\.cfg: the run reads this file; name another one/],
-    ['the kernel as output, under another name', ['run', '--kernel', 'off.elf', '--memory', '8', '--trace', 'off-too.elf'], /off-too\.elf: the run reads this file/],
+    [
+      'one file for two outputs',
+      ['run', 'guest.cfg', '--trace', 't', '--dm-log', './t'],
+      /\.\/t: named for two outputs; give each its own file/,
+    ],
+    [
+      'standard output twice',
+      ['run', 'guest.cfg', '--console', '-', '--console', '-'],
+      /--console -: named for two outputs; give it once/,
+    ],
+    [
+      'a trace on standard output',
+      ['run', 'guest.cfg', '--trace', '-'],
+      /--trace -: only the console goes to standard output; name a file/,
+    ],
+    [
+      'the configuration as output',
+      ['run', 'guest.cfg', '--console', 'also.cfg'],
+      /also\.cfg: the run reads this file; name another one/,
+    ],
+    [
+      'the kernel as output, under another name',
+      ['run', '--kernel', 'off.elf', '--memory', '8', '--trace', 'off-too.elf'],
+      /off-too\.elf: the run reads this file/,
+    ],
     ['a folder as output', ['run', 'guest.cfg', '--trace', 'out'], /out: cannot be written: EISDIR.*; name a file in a folder/],
-    ['a file as a folder', ['run', 'guest.cfg', '--trace', 'noise/t'], /noise\/t: cannot be written: ENOTDIR.*; name a file in a folder/],
-    ['an output under /proc', ['run', 'guest.cfg', '--trace', '/proc/xenolith/trace'], /\/proc\/xenolith\/trace: cannot be written: /],
+    [
+      'a file as a folder',
+      ['run', 'guest.cfg', '--trace', 'noise/t'],
+      /noise\/t: cannot be written: ENOTDIR.*; name a file in a folder/,
+    ],
+    [
+      'an output under /proc',
+      ['run', 'guest.cfg', '--trace', '/proc/xenolith/trace'],
+      /\/proc\/xenolith\/trace: cannot be written: /,
+    ],
     // Traces.
     ['no such trace', ['trace', 'dump', 'nowhere'], /cannot open nowhere: no such file/],
     ['an empty trace', ['trace', 'dump', 'empty'], /empty is empty: expected what xentrace writes/],
@@ -227,22 +430,66 @@ describe.skipIf(!built)('the command line', () => {
     ['an empty trace, its I/O', ['trace', 'io', 'empty'], /empty is empty: expected an xentrace file/],
     ['a folder for a trace', ['trace', 'summary', '.'], /\. is no regular file; give a trace file, or - for standard input/],
     ['a rate that is none', ['trace', 'dump', 'out/trace.trc', '--cpu-hz', 'fast'], /'fast' is no TSC rate; expected hertz/],
-    ['a vCPU that is none', ['trace', 'io', 'out/trace.trc', '--vcpu', '1'], /--vcpu 1: expected a domain and a vCPU, for example d1v0/],
+    [
+      'a vCPU that is none',
+      ['trace', 'io', 'out/trace.trc', '--vcpu', '1'],
+      /--vcpu 1: expected a domain and a vCPU, for example d1v0/,
+    ],
     ['nothing to explain', ['trace', 'explain'], /no file given: expected an xentrace file, xenalyze text, or --dm-log FILE/],
-    ['a packet that is none', ['trace', 'explain', 'out/trace.trc', '--packet', 'last'], /--packet last: expected a number from 1 on/],
-    ['a packet that is not there', ['trace', 'explain', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log', '--pcap', 'out/net.pcapng', '--packet', '99'], /--packet 99: the capture has frames 1 to/],
-    ['a log that is not there', ['trace', 'explain', 'out/trace.trc', '--dm-log', 'nowhere'], /cannot read nowhere: no such file/],
-    ['an empty capture', ['trace', 'explain', 'out/trace.trc', '--pcap', 'empty'], /empty: 0 bytes are too short for a capture: expected pcap or pcapng/],
-    ['a log for a capture', ['trace', 'explain', 'out/trace.trc', '--pcap', 'out/qemu-dm.log'], /which is neither pcap nor pcapng/],
-    ['a device that is none', ['trace', 'explain', 'out/trace.trc', '--device', 'rtl8139'], /--device rtl8139: expected CHIP@BASE/],
+    [
+      'a packet that is none',
+      ['trace', 'explain', 'out/trace.trc', '--packet', 'last'],
+      /--packet last: expected a number from 1 on/,
+    ],
+    [
+      'a packet that is not there',
+      ['trace', 'explain', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log', '--pcap', 'out/net.pcapng', '--packet', '99'],
+      /--packet 99: the capture has frames 1 to/,
+    ],
+    [
+      'a log that is not there',
+      ['trace', 'explain', 'out/trace.trc', '--dm-log', 'nowhere'],
+      /cannot read nowhere: no such file/,
+    ],
+    [
+      'an empty capture',
+      ['trace', 'explain', 'out/trace.trc', '--pcap', 'empty'],
+      /empty: 0 bytes are too short for a capture: expected pcap or pcapng/,
+    ],
+    [
+      'a log for a capture',
+      ['trace', 'explain', 'out/trace.trc', '--pcap', 'out/qemu-dm.log'],
+      /which is neither pcap nor pcapng/,
+    ],
+    [
+      'a device that is none',
+      ['trace', 'explain', 'out/trace.trc', '--device', 'rtl8139'],
+      /--device rtl8139: expected CHIP@BASE/,
+    ],
     // The rest.
     ['no transcript', ['conformance', 'nowhere'], /nowhere: cannot be read: ENOENT/],
     ['text for a transcript', ['conformance', 'noise'], /noise:1: not JSON; expected one object a line/],
-    ['a file for a cache', ['guest', 'build', '--cache', 'empty'], /empty: no directory; expected where packages and images are kept/],
+    [
+      'a file for a cache',
+      ['guest', 'build', '--cache', 'empty'],
+      /empty: no directory; expected where packages and images are kept/,
+    ],
     ['a cache under /proc', ['guest', 'build', '--cache', '/proc/xenolith/cache'], /\/proc\/xenolith\/cache: cannot be made: E/],
-    ['a cache with a damaged manifest, offline', ['guest', 'build', '--offline', '--cache', 'damaged'], /no Debian kernel in the cache/],
-    ['a cache with an empty manifest, offline', ['guest', 'build', '--offline', '--cache', 'hollow'], /no Debian kernel in the cache/],
-    ['a cache that holds nothing, offline', ['guest', 'build', '--offline', '--cache', 'nothing'], /no Debian kernel in the cache; run `xenolith guest build` with a network/],
+    [
+      'a cache with a damaged manifest, offline',
+      ['guest', 'build', '--offline', '--cache', 'damaged'],
+      /no Debian kernel in the cache/,
+    ],
+    [
+      'a cache with an empty manifest, offline',
+      ['guest', 'build', '--offline', '--cache', 'hollow'],
+      /no Debian kernel in the cache/,
+    ],
+    [
+      'a cache that holds nothing, offline',
+      ['guest', 'build', '--offline', '--cache', 'nothing'],
+      /no Debian kernel in the cache; run `xenolith guest build` with a network/,
+    ],
   ])('%s: one line and status 1', async (_, args, message) => {
     const { status, stdout, stderr } = await here(...args);
     expect(lines(stderr)).toHaveLength(1);
@@ -266,13 +513,20 @@ describe.skipIf(!built)('the command line', () => {
     const told = xenolith('run', 'guest.cfg', '--story', ...RUN_FILES);
     expect([told.status, told.stdout]).toEqual([0, expect.stringMatching(/^\nPacket 3 of the capture: ICMP echo request/)]);
     const silent = xenolith('run', '--kernel', 'off.elf', ...small, '--story', ...files);
-    expect([silent.status, silent.stdout, lines(silent.stderr)[1]]).toEqual([1, '', expect.stringMatching(/^xenolith: no story: /)]);
+    expect([silent.status, silent.stdout, lines(silent.stderr)[1]]).toEqual([
+      1,
+      '',
+      expect.stringMatching(/^xenolith: no story: /),
+    ]);
     const late = xenolith('run', '--kernel', 'loud.elf', ...small, '--story', '--timeout', '1', ...files);
     expect([late.status, lines(late.stderr)[1]]).toEqual([13, expect.stringMatching(/^xenolith: no story: /)]);
   });
 
   it('a guest has all the memory that is allowed, wherever its frames lie', () => {
-    expect(xenolith('run', 'guest.cfg', '--memory', '3840')).toMatchObject({ status: 0, stdout: expect.stringContaining('3 packets transmitted, 3 packets received') as string });
+    expect(xenolith('run', 'guest.cfg', '--memory', '3840')).toMatchObject({
+      status: 0,
+      stdout: expect.stringContaining('3 packets transmitted, 3 packets received') as string,
+    });
   });
 
   it('--debug adds the stack trace', () => {
@@ -298,18 +552,38 @@ describe.skipIf(!built)('the command line', () => {
   });
 
   it('/dev/null takes any number of outputs', () => {
-    expect(xenolith('run', 'guest.cfg', '--trace', '/dev/null', '--dm-log', '/dev/null', '--pcap', '/dev/null', '--console', '/dev/null')).toMatchObject({ status: 0, stdout: '' });
+    expect(
+      xenolith(
+        'run',
+        'guest.cfg',
+        '--trace',
+        '/dev/null',
+        '--dm-log',
+        '/dev/null',
+        '--pcap',
+        '/dev/null',
+        '--console',
+        '/dev/null',
+      ),
+    ).toMatchObject({ status: 0, stdout: '' });
   });
 
   it('damaged files are read as far as they go; the damage is told, and in the exit status', () => {
     const files = ['--dm-log', 'out/qemu-dm.log', '--pcap', 'cut.pcapng'];
-    for (const args of [['trace', 'explain', 'out/trace.trc', ...files], ['trace', 'explain', 'out/trace.trc', ...files, '--json'], ['trace', 'io', 'out/trace.trc', ...files]]) {
+    for (const args of [
+      ['trace', 'explain', 'out/trace.trc', ...files],
+      ['trace', 'explain', 'out/trace.trc', ...files, '--json'],
+      ['trace', 'io', 'out/trace.trc', ...files],
+    ]) {
       const { status, stdout, stderr } = xenolith(...args);
       expect([status, lines(stderr).length]).toEqual([1, 1]);
       expect(stderr).toMatch(/^xenolith: capture damaged at offset \d+: .*; the frames before it were used/);
       expect(stdout.length).toBeGreaterThan(500);
     }
-    for (const args of [['trace', 'dump', 'cut.trc'], ['trace', 'summary', 'cut.trc']]) {
+    for (const args of [
+      ['trace', 'dump', 'cut.trc'],
+      ['trace', 'summary', 'cut.trc'],
+    ]) {
       const { status, stdout, stderr } = xenolith(...args);
       expect([status, lines(stderr).length]).toEqual([1, 1]);
       expect(stderr).toMatch(/^xenolith: trace damaged at offset 0x[0-9a-f]+: /);
@@ -317,13 +591,20 @@ describe.skipIf(!built)('the command line', () => {
     }
   });
 
-  it.skipIf(!full).each(['--trace', '--dm-log', '--pcap', '--console'])('a full disk for %s: the run ends there, with one line and status 1', (output) => {
-    const others = output === '--console' ? [] : ['--console', 'console'];
-    for (const clock of ['virtual', 'host']) {
-      const { status, stdout, stderr } = xenolith('run', 'guest.cfg', ...others, output, '/dev/full', '--clock', clock);
-      expect([status, stdout, stderr]).toEqual([1, '', expect.stringMatching(/^xenolith: \/dev\/full: cannot be written: ENOSPC.*; the run ended there\n$/)]);
-    }
-  });
+  it.skipIf(!full).each(['--trace', '--dm-log', '--pcap', '--console'])(
+    'a full disk for %s: the run ends there, with one line and status 1',
+    (output) => {
+      const others = output === '--console' ? [] : ['--console', 'console'];
+      for (const clock of ['virtual', 'host']) {
+        const { status, stdout, stderr } = xenolith('run', 'guest.cfg', ...others, output, '/dev/full', '--clock', clock);
+        expect([status, stdout, stderr]).toEqual([
+          1,
+          '',
+          expect.stringMatching(/^xenolith: \/dev\/full: cannot be written: ENOSPC.*; the run ended there\n$/),
+        ]);
+      }
+    },
+  );
 
   describe('standard output', () => {
     it.skipIf(!full).each<[string, string[]]>([
@@ -344,7 +625,12 @@ describe.skipIf(!built)('the command line', () => {
       expect(stderr).not.toMatch(/\n +at /);
     });
 
-    const shell = (script: string): Outcome => spawnSync('bash', ['-c', `xenolith() { ${process.execPath} ${cli} "$@"; }\n${script}`], { cwd: folder, encoding: 'utf8', timeout: 60_000 });
+    const shell = (script: string): Outcome =>
+      spawnSync('bash', ['-c', `xenolith() { ${process.execPath} ${cli} "$@"; }\n${script}`], {
+        cwd: folder,
+        encoding: 'utf8',
+        timeout: 60_000,
+      });
 
     it('whose reader leaves ends a printing command without a word', () => {
       for (const args of ['trace dump out/trace.trc', 'trace io out/trace.trc --dm-log out/qemu-dm.log']) {
@@ -353,7 +639,9 @@ describe.skipIf(!built)('the command line', () => {
     });
 
     it('whose reader leaves stops a run as a signal does, and its files are whole', () => {
-      const { status, stdout, stderr } = shell(`xenolith run --kernel loud.elf --memory 8 ${RUN_FILES.slice(0, 6).join(' ').replaceAll('out/', 'left/')} | head -1; exit \${PIPESTATUS[0]}`);
+      const { status, stdout, stderr } = shell(
+        `xenolith run --kernel loud.elf --memory 8 ${RUN_FILES.slice(0, 6).join(' ').replaceAll('out/', 'left/')} | head -1; exit \${PIPESTATUS[0]}`,
+      );
       expect(stdout).toBe('\n');
       expect([status, stderr]).toEqual([141, expect.stringMatching(/^xenolith: interrupted/)]);
       expect(xenolith('trace', 'summary', 'left/trace.trc')).toMatchObject({ status: 0, stderr: '' });
@@ -365,8 +653,12 @@ describe.skipIf(!built)('the command line', () => {
 
     it('carries no escapes without a terminal or with NO_COLOR, and what a program reads is JSON', () => {
       const commands = [
-        ['--help'], ['run', '--help'], ['run', 'guest.cfg', '--json', '--console', 'console'], ['trace', 'summary', 'out/trace.trc', '--json'],
-        ['trace', 'explain', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log', '--pcap', 'out/net.pcapng'], ['conformance', 'test/transcripts/rtl8139-eeprom.jsonl.gz'],
+        ['--help'],
+        ['run', '--help'],
+        ['run', 'guest.cfg', '--json', '--console', 'console'],
+        ['trace', 'summary', 'out/trace.trc', '--json'],
+        ['trace', 'explain', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log', '--pcap', 'out/net.pcapng'],
+        ['conformance', 'test/transcripts/rtl8139-eeprom.jsonl.gz'],
       ];
       for (const args of commands) {
         const { stdout, stderr } = xenolith(...args);
@@ -379,17 +671,27 @@ describe.skipIf(!built)('the command line', () => {
   describe('a signal', () => {
     const start = (name: string, ...args: string[]) => {
       const files = RUN_FILES.map((word) => word.replace('out/', `${name}/`));
-      const child = spawn(process.execPath, [cli, 'run', 'busy.cfg', ...files, ...args], { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+      const child = spawn(process.execPath, [cli, 'run', 'busy.cfg', ...files, ...args], {
+        cwd: folder,
+        stdio: ['ignore', 'ignore', 'pipe'],
+      });
       let stderr = '';
       child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
-      const ended = new Promise<{ status: number | null; signal: string | null }>((resolve) => child.on('close', (status, signal) => resolve({ status, signal })));
+      const ended = new Promise<{ status: number | null; signal: string | null }>((resolve) =>
+        child.on('close', (status, signal) => resolve({ status, signal })),
+      );
       const grown = async (): Promise<void> => {
-        while (!existsSync(at(`${name}/trace.trc`)) || statSync(at(`${name}/trace.trc`)).size < 1_000_000) await new Promise((resolve) => setTimeout(resolve, 20));
+        while (!existsSync(at(`${name}/trace.trc`)) || statSync(at(`${name}/trace.trc`)).size < 1_000_000)
+          await new Promise((resolve) => setTimeout(resolve, 20));
       };
       return { child, ended, grown, stderr: () => stderr };
     };
 
-    it.each<[NodeJS.Signals, number, string[]]>([['SIGINT', 130, []], ['SIGTERM', 143, ['--clock', 'host']], ['SIGHUP', 129, []]])('%s ends a run with status %d, every file whole', async (signal, expected, args) => {
+    it.each<[NodeJS.Signals, number, string[]]>([
+      ['SIGINT', 130, []],
+      ['SIGTERM', 143, ['--clock', 'host']],
+      ['SIGHUP', 129, []],
+    ])('%s ends a run with status %d, every file whole', async (signal, expected, args) => {
       const { child, ended, grown, stderr } = start(signal, ...args);
       await grown();
       child.kill(signal);
@@ -413,37 +715,82 @@ describe.skipIf(!built)('the command line', () => {
   });
 
   describe('--help', () => {
-    const commands = [[], ['run'], ['guest'], ['guest', 'build'], ['conformance'], ['trace'], ['trace', 'dump'], ['trace', 'summary'], ['trace', 'io'], ['trace', 'explain']];
+    const commands = [
+      [],
+      ['run'],
+      ['guest'],
+      ['guest', 'build'],
+      ['conformance'],
+      ['trace'],
+      ['trace', 'dump'],
+      ['trace', 'summary'],
+      ['trace', 'io'],
+      ['trace', 'explain'],
+    ];
 
     it('names every command there is', async () => {
-      const below = async (...path: string[]): Promise<string[]> => [...(await here(...path, '--help')).stdout.matchAll(/^ {2}(\w+)(?: \[options\].*| <.*| {2,}.*)$/gm)].map(([, name]) => name!).filter((name) => name !== 'help' && name !== 'npx');
-      expect(new Set([...await below(), ...(await below('guest')).map((c) => `guest ${c}`), ...(await below('trace')).map((c) => `trace ${c}`)])).toEqual(new Set(commands.filter((c) => c.length > 0).map((c) => c.join(' '))));
+      const below = async (...path: string[]): Promise<string[]> =>
+        [...(await here(...path, '--help')).stdout.matchAll(/^ {2}(\w+)(?: \[options\].*| <.*| {2,}.*)$/gm)]
+          .map(([, name]) => name!)
+          .filter((name) => name !== 'help' && name !== 'npx');
+      expect(
+        new Set([
+          ...(await below()),
+          ...(await below('guest')).map((c) => `guest ${c}`),
+          ...(await below('trace')).map((c) => `trace ${c}`),
+        ]),
+      ).toEqual(new Set(commands.filter((c) => c.length > 0).map((c) => c.join(' '))));
     });
 
-    it.each(commands.map((path) => [['xenolith', ...path].join(' '), path]))('%s: its examples work when pasted', async (_, path) => {
-      const { status, stdout } = await here(...path, '--help');
-      expect(status).toBe(0);
-      const examples = [...stdout.slice(stdout.indexOf('\nExample')).matchAll(/^ {2}npx xenolith (.*)$/gm)].map(([, rest]) => rest!);
-      expect(examples.length).toBeGreaterThan(0);
-      for (const example of examples) {
-        const offline = example.startsWith('guest build') ? ' --offline' : '';
-        const result = spawnSync('bash', ['-c', `${process.execPath} ${cli} ${example.replace(/^guest build/, `guest build${offline}`)}`], { cwd: folder, encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 28 });
-        // Without a Debian kernel in the cache that one says so.
-        if (offline !== '' && result.status === 1) expect(result.stderr).toMatch(/no Debian kernel in the cache/);
-        else expect([example, result.status]).toEqual([example, 0]);
-        if (offline === '') expect(result.stdout.length).toBeGreaterThan(50);
-      }
-    });
+    it.each(commands.map((path) => [['xenolith', ...path].join(' '), path]))(
+      '%s: its examples work when pasted',
+      async (_, path) => {
+        const { status, stdout } = await here(...path, '--help');
+        expect(status).toBe(0);
+        const examples = [...stdout.slice(stdout.indexOf('\nExample')).matchAll(/^ {2}npx xenolith (.*)$/gm)].map(
+          ([, rest]) => rest!,
+        );
+        expect(examples.length).toBeGreaterThan(0);
+        for (const example of examples) {
+          const offline = example.startsWith('guest build') ? ' --offline' : '';
+          const result = spawnSync(
+            'bash',
+            ['-c', `${process.execPath} ${cli} ${example.replace(/^guest build/, `guest build${offline}`)}`],
+            { cwd: folder, encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 28 },
+          );
+          // Without a Debian kernel in the cache that one says so.
+          if (offline !== '' && result.status === 1) expect(result.stderr).toMatch(/no Debian kernel in the cache/);
+          else expect([example, result.status]).toEqual([example, 0]);
+          if (offline === '') expect(result.stdout.length).toBeGreaterThan(50);
+        }
+      },
+    );
 
     it('xenolith-system-x86_64: its example works too', () => {
       const { stdout } = run(qtest, ['--help']);
       const [, input, args] = /^ {2}echo '(.*)' \| npx xenolith-system-x86_64 (.*)$/m.exec(stdout)!;
-      expect(run(qtest, args!.split(' '), { input: `${input}\n` })).toMatchObject({ status: 0, stdout: expect.stringMatching(/^OK/) });
+      expect(run(qtest, args!.split(' '), { input: `${input}\n` })).toMatchObject({
+        status: 0,
+        stdout: expect.stringMatching(/^OK/),
+      });
     });
 
     it('knows every option that README.md and docs/ use', async () => {
-      const pages = ['README.md', 'docs/trace.md', 'docs/platform.md', 'docs/device-model.md', 'docs/bench.md', 'docs/xenalyze.md', 'docs/architecture.md', 'guest/README.md'];
-      const used = pages.flatMap((page) => [...readFileSync(join(root, page), 'utf8').matchAll(/xenolith ((?:run|guest|conformance|trace)\b[^`\n#]*)/g)].map(([, words]) => ({ page, words: words!.trim().split(/\s+/) })));
+      const pages = [
+        'README.md',
+        'docs/trace.md',
+        'docs/platform.md',
+        'docs/device-model.md',
+        'docs/bench.md',
+        'docs/xenalyze.md',
+        'docs/architecture.md',
+        'guest/README.md',
+      ];
+      const used = pages.flatMap((page) =>
+        [...readFileSync(join(root, page), 'utf8').matchAll(/xenolith ((?:run|guest|conformance|trace)\b[^`\n#]*)/g)].map(
+          ([, words]) => ({ page, words: words!.trim().split(/\s+/) }),
+        ),
+      );
       expect(used.length).toBeGreaterThan(10);
       const helps = new Map<string, string>();
       for (const { page, words } of used) {
@@ -451,7 +798,8 @@ describe.skipIf(!built)('the command line', () => {
         if (!commands.some((c) => c.join(' ') === path.join(' '))) continue;
         const key = path.join(' ');
         if (!helps.has(key)) helps.set(key, (await here(...path, '--help')).stdout);
-        for (const option of words.filter((word) => /^--?[a-z]/.test(word))) expect([page, key, helps.get(key)!.includes(`${option} `) ? option : `no ${option}`]).toEqual([page, key, option]);
+        for (const option of words.filter((word) => /^--?[a-z]/.test(word)))
+          expect([page, key, helps.get(key)!.includes(`${option} `) ? option : `no ${option}`]).toEqual([page, key, option]);
       }
     });
   });

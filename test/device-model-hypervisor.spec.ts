@@ -28,9 +28,14 @@ function setUp(options: TestMachineOptions = {}) {
   // The test machine's own server serves some of these addresses; it makes way.
   hypercalls.destroyIoreqServer(machine.server);
   const dm = new DeviceModel({
-    memory: machine.memory.memory, hypercalls, clock, log, pcap,
+    memory: machine.memory.memory,
+    hypercalls,
+    clock,
+    log,
+    pcap,
     logger: { debug() {}, info() {}, warn: (message) => warnings.push(message) },
-    nics: [{ model: 'rtl8139', mac: parseMac(MAC) }], wireLatencyNs: 20_000,
+    nics: [{ model: 'rtl8139', mac: parseMac(MAC) }],
+    wireLatencyNs: 20_000,
     console: (bytes) => text.push(new TextDecoder().decode(bytes)),
   });
   machine.deviceModel = dm;
@@ -49,7 +54,12 @@ function* words(v: FakeVcpu, gpa: number, ...values: number[]): Generator<number
 
 /** Send an ARP request in C+ mode and wait, halted, for the reply's interrupt. */
 function* arp(v: FakeVcpu, received: number[]): Generator<number, void, void> {
-  const frame = arpFrame('request', { mac: parseMac(MAC), ip: parseIpv4('10.0.2.15') }, { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') }, new Uint8Array(6).fill(255));
+  const frame = arpFrame(
+    'request',
+    { mac: parseMac(MAC), ip: parseIpv4('10.0.2.15') },
+    { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') },
+    new Uint8Array(6).fill(255),
+  );
   for (const [i, byte] of frame.entries()) yield* v.write(TX_BUFFER + i, 1, byte);
   yield* v.write(MMIO + 0x37, 1, 0x10);
   yield* v.write(MMIO + 0xe0, 2, 3);
@@ -80,7 +90,11 @@ describe('device model under the hypervisor', () => {
     expect(received.slice(0, 6)).toEqual([...parseMac(MAC)]);
     expect(console).toBe('done\n');
     expect(machine.p2m.getMfn((RX_BUFFER >> 12) as never)! + 1).not.toBe(machine.p2m.getMfn(((RX_BUFFER >> 12) + 1) as never));
-    expect(lines.filter((line) => line.includes('xen_remap_bucket')).map((line) => line.split(' ').at(-1))).toEqual(['0x1', '0x2', '0x3']);
+    expect(lines.filter((line) => line.includes('xen_remap_bucket')).map((line) => line.split(' ').at(-1))).toEqual([
+      '0x1',
+      '0x2',
+      '0x3',
+    ]);
     expect(lines.some((line) => line.includes('addr 0xc0d9 value 0x40 size 1'))).toBe(true);
     expect(pcap.length).toBeGreaterThan(200);
   });
@@ -120,7 +134,7 @@ describe('device model under the hypervisor', () => {
     expect(b.pcap.equals(a.pcap)).toBe(true);
   });
 
-  it('takes buffered VGA writes before the next synchronous access, in order, past the ring\'s length', () => {
+  it("takes buffered VGA writes before the next synchronous access, in order, past the ring's length", () => {
     const { machine, dm } = setUp();
     const seen: number[] = [];
     machine.run(function* (v) {
@@ -137,7 +151,10 @@ describe('device model under the hypervisor', () => {
   });
 
   it('powers off through PM1a control and reboots through port 0xcf9', () => {
-    for (const [port, size, value, reason] of [[0xb004, 2, 0x2000, 0], [0xcf9, 1, 6, 1]] as const) {
+    for (const [port, size, value, reason] of [
+      [0xb004, 2, 0x2000, 0],
+      [0xcf9, 1, 6, 1],
+    ] as const) {
       const { machine } = setUp();
       const end = machine.run(function* (v) {
         yield* v.out(port, size, value);
@@ -185,11 +202,12 @@ describe('device model under the hypervisor', () => {
     expect(warnings).toEqual([]);
   });
 
-  it('hostile rings: descriptors and buffers in holes, at the MMIO hole, at the NIC itself, past 4 GiB; no frame that is not the guest\'s changes', () => {
+  it("hostile rings: descriptors and buffers in holes, at the MMIO hole, at the NIC itself, past 4 GiB; no frame that is not the guest's changes", () => {
     const { machine, dm, warnings } = setUp();
     const { memory, pages } = machine;
     const free: number[] = [];
-    for (let frame = 0; frame < 4096; frame++) if (memory.isRamFrame(frame as never) && pages.references(frame as never) === 0) free.push(frame);
+    for (let frame = 0; frame < 4096; frame++)
+      if (memory.isRamFrame(frame as never) && pages.references(frame as never) === 0) free.push(frame);
     expect(free.length).toBeGreaterThan(500);
     for (const frame of free) memory.u8.fill(0xd7, frame * 4096, frame * 4096 + 4096);
     let seed = 12345;
@@ -197,7 +215,24 @@ describe('device model under the hypervisor', () => {
       seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
       return Math.floor((seed / 2 ** 32) * n);
     };
-    const places = [0, 0x9fff0, 0xa0000, 0xb8000, 0xfff00, TX_RING, RX_RING, 0x3ff000, 0x3ffff0, 0x400000, 0xeffffff0, MMIO, MMIO + 0x80, 0xfee00000, 0xfffffff0, 0x7ffffff0];
+    const places = [
+      0,
+      0x9fff0,
+      0xa0000,
+      0xb8000,
+      0xfff00,
+      TX_RING,
+      RX_RING,
+      0x3ff000,
+      0x3ffff0,
+      0x400000,
+      0xeffffff0,
+      MMIO,
+      MMIO + 0x80,
+      0xfee00000,
+      0xfffffff0,
+      0x7ffffff0,
+    ];
     const place = (): number => places[random(places.length)]! + random(16);
     const end = machine.run(function* (v) {
       yield* arp(v, []);
@@ -205,7 +240,15 @@ describe('device model under the hypervisor', () => {
         yield* words(v, MMIO + 0x20, place(), random(4) === 0 ? 1 + random(0xffffffff) : 0);
         yield* words(v, MMIO + 0xe4, place(), random(4) === 0 ? 1 + random(0xffffffff) : 0);
         for (const ring of [TX_RING, RX_RING]) {
-          for (let i = 0; i < 4; i++) yield* words(v, ring + i * 16, (0x80000000 + random(0x80000000)) >>> 0, random(0x20000), place(), random(3) === 0 ? random(0x100000) : 0);
+          for (let i = 0; i < 4; i++)
+            yield* words(
+              v,
+              ring + i * 16,
+              (0x80000000 + random(0x80000000)) >>> 0,
+              random(0x20000),
+              place(),
+              random(3) === 0 ? random(0x100000) : 0,
+            );
         }
         if (random(3) === 0) yield* v.write(MMIO + 0x20, 4, TX_RING);
         if (random(3) === 0) yield* v.write(MMIO + 0xe4, 4, RX_RING);
@@ -220,6 +263,10 @@ describe('device model under the hypervisor', () => {
     });
     expect([end, dm.server.stopped, warnings]).toEqual(['shutdown', false, []]);
     expect(dm.dma.counters.refused).toBeGreaterThan(100);
-    for (const frame of free) expect(memory.u8.subarray(frame * 4096, frame * 4096 + 4096).every((byte) => byte === 0xd7), `frame ${frame}`).toBe(true);
+    for (const frame of free)
+      expect(
+        memory.u8.subarray(frame * 4096, frame * 4096 + 4096).every((byte) => byte === 0xd7),
+        `frame ${frame}`,
+      ).toBe(true);
   });
 });

@@ -8,14 +8,28 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 function fuzz(args: readonly string[], mutation?: object) {
   const env = { ...process.env, ...(mutation ? { MUTATION: JSON.stringify(mutation) } : {}) };
-  const run = spawnSync(process.execPath, ['scripts/fuzz.mjs', '--json', ...args], { cwd: root, env, encoding: 'utf8', timeout: 100_000 });
+  const run = spawnSync(process.execPath, ['scripts/fuzz.mjs', '--json', ...args], {
+    cwd: root,
+    env,
+    encoding: 'utf8',
+    timeout: 100_000,
+  });
   if (!run.stdout) throw new Error(run.stderr);
-  return { status: run.status, report: JSON.parse(run.stdout) as { target: string; executions: number; edges: number; findings: { error: string; input: string }[] }[] };
+  return {
+    status: run.status,
+    report: JSON.parse(run.stdout) as {
+      target: string;
+      executions: number;
+      edges: number;
+      findings: { error: string; input: string }[];
+    }[],
+  };
 }
 
 describe('fuzzer', () => {
   it('instruments every kind of branch and leaves the meaning alone', () => {
-    const source = 'const f = (a, b) => { if (a) return b ? 1 : (2, 3); else for (const x of [1]) a ||= x && (() => 4)(); switch (b) { case 1: return 5; default: } while (!a) a = 1; return a ?? b; }; f;';
+    const source =
+      'const f = (a, b) => { if (a) return b ? 1 : (2, 3); else for (const x of [1]) a ||= x && (() => 4)(); switch (b) { case 1: return 5; default: } while (!a) a = 1; return a ?? b; }; f;';
     const hits: number[] = [];
     globalThis.fuzzEdge = (id) => hits.push(id);
     const { code, branches } = instrument(source, 'x');
@@ -25,7 +39,10 @@ describe('fuzzer', () => {
     expect(new Set(hits).size).toBeGreaterThanOrEqual(8);
   });
 
-  for (const [target, edges] of [['rtl8139', 780], ['ioreq', 800]] as const) {
+  for (const [target, edges] of [
+    ['rtl8139', 780],
+    ['ioreq', 800],
+  ] as const) {
     it(`${target}: finds nothing in a short run over its corpus`, () => {
       const { status, report } = fuzz(['--seconds', '3', target]);
       expect(report.flatMap((r) => r.findings)).toEqual([]);
@@ -35,8 +52,16 @@ describe('fuzzer', () => {
   }
 
   const missing = [
-    ['rtl8139', 'DMA with bus mastering off', { file: 'src/devices/pci/pci-device.ts', find: 'return this.busMaster && this.slot', replace: 'return this.slot' }],
-    ['ioreq', 'was given back and written', { file: 'src/device-model/ioreq.ts', find: 'this.#t.mapCache.invalidate();', replace: '' }],
+    [
+      'rtl8139',
+      'DMA with bus mastering off',
+      { file: 'src/devices/pci/pci-device.ts', find: 'return this.busMaster && this.slot', replace: 'return this.slot' },
+    ],
+    [
+      'ioreq',
+      'was given back and written',
+      { file: 'src/device-model/ioreq.ts', find: 'this.#t.mapCache.invalidate();', replace: '' },
+    ],
   ] as const;
   for (const [target, error, mutation] of missing) {
     it(`${target}: finds a guard that is missing: ${error}`, () => {

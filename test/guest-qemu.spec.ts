@@ -19,7 +19,27 @@ describe.runIf(qemu && images)('the Linux guest under QEMU', () => {
   const boot = (append: string, input = ''): string =>
     spawnSync(
       'qemu-system-x86_64',
-      ['-accel', 'tcg', '-m', '256', '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot', '-nic', 'user,model=rtl8139', '-kernel', images!.vmlinuz, '-initrd', images!.initrd, '-append', append],
+      [
+        '-accel',
+        'tcg',
+        '-m',
+        '256',
+        '-display',
+        'none',
+        '-serial',
+        'stdio',
+        '-monitor',
+        'none',
+        '-no-reboot',
+        '-nic',
+        'user,model=rtl8139',
+        '-kernel',
+        images!.vmlinuz,
+        '-initrd',
+        images!.initrd,
+        '-append',
+        append,
+      ],
       { encoding: 'utf8', input, timeout: 110_000 },
     ).stdout;
 

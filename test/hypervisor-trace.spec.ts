@@ -59,7 +59,8 @@ describe.skipIf(!present)('xenalyze', () => {
   it('summarises a run without a warning', () => {
     const { stderr, status } = run(makeTrace(), '--summary');
     expect(status).toBe(0);
-    const expected = /^Using VMX|^init_pcpus: through first trace write|^scan_for_new_pcpu: Activating|Creating|^Unknown hvm event|deactivat|LOST|Strange, exit 1e\(IO_INSTRUCTION\) missing a handler/;
+    const expected =
+      /^Using VMX|^init_pcpus: through first trace write|^scan_for_new_pcpu: Activating|Creating|^Unknown hvm event|deactivat|LOST|Strange, exit 1e\(IO_INSTRUCTION\) missing a handler/;
     const unexpected = stderr.split('\n').filter((line) => line !== '' && !expected.test(line));
     expect(unexpected).toEqual([]);
   });

@@ -14,17 +14,29 @@ const SLICE_NS = 20e6;
 describe.skipIf(missing !== '')('the cable', () => {
   it.each(guestDrivers)('goes and comes under %s', { timeout: 200_000 }, async (driver) => {
     let console = '';
-    const machine = new InlineMachine({
-      name: 'link', clock: 'virtual', engine: engineFactory(), nics: nicOptions([{ model: 'rtl8139' }], driver),
-      domain: {
-        memoryMiB: 256, vcpus: 1, type: 'hvm', hpet: true, commandLine: guestCommandLine({ driver, mode: 'link' }),
-        kernel: await loadKernelImage(readFileSync(images!.vmlinux), 'vmlinux'), ramdisk: readFileSync(images!.initrd),
+    const machine = new InlineMachine(
+      {
+        name: 'link',
+        clock: 'virtual',
+        engine: engineFactory(),
+        nics: nicOptions([{ model: 'rtl8139' }], driver),
+        domain: {
+          memoryMiB: 256,
+          vcpus: 1,
+          type: 'hvm',
+          hpet: true,
+          commandLine: guestCommandLine({ driver, mode: 'link' }),
+          kernel: await loadKernelImage(readFileSync(images!.vmlinux), 'vmlinux'),
+          ramdisk: readFileSync(images!.initrd),
+        },
       },
-    }, { console: (bytes) => (console += Buffer.from(bytes).toString('latin1')) });
+      { console: (bytes) => (console += Buffer.from(bytes).toString('latin1')) },
+    );
     const nic = machine.deviceModel.nics[0]!;
     const runUntil = (text: string): void => {
       const limit = machine.clock.nowNs() + 60e9;
-      while (!console.includes(text) && machine.clock.nowNs() < limit) if (machine.run(machine.clock.nowNs() + SLICE_NS) === 'shutdown') break;
+      while (!console.includes(text) && machine.clock.nowNs() < limit)
+        if (machine.run(machine.clock.nowNs() + SLICE_NS) === 'shutdown') break;
       expect(console).toContain(text);
     };
     runUntil('link up');

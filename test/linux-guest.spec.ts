@@ -52,25 +52,51 @@ function xenolith(name: string, ...args: string[]): Promise<Run> {
   mkdirSync(join(folder, name));
   const files = ['--trace', path('trace'), '--dm-log', path('log'), '--pcap', path('pcap'), '--console', path('console')];
   const bytes: Run['bytes'] = (file) => readFileSync(path(file));
-  return new Promise((resolve) => execFile(process.execPath, [cli, 'run', 'guest.cfg', ...files, ...args], { cwd: root }, (error, stdout, stderr) =>
-    resolve({ path, bytes, text: (file) => bytes(file).toString('latin1'), status: error === null ? 0 : Number(error.code), stdout, stderr })));
+  return new Promise((resolve) =>
+    execFile(process.execPath, [cli, 'run', 'guest.cfg', ...files, ...args], { cwd: root }, (error, stdout, stderr) =>
+      resolve({
+        path,
+        bytes,
+        text: (file) => bytes(file).toString('latin1'),
+        status: error === null ? 0 : Number(error.code),
+        stdout,
+        stderr,
+      }),
+    ),
+  );
 }
 
 const FAULTS = /Call Trace|unchecked MSR|BUG:|WARNING:/;
 const MISSING_HANDLER = /Strange, exit [0-9a-f]+\((\w+)\) missing a handler/;
-const xenalyze = (trace: string, ...args: string[]) => spawnSync('xenalyze', ['--cpu-hz=1G', ...args, trace], { encoding: 'utf8', maxBuffer: 1 << 30 });
+const xenalyze = (trace: string, ...args: string[]) =>
+  spawnSync('xenalyze', ['--cpu-hz=1G', ...args, trace], { encoding: 'utf8', maxBuffer: 1 << 30 });
 
 describe.runIf(images && built)('xenolith run with a stock Debian guest', () => {
   const runs = {} as Record<'plain' | 'again' | 'seed 2' | 'seed 3' | '8139too' | 'worker', Run>;
   beforeAll(async () => {
-    const own = (kernel: string): string[] => ['--kernel', kernel, '--initrd', images!.initrd, '--append', guestCommandLine({ driver: '8139cp' })];
+    const own = (kernel: string): string[] => [
+      '--kernel',
+      kernel,
+      '--initrd',
+      images!.initrd,
+      '--append',
+      guestCommandLine({ driver: '8139cp' }),
+    ];
     const virtual = ['--clock', 'virtual', '--device-model', 'inline'];
     // Two at a time.
     await Promise.all([
       (async () => {
         runs.plain = await xenolith('plain', ...virtual);
         runs['seed 2'] = await xenolith('seed2', ...virtual, '--seed', '2', ...own(images!.vmlinuz));
-        runs['8139too'] = await xenolith('8139too', '--driver', '8139too', '--memory', '3840', '--append', 'nopv lapic=notscdeadline clocksource=hpet tsc=unstable');
+        runs['8139too'] = await xenolith(
+          '8139too',
+          '--driver',
+          '8139too',
+          '--memory',
+          '3840',
+          '--append',
+          'nopv lapic=notscdeadline clocksource=hpet tsc=unstable',
+        );
       })(),
       (async () => {
         runs.again = await xenolith('again', ...virtual, '--story');
@@ -108,36 +134,49 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
     for (const part of shown) expect(plain(runs.again.stdout)).toContain(plain(part));
   });
 
-  it.each(['seed 2', 'seed 3'] as const)('%s, from a bzImage and from a vmlinux named with its initrd: console, log and capture are the same, the trace differs in machine frames only', async (name) => {
-    const other = runs[name];
-    expect(other.status).toBe(0);
-    for (const file of ['console', 'log', 'pcap'] as const) expect([file, other.bytes(file).equals(runs.plain.bytes(file))]).toEqual([file, true]);
-    const [one, two] = [runs.plain.bytes('trace'), other.bytes('trace')];
-    expect(two.length).toBe(one.length);
-    const words = (bytes: Buffer): Uint32Array => new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
-    const [first, second] = [words(one), words(two)];
-    /** Machine frames of one run to those of the other: one to one, wherever a frame is named. */
-    const frames = new Map<number, number>();
-    let different = 0;
-    for await (const { offset, event, words: { length } } of await openTrace(new Uint8Array(one), { cpuHz: 1e9 })) {
-      // It fills the rest of a ring up, with what lay there.
-      if (event === TRC_TRACE_WRAP_BUFFER) continue;
-      // Both have a guest frame or address of 64 bits, then the machine frame; bit 31 of a header says that a time follows it.
-      const data = offset / 4 + ((first[offset / 4]! >>> 31) === 1 ? 3 : 1);
-      const mfn = data + 2;
-      const named = event === TRC_MEM_SET_P2M_ENTRY || event === TRC_HVM_NPF;
-      for (let at = offset / 4; at < data + length; at++) {
-        if (first[at] === second[at]) continue;
-        if (!named || at !== mfn) throw new Error(`record at 0x${offset.toString(16)}, event 0x${event.toString(16)}: word ${at - data} is 0x${first[at]!.toString(16)} and 0x${second[at]!.toString(16)}`);
-        different++;
-        const before = frames.get(first[at]!);
-        if (before !== undefined && before !== second[at]) throw new Error(`machine frame 0x${first[at]!.toString(16)} is two of the other run's`);
-        frames.set(first[at]!, second[at]!);
+  it.each(['seed 2', 'seed 3'] as const)(
+    '%s, from a bzImage and from a vmlinux named with its initrd: console, log and capture are the same, the trace differs in machine frames only',
+    async (name) => {
+      const other = runs[name];
+      expect(other.status).toBe(0);
+      for (const file of ['console', 'log', 'pcap'] as const)
+        expect([file, other.bytes(file).equals(runs.plain.bytes(file))]).toEqual([file, true]);
+      const [one, two] = [runs.plain.bytes('trace'), other.bytes('trace')];
+      expect(two.length).toBe(one.length);
+      const words = (bytes: Buffer): Uint32Array =>
+        new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+      const [first, second] = [words(one), words(two)];
+      /** Machine frames of one run to those of the other: one to one, wherever a frame is named. */
+      const frames = new Map<number, number>();
+      let different = 0;
+      for await (const {
+        offset,
+        event,
+        words: { length },
+      } of await openTrace(new Uint8Array(one), { cpuHz: 1e9 })) {
+        // It fills the rest of a ring up, with what lay there.
+        if (event === TRC_TRACE_WRAP_BUFFER) continue;
+        // Both have a guest frame or address of 64 bits, then the machine frame; bit 31 of a header says that a time follows it.
+        const data = offset / 4 + (first[offset / 4]! >>> 31 === 1 ? 3 : 1);
+        const mfn = data + 2;
+        const named = event === TRC_MEM_SET_P2M_ENTRY || event === TRC_HVM_NPF;
+        for (let at = offset / 4; at < data + length; at++) {
+          if (first[at] === second[at]) continue;
+          if (!named || at !== mfn)
+            throw new Error(
+              `record at 0x${offset.toString(16)}, event 0x${event.toString(16)}: word ${at - data} is 0x${first[at]!.toString(16)} and 0x${second[at]!.toString(16)}`,
+            );
+          different++;
+          const before = frames.get(first[at]!);
+          if (before !== undefined && before !== second[at])
+            throw new Error(`machine frame 0x${first[at]!.toString(16)} is two of the other run's`);
+          frames.set(first[at]!, second[at]!);
+        }
       }
-    }
-    expect(different).toBeGreaterThan(30_000);
-    expect(new Set(frames.values()).size).toBe(frames.size);
-  });
+      expect(different).toBeGreaterThan(30_000);
+      expect(new Set(frames.values()).size).toBe(frames.size);
+    },
+  );
 
   it('one guest-physical address: what the driver writes into the register stands in the ioreq, in the descriptor fetch and in the map cache', async () => {
     const log = runs.plain.text('log');
@@ -155,7 +194,10 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
   it('a bucket of the map cache is mapped when it is first touched, and never again', () => {
     const touched = new Set<number>();
     let remaps = 0;
-    const lines = runs.plain.text('log').split('\n').filter((line) => /xen_map_cache want|xen_remap_bucket/.test(line));
+    const lines = runs.plain
+      .text('log')
+      .split('\n')
+      .filter((line) => /xen_map_cache want|xen_remap_bucket/.test(line));
     lines.forEach((line, i) => {
       const wanted = /xen_map_cache want (0x[0-9a-f]+)/.exec(line)?.[1];
       if (wanted === undefined) return;
@@ -165,7 +207,11 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
       if (remapped !== undefined) remaps++;
       touched.add(bucket);
     });
-    expect([remaps, touched.size, lines.length > 50]).toEqual([lines.filter((line) => line.includes('remap')).length, remaps, true]);
+    expect([remaps, touched.size, lines.length > 50]).toEqual([
+      lines.filter((line) => line.includes('remap')).length,
+      remaps,
+      true,
+    ]);
     expect(runs.plain.stderr).toContain(`${remaps} remaps)`);
   });
 
@@ -191,15 +237,30 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
       expect([status, stderr]).toEqual([0, expect.stringMatching(/of real time/)]);
       expect(text('console')).not.toMatch(FAULTS);
       // What the driver and the guest's programs say, without times, hashed pointers and what is measured.
-      const results = (console: string): string[] => console.slice(console.indexOf('8139cp: 8139cp:')).split('\n')
-        .filter((line) => !line.startsWith('[') || /8139cp|reboot:/.test(line)).map((line) => line.replace(/^\[ *[\d.]+\] /, '').replace(/at 0x[0-9a-f]+/, '').replace(/time=.*| = [\d./]+ ms/, '').trim());
+      const results = (console: string): string[] =>
+        console
+          .slice(console.indexOf('8139cp: 8139cp:'))
+          .split('\n')
+          .filter((line) => !line.startsWith('[') || /8139cp|reboot:/.test(line))
+          .map((line) =>
+            line
+              .replace(/^\[ *[\d.]+\] /, '')
+              .replace(/at 0x[0-9a-f]+/, '')
+              .replace(/time=.*| = [\d./]+ ms/, '')
+              .trim(),
+          );
       expect(results(text('console'))).toEqual(results(runs.plain.text('console')));
       // What the driver wrote into the chip to read its EEPROM: not a bit more, not a bit less.
-      const eeprom = (log: string): string[] => [...log.matchAll(/handle_ioreq_write .* type=1 .* port=0xf0000050 data=(\S+) count=1 size=1/g)].map(([, data]) => data!);
+      const eeprom = (log: string): string[] =>
+        [...log.matchAll(/handle_ioreq_write .* type=1 .* port=0xf0000050 data=(\S+) count=1 size=1/g)].map(([, data]) => data!);
       expect(eeprom(runs.plain.text('log')).length).toBeGreaterThan(200);
       expect(eeprom(text('log'))).toEqual(eeprom(runs.plain.text('log')));
       // What crossed the wire, but for IPv6, whose frames depend on delays.
-      const frames = (run: Run): string[] => readCapture(run.bytes('pcap'), 'pcap').frames.map((frame) => describeFrame(frame.data)).filter((frame) => /^ARP|^ICMP /.test(frame)).map((frame) => frame.replace(/ id \d+/, ''));
+      const frames = (run: Run): string[] =>
+        readCapture(run.bytes('pcap'), 'pcap')
+          .frames.map((frame) => describeFrame(frame.data))
+          .filter((frame) => /^ARP|^ICMP /.test(frame))
+          .map((frame) => frame.replace(/ id \d+/, ''));
       expect(frames(runs.plain)).toHaveLength(8);
       expect(frames(runs.worker)).toEqual(frames(runs.plain));
     });
@@ -209,7 +270,8 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
     it.runIf(peers.xenalyze)('xenalyze sums the trace up without a complaint', () => {
       const { status, stdout, stderr } = xenalyze(runs[name].path('trace'), '--summary');
       expect(status).toBe(0);
-      const usual = /^(Using VMX|Creating |init_pcpus: through|scan_for_new_pcpu: Activating|read_record: read returned zero, deactivating|deactivate_pcpu: (setting d\d+v\d+ to state LOST|Setting max_active_pcpu)|Unknown hvm event)/;
+      const usual =
+        /^(Using VMX|Creating |init_pcpus: through|scan_for_new_pcpu: Activating|read_record: read returned zero, deactivating|deactivate_pcpu: (setting d\d+v\d+ to state LOST|Setting max_active_pcpu)|Unknown hvm event)/;
       // A read that waits is recorded when its answer is in, after the vCPU was switched: on a real host too xenalyze says so, once an exit reason.
       const rest = stderr.split('\n').filter((line) => line !== '' && !usual.test(line));
       expect(rest.filter((line) => !MISSING_HANDLER.test(line))).toEqual([]);
@@ -226,7 +288,15 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
       expect(new Set(strange).size).toBe(strange.length);
       expect(lines.filter((line) => /Strange/.test(line) && !MISSING_HANDLER.test(line))).toEqual([]);
       const doorbell = lines.findIndex((line) => /d1v0 mmio_assist w gpa f00000d9 data 40/.test(line));
-      const hops = [/d1v0 vmexit exit_reason EPT_VIOLATION/, /d1v0 npf gpa f00000d9 .* mfn ffffffffffffffff t 4/, /d1v0 mmio_assist w gpa f00000d9/, /d1v0 running->offline/, /d0v0 vcpu_wake d1v0/, /d1v0 offline->runnable/, /d1v0 vmentry/];
+      const hops = [
+        /d1v0 vmexit exit_reason EPT_VIOLATION/,
+        /d1v0 npf gpa f00000d9 .* mfn ffffffffffffffff t 4/,
+        /d1v0 mmio_assist w gpa f00000d9/,
+        /d1v0 running->offline/,
+        /d0v0 vcpu_wake d1v0/,
+        /d1v0 offline->runnable/,
+        /d1v0 vmentry/,
+      ];
       const found: number[] = [];
       let at = doorbell - 2;
       for (const hop of hops) {
@@ -238,9 +308,37 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
     });
 
     it.runIf(peers.tshark)('tshark sees ARP, three requests and three replies, checksums good', () => {
-      const { status, stdout } = spawnSync('tshark', ['-r', runs[name].path('pcap'), '-o', 'ip.check_checksum:TRUE', '-Y', 'arp or icmp', '-T', 'fields', '-E', 'separator=,', '-e', 'arp.opcode', '-e', 'icmp.type', '-e', 'icmp.checksum.status', '-e', 'ip.checksum.status', '-e', 'icmp.seq'], { encoding: 'utf8' });
+      const { status, stdout } = spawnSync(
+        'tshark',
+        [
+          '-r',
+          runs[name].path('pcap'),
+          '-o',
+          'ip.check_checksum:TRUE',
+          '-Y',
+          'arp or icmp',
+          '-T',
+          'fields',
+          '-E',
+          'separator=,',
+          '-e',
+          'arp.opcode',
+          '-e',
+          'icmp.type',
+          '-e',
+          'icmp.checksum.status',
+          '-e',
+          'ip.checksum.status',
+          '-e',
+          'icmp.seq',
+        ],
+        { encoding: 'utf8' },
+      );
       expect(status).toBe(0);
-      const lines = stdout.trim().split('\n').map((line) => line.split(','));
+      const lines = stdout
+        .trim()
+        .split('\n')
+        .map((line) => line.split(','));
       expect(lines.filter(([opcode]) => opcode !== '').map(([opcode]) => opcode)).toEqual(expect.arrayContaining(['1', '2']));
       const echo = lines.filter(([, type]) => type !== '');
       expect(echo.map(([, type]) => type)).toEqual(['8', '0', '8', '0', '8', '0']);
@@ -252,28 +350,51 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
 /** Machine frame of a guest frame, as the trace's first record of it says. */
 async function machineFrame(trace: Buffer, gfn: number): Promise<number> {
   for await (const { decoded } of await openTrace(new Uint8Array(trace), { cpuHz: 1e9 })) {
-    if (decoded.kind === 'event' && decoded.name === 'set_p2m_entry' && Number(decoded.fields['gfn']) === gfn) return Number(decoded.fields['mfn']);
+    if (decoded.kind === 'event' && decoded.name === 'set_p2m_entry' && Number(decoded.fields['gfn']) === gfn)
+      return Number(decoded.fields['mfn']);
   }
   throw new Error(`no p2m record of gfn 0x${gfn.toString(16)}`);
 }
 
 describe.runIf(images)('Linux on this machine', () => {
-  const boot = async (commandLine: string, options: { kernel?: string; type?: 'hvm' | 'pvh'; revision?: number; untilMs?: number; sinks?: MachineSinks } = {}) => {
+  const boot = async (
+    commandLine: string,
+    options: { kernel?: string; type?: 'hvm' | 'pvh'; revision?: number; untilMs?: number; sinks?: MachineSinks } = {},
+  ) => {
     let text = '';
-    const machine = new InlineMachine({
-      name: 'linux', clock: 'virtual', engine: engineFactory(),
-      nics: [{ model: 'rtl8139', mac: parseMac('00:16:3e:00:00:01'), ...(options.revision === undefined ? {} : { revision: options.revision }) }],
-      domain: {
-        memoryMiB: 256, vcpus: 1, type: options.type ?? 'hvm', commandLine, hpet: true,
-        kernel: await loadKernelImage(readFileSync(options.kernel ?? images!.vmlinux), 'kernel'), ramdisk: readFileSync(images!.initrd),
+    const machine = new InlineMachine(
+      {
+        name: 'linux',
+        clock: 'virtual',
+        engine: engineFactory(),
+        nics: [
+          {
+            model: 'rtl8139',
+            mac: parseMac('00:16:3e:00:00:01'),
+            ...(options.revision === undefined ? {} : { revision: options.revision }),
+          },
+        ],
+        domain: {
+          memoryMiB: 256,
+          vcpus: 1,
+          type: options.type ?? 'hvm',
+          commandLine,
+          hpet: true,
+          kernel: await loadKernelImage(readFileSync(options.kernel ?? images!.vmlinux), 'kernel'),
+          ramdisk: readFileSync(images!.initrd),
+        },
       },
-    }, { ...options.sinks, console: (bytes) => (text += Buffer.from(bytes).toString('latin1')) });
+      { ...options.sinks, console: (bytes) => (text += Buffer.from(bytes).toString('latin1')) },
+    );
     const end = machine.run((options.untilMs ?? 30_000) * 1e6);
     return { end, machine, console: text };
   };
 
   it('does the same from its bzImage with 8139too, by DHCP, without anything of Xen, timers calibrated against the PIT, the HPET and the PM timer', async () => {
-    const { end, console } = await boot(`${guestCommandLine({ driver: '8139too', address: 'dhcp' })} nopv lapic=notscdeadline clocksource=acpi_pm tsc=unstable`, { revision: 0x10, kernel: images!.vmlinuz });
+    const { end, console } = await boot(
+      `${guestCommandLine({ driver: '8139too', address: 'dhcp' })} nopv lapic=notscdeadline clocksource=acpi_pm tsc=unstable`,
+      { revision: 0x10, kernel: images!.vmlinuz },
+    );
     expect(console).toMatch(/tsc: Fast TSC calibration using PIT|tsc: PIT calibration matches/);
     expect(console).toMatch(/tsc: Detected (999|1000)\.\d+ MHz processor/);
     expect(console).toContain('Switched to clocksource acpi_pm');

@@ -8,14 +8,26 @@ const { images, missing } = await guestNeeds({ built: true, passt: true });
 const BYTES = 2 << 20;
 
 describe.skipIf(missing !== '')('a guest under load, its device model in a Worker, passt behind the socket', () => {
-  it.each(guestDrivers)('%s takes an address by DHCP, floods, moves bytes both ways, and every counter agrees', { timeout: 300_000 }, async (driver) => {
-    const report = await runLoad({ machine: 'xenolith', driver, images: images!, bytes: BYTES, pings: 50, capture: true, timeoutMs: 280_000 });
-    expect(report.console).toContain('guest: eth0 has 10.0.2.15/24 from 10.0.2.2');
-    // After the interface went down and came up again.
-    expect(report.console).toContain('1 packets transmitted, 1 packets received');
-    expect(loadDisagreements(report)).toEqual([]);
-    expect(report.chip).toMatchObject({ rx_no_room: 0, rx_missed: 0 });
-    expect(report.driver).toMatchObject({ rx_dropped: 0, tx_errors: 0, tx_dropped: 0 });
-    for (const direction of ['rx_bytes', 'tx_bytes']) expect(report.chip![direction]).toBeGreaterThan(BYTES);
-  });
+  it.each(guestDrivers)(
+    '%s takes an address by DHCP, floods, moves bytes both ways, and every counter agrees',
+    { timeout: 300_000 },
+    async (driver) => {
+      const report = await runLoad({
+        machine: 'xenolith',
+        driver,
+        images: images!,
+        bytes: BYTES,
+        pings: 50,
+        capture: true,
+        timeoutMs: 280_000,
+      });
+      expect(report.console).toContain('guest: eth0 has 10.0.2.15/24 from 10.0.2.2');
+      // After the interface went down and came up again.
+      expect(report.console).toContain('1 packets transmitted, 1 packets received');
+      expect(loadDisagreements(report)).toEqual([]);
+      expect(report.chip).toMatchObject({ rx_no_room: 0, rx_missed: 0 });
+      expect(report.driver).toMatchObject({ rx_dropped: 0, tx_errors: 0, tx_dropped: 0 });
+      for (const direction of ['rx_bytes', 'tx_bytes']) expect(report.chip![direction]).toBeGreaterThan(BYTES);
+    },
+  );
 });

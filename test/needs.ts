@@ -15,12 +15,19 @@ export const entry = join(root, 'dist/cli/main.js');
 function isBuilt(): boolean {
   const builtAt = existsSync(entry) ? statSync(entry).mtimeMs : 0;
   return ['base', 'cpu', 'hypervisor', 'devices', 'device-model', 'net', 'machine', 'cli'].every((room) =>
-    readdirSync(join(root, 'src', room), { recursive: true }).map(String)
-      .every((file) => !file.endsWith('.ts') || file.endsWith('.spec.ts') || statSync(join(root, 'src', room, file)).mtimeMs <= builtAt));
+    readdirSync(join(root, 'src', room), { recursive: true })
+      .map(String)
+      .every(
+        (file) =>
+          !file.endsWith('.ts') || file.endsWith('.spec.ts') || statSync(join(root, 'src', room, file)).mtimeMs <= builtAt,
+      ),
+  );
 }
 
 /** The Debian guest and what else is asked for; `missing` says what is not there, empty: nothing is. */
-export async function guestNeeds(needs: { readonly built?: boolean; readonly passt?: boolean } = {}): Promise<{ readonly images: GuestImages | undefined; readonly missing: string }> {
+export async function guestNeeds(
+  needs: { readonly built?: boolean; readonly passt?: boolean } = {},
+): Promise<{ readonly images: GuestImages | undefined; readonly missing: string }> {
   let images: GuestImages | undefined;
   let missing = '';
   if (needs.built && !isBuilt()) missing = 'dist/ is missing or older than src/ (npm run build)';

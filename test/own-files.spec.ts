@@ -48,12 +48,18 @@ describe('files that our own device model writes', () => {
     expect(story.hops.every((h) => h.atNs === undefined || h.clock === 'modelled')).toBe(true);
     const text = renderStory(story, { width: 10_000 });
     expect(text).toContain('Packet 1 of the capture: ARP who has 10.0.2.2 tell 10.0.2.15');
-    expect(text).toContain("The frame that left is number 1 of the capture: the capture's comment names the request that sent it");
-    expect(text).toContain('reads descriptor 0 at guest-physical 0x100000 (b000003c 00000000 00200802 00000000: OWN, first, last, 60 bytes)');
+    expect(text).toContain(
+      "The frame that left is number 1 of the capture: the capture's comment names the request that sent it",
+    );
+    expect(text).toContain(
+      'reads descriptor 0 at guest-physical 0x100000 (b000003c 00000000 00200802 00000000: OWN, first, last, 60 bytes)',
+    );
     expect(text).toContain('fetches the frame, 60 bytes, from guest-physical 0x200802');
     expect(text).toContain('raises the interrupt line: IntrStatus (TxOK), mask 0x5');
     expect(text).toContain('0x200802 was not in the map cache: the device model logs a remap of bucket 0x2');
-    expect(text).toContain('it wrote 0x100000 into the register at offset 0x20, and the device model looked for descriptor 0 at 0x100000, unchanged');
+    expect(text).toContain(
+      'it wrote 0x100000 into the register at offset 0x20, and the device model looked for descriptor 0 at 0x100000, unchanged',
+    );
   });
 
   it('tell a received frame apart', async () => {
@@ -75,7 +81,9 @@ describe('files that our own device model writes', () => {
   it('a log alone has no accesses of a trace to pair', async () => {
     const a = await analyze({ dmLog: run('trace').log });
     expect([...ioPaths(a)]).toEqual([]);
-    expect(a.windows).toContainEqual(expect.objectContaining({ space: 'mmio', base: NIC_MMIO, found: expect.objectContaining({ strength: 'proven' }) }));
+    expect(a.windows).toContainEqual(
+      expect.objectContaining({ space: 'mmio', base: NIC_MMIO, found: expect.objectContaining({ strength: 'proven' }) }),
+    );
   });
 });
 
@@ -97,7 +105,12 @@ function* sendArp(v: FakeVcpu): Guest {
   yield* v.write(BAR + 0x3c, 2, 5);
   yield* v.write(RX_RING, 4, 0xc0000800);
   yield* v.write(RX_RING + 8, 4, 0x201000);
-  const frame = arpFrame('request', { mac: parseMac(GUEST_MAC), ip: parseIpv4('10.0.2.15') }, { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') }, new Uint8Array(6).fill(0xff));
+  const frame = arpFrame(
+    'request',
+    { mac: parseMac(GUEST_MAC), ip: parseIpv4('10.0.2.15') },
+    { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') },
+    new Uint8Array(6).fill(0xff),
+  );
   for (let i = 0; i < frame.length; i++) yield* v.write(FRAME + i, 1, frame[i]!);
   yield* v.write(TX_RING, 4, 0xf0000000 + frame.length);
   yield* v.write(TX_RING + 8, 4, FRAME);
@@ -116,22 +129,35 @@ function wholeMachine() {
   const pcap: Uint8Array[] = [];
   let log = '';
   let vcpu: FakeVcpu | undefined;
-  const m = new InlineMachine({
-    name: 'test', clock: 'virtual', nics: [{ model: 'rtl8139', mac: parseMac(GUEST_MAC) }],
-    domain: { memoryMiB: 16, vcpus: 1, type: 'hvm', kernel: { kind: 'elf', elf: readElf(assembleTinyGuest()) }, commandLine: '', hpet: true },
-    engine: {
-      areaSize: 0x1000,
-      create: ({ memory, p2m }) => {
-        vcpu = new FakeVcpu(memory, p2m as never);
-        return vcpu;
+  const m = new InlineMachine(
+    {
+      name: 'test',
+      clock: 'virtual',
+      nics: [{ model: 'rtl8139', mac: parseMac(GUEST_MAC) }],
+      domain: {
+        memoryMiB: 16,
+        vcpus: 1,
+        type: 'hvm',
+        kernel: { kind: 'elf', elf: readElf(assembleTinyGuest()) },
+        commandLine: '',
+        hpet: true,
+      },
+      engine: {
+        areaSize: 0x1000,
+        create: ({ memory, p2m }) => {
+          vcpu = new FakeVcpu(memory, p2m as never);
+          return vcpu;
+        },
       },
     },
-  }, {
-    trace: (bytes) => trace.push(Uint8Array.from(bytes)), pcap: (bytes) => pcap.push(Uint8Array.from(bytes)),
-    log: (text) => {
-      log += text;
+    {
+      trace: (bytes) => trace.push(Uint8Array.from(bytes)),
+      pcap: (bytes) => pcap.push(Uint8Array.from(bytes)),
+      log: (text) => {
+        log += text;
+      },
     },
-  });
+  );
   vcpu!.start(sendArp);
   expect(m.run()).toBe('shutdown');
   return { m, trace: Buffer.concat(trace), pcap: Buffer.concat(pcap), log: log.split('\n') };
@@ -141,7 +167,10 @@ describe('files of a whole machine of our own', () => {
   it('hold the packet in every address space: GPA, MFN, mapping, and GVA where the machine gives it', async () => {
     const files = wholeMachine();
     const story = await explainFiles({
-      trace: await openTrace(files.trace, { cpuHz: files.m.clock.tscHz }), dmLog: files.log, pcap: files.pcap, clock: 'modelled',
+      trace: await openTrace(files.trace, { cpuHz: files.m.clock.tscHz }),
+      dmLog: files.log,
+      pcap: files.pcap,
+      clock: 'modelled',
       gvaOf: (gpa) => claim(0xffff_8880_0000_0000n + BigInt(gpa), 'proven', 'the guest has it mapped there', []),
     });
     const text = renderStory(story, { width: 10_000 });
@@ -160,13 +189,35 @@ describe('files of a whole machine of our own', () => {
 
   it('pair every device access with the log and leave what Xen serves itself apart', async () => {
     const files = wholeMachine();
-    const a = await analyze({ trace: await openTrace(files.trace, { cpuHz: files.m.clock.tscHz }), dmLog: files.log, pcap: files.pcap });
+    const a = await analyze({
+      trace: await openTrace(files.trace, { cpuHz: files.m.clock.tscHz }),
+      dmLog: files.log,
+      pcap: files.pcap,
+    });
     const paths = [...ioPaths(a)];
     const nic = paths.filter((p) => p.window?.chip.name === 'rtl8139');
-    expect(nic.map((p) => registerNames(p))).toEqual(['CpCmd', 'TxRingAddr', 'RxRingAddr', 'ChipCmd', 'RxConfig', 'IntrMask', 'TxPoll', 'IntrStatus', 'IntrStatus']);
+    expect(nic.map((p) => registerNames(p))).toEqual([
+      'CpCmd',
+      'TxRingAddr',
+      'RxRingAddr',
+      'ChipCmd',
+      'RxConfig',
+      'IntrMask',
+      'TxPoll',
+      'IntrStatus',
+      'IntrStatus',
+    ]);
     expect(nic.every((p) => p.request !== undefined && p.route.value === 'synchronous ioreq')).toBe(true);
-    expect(paths.filter((p) => p.route.value === 'in the hypervisor').map((p) => p.access.addr)).toEqual([0xfec00000, 0xfec00010, 0xfee000b0]);
-    expect(a.clock).toMatchObject({ by: 'log header', errorUs: 0.5, rate: 1, headerContradictedBy: 0, pairsUsed: a.pairing!.pairs });
+    expect(paths.filter((p) => p.route.value === 'in the hypervisor').map((p) => p.access.addr)).toEqual([
+      0xfec00000, 0xfec00010, 0xfee000b0,
+    ]);
+    expect(a.clock).toMatchObject({
+      by: 'log header',
+      errorUs: 0.5,
+      rate: 1,
+      headerContradictedBy: 0,
+      pairsUsed: a.pairing!.pairs,
+    });
   });
 
   it("lie on one clock: no line of the device model is outside dom0's running interval, no hop of a story either", async () => {
@@ -179,7 +230,9 @@ describe('files of a whole machine of our own', () => {
       const { modelRuns, woken } = access.marks;
       const inside = (timeUs: number): void => {
         // A line shows the microsecond that it was written in.
-        expect(timeUs + 1, `log line of request ${request.request.line}`).toBeGreaterThan(traceToWallUs(a.clock!, modelRuns!.timeNs));
+        expect(timeUs + 1, `log line of request ${request.request.line}`).toBeGreaterThan(
+          traceToWallUs(a.clock!, modelRuns!.timeNs),
+        );
         expect(timeUs).toBeLessThanOrEqual(traceToWallUs(a.clock!, woken!.timeNs));
         checked++;
       };

@@ -14,14 +14,34 @@ describe.skipIf(missing !== '')('a guest behind a socket', () => {
     const folder = mkdtempSync(join(tmpdir(), 'passt-'));
     const path = join(folder, 'passt.sock');
     const identity = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
-    const peer = spawn('passt', ['-f', '-1', '-q', '-4', '-s', path, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity], { stdio: 'ignore' });
+    const peer = spawn(
+      'passt',
+      ['-f', '-1', '-q', '-4', '-s', path, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity],
+      { stdio: 'ignore' },
+    );
     try {
       for (let i = 0; i < 200 && !existsSync(path); i++) await new Promise((resolve) => setTimeout(resolve, 20));
       const file = join(folder, 'console');
-      const { status, stderr } = spawnSync(process.execPath, [
-        entry, 'run', '--kernel', images!.vmlinux, '--initrd', images!.initrd, '--append', guestCommandLine({ address: 'dhcp' }), '--memory', '256',
-        '--netdev', `unix:${path}`, '--console', file,
-      ], { encoding: 'utf8', timeout: 190_000 });
+      const { status, stderr } = spawnSync(
+        process.execPath,
+        [
+          entry,
+          'run',
+          '--kernel',
+          images!.vmlinux,
+          '--initrd',
+          images!.initrd,
+          '--append',
+          guestCommandLine({ address: 'dhcp' }),
+          '--memory',
+          '256',
+          '--netdev',
+          `unix:${path}`,
+          '--console',
+          file,
+        ],
+        { encoding: 'utf8', timeout: 190_000 },
+      );
       expect(readFileSync(file, 'latin1')).toContain('guest: eth0 has 10.0.2.15/24 from 10.0.2.2');
       expect([status, stderr]).toEqual([0, expect.stringContaining('the guest powered off')]);
     } finally {

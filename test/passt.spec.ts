@@ -6,7 +6,18 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CplusDriver } from '../src/device-model/testing/cplus-driver.ts';
 import { GUEST_MAC, NIC_MMIO, setUp } from '../src/device-model/testing/set-up.ts';
-import { arpFrame, be16, be32, formatIpv4, parseIpv4, parseMac, putBe16, putBe32, putEthernet, putIpv4 } from '../src/net/frame.ts';
+import {
+  arpFrame,
+  be16,
+  be32,
+  formatIpv4,
+  parseIpv4,
+  parseMac,
+  putBe16,
+  putBe32,
+  putEthernet,
+  putIpv4,
+} from '../src/net/frame.ts';
 import { createFrameRing } from '../src/net/frame-ring.ts';
 import { StreamNetdev } from '../src/net/stream-node.ts';
 
@@ -35,7 +46,11 @@ describe('passt', () => {
     const folder = mkdtempSync(join(tmpdir(), 'passt-'));
     const path = join(folder, 'passt.sock');
     const identity = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
-    const peer = spawn('passt', ['-f', '-1', '-q', '-4', '-s', path, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity], { stdio: 'ignore' });
+    const peer = spawn(
+      'passt',
+      ['-f', '-1', '-q', '-4', '-s', path, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity],
+      { stdio: 'ignore' },
+    );
     try {
       for (let i = 0; i < 200 && !existsSync(path); i++) await new Promise((resolve) => setTimeout(resolve, 20));
       const socket = { fromMachine: createFrameRing(), toMachine: createFrameRing() };
@@ -53,7 +68,14 @@ describe('passt', () => {
         }
         throw new Error('no answer from passt');
       };
-      driver.send(arpFrame('request', { mac, ip: parseIpv4('10.0.2.15') }, { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') }, broadcast));
+      driver.send(
+        arpFrame(
+          'request',
+          { mac, ip: parseIpv4('10.0.2.15') },
+          { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') },
+          broadcast,
+        ),
+      );
       const reply = await receive((frame) => be16(frame, 12) === 0x0806 && be16(frame, 20) === 2);
       expect(formatIpv4(be32(reply, 28))).toBe('10.0.2.2');
       expect(reply.subarray(0, 6)).toEqual(mac);

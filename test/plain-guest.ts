@@ -85,7 +85,10 @@ const countInterrupt = `
 `;
 
 /** A guest in long mode at CPL 0, identity mapped, with an IDT; `exception` and `interrupt` stand in for the default handlers. */
-export function longGuest(source: string, handlers: { readonly exception?: string; readonly interrupt?: string } = {}): Uint8Array {
+export function longGuest(
+  source: string,
+  handlers: { readonly exception?: string; readonly interrupt?: string } = {},
+): Uint8Array {
   const end = LongGuest.pageTables + 6 * 0x1000;
   const image = new Uint8Array(end - PLAIN_ENTRY);
   const view = new DataView(image.buffer);
@@ -94,7 +97,12 @@ export function longGuest(source: string, handlers: { readonly exception?: strin
     image.set(bytes, at - PLAIN_ENTRY);
   };
   const gdt = PLAIN_ENTRY + 0x800;
-  put(PLAIN_ENTRY, assemble(32, PLAIN_ENTRY, `
+  put(
+    PLAIN_ENTRY,
+    assemble(
+      32,
+      PLAIN_ENTRY,
+      `
     cli
     mov eax, ${LongGuest.pml4}
     mov cr3, eax
@@ -111,13 +119,21 @@ export function longGuest(source: string, handlers: { readonly exception?: strin
     mov cr0, eax
     lgdt [${gdt + 0x20}]
     jmp far 0x8:${LongGuest.code}
-  `), gdt);
+  `,
+    ),
+    gdt,
+  );
   put(gdt, [0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0x9a, 0xaf, 0, 0xff, 0xff, 0, 0, 0, 0x92, 0xcf, 0], gdt + 0x20);
   view.setUint16(gdt + 0x20 - PLAIN_ENTRY, 23, true);
   view.setUint32(gdt + 0x22 - PLAIN_ENTRY, gdt, true);
   view.setUint16(gdt + 0x30 - PLAIN_ENTRY, 0xfff, true);
   view.setUint32(gdt + 0x32 - PLAIN_ENTRY, LongGuest.idt, true);
-  put(LongGuest.code, assemble(64, LongGuest.code, `
+  put(
+    LongGuest.code,
+    assemble(
+      64,
+      LongGuest.code,
+      `
     mov eax, 0x10
     mov ds, eax
     mov es, eax
@@ -125,7 +141,10 @@ export function longGuest(source: string, handlers: { readonly exception?: strin
     mov esp, ${LongGuest.stack}
     lidt [${gdt + 0x30}]
     ${source}
-  `), 0x108000);
+  `,
+    ),
+    0x108000,
+  );
   for (let vector = 0; vector < 256; vector++) {
     const stub = 0x108000 + vector * 16;
     const isException = vector < 32;
@@ -143,13 +162,15 @@ export function longGuest(source: string, handlers: { readonly exception?: strin
   put(LongGuest.exception, assemble(64, LongGuest.exception, handlers.exception ?? recordException), LongGuest.interrupt);
   put(LongGuest.interrupt, assemble(64, LongGuest.interrupt, handlers.interrupt ?? countInterrupt), LongGuest.idt);
   view.setUint32(LongGuest.pml4 - PLAIN_ENTRY, LongGuest.pdpt | 7, true);
-  for (let i = 0; i < 4; i++) view.setUint32(LongGuest.pdpt + i * 8 - PLAIN_ENTRY, (LongGuest.pageDirectory + i * 0x1000) | 7, true);
+  for (let i = 0; i < 4; i++)
+    view.setUint32(LongGuest.pdpt + i * 8 - PLAIN_ENTRY, (LongGuest.pageDirectory + i * 0x1000) | 7, true);
   for (let i = 0; i < 2048; i++) view.setUint32(LongGuest.pageDirectory + i * 8 - PLAIN_ENTRY, i * 0x200000 + 0x87, true);
   return elf(image);
 }
 
 /** Print a character to a port, and power off by PM1a control. */
-export const print = (text: string, port = 0xe9): string => [...text].map((c) => `mov al, ${c.charCodeAt(0)}\nmov edx, ${port}\nout dx, al\n`).join('');
+export const print = (text: string, port = 0xe9): string =>
+  [...text].map((c) => `mov al, ${c.charCodeAt(0)}\nmov edx, ${port}\nout dx, al\n`).join('');
 export const powerOff = 'mov edx, 0xb004\nmov eax, 0x2000\nout dx, ax\nhlt\n';
 
 /** An interrupt handler that counts, says so after `most` of them, and powers off. `end`: what ends an interrupt. */

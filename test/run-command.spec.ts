@@ -43,14 +43,17 @@ describe.skipIf(!built)('xenolith run', () => {
     expect(new Set(Object.values(RUN_OUTCOMES).map((o) => o.status)).size).toBe(Object.keys(RUN_OUTCOMES).length);
   });
 
-  it.each(['inline', 'worker'])('a triple fault is a crash with a dump of the domain: registers and disassembly (device model %s)', (placement) => {
-    const { status, stderr } = boot(tripleFault, '--device-model', placement);
-    expect(status).toBe(RUN_OUTCOMES.crash.status);
-    expect(stderr).toMatch(/Triple fault/);
-    expect(stderr).toMatch(/rbx: 000000005a5a5a5a/);
-    expect(stderr).toMatch(/ {2}[0-9a-f]+ {2}bb 5a 5a 5a 5a +mov ebx,5A5A5A5Ah\n> [0-9a-f]+ {2}0f 0b +ud2/);
-    expect(stderr.trim().split('\n').at(-1)).toMatch(/^xenolith: the guest crashed/);
-  });
+  it.each(['inline', 'worker'])(
+    'a triple fault is a crash with a dump of the domain: registers and disassembly (device model %s)',
+    (placement) => {
+      const { status, stderr } = boot(tripleFault, '--device-model', placement);
+      expect(status).toBe(RUN_OUTCOMES.crash.status);
+      expect(stderr).toMatch(/Triple fault/);
+      expect(stderr).toMatch(/rbx: 000000005a5a5a5a/);
+      expect(stderr).toMatch(/ {2}[0-9a-f]+ {2}bb 5a 5a 5a 5a +mov ebx,5A5A5A5Ah\n> [0-9a-f]+ {2}0f 0b +ud2/);
+      expect(stderr.trim().split('\n').at(-1)).toMatch(/^xenolith: the guest crashed/);
+    },
+  );
 
   it('ports 0xe9, 0x12 and COM1 and the hypercall console_io reach the console', () => {
     // console_io: EAX = 18, EBX = CONSOLEIO_write, ECX = bytes, EDX = address.
@@ -81,7 +84,11 @@ describe.skipIf(!built)('xenolith run', () => {
     const warned = xenolith(write(`memory = 8\nkernel = '${kernel}'\nfrobnicate = 3\n`));
     expect(warned.status).toBe(0);
     expect(warned.stderr).toMatch(/^xenolith: .*:3: 'frobnicate' is not understood/);
-    for (const [text, message] of [['vcpus = 2\n', /vcpus = 2: only one vCPU/], ['memory = \n', /expected a value/], ["kernel = '/nowhere'\n", /\/nowhere: no such file/]] as const) {
+    for (const [text, message] of [
+      ['vcpus = 2\n', /vcpus = 2: only one vCPU/],
+      ['memory = \n', /expected a value/],
+      ["kernel = '/nowhere'\n", /\/nowhere: no such file/],
+    ] as const) {
       const { status, stderr } = xenolith(write(text));
       expect([status, stderr.trim().split('\n').length]).toEqual([1, 1]);
       expect(stderr).toMatch(message);
@@ -93,10 +100,26 @@ describe.skipIf(!built)('xenolith run', () => {
   it('writes the same files to the byte in two runs', () => {
     const names = ['trace', 'log', 'pcap', 'console'];
     const kernel = write(assembleTinyGuest());
-    const cfg = write(`name = 'twice'\nmemory = 8\nkernel = '${kernel}'\nextra = '${tinyGuestCommandLine({ mode: 'ping' })}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`);
+    const cfg = write(
+      `name = 'twice'\nmemory = 8\nkernel = '${kernel}'\nextra = '${tinyGuestCommandLine({ mode: 'ping' })}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`,
+    );
     const run = (n: number): Buffer[] => {
       const [trace, log, pcap, text] = names.map((name) => join(folder, `${name}${n}`)) as [string, string, string, string];
-      const { status } = xenolith(cfg, '--clock', 'virtual', '--device-model', 'inline', '--trace', trace, '--dm-log', log, '--pcap', pcap, '--console', text);
+      const { status } = xenolith(
+        cfg,
+        '--clock',
+        'virtual',
+        '--device-model',
+        'inline',
+        '--trace',
+        trace,
+        '--dm-log',
+        log,
+        '--pcap',
+        pcap,
+        '--console',
+        text,
+      );
       expect(status).toBe(0);
       return [trace, log, pcap, text].map((path) => readFileSync(path));
     };

@@ -10,8 +10,10 @@ const root = join(import.meta.dirname, '..');
 const entry = join(root, 'dist/cli/main.js');
 const builtAt = existsSync(entry) ? statSync(entry).mtimeMs : 0;
 const built = ['machine', 'hypervisor', 'device-model'].every((room) =>
-  readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt));
-if (!built) console.warn('dist/ is missing or older than src/ (npm run build): the test with the device model in a Worker is skipped');
+  readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt),
+);
+if (!built)
+  console.warn('dist/ is missing or older than src/ (npm run build): the test with the device model in a Worker is skipped');
 const xenalyze = spawnSync('/usr/bin/xenalyze', ['--help']).error === undefined;
 
 const directory = mkdtempSync(join(tmpdir(), 'xenolith-'));
@@ -20,9 +22,27 @@ function run(name: string, ...options: string[]) {
   const kernel = join(directory, 'tiny.elf');
   writeFileSync(kernel, assembleTinyGuest());
   const file = (what: string): string => join(directory, `${name}.${what}`);
-  const { status, stderr } = spawnSync(process.execPath, [
-    entry, 'run', '--kernel', kernel, '--memory', '16', '--console', file('console'), '--trace', file('trc'), '--dm-log', file('log'), '--pcap', file('pcapng'), ...options,
-  ], { encoding: 'utf8', timeout: 60_000 });
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [
+      entry,
+      'run',
+      '--kernel',
+      kernel,
+      '--memory',
+      '16',
+      '--console',
+      file('console'),
+      '--trace',
+      file('trc'),
+      '--dm-log',
+      file('log'),
+      '--pcap',
+      file('pcapng'),
+      ...options,
+    ],
+    { encoding: 'utf8', timeout: 60_000 },
+  );
   const text = (what: string): string => (existsSync(file(what)) ? readFileSync(file(what), 'latin1') : '');
   return { status, stderr, console: text('console'), log: text('log'), trace: file('trc') };
 }
@@ -35,12 +55,20 @@ describe.skipIf(!built)('a device model in a Worker', () => {
     expect(worker.console).toBe(inline.console);
     expect(worker.console).toContain('3 packets transmitted, 3 packets received');
     // The NIC's registers as the guest wrote them: polls of time aside, the same in the same order.
-    const writes = (log: string): string[] => [...log.matchAll(/cpu_ioreq_move .*dir=0.*port=0xf00000[0-9a-f]{2} .*$/gm)].map(([line]) => line.replace(/^.*?I\/O=\S+/, ''));
+    const writes = (log: string): string[] =>
+      [...log.matchAll(/cpu_ioreq_move .*dir=0.*port=0xf00000[0-9a-f]{2} .*$/gm)].map(([line]) =>
+        line.replace(/^.*?I\/O=\S+/, ''),
+      );
     expect(writes(inline.log).length).toBeGreaterThan(10);
     expect(writes(worker.log)).toEqual(writes(inline.log));
     if (!xenalyze) return;
-    const { stdout } = spawnSync('/usr/bin/xenalyze', ['--cpu-hz=1G', '--dump-all', worker.trace], { encoding: 'utf8', maxBuffer: 1 << 28 });
-    expect(stdout.split('\n').filter((line) => /skew|Not updating|returned -|WARNING|unexpected exit|First schedule/.test(line))).toEqual([]);
+    const { stdout } = spawnSync('/usr/bin/xenalyze', ['--cpu-hz=1G', '--dump-all', worker.trace], {
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+    });
+    expect(
+      stdout.split('\n').filter((line) => /skew|Not updating|returned -|WARNING|unexpected exit|First schedule/.test(line)),
+    ).toEqual([]);
   });
 
   it('needs real time', () => {

@@ -11,7 +11,8 @@ import { plainGuest, powerOff, print } from './plain-guest.ts';
 const cli = join(import.meta.dirname, '../dist/cli/main.js');
 let missing = '';
 if (!existsSync(cli)) missing = 'dist/ has no command line (npm run build)';
-if (!String(spawnSync('script', ['--version']).stdout).includes('util-linux')) missing = 'no script of util-linux here to make a terminal';
+if (!String(spawnSync('script', ['--version']).stdout).includes('util-linux'))
+  missing = 'no script of util-linux here to make a terminal';
 if (missing) console.warn(`left out: ${missing}`);
 let linux = '';
 try {
@@ -52,7 +53,11 @@ class Terminal {
 
   constructor(args: string, environment: Record<string, string> = {}) {
     const command = `echo "BEFORE $(stty -g)"; (echo "PID $BASHPID"; exec ${process.execPath} ${cli} run ${args}); echo "STATUS $?"; echo "AFTER $(stty -g)"`;
-    this.#child = spawn('script', ['-qec', command, '/dev/null'], { cwd: folder, env: { ...process.env, SHELL: '/bin/bash', ...environment }, stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#child = spawn('script', ['-qec', command, '/dev/null'], {
+      cwd: folder,
+      env: { ...process.env, SHELL: '/bin/bash', ...environment },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     this.#child.stdout.on('data', (data: Buffer) => (this.output += data.toString('latin1')));
     this.#ended = new Promise((resolve) => this.#child.on('close', resolve));
     terminals.push(this);
@@ -109,10 +114,13 @@ const READY = /Ctrl-\] leaves[\s\S]*ready/;
 describe.skipIf(missing !== '')('a run on a terminal', () => {
   beforeAll(() => {
     writeFileSync(join(folder, 'echo.elf'), plainGuest(print('ready\n') + echo));
-    writeFileSync(join(folder, 'fault.elf'), plainGuest(`${print('ready\n')}mov dword [0x90000], 0\nmov dword [0x90004], 0\nlidt [0x90000]\nud2\n`));
+    writeFileSync(
+      join(folder, 'fault.elf'),
+      plainGuest(`${print('ready\n')}mov dword [0x90000], 0\nmov dword [0x90004], 0\nlidt [0x90000]\nud2\n`),
+    );
   });
 
-  it.each(['--clock virtual', '--clock host'])('types into COM1, every key: Ctrl-C is the guest\'s too (%s)', async (clock) => {
+  it.each(['--clock virtual', '--clock host'])("types into COM1, every key: Ctrl-C is the guest's too (%s)", async (clock) => {
     const terminal = new Terminal(`--kernel echo.elf --memory 8 ${clock}`);
     await terminal.shows(READY);
     const from = terminal.output.length;
@@ -130,7 +138,11 @@ describe.skipIf(missing !== '')('a run on a terminal', () => {
     expect(terminal.output).toContain('xenolith: interrupted (');
   });
 
-  it.each<[NodeJS.Signals, number]>([['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]])('%s ends the run and gives the terminal back', async (signal, status) => {
+  it.each<[NodeJS.Signals, number]>([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ])('%s ends the run and gives the terminal back', async (signal, status) => {
     const terminal = new Terminal('--kernel echo.elf --memory 8');
     await terminal.shows(READY);
     await terminal.signal(signal);
@@ -164,19 +176,23 @@ describe.skipIf(missing !== '')('a run on a terminal', () => {
     expect(terminal.output).not.toContain('Ctrl-]');
   });
 
-  it.skipIf(linux !== '')('is a shell in the Debian guest: a command, its answer, Ctrl-C, poweroff', { timeout: 200_000 }, async () => {
-    const terminal = new Terminal('--shell');
-    const answered = async (typed: string, answer: RegExp): Promise<void> => {
-      const from = terminal.output.length;
-      terminal.type(typed);
-      await terminal.shows(answer, from);
-    };
-    await terminal.shows(new RegExp(PROMPT));
-    await answered('echo $((6 * 7)) is the answer\r', new RegExp(String.raw`\n42 is the answer[\s\S]*${PROMPT}`));
-    await answered('ping 10.0.2.2\r', /seq=1 ttl=64/);
-    await answered('\x03', new RegExp(String.raw`packets transmitted, [\s\S]*${PROMPT}`));
-    terminal.type('poweroff -f\r');
-    expect(await terminal.end()).toBe(0);
-    expect(terminal.output).toMatch(/reboot: Power down[\s\S]*xenolith: the guest powered off/);
-  });
+  it.skipIf(linux !== '')(
+    'is a shell in the Debian guest: a command, its answer, Ctrl-C, poweroff',
+    { timeout: 200_000 },
+    async () => {
+      const terminal = new Terminal('--shell');
+      const answered = async (typed: string, answer: RegExp): Promise<void> => {
+        const from = terminal.output.length;
+        terminal.type(typed);
+        await terminal.shows(answer, from);
+      };
+      await terminal.shows(new RegExp(PROMPT));
+      await answered('echo $((6 * 7)) is the answer\r', new RegExp(String.raw`\n42 is the answer[\s\S]*${PROMPT}`));
+      await answered('ping 10.0.2.2\r', /seq=1 ttl=64/);
+      await answered('\x03', new RegExp(String.raw`packets transmitted, [\s\S]*${PROMPT}`));
+      terminal.type('poweroff -f\r');
+      expect(await terminal.end()).toBe(0);
+      expect(terminal.output).toMatch(/reboot: Power down[\s\S]*xenolith: the guest powered off/);
+    },
+  );
 });

@@ -19,7 +19,27 @@ describe.runIf(qemu)('the tiny guest under QEMU', () => {
     writeFileSync(image, assembleTinyGuest());
     const run = spawnSync(
       'qemu-system-x86_64',
-      ['-accel', 'tcg', '-m', '64', '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot', '-debugcon', `file:${debug}`, '-nic', nic, '-kernel', image, '-append', tinyGuestCommandLine(mode)],
+      [
+        '-accel',
+        'tcg',
+        '-m',
+        '64',
+        '-display',
+        'none',
+        '-serial',
+        'stdio',
+        '-monitor',
+        'none',
+        '-no-reboot',
+        '-debugcon',
+        `file:${debug}`,
+        '-nic',
+        nic,
+        '-kernel',
+        image,
+        '-append',
+        tinyGuestCommandLine(mode),
+      ],
       { encoding: 'utf8', input: '', timeout: 30_000 },
     );
     expect(run.status).toBe(0);

@@ -13,11 +13,17 @@ const elf = readElf(assembleTinyGuest());
 function boot(mode: TinyGuestMode, options: Partial<MachineOptions> & { type?: 'hvm' | 'pvh' } = {}, sinks: MachineSinks = {}) {
   const { type = 'hvm', ...rest } = options;
   let console = '';
-  const machine = new InlineMachine({
-    name: 'tiny', clock: 'virtual', nics: [{ model: 'rtl8139', mac: parseMac('00:16:3e:00:00:01') }], engine: engineFactory(),
-    domain: { memoryMiB: 8, vcpus: 1, type, kernel: { kind: 'elf', elf }, commandLine: tinyGuestCommandLine(mode), hpet: true },
-    ...rest,
-  }, { ...sinks, console: (bytes) => (console += Buffer.from(bytes).toString('latin1')) });
+  const machine = new InlineMachine(
+    {
+      name: 'tiny',
+      clock: 'virtual',
+      nics: [{ model: 'rtl8139', mac: parseMac('00:16:3e:00:00:01') }],
+      engine: engineFactory(),
+      domain: { memoryMiB: 8, vcpus: 1, type, kernel: { kind: 'elf', elf }, commandLine: tinyGuestCommandLine(mode), hpet: true },
+      ...rest,
+    },
+    { ...sinks, console: (bytes) => (console += Buffer.from(bytes).toString('latin1')) },
+  );
   const ram = new GuestRam(machine.memory, machine.p2m);
   return {
     machine,
@@ -27,7 +33,11 @@ function boot(mode: TinyGuestMode, options: Partial<MachineOptions> & { type?: '
 }
 
 describe('the tiny guest on this machine', () => {
-  it.each([['hvm', 'virtual'], ['pvh', 'virtual'], ['hvm', 'host']] as const)('pings (entry %s, clock %s)', (type, clock) => {
+  it.each([
+    ['hvm', 'virtual'],
+    ['pvh', 'virtual'],
+    ['hvm', 'host'],
+  ] as const)('pings (entry %s, clock %s)', (type, clock) => {
     const { machine, console } = boot({ mode: 'ping' }, { type, clock });
     expect(machine.run()).toBe('shutdown');
     expect(machine.domain.shutdownReason).toBe(0);
@@ -44,13 +54,26 @@ PING 10.0.2.2 (10.0.2.2): 56 data bytes
   it('gives the same files to the byte in two runs, and the guest sees the same whatever frames it lives in', () => {
     const run = (seed: number) => {
       const parts: Buffer[][] = [[], [], []];
-      const { machine, console } = boot({ mode: 'ping' }, { seed }, { trace: (b) => parts[0]!.push(Buffer.from(b)), pcap: (b) => parts[1]!.push(Buffer.from(b)), log: (t) => parts[2]!.push(Buffer.from(t)) });
+      const { machine, console } = boot(
+        { mode: 'ping' },
+        { seed },
+        {
+          trace: (b) => parts[0]!.push(Buffer.from(b)),
+          pcap: (b) => parts[1]!.push(Buffer.from(b)),
+          log: (t) => parts[2]!.push(Buffer.from(t)),
+        },
+      );
       machine.run();
       const [trace, pcap, log] = parts.map((p) => Buffer.concat(p));
       return { trace: trace!, pcap: pcap!, log: log!, console: console() };
     };
     const [first, again, others] = [run(1), run(1), [run(2), run(77)]];
-    expect([again.trace.equals(first.trace), again.pcap.equals(first.pcap), again.log.equals(first.log), again.console]).toEqual([true, true, true, first.console]);
+    expect([again.trace.equals(first.trace), again.pcap.equals(first.pcap), again.log.equals(first.log), again.console]).toEqual([
+      true,
+      true,
+      true,
+      first.console,
+    ]);
     for (const other of others) {
       expect([other.console, other.pcap.equals(first.pcap), other.log.equals(first.log)]).toEqual([first.console, true, true]);
       expect(other.trace.equals(first.trace)).toBe(false); // machine frames differ

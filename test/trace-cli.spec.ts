@@ -49,7 +49,11 @@ describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', (
 
   it('a large file, written by two threads in turns, gives the same text', async () => {
     const one: Buffer[] = [];
-    await dumpTrace(memorySource(readFileSync(large)), { cpuHz: 2.4e9, svm: false, exact: true }, (text) => void one.push(Buffer.from(text)));
+    await dumpTrace(
+      memorySource(readFileSync(large)),
+      { cpuHz: 2.4e9, svm: false, exact: true },
+      (text) => void one.push(Buffer.from(text)),
+    );
     const two = xenolith(['dump', '--xenalyze', large]);
     expect(two.status).toBe(0);
     expect(two.out.equals(Buffer.concat(one))).toBe(true);
@@ -57,24 +61,35 @@ describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', (
 
   it('a large file, merged by a second thread, gives the same summary; a damaged one is read by one thread', async () => {
     const expected = async (bytes: Uint8Array): Promise<unknown> =>
-      JSON.parse(JSON.stringify(await summarizeTrace(memorySource(bytes), 2.4e9, false), (_, v: unknown) => (typeof v === 'bigint' ? `0x${v.toString(16)}` : v)));
+      JSON.parse(
+        JSON.stringify(await summarizeTrace(memorySource(bytes), 2.4e9, false), (_, v: unknown) =>
+          typeof v === 'bigint' ? `0x${v.toString(16)}` : v,
+        ),
+      );
     const bytes = readFileSync(large);
-    expect(JSON.parse(xenolith(['summary', large, '--json']).out.toString())).toMatchObject(await expected(bytes) as object);
+    expect(JSON.parse(xenolith(['summary', large, '--json']).out.toString())).toMatchObject((await expected(bytes)) as object);
     const path = join(folder, 'large-damaged.bin');
     bytes.fill(0xee, 9_000_000, 9_000_400);
     writeFileSync(path, bytes);
     const { status, out } = xenolith(['summary', path, '--json']);
     expect(status).toBe(1);
-    expect(JSON.parse(out.toString())).toMatchObject(await expected(bytes) as object);
+    expect(JSON.parse(out.toString())).toMatchObject((await expected(bytes)) as object);
   });
 
   it('dump --json: one object a record', () => {
     const { status, out } = xenolith(['dump', good, '--json']);
     expect(status).toBe(0);
-    const records = lines(out.toString()).map((line) => JSON.parse(line) as { kind: string; offset: number; ns: number; event: string });
+    const records = lines(out.toString()).map(
+      (line) => JSON.parse(line) as { kind: string; offset: number; ns: number; event: string },
+    );
     expect(records.length).toBeGreaterThan(500);
     const exit = records.find((r) => r.kind === 'vmexit');
-    expect(exit).toMatchObject({ class: 'hvm', vendor: 'svm', event: expect.stringMatching(/^0x81[01]02$/) as string, rip: expect.stringMatching(/^0x/) as string });
+    expect(exit).toMatchObject({
+      class: 'hvm',
+      vendor: 'svm',
+      event: expect.stringMatching(/^0x81[01]02$/) as string,
+      rip: expect.stringMatching(/^0x/) as string,
+    });
   });
 
   it('summary, as tables and as JSON', () => {
@@ -82,7 +97,11 @@ describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', (
     expect(table.status).toBe(0);
     expect(table.out.toString()).toMatch(/exit reasons/);
     for (const line of lines(table.out.toString())) expect(line.length).toBeLessThanOrEqual(220);
-    const summary = JSON.parse(xenolith(['summary', good, '--json']).out.toString()) as { vendor: string; domains: { id: number }[]; records: number };
+    const summary = JSON.parse(xenolith(['summary', good, '--json']).out.toString()) as {
+      vendor: string;
+      domains: { id: number }[];
+      records: number;
+    };
     expect(summary.vendor).toBe('svm');
     expect(summary.domains.map((d) => d.id)).toContain(32767);
   });
@@ -105,7 +124,11 @@ describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', (
     const damaged = bytes.slice();
     damaged.fill(0xee, 600, 640);
     writeFileSync(path, damaged);
-    for (const args of [['dump', path], ['summary', path], ['dump', path, '--json']]) {
+    for (const args of [
+      ['dump', path],
+      ['summary', path],
+      ['dump', path, '--json'],
+    ]) {
       const { status, out, err } = xenolith(args);
       expect(status).toBe(1);
       expect(out.length).toBeGreaterThan(1000);
@@ -117,11 +140,16 @@ describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', (
     const path = join(folder, 'other.bin');
     const noise = Buffer.from('this is no trace\0'.repeat(100));
     for (const [content, message] of [
-      ['this is no trace\n'.repeat(100), 'other.bin is text, no trace: expected what xentrace writes'], ['', 'other.bin is empty: expected'],
+      ['this is no trace\n'.repeat(100), 'other.bin is text, no trace: expected what xentrace writes'],
+      ['', 'other.bin is empty: expected'],
       [noise, 'damaged at offset 0x0: no CPU change record where a window should begin'],
     ] as const) {
       writeFileSync(path, content);
-      for (const args of [['dump', path], ['dump', path, '--json'], ['summary', path]]) {
+      for (const args of [
+        ['dump', path],
+        ['dump', path, '--json'],
+        ['summary', path],
+      ]) {
         const { status, err } = xenolith(args);
         expect(status).toBe(1);
         expect(lines(err)).toHaveLength(1);
@@ -129,8 +157,16 @@ describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', (
       }
     }
     writeFileSync(path, '');
-    for (const args of [['dump', '--xenalyze', path], ['io', path], ['explain', path]]) expect(xenolith(args)).toMatchObject({ status: 1, err: expect.stringContaining('is empty: expected') as string });
-    expect(xenolith(['dump', '-'], new Uint8Array(0))).toMatchObject({ status: 1, err: expect.stringContaining('standard input is empty') as string });
+    for (const args of [
+      ['dump', '--xenalyze', path],
+      ['io', path],
+      ['explain', path],
+    ])
+      expect(xenolith(args)).toMatchObject({ status: 1, err: expect.stringContaining('is empty: expected') as string });
+    expect(xenolith(['dump', '-'], new Uint8Array(0))).toMatchObject({
+      status: 1,
+      err: expect.stringContaining('standard input is empty') as string,
+    });
   });
 
   it('an end of xenalyze: its text up to there and status 1', () => {

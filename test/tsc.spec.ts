@@ -7,7 +7,8 @@ import { longGuest, LongGuest, powerOff } from './plain-guest.ts';
 const at = 0x80000;
 /** RDX:RAX, as RDTSC and RDMSR give it, to the nth result. */
 const keep = (n: number): string => `mov [${at + n * 8}], eax\nmov [${at + n * 8 + 4}], edx\n`;
-const wrmsr = (msr: number, value: bigint): string => `mov ecx, ${msr}\nmov eax, ${value & 0xffffffffn}\nmov edx, ${value >> 32n}\nwrmsr\n`;
+const wrmsr = (msr: number, value: bigint): string =>
+  `mov ecx, ${msr}\nmov eax, ${value & 0xffffffffn}\nmov edx, ${value >> 32n}\nwrmsr\n`;
 const rdmsr = (msr: number): string => `mov ecx, ${msr}\nrdmsr\n`;
 const TSC = 0x10;
 const TSC_ADJUST = 0x3b;

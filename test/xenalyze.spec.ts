@@ -29,7 +29,11 @@ function xenalyze(bytes: Uint8Array, args: string[]): Peer {
 
 async function ours(bytes: Uint8Array, hz: string, svm: boolean): Promise<{ text: Buffer; whole: boolean }> {
   const parts: Buffer[] = [];
-  const whole = await dumpTrace(memorySource(bytes), { cpuHz: parseCpuHz(hz), svm, exact: true }, (text) => void parts.push(Buffer.from(text)));
+  const whole = await dumpTrace(
+    memorySource(bytes),
+    { cpuHz: parseCpuHz(hz), svm, exact: true },
+    (text) => void parts.push(Buffer.from(text)),
+  );
   return { text: Buffer.concat(parts), whole };
 }
 
@@ -72,14 +76,20 @@ describe.skipIf(!haveXenalyze)(haveXenalyze ? 'dump to the letter' : NO_XENALYZE
   for (let seed = 1; seed <= 24; seed++) {
     const kind = ['plain', 'every record kind', 'lost records', 'TSC skew'][seed % 4]!;
     const cpus = 1 + (seed % 5);
-    workloads.push([`${kind}, ${cpus} CPUs, ${seed % 2 === 1 ? 'SVM' : 'VMX'}, seed ${seed}`, {
-      seed, cpus, steps: 1500, svm: seed % 2 === 1,
-      windowBytes: [256, 4096, 32768][seed % 3]!,
-      ...(seed % 4 === 1 ? { oddities: 0.2 } : {}),
-      ...(seed % 4 === 2 ? { losses: 0.004 } : {}),
-      ...(seed % 4 === 3 ? { skew: 4000 } : {}),
-      ...(seed % 6 === 0 ? { firstTsc: 2 ** 52 + 12345 } : {}),
-    }]);
+    workloads.push([
+      `${kind}, ${cpus} CPUs, ${seed % 2 === 1 ? 'SVM' : 'VMX'}, seed ${seed}`,
+      {
+        seed,
+        cpus,
+        steps: 1500,
+        svm: seed % 2 === 1,
+        windowBytes: [256, 4096, 32768][seed % 3]!,
+        ...(seed % 4 === 1 ? { oddities: 0.2 } : {}),
+        ...(seed % 4 === 2 ? { losses: 0.004 } : {}),
+        ...(seed % 4 === 3 ? { skew: 4000 } : {}),
+        ...(seed % 6 === 0 ? { firstTsc: 2 ** 52 + 12345 } : {}),
+      },
+    ]);
   }
   it.each(workloads)('generated: %s', async (_, load) => {
     const bytes = generateTrace(load);
@@ -165,7 +175,10 @@ function figuresByName(summary: TraceSummary): Map<string, Figures> {
         all.set(`${at}Guest interrupt counts/${g.vector}/* wake to halt any`, g.wakeToHaltAny);
         all.set(`${at}Guest interrupt counts/${g.vector}/* intr to halt`, g.interruptToHalt);
       }
-      for (const [section, table] of [['IO address summary', h.pio], ['MMIO address summary', h.mmioAddresses]] as const) {
+      for (const [section, table] of [
+        ['IO address summary', h.pio],
+        ['MMIO address summary', h.mmioAddresses],
+      ] as const) {
         for (const e of table) {
           if (e.read !== null) all.set(`${at}${section}/${e.address.toString(16)}:[r]`, e.read);
           if (e.write !== null) all.set(`${at}${section}/${e.address.toString(16)}:[w]`, e.write);
@@ -200,8 +213,10 @@ async function compareSummary(bytes: Uint8Array, hz: string, svm: boolean, fewes
   // Counts without cycles: hypercalls, interrupts, volume.
   for (const d of summary.domains) {
     for (const v of d.vcpus) {
-      for (const call of v.pv?.hypercalls ?? []) expect(text).toMatch(new RegExp(String.raw`\[ *${call.number}\]: +${call.count}\n`));
-      for (const g of v.hvm?.guestInterrupts ?? []) if (g.vector !== null) expect(text).toContain(`  [${String(g.vector).padStart(3)}] ${g.count}\n`);
+      for (const call of v.pv?.hypercalls ?? [])
+        expect(text).toMatch(new RegExp(String.raw`\[ *${call.number}\]: +${call.count}\n`));
+      for (const g of v.hvm?.guestInterrupts ?? [])
+        if (g.vector !== null) expect(text).toContain(`  [${String(g.vector).padStart(3)}] ${g.count}\n`);
     }
   }
   for (const p of summary.pcpus) for (const v of p.volume) expect(text).toMatch(new RegExp(String.raw`: +${v.bytes}\n`));
@@ -213,7 +228,12 @@ describe.skipIf(!haveXenalyze)(haveXenalyze ? 'summary figures' : NO_XENALYZE, (
   });
 
   it.each([1, 2, 3, 4, 5, 6])('generated, seed %d', async (seed) => {
-    await compareSummary(generateTrace({ seed, cpus: seed, steps: 4000, svm: seed % 2 === 1, windowBytes: 8192 }), '2.4G', seed % 2 === 1, 100);
+    await compareSummary(
+      generateTrace({ seed, cpus: seed, steps: 4000, svm: seed % 2 === 1, windowBytes: 8192 }),
+      '2.4G',
+      seed % 2 === 1,
+      100,
+    );
   });
 });
 

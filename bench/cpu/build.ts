@@ -17,7 +17,21 @@ export interface Images {
   user64: string;
 }
 
-const flags = ['-O2', '-ffreestanding', '-fno-stack-protector', '-fno-asynchronous-unwind-tables', '-fno-pic', '-fno-pie', '-no-pie', '-nostdlib', '-static', '-Wall', '-Wextra', '-fno-tree-loop-distribute-patterns', '-mno-avx'];
+const flags = [
+  '-O2',
+  '-ffreestanding',
+  '-fno-stack-protector',
+  '-fno-asynchronous-unwind-tables',
+  '-fno-pic',
+  '-fno-pie',
+  '-no-pie',
+  '-nostdlib',
+  '-static',
+  '-Wall',
+  '-Wextra',
+  '-fno-tree-loop-distribute-patterns',
+  '-mno-avx',
+];
 
 export function build(directory: string): Images {
   const here = join(import.meta.dirname, 'kernels');
@@ -29,10 +43,41 @@ export function build(directory: string): Images {
   const sources = [join(here, 'kernels.c'), join(here, 'main.c'), flat];
   const boot = join(here, 'boot.S');
   const at = (name: string): string => join(directory, name);
-  const link = ['-Wl,-T', join(import.meta.dirname, '../../test/cpu/native/image.ld'), '-Wl,--build-id=none', '-Wl,-z,noexecstack', '-Wl,--no-warn-rwx-segments'];
+  const link = [
+    '-Wl,-T',
+    join(import.meta.dirname, '../../test/cpu/native/image.ld'),
+    '-Wl,--build-id=none',
+    '-Wl,-z,noexecstack',
+    '-Wl,--no-warn-rwx-segments',
+  ];
   gcc(...flags, '-mno-red-zone', '-DPORT=0xe9', '-DLONG_MODE', '-I', here, boot, ...sources, ...link, '-o', at('bare64.elf'));
-  gcc(...flags, '-m32', '-msse2', '-mfpmath=sse', '-DPORT=0x3f8', '-I', here, boot, ...sources, ...link, '-Wl,-m,elf_i386', '-o', at('bare32.elf'));
-  gcc(...flags, '-DHOSTED', '-I', here, ...sources, '-Wl,-e,entry', '-Wl,-z,noexecstack', join(here, 'user.S'), '-o', at('user64'));
+  gcc(
+    ...flags,
+    '-m32',
+    '-msse2',
+    '-mfpmath=sse',
+    '-DPORT=0x3f8',
+    '-I',
+    here,
+    boot,
+    ...sources,
+    ...link,
+    '-Wl,-m,elf_i386',
+    '-o',
+    at('bare32.elf'),
+  );
+  gcc(
+    ...flags,
+    '-DHOSTED',
+    '-I',
+    here,
+    ...sources,
+    '-Wl,-e,entry',
+    '-Wl,-z,noexecstack',
+    join(here, 'user.S'),
+    '-o',
+    at('user64'),
+  );
   for (const name of ['bare64', 'bare32']) execFileSync('objcopy', ['-O', 'binary', at(`${name}.elf`), at(`${name}.bin`)]);
   const symbols = execFileSync('nm', [at('bare32.elf')], { encoding: 'utf8' });
   const entry32 = parseInt(/^([0-9a-f]+) \w entry$/m.exec(symbols)?.[1] ?? '', 16);

@@ -19,9 +19,30 @@ export interface Engine {
 }
 
 const qemu = (image: string, ...rest: string[]): string[] => [
-  'qemu-system-x86_64', '-accel', 'tcg', '-m', '64', '-kernel', image, '-display', 'none', '-nodefaults', '-no-reboot', '-serial', 'none', '-device', 'isa-debug-exit,iobase=0xf4,iosize=1', ...rest,
+  'qemu-system-x86_64',
+  '-accel',
+  'tcg',
+  '-m',
+  '64',
+  '-kernel',
+  image,
+  '-display',
+  'none',
+  '-nodefaults',
+  '-no-reboot',
+  '-serial',
+  'none',
+  '-device',
+  'isa-debug-exit,iobase=0xf4,iosize=1',
+  ...rest,
 ];
-const script = (name: string, ...rest: string[]): string[] => [process.execPath, '--import', 'tsx', join(import.meta.dirname, name), ...rest];
+const script = (name: string, ...rest: string[]): string[] => [
+  process.execPath,
+  '--import',
+  'tsx',
+  join(import.meta.dirname, name),
+  ...rest,
+];
 
 export const engines: Engine[] = [
   { name: 'xenolith', bits: 64, command: (images) => script('run-ours.ts', images.bare64) },
@@ -74,7 +95,12 @@ export async function runEngine(engine: Engine, images: Images, timeoutMs: numbe
       const begin = /S(\d)$/.exec(line);
       const finish = /^E(\d) ([0-9a-f]{8})(?: ([\d.]+) (\d+))?$/.exec(line);
       if (begin) started = now;
-      if (finish) timings[Number(finish[1])] = { milliseconds: finish[3] === undefined ? now - started : Number(finish[3]), checksum: finish[2] as string, instructions: Number(finish[4] ?? 0) };
+      if (finish)
+        timings[Number(finish[1])] = {
+          milliseconds: finish[3] === undefined ? now - started : Number(finish[3]),
+          checksum: finish[2] as string,
+          instructions: Number(finish[4] ?? 0),
+        };
     }
   });
   const timer = setTimeout(() => child.kill(), timeoutMs);

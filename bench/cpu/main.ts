@@ -69,11 +69,15 @@ try {
   if (values.json) console.log(JSON.stringify(report));
   else {
     const width = 24;
-    console.log(`MIPS (median of ${rounds}, by processor time), and speed relative to xenolith's of the same word size (above 1: faster than xenolith); ${report.cpu}, ${report.cores} cores`);
+    console.log(
+      `MIPS (median of ${rounds}, by processor time), and speed relative to xenolith's of the same word size (above 1: faster than xenolith); ${report.cpu}, ${report.cores} cores`,
+    );
     console.log(['kernel'.padEnd(14), ...available.map((engine) => engine.name.padStart(width))].join(''));
     for (const row of results) {
       const cells = row.engines.map((cell, i) => {
-        const own = row.engines.find((_, k) => available[k]?.name.startsWith('xenolith') && available[k]?.bits === available[i]?.bits);
+        const own = row.engines.find(
+          (_, k) => available[k]?.name.startsWith('xenolith') && available[k]?.bits === available[i]?.bits,
+        );
         const ratio = own && own !== cell ? ` (${(own.milliseconds / cell.milliseconds).toFixed(2)}x)` : '';
         return `${cell.mips.toFixed(0)}${ratio}`.padStart(width);
       });

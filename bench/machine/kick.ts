@@ -34,12 +34,26 @@ export async function kickLatency(dist: string): Promise<{ running: number; slee
   const load = (path: string): Promise<unknown> => import(pathToFileURL(join(dist, path)).href);
   const { InlineMachine } = (await load('machine/machine.js')) as typeof import('../../src/machine/machine.ts');
   const { engineFactory } = (await load('machine/engine-factory.js')) as typeof import('../../src/machine/engine-factory.ts');
-  const { assembleTinyGuest } = (await load('machine/tiny-guest/image.js')) as typeof import('../../src/machine/tiny-guest/image.ts');
+  const { assembleTinyGuest } = (await load(
+    'machine/tiny-guest/image.js',
+  )) as typeof import('../../src/machine/tiny-guest/image.ts');
   const { loadKernelImage } = (await load('machine/kernel.js')) as typeof import('../../src/machine/kernel.ts');
-  const { GuestRam } = (await load('hypervisor/domain-builder/guest-ram.js')) as typeof import('../../src/hypervisor/domain-builder/guest-ram.ts');
+  const { GuestRam } = (await load(
+    'hypervisor/domain-builder/guest-ram.js',
+  )) as typeof import('../../src/hypervisor/domain-builder/guest-ram.ts');
   const machine = new InlineMachine({
-    name: 'kick', clock: 'host', nics: [], engine: engineFactory(),
-    domain: { memoryMiB: 8, vcpus: 1, type: 'hvm', kernel: await loadKernelImage(assembleTinyGuest(), 'tiny guest'), commandLine: '', hpet: true },
+    name: 'kick',
+    clock: 'host',
+    nics: [],
+    engine: engineFactory(),
+    domain: {
+      memoryMiB: 8,
+      vcpus: 1,
+      type: 'hvm',
+      kernel: await loadKernelImage(assembleTinyGuest(), 'tiny guest'),
+      commandLine: '',
+      hpet: true,
+    },
   });
   new GuestRam(machine.memory, machine.p2m).write(gpa(ENTRY), SPIN);
   const { engine } = machine.hvm;

@@ -40,17 +40,59 @@ try {
   const linux = ['--kernel', images.vmlinux, '--initrd', images.initrd, '--append', guestCommandLine()];
   const file = (name: string): string => join(directory, name);
   const qemu = (...args: string[]): string[] => [
-    'qemu-system-x86_64', '-accel', 'tcg', '-m', String(MEMORY_MIB), '-display', 'none', '-serial', 'stdio', '-monitor', 'none', '-no-reboot',
-    '-nic', 'user,model=rtl8139', '-kernel', images.vmlinux, '-initrd', images.initrd, '-append', guestCommandLine(), ...args,
+    'qemu-system-x86_64',
+    '-accel',
+    'tcg',
+    '-m',
+    String(MEMORY_MIB),
+    '-display',
+    'none',
+    '-serial',
+    'stdio',
+    '-monitor',
+    'none',
+    '-no-reboot',
+    '-nic',
+    'user,model=rtl8139',
+    '-kernel',
+    images.vmlinux,
+    '-initrd',
+    images.initrd,
+    '-append',
+    guestCommandLine(),
+    ...args,
   ];
   const contenders = new Map<string, string[]>([
     ['xenolith, virtual clock, inline', xenolith(...linux, '--clock', 'virtual', ...place('inline'))],
     ['qemu tcg -icount shift=3,sleep=off', qemu('-icount', 'shift=3,sleep=off')],
-    ...placements.map((placement): [string, string[]] => [`xenolith, host clock, ${placement}`, xenolith(...linux, '--clock', 'host', ...place(placement))]),
+    ...placements.map((placement): [string, string[]] => [
+      `xenolith, host clock, ${placement}`,
+      xenolith(...linux, '--clock', 'host', ...place(placement)),
+    ]),
     ['qemu tcg', qemu()],
-    ['xenolith, virtual clock, inline, --trace', xenolith(...linux, '--clock', 'virtual', ...place('inline'), '--trace', file('t'))],
-    ['xenolith, virtual clock, inline, --dm-log', xenolith(...linux, '--clock', 'virtual', ...place('inline'), '--dm-log', file('l'))],
-    ['xenolith, virtual clock, inline, --trace --dm-log --pcap', xenolith(...linux, '--clock', 'virtual', ...place('inline'), '--trace', file('t'), '--dm-log', file('l'), '--pcap', file('p'))],
+    [
+      'xenolith, virtual clock, inline, --trace',
+      xenolith(...linux, '--clock', 'virtual', ...place('inline'), '--trace', file('t')),
+    ],
+    [
+      'xenolith, virtual clock, inline, --dm-log',
+      xenolith(...linux, '--clock', 'virtual', ...place('inline'), '--dm-log', file('l')),
+    ],
+    [
+      'xenolith, virtual clock, inline, --trace --dm-log --pcap',
+      xenolith(
+        ...linux,
+        '--clock',
+        'virtual',
+        ...place('inline'),
+        '--trace',
+        file('t'),
+        '--dm-log',
+        file('l'),
+        '--pcap',
+        file('p'),
+      ),
+    ],
   ]);
   if (spawnSync('qemu-system-x86_64', ['--version']).status !== 0) {
     console.error('qemu left out: qemu-system-x86_64 is not installed');
@@ -63,7 +105,8 @@ try {
     for (const [name, command] of contenders) {
       console.error(`round ${round}: ${name}`);
       const usage = await measure(command);
-      if (!usage.stdout.includes('3 packets transmitted, 3 packets received')) throw new Error(`${name}: the guest did not ping\n${usage.stdout.slice(-2000)}`);
+      if (!usage.stdout.includes('3 packets transmitted, 3 packets received'))
+        throw new Error(`${name}: the guest did not ping\n${usage.stdout.slice(-2000)}`);
       runs.get(name)!.push(usage);
     }
     for (const placement of placements) {
@@ -73,7 +116,18 @@ try {
     }
   }
   async function exitsNs(placement: string, reads: number): Promise<number> {
-    const { stdout } = await measure([...xenolith('--kernel', file('tiny'), '--append', tinyGuestCommandLine({ mode: 'exits', reads }), '--clock', 'host', '--json'), ...place(placement)]);
+    const { stdout } = await measure([
+      ...xenolith(
+        '--kernel',
+        file('tiny'),
+        '--append',
+        tinyGuestCommandLine({ mode: 'exits', reads }),
+        '--clock',
+        'host',
+        '--json',
+      ),
+      ...place(placement),
+    ]);
     return (JSON.parse(stdout.trim().split('\n').at(-1)!) as { ns: number }).ns;
   }
   console.error('kick latency');
@@ -81,7 +135,20 @@ try {
   const idle = new Map<string, number>();
   for (const placement of placements) {
     console.error(`idle guest, ${placement}`);
-    const shell = await startUntil(xenolith('--kernel', images.vmlinux, '--initrd', images.initrd, '--append', guestCommandLine({ mode: 'shell' }), '--clock', 'host', ...place(placement)), 'guest: a shell');
+    const shell = await startUntil(
+      xenolith(
+        '--kernel',
+        images.vmlinux,
+        '--initrd',
+        images.initrd,
+        '--append',
+        guestCommandLine({ mode: 'shell' }),
+        '--clock',
+        'host',
+        ...place(placement),
+      ),
+      'guest: a shell',
+    );
     await sleep(3000);
     const [before, begin] = [processorSeconds(shell.pid!), performance.now()];
     await sleep(IDLE_SECONDS * 1000);
@@ -90,7 +157,10 @@ try {
   }
 
   const boots = [...runs].map(([name, usages]) => ({
-    name, wall: median(usages.map((u) => u.wall)), cpu: median(usages.map((u) => u.cpu)), residentMiB: median(usages.map((u) => u.residentMiB)),
+    name,
+    wall: median(usages.map((u) => u.wall)),
+    cpu: median(usages.map((u) => u.cpu)),
+    residentMiB: median(usages.map((u) => u.residentMiB)),
     runs: usages.map(({ wall, cpu, residentMiB }) => ({ wall, cpu, residentMiB })),
   }));
   const of = (name: string): (typeof boots)[number] | undefined => boots.find((boot) => boot.name === name);
@@ -101,30 +171,47 @@ try {
   };
   const virtualRatio = ratio(plain.name, 'qemu tcg -icount shift=3,sleep=off');
   const hostRatio = ratio(`xenolith, host clock, ${placements.at(-1)}`, 'qemu tcg');
-  const beyond = Math.max(...boots.filter((boot) => boot.name.startsWith('xenolith')).map((boot) => boot.residentMiB)) - MEMORY_MIB;
+  const beyond =
+    Math.max(...boots.filter((boot) => boot.name.startsWith('xenolith')).map((boot) => boot.residentMiB)) - MEMORY_MIB;
   const report = {
-    date: new Date().toISOString(), cpu: cpus()[0]?.model ?? '', cores: cpus().length, loadAverage: readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).map(Number),
-    node: process.version, kernel: images.version, guestMiB: MEMORY_MIB, rounds, boots,
+    date: new Date().toISOString(),
+    cpu: cpus()[0]?.model ?? '',
+    cores: cpus().length,
+    loadAverage: readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).map(Number),
+    node: process.version,
+    kernel: images.version,
+    guestMiB: MEMORY_MIB,
+    rounds,
+    boots,
     cpuRatio: { virtual: virtualRatio, host: hostRatio },
     exitsPerSecond: Object.fromEntries([...rates].map(([placement, list]) => [placement, median(list)])),
-    kickMicroseconds: kick, idlePercentOfACore: Object.fromEntries(idle), residentBeyondGuestMiB: beyond,
+    kickMicroseconds: kick,
+    idlePercentOfACore: Object.fromEntries(idle),
+    residentBeyondGuestMiB: beyond,
   };
   mkdirSync(dirname(values.out), { recursive: true });
   writeFileSync(values.out, `${JSON.stringify(report, undefined, 1)}\n`);
   if (values.json) console.log(JSON.stringify(report));
   else {
-    const say = (name: string, ...cells: string[]): void => console.log([name.padEnd(58), ...cells.map((cell) => cell.padStart(12))].join(''));
+    const say = (name: string, ...cells: string[]): void =>
+      console.log([name.padEnd(58), ...cells.map((cell) => cell.padStart(12))].join(''));
     const verdict = (reached: boolean): string => (reached ? 'reached' : 'missed');
-    console.log(`${report.cpu}, ${report.cores} cores, load ${report.loadAverage.join(' ')}; Node ${report.node}; Debian ${report.kernel}, ${MEMORY_MIB} MiB; medians of ${rounds}`);
+    console.log(
+      `${report.cpu}, ${report.cores} cores, load ${report.loadAverage.join(' ')}; Node ${report.node}; Debian ${report.kernel}, ${MEMORY_MIB} MiB; medians of ${rounds}`,
+    );
     say('boot to end of ping', 'wall s', 'CPU s', 'MiB');
     for (const boot of boots) say(boot.name, boot.wall.toFixed(2), boot.cpu.toFixed(2), boot.residentMiB.toFixed(0));
-    if (virtualRatio !== undefined) say("CPU time over QEMU's, virtual clock (target 3)", virtualRatio.toFixed(2), verdict(virtualRatio <= 3));
-    if (hostRatio !== undefined) say("CPU time over QEMU's, host clock (target 3)", hostRatio.toFixed(2), verdict(hostRatio <= 3));
+    if (virtualRatio !== undefined)
+      say("CPU time over QEMU's, virtual clock (target 3)", virtualRatio.toFixed(2), verdict(virtualRatio <= 3));
+    if (hostRatio !== undefined)
+      say("CPU time over QEMU's, host clock (target 3)", hostRatio.toFixed(2), verdict(hostRatio <= 3));
     say('boot to end of ping, s (target 20)', plain.wall.toFixed(2), verdict(plain.wall <= 20));
-    for (const [placement, list] of rates) say(`MMIO exits a second, ${placement}`, Math.round(median(list)).toLocaleString('en'));
+    for (const [placement, list] of rates)
+      say(`MMIO exits a second, ${placement}`, Math.round(median(list)).toLocaleString('en'));
     say('kick of a running vCPU, us', kick.running.toFixed(1));
     say('wake of a sleeping thread, us', kick.sleeping.toFixed(1));
-    for (const [placement, percent] of idle) say(`idle guest, % of a core, ${placement} (target 3)`, percent.toFixed(1), verdict(percent <= 3));
+    for (const [placement, percent] of idle)
+      say(`idle guest, % of a core, ${placement} (target 3)`, percent.toFixed(1), verdict(percent <= 3));
     say('resident beyond guest memory, MiB (target 300)', beyond.toFixed(0), verdict(beyond <= 300));
     console.log(`also in ${values.out}`);
   }

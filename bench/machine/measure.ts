@@ -44,7 +44,9 @@ export function processorSeconds(pid: number): number {
 /** Run a program to its end. Throws an Error when it exits with another status than 0, with the end of what it said. */
 export function measure(command: readonly string[], timeoutMs = 300_000): Promise<Usage> {
   return new Promise((done, failed) => {
-    const shell = spawn('bash', ['-c', 'TIMEFORMAT="%R %U %S"; { time "$@" 2>&4 </dev/null; } 4>&2 2>&3', 'bash', ...command], { stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
+    const shell = spawn('bash', ['-c', 'TIMEFORMAT="%R %U %S"; { time "$@" 2>&4 </dev/null; } 4>&2 2>&3', 'bash', ...command], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    });
     let stdout = '';
     let stderr = '';
     let times = '';
@@ -65,7 +67,8 @@ export function measure(command: readonly string[], timeoutMs = 300_000): Promis
       clearInterval(sampler);
       clearTimeout(deadline);
       const [wall, user, system] = times.trim().split(' ').map(Number);
-      if (status !== 0) failed(new Error(`${command.join(' ')}: exit status ${status}\n${stdout.slice(-500)}\n${stderr.slice(-500)}`));
+      if (status !== 0)
+        failed(new Error(`${command.join(' ')}: exit status ${status}\n${stdout.slice(-500)}\n${stderr.slice(-500)}`));
       else done({ wall: wall!, cpu: user! + system!, residentMiB: residentKiB / 1024, stdout, status });
     });
   });

@@ -44,7 +44,13 @@ export interface LoadReport {
   readonly sha256: { readonly sent: string; readonly guest: string; readonly returned: string };
   /** Seconds from the connection to its end: to the guest, and from it. */
   readonly seconds: { readonly download: number; readonly upload: number };
-  readonly pings: { readonly sent: number; readonly received: number; readonly minMs: number; readonly avgMs: number; readonly maxMs: number };
+  readonly pings: {
+    readonly sent: number;
+    readonly received: number;
+    readonly minMs: number;
+    readonly avgMs: number;
+    readonly maxMs: number;
+  };
   /** From /sys/class/net of the guest. */
   readonly driver: Readonly<Record<string, number>>;
   /** This machine alone: the chip's counters, the hub port's, the capture's frames, frames lost before the socket. */
@@ -121,14 +127,21 @@ class TransferPeer {
 const nowUs = (): number => Number(process.hrtime.bigint()) / 1000;
 const seconds = ({ fromUs, toUs }: Span): number => (toUs - fromUs) / 1e6;
 
-const listenOn = (server: Server, port: number): Promise<number | undefined> => new Promise((resolve) => {
-  server.once('error', () => resolve(undefined));
-  server.listen(port, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
-});
+const listenOn = (server: Server, port: number): Promise<number | undefined> =>
+  new Promise((resolve) => {
+    server.once('error', () => resolve(undefined));
+    server.listen(port, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+  });
 
 /** ICMP echo request (IPv4, whole) to its reply, in place. */
 function answerEcho(frame: Uint8Array): boolean {
-  const isEcho = frame.length >= 42 && be16(frame, 12) === 0x0800 && frame[14] === 0x45 && frame[23] === 1 && frame[34] === 8 && (be16(frame, 20) & 0x3fff) === 0;
+  const isEcho =
+    frame.length >= 42 &&
+    be16(frame, 12) === 0x0800 &&
+    frame[14] === 0x45 &&
+    frame[23] === 1 &&
+    frame[34] === 8 &&
+    (be16(frame, 20) & 0x3fff) === 0;
   if (!isEcho) return false;
   const swap = (at: number, to: number, length: number): void => {
     // A socket's bytes are a Buffer, whose slice() would be no copy.
@@ -190,24 +203,56 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     const passt = join(folder, 'passt.sock');
     const netdev = join(folder, 'netdev.sock');
     const identity = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
-    children.push(spawn('passt', ['-f', '-1', '-q', '-4', '-s', passt, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity], { stdio: 'ignore' }));
+    children.push(
+      spawn('passt', ['-f', '-1', '-q', '-4', '-s', passt, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity], {
+        stdio: 'ignore',
+      }),
+    );
     for (let i = 0; i < 200 && !existsSync(passt); i++) await new Promise((resolve) => setTimeout(resolve, 20));
     wire = await relay(netdev, passt);
     const pcap = join(folder, 'net.pcapng');
     const append = `${guestCommandLine({ driver: options.driver, mode: 'load', address: 'dhcp' })} xenolith.port=${peer.port} xenolith.pings=${options.pings}`;
-    const command = options.machine === 'qemu' ? qemu(options, append, netdev) : xenolith(options, append, netdev, options.capture ? pcap : undefined, options.stages ? folder : undefined);
+    const command =
+      options.machine === 'qemu'
+        ? qemu(options, append, netdev)
+        : xenolith(options, append, netdev, options.capture ? pcap : undefined, options.stages ? folder : undefined);
     const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] });
     children.push(child);
     const output = await outputOf(child, options.timeoutMs ?? 1_800_000);
-    const sha256 = { sent: createHash('sha256').update(data).digest('hex'), guest: /received ([0-9a-f]{64})/.exec(output)?.[1] ?? '', returned: peer.returned };
-    const report = { console: output, sha256, seconds: { download: seconds(peer.download), upload: seconds(peer.upload) }, pings: readPings(output), driver: readCounters(output) };
+    const sha256 = {
+      sent: createHash('sha256').update(data).digest('hex'),
+      guest: /received ([0-9a-f]{64})/.exec(output)?.[1] ?? '',
+      returned: peer.returned,
+    };
+    const report = {
+      console: output,
+      sha256,
+      seconds: { download: seconds(peer.download), upload: seconds(peer.upload) },
+      pings: readPings(output),
+      driver: readCounters(output),
+    };
     if (options.machine === 'qemu') return report;
-    const result = JSON.parse(output.slice(output.lastIndexOf('\n{') + 1)) as { nics: { statistics: Record<string, number>; wire: { sent: number; received: number }; pauses: { begun: number; expired: number } }[]; socketDrops: number; instructions: number };
+    const result = JSON.parse(output.slice(output.lastIndexOf('\n{') + 1)) as {
+      nics: {
+        statistics: Record<string, number>;
+        wire: { sent: number; received: number };
+        pauses: { begun: number; expired: number };
+      }[];
+      socketDrops: number;
+      instructions: number;
+    };
     const nic = result.nics[0]!;
     return {
-      ...report, chip: nic.statistics, pauses: nic.pauses, wire: { rx: nic.wire.received, tx: nic.wire.sent }, socketDrops: result.socketDrops, instructions: result.instructions,
+      ...report,
+      chip: nic.statistics,
+      pauses: nic.pauses,
+      wire: { rx: nic.wire.received, tx: nic.wire.sent },
+      socketDrops: result.socketDrops,
+      instructions: result.instructions,
       ...(options.capture ? { capture: countFrames(pcap) } : {}),
-      ...(options.stages ? { stages: { download: threadStages(folder, peer.download), upload: threadStages(folder, peer.upload) } } : {}),
+      ...(options.stages
+        ? { stages: { download: threadStages(folder, peer.download), upload: threadStages(folder, peer.upload) } }
+        : {}),
     };
   } finally {
     for (const child of children) child.kill();
@@ -217,15 +262,57 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   }
 }
 
-const xenolith = ({ driver, images }: LoadOptions, append: string, netdev: string, pcap: string | undefined, profiles: string | undefined): string[] => [
-  process.execPath, ...(profiles === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval', '500', '--cpu-prof-dir', profiles]), join(root, 'dist/cli/main.js'), 'run', '--kernel', images.vmlinux, '--initrd', images.initrd, '--append', append, '--memory', String(GUEST_MIB),
-  '--driver', driver, '--netdev', `unix:${netdev}`, '--timeout', '3600', '--json', ...(pcap === undefined ? [] : ['--pcap', pcap]),
+const xenolith = (
+  { driver, images }: LoadOptions,
+  append: string,
+  netdev: string,
+  pcap: string | undefined,
+  profiles: string | undefined,
+): string[] => [
+  process.execPath,
+  ...(profiles === undefined ? [] : ['--cpu-prof', '--cpu-prof-interval', '500', '--cpu-prof-dir', profiles]),
+  join(root, 'dist/cli/main.js'),
+  'run',
+  '--kernel',
+  images.vmlinux,
+  '--initrd',
+  images.initrd,
+  '--append',
+  append,
+  '--memory',
+  String(GUEST_MIB),
+  '--driver',
+  driver,
+  '--netdev',
+  `unix:${netdev}`,
+  '--timeout',
+  '3600',
+  '--json',
+  ...(pcap === undefined ? [] : ['--pcap', pcap]),
 ];
 
 const qemu = ({ images }: LoadOptions, append: string, netdev: string): string[] => [
-  'qemu-system-x86_64', '-accel', 'tcg', '-m', String(GUEST_MIB), '-nodefaults', '-display', 'none', '-serial', 'stdio', '-no-reboot',
-  '-kernel', images.vmlinuz, '-initrd', images.initrd, '-append', append,
-  '-netdev', `stream,id=wire,server=off,addr.type=unix,addr.path=${netdev}`, '-device', 'rtl8139,netdev=wire',
+  'qemu-system-x86_64',
+  '-accel',
+  'tcg',
+  '-m',
+  String(GUEST_MIB),
+  '-nodefaults',
+  '-display',
+  'none',
+  '-serial',
+  'stdio',
+  '-no-reboot',
+  '-kernel',
+  images.vmlinuz,
+  '-initrd',
+  images.initrd,
+  '-append',
+  append,
+  '-netdev',
+  `stream,id=wire,server=off,addr.type=unix,addr.path=${netdev}`,
+  '-device',
+  'rtl8139,netdev=wire',
 ];
 
 function outputOf(child: ChildProcess, timeoutMs: number): Promise<string> {
@@ -262,7 +349,8 @@ function countFrames(path: string): FrameCounts {
 /** What in a report does not agree: checksums, pings, and the counters of driver, chip, wire and capture. */
 export function loadDisagreements({ sha256, pings, driver, chip, wire, capture }: LoadReport): string[] {
   const wrong: string[] = [];
-  if (sha256.guest !== sha256.sent || sha256.returned !== sha256.sent) wrong.push(`SHA-256: sent ${sha256.sent}, guest ${sha256.guest}, returned ${sha256.returned}`);
+  if (sha256.guest !== sha256.sent || sha256.returned !== sha256.sent)
+    wrong.push(`SHA-256: sent ${sha256.sent}, guest ${sha256.guest}, returned ${sha256.returned}`);
   if (!(pings.sent > 0) || pings.sent !== pings.received) wrong.push(`pings: ${pings.received} of ${pings.sent} came back`);
   if (chip === undefined || wire === undefined) return wrong;
   for (const direction of ['rx', 'tx'] as const) {
@@ -271,10 +359,17 @@ export function loadDisagreements({ sha256, pings, driver, chip, wire, capture }
     // Drivers count a large send once, the chip each of its segments.
     const segments = direction === 'tx' ? chip.tx_segments! - chip.tx_large_sends! : 0;
     const counts: Record<string, number | undefined> = {
-      [segments ? 'driver and further segments' : 'driver']: driver[`${direction}_packets`]! + segments, chip: chip[`${direction}_packets`], 'wire without drops': wire[direction] - dropped,
+      [segments ? 'driver and further segments' : 'driver']: driver[`${direction}_packets`]! + segments,
+      chip: chip[`${direction}_packets`],
+      'wire without drops': wire[direction] - dropped,
       ...(capture ? { 'capture without drops': capture[direction] - dropped } : {}),
     };
-    if (new Set(Object.values(counts)).size !== 1) wrong.push(`${direction} frames: ${Object.entries(counts).map(([who, count]) => `${who} ${count}`).join(', ')}`);
+    if (new Set(Object.values(counts)).size !== 1)
+      wrong.push(
+        `${direction} frames: ${Object.entries(counts)
+          .map(([who, count]) => `${who} ${count}`)
+          .join(', ')}`,
+      );
   }
   return wrong;
 }

@@ -29,14 +29,19 @@ interface Profile {
 }
 
 /** A thread by a function that only it runs. */
-const threads: readonly (readonly [root: string, name: string])[] = [['runGuestThread', 'guest'], ['runDeviceModelThread', 'device model'], ['runInline', 'guest and device model']];
+const threads: readonly (readonly [root: string, name: string])[] = [
+  ['runGuestThread', 'guest'],
+  ['runDeviceModelThread', 'device model'],
+  ['runInline', 'guest and device model'],
+];
 
 /** The stage a frame belongs to; undefined: its caller decides. */
 function stageOf({ functionName, url }: CallFrame, thread: string): string | undefined {
   const file = /\/(\w[\w-]*\/(?:nic\/rtl8139\/)?[\w-]+)\.[jt]s$/.exec(url)?.[1] ?? '';
   const room = file.slice(0, file.indexOf('/'));
   if (functionName === 'kick') return 'waking the other thread';
-  if (thread === 'main') return functionName === '(idle)' ? 'idle' : room === 'net' || url.startsWith('node:') ? 'socket' : undefined;
+  if (thread === 'main')
+    return functionName === '(idle)' ? 'idle' : room === 'net' || url.startsWith('node:') ? 'socket' : undefined;
   if (file === 'hypervisor/schedule') {
     if (functionName === 'idle') return 'idle';
     if (functionName === 'sleep') return thread === 'guest' ? 'waiting for the device model' : 'idle';
@@ -59,7 +64,8 @@ function sharesOf(profile: Profile, { fromUs, toUs }: Span): readonly [string, S
   const stages = new Map<number, string>();
   const stage = (id: number): string => {
     let found = stages.get(id);
-    for (let at: number | undefined = id; found === undefined && at !== undefined; at = callers.get(at)) found = stageOf(frames.get(at)!, thread);
+    for (let at: number | undefined = id; found === undefined && at !== undefined; at = callers.get(at))
+      found = stageOf(frames.get(at)!, thread);
     stages.set(id, found ?? 'other');
     return stages.get(id)!;
   };
@@ -73,7 +79,14 @@ function sharesOf(profile: Profile, { fromUs, toUs }: Span): readonly [string, S
     times[stage(id)] = (times[stage(id)] ?? 0) + lasts;
     total += lasts;
   });
-  return [thread, Object.fromEntries(Object.entries(times).sort(([, a], [, b]) => b - a).map(([name, time]) => [name, time / total]))];
+  return [
+    thread,
+    Object.fromEntries(
+      Object.entries(times)
+        .sort(([, a], [, b]) => b - a)
+        .map(([name, time]) => [name, time / total]),
+    ),
+  ];
 }
 
 /** Shares of the threads whose profiles lie in `folder`, within a span of time. */

@@ -11,6 +11,18 @@ export const SHARED_INFO_WALLCLOCK = SHARED_INFO_EVTCHN_MASK + 512; // u32 versi
 export const EVTCHN_2L_NR_CHANNELS = 4096;
 
 export const EvtchnOp = {
-  bindInterdomain: 0, bindVirq: 1, bindPirq: 2, close: 3, send: 4, status: 5, allocUnbound: 6, bindIpi: 7,
-  bindVcpu: 8, unmask: 9, reset: 10, initControl: 11, expandArray: 12, setPriority: 13,
+  bindInterdomain: 0,
+  bindVirq: 1,
+  bindPirq: 2,
+  close: 3,
+  send: 4,
+  status: 5,
+  allocUnbound: 6,
+  bindIpi: 7,
+  bindVcpu: 8,
+  unmask: 9,
+  reset: 10,
+  initControl: 11,
+  expandArray: 12,
+  setPriority: 13,
 } as const;

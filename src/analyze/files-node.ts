@@ -38,7 +38,9 @@ async function* readLines(path: string): AsyncGenerator<string> {
 }
 
 const unreadable = (path: string, error: unknown): UserError =>
-  new UserError(`cannot read ${path}: ${(error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message}`);
+  new UserError(
+    `cannot read ${path}: ${(error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message}`,
+  );
 
 /** First word of every xentrace file: a CPU-change record with two extra words. */
 const TRACE_MAGIC = (TRC_TRACE_CPU_CHANGE | (2 << 28)) >>> 0;
@@ -60,7 +62,8 @@ function headOf(path: string): Buffer {
 /** Whether a file is xentrace's binary: it begins with a CPU-change record. A damaged start with zero bytes counts too. */
 function isBinaryTrace(path: string): boolean {
   const head = headOf(path);
-  if (head.length === 0) throw new UserError(`${path} is empty: expected an xentrace file, xenalyze text or a mail that quotes it`);
+  if (head.length === 0)
+    throw new UserError(`${path} is empty: expected an xentrace file, xenalyze text or a mail that quotes it`);
   return (head.length >= 4 && head.readUInt32LE(0) === TRACE_MAGIC) || head.includes(0);
 }
 
@@ -74,12 +77,20 @@ function declaredHz(dmLog: string): number | undefined {
 export async function openAnalysis(files: AnalysisFiles): Promise<{ input: AnalysisInput; close: () => Promise<void> }> {
   const binary = files.files.filter((f) => isBinaryTrace(f));
   const text = files.files.filter((f) => !binary.includes(f));
-  if (binary.length > 1) throw new UserError(`${binary.length} trace files given (${binary.join(', ')}): one analysis reads one trace; xentrace writes all CPUs into one file`);
-  if (binary.length + text.length > 1 && text.length > 1) throw new UserError(`${text.length} text files given (${text.join(', ')}): give one, and the log with --dm-log`);
+  if (binary.length > 1)
+    throw new UserError(
+      `${binary.length} trace files given (${binary.join(', ')}): one analysis reads one trace; xentrace writes all CPUs into one file`,
+    );
+  if (binary.length + text.length > 1 && text.length > 1)
+    throw new UserError(`${text.length} text files given (${text.join(', ')}): give one, and the log with --dm-log`);
   const cpuHz = files.cpuHz ?? (binary[0] === undefined || files.dmLog === undefined ? undefined : declaredHz(files.dmLog));
-  const trace = binary[0] === undefined ? undefined : await openTrace(binary[0], {
-    ...(cpuHz === undefined ? {} : { cpuHz }), ...(files.xenVersion === undefined ? {} : { xenVersion: files.xenVersion }),
-  });
+  const trace =
+    binary[0] === undefined
+      ? undefined
+      : await openTrace(binary[0], {
+          ...(cpuHz === undefined ? {} : { cpuHz }),
+          ...(files.xenVersion === undefined ? {} : { xenVersion: files.xenVersion }),
+        });
   let pcap: Uint8Array | undefined;
   try {
     pcap = files.pcap === undefined ? undefined : readFileSync(files.pcap);
@@ -89,8 +100,18 @@ export async function openAnalysis(files: AnalysisFiles): Promise<{ input: Analy
   const lines = (path: string | undefined): Lines | undefined => (path === undefined ? undefined : readLines(path));
   return {
     input: {
-      trace, text: lines(text[0]), dmLog: lines(files.dmLog), pcap, console: lines(files.console), devices: files.devices, clock: files.clock,
-      names: { ...(files.dmLog === undefined ? {} : { dmLog: files.dmLog }), ...(files.pcap === undefined ? {} : { pcap: files.pcap }), ...(text[0] === undefined ? {} : { text: text[0] }) },
+      trace,
+      text: lines(text[0]),
+      dmLog: lines(files.dmLog),
+      pcap,
+      console: lines(files.console),
+      devices: files.devices,
+      clock: files.clock,
+      names: {
+        ...(files.dmLog === undefined ? {} : { dmLog: files.dmLog }),
+        ...(files.pcap === undefined ? {} : { pcap: files.pcap }),
+        ...(text[0] === undefined ? {} : { text: text[0] }),
+      },
     },
     close: async () => {
       await trace?.close();

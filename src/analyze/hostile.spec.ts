@@ -13,7 +13,15 @@ const change = fc.oneof(
   fc.record({ kind: fc.constant('drop' as const), at: fc.nat() }),
   fc.record({ kind: fc.constant('double' as const), at: fc.nat() }),
   fc.record({ kind: fc.constant('move' as const), at: fc.nat(), to: fc.nat() }),
-  fc.record({ kind: fc.constant('replace' as const), at: fc.nat(), column: fc.nat(200), text: fc.oneof(fc.string({ maxLength: 8 }), fc.constantFrom('ffffffffffffffff', '0', '-1', '99999999', 'lost_records count 9')) }),
+  fc.record({
+    kind: fc.constant('replace' as const),
+    at: fc.nat(),
+    column: fc.nat(200),
+    text: fc.oneof(
+      fc.string({ maxLength: 8 }),
+      fc.constantFrom('ffffffffffffffff', '0', '-1', '99999999', 'lost_records count 9'),
+    ),
+  }),
 );
 type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;
 
@@ -61,21 +69,36 @@ async function everything(input: Parameters<typeof analyze>[0]): Promise<void> {
 
 describe('damaged and hostile files', () => {
   it('changed traces and logs give a story or a UserError, never a crash or a claim without evidence', async () => {
-    await fc.assert(fc.asyncProperty(fc.constantFrom('8139cp' as const, '8139too' as const), fc.array(change, { maxLength: 12 }), fc.array(change, { maxLength: 12 }), async (driver, inTrace, inLog) => {
-      const e = excerpt(driver);
-      await everything(inputOf({ ...e, trace: apply(e.trace, inTrace), log: apply(e.log!, inLog) }));
-    }), { numRuns: 150 });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom('8139cp' as const, '8139too' as const),
+        fc.array(change, { maxLength: 12 }),
+        fc.array(change, { maxLength: 12 }),
+        async (driver, inTrace, inLog) => {
+          const e = excerpt(driver);
+          await everything(inputOf({ ...e, trace: apply(e.trace, inTrace), log: apply(e.log!, inLog) }));
+        },
+      ),
+      { numRuns: 150 },
+    );
   });
 
   it('a changed mail too', async () => {
-    await fc.assert(fc.asyncProperty(fc.array(change, { maxLength: 10 }), async (changes) => {
-      await everything({ text: apply(mail(), changes).split('\n') });
-    }), { numRuns: 300 });
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { maxLength: 10 }), async (changes) => {
+        await everything({ text: apply(mail(), changes).split('\n') });
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it('a line of a million blanks, and one of digits, cost nothing', async () => {
     const started = performance.now();
-    const hostile = [' '.repeat(1_000_000), `${'1'.repeat(1_000_000)}@1.1:x`, `152@1.000000:handle_ioreq ${'I/O='.repeat(250_000)}`];
+    const hostile = [
+      ' '.repeat(1_000_000),
+      `${'1'.repeat(1_000_000)}@1.1:x`,
+      `152@1.000000:handle_ioreq ${'I/O='.repeat(250_000)}`,
+    ];
     await everything({ text: [...hostile, ...mail().split('\n')], dmLog: [...hostile, ...excerpt('8139cp').log!.split('\n')] });
     expect(performance.now() - started).toBeLessThan(3000);
   });

@@ -3,7 +3,13 @@ import { runInNewContext } from 'node:vm';
 import { expect, it } from 'vitest';
 import { openTrace } from '../trace/index.ts';
 import {
-  runstateChangeEvent, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, TRC_HVM_IOMEM_WRITE, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT64,
+  runstateChangeEvent,
+  RUNSTATE_OFFLINE,
+  RUNSTATE_RUNNABLE,
+  RUNSTATE_RUNNING,
+  TRC_HVM_IOMEM_WRITE,
+  TRC_HVM_VMENTRY,
+  TRC_HVM_VMEXIT64,
 } from '../trace/events.ts';
 import { encodeRecord, NO_TSC, TraceWindowWriter } from '../trace/writer.ts';
 import { analyze } from './join/analysis.ts';
@@ -64,13 +70,13 @@ it('holds an access in 450 bytes, and one with its request of the log in 800', a
   const open = (): ReturnType<typeof openTrace> => openTrace(bytes, { cpuHz: 1e9 });
   const before = await memory();
   const alone = await analyze({ trace: await open() });
-  const one = await memory() - before;
+  const one = (await memory()) - before;
   expect(alone.accesses).toHaveLength(ACCESSES);
   expect(alone.accesses[ACCESSES - 1]).toMatchObject({ data: BigInt(ACCESSES - 1), exitReason: 'EPT_VIOLATION', rip: 0x1000n });
   expect(one / ACCESSES).toBeLessThan(450);
   const between = await memory();
   const joined = await analyze({ trace: await open(), dmLog: logOfIo() });
-  const both = await memory() - between;
+  const both = (await memory()) - between;
   expect(joined.pairing!.pairs).toBe(ACCESSES);
   expect(both / ACCESSES).toBeLessThan(800);
   // Both are held to the end, or there would be nothing to measure.

@@ -154,14 +154,26 @@ export interface Explained {
  * @param mode operating mode (`C+`), if known; else each register's first meaning
  * @returns the registers touched, ascending; none where the block has no register
  */
-export function explainAccess(table: readonly RegisterDef[], offset: number, size: number, value: number, mode?: string, dir?: 'read' | 'write'): Explained[] {
+export function explainAccess(
+  table: readonly RegisterDef[],
+  offset: number,
+  size: number,
+  value: number,
+  mode?: string,
+  dir?: 'read' | 'write',
+): Explained[] {
   const found: Explained[] = [];
   for (const register of table) {
     if (register.offset >= offset + size || register.offset + register.width <= offset) continue;
     const shift = (offset - register.offset) * 8;
     const bits = shift >= 0 ? value << shift : value >>> -shift;
     const v = (bits & widthMask(register.width)) >>> 0;
-    const other = mode !== undefined && register.otherwise?.mode === mode ? register.otherwise : dir === 'write' ? register.written : undefined;
+    const other =
+      mode !== undefined && register.otherwise?.mode === mode
+        ? register.otherwise
+        : dir === 'write'
+          ? register.written
+          : undefined;
     const name = other?.name ?? register.name;
     found.push({
       name: shift > 0 ? `${name}+${offset - register.offset}` : name,

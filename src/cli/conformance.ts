@@ -42,7 +42,10 @@ export function registerConformance(program: Command): void {
       const agree = all.filter((r) => !r.difference).length;
       const otherEdges = all.reduce((n, r) => n + r.otherEdges, 0);
       if (options.json) console.log(JSON.stringify({ sequences: all.length, agree, otherEdges, results: all }, null, 1));
-      else console.log(`total: ${agree} of ${all.length} sequences agree; INTx edges differ on ${otherEdges} of ${all.reduce((n, r) => n + r.inputs, 0)} inputs`);
+      else
+        console.log(
+          `total: ${agree} of ${all.length} sequences agree; INTx edges differ on ${otherEdges} of ${all.reduce((n, r) => n + r.inputs, 0)} inputs`,
+        );
       if (all.length === 0) throw new UserError('no sequence in these files: expected lines with "v":1');
       if (agree < all.length) process.exitCode = 1;
     });
@@ -54,7 +57,9 @@ function report(file: string, results: readonly SequenceResult[]): void {
   console.log(agree === results.length ? line : colors.red(line));
   for (const { name, difference } of results) {
     if (!difference) continue;
-    console.log(`  ${name}, line ${difference.line}, step ${difference.step}: ${difference.input}${difference.register ? ` (${difference.register})` : ''}`);
+    console.log(
+      `  ${name}, line ${difference.line}, step ${difference.step}: ${difference.input}${difference.register ? ` (${difference.register})` : ''}`,
+    );
     console.log(`    ${difference.what}: expected ${difference.expected}, got ${difference.got}`);
   }
 }

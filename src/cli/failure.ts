@@ -11,11 +11,14 @@ const isSystemError = (error: Error): boolean => 'syscall' in error && 'code' in
  */
 export function failureText(error: unknown, command: string, debug = false): string {
   if (!(error instanceof Error)) return `${command}: ${String(error)}`;
-  return !debug && (error instanceof UserError || isSystemError(error)) ? `${command}: ${oneLine(error.message)}` : (error.stack ?? error.message);
+  return !debug && (error instanceof UserError || isSystemError(error))
+    ? `${command}: ${oneLine(error.message)}`
+    : (error.stack ?? error.message);
 }
 
 /** Words of a file or of the command line may hold anything: what would move the cursor is written out. */
-export const oneLine = (text: string): string => text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+export const oneLine = (text: string): string =>
+  text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 
 /** One line for a command line that commander refused: its text, and which `--help` says what was expected. */
 export function usageErrorText(text: string, program: Command, argv: readonly string[]): string {
@@ -23,6 +26,13 @@ export function usageErrorText(text: string, program: Command, argv: readonly st
   for (const word of argv) command = command.commands.find((c) => c.name() === word) ?? command;
   const path: string[] = [];
   for (let at: Command | null = command; at !== null; at = at.parent) path.unshift(at.name());
-  const said = oneLine(text.trim().replace(/^error: /, '').replaceAll(/\.?\n+/g, ' ').replace(/\.$/, '').replace('(Did', '(did'));
+  const said = oneLine(
+    text
+      .trim()
+      .replace(/^error: /, '')
+      .replaceAll(/\.?\n+/g, ' ')
+      .replace(/\.$/, '')
+      .replace('(Did', '(did'),
+  );
   return `${program.name()}: ${said}; see npx ${path.join(' ')} --help`;
 }

@@ -4,7 +4,10 @@ import { buildLinuxGuest } from '../machine/guest-node.ts';
 import { withProgress } from './progress.ts';
 
 export function registerGuest(program: Command): void {
-  const guest = program.command('guest').description('images that guests boot from').addHelpText('after', '\nExample:\n  npx xenolith guest build\n');
+  const guest = program
+    .command('guest')
+    .description('images that guests boot from')
+    .addHelpText('after', '\nExample:\n  npx xenolith guest build\n');
   guest
     .command('build')
     .description('fetch a Debian kernel and build its initramfs, or give those of the cache')

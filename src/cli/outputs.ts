@@ -53,7 +53,8 @@ export class Outputs {
       return stream;
     };
     const consoles = paths.console.length > 0 ? paths.console : ['-'];
-    if (consoles.filter((path) => path === '-').length > 1) throw new UserError('--console -: named for two outputs; give it once');
+    if (consoles.filter((path) => path === '-').length > 1)
+      throw new UserError('--console -: named for two outputs; give it once');
     this.#toStdout = consoles.includes('-');
     if (this.#toStdout) claim('standard output', fstatSync(1));
     for (const name of ['trace', 'dmLog', 'pcap'] as const) {
@@ -77,11 +78,13 @@ export class Outputs {
 
   /** Waits until everything is written. Throws UserError when an output was lost; a reader of standard output that left is no error. */
   async close(): Promise<void> {
-    await Promise.all(this.#streams.map(async ({ stream }) => {
-      stream.end();
-      // An error is told to #lose.
-      await finished(stream).catch(() => {});
-    }));
+    await Promise.all(
+      this.#streams.map(async ({ stream }) => {
+        stream.end();
+        // An error is told to #lose.
+        await finished(stream).catch(() => {});
+      }),
+    );
     process.stdout.off('error', this.#stdoutLost);
     if (this.#lost !== undefined && this.#lost.error.code !== 'EPIPE') {
       throw new UserError(`${this.#lost.path}: cannot be written: ${this.#lost.error.message}; the run ended there`);

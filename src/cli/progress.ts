@@ -4,7 +4,9 @@ import type { ByteSource } from '../trace/index-node.ts';
 
 /** Run long work with a bar on stderr; without a terminal, one line per step. */
 export async function withProgress<T>(work: (progress: (what: string, fraction: number) => void) => Promise<T>): Promise<T> {
-  const bar = process.stderr.isTTY ? new SingleBar({ stream: process.stderr, format: '{what} [{bar}] {percentage}%', hideCursor: true, clearOnComplete: true }) : undefined;
+  const bar = process.stderr.isTTY
+    ? new SingleBar({ stream: process.stderr, format: '{what} [{bar}] {percentage}%', hideCursor: true, clearOnComplete: true })
+    : undefined;
   let last = '';
   let started = false;
   try {
@@ -27,7 +29,11 @@ export async function withProgress<T>(work: (progress: (what: string, fraction: 
 export function progressBar(source: ByteSource): { update: (bytes: number) => void | Promise<void>; stop: () => void } {
   if (process.stderr.isTTY !== true || process.stdout.isTTY === true || source.size < 1 << 20) return { update() {}, stop() {} };
   const megabytes = (bytes: number): number => Math.round(bytes / 1_000_000);
-  const bar = new SingleBar({ format: `${source.name} {bar} {percentage}% {value}/{total} MB, {rate} MB/s, {left} left`, clearOnComplete: true, fps: 4 });
+  const bar = new SingleBar({
+    format: `${source.name} {bar} {percentage}% {value}/{total} MB, {rate} MB/s, {left} left`,
+    clearOnComplete: true,
+    fps: 4,
+  });
   const started = performance.now();
   bar.start(megabytes(source.size), 0, { rate: 0, left: '?' });
   return {
@@ -35,7 +41,10 @@ export function progressBar(source: ByteSource): { update: (bytes: number) => vo
       const seconds = (performance.now() - started) / 1000;
       if (seconds < 0.2 || bytes === 0) return undefined;
       const rate = bytes / seconds;
-      bar.update(megabytes(Math.min(bytes, source.size)), { rate: megabytes(rate), left: `${Math.ceil(Math.max(0, source.size - bytes) / rate)} s` });
+      bar.update(megabytes(Math.min(bytes, source.size)), {
+        rate: megabytes(rate),
+        left: `${Math.ceil(Math.max(0, source.size - bytes) / rate)} s`,
+      });
       // The bar is drawn by a timer, which needs its turn.
       return new Promise((resolve) => void setImmediate(resolve));
     },

@@ -42,7 +42,8 @@ export class Qmp {
     }
     const id = message.id === undefined ? {} : { id: message.id };
     const result = this.#execute(message.execute);
-    if (result === undefined) this.#reply({ error: { class: 'CommandNotFound', desc: `The command ${message.execute} has not been found` }, ...id });
+    if (result === undefined)
+      this.#reply({ error: { class: 'CommandNotFound', desc: `The command ${message.execute} has not been found` }, ...id });
     else this.#reply({ return: result, ...id });
     if (message.execute === 'system_reset') {
       this.#target.reset();
@@ -60,15 +61,27 @@ export class Qmp {
     switch (command) {
       case 'qmp_capabilities':
       case 'system_reset':
-      case 'quit': return {};
-      case 'query-version': return { qemu: qemuReleases[this.#release], package: '' };
+      case 'quit':
+        return {};
+      case 'query-version':
+        return { qemu: qemuReleases[this.#release], package: '' };
       case 'query-machines':
-        return [{
-          name: this.#release === 7 ? 'pc-i440fx-7.2' : 'pc-i440fx-10.0', alias: 'pc', 'is-default': true, 'cpu-max': 1, 'hotpluggable-cpus': false, 'numa-mem-supported': false,
-          deprecated: false, ...(this.#release === 7 ? {} : { acpi: true }),
-        }];
-      case 'qom-list-types': return [...qtestDevices, 'i440FX-pcihost'].map((name) => ({ name }));
-      default: return undefined;
+        return [
+          {
+            name: this.#release === 7 ? 'pc-i440fx-7.2' : 'pc-i440fx-10.0',
+            alias: 'pc',
+            'is-default': true,
+            'cpu-max': 1,
+            'hotpluggable-cpus': false,
+            'numa-mem-supported': false,
+            deprecated: false,
+            ...(this.#release === 7 ? {} : { acpi: true }),
+          },
+        ];
+      case 'qom-list-types':
+        return [...qtestDevices, 'i440FX-pcihost'].map((name) => ({ name }));
+      default:
+        return undefined;
     }
   }
 

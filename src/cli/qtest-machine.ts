@@ -68,7 +68,10 @@ export class QtestMachine {
   constructor(ramSize: number, devices: readonly QtestDevice[]) {
     this.#ram = new Ram(ramSize);
     this.#bus = new PciBus({
-      ports: this.ports, memory: this.memory, dma: this.#ram, clock: this.clock,
+      ports: this.ports,
+      memory: this.memory,
+      dma: this.#ram,
+      clock: this.clock,
       setIntx: (device, intx, level) => {
         const link = pciLink(device, intx);
         const bit = 1 << device;
@@ -78,25 +81,32 @@ export class QtestMachine {
     });
     const bus = this.#bus;
     bus.attach(devfn(0, 0), new HostBridge(bus.slot(devfn(0, 0)), bus, this.ports));
-    bus.attach(devfn(1, 0), new Piix3(bus.slot(devfn(1, 0)), this.ports, {
-      setPciLinkRoute: (link, irq) => {
-        this.#routes[link] = irq;
-        this.#updatePins();
-      },
-      reset: () => {
-        this.reset();
-        this.onReset?.();
-      },
-    }));
+    bus.attach(
+      devfn(1, 0),
+      new Piix3(bus.slot(devfn(1, 0)), this.ports, {
+        setPciLinkRoute: (link, irq) => {
+          this.#routes[link] = irq;
+          this.#updatePins();
+        },
+        reset: () => {
+          this.reset();
+          this.onReset?.();
+        },
+      }),
+    );
     bus.attach(devfn(1, 3), new Piix4Pm(bus.slot(devfn(1, 3)), this.ports, { powerOff: () => this.onPowerOff?.() }));
     let next = 2;
     for (const { model, at } of devices) {
       const make = Object.hasOwn(nics, model) ? nics[model] : undefined;
-      if (!make) throw new UserError(`-device ${model}: '${model}' is not a valid device model name; expected one of ${qtestDevices.join(', ')}`);
+      if (!make)
+        throw new UserError(
+          `-device ${model}: '${model}' is not a valid device model name; expected one of ${qtestDevices.join(', ')}`,
+        );
       while (at === undefined && bus.function(devfn(next, 0))) next++;
       const place = at ?? devfn(next, 0);
       const taken = bus.function(place);
-      if (taken) throw new UserError(`-device ${model}: PCI place ${(place >>> 3).toString(16)}.${place & 7} is taken by ${taken.name}`);
+      if (taken)
+        throw new UserError(`-device ${model}: PCI place ${(place >>> 3).toString(16)}.${place & 7} is taken by ${taken.name}`);
       const wire = new TestWire();
       const chip = make(bus.slot(place), wire);
       wire.nic = chip;
@@ -122,28 +132,46 @@ export class QtestMachine {
   }
 
   writeMemory(address: number, size: number, value: bigint): void {
-    this.writeBytes(address, Uint8Array.from({ length: size }, (_, i) => Number((value >> BigInt(i * 8)) & 0xffn)));
+    this.writeBytes(
+      address,
+      Uint8Array.from({ length: size }, (_, i) => Number((value >> BigInt(i * 8)) & 0xffn)),
+    );
   }
 
   readBytes(address: number, length: number): Uint8Array {
     const bytes = new Uint8Array(length);
-    this.#pieces(address, length, (at, offset, size) => {
-      const value = this.memory.read(at, size);
-      for (let i = 0; i < size; i++) bytes[offset + i] = value >>> (i * 8);
-    }, (at, offset, size) => void this.#ram.read(at, bytes, offset, size));
+    this.#pieces(
+      address,
+      length,
+      (at, offset, size) => {
+        const value = this.memory.read(at, size);
+        for (let i = 0; i < size; i++) bytes[offset + i] = value >>> (i * 8);
+      },
+      (at, offset, size) => void this.#ram.read(at, bytes, offset, size),
+    );
     return bytes;
   }
 
   writeBytes(address: number, bytes: Uint8Array): void {
-    this.#pieces(address, bytes.length, (at, offset, size) => {
-      let value = 0;
-      for (let i = 0; i < size; i++) value |= bytes[offset + i]! << (i * 8);
-      this.memory.write(at, size, value >>> 0);
-    }, (at, offset, size) => void this.#ram.write(at, bytes, offset, size));
+    this.#pieces(
+      address,
+      bytes.length,
+      (at, offset, size) => {
+        let value = 0;
+        for (let i = 0; i < size; i++) value |= bytes[offset + i]! << (i * 8);
+        this.memory.write(at, size, value >>> 0);
+      },
+      (at, offset, size) => void this.#ram.write(at, bytes, offset, size),
+    );
   }
 
   /** Cut a range into register accesses (aligned, at most 4 bytes) and runs of RAM. */
-  #pieces(address: number, length: number, registers: (at: number, offset: number, size: number) => void, ram: (at: number, offset: number, size: number) => void): void {
+  #pieces(
+    address: number,
+    length: number,
+    registers: (at: number, offset: number, size: number) => void,
+    ram: (at: number, offset: number, size: number) => void,
+  ): void {
     for (let done = 0; done < length; ) {
       const at = address + done;
       const left = length - done;

@@ -44,7 +44,10 @@ export class QtestProtocol {
 
   /** Serve one request. */
   request(line: string): void {
-    const words = line.trim().split(' ').filter((word) => word !== '');
+    const words = line
+      .trim()
+      .split(' ')
+      .filter((word) => word !== '');
     if (words.length === 0) return;
     let answer: string;
     try {
@@ -58,13 +61,19 @@ export class QtestProtocol {
 
   #serve(command: string, args: readonly string[]): string {
     const access = /^(in|out|read|write)([bwlq])$/.exec(command);
-    if (access && !(access[2] === 'q' && (access[1] === 'in' || access[1] === 'out'))) return this.#access(access[1]!, WIDTHS[access[2]!]!, args);
+    if (access && !(access[2] === 'q' && (access[1] === 'in' || access[1] === 'out')))
+      return this.#access(access[1]!, WIDTHS[access[2]!]!, args);
     switch (command) {
-      case 'endianness': return 'OK little';
-      case 'read': return `OK 0x${Buffer.from(this.#read(args)).toString('hex')}`;
-      case 'b64read': return `OK ${Buffer.from(this.#read(args)).toString('base64')}`;
-      case 'write': return this.#write(args, this.#hexBytes(args[2]));
-      case 'b64write': return this.#write(args, Buffer.from(args[2] ?? '', 'base64'));
+      case 'endianness':
+        return 'OK little';
+      case 'read':
+        return `OK 0x${Buffer.from(this.#read(args)).toString('hex')}`;
+      case 'b64read':
+        return `OK ${Buffer.from(this.#read(args)).toString('base64')}`;
+      case 'write':
+        return this.#write(args, this.#hexBytes(args[2]));
+      case 'b64write':
+        return this.#write(args, Buffer.from(args[2] ?? '', 'base64'));
       case 'memset': {
         const length = this.#length(args, 0);
         const address = this.#address(args[0]);
@@ -82,14 +91,17 @@ export class QtestProtocol {
         return `OK ${this.#machine.clock.nowNs()}`;
       }
       case 'irq_intercept_in':
-      case 'irq_intercept_out': return this.#intercept(command, args[0]);
+      case 'irq_intercept_out':
+        return this.#intercept(command, args[0]);
       case 'set_irq_in': {
         if (args[0] !== 'ioapic' && !args[0]?.endsWith('/ioapic')) throw new Refusal('FAIL', 'Unknown device');
         this.#machine.setPin(Number(parseNumber(args[2], 'line')), parseNumber(args[3], 'level') !== 0n);
         return 'OK';
       }
-      case 'module_load': throw new Refusal('FAIL', 'modules are not supported');
-      default: throw new Refusal('FAIL', `Unknown command '${command}'`);
+      case 'module_load':
+        throw new Refusal('FAIL', 'modules are not supported');
+      default:
+        throw new Refusal('FAIL', `Unknown command '${command}'`);
     }
   }
 
@@ -132,13 +144,15 @@ export class QtestProtocol {
   }
 
   #hexBytes(text: string | undefined): Uint8Array {
-    if (text === undefined || !/^0x([0-9a-f]{2})*$/i.test(text)) throw new Refusal('ERR', 'data: expected 0x and hexadecimal bytes');
+    if (text === undefined || !/^0x([0-9a-f]{2})*$/i.test(text))
+      throw new Refusal('ERR', 'data: expected 0x and hexadecimal bytes');
     return Buffer.from(text.slice(2), 'hex');
   }
 
   /** One device for the whole run, as QEMU has it; its inputs are the I/O APIC's. */
   #intercept(command: string, path: string | undefined): string {
-    if (path === undefined || (path !== 'ioapic' && !path.endsWith('/ioapic')) || command === 'irq_intercept_out') throw new Refusal('FAIL', 'Unknown device');
+    if (path === undefined || (path !== 'ioapic' && !path.endsWith('/ioapic')) || command === 'irq_intercept_out')
+      throw new Refusal('FAIL', 'Unknown device');
     if (this.#intercepted !== undefined && this.#intercepted !== path) throw new Refusal('FAIL', 'IRQ intercept already enabled');
     this.#intercepted = path;
     return 'OK';

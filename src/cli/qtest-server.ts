@@ -13,7 +13,23 @@ import { QtestProtocol } from './qtest-protocol.ts';
 
 /** Options of QEMU's that say nothing to a machine without processor, screen and firmware: with a value behind them, and alone. */
 const IGNORED = new Set([
-  '-M', '-machine', '-accel', '-display', '-audio', '-audiodev', '-trace', '-smp', '-cpu', '-name', '-vga', '-serial', '-parallel', '-monitor', '-run-with', '-d', '-D',
+  '-M',
+  '-machine',
+  '-accel',
+  '-display',
+  '-audio',
+  '-audiodev',
+  '-trace',
+  '-smp',
+  '-cpu',
+  '-name',
+  '-vga',
+  '-serial',
+  '-parallel',
+  '-monitor',
+  '-run-with',
+  '-d',
+  '-D',
 ]);
 const IGNORED_ALONE = new Set(['-nodefaults', '-nographic', '-no-reboot', '-no-shutdown', '-no-user-config', '-S']);
 
@@ -89,7 +105,12 @@ export function parseQtestArguments(argv: readonly string[]): QtestArguments {
 }
 
 function suboptions(text: string): Partial<Record<string, string>> {
-  return Object.fromEntries(text.split(',').filter((part) => part.includes('=')).map((part) => part.split(/=(.*)/s).slice(0, 2) as [string, string]));
+  return Object.fromEntries(
+    text
+      .split(',')
+      .filter((part) => part.includes('='))
+      .map((part) => part.split(/=(.*)/s).slice(0, 2) as [string, string]),
+  );
 }
 
 function parseDevice(text: string): QtestDevice {
@@ -128,10 +149,14 @@ export async function runQtest(args: QtestArguments): Promise<void> {
   }
   machine.onReset = () => monitors.forEach((qmp) => qmp.event('RESET', { guest: true, reason: 'guest-reset' }));
   machine.onPowerOff = () => monitors.forEach((qmp) => qmp.event('SHUTDOWN', { guest: true, reason: 'guest-shutdown' }));
-  lines(socket ?? process.stdin, (line) => {
-    if (log !== undefined) writeSync(log, `[R] ${line}\n`);
-    protocol.request(line);
-  }, end);
+  lines(
+    socket ?? process.stdin,
+    (line) => {
+      if (log !== undefined) writeSync(log, `[R] ${line}\n`);
+      protocol.request(line);
+    },
+    end,
+  );
   await done;
   for (const s of sockets) s.destroy();
 }
@@ -148,7 +173,9 @@ function open(path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect(path);
     socket.once('connect', () => resolve(socket));
-    socket.once('error', (error) => reject(new UserError(`cannot connect to ${path}: ${error.message}; the test must listen there first`)));
+    socket.once('error', (error) =>
+      reject(new UserError(`cannot connect to ${path}: ${error.message}; the test must listen there first`)),
+    );
   });
 }
 

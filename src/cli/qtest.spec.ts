@@ -17,7 +17,7 @@ function protocol() {
 }
 
 describe('qtest protocol', () => {
-  it('answers in QEMU\'s forms', () => {
+  it("answers in QEMU's forms", () => {
     const { ask } = protocol();
     expect(ask('endianness')).toBe('OK little');
     expect(ask('inb 0x64')).toBe('OK 0x00ff');
@@ -44,7 +44,19 @@ describe('qtest protocol', () => {
 
   it('refuses what it cannot read, and lives on', () => {
     const { ask } = protocol();
-    for (const bad of ['frobnicate', 'inb', 'inb zz', 'inb 0x10000', 'inq 0x10', 'read 0 0', 'read 0 99999999999', 'write 0 1 123', 'readl 0x10000000000000', 'irq_intercept_in /machine/nic', 'outb 1']) {
+    for (const bad of [
+      'frobnicate',
+      'inb',
+      'inb zz',
+      'inb 0x10000',
+      'inq 0x10',
+      'read 0 0',
+      'read 0 99999999999',
+      'write 0 1 123',
+      'readl 0x10000000000000',
+      'irq_intercept_in /machine/nic',
+      'outb 1',
+    ]) {
       expect(ask(bad), bad).toMatch(/^(ERR|FAIL) \S/);
     }
     expect(ask('   ')).toBe('');
@@ -64,7 +76,10 @@ describe('qtest protocol', () => {
   it('tells of interrupts at the I/O APIC once the link is routed', () => {
     const { ask } = protocol();
     expect(ask('irq_intercept_in ioapic')).toBe('OK');
-    for (const [register, value] of [[0x10, 0xc000], [0x04, 7]] as const) {
+    for (const [register, value] of [
+      [0x10, 0xc000],
+      [0x04, 7],
+    ] as const) {
       ask(`outl 0xcf8 ${(0x80001000 | register) >>> 0}`);
       ask(`outl 0xcfc ${value}`);
     }
@@ -81,24 +96,47 @@ describe('qtest protocol', () => {
 });
 
 describe('qtest command line', () => {
-  it('reads what QEMU\'s library passes', () => {
-    expect(parseQtestArguments('-qtest unix:/tmp/a -qtest-log /dev/null -chardev socket,path=/tmp/b,id=char0 -mon chardev=char0,mode=control -display none -M pc -device rtl8139,addr=04.0 -accel qtest'.split(' '))).toEqual({
-      qtest: 'unix:/tmp/a', log: '/dev/null', monitors: ['/tmp/b'], devices: [{ model: 'rtl8139', at: 0x20 }], ramSize: 128 << 20, release: 7,
+  it("reads what QEMU's library passes", () => {
+    expect(
+      parseQtestArguments(
+        '-qtest unix:/tmp/a -qtest-log /dev/null -chardev socket,path=/tmp/b,id=char0 -mon chardev=char0,mode=control -display none -M pc -device rtl8139,addr=04.0 -accel qtest'.split(
+          ' ',
+        ),
+      ),
+    ).toEqual({
+      qtest: 'unix:/tmp/a',
+      log: '/dev/null',
+      monitors: ['/tmp/b'],
+      devices: [{ model: 'rtl8139', at: 0x20 }],
+      ramSize: 128 << 20,
+      release: 7,
     });
   });
 
   it('reads what the library of later releases passes', () => {
-    const later = '-qtest unix:/tmp/a -qtest-log /dev/fd/2 -chardev socket,path=/tmp/b,id=char0 -mon chardev=char0,mode=control -display none -audio none -run-with exit-with-parent=on -smp 1 -nodefaults -S -device rtl8139 -accel qtest';
+    const later =
+      '-qtest unix:/tmp/a -qtest-log /dev/fd/2 -chardev socket,path=/tmp/b,id=char0 -mon chardev=char0,mode=control -display none -audio none -run-with exit-with-parent=on -smp 1 -nodefaults -S -device rtl8139 -accel qtest';
     expect(parseQtestArguments(later.split(' '))).toEqual({
-      qtest: 'unix:/tmp/a', log: '/dev/fd/2', monitors: ['/tmp/b'], devices: [{ model: 'rtl8139' }], ramSize: 128 << 20, release: 10,
+      qtest: 'unix:/tmp/a',
+      log: '/dev/fd/2',
+      monitors: ['/tmp/b'],
+      devices: [{ model: 'rtl8139' }],
+      ramSize: 128 << 20,
+      release: 10,
     });
   });
 
   it('says what is wrong', () => {
     for (const [line, message] of [
-      ['', /-qtest is missing/], ['-qtest tcp:1', /unix:PATH or stdio/], ['-qtest', /expected a value/], ['-qtest stdio -frob 1', /-frob: unknown option/],
-      ['-qtest stdio -mon chardev=x,mode=control', /no -chardev/], ['-qtest stdio -device rtl8139,addr=99', /expected DEVICE.FUNCTION/], ['-qtest stdio -m 0', /-m: expected/],
-    ] as const) expect(() => parseQtestArguments(line.split(' ').filter(Boolean)), line).toThrow(message);
+      ['', /-qtest is missing/],
+      ['-qtest tcp:1', /unix:PATH or stdio/],
+      ['-qtest', /expected a value/],
+      ['-qtest stdio -frob 1', /-frob: unknown option/],
+      ['-qtest stdio -mon chardev=x,mode=control', /no -chardev/],
+      ['-qtest stdio -device rtl8139,addr=99', /expected DEVICE.FUNCTION/],
+      ['-qtest stdio -m 0', /-m: expected/],
+    ] as const)
+      expect(() => parseQtestArguments(line.split(' ').filter(Boolean)), line).toThrow(message);
     expect(() => new QtestMachine(1 << 20, [{ model: 'e1001' }])).toThrow(UserError);
     expect(() => new QtestMachine(1 << 20, [{ model: 'rtl8139', at: 8 }])).toThrow(/taken by PIIX3/);
   });
@@ -130,10 +168,13 @@ describe('qtest front end over its sockets', () => {
   it('answers QMP as the graph-walking tests ask it, resets, quits', async () => {
     const { client, ended } = await start('-machine', 'none');
     const machines = (await client.qmp('query-machines'))['return'] as Record<string, unknown>[];
-    for (const field of ['name', 'cpu-max', 'hotpluggable-cpus', 'numa-mem-supported', 'deprecated']) expect(machines[0]).toHaveProperty(field);
+    for (const field of ['name', 'cpu-max', 'hotpluggable-cpus', 'numa-mem-supported', 'deprecated'])
+      expect(machines[0]).toHaveProperty(field);
     expect(machines[0]!['alias']).toBe('pc');
     expect(machines[0]).not.toHaveProperty('acpi');
-    expect((await client.qmp('qom-list-types', { implements: 'device', abstract: true }))['return']).toContainEqual({ name: 'rtl8139' });
+    expect((await client.qmp('qom-list-types', { implements: 'device', abstract: true }))['return']).toContainEqual({
+      name: 'rtl8139',
+    });
     expect(await client.qmp('frobnicate')).toMatchObject({ error: { class: 'CommandNotFound' } });
     await client.command('outl 0xcf8 0x80000060');
     await client.qmp('system_reset');
@@ -165,6 +206,8 @@ describe('qtest front end over its sockets', () => {
   });
 
   it('says so when the test does not listen', async () => {
-    await expect(runQtest(parseQtestArguments(['-qtest', `unix:${join(folder, 'none')}`]))).rejects.toThrow(/the test must listen there first/);
+    await expect(runQtest(parseQtestArguments(['-qtest', `unix:${join(folder, 'none')}`]))).rejects.toThrow(
+      /the test must listen there first/,
+    );
   });
 });

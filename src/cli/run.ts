@@ -51,17 +51,24 @@ interface RunOptions {
 const RECEIVE_RING = 1 << 18;
 
 const collect = (value: string, before: string[]): string[] => [...before, value];
-const whole = (min: number, max: number) => (value: string): number => {
-  const n = Number(value);
-  if (value.trim() === '' || !Number.isInteger(n) || n < min || n > max) throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
-  return n;
-};
-const oneOf = (...names: readonly string[]) => (value: string): string => {
-  if (!names.includes(value)) throw new InvalidArgumentError(`expected ${names.join(' or ')}`);
-  return value;
-};
+const whole =
+  (min: number, max: number) =>
+  (value: string): number => {
+    const n = Number(value);
+    if (value.trim() === '' || !Number.isInteger(n) || n < min || n > max)
+      throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
+    return n;
+  };
+const oneOf =
+  (...names: readonly string[]) =>
+  (value: string): string => {
+    if (!names.includes(value)) throw new InvalidArgumentError(`expected ${names.join(' or ')}`);
+    return value;
+  };
 
-const statuses = Object.values(RUN_OUTCOMES).map(({ status, text }) => `  ${String(status).padStart(2)}  ${text}`).join('\n');
+const statuses = Object.values(RUN_OUTCOMES)
+  .map(({ status, text }) => `  ${String(status).padStart(2)}  ${text}`)
+  .join('\n');
 
 export function registerRun(program: Command): void {
   program
@@ -72,29 +79,65 @@ export function registerRun(program: Command): void {
     .option('--initrd <file>', 'initial ramdisk')
     .option('--append <line>', "more for the kernel's command line (a Linux of your own: console=ttyS0 brings its console here)")
     .option('--memory <MiB>', 'memory of the guest', whole(MEMORY_MIB.min, MEMORY_MIB.max))
-    .option('--driver <name>', 'NIC driver of the Debian guest: 8139cp (C+ mode) or 8139too (C mode)', oneOf(...guestDrivers), '8139cp')
+    .option(
+      '--driver <name>',
+      'NIC driver of the Debian guest: 8139cp (C+ mode) or 8139too (C mode)',
+      oneOf(...guestDrivers),
+      '8139cp',
+    )
     .option('--shell', 'the Debian guest gives a shell on the console instead of pinging')
     .option('--trace <file>', 'write an xentrace file')
-    .option('-e <mask>', 'event mask of the trace, as xentrace takes it (a number, or all, gen, sched, dom0op, hvm, mem, pv, shadow, hw; needs --trace)', parseEventMask)
+    .option(
+      '-e <mask>',
+      'event mask of the trace, as xentrace takes it (a number, or all, gen, sched, dom0op, hvm, mem, pv, shadow, hw; needs --trace)',
+      parseEventMask,
+    )
     .option('--dm-log <file>', "write the device model's log")
-    .option('--dm-log-form <form>', 'form of the log: trace (QEMU trace events) or classic (I/O request lines)', oneOf('trace', 'classic'), 'trace')
+    .option(
+      '--dm-log-form <form>',
+      'form of the log: trace (QEMU trace events) or classic (I/O request lines)',
+      oneOf('trace', 'classic'),
+      'trace',
+    )
     .option('--pcap <file>', 'write what crosses the wire, as pcapng')
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
-    .option('--clock <kind>', 'virtual: instructions and declared costs, runs repeat to the byte; host: real time (default: virtual; host with --device-model worker, --netdev or --shell)', oneOf('virtual', 'host'))
-    .option('--device-model <where>', 'worker: in a Worker of its own, beside the guest; inline: on the guest\'s thread (default: worker with --clock host, inline with --clock virtual)', oneOf('worker', 'inline'))
-    .option('--netdev <address>', "the other end of the wire, in place of dom0: unix:PATH or tcp:HOST:PORT, as QEMU's -netdev stream (passt, another emulator); with ,server wait for the peer")
+    .option(
+      '--clock <kind>',
+      'virtual: instructions and declared costs, runs repeat to the byte; host: real time (default: virtual; host with --device-model worker, --netdev or --shell)',
+      oneOf('virtual', 'host'),
+    )
+    .option(
+      '--device-model <where>',
+      "worker: in a Worker of its own, beside the guest; inline: on the guest's thread (default: worker with --clock host, inline with --clock virtual)",
+      oneOf('worker', 'inline'),
+    )
+    .option(
+      '--netdev <address>',
+      "the other end of the wire, in place of dom0: unix:PATH or tcp:HOST:PORT, as QEMU's -netdev stream (passt, another emulator); with ,server wait for the peer",
+    )
     .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole(0, 0xffff_ffff), 1)
     .option('--timeout <seconds>', "give up after this time of the guest's clock", whole(1, 1_000_000), 600)
     .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
     .option('--json', 'print the outcome as JSON on the last line')
-    .addHelpText('after', `\nExample:\n  npx xenolith run guest.cfg --trace out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng\n\nExit status:\n   1  the run could not be made, or an output could not be written\n${statuses}\n      (by SIGINT or Ctrl-]; by SIGHUP 129, by SIGTERM 143, by the reader of standard output leaving 141)\n`)
+    .addHelpText(
+      'after',
+      `\nExample:\n  npx xenolith run guest.cfg --trace out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng\n\nExit status:\n   1  the run could not be made, or an output could not be written\n${statuses}\n      (by SIGINT or Ctrl-]; by SIGHUP 129, by SIGTERM 143, by the reader of standard output leaving 141)\n`,
+    )
     .action(async (file: string | undefined, options: RunOptions) => {
       process.exitCode = await run(file, options);
     });
 }
 
 const TRACE_CLASSES: Readonly<Record<string, number>> = {
-  all: TRC_ALL, gen: TRC_GEN, sched: TRC_SCHED, dom0op: TRC_DOM0OP, hvm: TRC_HVM, mem: TRC_MEM, pv: TRC_PV, shadow: TRC_SHADOW, hw: TRC_HW,
+  all: TRC_ALL,
+  gen: TRC_GEN,
+  sched: TRC_SCHED,
+  dom0op: TRC_DOM0OP,
+  hvm: TRC_HVM,
+  mem: TRC_MEM,
+  pv: TRC_PV,
+  shadow: TRC_SHADOW,
+  hw: TRC_HW,
 };
 
 /** Event mask as `xentrace -e` takes it. Throws UserError for anything else. */
@@ -102,7 +145,8 @@ function parseEventMask(text: string): number {
   const known = TRACE_CLASSES[text.toLowerCase()];
   if (known !== undefined) return known;
   const value = Number(text);
-  if (text.trim() === '' || !Number.isInteger(value) || value < 0 || value > 0xffffffff) throw new UserError(`-e ${text}: expected a 32-bit number or one of ${Object.keys(TRACE_CLASSES).join(', ')}`);
+  if (text.trim() === '' || !Number.isInteger(value) || value < 0 || value > 0xffffffff)
+    throw new UserError(`-e ${text}: expected a 32-bit number or one of ${Object.keys(TRACE_CLASSES).join(', ')}`);
   return value;
 }
 
@@ -110,10 +154,18 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const inputs = new Inputs();
   const config = readConfig(inputs, file);
   for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
-  if (options.e !== undefined && options.trace === undefined) throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
-  if (options.story && !(options.trace && options.dmLog && options.pcap)) throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
-  if (options.shell && process.stdin.isTTY !== true) throw new UserError('--shell: nobody can type, as standard input is no terminal; leave --shell out, or start it from a terminal');
-  const socket = options.netdev === undefined ? undefined : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing(RECEIVE_RING) };
+  if (options.e !== undefined && options.trace === undefined)
+    throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
+  if (options.story && !(options.trace && options.dmLog && options.pcap))
+    throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
+  if (options.shell && process.stdin.isTTY !== true)
+    throw new UserError(
+      '--shell: nobody can type, as standard input is no terminal; leave --shell out, or start it from a terminal',
+    );
+  const socket =
+    options.netdev === undefined
+      ? undefined
+      : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing(RECEIVE_RING) };
   const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
@@ -121,8 +173,14 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
   const job: MachineJob = {
-    name: config.name, domain, nics: nicOptions(config.vif, options.driver), clock, deviceModel, seed: options.seed,
-    capture: options.pcap !== undefined, untilNs: options.timeout * 1e9,
+    name: config.name,
+    domain,
+    nics: nicOptions(config.vif, options.driver),
+    clock,
+    deviceModel,
+    seed: options.seed,
+    capture: options.pcap !== undefined,
+    untilNs: options.timeout * 1e9,
     ...(options.trace === undefined ? {} : { traceMask: options.e ?? TRC_ALL }),
     ...(options.dmLog === undefined ? {} : { logForm: options.dmLogForm as 'trace' | 'classic' }),
     ...(input === undefined ? {} : { consoleInput: input }),
@@ -145,7 +203,9 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     return statusOf('interrupted', stop);
   }
   let status = statusOf(result.outcome, stop);
-  console.error(`xenolith: ${RUN_OUTCOMES[result.outcome].text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`);
+  console.error(
+    `xenolith: ${RUN_OUTCOMES[result.outcome].text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`,
+  );
   if (options.story) {
     try {
       await tellStory(options, result);
@@ -170,7 +230,10 @@ const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
 
 function readConfig(inputs: Inputs, file: string | undefined): XlConfig {
   if (file === undefined) return parseXlConfig("name = 'guest'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
-  return parseXlConfig(new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')), file);
+  return parseXlConfig(
+    new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')),
+    file,
+  );
 }
 
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
@@ -179,12 +242,21 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
   const memoryMiB = options.memory ?? config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
   const kernel = options.kernel ?? config.kernel;
-  if (kernel === undefined && options.initrd !== undefined) throw new UserError('--initrd: it goes with a kernel of your own; give --kernel too');
-  if (kernel === undefined && config.ramdisk !== undefined) throw new UserError(`ramdisk = '${config.ramdisk}': it goes with a kernel of your own; add kernel = 'FILE' to the configuration`);
+  if (kernel === undefined && options.initrd !== undefined)
+    throw new UserError('--initrd: it goes with a kernel of your own; give --kernel too');
+  if (kernel === undefined && config.ramdisk !== undefined)
+    throw new UserError(
+      `ramdisk = '${config.ramdisk}': it goes with a kernel of your own; add kernel = 'FILE' to the configuration`,
+    );
   if (kernel !== undefined) {
     const ramdisk = options.initrd ?? config.ramdisk;
     return {
-      memoryMiB, vcpus, type, hpet, commandLine: append, kernel: await loadKernelImage(inputs.read(kernel, "the guest's kernel"), kernel),
+      memoryMiB,
+      vcpus,
+      type,
+      hpet,
+      commandLine: append,
+      kernel: await loadKernelImage(inputs.read(kernel, "the guest's kernel"), kernel),
       ...(ramdisk === undefined ? {} : { ramdisk: inputs.read(ramdisk, "the guest's ramdisk") }),
     };
   }
@@ -192,8 +264,13 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
     const images = await withProgress((progress) => buildLinuxGuest({ progress }));
     const base = guestCommandLine({ driver: options.driver, mode: options.shell ? 'shell' : 'ping' });
     return {
-      memoryMiB, vcpus, type, hpet, commandLine: [base, append].filter(Boolean).join(' '),
-      kernel: await loadKernelImage(inputs.read(images.vmlinux, "the guest's kernel"), images.vmlinux), ramdisk: inputs.read(images.initrd, "the guest's ramdisk"),
+      memoryMiB,
+      vcpus,
+      type,
+      hpet,
+      commandLine: [base, append].filter(Boolean).join(' '),
+      kernel: await loadKernelImage(inputs.read(images.vmlinux, "the guest's kernel"), images.vmlinux),
+      ramdisk: inputs.read(images.initrd, "the guest's ramdisk"),
     };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
@@ -201,7 +278,14 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
     // Its assembler is a large library.
     const { assembleTinyGuest, tinyGuestCommandLine } = await import('../machine/tiny-guest/image.ts');
     const image = assembleTinyGuest();
-    return { memoryMiB, vcpus, type: 'hvm', hpet, commandLine: tinyGuestCommandLine({ mode: 'ping', count: 3 }), kernel: await loadKernelImage(image, 'tiny guest') };
+    return {
+      memoryMiB,
+      vcpus,
+      type: 'hvm',
+      hpet,
+      commandLine: tinyGuestCommandLine({ mode: 'ping', count: 3 }),
+      kernel: await loadKernelImage(image, 'tiny guest'),
+    };
   }
 }
 
@@ -223,7 +307,8 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
     run = launchMachine(job, (message) => takeOutput(message, outputs));
     outputs.onLost = () => interrupt('SIGPIPE');
     for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
-    if (job.consoleInput !== undefined) restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT'));
+    if (job.consoleInput !== undefined)
+      restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT'));
     return await run.result;
   } finally {
     restore();
@@ -234,11 +319,21 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
 
 function takeOutput(message: JobOutput, outputs: Outputs): void {
   switch (message.kind) {
-    case 'console': outputs.console(message.bytes); break;
-    case 'trace': outputs.write('trace', message.bytes); break;
-    case 'pcap': outputs.write('pcap', message.bytes); break;
-    case 'log': outputs.write('dmLog', message.text); break;
-    case 'say': if (message.level === 'warn') console.error(`(xen) ${message.text}`); break;
+    case 'console':
+      outputs.console(message.bytes);
+      break;
+    case 'trace':
+      outputs.write('trace', message.bytes);
+      break;
+    case 'pcap':
+      outputs.write('pcap', message.bytes);
+      break;
+    case 'log':
+      outputs.write('dmLog', message.text);
+      break;
+    case 'say':
+      if (message.level === 'warn') console.error(`(xen) ${message.text}`);
+      break;
   }
 }
 
@@ -247,7 +342,9 @@ function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
   const page = linear.mmio.find(([gfn]) => gfn === Math.floor(gpa / 4096));
   if (page !== undefined) return claim(page[1] + BigInt(gpa % 4096), 'proven', 'the VM exit gave the linear address', []);
   const address = linearOf(linear.kernel, gpa);
-  return address === undefined ? unknown("the guest's page tables do not map it at the end of the run") : claim(address, 'strong', "the guest's page tables map it there at the end of the run", []);
+  return address === undefined
+    ? unknown("the guest's page tables do not map it at the end of the run")
+    : claim(address, 'strong', "the guest's page tables map it there at the end of the run", []);
 }
 
 /** The story of the first echo request that left the guest, from the files just written. */

@@ -10,7 +10,14 @@ let dir: string;
 beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), 'xenolith-io-'));
   const { trace, log, pcap } = excerpt('8139cp');
-  for (const [name, data] of [['trace.txt', trace], ['dm.log', log!], ['net.pcap', pcap!], ['mail.txt', mail()], ['empty', '']] as const) writeFileSync(join(dir, name), data);
+  for (const [name, data] of [
+    ['trace.txt', trace],
+    ['dm.log', log!],
+    ['net.pcap', pcap!],
+    ['mail.txt', mail()],
+    ['empty', ''],
+  ] as const)
+    writeFileSync(join(dir, name), data);
 });
 afterAll(() => rmSync(dir, { recursive: true }));
 afterEach(() => vi.restoreAllMocks());
@@ -47,16 +54,31 @@ describe('xenolith trace io', () => {
     expect(rows(await run('io', ...FILES, '--register', 'intrstatus'))).toBe(4);
     expect(rows(await run('io', ...FILES, '--chip', 'rtl8139', '--from', '6.7'))).toBe(4);
     expect(rows(await run('io', ...FILES, '--to', '6.0', '--register', 'TxRingAddr'))).toBe(1);
-    await expect(run('io', ...FILES, '--vcpu', 'd2v0')).rejects.toThrow('no access matches --vcpu d2v0; the files hold accesses of rtl8139');
+    await expect(run('io', ...FILES, '--vcpu', 'd2v0')).rejects.toThrow(
+      'no access matches --vcpu d2v0; the files hold accesses of rtl8139',
+    );
   });
 
   it('--json gives an object a line', async () => {
-    const objects = (await run('io', ...FILES, '--json')).trim().split('\n').map((l) => JSON.parse(l) as Record<string, unknown>);
+    const objects = (await run('io', ...FILES, '--json'))
+      .trim()
+      .split('\n')
+      .map((l) => JSON.parse(l) as Record<string, unknown>);
     const doorbell = objects.filter((o) => o.kind === 'io').at(-4)!;
     expect(doorbell).toMatchObject({
-      vcpu: 'd1v0', rip: '0xffffffffc0208e58', dir: 'write', address: '0xf10000d9', data: '0x40', width: { value: 1, strength: 'proven' },
-      device: { name: 'rtl8139' }, registers: [{ name: 'TxPoll', fields: 'NPQ' }], route: { value: 'synchronous ioreq', strength: 'proven' },
-      deviceModel: 'd0v0', frames: [{ value: { number: 2, length: 90 } }], interrupt: { value: { vector: '0xf3' }, strength: 'inferred' }, lost: null,
+      vcpu: 'd1v0',
+      rip: '0xffffffffc0208e58',
+      dir: 'write',
+      address: '0xf10000d9',
+      data: '0x40',
+      width: { value: 1, strength: 'proven' },
+      device: { name: 'rtl8139' },
+      registers: [{ name: 'TxPoll', fields: 'NPQ' }],
+      route: { value: 'synchronous ioreq', strength: 'proven' },
+      deviceModel: 'd0v0',
+      frames: [{ value: { number: 2, length: 90 } }],
+      interrupt: { value: { vector: '0xf3' }, strength: 'inferred' },
+      lost: null,
     });
     expect(objects.filter((o) => o.kind === 'clock')).toHaveLength(1);
     expect(objects.filter((o) => o.kind === 'unpaired request')).toHaveLength(1);
@@ -67,7 +89,10 @@ describe('xenolith trace io', () => {
     [['io'], /no file given/],
     [['io', '@none'], /cannot read .*none: no such file/],
     [['io', '@empty'], /empty is empty: expected an xentrace file/],
-    [['io', '@trace.txt', '--chip', 'rtl8139'], /no known chip was found in the files; say where it lies with --device rtl8139@BASE/],
+    [
+      ['io', '@trace.txt', '--chip', 'rtl8139'],
+      /no known chip was found in the files; say where it lies with --device rtl8139@BASE/,
+    ],
     [['io', '@trace.txt', '--device', 'e1001@1'], /--device e1001@1: expected CHIP@BASE/],
     [['io', '@trace.txt', '--vcpu', '1'], /--vcpu 1: expected a domain and a vCPU/],
     [['io', '@trace.txt', '--from', 'x'], /--from x: expected seconds/],
@@ -76,7 +101,10 @@ describe('xenolith trace io', () => {
     [['explain', '@trace.txt', '--packet', '0'], /--packet 0: expected a number from 1 on/],
     [['explain', '@trace.txt', '--clock', 'wrong'], /--clock wrong: expected measured or modelled/],
   ])('%j is refused in one line', async (args, message) => {
-    const error = await run(...args).then(() => undefined, (e: unknown) => e as Error);
+    const error = await run(...args).then(
+      () => undefined,
+      (e: unknown) => e as Error,
+    );
     expect(error?.name).toBe('UserError');
     expect(error?.message).toMatch(message);
     expect(error?.message).not.toContain('\n');

@@ -3,7 +3,20 @@ import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { openAnalysis } from '../analyze/files-node.ts';
 import {
-  analyze, chips, costLines, CostTable, formatRef, ioPaths, joinLines, pathJson, PATH_HEADER, pathLine, renderStory, tellStory, type AnalysisInput, type IoPath,
+  analyze,
+  chips,
+  costLines,
+  CostTable,
+  formatRef,
+  ioPaths,
+  joinLines,
+  pathJson,
+  PATH_HEADER,
+  pathLine,
+  renderStory,
+  tellStory,
+  type AnalysisInput,
+  type IoPath,
 } from '../analyze/index.ts';
 import { parseCpuHz } from '../trace/index.ts';
 import { progressBar } from './progress.ts';
@@ -47,7 +60,10 @@ export function registerTraceIo(program: Command): void {
     .option('--from <seconds>', 'only from this trace time on')
     .option('--to <seconds>', 'only up to this trace time')
     .option('--stats', 'print the cost table only')
-    .addHelpText('after', '\nExample (on the files of npm start):\n  npx xenolith trace io out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --register TxPoll\n')
+    .addHelpText(
+      'after',
+      '\nExample (on the files of npm start):\n  npx xenolith trace io out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --register TxPoll\n',
+    )
     .action(async (files: string[], options: IoOptions) => {
       await runIo(files, options);
     });
@@ -55,7 +71,10 @@ export function registerTraceIo(program: Command): void {
     .description('the story of one packet in plain words, each sentence with the record or line it rests on')
     .option('--packet <n>', 'frame number in the capture; without a capture the n-th transmission')
     .option('--at <seconds>', 'the transmission nearest to this trace time')
-    .addHelpText('after', '\nExample (on the files of npm start):\n  npx xenolith trace explain out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --packet 3\n')
+    .addHelpText(
+      'after',
+      '\nExample (on the files of npm start):\n  npx xenolith trace explain out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --packet 3\n',
+    )
     .action(async (files: string[], options: ExplainOptions) => {
       await runExplain(files, options);
     });
@@ -68,50 +87,74 @@ function withFiles(command: Command): Command {
     .option('--pcap <file>', 'capture of the bridge or vif, pcap or pcapng')
     .option('--console <file>', "the guest's console, to find BARs in")
     .option('--device <chip@base>', 'where a chip lies, for example rtl8139@0xf1000000; may be repeated', collect)
-    .option('--cpu-hz <rate>', "TSC rate of the traced host, as for xenalyze (2400000000, 2.4G)")
+    .option('--cpu-hz <rate>', 'TSC rate of the traced host, as for xenalyze (2400000000, 2.4G)')
     .option('--xen-version <version>', 'Xen release that wrote the trace, if the inferred one is wrong')
     .option('--clock <kind>', "what the times are: measured or modelled; a log's own header wins")
     .option('--json', 'JSON instead of text');
 }
 
 function open(files: string[], options: FileOptions): ReturnType<typeof openAnalysis> {
-  if (options.clock !== undefined && options.clock !== 'measured' && options.clock !== 'modelled') throw new UserError(`--clock ${options.clock}: expected measured or modelled`);
-  if (files.length === 0 && options.dmLog === undefined) throw new UserError('no file given: expected an xentrace file, xenalyze text, or --dm-log FILE; see --help');
+  if (options.clock !== undefined && options.clock !== 'measured' && options.clock !== 'modelled')
+    throw new UserError(`--clock ${options.clock}: expected measured or modelled`);
+  if (files.length === 0 && options.dmLog === undefined)
+    throw new UserError('no file given: expected an xentrace file, xenalyze text, or --dm-log FILE; see --help');
   return openAnalysis({
-    files, dmLog: options.dmLog, pcap: options.pcap, console: options.console, devices: options.device,
-    cpuHz: options.cpuHz === undefined ? undefined : parseCpuHz(options.cpuHz), xenVersion: options.xenVersion, clock: options.clock,
+    files,
+    dmLog: options.dmLog,
+    pcap: options.pcap,
+    console: options.console,
+    devices: options.device,
+    cpuHz: options.cpuHz === undefined ? undefined : parseCpuHz(options.cpuHz),
+    xenVersion: options.xenVersion,
+    clock: options.clock,
   });
 }
 
 const seconds = (text: string | undefined, option: string): number | undefined => {
   if (text === undefined) return undefined;
   const value = Number(text);
-  if (!Number.isFinite(value) || value < 0 || text.trim() === '') throw new UserError(`${option} ${text}: expected seconds of trace time, for example 6.635`);
+  if (!Number.isFinite(value) || value < 0 || text.trim() === '')
+    throw new UserError(`${option} ${text}: expected seconds of trace time, for example 6.635`);
   return value;
 };
 
 async function runIo(files: string[], options: IoOptions): Promise<void> {
   const from = seconds(options.from, '--from') ?? -Infinity;
   const to = seconds(options.to, '--to') ?? Infinity;
-  if (options.vcpu !== undefined && !/^d\d+v\d+$/.test(options.vcpu)) throw new UserError(`--vcpu ${options.vcpu}: expected a domain and a vCPU, for example d1v0`);
+  if (options.vcpu !== undefined && !/^d\d+v\d+$/.test(options.vcpu))
+    throw new UserError(`--vcpu ${options.vcpu}: expected a domain and a vCPU, for example d1v0`);
   const opened = await open(files, options);
   try {
     const a = await withBar(opened.input, (input) => analyze(input));
-    if (options.chip !== undefined && chips.some((c) => c.name === options.chip!.toLowerCase()) && !a.windows.some((w) => w.chip.name === options.chip!.toLowerCase())) {
-      throw new UserError(`--chip ${options.chip}: ${a.windows.length === 0 ? 'no known chip was found in the files' : `found only ${a.windows.map((w) => w.chip.name).join(', ')}`}; say where it lies with --device ${options.chip}@BASE`);
+    if (
+      options.chip !== undefined &&
+      chips.some((c) => c.name === options.chip!.toLowerCase()) &&
+      !a.windows.some((w) => w.chip.name === options.chip!.toLowerCase())
+    ) {
+      throw new UserError(
+        `--chip ${options.chip}: ${a.windows.length === 0 ? 'no known chip was found in the files' : `found only ${a.windows.map((w) => w.chip.name).join(', ')}`}; say where it lies with --device ${options.chip}@BASE`,
+      );
     }
     const wanted = (p: IoPath): boolean => {
       const at = (p.access.marks.exit ?? p.access.record).timeNs / 1e9;
-      return at >= from && at <= to
-        && (options.chip === undefined || p.device?.name.toLowerCase() === options.chip.toLowerCase())
-        && (options.register === undefined || p.registers.some((r) => r.name.toLowerCase() === options.register!.toLowerCase()))
-        && (options.vcpu === undefined || `d${p.access.dom}v${p.access.vcpu}` === options.vcpu);
+      return (
+        at >= from &&
+        at <= to &&
+        (options.chip === undefined || p.device?.name.toLowerCase() === options.chip.toLowerCase()) &&
+        (options.register === undefined || p.registers.some((r) => r.name.toLowerCase() === options.register!.toLowerCase())) &&
+        (options.vcpu === undefined || `d${p.access.dom}v${p.access.vcpu}` === options.vcpu)
+      );
     };
-    const filters = (['chip', 'register', 'vcpu', 'from', 'to'] as const).flatMap((name) => (options[name] === undefined ? [] : [`--${name} ${options[name]}`]));
+    const filters = (['chip', 'register', 'vcpu', 'from', 'to'] as const).flatMap((name) =>
+      options[name] === undefined ? [] : [`--${name} ${options[name]}`],
+    );
     const table = new CostTable();
     const print = lineWriter();
     if (options.json !== true) {
-      for (const w of a.windows) print(`${w.chip.name} at ${w.space === 'pio' ? 'port' : 'gpa'} 0x${w.base.toString(16)} (${w.found.strength}: ${w.found.why}) [${w.found.refs.map(formatRef).join(', ')}]`);
+      for (const w of a.windows)
+        print(
+          `${w.chip.name} at ${w.space === 'pio' ? 'port' : 'gpa'} 0x${w.base.toString(16)} (${w.found.strength}: ${w.found.why}) [${w.found.refs.map(formatRef).join(', ')}]`,
+        );
       if (options.stats !== true) print(PATH_HEADER);
     }
     const seen = new Set<string>();
@@ -126,8 +169,17 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
     }
     if (options.json === true) {
       for (const row of table.rows()) print(JSON.stringify({ kind: 'cost', ...row }));
-      for (const u of a.pairing?.unpairedRequests ?? []) print(JSON.stringify({ kind: 'unpaired request', line: u.request.request.line, address: `0x${u.request.request.addr.toString(16)}`, reason: u.reason }));
-      if (a.clock !== undefined) print(JSON.stringify({ kind: 'clock', ...a.clock, outliers: a.clock.outliers.map((o) => o.request.request.line) }));
+      for (const u of a.pairing?.unpairedRequests ?? [])
+        print(
+          JSON.stringify({
+            kind: 'unpaired request',
+            line: u.request.request.line,
+            address: `0x${u.request.request.addr.toString(16)}`,
+            reason: u.reason,
+          }),
+        );
+      if (a.clock !== undefined)
+        print(JSON.stringify({ kind: 'clock', ...a.clock, outliers: a.clock.outliers.map((o) => o.request.request.line) }));
     } else {
       print('');
       for (const line of costLines(table.rows())) print(line);
@@ -136,7 +188,10 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
     }
     print.flush();
     reportAllDamage(opened.input, a.captureDamage);
-    if (filters.length > 0 && matched === 0) throw new UserError(`no access matches ${filters.join(' ')}; the files hold accesses of ${[...seen].join(', ') || 'no known device'}`);
+    if (filters.length > 0 && matched === 0)
+      throw new UserError(
+        `no access matches ${filters.join(' ')}; the files hold accesses of ${[...seen].join(', ') || 'no known device'}`,
+      );
   } finally {
     await opened.close();
   }
@@ -144,15 +199,25 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
 
 async function runExplain(files: string[], options: ExplainOptions): Promise<void> {
   const packet = options.packet === undefined ? undefined : Number(options.packet);
-  if (packet !== undefined && (!Number.isInteger(packet) || packet < 1)) throw new UserError(`--packet ${options.packet}: expected a number from 1 on`);
+  if (packet !== undefined && (!Number.isInteger(packet) || packet < 1))
+    throw new UserError(`--packet ${options.packet}: expected a number from 1 on`);
   const opened = await open(files, options);
   try {
     const atSeconds = seconds(options.at, '--at');
     const analysis = await withBar(opened.input, (input) => analyze(input));
     reportAllDamage(opened.input, analysis.captureDamage);
     const story = tellStory(analysis, { packet, atSeconds });
-    if (options.json === true) console.log(JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1));
-    else process.stdout.write(renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 120), color: process.stdout.isTTY === true && process.env.NO_COLOR === undefined }));
+    if (options.json === true)
+      console.log(
+        JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1),
+      );
+    else
+      process.stdout.write(
+        renderStory(story, {
+          width: Math.min(process.stdout.columns ?? 100, 120),
+          color: process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
+        }),
+      );
   } finally {
     await opened.close();
   }
@@ -186,8 +251,11 @@ function lineWriter(): ((line: string) => void) & { flush: () => void } {
     process.stdout.write(text);
     text = '';
   };
-  return Object.assign((line: string): void => {
-    text += line + '\n';
-    if (text.length >= FLUSH_AT) flush();
-  }, { flush });
+  return Object.assign(
+    (line: string): void => {
+      text += line + '\n';
+      if (text.length >= FLUSH_AT) flush();
+    },
+    { flush },
+  );
 }

@@ -1,7 +1,19 @@
 /** `xenolith trace dump` and `xenolith trace summary`: what xenalyze tells of an xentrace file. */
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
-import { DamageList, dumpFile, dumpTrace, fileSource, openTrace, parseCpuHz, streamSource, summarizeFile, summarizeTrace, summaryText, writeAll } from '../trace/index-node.ts';
+import {
+  DamageList,
+  dumpFile,
+  dumpTrace,
+  fileSource,
+  openTrace,
+  parseCpuHz,
+  streamSource,
+  summarizeFile,
+  summarizeTrace,
+  summaryText,
+  writeAll,
+} from '../trace/index-node.ts';
 import type { ByteSource, Damage, Inference, TraceRecord } from '../trace/index-node.ts';
 import { progressBar } from './progress.ts';
 
@@ -21,8 +33,14 @@ export function registerTrace(program: Command): void {
   const trace = program.commands.find((c) => c.name() === 'trace') ?? traceCommand(program);
   withFile(trace.command('dump'))
     .description('a line for every record, as xenalyze --dump-all')
-    .option('--xenalyze', "xenalyze's text byte for byte, its mistakes included; exit reasons are VMX's unless --svm-mode is given")
-    .addHelpText('after', '\nExample (on the files of npm start):\n  npx xenolith trace dump out/trace.trc --cpu-hz 1G | grep mmio_assist\n  npx xenolith trace dump out/trace.trc --json | grep \'"kind":"npf"\'\n')
+    .option(
+      '--xenalyze',
+      "xenalyze's text byte for byte, its mistakes included; exit reasons are VMX's unless --svm-mode is given",
+    )
+    .addHelpText(
+      'after',
+      '\nExample (on the files of npm start):\n  npx xenolith trace dump out/trace.trc --cpu-hz 1G | grep mmio_assist\n  npx xenolith trace dump out/trace.trc --json | grep \'"kind":"npf"\'\n',
+    )
     .action(dump);
   withFile(trace.command('summary'))
     .description('runstates, exits with cycles and percentiles, I/O addresses and hypercalls, as xenalyze --summary')
@@ -32,7 +50,10 @@ export function registerTrace(program: Command): void {
 
 /** The command that holds all that read traces. */
 export const traceCommand = (program: Command): Command =>
-  program.command('trace').description('read xentrace files').addHelpText('after', '\nExample (on a file of npm start):\n  npx xenolith trace summary out/trace.trc --cpu-hz 1G\n');
+  program
+    .command('trace')
+    .description('read xentrace files')
+    .addHelpText('after', '\nExample (on a file of npm start):\n  npx xenolith trace summary out/trace.trc --cpu-hz 1G\n');
 
 function withFile(command: Command): Command {
   return command
@@ -62,7 +83,9 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
     const svm = options.svmMode === true || trace.vendor === 'svm';
     if (options.svmMode !== true && trace.inference.ambiguous) {
       const facts = trace.inference.evidence.map((e) => `0x${e.offset.toString(16)}: ${e.says}`).join('; ');
-      console.error(`xenolith: the records do not agree on what wrote them (${facts}); taken as ${svm ? 'SVM' : 'VMX'}; overrule with --svm-mode or --xen-version`);
+      console.error(
+        `xenolith: the records do not agree on what wrote them (${facts}); taken as ${svm ? 'SVM' : 'VMX'}; overrule with --svm-mode or --xen-version`,
+      );
     }
     return { source, path: file === '-' ? null : file, cpuHz, svm, inference: trace.inference, xenMinor: trace.context.xenMinor };
   } catch (error) {
@@ -105,7 +128,13 @@ async function dump(file: string, options: DumpOptions): Promise<void> {
         ended = result.ended;
         if (result.closed) return;
       } else {
-        ended = !await dumpTrace(source, follow, (bytes) => void writeAll(process.stdout.fd, bytes), damage, (line) => void notes.push(line));
+        ended = !(await dumpTrace(
+          source,
+          follow,
+          (bytes) => void writeAll(process.stdout.fd, bytes),
+          damage,
+          (line) => void notes.push(line),
+        ));
       }
     } finally {
       bar.stop();
@@ -146,18 +175,32 @@ const big = (_: string, value: unknown): unknown => (typeof value === 'bigint' ?
 function jsonLine(record: TraceRecord, tscBase: bigint): string {
   const { decoded, event, words, tsc, ...rest } = record;
   const { kind, ...fields } = decoded;
-  return `${JSON.stringify({
-    kind, ...rest, tsc: tscBase === 0n ? tsc : String(tscBase + BigInt(tsc)), event: `0x${event.toString(16)}`, words: words.map((w) => `0x${w.toString(16)}`), ...fields,
-  }, big)}\n`;
+  return `${JSON.stringify(
+    {
+      kind,
+      ...rest,
+      tsc: tscBase === 0n ? tsc : String(tscBase + BigInt(tsc)),
+      event: `0x${event.toString(16)}`,
+      words: words.map((w) => `0x${w.toString(16)}`),
+      ...fields,
+    },
+    big,
+  )}\n`;
 }
 
 async function summary(file: string, options: FileOptions): Promise<void> {
   const { source, path, cpuHz, svm, inference } = await open(file, options);
   try {
     const bar = progressBar(source);
-    const result = await (path === null ? summarizeTrace(source, cpuHz, svm, bar.update) : summarizeFile(path, cpuHz, svm, bar.update)).finally(bar.stop);
+    const result = await (path === null
+      ? summarizeTrace(source, cpuHz, svm, bar.update)
+      : summarizeFile(path, cpuHz, svm, bar.update)
+    ).finally(bar.stop);
     if (options.json === true) {
-      writeAll(process.stdout.fd, Buffer.from(`${JSON.stringify({ file: source.name, vendor: svm ? 'svm' : 'vmx', inference, ...result }, big, 1)}\n`));
+      writeAll(
+        process.stdout.fd,
+        Buffer.from(`${JSON.stringify({ file: source.name, vendor: svm ? 'svm' : 'vmx', inference, ...result }, big, 1)}\n`),
+      );
     } else {
       writeAll(process.stdout.fd, Buffer.from(summaryText(result, inference, svm)));
     }
@@ -172,7 +215,9 @@ async function summary(file: string, options: FileOptions): Promise<void> {
 export function reportDamage(damage: readonly Damage[], count = damage.length): void {
   const first = damage[0];
   if (first === undefined) return;
-  console.error(`xenolith: trace damaged at offset 0x${first.offset.toString(16)}: ${first.message}`
-    + `${count > 1 ? ` (and ${count - 1} more place${count > 2 ? 's' : ''})` : ''}; everything readable is shown`);
+  console.error(
+    `xenolith: trace damaged at offset 0x${first.offset.toString(16)}: ${first.message}` +
+      `${count > 1 ? ` (and ${count - 1} more place${count > 2 ? 's' : ''})` : ''}; everything readable is shown`,
+  );
   process.exitCode = 1;
 }

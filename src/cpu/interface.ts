@@ -103,7 +103,14 @@ export interface VmExit {
 }
 
 /** An event to deliver at the next entry (VM-entry interruption information, SDM 24.8.3). privilegedSoftwareException is INT1. */
-export const EventType = { externalInterrupt: 0, nmi: 2, hardwareException: 3, softwareInterrupt: 4, privilegedSoftwareException: 5, softwareException: 6 } as const;
+export const EventType = {
+  externalInterrupt: 0,
+  nmi: 2,
+  hardwareException: 3,
+  softwareInterrupt: 4,
+  privilegedSoftwareException: 5,
+  softwareException: 6,
+} as const;
 export type EventType = (typeof EventType)[keyof typeof EventType];
 
 /** An event: errorCode -1 when it has none, instructionLength that of the instruction that made it, or 0. */
@@ -130,7 +137,24 @@ export interface SegmentState {
   accessRights: number;
 }
 
-export const Reg = { rax: 0, rcx: 1, rdx: 2, rbx: 3, rsp: 4, rbp: 5, rsi: 6, rdi: 7, r8: 8, r9: 9, r10: 10, r11: 11, r12: 12, r13: 13, r14: 14, r15: 15 } as const;
+export const Reg = {
+  rax: 0,
+  rcx: 1,
+  rdx: 2,
+  rbx: 3,
+  rsp: 4,
+  rbp: 5,
+  rsi: 6,
+  rdi: 7,
+  r8: 8,
+  r9: 9,
+  r10: 10,
+  r11: 11,
+  r12: 12,
+  r13: 13,
+  r14: 14,
+  r15: 15,
+} as const;
 export const Seg = { es: 0, cs: 1, ss: 2, ds: 3, fs: 4, gs: 5, ldtr: 6, tr: 7 } as const;
 
 /**

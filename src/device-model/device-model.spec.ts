@@ -9,7 +9,17 @@ import { DeviceModel } from './device-model.ts';
 describe('device model', () => {
   it('registers disjoint port and memory ranges and every PCI function', () => {
     const { hv } = setUp();
-    const of = (type: number): string[] => [...hv.ranges].filter((r) => r.startsWith(`${type}:`)).map((r) => r.split(':').slice(1).map((n) => Number(n).toString(16)).join('-')).sort();
+    const of = (type: number): string[] =>
+      [...hv.ranges]
+        .filter((r) => r.startsWith(`${type}:`))
+        .map((r) =>
+          r
+            .split(':')
+            .slice(1)
+            .map((n) => Number(n).toString(16))
+            .join('-'),
+        )
+        .sort();
     expect(of(IoRangeType.port)).toEqual(['12-12', '3f8-3ff', '64-64', 'b004-b005', 'c000-c0ff', 'cf8-cff']);
     expect(of(IoRangeType.memory)).toEqual(['a0000-bffff', 'f0000000-f00000ff']);
     expect(of(IoRangeType.pci)).toEqual(['0-0', '18-18', '8-8', 'b-b']);
@@ -42,9 +52,15 @@ describe('device model', () => {
     expect([...hv.peek(0x3000, 8)]).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
     hv.access({ addr: 0xb8100, size: 4, count: 3, write: 0xaabbccdd }); // rep stos
     expect([hv.read(0xb8100, 4), hv.read(0xb8108, 4), hv.read(0xb810c, 4)]).toEqual([0xaabbccdd, 0xaabbccdd, 0]);
-    hv.poke(0x4000, [...'rep outs'].map((c) => c.charCodeAt(0)));
+    hv.poke(
+      0x4000,
+      [...'rep outs'].map((c) => c.charCodeAt(0)),
+    );
     const { text, hv: other } = setUp();
-    other.poke(0x4000, [...'rep outs'].map((c) => c.charCodeAt(0)));
+    other.poke(
+      0x4000,
+      [...'rep outs'].map((c) => c.charCodeAt(0)),
+    );
     other.access({ type: IoreqType.pio, addr: 0x3f8, size: 1, count: 8, ptr: 0x4000, write: 0 });
     expect(text.join('')).toBe('rep outs');
     other.access({ type: IoreqType.pio, addr: 0x3fd, size: 1, count: 3, ptr: 0x5000 });
@@ -121,6 +137,8 @@ describe('device model', () => {
   it('knows its NIC models', () => {
     const hv = new FakeHypervisor();
     const nics = [{ model: 'ne3000', mac: new Uint8Array(6) }];
-    expect(() => new DeviceModel({ memory: hv.memory, hypercalls: hv, clock: new HandClock(), nics })).toThrow(/'ne3000': expected one of rtl8139/);
+    expect(() => new DeviceModel({ memory: hv.memory, hypercalls: hv, clock: new HandClock(), nics })).toThrow(
+      /'ne3000': expected one of rtl8139/,
+    );
   });
 });

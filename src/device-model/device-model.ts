@@ -127,7 +127,10 @@ export class DeviceModel {
       transmit: (byte) => this.#putConsole(byte),
     });
     this.ports.add(this.uart, COM1_PORT);
-    this.ports.add(debugPort((byte) => this.#putConsole(byte)), PLATFORM_LOG_PORT);
+    this.ports.add(
+      debugPort((byte) => this.#putConsole(byte)),
+      PLATFORM_LOG_PORT,
+    );
     this.memory.add(this.vga, VGA_HOLE_BASE);
     this.#attachChipset();
     this.nics = options.nics.map((nic, i) => this.#attachNic(nic, i));
@@ -147,8 +150,25 @@ export class DeviceModel {
     if (options.consoleInput) this.#consoleInput = new FrameRingConsumer(options.consoleInput);
 
     this.#events = new EventChannels(buffer, hypercalls);
-    const dispatch = new IoreqDispatch({ ports: this.ports, memory: this.memory, pci: this.pci, dma: this.dma, mapCache: this.mapCache, clock, log });
-    this.server = new IoreqServer({ memory: buffer, hypercalls, dispatch, events: this.#events, timers: this.#timers, clock, logger, log });
+    const dispatch = new IoreqDispatch({
+      ports: this.ports,
+      memory: this.memory,
+      pci: this.pci,
+      dma: this.dma,
+      mapCache: this.mapCache,
+      clock,
+      log,
+    });
+    this.server = new IoreqServer({
+      memory: buffer,
+      hypercalls,
+      dispatch,
+      events: this.#events,
+      timers: this.#timers,
+      clock,
+      logger,
+      log,
+    });
     if (log?.traces) {
       const regions = new RegionTrace(log);
       this.ports.probe = regions;
@@ -157,7 +177,10 @@ export class DeviceModel {
     }
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
-      if (log?.traces) log.event(`xen_map_pcidev id: ${this.server.id} bdf: 00.${(at >>> 3).toString(16).padStart(2, '0')}.${(at & 7).toString(16).padStart(2, '0')}`);
+      if (log?.traces)
+        log.event(
+          `xen_map_pcidev id: ${this.server.id} bdf: 00.${(at >>> 3).toString(16).padStart(2, '0')}.${(at & 7).toString(16).padStart(2, '0')}`,
+        );
       hypercalls.mapIoRange(this.server.id, IoRangeType.pci, at, at);
     }
   }
@@ -236,15 +259,23 @@ export class DeviceModel {
   save(): DeviceModelState {
     const devices: Record<string, DeviceState> = { serial: this.uart.save(), vga: this.vga.save() };
     for (const [at, device] of this.pci.functions) devices[`pci${at}`] = device.save();
-    return { version: 1, devices, wire: this.hub.save(), endpoint: this.#endpoint?.save() ?? null, ringSlot: this.server.ringSlot };
+    return {
+      version: 1,
+      devices,
+      wire: this.hub.save(),
+      endpoint: this.#endpoint?.save() ?? null,
+      ringSlot: this.server.ringSlot,
+    };
   }
 
   /** Takes the state of a device model built with the same options. */
   restore(state: DeviceModelState): void {
-    if (state.version !== 1) throw new UserError(`saved state of a device model, version ${String(state.version)}: expected version 1`);
+    if (state.version !== 1)
+      throw new UserError(`saved state of a device model, version ${String(state.version)}: expected version 1`);
     const saved = (key: string): DeviceState => {
       const device = state.devices[key];
-      if (!device) throw new UserError(`saved state of a device model: no device '${key}' in it; restore it into the same machine`);
+      if (!device)
+        throw new UserError(`saved state of a device model: no device '${key}' in it; restore it into the same machine`);
       return device;
     };
     this.uart.restore(saved('serial'));
@@ -261,10 +292,13 @@ export class DeviceModel {
     const bridge = devfn(0, 0);
     pci.attach(bridge, new HostBridge(pci.slot(bridge), pci, ports));
     const isa = devfn(1, 0);
-    pci.attach(isa, new Piix3(pci.slot(isa), ports, {
-      setPciLinkRoute: (link, irq) => hypercalls.setPciLinkRoute(link, irq),
-      reset: () => hypercalls.remoteShutdown(SHUTDOWN_REBOOT),
-    }));
+    pci.attach(
+      isa,
+      new Piix3(pci.slot(isa), ports, {
+        setPciLinkRoute: (link, irq) => hypercalls.setPciLinkRoute(link, irq),
+        reset: () => hypercalls.remoteShutdown(SHUTDOWN_REBOOT),
+      }),
+    );
     const pm = devfn(1, 3);
     pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(SHUTDOWN_POWEROFF) }));
   }

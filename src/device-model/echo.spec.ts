@@ -32,7 +32,15 @@ function ping(options: Parameters<typeof setUp>[0] = {}) {
   driver.send(arpFrame('request', guest, { mac: new Uint8Array(6), ip: host }, new Uint8Array(6).fill(0xff)));
   const arp = waitFor();
   const hostMac = arp.slice(22, 28);
-  driver.send(echoRequestFrame(guest, { mac: hostMac, ip: host }, 0x77, 1, Uint8Array.from({ length: 56 }, (_, i) => i)));
+  driver.send(
+    echoRequestFrame(
+      guest,
+      { mac: hostMac, ip: host },
+      0x77,
+      1,
+      Uint8Array.from({ length: 56 }, (_, i) => i),
+    ),
+  );
   const reply = waitFor();
   machine.dm.flush();
   return { ...machine, driver, arp, reply, file: () => Buffer.concat(captured) };
@@ -54,12 +62,24 @@ describe('a ping through ioreq page, RTL8139, map cache and wire', () => {
   it('shows one and the same guest-physical address in ioreq and descriptor fetch, and one remap a bucket', () => {
     const { logged } = ping();
     const lines = logged();
-    expect(lines).toContain('handle_ioreq I/O=0x7ffe5a000000 type=1 dir=0 df=0 ptr=0 port=0xf0000020 data=0x100000 count=1 size=4');
+    expect(lines).toContain(
+      'handle_ioreq I/O=0x7ffe5a000000 type=1 dir=0 df=0 ptr=0 port=0xf0000020 data=0x100000 count=1 size=4',
+    );
     expect(lines).toContain('xen_map_cache want 0x100000');
-    expect(lines.filter((line) => line.startsWith('xen_remap_bucket')).sort()).toEqual(['xen_remap_bucket index 0x1', 'xen_remap_bucket index 0x2', 'xen_remap_bucket index 0x3']);
+    expect(lines.filter((line) => line.startsWith('xen_remap_bucket')).sort()).toEqual([
+      'xen_remap_bucket index 0x1',
+      'xen_remap_bucket index 0x2',
+      'xen_remap_bucket index 0x3',
+    ]);
     expect(lines).toContain('RTL8139: +++ C+ mode reading TX descriptor 0 from host memory at 00000000 00100000 = 0x00100000');
-    const doorbell = lines.findIndex((line) => line.startsWith('memory_region_ops_write') && line.includes('addr 0xc0d9 value 0x40 size 1'));
-    expect(lines.slice(doorbell - 3, doorbell).map((line) => line.split(' ')[0])).toEqual(['handle_ioreq', 'handle_ioreq_write', 'cpu_ioreq_move']);
+    const doorbell = lines.findIndex(
+      (line) => line.startsWith('memory_region_ops_write') && line.includes('addr 0xc0d9 value 0x40 size 1'),
+    );
+    expect(lines.slice(doorbell - 3, doorbell).map((line) => line.split(' ')[0])).toEqual([
+      'handle_ioreq',
+      'handle_ioreq_write',
+      'cpu_ioreq_move',
+    ]);
     expect(lines.slice(doorbell + 1).findIndex((line) => line === 'xen_map_cache want 0x200802')).toBeGreaterThan(0);
   });
 
@@ -117,7 +137,13 @@ describe('a ping through ioreq page, RTL8139, map cache and wire', () => {
         if (++accesses % every !== 0) return;
         const state = structuredClone(dm.save());
         dm.stop();
-        dm = new DeviceModel({ memory: hv.memory, hypercalls: hv, clock, nics: [{ model: 'rtl8139', mac: guest.mac }], wireLatencyNs: 3000 });
+        dm = new DeviceModel({
+          memory: hv.memory,
+          hypercalls: hv,
+          clock,
+          nics: [{ model: 'rtl8139', mac: guest.mac }],
+          wireLatencyNs: 3000,
+        });
         dm.restore(state);
         dm.start();
         hv.deviceModel = dm;
@@ -146,7 +172,12 @@ describe('a ping through ioreq page, RTL8139, map cache and wire', () => {
         finish();
       }
       const levels = hv.calls.filter((call) => call.startsWith('intx')).filter((call, i, all) => call !== all[i - 1]);
-      return { received, levels, ram: Buffer.from(hv.peek(0x100000, 0x400)).toString('hex'), statistics: dm.nics[0]!.statistics() };
+      return {
+        received,
+        levels,
+        ram: Buffer.from(hv.peek(0x100000, 0x400)).toString('hex'),
+        statistics: dm.nics[0]!.statistics(),
+      };
     };
     const whole = run(1e9);
     expect(whole.received).toHaveLength(4);
@@ -154,20 +185,45 @@ describe('a ping through ioreq page, RTL8139, map cache and wire', () => {
     for (const every of [1, 2, 3, 5, 7]) expect(run(every), `every ${every}`).toEqual(whole);
   });
 
-  it.runIf(spawnSync('tshark', ['--version']).status === 0)('tshark reads four frames with good checksums, the sent ones with the ioreq that sent them', () => {
-    const { file } = ping();
-    const dir = mkdtempSync(join(tmpdir(), 'echo-'));
-    try {
-      const path = join(dir, 'net.pcapng');
-      writeFileSync(path, file());
-      const rows = execFileSync('tshark', ['-r', path, '-o', 'ip.check_checksum:TRUE', '-T', 'fields', '-E', 'separator=|',
-        ...['_ws.col.Protocol', 'arp.opcode', 'icmp.type', 'icmp.checksum.status', 'ip.checksum.status', 'frame.comment'].flatMap((field) => ['-e', field])],
-        { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().split('\n').map((row) => row.split('|'));
-      expect(rows.map((row) => row.slice(0, 5).join(' ').trim())).toEqual(['ARP 1', 'ARP 2', 'ICMP  8 1 1', 'ICMP  0 1 1']);
-      expect(rows[2]![5]).toMatch(/^ioreq \d+: vCPU 0 write of gpa 0xf00000d9, data 0x40, size 1$/);
-      expect(rows[3]![5]).toBe('');
-    } finally {
-      rmSync(dir, { recursive: true });
-    }
-  });
+  it.runIf(spawnSync('tshark', ['--version']).status === 0)(
+    'tshark reads four frames with good checksums, the sent ones with the ioreq that sent them',
+    () => {
+      const { file } = ping();
+      const dir = mkdtempSync(join(tmpdir(), 'echo-'));
+      try {
+        const path = join(dir, 'net.pcapng');
+        writeFileSync(path, file());
+        const rows = execFileSync(
+          'tshark',
+          [
+            '-r',
+            path,
+            '-o',
+            'ip.check_checksum:TRUE',
+            '-T',
+            'fields',
+            '-E',
+            'separator=|',
+            ...[
+              '_ws.col.Protocol',
+              'arp.opcode',
+              'icmp.type',
+              'icmp.checksum.status',
+              'ip.checksum.status',
+              'frame.comment',
+            ].flatMap((field) => ['-e', field]),
+          ],
+          { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+        )
+          .trim()
+          .split('\n')
+          .map((row) => row.split('|'));
+        expect(rows.map((row) => row.slice(0, 5).join(' ').trim())).toEqual(['ARP 1', 'ARP 2', 'ICMP  8 1 1', 'ICMP  0 1 1']);
+        expect(rows[2]![5]).toMatch(/^ioreq \d+: vCPU 0 write of gpa 0xf00000d9, data 0x40, size 1$/);
+        expect(rows[3]![5]).toBe('');
+      } finally {
+        rmSync(dir, { recursive: true });
+      }
+    },
+  );
 });

@@ -5,7 +5,13 @@
  * Source: xen/common/event_2l.c for the other end; Linux drivers/xen/events/events_2l.c for this one.
  */
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
-import { EVTCHN_2L_NR_CHANNELS, SHARED_INFO_EVTCHN_MASK, SHARED_INFO_EVTCHN_PENDING, VCPU_INFO_PENDING_SEL, VCPU_INFO_UPCALL_PENDING } from '../abi/event-channel.ts';
+import {
+  EVTCHN_2L_NR_CHANNELS,
+  SHARED_INFO_EVTCHN_MASK,
+  SHARED_INFO_EVTCHN_PENDING,
+  VCPU_INFO_PENDING_SEL,
+  VCPU_INFO_UPCALL_PENDING,
+} from '../abi/event-channel.ts';
 
 /** Serves one port. False: leave it masked; unmask() comes later. */
 type PortHandler = (port: number) => boolean;
@@ -27,7 +33,8 @@ export class EventChannels {
 
   /** Serve this local port from now on. */
   bind(port: number, handler: PortHandler): void {
-    if (!(port > 0 && port < EVTCHN_2L_NR_CHANNELS)) throw new RangeError(`event channel port ${port}: expected 1 to ${EVTCHN_2L_NR_CHANNELS - 1}`);
+    if (!(port > 0 && port < EVTCHN_2L_NR_CHANNELS))
+      throw new RangeError(`event channel port ${port}: expected 1 to ${EVTCHN_2L_NR_CHANNELS - 1}`);
     this.#handlers.set(port, handler);
     this.unmask(port);
   }

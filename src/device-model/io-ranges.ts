@@ -16,7 +16,13 @@ export class IoRanges implements IoSpaceListener {
   /** Registered ranges: end (inclusive) by start. */
   #ranges = new Map<number, number>();
 
-  constructor(space: IoSpace, hypercalls: Pick<DeviceModelHypercalls, 'mapIoRange' | 'unmapIoRange'>, server: number, logger: Logger, log?: DmLog) {
+  constructor(
+    space: IoSpace,
+    hypercalls: Pick<DeviceModelHypercalls, 'mapIoRange' | 'unmapIoRange'>,
+    server: number,
+    logger: Logger,
+    log?: DmLog,
+  ) {
     this.#space = space;
     this.#hypercalls = hypercalls;
     this.#server = server;
@@ -36,18 +42,23 @@ export class IoRanges implements IoSpaceListener {
 
   #update(): void {
     const wanted = this.#union();
-    const [type, name] = this.#space.kind === 'port' ? ([IoRangeType.port, 'portio'] as const) : ([IoRangeType.memory, 'mmio'] as const);
+    const [type, name] =
+      this.#space.kind === 'port' ? ([IoRangeType.port, 'portio'] as const) : ([IoRangeType.memory, 'mmio'] as const);
     for (const [start, end] of this.#ranges) {
       if (wanted.get(start) === end) continue;
-      if (this.#log !== undefined) this.#log.event(`xen_unmap_${name}_range id: ${this.#server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
+      if (this.#log !== undefined)
+        this.#log.event(`xen_unmap_${name}_range id: ${this.#server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
       this.#hypercalls.unmapIoRange(this.#server, type, start, end);
     }
     for (const [start, end] of wanted) {
       if (this.#ranges.get(start) === end) continue;
-      if (this.#log !== undefined) this.#log.event(`xen_map_${name}_range id: ${this.#server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
+      if (this.#log !== undefined)
+        this.#log.event(`xen_map_${name}_range id: ${this.#server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
       const error = this.#hypercalls.mapIoRange(this.#server, type, start, end);
       if (error < 0) {
-        this.#logger.warn(`device model: ${name} range 0x${start.toString(16)}-0x${end.toString(16)} not granted (error ${-error}); accesses there go unanswered`);
+        this.#logger.warn(
+          `device model: ${name} range 0x${start.toString(16)}-0x${end.toString(16)} not granted (error ${-error}); accesses there go unanswered`,
+        );
         wanted.delete(start);
       }
     }
@@ -56,7 +67,9 @@ export class IoRanges implements IoSpaceListener {
 
   #union(): Map<number, number> {
     const joined = new Map<number, number>();
-    const sorted = this.#space.mappings.map(({ base, region }) => [base, base + region.size - 1] as const).sort(([a], [b]) => a - b);
+    const sorted = this.#space.mappings
+      .map(({ base, region }) => [base, base + region.size - 1] as const)
+      .sort(([a], [b]) => a - b);
     let start = -1;
     let end = -2;
     for (const [from, to] of sorted) {

@@ -5,9 +5,27 @@
  * Source: xen/include/public/hvm/ioreq.h; QEMU hw/i386/xen/xen-hvm.c for the order of steps.
  */
 import {
-  BUFIOREQ_READ_POINTER, BUFIOREQ_SLOTS, BUFIOREQ_SLOT_NUM, BUFIOREQ_SLOT_SIZE, BUFIOREQ_WRITE_POINTER, BufioreqHandling, IOREQ_ADDR, IOREQ_COUNT,
-  IOREQ_DATA, IOREQ_DATA_IS_PTR, IOREQ_DF, IOREQ_DIR_READ, IOREQ_SIZE, IOREQ_SIZE_FIELD, IOREQ_STATE_MASK, IOREQ_STATE_SHIFT, IOREQ_STATE_WORD,
-  IOREQ_VP_EPORT, IOREQS_PER_PAGE, IoreqState, IoreqType,
+  BUFIOREQ_READ_POINTER,
+  BUFIOREQ_SLOTS,
+  BUFIOREQ_SLOT_NUM,
+  BUFIOREQ_SLOT_SIZE,
+  BUFIOREQ_WRITE_POINTER,
+  BufioreqHandling,
+  IOREQ_ADDR,
+  IOREQ_COUNT,
+  IOREQ_DATA,
+  IOREQ_DATA_IS_PTR,
+  IOREQ_DF,
+  IOREQ_DIR_READ,
+  IOREQ_SIZE,
+  IOREQ_SIZE_FIELD,
+  IOREQ_STATE_MASK,
+  IOREQ_STATE_SHIFT,
+  IOREQ_STATE_WORD,
+  IOREQ_VP_EPORT,
+  IOREQS_PER_PAGE,
+  IoreqState,
+  IoreqType,
 } from '../abi/ioreq.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import type { Clock } from '../base/clock.ts';

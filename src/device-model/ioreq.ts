@@ -37,7 +37,18 @@ export interface Ioreq {
 }
 
 export const emptyIoreq = (): Ioreq => ({
-  vcpu: 0, serial: 0, type: 0, isRead: false, df: false, isPtr: false, addrLo: 0, addrHi: 0, dataLo: 0, dataHi: 0, count: 0, size: 0,
+  vcpu: 0,
+  serial: 0,
+  type: 0,
+  isRead: false,
+  df: false,
+  isPtr: false,
+  addrLo: 0,
+  addrHi: 0,
+  dataLo: 0,
+  dataHi: 0,
+  count: 0,
+  size: 0,
 });
 
 /** What a request may address. */
@@ -56,7 +67,14 @@ const flag = (value: boolean): number => (value ? 1 : 0);
 /** One line about a request, for comments and messages. */
 export function describeIoreq(r: Ioreq): string {
   const address = hex64(r.addrLo, r.addrHi);
-  const where = r.type === IoreqType.pio ? `port 0x${address}` : r.type === IoreqType.copy ? `gpa 0x${address}` : r.type === IoreqType.pciConfig ? `config 0x${address}` : `type ${r.type}`;
+  const where =
+    r.type === IoreqType.pio
+      ? `port 0x${address}`
+      : r.type === IoreqType.copy
+        ? `gpa 0x${address}`
+        : r.type === IoreqType.pciConfig
+          ? `config 0x${address}`
+          : `type ${r.type}`;
   const what = r.isPtr ? `${r.count} x ${r.size} bytes at gpa 0x${hex64(r.dataLo, r.dataHi)}` : `0x${hex64(r.dataLo, r.dataHi)}`;
   return `ioreq ${r.serial}: vCPU ${r.vcpu} ${r.isRead ? 'read of' : 'write of'} ${where}, ${r.isRead ? '' : `data ${what}, `}size ${r.size}`;
 }
@@ -82,7 +100,8 @@ export class IoreqDispatch {
       r.dataHi = 0;
       if (r.size < 4) r.dataLo &= (1 << (r.size * 8)) - 1;
     }
-    if (log !== undefined && log.traces && !r.isRead) log.event(`handle_ioreq_write I/O=${REQUEST_ADDRESS} write ${this.#tail(r)}`);
+    if (log !== undefined && log.traces && !r.isRead)
+      log.event(`handle_ioreq_write I/O=${REQUEST_ADDRESS} write ${this.#tail(r)}`);
     const wrong = this.#serve(r);
     if (log !== undefined && log.traces && r.isRead) log.event(`handle_ioreq_read I/O=${REQUEST_ADDRESS} read ${this.#tail(r)}`);
     return wrong;
@@ -90,14 +109,19 @@ export class IoreqDispatch {
 
   #serve(r: Ioreq): string | undefined {
     switch (r.type) {
-      case IoreqType.pio: return this.#refuse(r, 4) ?? this.#pio(r);
-      case IoreqType.copy: return this.#refuse(r, 8) ?? this.#move(r);
-      case IoreqType.pciConfig: return this.#refuse(r, 4) ?? this.#config(r);
-      case IoreqType.timeOffset: return undefined; // the guest's RTC moved: nothing here keeps wall-clock time
+      case IoreqType.pio:
+        return this.#refuse(r, 4) ?? this.#pio(r);
+      case IoreqType.copy:
+        return this.#refuse(r, 8) ?? this.#move(r);
+      case IoreqType.pciConfig:
+        return this.#refuse(r, 4) ?? this.#config(r);
+      case IoreqType.timeOffset:
+        return undefined; // the guest's RTC moved: nothing here keeps wall-clock time
       case IoreqType.invalidate:
         this.#t.mapCache.invalidate();
         return undefined;
-      default: return `type ${r.type}`;
+      default:
+        return `type ${r.type}`;
     }
   }
 
@@ -110,15 +134,23 @@ export class IoreqDispatch {
   #pio(r: Ioreq): undefined {
     const log = this.#log !== undefined && this.#log.traces ? this.#log : undefined;
     if (log !== undefined) {
-      log.event(`cpu_ioreq_pio I/O=${REQUEST_ADDRESS} pio dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`);
+      log.event(
+        `cpu_ioreq_pio I/O=${REQUEST_ADDRESS} pio dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
+      );
     }
     if (!r.isPtr) {
       if (r.isRead) {
         r.dataLo = this.#in(r);
         r.dataHi = 0;
-        if (log !== undefined) log.event(`cpu_ioreq_pio_read_reg I/O=${REQUEST_ADDRESS} pio read reg data=0x${r.dataLo.toString(16)} port=0x${hex64(r.addrLo, r.addrHi)} size=${r.size}`);
+        if (log !== undefined)
+          log.event(
+            `cpu_ioreq_pio_read_reg I/O=${REQUEST_ADDRESS} pio read reg data=0x${r.dataLo.toString(16)} port=0x${hex64(r.addrLo, r.addrHi)} size=${r.size}`,
+          );
       } else {
-        if (log !== undefined) log.event(`cpu_ioreq_pio_write_reg I/O=${REQUEST_ADDRESS} pio write reg data=0x${hex64(r.dataLo, r.dataHi)} port=0x${hex64(r.addrLo, r.addrHi)} size=${r.size}`);
+        if (log !== undefined)
+          log.event(
+            `cpu_ioreq_pio_write_reg I/O=${REQUEST_ADDRESS} pio write reg data=0x${hex64(r.dataLo, r.dataHi)} port=0x${hex64(r.addrLo, r.addrHi)} size=${r.size}`,
+          );
         this.#out(r, r.dataLo);
       }
       return;
@@ -146,7 +178,9 @@ export class IoreqDispatch {
   #move(r: Ioreq): undefined {
     const log = this.#log !== undefined && this.#log.traces ? this.#log : undefined;
     if (log !== undefined) {
-      log.event(`cpu_ioreq_move I/O=${REQUEST_ADDRESS} copy dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`);
+      log.event(
+        `cpu_ioreq_move I/O=${REQUEST_ADDRESS} copy dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
+      );
     }
     const { memory, clock } = this.#t;
     const base = r.addrHi * 0x1_0000_0000 + r.addrLo;
@@ -182,12 +216,18 @@ export class IoreqDispatch {
         r.dataLo = value;
         r.dataHi = 0;
       }
-      if (log !== undefined) log.event(`cpu_ioreq_config_read I/O=${REQUEST_ADDRESS} sbdf=0x${r.addrHi.toString(16)} reg=${r.addrLo} size=${r.size} data=0x${value.toString(16)}`);
+      if (log !== undefined)
+        log.event(
+          `cpu_ioreq_config_read I/O=${REQUEST_ADDRESS} sbdf=0x${r.addrHi.toString(16)} reg=${r.addrLo} size=${r.size} data=0x${value.toString(16)}`,
+        );
       return undefined;
     }
     if (r.isPtr) this.#getItem(r, 0);
     const value = r.isPtr ? this.#itemLo() : r.dataLo;
-    if (log !== undefined) log.event(`cpu_ioreq_config_write I/O=${REQUEST_ADDRESS} sbdf=0x${r.addrHi.toString(16)} reg=${r.addrLo} size=${r.size} data=0x${value.toString(16)}`);
+    if (log !== undefined)
+      log.event(
+        `cpu_ioreq_config_write I/O=${REQUEST_ADDRESS} sbdf=0x${r.addrHi.toString(16)} reg=${r.addrLo} size=${r.size} data=0x${value.toString(16)}`,
+      );
     pci.configWrite(r.addrHi, r.addrLo, r.size, value);
     return undefined;
   }
@@ -224,9 +264,13 @@ export class IoreqDispatch {
     const port = hex64(r.addrLo, r.addrHi);
     const data = hex64(r.dataLo, r.dataHi);
     if (log.traces) {
-      log.event(`handle_ioreq I/O=${REQUEST_ADDRESS} type=${r.type} dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${port} data=0x${data} count=${r.count} size=${r.size}`);
+      log.event(
+        `handle_ioreq I/O=${REQUEST_ADDRESS} type=${r.type} dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${port} data=0x${data} count=${r.count} size=${r.size}`,
+      );
     } else {
-      log.line(`xen: I/O request: ${r.type.toString(16)}, ptr: ${flag(r.isPtr)}, port: ${port}, data: ${data}, count: ${r.count}, size: ${r.size}`);
+      log.line(
+        `xen: I/O request: ${r.type.toString(16)}, ptr: ${flag(r.isPtr)}, port: ${port}, data: ${data}, count: ${r.count}, size: ${r.size}`,
+      );
     }
   }
 

@@ -11,11 +11,16 @@ import { NIC_MMIO, setUp } from './testing/set-up.ts';
 const TRAP = 0xe000_0000;
 
 /** Registers at TRAP whose every access runs `action`: the moment at which another thread rewrites shared pages. */
-function withTrap(action: (machine: ReturnType<typeof setUp>, offset: number) => void, options: Parameters<typeof setUp>[0] = {}) {
+function withTrap(
+  action: (machine: ReturnType<typeof setUp>, offset: number) => void,
+  options: Parameters<typeof setUp>[0] = {},
+) {
   const machine = setUp(options);
   const seen: string[] = [];
   const region: IoRegion = {
-    name: 'trap', size: 0x1000, widest: 4,
+    name: 'trap',
+    size: 0x1000,
+    widest: 4,
     read: (offset, size) => {
       seen.push(`r${size}@${offset}`);
       action(machine, offset);
@@ -74,7 +79,10 @@ describe('shared rings and ioreq pages', () => {
     const { hv, dm } = setUp();
     let writes = 0;
     const region: IoRegion = {
-      name: 'low-trap', size: 8, widest: 4, read: () => 0,
+      name: 'low-trap',
+      size: 8,
+      widest: 4,
+      read: () => 0,
       write: () => {
         writes++;
         if (writes < 2000) hv.buffer(0xa0000, 1, 1n);
@@ -126,7 +134,11 @@ describe('shared rings and ioreq pages', () => {
   it('XSA-239 / CVE-2017-15589: a narrow read leaves nothing of the data field as it was', () => {
     const { hv } = setUp();
     for (const type of [IoreqType.pio, IoreqType.copy, IoreqType.pciConfig]) {
-      hv.post({ type, addr: type === IoreqType.pio ? 0x3f9 : type === IoreqType.copy ? NIC_MMIO + 0x37 : 0x18 * 2 ** 32 + 4, size: 1 });
+      hv.post({
+        type,
+        addr: type === IoreqType.pio ? 0x3f9 : type === IoreqType.copy ? NIC_MMIO + 0x37 : 0x18 * 2 ** 32 + 4,
+        size: 1,
+      });
       hv.words[slotWord(hv, 8)] = -1;
       hv.words[slotWord(hv, 12)] = -1;
       hv.raise(VCPU_PORT);
@@ -138,7 +150,15 @@ describe('shared rings and ioreq pages', () => {
   });
 
   it('XSA-121 / CVE-2015-2044: an access of a size that no instruction makes is refused', () => {
-    for (const [type, size] of [[IoreqType.pio, 8], [IoreqType.pio, 3], [IoreqType.pio, 0], [IoreqType.copy, 16], [IoreqType.copy, 0xffffffff], [IoreqType.pciConfig, 8], [5, 4]] as const) {
+    for (const [type, size] of [
+      [IoreqType.pio, 8],
+      [IoreqType.pio, 3],
+      [IoreqType.pio, 0],
+      [IoreqType.copy, 16],
+      [IoreqType.copy, 0xffffffff],
+      [IoreqType.pciConfig, 8],
+      [5, 4],
+    ] as const) {
       const { hv, dm, warnings } = setUp();
       hv.post({ type, addr: 0xb8000, size });
       hv.raise(VCPU_PORT);
@@ -166,7 +186,11 @@ describe('shared rings and ioreq pages', () => {
   });
 
   it('Buffered ring: more slots than it has ends that guest', () => {
-    for (const [read, write] of [[0, 512], [0, 0x80000000], [5, 4]] as const) {
+    for (const [read, write] of [
+      [0, 512],
+      [0, 0x80000000],
+      [5, 4],
+    ] as const) {
       const { hv, dm } = setUp();
       for (let i = 0; i < 511; i++) hv.buffer(0xb8000, 1, 1n);
       hv.words[hv.ring >>> 2] = read;
@@ -355,13 +379,17 @@ describe('map cache and DMA', () => {
     expect(machine.dm.mapCache.size).toBe(before);
   });
 
-  it('CVE-2021-3750, CVE-2021-3929, CVE-2023-0330, CVE-2023-3019: DMA at the card\'s own registers reaches no register', () => {
+  it("CVE-2021-3750, CVE-2021-3929, CVE-2023-0330, CVE-2023-3019: DMA at the card's own registers reaches no register", () => {
     const machine = setUp({ logForm: 'trace' });
     const { hv, logged } = machine;
     const lines = logged().length;
     expect(dmaRead(machine, NIC_MMIO)).toEqual([0, 0, 0, 0]);
     machine.dm.dma.write(NIC_MMIO + 0x37, Uint8Array.of(0x10), 0, 1);
-    expect(logged().slice(lines).filter((line) => line.startsWith('memory_region_ops'))).toEqual([]);
+    expect(
+      logged()
+        .slice(lines)
+        .filter((line) => line.startsWith('memory_region_ops')),
+    ).toEqual([]);
     expect(hv.read(NIC_MMIO, 4)).toBe(0x003e1600);
   });
 
@@ -373,7 +401,11 @@ describe('map cache and DMA', () => {
     const data = new Uint8Array(3 * 4096 + 77).fill(1);
     for (let gpa = 0; gpa < 0x120000; gpa += 0x2f3b) dm.dma.write(gpa, data, 0, data.length);
     for (let mfn = 5; mfn < 2048; mfn++) {
-      if (poison(mfn)) expect(hv.bytes.subarray(mfn * 4096, (mfn + 1) * 4096).every((byte) => byte === 0xd7), `mfn ${mfn}`).toBe(true);
+      if (poison(mfn))
+        expect(
+          hv.bytes.subarray(mfn * 4096, (mfn + 1) * 4096).every((byte) => byte === 0xd7),
+          `mfn ${mfn}`,
+        ).toBe(true);
     }
   });
 });

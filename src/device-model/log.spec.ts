@@ -43,7 +43,13 @@ const captured = `152@1795363983.240749:handle_ioreq I/O=0x7ffcc5562890 type=0 d
 
 /** What differs between the capture's machine and this one. */
 const common = (line: string): string =>
-  line.replace(/^\d+@\d+\.\d{6}:/, '').replace(/I\/O=0x\w+/, 'I/O=P').replace(/mr 0x\w+/, 'mr P').replace(/0xf10000/g, '0xf00000').replace(/addr 0xc1/, 'addr 0xc0').replace(/ name 'RTL8139'/, " name 'rtl8139'");
+  line
+    .replace(/^\d+@\d+\.\d{6}:/, '')
+    .replace(/I\/O=0x\w+/, 'I/O=P')
+    .replace(/mr 0x\w+/, 'mr P')
+    .replace(/0xf10000/g, '0xf00000')
+    .replace(/addr 0xc1/, 'addr 0xc0')
+    .replace(/ name 'RTL8139'/, " name 'rtl8139'");
 
 describe('device-model log', () => {
   it('writes the same lines as QEMU 7.2 under Xen for the same accesses', () => {
@@ -60,7 +66,10 @@ describe('device-model log', () => {
     hv.access({ type: IoreqType.pciConfig, addr: 0x180000000c, size: 1, write: 0x10 });
     hv.write(NIC_MMIO + 0x3c, 2, 0);
     hv.read(NIC_MMIO + 0x3c, 2);
-    const ours = logged().slice(begin).filter((line) => !line.startsWith('RTL8139:')).map(common);
+    const ours = logged()
+      .slice(begin)
+      .filter((line) => !line.startsWith('RTL8139:'))
+      .map(common);
     expect(ours).toEqual(captured.split('\n').map(common));
   });
 
@@ -75,7 +84,7 @@ describe('device-model log', () => {
     expect(lines.at(-1)).toBe('xen_ioreq_server_state id: 0: enable: 1');
   });
 
-  it('prints time as seconds and microseconds of the clock\'s epoch', () => {
+  it("prints time as seconds and microseconds of the clock's epoch", () => {
     const clock = new HandClock();
     const lines: string[] = [];
     const log = new DmLog({ form: 'trace', clock, pid: 7, sink: (text) => lines.push(text) });
@@ -86,10 +95,12 @@ describe('device-model log', () => {
     clock.ns = 2_000_000_000;
     log.event('c');
     log.flush();
-    expect(lines).toEqual(['# device-model log, clock: modelled, TSC 0 at 1700000000.000000, 1000000000 Hz\n7@1700000001.000007:a\n7@1700000001.999999:b\n7@1700000002.000000:c\n']);
+    expect(lines).toEqual([
+      '# device-model log, clock: modelled, TSC 0 at 1700000000.000000, 1000000000 Hz\n7@1700000001.000007:a\n7@1700000001.999999:b\n7@1700000002.000000:c\n',
+    ]);
   });
 
-  it('the classic form has one line a request and the chip\'s own lines', () => {
+  it("the classic form has one line a request and the chip's own lines", () => {
     const { hv, logged } = setUp({ logForm: 'classic' });
     new CplusDriver(hv, NIC_MMIO).start();
     const lines = logged();
@@ -107,6 +118,11 @@ describe('device-model log', () => {
   });
 
   it('joins the halves of 64-bit values', () => {
-    expect([hex64(0, 0), hex64(0xd4e6c400, 0), hex64(4, 0x18), hex64(0xffffffff, 0xffffffff)]).toEqual(['0', 'd4e6c400', '1800000004', 'ffffffffffffffff']);
+    expect([hex64(0, 0), hex64(0xd4e6c400, 0), hex64(4, 0x18), hex64(0xffffffff, 0xffffffff)]).toEqual([
+      '0',
+      'd4e6c400',
+      '1800000004',
+      'ffffffffffffffff',
+    ]);
   });
 });

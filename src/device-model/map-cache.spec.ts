@@ -9,11 +9,21 @@ function setUp(capacity?: number) {
   const hv = new FakeHypervisor(1024);
   const clock = new HandClock();
   const lines: string[] = [];
-  const log = new DmLog({ form: 'trace', clock, pid: 1, sink: (text) => lines.push(...text.trimEnd().split('\n')), bufferSize: 1 });
+  const log = new DmLog({
+    form: 'trace',
+    clock,
+    pid: 1,
+    sink: (text) => lines.push(...text.trimEnd().split('\n')),
+    bufferSize: 1,
+  });
   const cache = new MapCache({ hypercalls: hv, clock, log, ...(capacity === undefined ? {} : { capacity }) });
   const writes: string[] = [];
   const dma = new Dma(hv.bytes, cache, clock, (gpa, length) => writes.push(`${gpa.toString(16)}+${length}`));
-  const events = (): string[] => lines.splice(0).filter((line) => !line.startsWith('#')).map((line) => line.replace(/^[^:]*:/, ''));
+  const events = (): string[] =>
+    lines
+      .splice(0)
+      .filter((line) => !line.startsWith('#'))
+      .map((line) => line.replace(/^[^:]*:/, ''));
   const references = (): number => [...hv.references.values()].reduce((a, b) => a + b, 0);
   return { hv, clock, cache, dma, writes, events, references };
 }
@@ -25,11 +35,19 @@ describe('map cache', () => {
     const { hv, dma, cache, events } = setUp();
     const buffer = new Uint8Array(4);
     dma.read(0x10d400, buffer, 0, 4);
-    expect(events()).toEqual(['xen_map_cache want 0x10d400', 'xen_remap_bucket index 0x1', 'xen_map_cache_return 0x7f000000d400']);
+    expect(events()).toEqual([
+      'xen_map_cache want 0x10d400',
+      'xen_remap_bucket index 0x1',
+      'xen_map_cache_return 0x7f000000d400',
+    ]);
     dma.read(0x10d404, buffer, 0, 4);
     expect(events()).toEqual(['xen_map_cache want 0x10d404', 'xen_map_cache_return 0x7f000000d404']);
     dma.read(0x3ff000, buffer, 0, 4);
-    expect(events()).toEqual(['xen_map_cache want 0x3ff000', 'xen_remap_bucket index 0x3', 'xen_map_cache_return 0x7f00001ff000']);
+    expect(events()).toEqual([
+      'xen_map_cache want 0x3ff000',
+      'xen_remap_bucket index 0x3',
+      'xen_map_cache_return 0x7f00001ff000',
+    ]);
     expect(hv.foreignMaps).toBe(2);
     expect(cache.counters).toMatchObject({ accesses: 3, hits: 1, remaps: 2, failures: 0 });
   });

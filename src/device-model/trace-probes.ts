@@ -52,14 +52,20 @@ export class PciTrace implements PciConfigProbe {
 
   read(device: PciDevice | undefined, at: number, register: number, value: number): void {
     const shown = device === undefined ? 0xffffffff : value;
-    this.#log.event(`pci_cfg_read ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} -> 0x${shown.toString(16)}`);
+    this.#log.event(
+      `pci_cfg_read ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} -> 0x${shown.toString(16)}`,
+    );
   }
 
   write(device: PciDevice | undefined, at: number, register: number, value: number): void {
-    this.#log.event(`pci_cfg_write ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} <- 0x${value.toString(16)}`);
+    this.#log.event(
+      `pci_cfg_write ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} <- 0x${value.toString(16)}`,
+    );
   }
 
   moved(device: PciDevice, at: number, bar: BarDef, base: number, mapped: boolean): void {
-    this.#log.event(`pci_update_mappings_${mapped ? 'add' : 'del'} ${device.name} ${place(at)} ${bar.index},0x${base.toString(16)}+0x${bar.size.toString(16)}`);
+    this.#log.event(
+      `pci_update_mappings_${mapped ? 'add' : 'del'} ${device.name} ${place(at)} ${bar.index},0x${base.toString(16)}+0x${bar.size.toString(16)}`,
+    );
   }
 }

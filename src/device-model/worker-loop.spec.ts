@@ -36,7 +36,7 @@ Atomics.notify(words, futex / 4);
 `;
 
 describe('worker loop', () => {
-  it('serves another thread\'s requests through the futex word and ends when told', async () => {
+  it("serves another thread's requests through the futex word and ends when told", async () => {
     const consoleInput = createFrameRing(1 << 17);
     const { hv, dm, text } = setUp({ consoleInput });
     new FrameRingProducer(consoleInput).push(Uint8Array.of(0x78));
@@ -44,10 +44,24 @@ describe('worker loop', () => {
     const message = 'every character an ioreq\n'.repeat(8);
     const worker = new Worker(guest, {
       eval: true,
-      workerData: { memory: hv.memory, ioreqPage: hv.ioreqPage, sharedInfo: hv.sharedInfo, futex: hv.futex, stop, text: message, port: VCPU_PORT },
+      workerData: {
+        memory: hv.memory,
+        ioreqPage: hv.ioreqPage,
+        sharedInfo: hv.sharedInfo,
+        futex: hv.futex,
+        stop,
+        text: message,
+        port: VCPU_PORT,
+      },
     });
     // The loop never returns to this thread's event loop, as it never does to a worker's.
-    runDeviceModel({ deviceModel: dm, words: hv.words, futex: hv.futex / 4, stopped: () => Atomics.load(hv.words, stop) === 1, now: () => 0 });
+    runDeviceModel({
+      deviceModel: dm,
+      words: hv.words,
+      futex: hv.futex / 4,
+      stopped: () => Atomics.load(hv.words, stop) === 1,
+      now: () => 0,
+    });
     expect(text.join('')).toBe(message);
     expect(dm.uart.read(0)).toBe(0x78);
     expect(hv.calls).toContain('state false');
@@ -56,7 +70,14 @@ describe('worker loop', () => {
 
   it('sleeps until its own timers are due', () => {
     const begin = performance.now();
-    const clock: Clock = { kind: 'host', tscHz: 1e9, epochUs: 0, nowNs: () => (performance.now() - begin) * 1e6, tsc: () => 0, charge() {} };
+    const clock: Clock = {
+      kind: 'host',
+      tscHz: 1e9,
+      epochUs: 0,
+      nowNs: () => (performance.now() - begin) * 1e6,
+      tsc: () => 0,
+      charge() {},
+    };
     const { hv, dm } = setUp({ clock });
     hv.buffer(0xb8000, 1, 1n);
     hv.raise(BUFFERED_PORT);

@@ -31,7 +31,10 @@ function makeAccess(): Record<string, Access> {
   });
   return {
     '440FX': port(0xcf8),
-    PIIX3: { read: (r) => bus.configRead(devfn(1, 0), r.offset, r.width), write: (r, value) => bus.configWrite(devfn(1, 0), r.offset, r.width, value) },
+    PIIX3: {
+      read: (r) => bus.configRead(devfn(1, 0), r.offset, r.width),
+      write: (r, value) => bus.configWrite(devfn(1, 0), r.offset, r.width, value),
+    },
     PIIX4_PM: port(PM_BASE),
     '16550A': { read: (r) => uart.read(r.offset), write: (r, value) => uart.write(r.offset, r.width, value) },
   };
@@ -43,7 +46,8 @@ const windows = new Set(['CONFDATA', 'RBR', 'IIR']);
 describe.each(Object.entries(chipsetTables))('registers of %s', (chip, table) => {
   it('hold their reset values', () => {
     const access = makeAccess()[chip]!;
-    for (const register of table) if (register.reset !== undefined) expect(access.read(register), register.name).toBe(register.reset);
+    for (const register of table)
+      if (register.reset !== undefined) expect(access.read(register), register.name).toBe(register.reset);
   });
 
   it('keep the bits that are writable and no others', () => {
@@ -55,7 +59,9 @@ describe.each(Object.entries(chipsetTables))('registers of %s', (chip, table) =>
         const access = makeAccess()[chip]!;
         const before = access.read(register);
         access.write(register, value >>> 0);
-        expect(access.read(register), `${register.name} = 0x${value.toString(16)}`).toBe((((before & ~kept) | (value & kept)) & ones) >>> 0);
+        expect(access.read(register), `${register.name} = 0x${value.toString(16)}`).toBe(
+          (((before & ~kept) | (value & kept)) & ones) >>> 0,
+        );
       }
     }
   });

@@ -6,7 +6,9 @@ const hex = (value: number, digits: number): string => `0x${value.toString(16).p
 const fieldText = (field: BitField): string => {
   const bits = field.bits ?? 1;
   const place = bits === 1 ? `${field.lsb}` : `${field.lsb + bits - 1}:${field.lsb}`;
-  const values = Object.entries(field.values ?? {}).map(([value, name]) => `${value} = ${name}`).join(', ');
+  const values = Object.entries(field.values ?? {})
+    .map(([value, name]) => `${value} = ${name}`)
+    .join(', ');
   const doc = [field.doc, values].filter(Boolean).join('; ');
   return `\`${field.name}\` ${place}${doc ? ` (${doc})` : ''}`;
 };
@@ -17,8 +19,15 @@ function rows(table: readonly RegisterDef[]): [RegisterDef, RegisterDef][] {
   const stem = (r: RegisterDef): string => r.name.replace(/\d+$/, '');
   for (const register of table) {
     const last = out.at(-1);
-    if (last && stem(last[1]) === stem(register) && last[1].doc === register.doc && last[1].offset + last[1].width === register.offset
-      && !register.otherwise && !last[1].otherwise) last[1] = register;
+    if (
+      last &&
+      stem(last[1]) === stem(register) &&
+      last[1].doc === register.doc &&
+      last[1].offset + last[1].width === register.offset &&
+      !register.otherwise &&
+      !last[1].otherwise
+    )
+      last[1] = register;
     else out.push([register, register]);
   }
   return out;
@@ -26,26 +35,37 @@ function rows(table: readonly RegisterDef[]): [RegisterDef, RegisterDef][] {
 
 /** One row a register; its bit fields and its meaning in another mode stand in the last column. */
 export function registerTable(table: readonly RegisterDef[]): string {
-  const lines = ['| offset | bytes | name | data sheet | access | reset | writable | meaning |', '| --- | --- | --- | --- | --- | --- | --- | --- |'];
+  const lines = [
+    '| offset | bytes | name | data sheet | access | reset | writable | meaning |',
+    '| --- | --- | --- | --- | --- | --- | --- | --- |',
+  ];
   const span = (a: string, b: string): string => (a === b ? a : `${a} … ${b}`);
   for (const [first, last] of rows(table)) {
     const digits = first.width * 2;
-    const reset = first.reset !== undefined ? hex(first.reset, digits) : first.powerOn !== undefined ? `(${hex(first.powerOn, digits)})` : '';
+    const reset =
+      first.reset !== undefined ? hex(first.reset, digits) : first.powerOn !== undefined ? `(${hex(first.powerOn, digits)})` : '';
     const writable = first.writable !== undefined && first.access !== 'ro' ? hex(first.writable, digits) : '';
     const { otherwise } = first;
     const meaning = [
       first.mode && otherwise ? `${first.mode} mode: ${first.doc}` : first.doc,
       first.lock ? `Needs the ${first.lock} lock open` : '',
       (first.fields ?? []).map(fieldText).join(', '),
-      otherwise ? `${otherwise.mode}: **${otherwise.name}**: ${otherwise.doc}${otherwise.fields ? `: ${otherwise.fields.map(fieldText).join(', ')}` : ''}` : '',
-    ].filter(Boolean).join('. ');
-    lines.push(`| ${span(hex(first.offset, 2), hex(last.offset, 2))} | ${first.width} | ${span(first.name, last.name)} `
-      + `| ${span(first.dataSheet ?? '', last.dataSheet ?? '')} | ${first.access} | ${reset} | ${writable} | ${meaning} |`);
+      otherwise
+        ? `${otherwise.mode}: **${otherwise.name}**: ${otherwise.doc}${otherwise.fields ? `: ${otherwise.fields.map(fieldText).join(', ')}` : ''}`
+        : '',
+    ]
+      .filter(Boolean)
+      .join('. ');
+    lines.push(
+      `| ${span(hex(first.offset, 2), hex(last.offset, 2))} | ${first.width} | ${span(first.name, last.name)} ` +
+        `| ${span(first.dataSheet ?? '', last.dataSheet ?? '')} | ${first.access} | ${reset} | ${writable} | ${meaning} |`,
+    );
   }
   return lines.join('\n');
 }
 
-const begin = (which: string): string => `<!-- registers${which === '' ? '' : ` ${which}`}: made by scripts/docs.mjs from the register table -->`;
+const begin = (which: string): string =>
+  `<!-- registers${which === '' ? '' : ` ${which}`}: made by scripts/docs.mjs from the register table -->`;
 const END = '<!-- end of registers -->';
 
 /**

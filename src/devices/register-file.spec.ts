@@ -6,7 +6,15 @@ const table = [
   { name: 'A', offset: 0, width: 1, access: 'rw', reset: 0x11, doc: '' },
   { name: 'B', offset: 1, width: 1, access: 'rw', powerOn: 0x22, writable: 0x0f, doc: '' },
   { name: 'W', offset: 2, width: 2, access: 'rw', reset: 0x4433, doc: '' },
-  { name: 'L', offset: 4, width: 4, access: 'rw', lock: 'key', partial: { readb: 0b0100, writeb: 0b0001, readw: 0b0100 }, doc: '' },
+  {
+    name: 'L',
+    offset: 4,
+    width: 4,
+    access: 'rw',
+    lock: 'key',
+    partial: { readb: 0b0100, writeb: 0b0001, readw: 0b0100 },
+    doc: '',
+  },
   { name: 'RO', offset: 8, width: 4, access: 'ro', reset: 0xffffffff, doc: '' },
 ] as const satisfies readonly RegisterDef[];
 
@@ -47,10 +55,18 @@ describe('register file', () => {
     const { file } = setUp();
     file.log = (_write, _register, offset, size) => seen.push([offset, size]);
     expect(file.read(1, 4)).toBe(0x443322);
-    expect(seen).toEqual([[1, 1], [2, 2], [4, 1]]);
+    expect(seen).toEqual([
+      [1, 1],
+      [2, 2],
+      [4, 1],
+    ]);
     seen.length = 0;
     file.write(2, 4, 0xaabbccdd);
-    expect(seen).toEqual([[2, 2], [4, 1], [5, 1]]);
+    expect(seen).toEqual([
+      [2, 2],
+      [4, 1],
+      [5, 1],
+    ]);
     expect(file.read(2, 2)).toBe(0xccdd);
   });
 

@@ -26,7 +26,8 @@ const compile = (table: readonly RegisterDef[], blockSize: number, size: 1 | 2 |
   table.forEach((register, index) => {
     if (register.width === size) slots[register.offset] = index * 4;
     const partial = register.partial;
-    const mask = size === 1 ? (write ? partial?.writeb : partial?.readb) : size === 2 ? (write ? partial?.writew : partial?.readw) : 0;
+    const mask =
+      size === 1 ? (write ? partial?.writeb : partial?.readb) : size === 2 ? (write ? partial?.writew : partial?.readw) : 0;
     for (let at = 0; at < register.width; at++) {
       if ((mask ?? 0) & (1 << at)) slots[register.offset + at] = index * 4 + at;
     }
@@ -93,7 +94,9 @@ export class RegisterFile<Name extends string> {
     this.writeSlots = slots.write;
     this.readers = table.map((r) => hooks[r.name]?.read);
     this.writers = table.map((r) => hooks[r.name]?.write);
-    this.writable = Uint32Array.from(table, (r) => (r.access === 'rw' || r.access === 'wo' ? (r.writable ?? widthMask(r.width)) : 0));
+    this.writable = Uint32Array.from(table, (r) =>
+      r.access === 'rw' || r.access === 'wo' ? (r.writable ?? widthMask(r.width)) : 0,
+    );
     this.locks = table.map((r) => r.lock);
     this.unlocked = unlocked;
     for (const [i, r] of table.entries()) this.values[i] = r.powerOn ?? r.reset ?? 0;

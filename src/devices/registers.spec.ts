@@ -5,7 +5,10 @@ import { pciHeader } from './pci/config-space.ts';
 import { uartRegisters } from './serial/registers.ts';
 
 describe('register tables', () => {
-  for (const [chip, table, size] of [['rtl8139', rtl8139Registers, 256], ['pci header', pciHeader, 64]] as const) {
+  for (const [chip, table, size] of [
+    ['rtl8139', rtl8139Registers, 256],
+    ['pci header', pciHeader, 64],
+  ] as const) {
     it(`${chip}: ascending, aligned, no overlap, fields inside the register`, () => {
       let end = 0;
       for (const r of table as readonly import('./registers.ts').RegisterDef[]) {
@@ -14,12 +17,13 @@ describe('register tables', () => {
         end = r.offset + r.width;
         let used = 0;
         for (const f of r.fields ?? []) {
-          const mask = ((f.bits === 32 ? 0xffffffff : 2 ** (f.bits ?? 1) - 1) * 2 ** f.lsb);
+          const mask = (f.bits === 32 ? 0xffffffff : 2 ** (f.bits ?? 1) - 1) * 2 ** f.lsb;
           expect(mask, `${r.name}.${f.name}`).toBeLessThanOrEqual(widthMask(r.width));
           expect((used & mask) >>> 0, `${r.name}.${f.name} overlaps`).toBe(0);
           used = (used | mask) >>> 0;
         }
-        for (const v of [r.reset, r.powerOn, r.writable]) if (v !== undefined) expect(v, r.name).toBeLessThanOrEqual(widthMask(r.width));
+        for (const v of [r.reset, r.powerOn, r.writable])
+          if (v !== undefined) expect(v, r.name).toBeLessThanOrEqual(widthMask(r.width));
       }
       expect(end).toBeLessThanOrEqual(size);
       expect(new Set(table.map((r) => r.name)).size).toBe(table.length);
@@ -27,10 +31,13 @@ describe('register tables', () => {
   }
 
   it('name the register that a write goes to, where the place has one to read and one to write', () => {
-    const name = (dir: 'read' | 'write', offset: number, mode?: string): string => explainAccess(uartRegisters, offset, 1, 0x41, mode, dir)[0]!.name;
+    const name = (dir: 'read' | 'write', offset: number, mode?: string): string =>
+      explainAccess(uartRegisters, offset, 1, 0x41, mode, dir)[0]!.name;
     expect([name('read', 0), name('write', 0), name('read', 2), name('write', 2)]).toEqual(['RBR', 'THR', 'IIR', 'FCR']);
     expect([name('read', 0, 'DLAB=1'), name('write', 0, 'DLAB=1'), name('write', 1, 'DLAB=0')]).toEqual(['DLL', 'DLL', 'IER']);
-    expect(explainAccess(uartRegisters, 2, 1, 0xc7, undefined, 'write')[0]!.fields).toBe('Enable ClearReceive ClearTransmit Trigger=0x3');
+    expect(explainAccess(uartRegisters, 2, 1, 0xc7, undefined, 'write')[0]!.fields).toBe(
+      'Enable ClearReceive ClearTransmit Trigger=0x3',
+    );
   });
 
   it('explains a doorbell', () => {

@@ -49,9 +49,13 @@ export class Apt {
       let result = await this.#get(wanted, work);
       if (result.status !== 0 && (await this.#usePrivateLists())) result = await this.#get(wanted, work);
       const file = readdirSync(work).find((f) => f.endsWith('.deb'));
-      if (result.status !== 0 || file === undefined) throw new UserError(`apt-get could not download ${wanted.name} ${wanted.version}: ${firstError(result.stderr)}`);
+      if (result.status !== 0 || file === undefined)
+        throw new UserError(`apt-get could not download ${wanted.name} ${wanted.version}: ${firstError(result.stderr)}`);
       const got = await sha256(join(work, file));
-      if (got !== wanted.sha256) throw new UserError(`${wanted.name} ${wanted.version}: SHA-256 of the download is ${got}, the package list says ${wanted.sha256}`);
+      if (got !== wanted.sha256)
+        throw new UserError(
+          `${wanted.name} ${wanted.version}: SHA-256 of the download is ${got}, the package list says ${wanted.sha256}`,
+        );
       renameSync(join(work, file), path);
       return path;
     } finally {
@@ -70,15 +74,23 @@ export class Apt {
       version: field('Version'),
       size: Number(field('Size')),
       sha256: sha,
-      depends: field('Depends').split(',').map((d) => d.trim().split(/[ (|]/)[0]!).filter((d) => d !== ''),
+      depends: field('Depends')
+        .split(',')
+        .map((d) => d.trim().split(/[ (|]/)[0]!)
+        .filter((d) => d !== ''),
     };
   }
 
   #get(wanted: AptPackage, cwd: string): Promise<Result> {
-    return run('apt-get', [...this.#flags(), '-o', 'APT::Status-Fd=3', 'download', `${wanted.name}=${wanted.version}`], cwd, (line) => {
-      const percent = /^dlstatus:[^:]*:([0-9.]+):/.exec(line)?.[1];
-      if (percent !== undefined) this.#progress(`download ${wanted.name}`, Number(percent) / 100);
-    });
+    return run(
+      'apt-get',
+      [...this.#flags(), '-o', 'APT::Status-Fd=3', 'download', `${wanted.name}=${wanted.version}`],
+      cwd,
+      (line) => {
+        const percent = /^dlstatus:[^:]*:([0-9.]+):/.exec(line)?.[1];
+        if (percent !== undefined) this.#progress(`download ${wanted.name}`, Number(percent) / 100);
+      },
+    );
   }
 
   /** Switch to package lists of our own, freshly fetched; false when they are in use already or cannot be had. */
@@ -108,7 +120,11 @@ interface Result {
 /** Run a command with plain messages; gives its output, or status 127 when there is no such command. */
 function run(command: string, args: string[], cwd?: string, onStatus?: (line: string) => void): Promise<Result> {
   return new Promise((done) => {
-    const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' } });
+    const child = spawn(command, args, {
+      cwd,
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' },
+    });
     let stdout = '';
     let stderr = '';
     let pending = '';
@@ -125,7 +141,13 @@ function run(command: string, args: string[], cwd?: string, onStatus?: (line: st
 }
 
 /** The line that says why: apt names hosts and paths in most others. */
-const firstError = (stderr: string): string => stderr.split('\n').find((line) => line.startsWith('E:'))?.slice(3) ?? stderr.trim().split('\n').at(-1) ?? 'no reason given';
+const firstError = (stderr: string): string =>
+  stderr
+    .split('\n')
+    .find((line) => line.startsWith('E:'))
+    ?.slice(3) ??
+  stderr.trim().split('\n').at(-1) ??
+  'no reason given';
 
 /** SHA-256 of a file as hex. */
 export async function sha256(path: string): Promise<string> {

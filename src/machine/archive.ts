@@ -8,7 +8,11 @@ import { UserError } from '../base/errors.ts';
 type Factory = (options: { print(line: string): void; printErr(line: string): void }) => Promise<SevenZipModule>;
 
 /** A fresh 7-Zip with an empty in-memory file system. One instance runs several commands, one after the other. */
-export async function openSevenZip(): Promise<{ fs: SevenZipModule['FS']; nodefs: SevenZipModule['NODEFS']; run(args: string[]): void }> {
+export async function openSevenZip(): Promise<{
+  fs: SevenZipModule['FS'];
+  nodefs: SevenZipModule['NODEFS'];
+  run(args: string[]): void;
+}> {
   const lines: string[] = [];
   const keep = (line: string): void => {
     if (/error|can't|cannot/i.test(line)) lines.push(line.trim());
@@ -21,7 +25,10 @@ export async function openSevenZip(): Promise<{ fs: SevenZipModule['FS']; nodefs
       lines.length = 0;
       // A copy: callMain puts the program's name in front of the list it is given. It gives main's exit status (0 fine, 1 warning, 2 and up failure) though its type says void.
       const status = module.callMain([...args]) as unknown as number | undefined;
-      if (status !== undefined && status > 1) throw new UserError(`7-Zip could not ${args[0] === 'x' ? 'unpack' : 'read'} ${args.find((a, i) => i > 0 && !a.startsWith('-')) ?? ''}: ${lines[0] ?? `exit status ${status}`}`);
+      if (status !== undefined && status > 1)
+        throw new UserError(
+          `7-Zip could not ${args[0] === 'x' ? 'unpack' : 'read'} ${args.find((a, i) => i > 0 && !a.startsWith('-')) ?? ''}: ${lines[0] ?? `exit status ${status}`}`,
+        );
     },
   };
 }

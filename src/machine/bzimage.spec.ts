@@ -37,7 +37,11 @@ describe('bzImage', () => {
   it('takes an image without a compressed kernel: it is entered as it is', async () => {
     const file = bzImage(new Uint8Array(0));
     expect(isDecoded(readBzImage(file))).toBe(false);
-    expect(await loadKernelImage(file, 'memtest')).toMatchObject({ kind: 'bzimage', has64bitEntry: true, prefAddress: 0x1000000 });
+    expect(await loadKernelImage(file, 'memtest')).toMatchObject({
+      kind: 'bzimage',
+      has64bitEntry: true,
+      prefAddress: 0x1000000,
+    });
   });
 
   it('says what is wrong with a file in one line', async () => {

@@ -49,14 +49,17 @@ export function readBzImage(file: Uint8Array, name = 'kernel'): BzImage {
   if (!isBzImage(file)) throw new UserError(`${name}: no "HdrS" at 0x202; expected a Linux bzImage (vmlinuz)`);
   const v = view(file);
   const protocol = v.getUint16(SetupHeader.version, true);
-  if (protocol < 0x0208) throw new UserError(`${name}: boot protocol ${hexVersion(protocol)}; expected 2.08 or later (Linux 2.6.26)`);
+  if (protocol < 0x0208)
+    throw new UserError(`${name}: boot protocol ${hexVersion(protocol)}; expected 2.08 or later (Linux 2.6.26)`);
   const setupBytes = ((file[SetupHeader.setupSects] || 4) + 1) * 512;
   const headerEnd = SetupHeader.magic + file[0x201]!;
   const offset = setupBytes + v.getUint32(SetupHeader.payloadOffset, true);
   const length = v.getUint32(SetupHeader.payloadLength, true);
   // No payload: a program that is booted like a kernel, and is not compressed (memtest86+).
   if (headerEnd > file.length || offset + length > file.length || (length < 8 && length !== 0)) {
-    throw new UserError(`${name}: the payload (offset ${offset}, ${length} bytes) is outside the file of ${file.length} bytes; the file is cut short`);
+    throw new UserError(
+      `${name}: the payload (offset ${offset}, ${length} bytes) is outside the file of ${file.length} bytes; the file is cut short`,
+    );
   }
   return {
     protocol,
@@ -74,11 +77,13 @@ export function readBzImage(file: Uint8Array, name = 'kernel'): BzImage {
 export async function extractVmlinux(file: Uint8Array, name = 'kernel'): Promise<Uint8Array> {
   const { payload } = readBzImage(file, name);
   const format = compression(payload);
-  if (format === undefined) throw new UserError(`${name}: the kernel is compressed by a method not decoded here (lz4 or lzo); give its vmlinux instead`);
+  if (format === undefined)
+    throw new UserError(`${name}: the kernel is compressed by a method not decoded here (lz4 or lzo); give its vmlinux instead`);
   const appended = view(payload).getUint32(payload.length - 4, true);
   const plain = await decompress(format === 'gzip' ? payload : payload.subarray(0, payload.length - 4), name);
   if (view(plain).getUint32(0, false) !== 0x7f454c46) throw new UserError(`${name}: the payload holds no ELF image`);
-  if (appended !== plain.length) throw new UserError(`${name}: the payload gave ${plain.length} bytes, its header promised ${appended}`);
+  if (appended !== plain.length)
+    throw new UserError(`${name}: the payload gave ${plain.length} bytes, its header promised ${appended}`);
   return plain;
 }
 

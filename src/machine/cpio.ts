@@ -33,7 +33,21 @@ export function writeCpio(entries: readonly CpioEntry[]): Uint8Array {
     const data = entry.data ?? new Uint8Array(0);
     const name = text.encode(`${entry.path}\0`);
     const links = (entry.mode & 0o170000) === S_IFDIR ? 2 : 1;
-    const fields = [inode, entry.mode, 0, 0, links, 0, data.length, 0, 0, entry.device?.major ?? 0, entry.device?.minor ?? 0, name.length, 0];
+    const fields = [
+      inode,
+      entry.mode,
+      0,
+      0,
+      links,
+      0,
+      data.length,
+      0,
+      0,
+      entry.device?.major ?? 0,
+      entry.device?.minor ?? 0,
+      name.length,
+      0,
+    ];
     const header = text.encode(`070701${fields.map((f) => f.toString(16).toUpperCase().padStart(8, '0')).join('')}`);
     const head = new Uint8Array(header.length + name.length);
     head.set(header);

@@ -23,12 +23,18 @@ export function disassemble(code: Uint8Array, address: bigint, at: bigint, bitne
   for (let start = 0; start < offset; start++) {
     const lines = decode(code.subarray(start, offset), address + BigInt(start), bitness);
     const end = lines.at(-1);
-    if (end === undefined || lines.some((line) => line.text === '(bad)') || end.address + BigInt(end.bytes.length) !== at) continue;
+    if (end === undefined || lines.some((line) => line.text === '(bad)') || end.address + BigInt(end.bytes.length) !== at)
+      continue;
     before = lines;
     break;
   }
-  return [...before.slice(-LINES_BEFORE), ...from.slice(0, LINES_FROM)].map(({ address: a, bytes, text }) =>
-    `${a === at ? '>' : ' '} ${a.toString(16).padStart(bitness === 64 ? 16 : 8, '0')}  ${[...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(' ').padEnd(30)}  ${text}`);
+  return [...before.slice(-LINES_BEFORE), ...from.slice(0, LINES_FROM)].map(
+    ({ address: a, bytes, text }) =>
+      `${a === at ? '>' : ' '} ${a.toString(16).padStart(bitness === 64 ? 16 : 8, '0')}  ${[...bytes]
+        .map((byte) => byte.toString(16).padStart(2, '0'))
+        .join(' ')
+        .padEnd(30)}  ${text}`,
+  );
 }
 
 /** The instructions in `code`, to the last that is whole. */
@@ -45,7 +51,11 @@ function decode(code: Uint8Array, address: bigint, bitness: 16 | 32 | 64): Line[
       decoder.decodeOut(instruction);
       // Cut short by the end of the bytes: nothing can be said of it.
       if (instruction.isInvalid && decoder.position >= code.length) break;
-      lines.push({ address: address + BigInt(start), bytes: code.slice(start, decoder.position), text: instruction.isInvalid ? '(bad)' : formatter.format(instruction) });
+      lines.push({
+        address: address + BigInt(start),
+        bytes: code.slice(start, decoder.position),
+        text: instruction.isInvalid ? '(bad)' : formatter.format(instruction),
+      });
     }
     return lines;
   } finally {

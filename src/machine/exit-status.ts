@@ -19,10 +19,17 @@ export function runOutcome(end: LoopEnd, reason: number): RunOutcome {
   // Nothing can ever happen again: as good as halted.
   if (end === 'idle') return 'halted';
   switch (reason) {
-    case ShutdownReason.poweroff: case ShutdownReason.suspend: return 'poweroff';
-    case ShutdownReason.reboot: case ShutdownReason.softReset: return 'reboot';
-    case ShutdownReason.halted: return 'halted';
-    case ShutdownReason.interrupted: return 'interrupted';
-    default: return 'crash';
+    case ShutdownReason.poweroff:
+    case ShutdownReason.suspend:
+      return 'poweroff';
+    case ShutdownReason.reboot:
+    case ShutdownReason.softReset:
+      return 'reboot';
+    case ShutdownReason.halted:
+      return 'halted';
+    case ShutdownReason.interrupted:
+      return 'interrupted';
+    default:
+      return 'crash';
   }
 }

@@ -37,14 +37,31 @@ export async function buildLinuxGuest(options: BuildGuestOptions = {}): Promise<
   const cache = resolve(options.cache ?? join(root, '.cache/guest'));
   const progress = options.progress ?? (() => {});
   const kernel = (await cachedKernel(cache)) ?? (options.offline ? undefined : await fetchKernel(cache, progress));
-  if (kernel === undefined) throw new UserError('no Debian kernel in the cache; run `xenolith guest build` with a network, or give --kernel and --initrd');
+  if (kernel === undefined)
+    throw new UserError(
+      'no Debian kernel in the cache; run `xenolith guest build` with a network, or give --kernel and --initrd',
+    );
   const init = readFileSync(join(root, 'guest/init'));
-  const modules = new Map(Object.keys(kernel.manifest.files).filter((f) => f.endsWith('.ko')).map((f) => [f.slice(0, -3), new Uint8Array(readFileSync(join(kernel.directory, f)))]));
-  const initramfs = buildInitramfs({ version: kernel.manifest.version, busybox: readFileSync(join(kernel.directory, 'busybox')), init, modules });
+  const modules = new Map(
+    Object.keys(kernel.manifest.files)
+      .filter((f) => f.endsWith('.ko'))
+      .map((f) => [f.slice(0, -3), new Uint8Array(readFileSync(join(kernel.directory, f)))]),
+  );
+  const initramfs = buildInitramfs({
+    version: kernel.manifest.version,
+    busybox: readFileSync(join(kernel.directory, 'busybox')),
+    init,
+    modules,
+  });
   const name = `initrd-${createHash('sha256').update(initramfs).digest('hex').slice(0, 12)}.cpio`;
   const initrd = join(kernel.directory, name);
   if (!existsSync(initrd)) writeWhole(initrd, initramfs);
-  return { vmlinux: join(kernel.directory, 'vmlinux'), vmlinuz: join(kernel.directory, 'vmlinuz'), initrd, version: kernel.manifest.version };
+  return {
+    vmlinux: join(kernel.directory, 'vmlinux'),
+    vmlinuz: join(kernel.directory, 'vmlinuz'),
+    initrd,
+    version: kernel.manifest.version,
+  };
 }
 
 /** The cached kernel whose files all have their checksums (the newest, should there be several). */
@@ -57,7 +74,9 @@ async function cachedKernel(cache: string): Promise<{ directory: string; manifes
     const directory = join(cache, version);
     const manifest = readManifest(join(directory, 'manifest.json'));
     if (manifest === undefined) continue;
-    const whole = Object.entries(manifest.files).every(([file, sum]) => existsSync(join(directory, file)) && digest(readFileSync(join(directory, file))) === sum);
+    const whole = Object.entries(manifest.files).every(
+      ([file, sum]) => existsSync(join(directory, file)) && digest(readFileSync(join(directory, file))) === sum,
+    );
     if (whole) return { directory, manifest };
   }
   return undefined;
@@ -73,24 +92,39 @@ function readManifest(path: string): Manifest | undefined {
     throw error;
   }
   const { version, files } = value ?? {};
-  return typeof version === 'string' && typeof files === 'object' && files !== null && 'vmlinux' in files && 'vmlinuz' in files && 'busybox' in files ? (value as Manifest) : undefined;
+  return typeof version === 'string' &&
+    typeof files === 'object' &&
+    files !== null &&
+    'vmlinux' in files &&
+    'vmlinuz' in files &&
+    'busybox' in files
+    ? (value as Manifest)
+    : undefined;
 }
 
 async function fetchKernel(cache: string, progress: Progress): Promise<{ directory: string; manifest: Manifest }> {
   try {
     makeFolder(cache);
   } catch (error) {
-    throw new UserError(`${cache}: cannot be made: ${(error as Error).message}; expected where packages and images are to be kept`);
+    throw new UserError(
+      `${cache}: cannot be made: ${(error as Error).message}; expected where packages and images are to be kept`,
+    );
   }
   for (const folder of [cache, join(cache, 'apt')]) removeLeftovers(folder);
   const apt = new Apt(join(cache, 'apt'), progress);
   const need = async (name: string): Promise<AptPackage> => {
     const found = await apt.find(name);
-    if (found === undefined) throw new UserError(`no Debian kernel can be had here: this machine's apt does not offer ${name}; give --kernel and --initrd`);
+    if (found === undefined)
+      throw new UserError(
+        `no Debian kernel can be had here: this machine's apt does not offer ${name}; give --kernel and --initrd`,
+      );
     return found;
   };
   const image = (await need('linux-image-amd64')).depends.find((d) => /^linux-image-\d.*-amd64$/.test(d));
-  if (image === undefined) throw new UserError('no Debian kernel can be had here: linux-image-amd64 depends on no kernel image; give --kernel and --initrd');
+  if (image === undefined)
+    throw new UserError(
+      'no Debian kernel can be had here: linux-image-amd64 depends on no kernel image; give --kernel and --initrd',
+    );
   const packages = [await need(image), await need('busybox-static')];
   const debs = [await apt.download(packages[0]!), await apt.download(packages[1]!)];
 
@@ -105,7 +139,11 @@ async function fetchKernel(cache: string, progress: Progress): Promise<{ directo
     mkdirSync(ready);
     await unpackDeb(debs[1]!, work, tree, ['./bin/busybox', './usr/bin/busybox']);
     progress(`unpack ${image}`, 0.1);
-    await unpackDeb(debs[0]!, work, tree, ['./boot', './lib/modules/*/kernel/drivers/net', './usr/lib/modules/*/kernel/drivers/net']);
+    await unpackDeb(debs[0]!, work, tree, [
+      './boot',
+      './lib/modules/*/kernel/drivers/net',
+      './usr/lib/modules/*/kernel/drivers/net',
+    ]);
     progress(`unpack ${image}`, 0.8);
 
     const all = readdirSync(tree, { recursive: true }).map(String);
@@ -114,7 +152,10 @@ async function fetchKernel(cache: string, progress: Progress): Promise<{ directo
       if (path === undefined) throw new UserError(`package ${image} or busybox-static holds no file like ${pattern.source}`);
       return readFileSync(join(tree, path));
     };
-    const files = new Map<string, Uint8Array>([['busybox', one(/bin\/busybox$/)], ['vmlinuz', one(/boot\/vmlinuz-/)]]);
+    const files = new Map<string, Uint8Array>([
+      ['busybox', one(/bin\/busybox$/)],
+      ['vmlinuz', one(/boot\/vmlinuz-/)],
+    ]);
     const infos = new Map<string, ReturnType<typeof readModuleInfo>>();
     const collect = async (name: string): Promise<void> => {
       if (infos.has(name)) return;

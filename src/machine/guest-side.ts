@@ -86,13 +86,24 @@ export interface MachineSinks {
 }
 
 /** Machine memory for a guest of this size. */
-export const guestMemoryOptions = (memoryMiB: number, engine: Pick<EngineFactory, 'areaSize'>, pcpus: number): Partial<MachineMemoryOptions> => ({
+export const guestMemoryOptions = (
+  memoryMiB: number,
+  engine: Pick<EngineFactory, 'areaSize'>,
+  pcpus: number,
+): Partial<MachineMemoryOptions> => ({
   frames: memoryMiB * 256 + GuestLayout.acpiTablesSize / 4096 + NR_SPECIAL_PAGES + NR_IOREQ_SERVER_PAGES + SPARE_FRAMES,
-  pcpus, vcpus: 1, engineAreaSize: engine.areaSize,
+  pcpus,
+  vcpus: 1,
+  engineAreaSize: engine.areaSize,
 });
 
 /** Chips inside the hypervisor, as every thread of the machine must see them. */
-export const guestPlatform = (config: Pick<DomainConfig, 'hpet'>): PlatformOptions => ({ vcpus: 1, x2apic: true, tscDeadline: true, hpet: config.hpet });
+export const guestPlatform = (config: Pick<DomainConfig, 'hpet'>): PlatformOptions => ({
+  vcpus: 1,
+  x2apic: true,
+  tscDeadline: true,
+  hpet: config.hpet,
+});
 
 /** Where the guest's side stands. */
 interface GuestPlacement {
@@ -120,7 +131,12 @@ export class GuestSide extends Hypervisor {
     const { domain: config } = options;
     const { memory, clock } = placement;
     super({
-      memory, clock, pcpu: placement.pcpu, log: sinks.logger ?? silentLogger, seed: options.seed ?? 1, guest: { domid: GUEST_DOMID, name: options.name, vcpus: 1 },
+      memory,
+      clock,
+      pcpu: placement.pcpu,
+      log: sinks.logger ?? silentLogger,
+      seed: options.seed ?? 1,
+      guest: { domid: GUEST_DOMID, name: options.name, vcpus: 1 },
     });
     const { pcpu, p2m, dom0, domain, runqueue, events, servers, irq, timers, handlers, notifier } = this;
     pcpu.trace.onHighWater = placement.drainTrace;
@@ -129,23 +145,39 @@ export class GuestSide extends Hypervisor {
     this.control.eventMask = (this.traceMask & (TRC_MEM | 0xfff)) >>> 0;
 
     if (placement.inline !== undefined) dom0.vcpus[0]!.shareFutex(domain.vcpus[0]!);
-    this.platform = createPlatform({ memory, domid: GUEST_DOMID, clock, timers, irq }, handlers, {
-      kick: (vcpu) => runqueue.unblock(domain.vcpus[vcpu]!),
-      nmi: (vcpu) => {
-        this.hvm.interrupts.nmiPending = true;
-        runqueue.unblock(domain.vcpus[vcpu]!);
+    this.platform = createPlatform(
+      { memory, domid: GUEST_DOMID, clock, timers, irq },
+      handlers,
+      {
+        kick: (vcpu) => runqueue.unblock(domain.vcpus[vcpu]!),
+        nmi: (vcpu) => {
+          this.hvm.interrupts.nmiPending = true;
+          runqueue.unblock(domain.vcpus[vcpu]!);
+        },
+        // With one vCPU an INIT or STARTUP can only be aimed at the sender, whom it does not stop here.
+        init: () => this.#warnOnce('INIT to its only vCPU ignored'),
+        startup: () => this.#warnOnce('STARTUP to its only vCPU ignored'),
+        guestTsc: () => Number(this.hvm.guestTsc()),
+        timeOffset: (seconds) => this.#sendTimeOffset(seconds),
       },
-      // With one vCPU an INIT or STARTUP can only be aimed at the sender, whom it does not stop here.
-      init: () => this.#warnOnce('INIT to its only vCPU ignored'),
-      startup: () => this.#warnOnce('STARTUP to its only vCPU ignored'),
-      guestTsc: () => Number(this.hvm.guestTsc()),
-      timeOffset: (seconds) => this.#sendTimeOffset(seconds),
-    }, guestPlatform(config));
+      guestPlatform(config),
+    );
 
     const engine = options.engine.create({ memory, p2m, area: memory.layout.engineArea[0]!, clock });
     this.hvm = new HvmVcpu({
-      pcpu, domain, id: 0, engine, p2m, events, notifier, servers, irq, controllers: this.platform.controllers,
-      handlers, timers, wait: new IoWait(pcpu, runqueue, domain, placement.inline),
+      pcpu,
+      domain,
+      id: 0,
+      engine,
+      p2m,
+      events,
+      notifier,
+      servers,
+      irq,
+      controllers: this.platform.controllers,
+      handlers,
+      timers,
+      wait: new IoWait(pcpu, runqueue, domain, placement.inline),
       memoryMap: buildE820(config.memoryMiB),
       consoleWrite: (bytes) => sinks.console?.(bytes),
       ...(sinks.disassemble === undefined ? {} : { disassemble: sinks.disassemble }),
@@ -180,14 +212,24 @@ export class GuestSide extends Hypervisor {
   /** send_timeoffset_req: to every server, by the buffered page. */
   #sendTimeOffset(seconds: number): void {
     const p = newIoreq();
-    Object.assign(p, { type: IoreqType.timeOffset, size: 8, count: 1, isWrite: true, dataLo: seconds >>> 0, dataHi: seconds < 0 ? 0xffffffff : 0 });
+    Object.assign(p, {
+      type: IoreqType.timeOffset,
+      size: 8,
+      count: 1,
+      isWrite: true,
+      dataLo: seconds >>> 0,
+      dataHi: seconds < 0 ? 0xffffffff : 0,
+    });
     if (this.servers.broadcastBuffered(p) > 0) this.#warnOnce('Unsuccessful timeoffset update');
   }
 }
 
 /** The device model of a machine, on whatever thread calls; `pcpu` is that thread's. */
 export function createDeviceModel(
-  pcpu: Pcpu, hypercalls: DeviceModelHypercalls, options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'>, sinks: MachineSinks,
+  pcpu: Pcpu,
+  hypercalls: DeviceModelHypercalls,
+  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'>,
+  sinks: MachineSinks,
 ): DeviceModel {
   const { memory, clock, pages } = pcpu;
   const { log, pcap } = sinks;

@@ -42,10 +42,14 @@ describe('initramfs', () => {
     const archive = buildInitramfs(parts);
     expect(new TextDecoder('latin1').decode(archive)).toContain('mii\n8139cp\n');
     expect(buildInitramfs({ ...parts, modules: new Map([...modules].reverse()) })).toEqual(archive);
-    expect(() => buildInitramfs({ ...parts, version: '6.9' })).toThrow('8139cp.ko is built for kernel 6.1.0-1-amd64, expected 6.9');
+    expect(() => buildInitramfs({ ...parts, version: '6.9' })).toThrow(
+      '8139cp.ko is built for kernel 6.1.0-1-amd64, expected 6.9',
+    );
   });
 
   it('tells the init script what to do', () => {
-    expect(guestCommandLine({ driver: '8139too', address: 'dhcp' })).toBe('console=ttyS0 xenolith.driver=8139too xenolith.mode=ping xenolith.ip=dhcp xenolith.host=10.0.2.2');
+    expect(guestCommandLine({ driver: '8139too', address: 'dhcp' })).toBe(
+      'console=ttyS0 xenolith.driver=8139too xenolith.mode=ping xenolith.ip=dhcp xenolith.host=10.0.2.2',
+    );
   });
 });

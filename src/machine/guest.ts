@@ -61,7 +61,8 @@ export function buildInitramfs(parts: InitramfsParts): Uint8Array {
   const infos = new Map<string, ModuleInfo>();
   for (const [name, data] of parts.modules) {
     const info = readModuleInfo(data, `${name}.ko`);
-    if (info.vermagic.split(' ')[0] !== parts.version) throw new UserError(`${name}.ko is built for kernel ${info.vermagic.split(' ')[0]}, expected ${parts.version}`);
+    if (info.vermagic.split(' ')[0] !== parts.version)
+      throw new UserError(`${name}.ko is built for kernel ${info.vermagic.split(' ')[0]}, expected ${parts.version}`);
     infos.set(name, info);
   }
   const text = new TextEncoder();
@@ -76,7 +77,17 @@ export function buildInitramfs(parts: InitramfsParts): Uint8Array {
     file('init', parts.init, 0o755),
   ];
   for (const name of [...parts.modules.keys()].sort()) entries.push(file(`lib/modules/${name}.ko`, parts.modules.get(name)!));
-  for (const name of [...parts.modules.keys()].sort()) entries.push(file(`lib/modules/${name}.order`, text.encode(loadOrder(name, infos).map((m) => `${m}\n`).join(''))));
+  for (const name of [...parts.modules.keys()].sort())
+    entries.push(
+      file(
+        `lib/modules/${name}.order`,
+        text.encode(
+          loadOrder(name, infos)
+            .map((m) => `${m}\n`)
+            .join(''),
+        ),
+      ),
+    );
   return writeCpio(entries);
 }
 
@@ -86,7 +97,8 @@ export function loadOrder(driver: string, modules: ReadonlyMap<string, ModuleInf
   const visit = (name: string, path: string[]): void => {
     if (order.includes(name)) return;
     const info = modules.get(name);
-    if (info === undefined) throw new UserError(`kernel module ${name}, needed by ${path.at(-1) ?? 'the guest'}, is not among the kernel's modules`);
+    if (info === undefined)
+      throw new UserError(`kernel module ${name}, needed by ${path.at(-1) ?? 'the guest'}, is not among the kernel's modules`);
     if (path.includes(name)) throw new UserError(`kernel modules depend on each other in a ring: ${[...path, name].join(' → ')}`);
     for (const needed of info.depends) visit(needed, [...path, name]);
     order.push(name);

@@ -4,7 +4,10 @@ import type { JobOutput, JobPart, MachineJob } from './job.ts';
 import { MachineRun } from './launch.ts';
 
 /** The built entry: Workers do not run TypeScript sources. */
-const entry = new URL(import.meta.url.endsWith('.ts') ? '../../dist/machine/machine-worker-node.js' : './machine-worker-node.js', import.meta.url);
+const entry = new URL(
+  import.meta.url.endsWith('.ts') ? '../../dist/machine/machine-worker-node.js' : './machine-worker-node.js',
+  import.meta.url,
+);
 
 /** Smaller ones may lie in Node's pool, which has other tenants. */
 const OWN_BUFFER = 1 << 16;
@@ -13,16 +16,25 @@ const OWN_BUFFER = 1 << 16;
 function imageBuffers(part: JobPart): ArrayBuffer[] {
   if (part.part === 'device-model') return [];
   const { kernel, ramdisk } = part.job.domain;
-  const views = [...(kernel.kind === 'elf' ? kernel.elf.segments.map((segment) => segment.data) : [kernel.kernel]), ...(ramdisk === undefined ? [] : [ramdisk])];
-  return [...new Set(views.map((view) => view.buffer as ArrayBuffer))].filter((buffer) => buffer instanceof ArrayBuffer && buffer.byteLength > OWN_BUFFER);
+  const views = [
+    ...(kernel.kind === 'elf' ? kernel.elf.segments.map((segment) => segment.data) : [kernel.kernel]),
+    ...(ramdisk === undefined ? [] : [ramdisk]),
+  ];
+  return [...new Set(views.map((view) => view.buffer as ArrayBuffer))].filter(
+    (buffer) => buffer instanceof ArrayBuffer && buffer.byteLength > OWN_BUFFER,
+  );
 }
 
 /** Start a job in Workers. Throws UserError when it asks for what cannot be. */
 export const launchMachine = (job: MachineJob, output: (message: JobOutput) => void): MachineRun =>
-  new MachineRun(job, (part, events) => {
-    const worker = new Worker(entry, { workerData: part, transferList: imageBuffers(part) });
-    worker.on('message', events.message);
-    worker.on('error', events.error);
-    worker.on('exit', events.exit);
-    return { terminate: () => void worker.terminate() };
-  }, output);
+  new MachineRun(
+    job,
+    (part, events) => {
+      const worker = new Worker(entry, { workerData: part, transferList: imageBuffers(part) });
+      worker.on('message', events.message);
+      worker.on('error', events.error);
+      worker.on('exit', events.exit);
+      return { terminate: () => void worker.terminate() };
+    },
+    output,
+  );

@@ -29,7 +29,10 @@ type StartThread = (part: JobPart, events: ThreadEvents) => { terminate(): void 
 /** Throws UserError for parts that only work in real time under a virtual clock. */
 export function checkPlacement({ clock, deviceModel, socket }: Pick<MachineJob, 'clock' | 'deviceModel' | 'socket'>): void {
   if (clock === 'host') return;
-  if (deviceModel === 'worker') throw new UserError('--device-model worker: threads of their own need real time; add --clock host, or leave the device model inline');
+  if (deviceModel === 'worker')
+    throw new UserError(
+      '--device-model worker: threads of their own need real time; add --clock host, or leave the device model inline',
+    );
   if (socket !== undefined) throw new UserError('--netdev: the other end of a socket lives in real time; add --clock host');
 }
 
@@ -56,10 +59,17 @@ export class MachineRun {
     if (job.deviceModel === 'inline') parts.push({ part: 'machine', job });
     else {
       const split = createSplitMemory(job.domain, engineFactory());
-      parts.push({ part: 'guest', job, split }, { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split });
+      parts.push(
+        { part: 'guest', job, split },
+        { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split },
+      );
     }
     this.#running = parts.length;
-    const events: ThreadEvents = { message: (message) => this.#take(message), error: (error) => this.#fail(error), exit: () => this.#exited() };
+    const events: ThreadEvents = {
+      message: (message) => this.#take(message),
+      error: (error) => this.#fail(error),
+      exit: () => this.#exited(),
+    };
     for (const part of parts) this.#threads.push(start(part, events));
   }
 
@@ -80,16 +90,23 @@ export class MachineRun {
 
   #take(message: JobMessage): void {
     switch (message.kind) {
-      case 'started': this.#memory = new MachineMemory(message.split.memory, message.split.layout); break;
-      case 'ended': this.#ended = message.report; break;
-      case 'served': this.#served = message.report; break;
+      case 'started':
+        this.#memory = new MachineMemory(message.split.memory, message.split.layout);
+        break;
+      case 'ended':
+        this.#ended = message.report;
+        break;
+      case 'served':
+        this.#served = message.report;
+        break;
       case 'failed': {
         const error = message.isUser ? new UserError(message.message) : new Error(message.message);
         error.stack = message.stack;
         this.#fail(error);
         break;
       }
-      default: this.#output(message);
+      default:
+        this.#output(message);
     }
   }
 
@@ -104,7 +121,8 @@ export class MachineRun {
     const whole = this.#ended !== undefined && this.#served !== undefined;
     if (this.#running > 0) {
       // One side went without a word: the other would wait for ever.
-      if (this.#ended === undefined && this.#served === undefined) this.#fail(new Error('a thread of the machine stopped without a word'));
+      if (this.#ended === undefined && this.#served === undefined)
+        this.#fail(new Error('a thread of the machine stopped without a word'));
       return;
     }
     if (this.#failure !== undefined) this.#settle.reject(this.#failure);

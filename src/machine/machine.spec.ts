@@ -17,18 +17,30 @@ const FRAME = 0x202000;
 /** A machine whose guest is a program of accesses. */
 function machine(program: (vcpu: FakeVcpu) => Guest, sinks: MachineSinks = {}, traceMask?: number) {
   let vcpu: FakeVcpu | undefined;
-  const m = new InlineMachine({
-    name: 'test', clock: 'virtual', nics: [{ model: 'rtl8139', mac: parseMac(MAC) }],
-    domain: { memoryMiB: 16, vcpus: 1, type: 'hvm', kernel: { kind: 'elf', elf: readElf(assembleTinyGuest()) }, commandLine: '', hpet: true },
-    ...(traceMask === undefined ? {} : { traceMask }),
-    engine: {
-      areaSize: 0x1000,
-      create: ({ memory, p2m }) => {
-        vcpu = new FakeVcpu(memory, p2m as never);
-        return vcpu;
+  const m = new InlineMachine(
+    {
+      name: 'test',
+      clock: 'virtual',
+      nics: [{ model: 'rtl8139', mac: parseMac(MAC) }],
+      domain: {
+        memoryMiB: 16,
+        vcpus: 1,
+        type: 'hvm',
+        kernel: { kind: 'elf', elf: readElf(assembleTinyGuest()) },
+        commandLine: '',
+        hpet: true,
+      },
+      ...(traceMask === undefined ? {} : { traceMask }),
+      engine: {
+        areaSize: 0x1000,
+        create: ({ memory, p2m }) => {
+          vcpu = new FakeVcpu(memory, p2m as never);
+          return vcpu;
+        },
       },
     },
-  }, sinks);
+    sinks,
+  );
   vcpu!.start(program);
   return { m, vcpu: vcpu! };
 }
@@ -60,7 +72,12 @@ function* arp(v: FakeVcpu, seen: Record<string, unknown>): Guest {
   yield* v.write(bar + 0x3c, 2, 1);
   yield* v.write(RX, 4, 0xc0000800);
   yield* v.write(RX + 8, 4, BUFFER);
-  const frame = arpFrame('request', { mac: parseMac(MAC), ip: parseIpv4('10.0.2.15') }, { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') }, new Uint8Array(6).fill(0xff));
+  const frame = arpFrame(
+    'request',
+    { mac: parseMac(MAC), ip: parseIpv4('10.0.2.15') },
+    { mac: new Uint8Array(6), ip: parseIpv4('10.0.2.2') },
+    new Uint8Array(6).fill(0xff),
+  );
   for (let i = 0; i < frame.length; i++) yield* v.write(FRAME + i, 1, frame[i]!);
   yield* v.write(TX, 4, 0xf0000000 + frame.length);
   yield* v.write(TX + 8, 4, FRAME);
@@ -110,7 +127,11 @@ describe('a machine with its device model inline', () => {
   it('is the same to the byte in a second run', () => {
     const run = (): string[] => {
       const parts: Record<string, Buffer[]> = { trace: [], pcap: [], log: [] };
-      const { m } = machine((v) => arp(v, {}), { trace: (b) => parts.trace!.push(Buffer.from(b)), pcap: (b) => parts.pcap!.push(Buffer.from(b)), log: (t) => parts.log!.push(Buffer.from(t)) });
+      const { m } = machine((v) => arp(v, {}), {
+        trace: (b) => parts.trace!.push(Buffer.from(b)),
+        pcap: (b) => parts.pcap!.push(Buffer.from(b)),
+        log: (t) => parts.log!.push(Buffer.from(t)),
+      });
       m.run();
       return Object.values(parts).map((p) => Buffer.concat(p).toString('base64'));
     };
@@ -119,14 +140,17 @@ describe('a machine with its device model inline', () => {
     expect(run()).toEqual(first);
   });
 
-  it('hands the RTC\'s new time to the device model by the buffered page', () => {
+  it("hands the RTC's new time to the device model by the buffered page", () => {
     const log: string[] = [];
-    const { m } = machine(function* (v) {
-      yield* v.out(0x70, 1, 4);
-      yield* v.out(0x71, 1, 0x11);
-      yield* v.in(0xcfc, 4);
-      yield* powerOff(v);
-    }, { log: (text) => log.push(text) });
+    const { m } = machine(
+      function* (v) {
+        yield* v.out(0x70, 1, 4);
+        yield* v.out(0x71, 1, 0x11);
+        yield* v.in(0xcfc, 4);
+        yield* powerOff(v);
+      },
+      { log: (text) => log.push(text) },
+    );
     m.run();
     expect(log.join('')).toMatch(/handle_ioreq .*type=7/);
   });

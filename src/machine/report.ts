@@ -24,15 +24,24 @@ export interface GuestReport {
 /** What a device model did: map-cache accesses, and for every NIC the chip's own counters beside those of its cable. */
 export interface DeviceModelReport {
   readonly mapCache: { readonly hits: number; readonly remaps: number };
-  readonly nics: readonly { readonly statistics: Readonly<Record<string, number>>; readonly wire: PortCounters; readonly pauses: NicPort['pauses'] }[];
+  readonly nics: readonly {
+    readonly statistics: Readonly<Record<string, number>>;
+    readonly wire: PortCounters;
+    readonly pauses: NicPort['pauses'];
+  }[];
   /** Frames lost because the party behind the socket had no room for them. */
   readonly socketDrops: number;
 }
 
 /** On the guest's thread, after its loop came back. */
-export function guestReport(end: LoopEnd, { domain, hvm, p2m }: { readonly domain: Domain; readonly hvm: HvmVcpu; readonly p2m: P2m }): GuestReport {
+export function guestReport(
+  end: LoopEnd,
+  { domain, hvm, p2m }: { readonly domain: Domain; readonly hvm: HvmVcpu; readonly p2m: P2m },
+): GuestReport {
   return {
-    outcome: runOutcome(end, domain.shutdownReason), instructions: hvm.engine.instructions, ns: domain.pcpu.clock.nowNs(),
+    outcome: runOutcome(end, domain.shutdownReason),
+    instructions: hvm.engine.instructions,
+    ns: domain.pcpu.clock.nowNs(),
     linear: linearAddresses(hvm, p2m, domain.pcpu.memory.u32),
   };
 }
@@ -42,7 +51,11 @@ export function deviceModelReport(deviceModel: DeviceModel): DeviceModelReport {
   const { hits, remaps } = deviceModel.mapCache.counters;
   return {
     mapCache: { hits, remaps },
-    nics: deviceModel.nics.map((nic) => ({ statistics: nic.statistics(), wire: { ...nic.port.counters }, pauses: { ...nic.pauses } })),
+    nics: deviceModel.nics.map((nic) => ({
+      statistics: nic.statistics(),
+      wire: { ...nic.port.counters },
+      pauses: { ...nic.pauses },
+    })),
     socketDrops: deviceModel.socketDrops,
   };
 }

@@ -13,14 +13,18 @@ export function runJob(part: JobPart, post: Post, disassemble?: Disassemble): vo
   try {
     const sinks = { ...sinksOf(part.job, post), ...(disassemble === undefined ? {} : { disassemble }) };
     switch (part.part) {
-      case 'machine': runInline(part.job, sinks, post); break;
+      case 'machine':
+        runInline(part.job, sinks, post);
+        break;
       case 'guest': {
         const { job, split } = part;
         const report = runGuestThread(split, machineOptions(job), sinks, job.untilNs, () => post({ kind: 'started', split }));
         post({ kind: 'ended', report });
         break;
       }
-      case 'device-model': post({ kind: 'served', report: runDeviceModelThread(part.split, machineOptions(part.job), sinks) }); break;
+      case 'device-model':
+        post({ kind: 'served', report: runDeviceModelThread(part.split, machineOptions(part.job), sinks) });
+        break;
     }
   } catch (error) {
     const { message, stack } = error as Error;
@@ -39,7 +43,12 @@ function runInline(job: MachineJob, sinks: MachineSinks, post: Post): void {
 function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
   const { name, domain, nics, clock, seed, traceMask, logForm, consoleInput, socket } = job;
   return {
-    name, domain, nics, clock, seed, engine: engineFactory(),
+    name,
+    domain,
+    nics,
+    clock,
+    seed,
+    engine: engineFactory(),
     ...(traceMask === undefined ? {} : { traceMask }),
     ...(logForm === undefined ? {} : { logForm }),
     ...(consoleInput === undefined ? {} : { consoleInput }),

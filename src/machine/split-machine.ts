@@ -13,7 +13,14 @@ import { PcpuLoop } from '../hypervisor/sched/schedule.ts';
 import { TraceCollector } from '../hypervisor/trace/trace.ts';
 import { TraceWindowWriter } from '../trace/writer.ts';
 import {
-  createDeviceModel, type EngineFactory, GUEST_DOMID, guestMemoryOptions, guestPlatform, GuestSide, type MachineOptions, type MachineSinks,
+  createDeviceModel,
+  type EngineFactory,
+  GUEST_DOMID,
+  guestMemoryOptions,
+  guestPlatform,
+  GuestSide,
+  type MachineOptions,
+  type MachineSinks,
 } from './guest-side.ts';
 import { deviceModelReport, type DeviceModelReport, guestReport, type GuestReport } from './report.ts';
 
@@ -36,7 +43,11 @@ export interface SplitMemory {
 
 /** Machine memory for a guest of this size. */
 export function createSplitMemory(config: Pick<DomainConfig, 'memoryMiB'>, engine: Pick<EngineFactory, 'areaSize'>): SplitMemory {
-  const layout = machineLayout({ ...guestMemoryOptions(config.memoryMiB, engine, PCPUS), tracePages: TRACE_PAGES, xenheapSize: 0x200000 });
+  const layout = machineLayout({
+    ...guestMemoryOptions(config.memoryMiB, engine, PCPUS),
+    tracePages: TRACE_PAGES,
+    xenheapSize: 0x200000,
+  });
   return { memory: createWasmMemory(layout), layout };
 }
 
@@ -71,7 +82,13 @@ class Handshake {
  * Build the domain and run it on this thread until it is shut down or `untilNs`. `onStarted` is called when the guest is about
  * to run.
  */
-export function runGuestThread(split: SplitMemory, options: MachineOptions, sinks: MachineSinks, untilNs: number, onStarted: () => void = () => {}): GuestReport {
+export function runGuestThread(
+  split: SplitMemory,
+  options: MachineOptions,
+  sinks: MachineSinks,
+  untilNs: number,
+  onStarted: () => void = () => {},
+): GuestReport {
   const memory = new MachineMemory(split.memory, split.layout);
   const handshake = new Handshake(memory);
   const clock = new HostClock(memory);
@@ -82,7 +99,7 @@ export function runGuestThread(split: SplitMemory, options: MachineOptions, sink
   const { dom0, hvm } = guest;
   handshake.step = Step.built;
   try {
-    if (!handshake.await(Step.serving)) throw new Error('the device model\'s thread did not start');
+    if (!handshake.await(Step.serving)) throw new Error("the device model's thread did not start");
     guest.boot();
     // The trace begins while the other thread is awake, which then shows first that its vCPU runs.
     handshake.step = Step.booted;
@@ -91,7 +108,7 @@ export function runGuestThread(split: SplitMemory, options: MachineOptions, sink
     guest.startTrace();
     handshake.step = Step.tracing;
     ready &&= handshake.await(Step.running);
-    if (!ready) throw new Error('the device model\'s thread does not answer');
+    if (!ready) throw new Error("the device model's thread does not answer");
     onStarted();
     const end = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm).run(untilNs);
     return guestReport(end, guest);
@@ -104,7 +121,10 @@ export function runGuestThread(split: SplitMemory, options: MachineOptions, sink
 }
 
 /** A machine's options as far as they concern the device model. */
-type DeviceModelThreadOptions = Pick<MachineOptions, 'name' | 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'> & {
+type DeviceModelThreadOptions = Pick<
+  MachineOptions,
+  'name' | 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'
+> & {
   readonly domain: Pick<DomainConfig, 'hpet'>;
 };
 
@@ -113,14 +133,20 @@ type DeviceModelThreadOptions = Pick<MachineOptions, 'name' | 'nics' | 'logForm'
  * wire) kicks dom0's vCPU.
  */
 export function runDeviceModelThread(
-  split: SplitMemory, options: DeviceModelThreadOptions, sinks: MachineSinks,
+  split: SplitMemory,
+  options: DeviceModelThreadOptions,
+  sinks: MachineSinks,
 ): DeviceModelReport {
   const memory = new MachineMemory(split.memory, split.layout);
   const handshake = new Handshake(memory);
-  if (!handshake.await(Step.built)) throw new Error('the guest\'s thread did not build its domain');
+  if (!handshake.await(Step.built)) throw new Error("the guest's thread did not build its domain");
   const dom0 = attachDom0({
-    memory: split.memory, layout: split.layout, guest: { domid: GUEST_DOMID, name: options.name, vcpus: 1 }, guestPcpu: GUEST_PCPU,
-    platform: guestPlatform(options.domain), log: sinks.logger ?? silentLogger,
+    memory: split.memory,
+    layout: split.layout,
+    guest: { domid: GUEST_DOMID, name: options.name, vcpus: 1 },
+    guestPcpu: GUEST_PCPU,
+    platform: guestPlatform(options.domain),
+    log: sinks.logger ?? silentLogger,
   });
   const deviceModel = createDeviceModel(dom0.pcpu, dom0.hypercalls, options, sinks);
   deviceModel.start();
@@ -137,7 +163,11 @@ export function runDeviceModelThread(
       return step === Step.guestDone;
     };
     runDeviceModel({
-      deviceModel, words: memory.i32, futex: dom0.futex, stopped, now: () => dom0.clock.nowNs(),
+      deviceModel,
+      words: memory.i32,
+      futex: dom0.futex,
+      stopped,
+      now: () => dom0.clock.nowNs(),
       sleep: (seen, timeoutMs) => dom0.vcpu.sleep(seen, timeoutMs),
     });
   } finally {

@@ -3,7 +3,8 @@ import { parseXlConfig } from './xl-cfg.ts';
 
 describe('xl.cfg', () => {
   it('reads the keys of a guest', () => {
-    const config = parseXlConfig(`# a guest
+    const config = parseXlConfig(
+      `# a guest
 name = "ping"   # its name
 type='hvm'
 memory = 256
@@ -14,10 +15,19 @@ vif = [
 ]
 serial = 'pty'
 bootloader = "pygrub"
-`, 'g.cfg');
+`,
+      'g.cfg',
+    );
     expect(config).toEqual({
-      name: 'ping', type: 'hvm', memory: 256, vcpus: 1, extra: 'console=ttyS0 quiet', kernel: '/boot/vmlinux', hpet: true,
-      vif: [{ model: 'rtl8139', mac: '00:16:3e:00:00:01' }], warnings: ["g.cfg:11: 'bootloader' is not understood here and has no effect"],
+      name: 'ping',
+      type: 'hvm',
+      memory: 256,
+      vcpus: 1,
+      extra: 'console=ttyS0 quiet',
+      kernel: '/boot/vmlinux',
+      hpet: true,
+      vif: [{ model: 'rtl8139', mac: '00:16:3e:00:00:01' }],
+      warnings: ["g.cfg:11: 'bootloader' is not understood here and has no effect"],
     });
   });
 
@@ -35,6 +45,8 @@ bootloader = "pygrub"
   });
 
   it('refuses lists without end in one line', () => {
-    expect(() => parseXlConfig(`x = ${'['.repeat(100_000)}`, 'g.cfg')).toThrow('g.cfg:1: lists are nested more than 8 deep; expected a string or a number');
+    expect(() => parseXlConfig(`x = ${'['.repeat(100_000)}`, 'g.cfg')).toThrow(
+      'g.cfg:1: lists are nested more than 8 deep; expected a string or a number',
+    );
   });
 });

@@ -33,17 +33,36 @@ export interface XlConfig {
 }
 
 /** Keys that mean nothing here but harm nothing either: taken without a word. */
-const HARMLESS = new Set(['serial', 'builder', 'on_poweroff', 'on_reboot', 'on_crash', 'acpi', 'apic', 'pae', 'vnc', 'sdl', 'nographic', 'maxvcpus', 'maxmem', 'boot', 'usb', 'device_model_version']);
+const HARMLESS = new Set([
+  'serial',
+  'builder',
+  'on_poweroff',
+  'on_reboot',
+  'on_crash',
+  'acpi',
+  'apic',
+  'pae',
+  'vnc',
+  'sdl',
+  'nographic',
+  'maxvcpus',
+  'maxmem',
+  'boot',
+  'usb',
+  'device_model_version',
+]);
 
 /** Parse the text of a configuration file. Throws UserError naming file and line. */
 export function parseXlConfig(text: string, file: string): XlConfig {
   const entries = new Map<string, { value: XlValue; line: number }>();
   const warnings: string[] = [];
   for (const { key, value, line } of assignments(text, file)) {
-    if (entries.has(key)) warnings.push(`${file}:${line}: '${key}' was given in line ${entries.get(key)!.line} already; this one counts`);
+    if (entries.has(key))
+      warnings.push(`${file}:${line}: '${key}' was given in line ${entries.get(key)!.line} already; this one counts`);
     entries.set(key, { value, line });
   }
-  if (entries.size === 0) throw new UserError(`${file}: no setting in it; expected a guest configuration with lines like memory = 128`);
+  if (entries.size === 0)
+    throw new UserError(`${file}: no setting in it; expected a guest configuration with lines like memory = 128`);
   const used = new Set<string>();
   const take = (key: string): { value: XlValue; line: number } | undefined => {
     used.add(key);
@@ -59,23 +78,37 @@ export function parseXlConfig(text: string, file: string): XlConfig {
     const entry = take(key);
     if (entry === undefined) return fallback;
     const value = typeof entry.value === 'string' && /^\d+$/.test(entry.value) ? Number(entry.value) : entry.value;
-    if (typeof value !== 'number' || !Number.isInteger(value)) throw new UserError(`${file}:${entry.line}: ${key}: expected a whole number`);
+    if (typeof value !== 'number' || !Number.isInteger(value))
+      throw new UserError(`${file}:${entry.line}: ${key}: expected a whole number`);
     return value;
   };
   const type = text1('type') ?? 'hvm';
-  if (type !== 'hvm' && type !== 'pvh') throw new UserError(`${file}:${entries.get('type')!.line}: type = '${type}': expected 'hvm' or 'pvh'`);
+  if (type !== 'hvm' && type !== 'pvh')
+    throw new UserError(`${file}:${entries.get('type')!.line}: type = '${type}': expected 'hvm' or 'pvh'`);
   const kernel = text1('kernel') ?? text1('firmware_override');
   const ramdisk = text1('ramdisk');
   const root = text1('root');
   const extra = [root === undefined ? '' : `root=${root}`, text1('extra') ?? text1('cmdline') ?? ''].filter(Boolean).join(' ');
   const config: Omit<XlConfig, 'warnings'> = {
-    name: text1('name') ?? 'guest', type, memory: number1('memory', 128), vcpus: number1('vcpus', 1), extra,
-    vif: vifs(take('vif'), file, warnings), hpet: number1('hpet', 1) !== 0,
-    ...(kernel === undefined ? {} : { kernel }), ...(ramdisk === undefined ? {} : { ramdisk }),
+    name: text1('name') ?? 'guest',
+    type,
+    memory: number1('memory', 128),
+    vcpus: number1('vcpus', 1),
+    extra,
+    vif: vifs(take('vif'), file, warnings),
+    hpet: number1('hpet', 1) !== 0,
+    ...(kernel === undefined ? {} : { kernel }),
+    ...(ramdisk === undefined ? {} : { ramdisk }),
   };
   const { min, max } = MEMORY_MIB;
-  if (config.memory < min || config.memory > max) throw new UserError(`${file}:${entries.get('memory')!.line}: memory = ${config.memory}: expected a whole number of MiB from ${min} to ${max}`);
-  if (config.vcpus !== 1) throw new UserError(`${file}:${entries.get('vcpus')!.line}: vcpus = ${config.vcpus}: only one vCPU is supported; write vcpus = 1`);
+  if (config.memory < min || config.memory > max)
+    throw new UserError(
+      `${file}:${entries.get('memory')!.line}: memory = ${config.memory}: expected a whole number of MiB from ${min} to ${max}`,
+    );
+  if (config.vcpus !== 1)
+    throw new UserError(
+      `${file}:${entries.get('vcpus')!.line}: vcpus = ${config.vcpus}: only one vCPU is supported; write vcpus = 1`,
+    );
   for (const [key, { line }] of entries) {
     if (!used.has(key) && !HARMLESS.has(key)) warnings.push(`${file}:${line}: '${key}' is not understood here and has no effect`);
   }
@@ -91,22 +124,28 @@ function vifs(entry: { value: XlValue; line: number } | undefined, file: string,
   if (entry === undefined) return [];
   const { value, line } = entry;
   const at = `${file}:${line}: vif: `;
-  if (!Array.isArray(value) || value.some((v) => typeof v !== 'string')) throw new UserError(`${at}expected a list of strings, like ['type=ioemu,model=rtl8139']`);
+  if (!Array.isArray(value) || value.some((v) => typeof v !== 'string'))
+    throw new UserError(`${at}expected a list of strings, like ['type=ioemu,model=rtl8139']`);
   if (value.length > MAX_VIFS) throw new UserError(`${at}${value.length} interfaces; expected at most ${MAX_VIFS}`);
   return (value as string[]).map((spec) => {
-    const parts = new Map(spec.split(',').map((part) => {
-      const [key, ...rest] = part.split('=');
-      return [key!.trim(), rest.join('=').trim()] as const;
-    }));
-    for (const key of parts.keys()) if (!HARMLESS_VIF.has(key)) warnings.push(`${at}'${key}' is not understood here and has no effect`);
+    const parts = new Map(
+      spec.split(',').map((part) => {
+        const [key, ...rest] = part.split('=');
+        return [key!.trim(), rest.join('=').trim()] as const;
+      }),
+    );
+    for (const key of parts.keys())
+      if (!HARMLESS_VIF.has(key)) warnings.push(`${at}'${key}' is not understood here and has no effect`);
     const type = parts.get('type') ?? 'ioemu';
     if (type !== 'ioemu') throw new UserError(`${at}type=${type}: expected ioemu, the emulated NIC; there is no other`);
     const model = parts.get('model') ?? 'rtl8139';
     if (!nicModelNames.includes(model)) throw new UserError(`${at}model=${model}: expected ${nicModelNames.join(' or ')}`);
     const mac = parts.get('mac');
-    if (mac !== undefined && !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) throw new UserError(`${at}mac=${mac}: expected six hexadecimal bytes, like 00:16:3e:12:34:56`);
+    if (mac !== undefined && !/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac))
+      throw new UserError(`${at}mac=${mac}: expected six hexadecimal bytes, like 00:16:3e:12:34:56`);
     // Bit 0 of the first byte (IEEE 802.3, 3.2.3): no station's own address; drivers refuse it.
-    if (mac !== undefined && (Number.parseInt(mac, 16) & 1) !== 0) throw new UserError(`${at}mac=${mac}: the address of a group; expected one station's, like 00:16:3e:12:34:56`);
+    if (mac !== undefined && (Number.parseInt(mac, 16) & 1) !== 0)
+      throw new UserError(`${at}mac=${mac}: the address of a group; expected one station's, like 00:16:3e:12:34:56`);
     return { model, ...(mac === undefined ? {} : { mac }) };
   });
 }
@@ -128,7 +167,8 @@ function* assignments(text: string, file: string): Generator<Assignment> {
     if (!scanner.take('=')) throw new UserError(`${file}:${line}: expected '=' after '${key}'`);
     const value = scanner.value();
     scanner.skipBlank(false);
-    if (!scanner.atEnd && !scanner.take('\n') && !scanner.take(';')) throw new UserError(`${file}:${scanner.line}: expected the end of the line after the value of '${key}'`);
+    if (!scanner.atEnd && !scanner.take('\n') && !scanner.take(';'))
+      throw new UserError(`${file}:${scanner.line}: expected the end of the line after the value of '${key}'`);
     yield { key, value, line };
   }
 }
@@ -147,7 +187,9 @@ class Scanner {
     this.file = file;
   }
 
-  get atEnd(): boolean { return this.at >= this.text.length; }
+  get atEnd(): boolean {
+    return this.at >= this.text.length;
+  }
 
   private fail(what: string): never {
     throw new UserError(`${this.file}:${this.line}: ${what}`);
@@ -181,9 +223,12 @@ class Scanner {
     this.skipBlank(false);
     const c = this.text[this.at];
     if (c === "'" || c === '"') return this.string(c);
-    if (c === '[') return depth < MAX_DEPTH ? this.list(depth) : this.fail(`lists are nested more than ${MAX_DEPTH} deep; expected a string or a number`);
+    if (c === '[')
+      return depth < MAX_DEPTH
+        ? this.list(depth)
+        : this.fail(`lists are nested more than ${MAX_DEPTH} deep; expected a string or a number`);
     const match = /^-?(0x[0-9a-fA-F]+|\d+)/.exec(this.text.slice(this.at, this.at + 40));
-    if (match === null) this.fail("expected a value: a number, a string in quotes, or a list in [ ]");
+    if (match === null) this.fail('expected a value: a number, a string in quotes, or a list in [ ]');
     this.at += match[0].length;
     return Number(match[0]);
   }

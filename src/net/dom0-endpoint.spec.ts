@@ -1,6 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { Dom0Endpoint } from './dom0-endpoint.ts';
-import { arpFrame, be16, be32, checksum, echoRequestFrame, formatIpv4, ipv4Layout, parseIpv4, parseMac, pseudoHeaderSum, putBe16, putBe32, putEthernet, putIpv4 } from './frame.ts';
+import {
+  arpFrame,
+  be16,
+  be32,
+  checksum,
+  echoRequestFrame,
+  formatIpv4,
+  ipv4Layout,
+  parseIpv4,
+  parseMac,
+  pseudoHeaderSum,
+  putBe16,
+  putBe32,
+  putEthernet,
+  putIpv4,
+} from './frame.ts';
 import type { HubPort } from './hub.ts';
 
 const guest = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
@@ -56,7 +71,7 @@ describe('dom0 endpoint', () => {
     expect(checksum(reply, ip.payload, ip.end)).toBe(0);
   });
 
-  it('drops an echo request whose checksum is wrong, another host\'s frames, and runts', () => {
+  it("drops an echo request whose checksum is wrong, another host's frames, and runts", () => {
     const { endpoint, sent } = setUp();
     const bad = echoRequestFrame(guest, endpoint, 1, 1, new Uint8Array(8));
     bad[45] = 0x55;

@@ -6,8 +6,26 @@
 import { UserError } from '../base/errors.ts';
 import type { HubPort, NetPort } from './hub.ts';
 import {
-  EtherType, ETH_ALEN, ETH_HLEN, ETH_SOURCE, ETH_TYPE, IpProtocol, arpFrame, be16, be32, checksum,
-  formatMac, ipv4Layout, isBroadcast, parseIpv4, parseMac, pseudoHeaderSum, putBe16, putBe32, putEthernet, putIpv4,
+  EtherType,
+  ETH_ALEN,
+  ETH_HLEN,
+  ETH_SOURCE,
+  ETH_TYPE,
+  IpProtocol,
+  arpFrame,
+  be16,
+  be32,
+  checksum,
+  formatMac,
+  ipv4Layout,
+  isBroadcast,
+  parseIpv4,
+  parseMac,
+  pseudoHeaderSum,
+  putBe16,
+  putBe32,
+  putEthernet,
+  putIpv4,
   type Ipv4Layout,
 } from './frame.ts';
 import { Ipv4Reassembler, ipv4Frames } from './ipv4-fragments.ts';
@@ -41,7 +59,16 @@ const DHCP_MAGIC = 0x63825363;
 /** DHCP message types (RFC 2132, 9.6). */
 const Dhcp = { discover: 1, offer: 2, request: 3, decline: 4, ack: 5, nak: 6, release: 7, inform: 8 } as const;
 /** DHCP options (RFC 2132). */
-const Option = { pad: 0, netmask: 1, router: 3, requestedIp: 50, leaseTime: 51, messageType: 53, serverId: 54, end: 255 } as const;
+const Option = {
+  pad: 0,
+  netmask: 1,
+  router: 3,
+  requestedIp: 50,
+  leaseTime: 51,
+  messageType: 53,
+  serverId: 54,
+  end: 255,
+} as const;
 
 export interface Dom0EndpointState {
   readonly version: 1;
@@ -87,7 +114,8 @@ export class Dom0Endpoint implements NetPort {
   }
 
   restore(state: Dom0EndpointState): void {
-    if (state.version !== 1) throw new UserError(`saved state of the dom0 endpoint, version ${String(state.version)}: expected version 1`);
+    if (state.version !== 1)
+      throw new UserError(`saved state of the dom0 endpoint, version ${String(state.version)}: expected version 1`);
     this.#leases.clear();
     for (const [mac, index] of state.leases) this.#leases.set(mac, index);
     this.#ipId = state.ipId;
@@ -114,7 +142,14 @@ export class Dom0Endpoint implements NetPort {
   }
 
   #arp(frame: Uint8Array): void {
-    if (frame.length < 42 || be16(frame, 14) !== 1 || be16(frame, 16) !== EtherType.ipv4 || frame[18] !== ETH_ALEN || frame[19] !== 4) return;
+    if (
+      frame.length < 42 ||
+      be16(frame, 14) !== 1 ||
+      be16(frame, 16) !== EtherType.ipv4 ||
+      frame[18] !== ETH_ALEN ||
+      frame[19] !== 4
+    )
+      return;
     if (be16(frame, 20) !== 1 || be32(frame, 38) !== this.#options.ip) return;
     const asker = { mac: frame.slice(22, 28), ip: be32(frame, 28) };
     this.#send(arpFrame('reply', this.#options, asker, asker.mac));
@@ -131,7 +166,8 @@ export class Dom0Endpoint implements NetPort {
 
   /** Answer an echo request. `frame` is the one that brought the message or its last piece. */
   #icmp(frame: Uint8Array, source: number, message: Uint8Array): void {
-    if (message.length < 8 || message[0] !== ICMP_ECHO_REQUEST || message[1] !== 0 || checksum(message, 0, message.length) !== 0) return;
+    if (message.length < 8 || message[0] !== ICMP_ECHO_REQUEST || message[1] !== 0 || checksum(message, 0, message.length) !== 0)
+      return;
     const reply = message.slice();
     reply[0] = ICMP_ECHO_REPLY;
     putBe16(reply, 2, 0);

@@ -40,10 +40,19 @@ describe('frame ring', () => {
 
   it('closes instead of reading outside when the shared cursor or a length lies', () => {
     for (const damage of [
-      (words: Int32Array) => { words[16] = 0x7fffffff; },
-      (words: Int32Array) => { words[16] = 0; },
-      (words: Int32Array) => { words[16] = -1; words[0] = 4; },
-      (words: Int32Array) => { words[16] = 60_000; },
+      (words: Int32Array) => {
+        words[16] = 0x7fffffff;
+      },
+      (words: Int32Array) => {
+        words[16] = 0;
+      },
+      (words: Int32Array) => {
+        words[16] = -1;
+        words[0] = 4;
+      },
+      (words: Int32Array) => {
+        words[16] = 60_000;
+      },
     ]) {
       const buffer = createFrameRing(1 << 17);
       new FrameRingProducer(buffer).push(new Uint8Array(64));

@@ -19,7 +19,8 @@ export type RingBell = () => void;
 
 /** A buffer for a ring of `capacity` bytes (a power of two, at least 128 KiB so that any frame fits). */
 export function createFrameRing(capacity = 1 << 20): SharedArrayBuffer {
-  if (capacity < 1 << 17 || (capacity & (capacity - 1)) !== 0) throw new RangeError(`frame ring of ${capacity} bytes: expected a power of two from 131072 on`);
+  if (capacity < 1 << 17 || (capacity & (capacity - 1)) !== 0)
+    throw new RangeError(`frame ring of ${capacity} bytes: expected a power of two from 131072 on`);
   return new SharedArrayBuffer(HEADER_BYTES + capacity);
 }
 

@@ -1,6 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../base/errors.ts';
-import { checksum, echoRequestFrame, formatIpv4, formatMac, ipv4Layout, parseIpv4, parseMac, putBe16, withoutPadding } from './frame.ts';
+import {
+  checksum,
+  echoRequestFrame,
+  formatIpv4,
+  formatMac,
+  ipv4Layout,
+  parseIpv4,
+  parseMac,
+  putBe16,
+  withoutPadding,
+} from './frame.ts';
 
 const a = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
 const b = { mac: parseMac('fe:ff:ff:ff:ff:ff'), ip: parseIpv4('10.0.2.2') };
@@ -29,13 +39,27 @@ describe('frame', () => {
     const length = (...of: Parameters<typeof frame>): number => withoutPadding(frame(...of)).length;
     expect([length(60, 0x0800, 40), length(60, 0x0800, 46), length(60, 0x0800, 20)]).toEqual([54, 60, 34]);
     // Lengths that lie, longer frames, other protocols.
-    expect([length(60, 0x0800, 0xffff), length(60, 0x0800, 19), length(61, 0x0800, 40), length(60, 0x0806, 40), length(33, 0x0800, 20), length(3, 0x0800, 40)])
-      .toEqual([60, 60, 61, 60, 33, 3]);
+    expect([
+      length(60, 0x0800, 0xffff),
+      length(60, 0x0800, 19),
+      length(61, 0x0800, 40),
+      length(60, 0x0806, 40),
+      length(33, 0x0800, 20),
+      length(3, 0x0800, 40),
+    ]).toEqual([60, 60, 61, 60, 33, 3]);
   });
 
   it('finds the parts of an IPv4 packet and refuses lengths that lie', () => {
     const frame = echoRequestFrame(a, b, 7, 1, new Uint8Array(56));
-    expect(ipv4Layout(frame)).toMatchObject({ header: 14, payload: 34, end: 98, protocol: 1, source: a.ip, destination: b.ip, fragmented: false });
+    expect(ipv4Layout(frame)).toMatchObject({
+      header: 14,
+      payload: 34,
+      end: 98,
+      protocol: 1,
+      source: a.ip,
+      destination: b.ip,
+      fragmented: false,
+    });
     const tooLong = frame.slice();
     putBe16(tooLong, 16, 2000);
     expect(ipv4Layout(tooLong)).toBeUndefined();

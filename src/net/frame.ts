@@ -47,8 +47,7 @@ export function parseIpv4(text: string): number {
   return parts.reduce((value, part) => value * 256 + part, 0);
 }
 
-export const formatIpv4 = (address: number): string =>
-  [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join('.');
+export const formatIpv4 = (address: number): string => [24, 16, 8, 0].map((shift) => (address >>> shift) & 0xff).join('.');
 
 /**
  * The frame without the bytes that fill it up to the least length on a cable, of which the peer of a stream socket expects none: passt
@@ -66,7 +65,8 @@ export function isBroadcast(frame: Uint8Array): boolean {
 }
 
 /** Internet checksum of bytes[from, to) as it goes into a header; zero over a range that holds a good one. `sum` is added first: a pseudo header's. */
-export const checksum = (bytes: Uint8Array, from: number, to: number, sum = 0): number => foldChecksum(sum + sum16(bytes, from, to - from));
+export const checksum = (bytes: Uint8Array, from: number, to: number, sum = 0): number =>
+  foldChecksum(sum + sum16(bytes, from, to - from));
 
 /** Sum of the pseudo header of TCP and UDP over IPv4 (RFC 793, RFC 768). */
 export function pseudoHeaderSum(source: number, destination: number, protocol: number, length: number): number {
@@ -113,7 +113,14 @@ export function putEthernet(frame: Uint8Array, destination: Uint8Array, source: 
 }
 
 /** Write a 20-byte IPv4 header (TTL 64, not fragmented) at ETH_HLEN, with its checksum. `length` is the payload's. */
-export function putIpv4(frame: Uint8Array, source: number, destination: number, protocol: number, length: number, id: number): void {
+export function putIpv4(
+  frame: Uint8Array,
+  source: number,
+  destination: number,
+  protocol: number,
+  length: number,
+  id: number,
+): void {
   const h = ETH_HLEN;
   frame.fill(0, h, h + 20);
   frame[h] = 0x45;

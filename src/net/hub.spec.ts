@@ -25,7 +25,7 @@ function setUp(latencyNs = 0) {
 }
 
 describe('hub', () => {
-  it('carries a frame to every port but the sender\'s, after the latency', () => {
+  it("carries a frame to every port but the sender's, after the latency", () => {
     const { time, hub, parties, ports } = setUp(500);
     ports[0]!.send(Uint8Array.of(7));
     expect(hub.inFlight).toBe(1);

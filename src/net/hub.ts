@@ -59,7 +59,11 @@ export interface HubState {
   readonly version: 1;
   /** Frames on their way; `from` is the sender's place in the order of attaching. */
   readonly flights: readonly { readonly frame: Uint8Array; readonly from: number; readonly dueNs: number }[];
-  readonly ports: readonly { readonly linkUp: boolean; readonly counters: PortCounters; readonly waiting: readonly Uint8Array[] }[];
+  readonly ports: readonly {
+    readonly linkUp: boolean;
+    readonly counters: PortCounters;
+    readonly waiting: readonly Uint8Array[];
+  }[];
 }
 
 interface Flight {
@@ -216,14 +220,20 @@ export class Hub {
     return {
       version: 1,
       flights: this.#flights.toArray().map(({ frame, from, dueNs }) => ({ frame, from: this.#ports.indexOf(from), dueNs })),
-      ports: this.#ports.map(({ linkUp, counters, waiting }) => ({ linkUp, counters: { ...counters }, waiting: waiting.toArray() })),
+      ports: this.#ports.map(({ linkUp, counters, waiting }) => ({
+        linkUp,
+        counters: { ...counters },
+        waiting: waiting.toArray(),
+      })),
     };
   }
 
   /** Takes the state of a hub with the same ports, attached in the same order. */
   restore(state: HubState): void {
     if (state.version !== 1 || state.ports.length !== this.#ports.length) {
-      throw new UserError(`saved state of a wire with ${state.ports.length} ports, version ${state.version}: this one has ${this.#ports.length} ports, version 1; restore it into the same machine`);
+      throw new UserError(
+        `saved state of a wire with ${state.ports.length} ports, version ${state.version}: this one has ${this.#ports.length} ports, version 1; restore it into the same machine`,
+      );
     }
     this.#flights.clear();
     for (const { frame, from, dueNs } of state.flights) this.#flights.push({ frame, from: this.#ports[from]!, dueNs });

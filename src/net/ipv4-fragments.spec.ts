@@ -10,7 +10,8 @@ const host = parseIpv4('10.0.2.2');
 const ethernet = Uint8Array.of(...parseMac('fe:ff:ff:ff:ff:ff'), ...guest.mac, 8, 0);
 const pattern = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
 const cut = (payload: Uint8Array, id = 1): Uint8Array[] => ipv4Frames(ethernet, guest.ip, host, 1, payload, id);
-const feed = (r: Ipv4Reassembler, frames: readonly Uint8Array[]): (Uint8Array | undefined)[] => frames.map((frame) => r.add(frame, ipv4Layout(frame)!));
+const feed = (r: Ipv4Reassembler, frames: readonly Uint8Array[]): (Uint8Array | undefined)[] =>
+  frames.map((frame) => r.add(frame, ipv4Layout(frame)!));
 
 describe('IPv4 fragments', () => {
   it('cuts into frames of at most 1514 bytes with good headers', () => {
@@ -24,14 +25,20 @@ describe('IPv4 fragments', () => {
   });
 
   it('puts any datagram together from its pieces in any order', () => {
-    fc.assert(fc.property(fc.integer({ min: 1481, max: 65_515 }), fc.infiniteStream(fc.nat()), (length, dice) => {
-      const payload = pattern(length);
-      const frames = cut(payload);
-      const order = frames.map((frame) => ({ frame, key: dice.next().value })).sort((a, b) => a.key - b.key).map(({ frame }) => frame);
-      const results = feed(new Ipv4Reassembler(), order);
-      expect(results.slice(0, -1).every((result) => result === undefined)).toBe(true);
-      expect(results.at(-1)).toEqual(payload);
-    }), { numRuns: 60, seed: 1 });
+    fc.assert(
+      fc.property(fc.integer({ min: 1481, max: 65_515 }), fc.infiniteStream(fc.nat()), (length, dice) => {
+        const payload = pattern(length);
+        const frames = cut(payload);
+        const order = frames
+          .map((frame) => ({ frame, key: dice.next().value }))
+          .sort((a, b) => a.key - b.key)
+          .map(({ frame }) => frame);
+        const results = feed(new Ipv4Reassembler(), order);
+        expect(results.slice(0, -1).every((result) => result === undefined)).toBe(true);
+        expect(results.at(-1)).toEqual(payload);
+      }),
+      { numRuns: 60, seed: 1 },
+    );
   });
 
   it('drops a datagram whose pieces overlap, contradict each other or run past 64 KiB', () => {

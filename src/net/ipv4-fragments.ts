@@ -38,7 +38,11 @@ export class Ipv4Reassembler {
     const key = `${ip.source} ${ip.destination} ${ip.protocol} ${be16(frame, ip.header + 4)}`;
     const datagram = this.#find(key);
     const end = offset + size;
-    const wrong = size === 0 || end > MAX_PAYLOAD || (more && size % BLOCK !== 0) || (datagram.length >= 0 && (!more || end > datagram.length));
+    const wrong =
+      size === 0 ||
+      end > MAX_PAYLOAD ||
+      (more && size % BLOCK !== 0) ||
+      (datagram.length >= 0 && (!more || end > datagram.length));
     if (wrong || !this.#fill(datagram, offset, end)) {
       this.#drop(datagram);
       return undefined;
@@ -57,7 +61,13 @@ export class Ipv4Reassembler {
   #find(key: string): Datagram {
     let datagram = this.#datagrams.find((d) => d.key === key);
     if (datagram === undefined) {
-      datagram = { key, payload: new Uint8Array(MAX_PAYLOAD), have: new Uint8Array(Math.ceil(MAX_PAYLOAD / BLOCK)), blocks: 0, length: -1 };
+      datagram = {
+        key,
+        payload: new Uint8Array(MAX_PAYLOAD),
+        have: new Uint8Array(Math.ceil(MAX_PAYLOAD / BLOCK)),
+        blocks: 0,
+        length: -1,
+      };
       this.#datagrams.push(datagram);
       if (this.#datagrams.length > DATAGRAMS) this.#datagrams.shift();
     }
@@ -79,7 +89,14 @@ export class Ipv4Reassembler {
 }
 
 /** An IPv4 datagram in as many frames as it takes, in order; `ethernet` is the 14-byte header of each. */
-export function ipv4Frames(ethernet: Uint8Array, source: number, destination: number, protocol: number, payload: Uint8Array, id: number): Uint8Array[] {
+export function ipv4Frames(
+  ethernet: Uint8Array,
+  source: number,
+  destination: number,
+  protocol: number,
+  payload: Uint8Array,
+  id: number,
+): Uint8Array[] {
   const frames: Uint8Array[] = [];
   for (let offset = 0; offset < payload.length; offset += FRAGMENT_PAYLOAD) {
     const piece = payload.subarray(offset, offset + FRAGMENT_PAYLOAD);

@@ -12,9 +12,21 @@ const host = { mac: parseMac('fe:ff:ff:ff:ff:ff'), ip: parseIpv4('10.0.2.2') };
 
 function setUp(bufferSize?: number) {
   const time = { ns: 1_744_702_725 };
-  const clock: Clock = { kind: 'virtual', tscHz: 1e9, nowNs: () => time.ns, tsc: () => time.ns, epochUs: 1_700_000_000_000_000, charge() {} };
+  const clock: Clock = {
+    kind: 'virtual',
+    tscHz: 1e9,
+    nowNs: () => time.ns,
+    tsc: () => time.ns,
+    epochUs: 1_700_000_000_000_000,
+    charge() {},
+  };
   const chunks: Uint8Array[] = [];
-  const writer = new PcapngWriter({ clock, interfaceName: 'vif1.0', sink: (bytes) => chunks.push(bytes), ...(bufferSize ? { bufferSize } : {}) });
+  const writer = new PcapngWriter({
+    clock,
+    interfaceName: 'vif1.0',
+    sink: (bytes) => chunks.push(bytes),
+    ...(bufferSize ? { bufferSize } : {}),
+  });
   return { time, chunks, writer, bytes: () => Buffer.concat(chunks) };
 }
 
@@ -53,7 +65,11 @@ describe('pcapng', () => {
 
   it.runIf(tshark)('tshark reads frames, comments, directions and times', () => {
     const { writer, time, bytes } = setUp();
-    writer.write(arpFrame('request', guest, { ...host, mac: new Uint8Array(6) }, new Uint8Array(6).fill(255)), 'outbound', 'ioreq 41: vCPU 0 wrote 0x40 to gpa 0xf10000d9');
+    writer.write(
+      arpFrame('request', guest, { ...host, mac: new Uint8Array(6) }, new Uint8Array(6).fill(255)),
+      'outbound',
+      'ioreq 41: vCPU 0 wrote 0x40 to gpa 0xf10000d9',
+    );
     time.ns += 11_002;
     writer.write(echoRequestFrame(host, guest, 1, 1, new Uint8Array(56)), 'inbound');
     writer.flush();
@@ -61,9 +77,32 @@ describe('pcapng', () => {
     try {
       const file = join(dir, 'x.pcapng');
       writeFileSync(file, bytes());
-      const out = execFileSync('tshark', ['-r', file, '-o', 'ip.check_checksum:TRUE', '-T', 'fields', '-E', 'separator=|',
-        ...['frame.time_epoch', 'frame.interface_name', 'frame.packet_flags_direction', 'frame.comment', '_ws.col.Protocol', 'ip.checksum.status', 'icmp.checksum.status'].flatMap((f) => ['-e', f])],
-        { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim().replace(/0x0+/g, '').split('\n'); // some versions print flags in hex
+      const out = execFileSync(
+        'tshark',
+        [
+          '-r',
+          file,
+          '-o',
+          'ip.check_checksum:TRUE',
+          '-T',
+          'fields',
+          '-E',
+          'separator=|',
+          ...[
+            'frame.time_epoch',
+            'frame.interface_name',
+            'frame.packet_flags_direction',
+            'frame.comment',
+            '_ws.col.Protocol',
+            'ip.checksum.status',
+            'icmp.checksum.status',
+          ].flatMap((f) => ['-e', f]),
+        ],
+        { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+      )
+        .trim()
+        .replace(/0x0+/g, '')
+        .split('\n'); // some versions print flags in hex
       expect(out).toEqual([
         '1700000001.744702725|vif1.0|2|ioreq 41: vCPU 0 wrote 0x40 to gpa 0xf10000d9|ARP||',
         '1700000001.744713727|vif1.0|1||ICMP|1|1',

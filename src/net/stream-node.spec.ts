@@ -9,7 +9,8 @@ import { Hub } from './hub.ts';
 import { RingPort } from './ring-port.ts';
 import { parseStreamAddress, StreamDeframer, StreamNetdev } from './stream-node.ts';
 
-const framed = (...frames: number[][]): Uint8Array => Uint8Array.from(frames.flatMap((frame) => [0, 0, frame.length >> 8, frame.length & 0xff, ...frame]));
+const framed = (...frames: number[][]): Uint8Array =>
+  Uint8Array.from(frames.flatMap((frame) => [0, 0, frame.length >> 8, frame.length & 0xff, ...frame]));
 
 describe('stream deframer', () => {
   it('puts frames together however the bytes arrive', () => {
@@ -98,14 +99,16 @@ describe('stream netdev', () => {
     const { netdev, peer, out } = await setUp(true);
     const deframer = new StreamDeframer();
     const lengths: number[] = [];
-    const done = new Promise<void>((resolve) => peer.on('data', (bytes: Uint8Array) => {
-      deframer.push(bytes);
-      for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
-        lengths.push(frame.length);
-        deframer.advance();
-      }
-      if (lengths.length === 70) resolve();
-    }));
+    const done = new Promise<void>((resolve) =>
+      peer.on('data', (bytes: Uint8Array) => {
+        deframer.push(bytes);
+        for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
+          lengths.push(frame.length);
+          deframer.advance();
+        }
+        if (lengths.length === 70) resolve();
+      }),
+    );
     const acknowledgement = new Uint8Array(60);
     acknowledgement.set([8, 0, 0x45, 0, 0, 40], 12);
     out.push(acknowledgement);
@@ -145,7 +148,12 @@ describe('stream netdev', () => {
   });
 
   it('says so when nobody listens', async () => {
-    const netdev = new StreamNetdev({ address: { path: join(dir, 'none') }, fromMachine: createFrameRing(1 << 17), toMachine: createFrameRing(1 << 17), wakeMachine() {} });
+    const netdev = new StreamNetdev({
+      address: { path: join(dir, 'none') },
+      fromMachine: createFrameRing(1 << 17),
+      toMachine: createFrameRing(1 << 17),
+      wakeMachine() {},
+    });
     await expect(netdev.open()).rejects.toThrow(/start the peer first/);
   });
 });

@@ -10,7 +10,9 @@ import { MAX_FRAME, withoutPadding } from './frame.ts';
 import { FrameRingConsumer, FrameRingProducer, type RingBell } from './frame-ring.ts';
 
 /** Where the peer is: a unix socket's path, or a TCP host and port. `listen`: wait for the peer to connect. */
-export type StreamAddress = { readonly path: string; readonly listen?: boolean } | { readonly host: string; readonly port: number; readonly listen?: boolean };
+export type StreamAddress =
+  | { readonly path: string; readonly listen?: boolean }
+  | { readonly host: string; readonly port: number; readonly listen?: boolean };
 
 /** Parse `unix:PATH`, `tcp:HOST:PORT`, each optionally with `,server` as QEMU writes it. */
 export function parseStreamAddress(text: string): StreamAddress {
@@ -20,7 +22,8 @@ export function parseStreamAddress(text: string): StreamAddress {
   const unix = /^unix:(.+)$/.exec(where!);
   const tcp = /^tcp:([^:]*):(\d{1,5})$/.exec(where!);
   if (unknown === undefined && unix) return { path: unix[1]!, listen };
-  if (unknown === undefined && tcp && Number(tcp[2]) > 0 && Number(tcp[2]) <= 65_535) return { host: tcp[1] || '127.0.0.1', port: Number(tcp[2]), listen };
+  if (unknown === undefined && tcp && Number(tcp[2]) > 0 && Number(tcp[2]) <= 65_535)
+    return { host: tcp[1] || '127.0.0.1', port: Number(tcp[2]), listen };
   throw new UserError(`network address '${text}': expected unix:PATH or tcp:HOST:PORT, with ,server to wait for the peer`);
 }
 
@@ -65,7 +68,9 @@ export class StreamDeframer {
     if (this.#pending.length < LENGTH_BYTES) return undefined;
     const length = new DataView(this.#pending.buffer, this.#pending.byteOffset).getUint32(0);
     if (length === 0 || length > MAX_FRAME) {
-      throw new UserError(`network peer: a frame of ${length} bytes was announced, expected 1 to ${MAX_FRAME}; is the other end a QEMU stream socket?`);
+      throw new UserError(
+        `network peer: a frame of ${length} bytes was announced, expected 1 to ${MAX_FRAME}; is the other end a QEMU stream socket?`,
+      );
     }
     if (this.#pending.length < LENGTH_BYTES + length) return undefined;
     return this.#pending.subarray(LENGTH_BYTES, LENGTH_BYTES + length);
@@ -119,7 +124,9 @@ export class StreamNetdev {
     return new Promise((resolve, reject) => {
       const socket = connect({ ...address });
       socket.once('connect', () => resolve(socket));
-      socket.once('error', (error) => reject(new UserError(`network peer at ${describe(address)}: ${error.message}; start the peer first`)));
+      socket.once('error', (error) =>
+        reject(new UserError(`network peer at ${describe(address)}: ${error.message}; start the peer first`)),
+      );
     });
   }
 

@@ -63,8 +63,12 @@ export function writeBlocks(source: ByteSource, memory: SharedArrayBuffer): void
     activated: (p) => control(TAG_ACTIVATED, p.pid),
     deactivated: (p) => control(TAG_DEACTIVATED, p.pid),
     warn() {},
-    fatal() { throw new NotPlain(); },
-    damage() { throw new NotPlain(); },
+    fatal() {
+      throw new NotPlain();
+    },
+    damage() {
+      throw new NotPlain();
+    },
   };
   const merge = new RecordMerge(source, (pid) => new Pcpu(pid), observer, true);
   claim();
@@ -76,9 +80,9 @@ export function writeBlocks(source: ByteSource, memory: SharedArrayBuffer): void
     for (;;) {
       const p = merge.next();
       if (p === NEED_DATA) throw new NotPlain();
-      if (merge.maxActivePcpu !== maxActive) control(TAG_MAX_ACTIVE, maxActive = merge.maxActivePcpu);
+      if (merge.maxActivePcpu !== maxActive) control(TAG_MAX_ACTIVE, (maxActive = merge.maxActivePcpu));
       if (p === null) break;
-      if (merge.tscBaseHigh !== tscBase) control(TAG_TSC_BASE, tscBase = merge.tscBaseHigh);
+      if (merge.tscBaseHigh !== tscBase) control(TAG_TSC_BASE, (tscBase = merge.tscBaseHigh));
       if (untilPosition-- === 0) {
         control(TAG_POSITION, Math.floor(merge.position / 65536));
         untilPosition = 16384;
@@ -192,11 +196,21 @@ export class BlockFeed<P extends Pcpu> implements RecordFeed<P> {
 
   #control(kind: number, value: number): void {
     switch (kind) {
-      case TAG_ACTIVATED: this.#observer.activated(this.pcpu(value)); break;
-      case TAG_DEACTIVATED: this.#observer.deactivated(this.pcpu(value)); break;
-      case TAG_MAX_ACTIVE: this.maxActivePcpu = value; break;
-      case TAG_TSC_BASE: this.tscBaseHigh = value >>> 0; break;
-      case TAG_POSITION: this.position = value * 65536; break;
+      case TAG_ACTIVATED:
+        this.#observer.activated(this.pcpu(value));
+        break;
+      case TAG_DEACTIVATED:
+        this.#observer.deactivated(this.pcpu(value));
+        break;
+      case TAG_MAX_ACTIVE:
+        this.maxActivePcpu = value;
+        break;
+      case TAG_TSC_BASE:
+        this.tscBaseHigh = value >>> 0;
+        break;
+      case TAG_POSITION:
+        this.position = value * 65536;
+        break;
       default:
     }
   }

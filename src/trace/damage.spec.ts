@@ -23,7 +23,8 @@ async function read(bytes: Uint8Array): Promise<Read> {
   let left = bytes.length;
   await trace.scan((record) => {
     if (left-- <= 0) throw new Error('more records than the file can hold');
-    if (record.offset < 0 || record.offset + 4 + record.extra * 4 > bytes.length) throw new Error(`a record at ${record.offset}, outside the file`);
+    if (record.offset < 0 || record.offset + 4 + record.extra * 4 > bytes.length)
+      throw new Error(`a record at ${record.offset}, outside the file`);
     offsets.add(record.offset);
   });
   return { offsets, trace };
@@ -41,12 +42,22 @@ function windowsOf(bytes: Uint8Array): number[] {
 }
 
 const small = (seed: number): Uint8Array<ArrayBuffer> =>
-  generateTrace({ seed, cpus: 1 + (seed % 3), steps: 6 + (seed % 7), svm: seed % 2 === 0, oddities: 0.2, losses: 0.05, windowBytes: 120 });
+  generateTrace({
+    seed,
+    cpus: 1 + (seed % 3),
+    steps: 6 + (seed % 7),
+    svm: seed % 2 === 0,
+    oddities: 0.2,
+    losses: 0.05,
+    windowBytes: 120,
+  });
 
 /** All that a command does with a file. */
 async function everything(bytes: Uint8Array, svm: boolean): Promise<void> {
   let size = 0;
-  await dumpTrace(memorySource(bytes), { cpuHz: 1e9, svm, exact: false }, (text) => { size += text.length; });
+  await dumpTrace(memorySource(bytes), { cpuHz: 1e9, svm, exact: false }, (text) => {
+    size += text.length;
+  });
   // A line a record, and a few more at lost records: every vCPU, every vector.
   if (size > 4_000_000) throw new Error(`${size} bytes of text from ${bytes.length} bytes`);
   await dumpTrace(memorySource(bytes), { cpuHz: 1e9, svm, exact: true }, () => {});
@@ -83,7 +94,8 @@ describe('110,000 files with flipped bytes', () => {
         const end = starts.find((start) => start > last) ?? bytes.length;
         for (const offset of whole) {
           if (offset >= first && offset < end) continue;
-          if (!offsets.has(offset)) throw new Error(`seed ${group * 50 + round}, mutation ${i} near ${hit}: the record at ${offset} is gone`);
+          if (!offsets.has(offset))
+            throw new Error(`seed ${group * 50 + round}, mutation ${i} near ${hit}: the record at ${offset} is gone`);
         }
         if (i % 25 === 0) await everything(bytes, round % 2 === 0);
       }
@@ -100,7 +112,11 @@ describe('files of other shapes', () => {
         const at = random.below(original.length);
         const count = 1 + random.below(20);
         const gone = new Uint8Array([...original.subarray(0, at), ...original.subarray(at + count)]);
-        const more = new Uint8Array([...original.subarray(0, at), ...Array.from({ length: count }, () => random.below(256)), ...original.subarray(at)]);
+        const more = new Uint8Array([
+          ...original.subarray(0, at),
+          ...Array.from({ length: count }, () => random.below(256)),
+          ...original.subarray(at),
+        ]);
         const turned = new Uint8Array([...original.subarray(at), ...original.subarray(0, at)]);
         for (const bytes of [original.subarray(0, at), gone, more, turned]) {
           await read(bytes);
@@ -112,19 +128,24 @@ describe('files of other shapes', () => {
 
   it('any bytes at all', async () => {
     const word = fc.oneof(
-      fc.integer({ min: -0x80000000, max: 0x7fffffff }), fc.constantFrom(0x2001f003, 0xc001f001 | 0, 0x10021101, 0x90021011 | 0, 0x30081102, 0x80081001 | 0, 0, 1, 12, 40),
+      fc.integer({ min: -0x80000000, max: 0x7fffffff }),
+      fc.constantFrom(0x2001f003, 0xc001f001 | 0, 0x10021101, 0x90021011 | 0, 0x30081102, 0x80081001 | 0, 0, 1, 12, 40),
     );
-    await fc.assert(fc.asyncProperty(fc.array(word, { maxLength: 120 }), fc.nat(3), async (words, cut) => {
-      const bytes = new Uint8Array(Int32Array.from([0x2001f003, 0, words.length * 2, ...words]).buffer);
-      const part = bytes.subarray(0, bytes.length - cut);
-      await read(part);
-      await everything(part, cut % 2 === 0);
-    }), { numRuns: 300 });
+    await fc.assert(
+      fc.asyncProperty(fc.array(word, { maxLength: 120 }), fc.nat(3), async (words, cut) => {
+        const bytes = new Uint8Array(Int32Array.from([0x2001f003, 0, words.length * 2, ...words]).buffer);
+        const part = bytes.subarray(0, bytes.length - cut);
+        await read(part);
+        await everything(part, cut % 2 === 0);
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it('windows of every CPU, and of CPUs that cannot be', async () => {
     const words: number[] = [];
-    for (let cpu = 0; cpu < 300; cpu++) words.push(0x2001f003, cpu, 16, 0x10021101, (cpu << 16) | (cpu % 4), 0x10021011, (cpu << 16) | (cpu % 4));
+    for (let cpu = 0; cpu < 300; cpu++)
+      words.push(0x2001f003, cpu, 16, 0x10021101, (cpu << 16) | (cpu % 4), 0x10021011, (cpu << 16) | (cpu % 4));
     const bytes = new Uint8Array(Int32Array.from(words).buffer);
     const { offsets, trace } = await read(bytes);
     expect(offsets.size).toBe(256 * 2);
@@ -139,7 +160,9 @@ it('damage names the offset, the CPU and what was expected', async () => {
   const bytes = original.slice();
   bytes[starts[3]!] = 0;
   const { trace } = await read(bytes);
-  expect(trace.damage).toEqual([{ offset: starts[3], end: starts[4], cpu: null, message: 'no CPU change record where a window should begin' }]);
+  expect(trace.damage).toEqual([
+    { offset: starts[3], end: starts[4], cpu: null, message: 'no CPU change record where a window should begin' },
+  ]);
   const damage = new DamageList();
   await dumpTrace(memorySource(bytes), { cpuHz: 1e9, svm: false, exact: false }, () => {}, damage);
   expect(damage.list[0]!.offset).toBe(starts[3]);

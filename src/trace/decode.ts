@@ -1,9 +1,21 @@
 import { gpa, gva, INVALID_MFN, mfn } from '../base/address.ts';
 import type { Gpa, Gva, Mfn } from '../base/address.ts';
 import {
-  schedClassEvent, TRC_64_FLAG, TRC_HVM_INJ_VIRQ, TRC_HVM_IOMEM_READ, TRC_HVM_IOPORT_READ, TRC_HVM_NESTEDFLAG, TRC_HVM_NPF,
-  TRC_HVM_SVM_EXIT, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT, TRC_HVM_WRITE_FLAG, TRC_LOST_RECORDS, TRC_SCHED_CONTINUE_RUNNING,
-  TRC_SCHED_CSCHED2, TRC_TRACE_WRAP_BUFFER,
+  schedClassEvent,
+  TRC_64_FLAG,
+  TRC_HVM_INJ_VIRQ,
+  TRC_HVM_IOMEM_READ,
+  TRC_HVM_IOPORT_READ,
+  TRC_HVM_NESTEDFLAG,
+  TRC_HVM_NPF,
+  TRC_HVM_SVM_EXIT,
+  TRC_HVM_VMENTRY,
+  TRC_HVM_VMEXIT,
+  TRC_HVM_WRITE_FLAG,
+  TRC_LOST_RECORDS,
+  TRC_SCHED_CONTINUE_RUNNING,
+  TRC_SCHED_CSCHED2,
+  TRC_TRACE_WRAP_BUFFER,
 } from './events.ts';
 import { exitReasonName } from './exit-reasons.ts';
 import type { Vendor } from './exit-reasons.ts';
@@ -38,16 +50,26 @@ export type Decoded =
 /** Which class an event belongs to; null unless exactly one class bit (27:16) is set. */
 export function classOf(event: number): RecordClass | null {
   switch ((event >>> 16) & 0xfff) {
-    case 0x001: return 'gen';
-    case 0x002: return 'sched';
-    case 0x004: return 'dom0op';
-    case 0x008: return 'hvm';
-    case 0x010: return 'mem';
-    case 0x020: return 'pv';
-    case 0x040: return 'shadow';
-    case 0x080: return 'hw';
-    case 0x800: return 'guest';
-    default: return null;
+    case 0x001:
+      return 'gen';
+    case 0x002:
+      return 'sched';
+    case 0x004:
+      return 'dom0op';
+    case 0x008:
+      return 'hvm';
+    case 0x010:
+      return 'mem';
+    case 0x020:
+      return 'pv';
+    case 0x040:
+      return 'shadow';
+    case 0x080:
+      return 'hw';
+    case 0x800:
+      return 'guest';
+    default:
+      return null;
   }
 }
 
@@ -89,8 +111,12 @@ export function decodeRecord(event: number, words: ArrayLike<number>, context: D
     case 'sched':
       if ((event & 0xf00f) === 0x1001 && words.length >= 1 && (event & 0xff0) >>> 8 < 4 && ((event >>> 4) & 15) < 4) {
         return {
-          kind: 'runstate_change', class: 'sched', dom: words[0]! >>> 16, vcpu: words[0]! & 0xffff,
-          from: RUNSTATES[(event >>> 8) & 15]!, to: RUNSTATES[(event >>> 4) & 15]!,
+          kind: 'runstate_change',
+          class: 'sched',
+          dom: words[0]! >>> 16,
+          vcpu: words[0]! & 0xffff,
+          from: RUNSTATES[(event >>> 8) & 15]!,
+          to: RUNSTATES[(event >>> 4) & 15]!,
         };
       }
       if (event === TRC_SCHED_CONTINUE_RUNNING && words.length >= 1) {
@@ -101,7 +127,11 @@ export function decodeRecord(event: number, words: ArrayLike<number>, context: D
       if (event === TRC_TRACE_WRAP_BUFFER) return { kind: 'wrap_buffer', class: 'gen' };
       if (event === TRC_LOST_RECORDS && words.length === 4) {
         return {
-          kind: 'lost_records', class: 'gen', count: words[0]! >>> 0, dom: words[1]! & 0xffff, vcpu: words[1]! >>> 16,
+          kind: 'lost_records',
+          class: 'gen',
+          count: words[0]! >>> 0,
+          dom: words[1]! & 0xffff,
+          vcpu: words[1]! >>> 16,
           firstLostTsc: (words[2]! >>> 0) + ((words[3]! >>> 0) - context.tscBaseHigh) * 0x100000000,
         };
       }
@@ -112,7 +142,12 @@ export function decodeRecord(event: number, words: ArrayLike<number>, context: D
   const layout = layoutOf(event, words.length);
   if (layout === null) return { kind: 'unknown', class: cls };
   const fields = layout.read(words);
-  if (event >>> 9 === CREDIT2_EVENTS && context.xenMinor !== null && context.xenMinor <= CREDIT2_SWAPPED_UNTIL && 'dom' in fields) {
+  if (
+    event >>> 9 === CREDIT2_EVENTS &&
+    context.xenMinor !== null &&
+    context.xenMinor <= CREDIT2_SWAPPED_UNTIL &&
+    'dom' in fields
+  ) {
     const { dom, vcpu } = fields;
     fields['dom'] = vcpu!;
     fields['vcpu'] = dom!;
@@ -130,10 +165,19 @@ function decodeHvm(event: number, words: ArrayLike<number>, context: DecodeConte
     case TRC_HVM_VMEXIT:
     case TRC_HVM_SVM_EXIT: {
       if (count < (wide ? 3 : 2)) return null;
-      const own = (event & 0xff) === 3 ? 'svm' : context.xenMinor !== null && context.xenMinor >= SVM_EXIT_SINCE && context.vendor === null ? 'vmx' : context.vendor;
+      const own =
+        (event & 0xff) === 3
+          ? 'svm'
+          : context.xenMinor !== null && context.xenMinor >= SVM_EXIT_SINCE && context.vendor === null
+            ? 'vmx'
+            : context.vendor;
       const reason = words[0]! >>> 0;
       return {
-        kind: 'vmexit', class: 'hvm', nested, vendor: own, reason,
+        kind: 'vmexit',
+        class: 'hvm',
+        nested,
+        vendor: own,
+        reason,
         reasonName: own === null ? null : exitReasonName(own, reason),
         rip: gva(wide ? u64(words, 1) : BigInt(words[1]! >>> 0)),
       };
@@ -143,16 +187,37 @@ function decodeHvm(event: number, words: ArrayLike<number>, context: DecodeConte
       if (count < (wide ? 2 : 1)) return null;
       const write = (event & TRC_HVM_WRITE_FLAG) !== 0;
       // A wide record holds u64 gpa and data; data was 32 bits in old releases, 64 bits in newer ones.
-      const data = wide ? (count >= 4 ? u64(words, 2) : count === 3 ? BigInt(words[2]! >>> 0) : null) : count >= 2 ? BigInt(words[1]! >>> 0) : null;
+      const data = wide
+        ? count >= 4
+          ? u64(words, 2)
+          : count === 3
+            ? BigInt(words[2]! >>> 0)
+            : null
+        : count >= 2
+          ? BigInt(words[1]! >>> 0)
+          : null;
       return { kind: 'mmio', class: 'hvm', write, gpa: gpa(wide ? u53(words, 0) : words[0]! >>> 0), data };
     }
     case TRC_HVM_IOPORT_READ:
     case TRC_HVM_IOPORT_READ | TRC_HVM_WRITE_FLAG:
       if (wide || count < 1) return null;
-      return { kind: 'pio', class: 'hvm', write: (event & TRC_HVM_WRITE_FLAG) !== 0, port: words[0]! >>> 0, data: count >= 2 ? words[1]! >>> 0 : null };
+      return {
+        kind: 'pio',
+        class: 'hvm',
+        write: (event & TRC_HVM_WRITE_FLAG) !== 0,
+        port: words[0]! >>> 0,
+        data: count >= 2 ? words[1]! >>> 0 : null,
+      };
     case TRC_HVM_NPF:
       if (count < 6) return null;
-      return { kind: 'npf', class: 'hvm', gpa: gpa(u53(words, 0)), mfn: frame(words, 2), qualification: words[4]! >>> 0, p2mt: words[5]! >>> 0 };
+      return {
+        kind: 'npf',
+        class: 'hvm',
+        gpa: gpa(u53(words, 0)),
+        mfn: frame(words, 2),
+        qualification: words[4]! >>> 0,
+        p2mt: words[5]! >>> 0,
+      };
     case TRC_HVM_INJ_VIRQ:
       if (count < 1) return null;
       return { kind: 'inj_virq', class: 'hvm', vector: words[0]! >>> 0, fake: count > 1 && words[1] !== 0 };

@@ -3,7 +3,8 @@ import type { TracedPcpu } from './domains.ts';
 import { decodeRecord } from './decode.ts';
 
 /** Fields that read better in hexadecimal. */
-const HEX_FIELDS = /^(rip|eip|va|addr|cr2|gpa|gfn|mfn|gl1e|pte|write_val|value|flags|eax|ebx|ecx|edx|leaf|subleaf|msr|mask\d|error_code|data|port|offset|vector|qualification)$/;
+const HEX_FIELDS =
+  /^(rip|eip|va|addr|cr2|gpa|gfn|mfn|gl1e|pte|write_val|value|flags|eax|ebx|ecx|edx|leaf|subleaf|msr|mask\d|error_code|data|port|offset|vector|qualification)$/;
 
 /**
  * Write the default dump's line for a record by its layout: name, then fields. For what xenalyze does not decode or
@@ -12,7 +13,11 @@ const HEX_FIELDS = /^(rip|eip|va|addr|cr2|gpa|gfn|mfn|gl1e|pte|write_val|value|f
  */
 export function describe(engine: Engine, p: TracedPcpu): boolean {
   const words = Array.from(p.words.subarray(p.data, p.data + p.extra), (word) => word >>> 0);
-  const decoded = decodeRecord(p.event, words, { vendor: engine.options.svm ? 'svm' : 'vmx', xenMinor: engine.options.xenMinor, tscBaseHigh: engine.merge.tscBaseHigh });
+  const decoded = decodeRecord(p.event, words, {
+    vendor: engine.options.svm ? 'svm' : 'vmx',
+    xenMinor: engine.options.xenMinor,
+    tscBaseHigh: engine.merge.tscBaseHigh,
+  });
   const out = engine.out;
   if (decoded.kind === 'unknown') return false;
   engine.line(32);

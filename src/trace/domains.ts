@@ -22,7 +22,15 @@ export const RUNNABLE_OTHER = 3;
 export const RUNNABLE_NAMES = ['invalid', 'wake', 'preempt', 'other'] as const;
 
 /** What a domain's vCPUs do, taken together. */
-export const DOMAIN_RUNSTATE_NAMES = ['blocked', 'partial run', 'full run', 'partial contention', 'concurrency_hazard', 'full_contention', 'lost'] as const;
+export const DOMAIN_RUNSTATE_NAMES = [
+  'blocked',
+  'partial run',
+  'full run',
+  'partial contention',
+  'concurrency_hazard',
+  'full_contention',
+  'lost',
+] as const;
 
 export const DATA_NONE = 0;
 export const DATA_HVM = 1;
@@ -124,7 +132,16 @@ export class HvmState {
   postProcess = POST_NONE;
   readonly inflight = new Int32Array(INFLIGHT_WORDS);
   readonly fault: ShadowFault = {
-    va: 0n, flags: 0, errorCode: 0, pfCase: 0, gl1e: 0n, writeValue: 0n, correspondingVa: 0n, ptIndex: [0, 0, 0, 0, 0], ptLevel: 0, gfn: 0n,
+    va: 0n,
+    flags: 0,
+    errorCode: 0,
+    pfCase: 0,
+    gl1e: 0n,
+    writeValue: 0n,
+    correspondingVa: 0n,
+    ptIndex: [0, 0, 0, 0, 0],
+    ptLevel: 0,
+    gfn: 0n,
   };
   mmioGpaLow = 0;
   mmioGpaHigh = 0;
@@ -145,7 +162,9 @@ export class HvmState {
   wakeVector = 0;
   interrupts = 0;
   interruptsWantingTsc = 0;
-  readonly guestInterrupts: (GuestInterrupt | undefined)[] = new Array<GuestInterrupt | undefined>(GUEST_INTERRUPT_MAX + 1).fill(undefined);
+  readonly guestInterrupts: (GuestInterrupt | undefined)[] = new Array<GuestInterrupt | undefined>(GUEST_INTERRUPT_MAX + 1).fill(
+    undefined,
+  );
 
   readonly exits = new CycleTable();
   readonly generic = new CycleTable();
@@ -168,7 +187,12 @@ export class HvmState {
   guestInterrupt(vector: number): GuestInterrupt {
     const known = this.guestInterrupts[vector];
     if (known !== undefined) return known;
-    const made: GuestInterrupt = { count: 0, isWake: false, startTsc: 0, runtime: [new CycleSummary(), new CycleSummary(), new CycleSummary()] };
+    const made: GuestInterrupt = {
+      count: 0,
+      isWake: false,
+      startTsc: 0,
+      runtime: [new CycleSummary(), new CycleSummary(), new CycleSummary()],
+    };
     this.guestInterrupts[vector] = made;
     if (vector < GUEST_INTERRUPT_MAX) {
       this.vectors.push(vector);

@@ -1,7 +1,20 @@
 import { describe, expect, it } from 'vitest';
 import { dumpTrace } from './dump.ts';
 import type { FollowOptions } from './dump.ts';
-import { RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, runstateChangeEvent, schedClassEvent, TRC_HVM_EMUL_LAPIC_PIC_INTR, TRC_HVM_IOMEM_WRITE, TRC_HVM_NPF, TRC_HVM_SVM_EXIT64, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT64, TRC_64_FLAG, TRC_SCHED_SWITCH_INFPREV } from './events.ts';
+import {
+  RUNSTATE_RUNNABLE,
+  RUNSTATE_RUNNING,
+  runstateChangeEvent,
+  schedClassEvent,
+  TRC_HVM_EMUL_LAPIC_PIC_INTR,
+  TRC_HVM_IOMEM_WRITE,
+  TRC_HVM_NPF,
+  TRC_HVM_SVM_EXIT64,
+  TRC_HVM_VMENTRY,
+  TRC_HVM_VMEXIT64,
+  TRC_64_FLAG,
+  TRC_SCHED_SWITCH_INFPREV,
+} from './events.ts';
 import { blobSource, memorySource } from './source.ts';
 import { NO_TSC, TraceFileWriter } from './writer.ts';
 
@@ -16,9 +29,14 @@ function file(write: (writer: TraceFileWriter) => void): Uint8Array<ArrayBuffer>
 async function dump(bytes: Uint8Array<ArrayBuffer>, options: Partial<FollowOptions> = {}, blob = false): Promise<string[]> {
   let text = '';
   const source = blob ? blobSource(new Blob([bytes])) : memorySource(bytes);
-  await dumpTrace(source, { cpuHz: 1_000_000_000, svm: false, exact: false, ...options }, (part) => { text += new TextDecoder().decode(part); });
+  await dumpTrace(source, { cpuHz: 1_000_000_000, svm: false, exact: false, ...options }, (part) => {
+    text += new TextDecoder().decode(part);
+  });
   // Not the schedule that opens the trace, nor what is said of interrupts at its end.
-  return text.split('\n').filter((line) => line !== '' && !line.startsWith(' [w2h]')).slice(1);
+  return text
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith(' [w2h]'))
+    .slice(1);
 }
 
 describe('the default dump, where it knows more than xenalyze', () => {
@@ -52,7 +70,10 @@ describe('the default dump, where it knows more than xenalyze', () => {
       ']  0.000001000 x d1v0 mmio_assist w gpa 100000010 data 40',
       ']  0.000002000 x d1v0 vmentry cycles 1000 ',
     ]);
-    expect((await dump(bytes, { svm: true, exact: true })).filter((l) => l.includes('Unknown'))).toEqual(['Unknown hvm event: 84011', 'Unknown hvm event: 81103']);
+    expect((await dump(bytes, { svm: true, exact: true })).filter((l) => l.includes('Unknown'))).toEqual([
+      'Unknown hvm event: 84011',
+      'Unknown hvm event: 81103',
+    ]);
     const late = file((w) => w.record(0, TRC_HVM_VMEXIT64, 2000, 3, 62, 0x1000, 0));
     expect(await dump(late)).toEqual([']  0.000001000 x d1v0 vmexit exit_reason PML_FULL eip 1000']);
   });

@@ -3,7 +3,11 @@ import { Engine } from './engine.ts';
 import { EndOfTool } from './engine-errors.ts';
 import type { EngineOptions } from './engine.ts';
 import {
-  exitReasonName, SVM_EXIT_REASONS_OF_XENALYZE, VMX_EXIT_REASONS, VMX_REASONS_OF_XENALYZE, VMX_UNNAMED_BY_XENALYZE,
+  exitReasonName,
+  SVM_EXIT_REASONS_OF_XENALYZE,
+  VMX_EXIT_REASONS,
+  VMX_REASONS_OF_XENALYZE,
+  VMX_UNNAMED_BY_XENALYZE,
 } from './exit-reasons.ts';
 import { NEED_DATA } from './merge.ts';
 import { Notes } from './notes.ts';
@@ -28,7 +32,8 @@ export function engineOptions(options: FollowOptions, dump: boolean): EngineOpti
     ? (reason: number) => exitReasonName(svm ? 'svm' : 'vmx', reason)
     : svm
       ? (reason: number) => SVM_EXIT_REASONS_OF_XENALYZE[reason] ?? null
-      : (reason: number) => (reason < VMX_REASONS_OF_XENALYZE && !VMX_UNNAMED_BY_XENALYZE.has(reason) ? VMX_EXIT_REASONS[reason] ?? null : null);
+      : (reason: number) =>
+          reason < VMX_REASONS_OF_XENALYZE && !VMX_UNNAMED_BY_XENALYZE.has(reason) ? (VMX_EXIT_REASONS[reason] ?? null) : null;
   return { cpuHz, svm, dump, summary: !dump, exact, xenMinor, exitName };
 }
 
@@ -64,8 +69,11 @@ export async function follow(engine: Engine, between: () => void | Promise<void>
  * @returns false if xenalyze would have ended before the end of the trace
  */
 export async function dumpTrace(
-  source: ByteSource, options: FollowOptions, write: (bytes: Uint8Array) => void | Promise<void>,
-  damage = new DamageList(), note: (line: string) => void = () => {},
+  source: ByteSource,
+  options: FollowOptions,
+  write: (bytes: Uint8Array) => void | Promise<void>,
+  damage = new DamageList(),
+  note: (line: string) => void = () => {},
 ): Promise<boolean> {
   const engine = new Engine(source, engineOptions(options, true));
   const notes = new Notes();

@@ -9,10 +9,16 @@ import { MAX_CPUS } from './writer.ts';
 /** Records of class gen: lost records, and the filler at a ring's end. */
 export function baseProcess(engine: Engine, p: TracedPcpu): void {
   switch (p.event) {
-    case TRC_TRACE_WRAP_BUFFER: break;
-    case TRC_LOST_RECORDS: lostRecords(engine, p); break;
-    case LOST_RECORDS_END: lostRecordsEnd(engine, p); break;
-    default: engine.processGeneric(p);
+    case TRC_TRACE_WRAP_BUFFER:
+      break;
+    case TRC_LOST_RECORDS:
+      lostRecords(engine, p);
+      break;
+    case LOST_RECORDS_END:
+      lostRecordsEnd(engine, p);
+      break;
+    default:
+      engine.processGeneric(p);
   }
 }
 
@@ -100,7 +106,9 @@ function lostRecordsEnd(engine: Engine, p: TracedPcpu): void {
       out.str('---\n');
     }
     if (p.current !== null) {
-      engine.warn(`FATAL: lost_record valid (d${p.lostDomid}v${p.lostVcpu}), but current d${p.current.domain.id}v${p.current.id}!\n`);
+      engine.warn(
+        `FATAL: lost_record valid (d${p.lostDomid}v${p.lostVcpu}), but current d${p.current.domain.id}v${p.current.id}!\n`,
+      );
       engine.error(ERR_FILE, null);
       return;
     }

@@ -1,6 +1,17 @@
 import {
-  POST_CR_WRITE, POST_GENERIC, POST_IO_READ, POST_IO_WRITE, POST_MMIO, POST_NONE, POST_PF_XEN, POST_SHADOW_EMULATE, POST_SHADOW_FAULT,
-  POST_SHADOW_FIXUP, POST_SHADOW_MMIO, POST_SHADOW_PROPAGATE, POST_VMCALL,
+  POST_CR_WRITE,
+  POST_GENERIC,
+  POST_IO_READ,
+  POST_IO_WRITE,
+  POST_MMIO,
+  POST_NONE,
+  POST_PF_XEN,
+  POST_SHADOW_EMULATE,
+  POST_SHADOW_FAULT,
+  POST_SHADOW_FIXUP,
+  POST_SHADOW_MMIO,
+  POST_SHADOW_PROPAGATE,
+  POST_VMCALL,
 } from './domains.ts';
 import type { CycleTable, HvmState, IoAddress, Vcpu } from './domains.ts';
 import { CycleSummary } from './cycles.ts';
@@ -56,15 +67,21 @@ export function closeVmexit(engine: Engine, v: Vcpu, h: HvmState, tsc: number): 
 function postProcess(engine: Engine, v: Vcpu, h: HvmState): void {
   const summary = engine.options.summary;
   switch (h.postProcess) {
-    case POST_GENERIC: generic(engine, h); break;
-    case POST_MMIO: mmio(engine, h, summary); break;
+    case POST_GENERIC:
+      generic(engine, h);
+      break;
+    case POST_MMIO:
+      mmio(engine, h, summary);
+      break;
     case POST_IO_READ:
       if (summary) address(h.pio, h.inflight[0]! & 0x7fffffff, 0).read.add(h.arcCycles);
       break;
     case POST_IO_WRITE:
       if (summary) address(h.pio, h.inflight[0]! & 0x7fffffff, 0).write.add(h.arcCycles);
       break;
-    case POST_CR_WRITE: crWrite(engine, h, summary); break;
+    case POST_CR_WRITE:
+      crWrite(engine, h, summary);
+      break;
     case POST_VMCALL:
       if (summary) h.vmcalls.add(Math.min(h.inflight[0]! >>> 0, HYPERCALL_MAX), h.arcCycles);
       break;
@@ -87,12 +104,18 @@ function generic(engine: Engine, h: HvmState): void {
     handler = (event - TRC_HVM_HANDLER) & ~(TRC_64_FLAG | TRC_HVM_WRITE_FLAG);
   } else {
     const reason = h.exitReason;
-    if (!engine.options.svm && (reason === EXIT_PENDING_INTERRUPT || reason === EXIT_TPR_BELOW_THRESHOLD || reason === EXIT_WBINVD)) return;
+    if (
+      !engine.options.svm &&
+      (reason === EXIT_PENDING_INTERRUPT || reason === EXIT_TPR_BELOW_THRESHOLD || reason === EXIT_WBINVD)
+    )
+      return;
     if (engine.options.exact && engine.options.dump) warnMissing(engine, reason);
   }
   if (handler >= HANDLER_MAX || handler < 0) {
     if (engine.options.exact) {
-      engine.warn(`hvm_generic_postprocess: invalid hvm event ${BigInt.asUintN(64, BigInt(handler)).toString(16)}(${(event >>> 0).toString(16)})\n`);
+      engine.warn(
+        `hvm_generic_postprocess: invalid hvm event ${BigInt.asUintN(64, BigInt(handler)).toString(16)}(${(event >>> 0).toString(16)})\n`,
+      );
       engine.error(ERR_RECORD, null);
     }
     return;
@@ -104,7 +127,9 @@ function warnMissing(engine: Engine, reason: number): void {
   const key = `missing ${reason}`;
   if (engine.warnedOnce.has(key)) return;
   engine.warnedOnce.add(key);
-  engine.warn(`hvm_generic_postprocess: Strange, exit ${reason.toString(16)}(${engine.options.exitName(reason) ?? '(null)'}) missing a handler\n`);
+  engine.warn(
+    `hvm_generic_postprocess: Strange, exit ${reason.toString(16)}(${engine.options.exitName(reason) ?? '(null)'}) missing a handler\n`,
+  );
 }
 
 /** The entry of a port or an address, made when first seen. */
@@ -122,10 +147,17 @@ function mmio(engine: Engine, h: HvmState, summary: boolean): void {
   let how = MMIO_UNKNOWN;
   switch (h.exitReason) {
     case VMEXIT_NPF:
-    case EXIT_EPT_VIOLATION: how = MMIO_NPF; break;
-    case EXIT_APIC_ACCESS: how = MMIO_APIC; break;
+    case EXIT_EPT_VIOLATION:
+      how = MMIO_NPF;
+      break;
+    case EXIT_APIC_ACCESS:
+      how = MMIO_APIC;
+      break;
     default:
-      engine.warnOnce('mmio reason', `hvm_mmio_assist_postprocess: Strange, MMIO with unexpected exit reason ${h.exitReason | 0}\n`);
+      engine.warnOnce(
+        'mmio reason',
+        `hvm_mmio_assist_postprocess: Strange, MMIO with unexpected exit reason ${h.exitReason | 0}\n`,
+      );
   }
   if (!summary) return;
   h.mmio.add(how, h.arcCycles);

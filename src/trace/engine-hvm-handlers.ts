@@ -1,5 +1,14 @@
 import {
-  POST_CR_WRITE, POST_GENERIC, POST_IO_READ, POST_IO_WRITE, POST_MMIO, POST_MSR_READ, POST_MSR_WRITE, POST_NONE, POST_PF_XEN, POST_VMCALL,
+  POST_CR_WRITE,
+  POST_GENERIC,
+  POST_IO_READ,
+  POST_IO_WRITE,
+  POST_MMIO,
+  POST_MSR_READ,
+  POST_MSR_WRITE,
+  POST_NONE,
+  POST_PF_XEN,
+  POST_VMCALL,
 } from './domains.ts';
 import type { HvmState, TracedPcpu, Vcpu } from './domains.ts';
 import { describe } from './describe.ts';
@@ -9,9 +18,28 @@ import { HANDLER_MAX, HYPERCALL_MAX } from './engine-hvm-exit.ts';
 import { injVirqProcess, vlapicAccess } from './engine-interrupts.ts';
 import { pfXenProcess } from './engine-shadow.ts';
 import {
-  TRC_64_FLAG, TRC_HVM_CR_WRITE, TRC_HVM_CR_WRITE64, TRC_HVM_HANDLER, TRC_HVM_INJ_EXC, TRC_HVM_INJ_VIRQ, TRC_HVM_INTR, TRC_HVM_INTR_WINDOW,
-  TRC_HVM_IOMEM_READ, TRC_HVM_IOMEM_WRITE, TRC_HVM_IOPORT_READ, TRC_HVM_IOPORT_WRITE, TRC_HVM_MSR_READ, TRC_HVM_MSR_WRITE, TRC_HVM_NPF,
-  TRC_HVM_PF_INJECT, TRC_HVM_PF_INJECT64, TRC_HVM_PF_XEN, TRC_HVM_PF_XEN64, TRC_HVM_RDTSC, TRC_HVM_REINJ_VIRQ, TRC_HVM_VMMCALL,
+  TRC_64_FLAG,
+  TRC_HVM_CR_WRITE,
+  TRC_HVM_CR_WRITE64,
+  TRC_HVM_HANDLER,
+  TRC_HVM_INJ_EXC,
+  TRC_HVM_INJ_VIRQ,
+  TRC_HVM_INTR,
+  TRC_HVM_INTR_WINDOW,
+  TRC_HVM_IOMEM_READ,
+  TRC_HVM_IOMEM_WRITE,
+  TRC_HVM_IOPORT_READ,
+  TRC_HVM_IOPORT_WRITE,
+  TRC_HVM_MSR_READ,
+  TRC_HVM_MSR_WRITE,
+  TRC_HVM_NPF,
+  TRC_HVM_PF_INJECT,
+  TRC_HVM_PF_INJECT64,
+  TRC_HVM_PF_XEN,
+  TRC_HVM_PF_XEN64,
+  TRC_HVM_RDTSC,
+  TRC_HVM_REINJ_VIRQ,
+  TRC_HVM_VMMCALL,
   TRC_HVM_WRITE_FLAG,
 } from './events.ts';
 import { hypercallName } from './hypercalls.ts';
@@ -19,21 +47,78 @@ import { hypercallName } from './hypercalls.ts';
 /** TRC_HVM_HANDLER records: what Xen did between an exit and the next entry. */
 
 export const HANDLER_NAMES: readonly (string | undefined)[] = [
-  '(no handler)', 'pf_xen', 'pf_inject', 'inj_exc', 'inj_virq', 'reinj_virq', 'io_read', 'io_write', 'cr_read', 'cr_write', 'dr_read',
-  'dr_write', 'msr_read', 'msr_write', 'cpuid', 'intr', 'nmi', 'smi', 'vmcall', 'hlt', 'invlpg', 'mce', 'io_assist', 'mmio_assist', 'clts',
-  'lmsw', 'rdtsc', undefined, undefined, undefined, undefined, undefined, 'intr_window', 'npf', 'realmode_emulate', 'trap', 'trap_debug',
+  '(no handler)',
+  'pf_xen',
+  'pf_inject',
+  'inj_exc',
+  'inj_virq',
+  'reinj_virq',
+  'io_read',
+  'io_write',
+  'cr_read',
+  'cr_write',
+  'dr_read',
+  'dr_write',
+  'msr_read',
+  'msr_write',
+  'cpuid',
+  'intr',
+  'nmi',
+  'smi',
+  'vmcall',
+  'hlt',
+  'invlpg',
+  'mce',
+  'io_assist',
+  'mmio_assist',
+  'clts',
+  'lmsw',
+  'rdtsc',
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  undefined,
+  'intr_window',
+  'npf',
+  'realmode_emulate',
+  'trap',
+  'trap_debug',
   'vlapic',
 ];
 
 const TRAP_NAMES = [
-  'Divide', 'RESERVED', 'NMI', 'Breakpoint', 'Overflow', 'BOUND', 'Invalid Op', 'Coprocessor not present', 'Double Fault',
-  'Coprocessor segment overrun', 'TSS', 'Segment not present', 'Stack-segment fault', 'GP', 'Page fault', 'RESERVED', 'FPU',
-  'Alignment check', 'Machine check', 'SIMD',
+  'Divide',
+  'RESERVED',
+  'NMI',
+  'Breakpoint',
+  'Overflow',
+  'BOUND',
+  'Invalid Op',
+  'Coprocessor not present',
+  'Double Fault',
+  'Coprocessor segment overrun',
+  'TSS',
+  'Segment not present',
+  'Stack-segment fault',
+  'GP',
+  'Page fault',
+  'RESERVED',
+  'FPU',
+  'Alignment check',
+  'Machine check',
+  'SIMD',
 ] as const;
 
 /** Vectors of Xen's own interrupts, as xenalyze knows them. */
 export const EXTERNAL_VECTOR_NAMES: Readonly<Record<number, string>> = {
-  0xff: 'SPURIOS_APIC', 0xfe: 'ERROR_APIC', 0xfd: 'INVALIDATE_TLB', 0xfc: 'EVENT_CHECK', 0xfb: 'CALL_FUNCTION', 0xfa: 'THERMAL_APIC', 0xf9: 'LOCAL_TIMER',
+  0xff: 'SPURIOS_APIC',
+  0xfe: 'ERROR_APIC',
+  0xfd: 'INVALIDATE_TLB',
+  0xfc: 'EVENT_CHECK',
+  0xfb: 'CALL_FUNCTION',
+  0xfa: 'THERMAL_APIC',
+  0xf9: 'LOCAL_TIMER',
 };
 const EXTERNAL_VECTOR_MAX = 256;
 
@@ -86,27 +171,43 @@ export function handlerProcess(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmSta
   }
   h.eventHandler = p.event - TRC_HVM_HANDLER;
   switch (p.event) {
-    case TRC_HVM_INTR: intr(engine, p, h); return;
+    case TRC_HVM_INTR:
+      intr(engine, p, h);
+      return;
     case TRC_HVM_PF_XEN:
     case TRC_HVM_PF_XEN64:
       if (pfXenProcess(engine, p, v, h)) setPostProcess(engine, h, POST_PF_XEN, 'hvm_pf_xen_process');
       return;
     case TRC_HVM_IOPORT_READ:
-    case TRC_HVM_IOPORT_WRITE: portIo(engine, p, h); return;
+    case TRC_HVM_IOPORT_WRITE:
+      portIo(engine, p, h);
+      return;
     case TRC_HVM_IOMEM_READ:
     case TRC_HVM_IOMEM_WRITE:
     case TRC_HVM_IOMEM_READ | TRC_64_FLAG:
-    case TRC_HVM_IOMEM_WRITE | TRC_64_FLAG: mmio(engine, p, v, h); return;
+    case TRC_HVM_IOMEM_WRITE | TRC_64_FLAG:
+      mmio(engine, p, v, h);
+      return;
     case TRC_HVM_CR_WRITE:
-    case TRC_HVM_CR_WRITE64: crWrite(engine, p, h); return;
-    case TRC_HVM_MSR_WRITE: msr(engine, p, h, 'msr_write', POST_MSR_WRITE); return;
-    case TRC_HVM_MSR_READ: msr(engine, p, h, 'msr_read', POST_MSR_READ); return;
-    case TRC_HVM_VMMCALL: vmmcall(engine, p, h); return;
+    case TRC_HVM_CR_WRITE64:
+      crWrite(engine, p, h);
+      return;
+    case TRC_HVM_MSR_WRITE:
+      msr(engine, p, h, 'msr_write', POST_MSR_WRITE);
+      return;
+    case TRC_HVM_MSR_READ:
+      msr(engine, p, h, 'msr_read', POST_MSR_READ);
+      return;
+    case TRC_HVM_VMMCALL:
+      vmmcall(engine, p, h);
+      return;
     case TRC_HVM_NPF:
       if (engine.text) npf(engine, p);
       if (engine.options.summary) genericInflight(engine, p, h);
       return;
-    case TRC_HVM_RDTSC: rdtsc(engine, p, h); return;
+    case TRC_HVM_RDTSC:
+      rdtsc(engine, p, h);
+      return;
     default:
       if (engine.text) handlerDump(engine, p, 93);
       if (engine.options.summary) genericInflight(engine, p, h);
@@ -115,14 +216,21 @@ export function handlerProcess(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmSta
 
 /** Keep the record for the end of the exit. */
 function genericInflight(engine: Engine, p: TracedPcpu, h: HvmState): void {
-  if (h.postProcess !== POST_GENERIC && engine.options.exact) engine.warn('hvm_generic_postprocess_init: Strange, h->postprocess set!\n');
+  if (h.postProcess !== POST_GENERIC && engine.options.exact)
+    engine.warn('hvm_generic_postprocess_init: Strange, h->postprocess set!\n');
   h.inflight[0] = p.event;
   for (let i = 0; i < 4; i++) h.inflight[1 + i] = p.words[p.data + i]!;
 }
 
 /** A handler record as numbers; `prefix` is '!' while no exit is known. */
 function handlerDump(engine: Engine, p: TracedPcpu, prefix: number): void {
-  if (!engine.options.exact && (p.event & TRC_HVM_WRITE_FLAG) === 0 && HANDLER_NAMES[(p.event - TRC_HVM_HANDLER) & ~TRC_64_FLAG] === undefined && describe(engine, p)) return;
+  if (
+    !engine.options.exact &&
+    (p.event & TRC_HVM_WRITE_FLAG) === 0 &&
+    HANDLER_NAMES[(p.event - TRC_HVM_HANDLER) & ~TRC_64_FLAG] === undefined &&
+    describe(engine, p)
+  )
+    return;
   const out = engine.line(prefix);
   const wide = (p.event & TRC_64_FLAG) !== 0;
   const number = (p.event - TRC_HVM_HANDLER) & ~TRC_64_FLAG;

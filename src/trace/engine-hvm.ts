@@ -6,7 +6,14 @@ import type { Engine } from './engine.ts';
 import { closeVmexit } from './engine-hvm-exit.ts';
 import { handlerProcess } from './engine-hvm-handlers.ts';
 import { interruptsAtEntry } from './engine-interrupts.ts';
-import { TRC_64_FLAG, TRC_HVM_SVM_EXIT, TRC_HVM_SVM_EXIT64, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT, TRC_HVM_VMEXIT64 } from './events.ts';
+import {
+  TRC_64_FLAG,
+  TRC_HVM_SVM_EXIT,
+  TRC_HVM_SVM_EXIT64,
+  TRC_HVM_VMENTRY,
+  TRC_HVM_VMEXIT,
+  TRC_HVM_VMEXIT64,
+} from './events.ts';
 import { SVM_EXIT_REASONS_OF_XENALYZE, VMX_REASONS_OF_XENALYZE } from './exit-reasons.ts';
 
 /** HVM class records. */
@@ -63,7 +70,9 @@ function vmexit(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmState): void {
     h.ripHigh = words[d + 2]!;
     const top = h.ripHigh >> 15;
     if (top !== 0 && top !== -1) {
-      engine.warn(`hvm_vmexit_process: invalid va ${(h.ripHigh >>> 0).toString(16)}${(h.ripLow >>> 0).toString(16).padStart(8, '0')}\n`);
+      engine.warn(
+        `hvm_vmexit_process: invalid va ${(h.ripHigh >>> 0).toString(16)}${(h.ripLow >>> 0).toString(16).padStart(8, '0')}\n`,
+      );
     }
   } else {
     if (v.guestPagingLevels === 4) v.guestPagingLevels = 2;

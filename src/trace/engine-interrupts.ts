@@ -22,7 +22,9 @@ export function injVirqProcess(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmSta
     const interrupt = h.guestInterrupt(vector);
     if (h.waking && h.wakeVector === 0) {
       if (interrupt.startTsc !== 0) {
-        engine.warn(`Strange, d${v.domain.id}v${v.id} waking && wake_vector 0 but vec ${vector} start_tsc ${tscText(engine.merge, interrupt.startTsc)}!\n`);
+        engine.warn(
+          `Strange, d${v.domain.id}v${v.id} waking && wake_vector 0 but vec ${vector} start_tsc ${tscText(engine.merge, interrupt.startTsc)}!\n`,
+        );
       }
       if (h.interrupts !== 0) engine.warn(`Strange, waking && wake_vector 0 but interrupts_this_wait_to_halt ${h.interrupts}!\n`);
       if (engine.text) w2h(engine, v, ' Setting wake_vector ', vector);
@@ -91,7 +93,9 @@ function entryIpis(engine: Engine, v: Vcpu, tsc: number): void {
       continue;
     }
     if (tsc < ipi.firstTsc) {
-      engine.warn(`Strange, vec ${ipi.vector} first_tsc ${tscText(engine.merge, ipi.firstTsc)} > ri->tsc ${tscText(engine.merge, tsc)}!\n`);
+      engine.warn(
+        `Strange, vec ${ipi.vector} first_tsc ${tscText(engine.merge, ipi.firstTsc)} > ri->tsc ${tscText(engine.merge, tsc)}!\n`,
+      );
     }
     if (engine.text && ipi.count > 1) {
       const latency = tsc >= ipi.firstTsc ? tsc - ipi.firstTsc : 0;
@@ -194,6 +198,8 @@ function ipiSend(engine: Engine, v: Vcpu, vector: number): void {
   ipi.count++;
   if (engine.text) {
     out.reserve();
-    out.str(` [vla] d${v.domain.id}v${v.id} vec ${ipi.vector} state ${runstateName(v.runstate)} (outstanding ipis ${ipi.count})\n`);
+    out.str(
+      ` [vla] d${v.domain.id}v${v.id} vec ${ipi.vector} state ${runstateName(v.runstate)} (outstanding ipis ${ipi.count})\n`,
+    );
   }
 }

@@ -8,7 +8,13 @@ import type { TextBuffer } from './text.ts';
 /** Memory, domain, power and interrupt-routing records. */
 
 export const MEM_NAMES: Readonly<Record<number, string>> = {
-  1: 'grant-map', 2: 'grant-unmap', 3: 'grant-transfer', 4: 'set-p2m', 5: 'decrease-reservation', 16: 'pod-populate', 17: 'pod-zero-reclaim',
+  1: 'grant-map',
+  2: 'grant-unmap',
+  3: 'grant-transfer',
+  4: 'set-p2m',
+  5: 'decrease-reservation',
+  16: 'pod-populate',
+  17: 'pod-zero-reclaim',
   18: 'pod-superpage-splinter',
 };
 const MEM_MAX = 19;
@@ -54,9 +60,12 @@ export function memProcess(engine: Engine, p: TracedPcpu): void {
       return;
     case 16:
       if (engine.text) pod(engine, p, ' pod_populate d', 4, true, true);
-      if (engine.options.summary && p.current !== null) increment(p.current.domain.podPopulateOrder, canonicalOrder(engine, signed16(words[d + 4]!, 16)));
+      if (engine.options.summary && p.current !== null)
+        increment(p.current.domain.podPopulateOrder, canonicalOrder(engine, signed16(words[d + 4]!, 16)));
       return;
-    case 17: zeroReclaim(engine, p); return;
+    case 17:
+      zeroReclaim(engine, p);
+      return;
     case 18:
       if (engine.text) {
         const out = engine.line(32);
@@ -143,7 +152,9 @@ export function dom0Process(engine: Engine, p: TracedPcpu): void {
 
 export function hwProcess(engine: Engine, p: TracedPcpu): void {
   switch ((p.event >>> 12) & 15) {
-    case 1: pm(engine, p); break;
+    case 1:
+      pm(engine, p);
+      break;
     case 2:
       if (engine.text) irq(engine, p);
       break;
@@ -173,7 +184,8 @@ function pm(engine: Engine, p: TracedPcpu): void {
       return;
     case TRC_PM_IDLE_EXIT:
       if (engine.text) cstate(engine, ' pm_idle_end c', state);
-      if (p.powerState !== state && p.powerState !== CSTATE_INVALID) engine.always(`Strange, pm_idle_end ${state}, power_state ${p.powerState}!\n`);
+      if (p.powerState !== state && p.powerState !== CSTATE_INVALID)
+        engine.always(`Strange, pm_idle_end ${state}, power_state ${p.powerState}!\n`);
       p.powerState = 0;
       engine.drawPcpu(p);
       return;
@@ -193,10 +205,18 @@ function irq(engine: Engine, p: TracedPcpu): void {
   const words = p.words;
   const d = p.data;
   switch (p.event & 0xfff) {
-    case 1: moved(engine, p, ' irq_move_cleanup_delay irq '); return;
-    case 2: moved(engine, p, ' irq_move_cleanup irq '); return;
-    case 3: vector(engine, p, ' irq_bind_vector irq '); return;
-    case 6: vector(engine, p, ' irq_assign_vector irq '); return;
+    case 1:
+      moved(engine, p, ' irq_move_cleanup_delay irq ');
+      return;
+    case 2:
+      moved(engine, p, ' irq_move_cleanup irq ');
+      return;
+    case 3:
+      vector(engine, p, ' irq_bind_vector irq ');
+      return;
+    case 6:
+      vector(engine, p, ' irq_assign_vector irq ');
+      return;
     case 7: {
       const out = engine.line(32);
       out.str(' irq_unmapped_vector vec ');

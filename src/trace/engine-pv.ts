@@ -8,8 +8,21 @@ import { GRANT_TABLE_OPS, hypercallName, SCHED_OPS, VCPU_OPS } from './hypercall
 /** TRC_PV records: entries of PV guests into the hypervisor. */
 
 export const PV_NAMES: readonly (string | undefined)[] = [
-  undefined, 'hypercall', undefined, 'trap', 'page_fault', 'forced_invalid_op', 'emulate privop', 'emulate 4g', 'math state restore',
-  'paging fixup', 'gdt/ldt mapping fault', 'ptwr', 'ptwr(pae)', 'hypercall', 'hypercall (subcall)',
+  undefined,
+  'hypercall',
+  undefined,
+  'trap',
+  'page_fault',
+  'forced_invalid_op',
+  'emulate privop',
+  'emulate 4g',
+  'math state restore',
+  'paging fixup',
+  'gdt/ldt mapping fault',
+  'ptwr',
+  'ptwr(pae)',
+  'hypercall',
+  'hypercall (subcall)',
 ];
 export const PV_HYPERCALL_V2 = 13;
 export const PV_SUBCALL = 14;
@@ -30,12 +43,22 @@ export function pvProcess(engine: Engine, p: TracedPcpu): void {
   const minor = p.event & 0xff;
   if (engine.options.summary) increment(pv.events, minor === PV_PTWR_PAE ? PV_PTWR : minor);
   switch (minor) {
-    case 1: hypercall(engine, p, pv); break;
-    case 3: trap(engine, p, pv); break;
+    case 1:
+      hypercall(engine, p, pv);
+      break;
+    case 3:
+      trap(engine, p, pv);
+      break;
     case PV_PTWR:
-    case PV_PTWR_PAE: ptwr(engine, p, minor); break;
-    case PV_HYPERCALL_V2: hypercallV2(engine, p, pv, ''); break;
-    case PV_SUBCALL: hypercallV2(engine, p, pv, ' '); break;
+    case PV_PTWR_PAE:
+      ptwr(engine, p, minor);
+      break;
+    case PV_HYPERCALL_V2:
+      hypercallV2(engine, p, pv, '');
+      break;
+    case PV_SUBCALL:
+      hypercallV2(engine, p, pv, ' ');
+      break;
     default:
       if (engine.text) generic(engine, p, minor);
   }
@@ -158,7 +181,9 @@ function hypercallV2(engine: Engine, p: TracedPcpu, pv: PvState, indent: string)
       out.str(updates < 0 ? ' updates (preempted)' : ' updates');
       break;
     }
-    case 13: ops(engine, argument(p, 1), ' calls'); break;
+    case 13:
+      ops(engine, argument(p, 1), ' calls');
+      break;
     case 20:
       command(engine, GRANT_TABLE_OPS, argument(p, 0));
       ops(engine, argument(p, 2), ' ops');
@@ -168,9 +193,14 @@ function hypercallV2(engine: Engine, p: TracedPcpu, pv: PvState, indent: string)
       out.str(' vcpu ');
       out.d(argument(p, 1));
       break;
-    case 26: ops(engine, argument(p, 1), ' ops'); break;
-    case 29: command(engine, SCHED_OPS, argument(p, 0)); break;
-    default: args(engine, p);
+    case 26:
+      ops(engine, argument(p, 1), ' ops');
+      break;
+    case 29:
+      command(engine, SCHED_OPS, argument(p, 0));
+      break;
+    default:
+      args(engine, p);
   }
   out.byte(10);
 }

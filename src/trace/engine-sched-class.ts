@@ -55,17 +55,22 @@ function end(out: TextBuffer): boolean {
 
 const credit: Lines = (engine, p, event) => {
   switch (event) {
-    case 1: return text(engine, ' csched:sched_tasklet');
-    case 2: return end(number(pair(engine, p, 0, ' csched:acct_start '), ', active_vcpus ', u(p, 2)));
-    case 3: return end(number(pair(engine, p, 0, ' csched:acct_stop '), ', active_vcpus ', u(p, 2)));
-    case 4: return end(number(pair(engine, p, 1, ' csched:stolen_vcpu '), ' from cpu ', u(p, 0)));
+    case 1:
+      return text(engine, ' csched:sched_tasklet');
+    case 2:
+      return end(number(pair(engine, p, 0, ' csched:acct_start '), ', active_vcpus ', u(p, 2)));
+    case 3:
+      return end(number(pair(engine, p, 0, ' csched:acct_stop '), ', active_vcpus ', u(p, 2)));
+    case 4:
+      return end(number(pair(engine, p, 1, ' csched:stolen_vcpu '), ' from cpu ', u(p, 0)));
     case 5: {
       const out = number(engine.line(32), ' csched:pick_cpu ', u(p, 2));
       out.str(' for ');
       engine.who(u(p, 0), u(p, 1));
       return end(out);
     }
-    case 6: return end(number(engine.line(32), ' csched:runq_tickle, cpu ', u(p, 0)));
+    case 6:
+      return end(number(engine.line(32), ' csched:runq_tickle, cpu ', u(p, 0)));
     case 7:
     case 8: {
       const out = pair(engine, p, 0, ' csched: ');
@@ -79,9 +84,14 @@ const credit: Lines = (engine, p, event) => {
       out.str((word & 0xff000000) !== 0 ? ', idle\n' : ', busy\n');
       return true;
     }
-    case 10: return ratelimit(engine, p, ' csched:ratelimit, ');
-    case 11: return end(number(engine.line(32), u(p, 1) !== 0 ? ' csched:load_balance checking ' : ' csched:load_balance skipping ', u(p, 0)));
-    default: return false;
+    case 10:
+      return ratelimit(engine, p, ' csched:ratelimit, ');
+    case 11:
+      return end(
+        number(engine.line(32), u(p, 1) !== 0 ? ' csched:load_balance checking ' : ' csched:load_balance skipping ', u(p, 0)),
+      );
+    default:
+      return false;
   }
 };
 
@@ -113,8 +123,10 @@ const credit2: Lines = (engine, p, event) => {
   if (oldCredit2(engine, p, event)) return describe(engine, p);
   switch (event) {
     case 1:
-    case 4: return true;
-    case 2: return end(number(packed(engine, p, 0, ' csched2:runq_insert '), ', position ', u(p, 1)));
+    case 4:
+      return true;
+    case 2:
+      return end(number(packed(engine, p, 0, ' csched2:runq_insert '), ', position ', u(p, 1)));
     case 3: {
       const out = number(packed(engine, p, 0, ' csched2:burn_credits '), ', credit = ', s(p, 1));
       out.str(', ');
@@ -129,11 +141,18 @@ const credit2: Lines = (engine, p, event) => {
       if (engine.options.exact) out.byte(10);
       return end(out);
     }
-    case 6: return end(number(engine.line(32), ' csched2:runq_tickle cpu ', low(p, 0)));
-    case 7: return end(number(number(packed(engine, p, 0, ' csched2:reset_credits '), ', credit_start = ', s(p, 1)), ', credit_end = ', s(p, 2)));
-    case 8: return text(engine, ' csched2:sched_tasklet');
-    case 9: return text(engine, ' csched2:update_load');
-    case 10: return end(number(packed(engine, p, 0, ' csched2:runq_assign '), ' on rq# ', low(p, 1)));
+    case 6:
+      return end(number(engine.line(32), ' csched2:runq_tickle cpu ', low(p, 0)));
+    case 7:
+      return end(
+        number(number(packed(engine, p, 0, ' csched2:reset_credits '), ', credit_start = ', s(p, 1)), ', credit_end = ', s(p, 2)),
+      );
+    case 8:
+      return text(engine, ' csched2:sched_tasklet');
+    case 9:
+      return text(engine, ' csched2:update_load');
+    case 10:
+      return end(number(packed(engine, p, 0, ' csched2:runq_assign '), ' on rq# ', low(p, 1)));
     case 11: {
       const out = packed(engine, p, 2, ' csched2:update_vcpu_load ');
       out.str(', vcpu_load = ');
@@ -143,17 +162,33 @@ const credit2: Lines = (engine, p, event) => {
     case 12: {
       const word = s(p, 4);
       const shift = word >>> 24;
-      const out = number(number(engine.line(32), ' csched2:update_rq_load rq# ', (word >>> 16) & 0xff), ', load = ', word & 0xffff);
+      const out = number(
+        number(engine.line(32), ' csched2:update_rq_load rq# ', (word >>> 16) & 0xff),
+        ', load = ',
+        word & 0xffff,
+      );
       out.str(', avgload = ');
       load(out, p, 0, shift);
       out.str(', b_avgload = ');
       load(out, p, 2, shift);
       return end(out);
     }
-    case 13: return end(number(number(packed(engine, p, 0, ' csched2:runq_tickle_new '), ', processor = ', u(p, 1)), ', credit = ', s(p, 2)));
-    case 14: return end(number(number(engine.line(32), ' csched2:update_max_weight rq# ', low(p, 0)), ', max_weight = ', high(p, 0)));
-    case 15: return end(number(number(packed(engine, p, 0, ' csched2:migrate '), ' rq# ', low(p, 1)), ' --> rq# ', high(p, 1)));
-    case 16: return end(number(number(number(engine.line(32), ' csched2:load_balance_check lrq# ', low(p, 0)), ', orq# ', high(p, 0)), ', delta = ', u(p, 1)));
+    case 13:
+      return end(
+        number(number(packed(engine, p, 0, ' csched2:runq_tickle_new '), ', processor = ', u(p, 1)), ', credit = ', s(p, 2)),
+      );
+    case 14:
+      return end(number(number(engine.line(32), ' csched2:update_max_weight rq# ', low(p, 0)), ', max_weight = ', high(p, 0)));
+    case 15:
+      return end(number(number(packed(engine, p, 0, ' csched2:migrate '), ' rq# ', low(p, 1)), ' --> rq# ', high(p, 1)));
+    case 16:
+      return end(
+        number(
+          number(number(engine.line(32), ' csched2:load_balance_check lrq# ', low(p, 0)), ', orq# ', high(p, 0)),
+          ', delta = ',
+          u(p, 1),
+        ),
+      );
     case 17: {
       const out = number(engine.line(32), ' csched2:load_balance_begin lrq# ', low(p, 4));
       out.str(', avg_load = ');
@@ -162,7 +197,8 @@ const credit2: Lines = (engine, p, event) => {
       out.u64(s(p, 2), s(p, 3));
       return end(out);
     }
-    case 19: return end(number(number(packed(engine, p, 2, ' csched2:picked_cpu '), ', rq# ', low(p, 3)), ', cpu ', high(p, 3)));
+    case 19:
+      return end(number(number(packed(engine, p, 2, ' csched2:picked_cpu '), ', rq# ', low(p, 3)), ', cpu ', high(p, 3)));
     case 20: {
       const out = number(packed(engine, p, 0, ' csched2:runq_candidate '), ', credit = ', s(p, 2));
       if (s(p, 1) === -1) out.str(', no cpu was tickled\n');
@@ -179,9 +215,12 @@ const credit2: Lines = (engine, p, event) => {
       out.str((word & 0xff000000) !== 0 ? ', tickled\n' : ', not tickled\n');
       return true;
     }
-    case 22: return ratelimit(engine, p, ' csched2:ratelimit, ');
-    case 23: return end(packed(engine, p, 0, ' csched2:runq_cand_check '));
-    default: return false;
+    case 22:
+      return ratelimit(engine, p, ' csched2:ratelimit, ');
+    case 23:
+      return end(packed(engine, p, 0, ' csched2:runq_cand_check '));
+    default:
+      return false;
   }
 };
 
@@ -196,16 +235,20 @@ function deadline(engine: Engine, p: TracedPcpu, line: string): boolean {
 
 const rtds: Lines = (engine, p, event) => {
   switch (event) {
-    case 1: return end(number(engine.line(32), ' rtds:runq_tickle cpu ', low(p, 0)));
-    case 2: return deadline(engine, p, ' rtds:runq_pick ');
+    case 1:
+      return end(number(engine.line(32), ' rtds:runq_tickle cpu ', low(p, 0)));
+    case 2:
+      return deadline(engine, p, ' rtds:runq_pick ');
     case 3: {
       const out = packed(engine, p, 0, ' rtds:burn_budget ');
       out.str(', budget = ');
       out.u64(s(p, 1), s(p, 2));
       return end(number(out, ', delta = ', s(p, 3)));
     }
-    case 4: return deadline(engine, p, ' rtds:repl_budget ');
-    case 5: return text(engine, ' rtds:sched_tasklet');
+    case 4:
+      return deadline(engine, p, ' rtds:repl_budget ');
+    case 5:
+      return text(engine, ' rtds:sched_tasklet');
     case 6: {
       const word = s(p, 0);
       const out = number(engine.line(32), ' rtds:schedule cpu ', word & 0xffff);
@@ -215,16 +258,21 @@ const rtds: Lines = (engine, p, event) => {
       out.str((word & 0xf0000000) !== 0 ? ', tickled\n' : ', not tickled\n');
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 };
 
 const snull: Lines = (engine, p, event) => {
   switch (event) {
-    case 1: return end(number(packed(engine, p, 0, ' null:picked_cpu '), ', cpu ', u(p, 1)));
-    case 2: return end(number(packed(engine, p, 0, ' null:vcpu_assign '), ' to cpu ', u(p, 1)));
-    case 3: return end(number(packed(engine, p, 0, ' null:vcpu_deassign '), ' from cpu ', u(p, 1)));
-    case 4: return end(number(number(packed(engine, p, 0, ' null:migrate '), ', cpu ', low(p, 1)), ', new_cpu ', high(p, 1)));
+    case 1:
+      return end(number(packed(engine, p, 0, ' null:picked_cpu '), ', cpu ', u(p, 1)));
+    case 2:
+      return end(number(packed(engine, p, 0, ' null:vcpu_assign '), ' to cpu ', u(p, 1)));
+    case 3:
+      return end(number(packed(engine, p, 0, ' null:vcpu_deassign '), ' from cpu ', u(p, 1)));
+    case 4:
+      return end(number(number(packed(engine, p, 0, ' null:migrate '), ', cpu ', low(p, 1)), ', new_cpu ', high(p, 1)));
     case 5: {
       const out = number(engine.line(32), ' null:schedule cpu ', high(p, 0));
       if (low(p, 0) !== 0) out.str(', tasklet scheduled');
@@ -240,8 +288,10 @@ const snull: Lines = (engine, p, event) => {
       }
       return true;
     }
-    case 6: return text(engine, ' null:sched_tasklet');
-    default: return false;
+    case 6:
+      return text(engine, ' null:sched_tasklet');
+    default:
+      return false;
   }
 };
 

@@ -11,13 +11,27 @@ export function schedVerboseProcess(engine: Engine, p: TracedPcpu): void {
   const dom = words[d]! >>> 0;
   const vcpu = words[d + 1]! >>> 0;
   switch (p.event & 0xfff) {
-    case 1: domain(engine, ' sched_init_domain d', dom); return;
-    case 2: domain(engine, ' sched_destroy_domain d', dom); return;
-    case 9: domain(engine, ' sched_adjust d', dom); return;
-    case 3: action(engine, ' vcpu_sleep ', dom, vcpu); return;
-    case 4: action(engine, ' vcpu_wake ', dom, vcpu); return;
-    case 5: action(engine, ' vcpu_yield ', dom, vcpu); return;
-    case 6: action(engine, ' vcpu_block ', dom, vcpu); return;
+    case 1:
+      domain(engine, ' sched_init_domain d', dom);
+      return;
+    case 2:
+      domain(engine, ' sched_destroy_domain d', dom);
+      return;
+    case 9:
+      domain(engine, ' sched_adjust d', dom);
+      return;
+    case 3:
+      action(engine, ' vcpu_sleep ', dom, vcpu);
+      return;
+    case 4:
+      action(engine, ' vcpu_wake ', dom, vcpu);
+      return;
+    case 5:
+      action(engine, ' vcpu_yield ', dom, vcpu);
+      return;
+    case 6:
+      action(engine, ' vcpu_block ', dom, vcpu);
+      return;
     case 7:
     case 16: {
       const out = engine.line(32);

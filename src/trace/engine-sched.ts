@@ -1,5 +1,14 @@
 import {
-  DATA_HVM, DEFAULT_DOMAIN, IDLE_DOMAIN, INIT, LOST, QUEUED, RUNNABLE_INVALID, RUNNABLE_OTHER, RUNNABLE_PREEMPT, RUNNABLE_WAKE,
+  DATA_HVM,
+  DEFAULT_DOMAIN,
+  IDLE_DOMAIN,
+  INIT,
+  LOST,
+  QUEUED,
+  RUNNABLE_INVALID,
+  RUNNABLE_OTHER,
+  RUNNABLE_PREEMPT,
+  RUNNABLE_WAKE,
   runstateName,
 } from './domains.ts';
 import type { Domain, TracedPcpu, Vcpu } from './domains.ts';
@@ -40,7 +49,12 @@ function runstateUpdate(engine: Engine, v: Vcpu, state: number, tsc: number): vo
     if (old === RUNSTATE_RUNNABLE) v.runnableStates.add(v.runnableState, tsc - v.runstateTsc);
   }
   if (state === RUNSTATE_RUNNABLE) {
-    v.runnableState = old === RUNSTATE_RUNNING ? RUNNABLE_PREEMPT : old === RUNSTATE_BLOCKED || old === RUNSTATE_OFFLINE ? RUNNABLE_WAKE : RUNNABLE_OTHER;
+    v.runnableState =
+      old === RUNSTATE_RUNNING
+        ? RUNNABLE_PREEMPT
+        : old === RUNSTATE_BLOCKED || old === RUNSTATE_OFFLINE
+          ? RUNNABLE_WAKE
+          : RUNNABLE_OTHER;
   } else {
     v.runnableState = RUNNABLE_INVALID;
   }
@@ -66,7 +80,9 @@ export function vcpuPrevUpdate(engine: Engine, p: TracedPcpu, prev: Vcpu, tsc: n
     }
     if (p.current !== prev) {
       if (p.current !== null) {
-        engine.warn(`Strange, sched_switch prev d${prev.domain.id}v${prev.id}, pcpu ${p.pid} current d${p.current.domain.id}v${p.current.id}!\n`);
+        engine.warn(
+          `Strange, sched_switch prev d${prev.domain.id}v${prev.id}, pcpu ${p.pid} current d${p.current.domain.id}v${p.current.id}!\n`,
+        );
       }
       prev.runstateTsc = 0;
     } else if (prev.runstate !== RUNSTATE_RUNNING) {
@@ -89,7 +105,9 @@ export function vcpuNextUpdate(engine: Engine, p: TracedPcpu, next: Vcpu, tsc: n
       runstateUpdate(engine, current, LOST, tsc);
       p.current = null;
     } else {
-      engine.warn(`vcpu_next_update: FATAL: p->current not NULL! (d${current.domain.id}v${current.id}, runstate ${runstateName(current.runstate)})\n`);
+      engine.warn(
+        `vcpu_next_update: FATAL: p->current not NULL! (d${current.domain.id}v${current.id}, runstate ${runstateName(current.runstate)})\n`,
+      );
       engine.error(ERR_ASSERT, null);
       runstateUpdate(engine, current, LOST, tsc);
     }
@@ -211,7 +229,10 @@ function runstateProcess(engine: Engine, p: TracedPcpu): void {
   const dom = p.words[p.data]! >>> 16;
   const id = p.words[p.data]! & 0xffff;
   if (engine.text) dumpRunstate(engine, p, change, old, state);
-  if (change && ((state === RUNSTATE_RUNNING && old !== RUNSTATE_RUNNABLE) || (state === RUNSTATE_BLOCKED && old === RUNSTATE_RUNNABLE))) {
+  if (
+    change &&
+    ((state === RUNSTATE_RUNNING && old !== RUNSTATE_RUNNABLE) || (state === RUNSTATE_BLOCKED && old === RUNSTATE_RUNNABLE))
+  ) {
     engine.warn(`Strange, d${dom}v${id} unexpected runstate transition ${runstateName(old)}->${runstateName(state)}\n`);
   }
   if (id > MAX_CPUS) {
@@ -243,7 +264,9 @@ function runstateProcess(engine: Engine, p: TracedPcpu): void {
     } else if (state !== RUNSTATE_RUNNING || old !== RUNSTATE_RUNNABLE) {
       if (hvm.waking && old === RUNSTATE_RUNNING && state !== RUNSTATE_OFFLINE) {
         if (old !== v.runstate) {
-          engine.warn(`Strange, unexpected waking transition for d${dom}v${id}: ${runstateName(old)} -> ${runstateName(state)}\n`);
+          engine.warn(
+            `Strange, unexpected waking transition for d${dom}v${id}: ${runstateName(old)} -> ${runstateName(state)}\n`,
+          );
         }
         hvm.waking = false;
       }
@@ -258,7 +281,15 @@ function runstateProcess(engine: Engine, p: TracedPcpu): void {
  * A change from a state that `v` is not in: it may be lost, or another CPU's clock may be ahead.
  * @returns whether the change is to be applied
  */
-function mismatch(engine: Engine, p: TracedPcpu, v: Vcpu, old: number, state: number, lastWrong: number, change: boolean): boolean {
+function mismatch(
+  engine: Engine,
+  p: TracedPcpu,
+  v: Vcpu,
+  old: number,
+  state: number,
+  lastWrong: number,
+  change: boolean,
+): boolean {
   const merge = engine.merge;
   const tsc = p.tsc;
   if (v.runstate === LOST) {
@@ -270,7 +301,9 @@ function mismatch(engine: Engine, p: TracedPcpu, v: Vcpu, old: number, state: nu
   }
   if (lastWrong === state && v.wrongActual === old) {
     if (tsc < v.wrongTsc) {
-      engine.warn(`WARNING: new tsc ${tscText(merge, tsc)} < detected runstate tsc ${tscText(merge, v.wrongTsc)}! Not updating\n`);
+      engine.warn(
+        `WARNING: new tsc ${tscText(merge, tsc)} < detected runstate tsc ${tscText(merge, v.wrongTsc)}! Not updating\n`,
+      );
       return false;
     }
     if (merge.remote) throw new NotPlain();
@@ -284,10 +317,14 @@ function mismatch(engine: Engine, p: TracedPcpu, v: Vcpu, old: number, state: nu
       return false;
     }
     other.skew += lag * 2;
-    engine.warn(`TSC skew detected p${p.pid}->p${other.pid}, ${lag} cycles. Changing p${other.pid} offset from ${offset} to ${other.skew}\n`);
+    engine.warn(
+      `TSC skew detected p${p.pid}->p${other.pid}, ${lag} cycles. Changing p${other.pid} offset from ${offset} to ${other.skew}\n`,
+    );
     return false;
   }
-  engine.warn(`runstate_change old_runstate ${runstateName(old)}, d${v.domain.id}v${v.id} runstate ${runstateName(v.runstate)}.  Possible tsc skew.\n`);
+  engine.warn(
+    `runstate_change old_runstate ${runstateName(old)}, d${v.domain.id}v${v.id} runstate ${runstateName(v.runstate)}.  Possible tsc skew.\n`,
+  );
   v.wrongOldState = old;
   v.wrongActual = v.runstate;
   v.wrongTsc = tsc;
@@ -326,7 +363,9 @@ function applyRunstate(engine: Engine, p: TracedPcpu, v: Vcpu, old: number, stat
     }
     if (engine.lostCpus > 0 && v.domain.id !== IDLE_DOMAIN) {
       if (engine.options.dump) {
-        engine.warn(`sched_runstate_process: ${engine.lostCpus} lost cpus, setting d${v.domain.id}v${v.id} runstate to RUNSTATE_LOST\n`);
+        engine.warn(
+          `sched_runstate_process: ${engine.lostCpus} lost cpus, setting d${v.domain.id}v${v.id} runstate to RUNSTATE_LOST\n`,
+        );
       }
       loseVcpu(engine, v, tsc);
     }
@@ -339,10 +378,18 @@ function applyRunstate(engine: Engine, p: TracedPcpu, v: Vcpu, old: number, stat
 
 export function schedProcess(engine: Engine, p: TracedPcpu): void {
   switch ((p.event >>> 12) & 15) {
-    case 1: runstateProcess(engine, p); break;
-    case 8: schedVerboseProcess(engine, p); break;
-    case 2: schedClassProcess(engine, p); break;
-    case 15: engine.processGeneric(p); break;
+    case 1:
+      runstateProcess(engine, p);
+      break;
+    case 8:
+      schedVerboseProcess(engine, p);
+      break;
+    case 2:
+      schedClassProcess(engine, p);
+      break;
+    case 15:
+      engine.processGeneric(p);
+      break;
     default:
       p.volume.schedVerbose += p.size;
       engine.processGeneric(p);

@@ -1,4 +1,15 @@
-import { DATA_HVM, DATA_NONE, POST_GENERIC, POST_NONE, POST_PF_XEN, POST_SHADOW_EMULATE, POST_SHADOW_FAULT, POST_SHADOW_FIXUP, POST_SHADOW_MMIO, POST_SHADOW_PROPAGATE } from './domains.ts';
+import {
+  DATA_HVM,
+  DATA_NONE,
+  POST_GENERIC,
+  POST_NONE,
+  POST_PF_XEN,
+  POST_SHADOW_EMULATE,
+  POST_SHADOW_FAULT,
+  POST_SHADOW_FIXUP,
+  POST_SHADOW_MMIO,
+  POST_SHADOW_PROPAGATE,
+} from './domains.ts';
 import type { HvmState, ShadowFault, TracedPcpu, Vcpu } from './domains.ts';
 import { CycleSummary } from './cycles.ts';
 import { ERR_RECORD } from './engine-errors.ts';
@@ -21,15 +32,49 @@ const SHADOW_RESYNC_ONLY = 15;
 const PF_NON_EMULATE = 12;
 
 export const PF_NAMES: readonly (string | undefined)[] = [
-  undefined, 'propagate', 'fast propagate', 'fast mmio', 'false fast path', 'mmio', 'fixup', 'dom dying', 'emulate', 'unshadow:user-mode',
-  'unshadow:evt inj', 'unshadow:unhandled instr', 'fixup|mmio', '(no handler)',
+  undefined,
+  'propagate',
+  'fast propagate',
+  'fast mmio',
+  'false fast path',
+  'mmio',
+  'fixup',
+  'dom dying',
+  'emulate',
+  'unshadow:user-mode',
+  'unshadow:evt inj',
+  'unshadow:unhandled instr',
+  'fixup|mmio',
+  '(no handler)',
 ];
 export const PF_EMULATE_NAMES = [
-  'non-linmap', 'linmap l1', 'linmap l2', 'linmap l3', 'linmap l4', 'early unshadow', 'set changed', 'set unchanged', 'set flush', 'set error',
-  'promote', 'demote', 'unpin', 'unhook',
+  'non-linmap',
+  'linmap l1',
+  'linmap l2',
+  'linmap l3',
+  'linmap l4',
+  'early unshadow',
+  'set changed',
+  'set unchanged',
+  'set flush',
+  'set error',
+  'promote',
+  'demote',
+  'unpin',
+  'unhook',
 ] as const;
 export const PF_NON_EMULATE_NAMES = ['va user', 'va kernel', 'eip user', 'eip kernel'] as const;
-export const PF_FIXUP_NAMES = ['unpin', 'unhook', 'unsync', 'oos-add', 'oos-evict', 'promote', 'update', 'wrmap', 'wrmap-bf'] as const;
+export const PF_FIXUP_NAMES = [
+  'unpin',
+  'unhook',
+  'unsync',
+  'oos-add',
+  'oos-evict',
+  'promote',
+  'update',
+  'wrmap',
+  'wrmap-bf',
+] as const;
 
 /** Bits of a fault's flags. */
 const SET_AD = 1 << 0;
@@ -47,12 +92,22 @@ const UNSYNC = 1 << 18;
 const OOS_FIXUP_ADD = 1 << 19;
 const OOS_FIXUP_EVICT = 1 << 20;
 const FLAG_LETTERS: readonly [number, string][] = [
-  [1 << 2, 'g'], [1 << 3, 'p'], [DEMOTE, 'D'], [PROMOTE, 'P'], [WRMAP, 'w'], [1 << 11, 'G'], [EARLY_UNSHADOW, 'e'], [PREALLOC_UNHOOK, 'H'],
-  [UNSYNC, 'u'], [OOS_FIXUP_ADD, 'a'], [OOS_FIXUP_EVICT, 'x'],
+  [1 << 2, 'g'],
+  [1 << 3, 'p'],
+  [DEMOTE, 'D'],
+  [PROMOTE, 'P'],
+  [WRMAP, 'w'],
+  [1 << 11, 'G'],
+  [EARLY_UNSHADOW, 'e'],
+  [PREALLOC_UNHOOK, 'H'],
+  [UNSYNC, 'u'],
+  [OOS_FIXUP_ADD, 'a'],
+  [OOS_FIXUP_EVICT, 'x'],
 ];
 
 const flagString = (flags: number): string =>
-  ((flags & SET_AD) !== 0 ? 'd' : (flags & SET_A) !== 0 ? 'a' : '-') + FLAG_LETTERS.map(([bit, letter]) => ((flags & bit) !== 0 ? letter : '-')).join('');
+  ((flags & SET_AD) !== 0 ? 'd' : (flags & SET_A) !== 0 ? 'a' : '-') +
+  FLAG_LETTERS.map(([bit, letter]) => ((flags & bit) !== 0 ? letter : '-')).join('');
 
 const u32 = (p: TracedPcpu, i: number): bigint => BigInt(p.words[p.data + i]! >>> 0);
 const u64 = (p: TracedPcpu, i: number): bigint => (u32(p, i + 1) << 32n) | u32(p, i);
@@ -67,7 +122,8 @@ function preprocess(engine: Engine, e: ShadowFault, levels: number): void {
   const index = e.ptIndex;
   switch (levels) {
     case 4:
-      if ((e.va & SIGN_BITS) !== (highBit(e.va) ? SIGN_BITS : 0n)) engine.warn(`Strange, va ${hex(e.va)} not properly sign extended for 4-level pagetables\n`);
+      if ((e.va & SIGN_BITS) !== (highBit(e.va) ? SIGN_BITS : 0n))
+        engine.warn(`Strange, va ${hex(e.va)} not properly sign extended for 4-level pagetables\n`);
       index[4] = bits(9n, 39n);
       index[3] = bits(9n, 30n);
       index[2] = bits(9n, 21n);
@@ -163,7 +219,9 @@ export function pfXenProcess(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmState
     const i = e.ptIndex;
     const out = engine.line(93);
     if (e.pfCase === PF_EMULATE) {
-      out.str(` pf_xen:emulate va ${hex(e.va)} ec ${(e.errorCode >>> 0).toString(16)} level ${e.ptLevel} corr ${hex(e.correspondingVa)}`);
+      out.str(
+        ` pf_xen:emulate va ${hex(e.va)} ec ${(e.errorCode >>> 0).toString(16)} level ${e.ptLevel} corr ${hex(e.correspondingVa)}`,
+      );
     } else {
       out.str(` pf_xen va ${hex(e.va)} ec ${(e.errorCode >>> 0).toString(16)}`);
     }
@@ -188,17 +246,28 @@ export function shadowProcess(engine: Engine, p: TracedPcpu): void {
   }
   if (minor <= PF_LAST_FAULT) h.fault.pfCase = minor;
   switch (minor) {
-    case PF_NOT_SHADOW: fault(engine, p, v, h, levels, 'shadow_propagate_process', POST_SHADOW_PROPAGATE); return;
-    case PF_FIXUP: fault(engine, p, v, h, levels, 'shadow_fixup_process', POST_SHADOW_FIXUP); return;
-    case PF_EMULATE: emulate(engine, p, v, h, levels); return;
+    case PF_NOT_SHADOW:
+      fault(engine, p, v, h, levels, 'shadow_propagate_process', POST_SHADOW_PROPAGATE);
+      return;
+    case PF_FIXUP:
+      fault(engine, p, v, h, levels, 'shadow_fixup_process', POST_SHADOW_FIXUP);
+      return;
+    case PF_EMULATE:
+      emulate(engine, p, v, h, levels);
+      return;
     case PF_MMIO:
-    case PF_FAST_MMIO: mmio(engine, p, v, h, levels); return;
+    case PF_FAST_MMIO:
+      mmio(engine, p, v, h, levels);
+      return;
     case PF_UNSHADOW_USER:
     case PF_UNSHADOW_USER + 1:
-    case PF_LAST_FAULT: other(engine, p, v, h, levels, minor); return;
+    case PF_LAST_FAULT:
+      other(engine, p, v, h, levels, minor);
+      return;
     case SHADOW_RESYNC_ONLY - 1:
     case SHADOW_RESYNC_ONLY:
-      if (engine.text) engine.line(32).str(` oos resync ${p.event === TRC_SHADOW_RESYNC_FULL ? 'full' : 'only'} gfn ${hex(u64(p, 0))}\n`);
+      if (engine.text)
+        engine.line(32).str(` oos resync ${p.event === TRC_SHADOW_RESYNC_FULL ? 'full' : 'only'} gfn ${hex(u64(p, 0))}\n`);
       h.resyncs++;
       return;
     case SHADOW_PREALLOC_UNPIN:
@@ -312,8 +381,12 @@ function emulate(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmState, levels: nu
   }
   preprocess(engine, e, levels);
   if (engine.text) {
-    engine.line(93).str(` emulate va ${hex(e.va)} gl1e ${hex(e.gl1e).padStart(8)} wval ${hex(e.writeValue).padStart(8)} flags ${flagString(e.flags)}`
-      + `(${(e.flags >>> 0).toString(16)}) pt_level ${e.ptLevel} corr ${hex(e.correspondingVa).padStart(8)}\n`);
+    engine
+      .line(93)
+      .str(
+        ` emulate va ${hex(e.va)} gl1e ${hex(e.gl1e).padStart(8)} wval ${hex(e.writeValue).padStart(8)} flags ${flagString(e.flags)}` +
+          `(${(e.flags >>> 0).toString(16)}) pt_level ${e.ptLevel} corr ${hex(e.correspondingVa).padStart(8)}\n`,
+      );
   }
   setPost(engine, h, POST_SHADOW_EMULATE, caller);
 }
@@ -350,7 +423,8 @@ function mmio(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmState, levels: numbe
   setPost(engine, h, POST_SHADOW_MMIO, caller);
 }
 
-const isKernel = (levels: number, va: bigint): boolean => (levels === 4 ? highBit(va) : (levels === 2 || levels === 3) && (va & 0x80000000n) !== 0n);
+const isKernel = (levels: number, va: bigint): boolean =>
+  levels === 4 ? highBit(va) : (levels === 2 || levels === 3) && (va & 0x80000000n) !== 0n;
 
 /** An exit that was a page fault ends. */
 export function shadowPostProcess(engine: Engine, v: Vcpu, h: HvmState): void {

@@ -97,7 +97,10 @@ export class Engine {
       },
       damage: (damage) => this.onDamage(damage),
     };
-    this.merge = source instanceof SharedArrayBuffer ? new BlockFeed(source, makePcpu, observer) : new RecordMerge(source, makePcpu, observer, !options.exact);
+    this.merge =
+      source instanceof SharedArrayBuffer
+        ? new BlockFeed(source, makePcpu, observer)
+        : new RecordMerge(source, makePcpu, observer, !options.exact);
   }
 
   /** Find the first CPUs. Returns NEED_DATA or 0. */
@@ -153,7 +156,12 @@ export class Engine {
     }
     if (this.merge.remote) throw new NotPlain();
     if (p !== null && level === ERR_RECORD) {
-      this.onDamage({ offset: p.offset, end: p.offset + p.size, cpu: p.pid, message: `event 0x${p.event.toString(16)} has an unexpected form` });
+      this.onDamage({
+        offset: p.offset,
+        end: p.offset + p.size,
+        cpu: p.pid,
+        message: `event 0x${p.event.toString(16)} has an unexpected form`,
+      });
     }
   }
 
@@ -273,7 +281,15 @@ export class Engine {
   /** The CPU's mark in the row of CPUs must be redrawn. */
   drawPcpu(p: TracedPcpu): void {
     const domid = p.current === null ? -1 : p.current.domain.id;
-    this.#pcpuString[p.pid] = p.lostActive ? 108 : domid < 0 ? 32 : domid === DEFAULT_DOMAIN ? 46 : domid === IDLE_DOMAIN ? 45 : 124;
+    this.#pcpuString[p.pid] = p.lostActive
+      ? 108
+      : domid < 0
+        ? 32
+        : domid === DEFAULT_DOMAIN
+          ? 46
+          : domid === IDLE_DOMAIN
+            ? 45
+            : 124;
     if (p.pid >= this.#pcpuStringLength) this.#measurePcpuString();
   }
 
@@ -353,9 +369,11 @@ export class Engine {
     if (main === 0 || (main & (main - 1)) !== 0) {
       let bits = 0;
       for (let m = main; m !== 0; m &= m - 1) bits++;
-      if (this.options.exact || (event >>> 16) !== 0x800) {
-        this.warn(`FATAL: unexpected number bits(${bits}) in evt.main! event ${event.toString(16)} main ${((event >>> 16) & 0xfff).toString(16)} `
-          + `sub ${((event >>> 12) & 15).toString(16)} minor ${(event & 0xfff).toString(16)}\n`);
+      if (this.options.exact || event >>> 16 !== 0x800) {
+        this.warn(
+          `FATAL: unexpected number bits(${bits}) in evt.main! event ${event.toString(16)} main ${((event >>> 16) & 0xfff).toString(16)} ` +
+            `sub ${((event >>> 12) & 15).toString(16)} minor ${(event & 0xfff).toString(16)}\n`,
+        );
         this.error(ERR_RECORD, this.options.exact ? null : p);
       }
       if (!this.options.exact && this.text) this.generic(p);
@@ -364,17 +382,31 @@ export class Engine {
     const toplevel = 31 - Math.clz32(main);
     if (toplevel !== TOPLEVEL_HVM && toplevel !== TOPLEVEL_PV && toplevel !== TOPLEVEL_SHADOW) {
       switch (toplevel) {
-        case 0: baseProcess(this, p); break;
-        case 1: schedProcess(this, p); break;
-        case 2: dom0Process(this, p); break;
-        case 4: memProcess(this, p); break;
-        default: hwProcess(this, p);
+        case 0:
+          baseProcess(this, p);
+          break;
+        case 1:
+          schedProcess(this, p);
+          break;
+        case 2:
+          dom0Process(this, p);
+          break;
+        case 4:
+          memProcess(this, p);
+          break;
+        default:
+          hwProcess(this, p);
       }
     } else if (this.#mayProcess(p, toplevel)) {
       switch (toplevel) {
-        case TOPLEVEL_HVM: hvmProcess(this, p); break;
-        case TOPLEVEL_PV: pvProcess(this, p); break;
-        default: shadowProcess(this, p);
+        case TOPLEVEL_HVM:
+          hvmProcess(this, p);
+          break;
+        case TOPLEVEL_PV:
+          pvProcess(this, p);
+          break;
+        default:
+          shadowProcess(this, p);
       }
     }
     p.volume.toplevel[toplevel]! += p.size;
@@ -393,8 +425,11 @@ export class Engine {
     }
     const expected = toplevel === TOPLEVEL_PV ? 2 : DATA_HVM;
     if (current.dataType !== DATA_NONE && current.dataType !== expected) {
-      this.#refuse(p, `WARNING: Unexpected vcpu data type for d${current.domain.id}v${current.id} on proc ${p.pid}! `
-        + `Expected ${expected} got ${current.dataType}. Not processing\n`);
+      this.#refuse(
+        p,
+        `WARNING: Unexpected vcpu data type for d${current.domain.id}v${current.id} on proc ${p.pid}! ` +
+          `Expected ${expected} got ${current.dataType}. Not processing\n`,
+      );
       return false;
     }
     return true;

@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /**
  * Names of exit reasons: Intel SDM volume 3, appendix C (as Xen's vmx.h spells them) and AMD APM volume 2, appendix C
  * (as xenalyze prints them).

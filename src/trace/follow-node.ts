@@ -46,12 +46,21 @@ interface DumpResult {
  * Summarize a file. For large ones a second thread merges the CPUs' windows; where a trace is damaged or its clocks
  * need correction, that does not do, and one thread begins again.
  */
-export async function summarizeFile(path: string, cpuHz: number, svm: boolean, progress: (bytes: number) => void | Promise<void>): Promise<TraceSummary> {
+export async function summarizeFile(
+  path: string,
+  cpuHz: number,
+  svm: boolean,
+  progress: (bytes: number) => void | Promise<void>,
+): Promise<TraceSummary> {
   const source = fileSource(path);
   try {
-    if (source.size < TWO_THREADS_FROM || !import.meta.url.endsWith('.js')) return await summarizeTrace(source, cpuHz, svm, progress);
+    if (source.size < TWO_THREADS_FROM || !import.meta.url.endsWith('.js'))
+      return await summarizeTrace(source, cpuHz, svm, progress);
     const memory = blockMemory();
-    const worker = new Worker(new URL('./merge-worker-node.js', import.meta.url), { workerData: { path, memory }, resourceLimits: SMALL_HEAP });
+    const worker = new Worker(new URL('./merge-worker-node.js', import.meta.url), {
+      workerData: { path, memory },
+      resourceLimits: SMALL_HEAP,
+    });
     try {
       return await summarizeTrace(memory, cpuHz, svm, progress, (jobs) => worker.postMessage(jobs));
     } catch (error) {
@@ -86,15 +95,26 @@ export function writeAll(fd: number, bytes: Uint8Array): boolean {
  * turns in writing the text of it, a chunk of records each.
  * @param progress called now and then with the bytes read so far
  */
-export async function dumpFile(path: string, options: FollowOptions, fd: number, progress: (bytes: number) => void): Promise<DumpResult> {
+export async function dumpFile(
+  path: string,
+  options: FollowOptions,
+  fd: number,
+  progress: (bytes: number) => void,
+): Promise<DumpResult> {
   const source = fileSource(path);
   const result: DumpResult = { ended: false, closed: false, damage: new DamageList(), notes: [] };
   const threads = source.size >= TWO_THREADS_FROM && import.meta.url.endsWith('.js') ? 2 : 1;
   if (threads === 1) {
     try {
-      const done = await dumpTrace(source, options, (bytes) => {
-        if (!result.closed && !writeAll(fd, bytes)) result.closed = true;
-      }, result.damage, (note) => void result.notes.push(note));
+      const done = await dumpTrace(
+        source,
+        options,
+        (bytes) => {
+          if (!result.closed && !writeAll(fd, bytes)) result.closed = true;
+        },
+        result.damage,
+        (note) => void result.notes.push(note),
+      );
       result.ended = !done;
     } finally {
       await source.close();
@@ -106,24 +126,29 @@ export async function dumpFile(path: string, options: FollowOptions, fd: number,
   const words = new Int32Array(shared);
   const timer = setInterval(() => progress(Atomics.load(words, SHARED_POSITION) * 65536), 200);
   try {
-    await Promise.all([0, 1].map((index) => new Promise<void>((resolve, reject) => {
-      const data: DumpWorkerData = { path, options, fd, index, threads, shared };
-      const worker = new Worker(new URL('./dump-worker-node.js', import.meta.url), { workerData: data });
-      worker.on('message', (message: { damage?: Damage; note?: string }) => {
-        if (message.damage !== undefined) result.damage.add(message.damage);
-        if (message.note !== undefined) result.notes.push(message.note);
-      });
-      worker.on('error', (error) => {
-        // The other thread must not wait for a turn that never comes.
-        Atomics.store(words, SHARED_CLOSED, 1);
-        Atomics.notify(words, SHARED_TURN);
-        reject(error);
-      });
-      worker.on('exit', (code) => {
-        if (code === 0) resolve();
-        else reject(new Error(`a reading thread ended with status ${code}`));
-      });
-    })));
+    await Promise.all(
+      [0, 1].map(
+        (index) =>
+          new Promise<void>((resolve, reject) => {
+            const data: DumpWorkerData = { path, options, fd, index, threads, shared };
+            const worker = new Worker(new URL('./dump-worker-node.js', import.meta.url), { workerData: data });
+            worker.on('message', (message: { damage?: Damage; note?: string }) => {
+              if (message.damage !== undefined) result.damage.add(message.damage);
+              if (message.note !== undefined) result.notes.push(message.note);
+            });
+            worker.on('error', (error) => {
+              // The other thread must not wait for a turn that never comes.
+              Atomics.store(words, SHARED_CLOSED, 1);
+              Atomics.notify(words, SHARED_TURN);
+              reject(error);
+            });
+            worker.on('exit', (code) => {
+              if (code === 0) resolve();
+              else reject(new Error(`a reading thread ended with status ${code}`));
+            });
+          }),
+      ),
+    );
   } finally {
     clearInterval(timer);
   }

@@ -1,4 +1,15 @@
-import { TRC_64_FLAG, TRC_HVM_CPUID, TRC_HVM_EMUL, TRC_HVM_INTR, TRC_HVM_IOMEM_READ, TRC_HVM_SVM_EXIT, TRC_HVM_VMEXIT, TRC_HVM_WRITE_FLAG, TRC_SCHED_SWITCH_INFCONT, TRC_SCHED_SWITCH_INFPREV } from './events.ts';
+import {
+  TRC_64_FLAG,
+  TRC_HVM_CPUID,
+  TRC_HVM_EMUL,
+  TRC_HVM_INTR,
+  TRC_HVM_IOMEM_READ,
+  TRC_HVM_SVM_EXIT,
+  TRC_HVM_VMEXIT,
+  TRC_HVM_WRITE_FLAG,
+  TRC_SCHED_SWITCH_INFCONT,
+  TRC_SCHED_SWITCH_INFPREV,
+} from './events.ts';
 import type { Vendor } from './exit-reasons.ts';
 
 /**
@@ -60,7 +71,8 @@ export class InferenceBuilder {
       } else if (word0 === 48 || word0 === 30 || word0 === 1 || word0 === 12 || word0 === 10 || word0 === 7 || word0 === 18) {
         // As SVM codes these would be accesses to CR1, CR7, CR10, CR12, CR2 writes, CR14 writes or DR0 writes.
         this.#vmx += 1;
-        if (word0 === 48 || word0 === 30 || word0 === 1) this.#say(`vmx${word0}`, offset, `exit reason ${word0}: a VMX exit that SVM could not have`, OLDEST, NEWEST);
+        if (word0 === 48 || word0 === 30 || word0 === 1)
+          this.#say(`vmx${word0}`, offset, `exit reason ${word0}: a VMX exit that SVM could not have`, OLDEST, NEWEST);
       }
     } else if (plain === TRC_HVM_INTR) {
       if (extra === 0) this.#svm += 1;

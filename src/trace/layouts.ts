@@ -50,7 +50,9 @@ function layout(name: string, spec: string): Layout {
   }
   const words = at;
   return {
-    name, words, fields,
+    name,
+    words,
+    fields,
     read(w) {
       const values: Record<string, FieldValue> = {};
       for (const field of fields) values[field.name] = field.read(w);
@@ -62,7 +64,10 @@ function layout(name: string, spec: string): Layout {
 const DOM_VCPU = 'vcpu:0-15 =dom:16-31';
 const layouts = new Map<number, Layout[]>();
 function add(number: number, name: string, ...specs: string[]): void {
-  layouts.set(number, specs.map((spec) => layout(name, spec)));
+  layouts.set(
+    number,
+    specs.map((spec) => layout(name, spec)),
+  );
 }
 /** As add, and the same with 64-bit addresses under TRC_64_FLAG. */
 function addBoth(number: number, name: string, narrow: string, wide: string): void {
@@ -91,7 +96,8 @@ add(event.TRC_SCHED_SWITCH_INFNEXT, 'switch_infnext', 'dom vcpu runnable_ns slic
 add(event.TRC_SCHED_SHUTDOWN_CODE, 'shutdown_code', 'dom vcpu reason');
 add(event.TRC_SCHED_SWITCH_INFCONT, 'switch_infcont', 'dom vcpu runtime_ns slice_ns:s32');
 
-const credit = (n: number, name: string, ...specs: string[]): void => add(event.schedClassEvent(event.TRC_SCHED_CSCHED, n), `csched:${name}`, ...specs);
+const credit = (n: number, name: string, ...specs: string[]): void =>
+  add(event.schedClassEvent(event.TRC_SCHED_CSCHED, n), `csched:${name}`, ...specs);
 credit(1, 'sched_tasklet', '');
 credit(2, 'account_start', 'dom vcpu active');
 credit(3, 'account_stop', 'dom vcpu active');
@@ -104,7 +110,8 @@ credit(9, 'schedule', 'cpu:0-15 =tasklet:16-23 =idle:24-31');
 credit(10, 'ratelimit', `${DOM_VCPU} runtime_ns`);
 credit(11, 'steal_check', 'peer_cpu checked');
 
-const credit2 = (n: number, name: string, ...specs: string[]): void => add(event.schedClassEvent(event.TRC_SCHED_CSCHED2, n), `csched2:${name}`, ...specs);
+const credit2 = (n: number, name: string, ...specs: string[]): void =>
+  add(event.schedClassEvent(event.TRC_SCHED_CSCHED2, n), `csched2:${name}`, ...specs);
 credit2(1, 'tick', '');
 credit2(2, 'runq_pos', `${DOM_VCPU} position`);
 // Xen 4.10 put the budget between credit and delta.
@@ -117,7 +124,12 @@ credit2(8, 'sched_tasklet', '');
 credit2(9, 'update_load', '');
 credit2(10, 'runq_assign', `${DOM_VCPU} runq:0-15`);
 credit2(11, 'update_vcpu_load', `vcpu_load:u64 ${DOM_VCPU} shift`, `${DOM_VCPU} avgload`);
-credit2(12, 'update_runq_load', 'runq_avgload:u64 b_avgload:u64 runq_load:0-15 =runq:16-23 =shift:24-31', 'runq_load:0-3 =runq_avgload:4-31 runq:0-3 =b_avgload:4-31');
+credit2(
+  12,
+  'update_runq_load',
+  'runq_avgload:u64 b_avgload:u64 runq_load:0-15 =runq:16-23 =shift:24-31',
+  'runq_load:0-3 =runq_avgload:4-31 runq:0-3 =b_avgload:4-31',
+);
 credit2(13, 'tickle_new', `${DOM_VCPU} processor credit:s32`);
 credit2(14, 'runq_max_weight', 'runq:0-15 =max_weight:16-31');
 credit2(15, 'migrate', `${DOM_VCPU} runq:0-15 =target_runq:16-31`);
@@ -131,7 +143,8 @@ credit2(23, 'runq_cand_check', DOM_VCPU);
 
 for (let n = 1; n <= 4; n++) add(event.schedClassEvent(event.TRC_SCHED_ARINC653, n), `arinc653:event_${n}`, '');
 
-const rtds = (n: number, name: string, spec: string): void => add(event.schedClassEvent(event.TRC_SCHED_RTDS, n), `rtds:${name}`, spec);
+const rtds = (n: number, name: string, spec: string): void =>
+  add(event.schedClassEvent(event.TRC_SCHED_RTDS, n), `rtds:${name}`, spec);
 rtds(1, 'tickle', 'cpu:0-15');
 rtds(2, 'runq_pick', `${DOM_VCPU} deadline:u64 budget:u64`);
 rtds(3, 'burn_budget', `${DOM_VCPU} budget:u64 delta:s32`);
@@ -139,7 +152,8 @@ rtds(4, 'repl_budget', `${DOM_VCPU} deadline:u64 budget:u64`);
 rtds(5, 'sched_tasklet', '');
 rtds(6, 'schedule', 'cpu:0-15 =tasklet:16-23 =idle:24-27 =tickled:28-31');
 
-const snull = (n: number, name: string, spec: string): void => add(event.schedClassEvent(event.TRC_SCHED_SNULL, n), `null:${name}`, spec);
+const snull = (n: number, name: string, spec: string): void =>
+  add(event.schedClassEvent(event.TRC_SCHED_SNULL, n), `null:${name}`, spec);
 snull(1, 'pick_cpu', `${DOM_VCPU} new_cpu`);
 snull(2, 'assign', `${DOM_VCPU} cpu`);
 snull(3, 'deassign', `${DOM_VCPU} cpu`);
@@ -211,7 +225,12 @@ add(event.TRC_MEM_POD_ZERO_RECLAIM, 'pod_zero_reclaim', 'gfn:u64 mfn:u64 dom:0-1
 add(event.TRC_MEM_POD_SUPERPAGE_SPLINTER, 'pod_superpage_splinter', 'gfn:u64 dom:0-15 =order:16-31', 'gfn:u64');
 
 addBoth(event.TRC_PV_HYPERCALL, 'hypercall', 'eip eax', 'rip:u64 eax');
-addBoth(event.TRC_PV_TRAP, 'trap', 'eip trap:0-14 =has_error_code:15-15 =error_code:16-31', 'rip:u64 trap:0-14 =has_error_code:15-15 =error_code:16-31');
+addBoth(
+  event.TRC_PV_TRAP,
+  'trap',
+  'eip trap:0-14 =has_error_code:15-15 =error_code:16-31',
+  'rip:u64 trap:0-14 =has_error_code:15-15 =error_code:16-31',
+);
 addBoth(event.TRC_PV_PAGE_FAULT, 'page_fault', 'eip addr error_code', 'rip:u64 addr:u64 error_code');
 addBoth(event.TRC_PV_FORCED_INVALID_OP, 'forced_invalid_op', 'eip', 'rip:u64');
 addBoth(event.TRC_PV_EMULATE_PRIVOP, 'emulate_privop', 'eip', 'rip:u64');
@@ -232,7 +251,8 @@ function shadow(number: number, name: string, two: string, three: string, four: 
 }
 const shadowGfn = (number: number, name: string): void => shadow(number, name, 'gfn:u64', 'gfn:u64', 'gfn:u64');
 const shadowVa = (number: number, name: string): void => shadow(number, name, 'va', 'va', 'va:u64');
-const shadowFault = (number: number, name: string): void => shadow(number, name, 'gl1e va flags', 'gl1e:u64 va flags', 'gl1e:u64 va:u64 flags');
+const shadowFault = (number: number, name: string): void =>
+  shadow(number, name, 'gl1e va flags', 'gl1e:u64 va flags', 'gl1e:u64 va:u64 flags');
 const shadowOther = (number: number, name: string): void => shadow(number, name, 'gfn va', 'gfn:u64 va', 'gfn:u64 va:u64');
 shadowFault(event.TRC_SHADOW_NOT_SHADOW, 'shadow_not_shadow');
 shadowVa(event.TRC_SHADOW_FAST_PROPAGATE, 'shadow_fast_propagate');
@@ -241,8 +261,13 @@ shadowVa(event.TRC_SHADOW_FALSE_FAST_PATH, 'shadow_false_fast_path');
 shadowVa(event.TRC_SHADOW_MMIO, 'shadow_mmio');
 shadowFault(event.TRC_SHADOW_FIXUP, 'shadow_fixup');
 shadowVa(event.TRC_SHADOW_DOMF_DYING, 'shadow_domf_dying');
-shadow(event.TRC_SHADOW_EMULATE, 'shadow_emulate', 'gl1e write_val va flags:0-28 =emulation_count:29-31', 'gl1e:u64 write_val:u64 va flags:0-28 =emulation_count:29-31',
-  'gl1e:u64 write_val:u64 va:u64 flags:0-28 =emulation_count:29-31');
+shadow(
+  event.TRC_SHADOW_EMULATE,
+  'shadow_emulate',
+  'gl1e write_val va flags:0-28 =emulation_count:29-31',
+  'gl1e:u64 write_val:u64 va flags:0-28 =emulation_count:29-31',
+  'gl1e:u64 write_val:u64 va:u64 flags:0-28 =emulation_count:29-31',
+);
 shadowOther(event.TRC_SHADOW_EMULATE_UNSHADOW_USER, 'shadow_emulate_unshadow_user');
 shadowOther(event.TRC_SHADOW_EMULATE_UNSHADOW_EVTINJ, 'shadow_emulate_unshadow_evtinj');
 shadowOther(event.TRC_SHADOW_EMULATE_UNSHADOW_UNHANDLED, 'shadow_emulate_unshadow_unhandled');

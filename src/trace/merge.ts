@@ -126,7 +126,9 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
       if (p.tsc > p.orderTsc) {
         p.orderTsc = p.tsc;
       } else {
-        this.#observer.fatal(`Strange, lost_record ri->tsc ${tscText(this, p.tsc)} !> p->order_tsc ${tscText(this, p.orderTsc)}!\n`);
+        this.#observer.fatal(
+          `Strange, lost_record ri->tsc ${tscText(this, p.tsc)} !> p->order_tsc ${tscText(this, p.orderTsc)}!\n`,
+        );
       }
       // One that early_eof deactivated keeps its place until its records are used up.
       if (p.active) this.#bubble(p);
@@ -140,7 +142,12 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
       const event = header & 0x0fffffff;
       const extra = (header >>> 28) & 7;
       const size = header < 0 ? 12 + extra * 4 : 4 + extra * 4;
-      if (index + (size >> 2) <= p.windowEnd && event !== TRC_TRACE_CPU_CHANGE && event !== TRC_LOST_RECORDS && p.firstTsc !== 0) {
+      if (
+        index + (size >> 2) <= p.windowEnd &&
+        event !== TRC_TRACE_CPU_CHANGE &&
+        event !== TRC_LOST_RECORDS &&
+        p.firstTsc !== 0
+      ) {
         p.event = event;
         p.extra = extra;
         p.size = size;
@@ -205,7 +212,9 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
       if (rest < 4 || rest < size) {
         if (rest > 0) {
           this.#observer.damage({
-            offset: p.offset, end: this.size, cpu: p.pid,
+            offset: p.offset,
+            end: this.size,
+            cpu: p.pid,
             message: `the file ends after ${rest} of ${rest < 4 ? 'at least 4' : size} bytes of a record`,
           });
           if (!this.#tolerant && rest < 4) {
@@ -239,13 +248,20 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
           const found = this.#probe.nextWindow(offset + 4);
           if (found === NEED_DATA) return NEED_DATA;
           const end = Math.min(found, p.nextChangeOffset);
-          this.#observer.damage({ offset, end, cpu: p.pid, message: 'a CPU change record within a window, with an impossible CPU or size' });
+          this.#observer.damage({
+            offset,
+            end,
+            cpu: p.pid,
+            message: 'a CPU change record within a window, with an impossible CPU or size',
+          });
           p.nextChangeOffset = end;
           p.seek(end);
           return 0;
         }
         this.#observer.damage({
-          offset, end: offset, cpu: p.pid,
+          offset,
+          end: offset,
+          cpu: p.pid,
           message: `a window begins here; the one before should have gone on to offset ${p.nextChangeOffset}`,
         });
         p.nextChangeOffset = offset;
@@ -255,7 +271,9 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
     } else if (offset < p.nextChangeOffset) {
       if (offset + size <= p.nextChangeOffset) return 1;
       this.#observer.damage({
-        offset, end: Math.min(p.nextChangeOffset, this.size), cpu: p.pid,
+        offset,
+        end: Math.min(p.nextChangeOffset, this.size),
+        cpu: p.pid,
         message: `a record of ${size} bytes where the window has ${p.nextChangeOffset - offset} left`,
       });
       p.seek(p.nextChangeOffset);
@@ -279,11 +297,18 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
   #lostWindow(before: number, expected: number, found: number): void {
     if (found < expected) {
       this.#observer.damage({
-        offset: before, end: before + CPU_CHANGE_BYTES, cpu: null,
+        offset: before,
+        end: before + CPU_CHANGE_BYTES,
+        cpu: null,
         message: `this window's size leads to offset ${expected}, where none begins; the next one begins at ${found}`,
       });
     } else if (expected < this.size) {
-      this.#observer.damage({ offset: expected, end: found, cpu: null, message: 'no CPU change record where a window should begin' });
+      this.#observer.damage({
+        offset: expected,
+        end: found,
+        cpu: null,
+        message: 'no CPU change record where a window should begin',
+      });
     }
   }
 
@@ -406,10 +431,13 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
     const cpu = p.changeCpu;
     const next = offset + p.size + p.changeBytes;
     const own = p.pid === cpu;
-    if (own && next <= this.size && p.pid === this.maxActivePcpu && next < this.size && this.#probe.at(next, 40) === NEED_DATA) return NEED_DATA;
+    if (own && next <= this.size && p.pid === this.maxActivePcpu && next < this.size && this.#probe.at(next, 40) === NEED_DATA)
+      return NEED_DATA;
 
     if (offset !== p.nextChangeOffset) {
-      this.#observer.warn(`Strange, pcpu ${p.pid} expected offset ${p.nextChangeOffset.toString(16)}, actual ${offset.toString(16)}!\n`);
+      this.#observer.warn(
+        `Strange, pcpu ${p.pid} expected offset ${p.nextChangeOffset.toString(16)}, actual ${offset.toString(16)}!\n`,
+      );
     }
     if (cpu >= MAX_CPUS) {
       this.#observer.fatal('');
@@ -435,7 +463,9 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
       if (next > this.size) {
         this.#shortWindow(offset, next, cpu);
       } else if (this.#earlyEof && next > this.#lastEpochOffset) {
-        this.#observer.warn(`process_cpu_change: early_eof activated, pcpu ${p.pid} past last_epoch_offset ${this.#lastEpochOffset.toString(16)}, deactivating.\n`);
+        this.#observer.warn(
+          `process_cpu_change: early_eof activated, pcpu ${p.pid} past last_epoch_offset ${this.#lastEpochOffset.toString(16)}, deactivating.\n`,
+        );
         this.deactivate(p);
       }
     } else {
@@ -450,7 +480,12 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
 
   #shortWindow(offset: number, next: number, cpu: number): void {
     if (this.#tolerant) {
-      this.#observer.damage({ offset, end: this.size, cpu, message: `the file ends ${next - this.size} bytes before this window does` });
+      this.#observer.damage({
+        offset,
+        end: this.size,
+        cpu,
+        message: `the file ends ${next - this.size} bytes before this window does`,
+      });
       return;
     }
     this.#observer.warn('Short cpu_change window, activating early_eof\n');

@@ -11,7 +11,13 @@ function filled(count: number, seed: number, large = false): CycleSummary {
 }
 
 it('gives the percentiles that each summary finds alone, whoever of the two threads finds them', () => {
-  const make = (): [CycleSummary, boolean][] => [[filled(20_000, 1), false], [filled(50_000, 2), true], [filled(9000, 3), true], [filled(100, 4), false], [filled(20_000, 5, true), false]];
+  const make = (): [CycleSummary, boolean][] => [
+    [filled(20_000, 1), false],
+    [filled(50_000, 2), true],
+    [filled(9000, 3), true],
+    [filled(100, 4), false],
+    [filled(20_000, 5, true), false],
+  ];
   const alone = make().map(([summary, weighted]) => (weighted ? summary.weightedPercentiles() : summary.percentiles()));
   const hands: ((jobs: PercentileJobs) => void)[] = [work, () => {}];
   for (const hand of hands) {
@@ -24,7 +30,9 @@ it('gives the percentiles that each summary finds alone, whoever of the two thre
       hand(jobs);
     });
     expect(given).toBe(3); // neither the small one nor the one with values past 32 bits
-    expect(summaries.map(([summary, weighted]) => (weighted ? summary.weightedPercentiles() : summary.percentiles()))).toEqual(alone);
+    expect(summaries.map(([summary, weighted]) => (weighted ? summary.weightedPercentiles() : summary.percentiles()))).toEqual(
+      alone,
+    );
   }
 });
 

@@ -45,8 +45,10 @@ export class PercentilePlan {
     const wanted = [...this.#wanted].sort((a, b) => b[0].samples - a[0].samples);
     if (wanted.length < 2) return;
     const jobs: PercentileJobs = {
-      values: wanted.map(([summary]) => summary.parts()), weighted: wanted.map(([, weighted]) => weighted),
-      control: new Int32Array(new SharedArrayBuffer(8)), results: new Float64Array(new SharedArrayBuffer(wanted.length * 24)),
+      values: wanted.map(([summary]) => summary.parts()),
+      weighted: wanted.map(([, weighted]) => weighted),
+      control: new Int32Array(new SharedArrayBuffer(8)),
+      results: new Float64Array(new SharedArrayBuffer(wanted.length * 24)),
     };
     hand(jobs);
     work(jobs);

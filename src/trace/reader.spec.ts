@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import {
-  RUNSTATE_BLOCKED, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, runstateChangeEvent, TRC_HVM_IOMEM_WRITE, TRC_HVM_NPF, TRC_HVM_SVM_EXIT64,
-  TRC_HVM_VMENTRY, TRC_HVM_VMEXIT64,
+  RUNSTATE_BLOCKED,
+  RUNSTATE_RUNNABLE,
+  RUNSTATE_RUNNING,
+  runstateChangeEvent,
+  TRC_HVM_IOMEM_WRITE,
+  TRC_HVM_NPF,
+  TRC_HVM_SVM_EXIT64,
+  TRC_HVM_VMENTRY,
+  TRC_HVM_VMEXIT64,
 } from './events.ts';
 import { openTrace } from './reader.ts';
 import type { TraceRecord } from './reader.ts';
@@ -37,22 +44,47 @@ describe('openTrace', () => {
   it('merges CPUs by TSC; a record without TSC follows the one before it on its CPU and says so', async () => {
     const records = await all(doorbell);
     expect(records.map((r) => [r.cpu, r.ns, r.tscInherited])).toEqual([
-      [1, 0, false], [0, 500, false], [1, 1000, false], [1, 1000, true], [1, 1000, true], [1, 2000, false], [0, 2500, false], [1, 8000, false],
+      [1, 0, false],
+      [0, 500, false],
+      [1, 1000, false],
+      [1, 1000, true],
+      [1, 1000, true],
+      [1, 2000, false],
+      [0, 2500, false],
+      [1, 8000, false],
     ]);
   });
 
   it('names who runs on the pCPU, and nobody once it was descheduled', async () => {
     const records = await all(doorbell);
-    expect(records.map((r) => (r.dom === null ? null : `d${r.dom}v${r.vcpu}`))).toEqual([null, null, 'd1v0', 'd1v0', 'd1v0', 'd1v0', 'd0v0', null]);
+    expect(records.map((r) => (r.dom === null ? null : `d${r.dom}v${r.vcpu}`))).toEqual([
+      null,
+      null,
+      'd1v0',
+      'd1v0',
+      'd1v0',
+      'd1v0',
+      'd0v0',
+      null,
+    ]);
   });
 
   it('decodes the exit, the fault and the write, with the vendor inferred and its evidence shown', async () => {
     const trace = await openTrace(doorbell);
     expect(trace.vendor).toBe('vmx');
-    expect(trace.inference.evidence).toContainEqual({ offset: 40 + 12 + 16, says: 'exit reason 48: a VMX exit that SVM could not have' });
+    expect(trace.inference.evidence).toContainEqual({
+      offset: 40 + 12 + 16,
+      says: 'exit reason 48: a VMX exit that SVM could not have',
+    });
     const records = await all(doorbell);
     expect(records[2]!.decoded).toEqual({
-      kind: 'vmexit', class: 'hvm', nested: false, vendor: 'vmx', reason: 48, reasonName: 'EPT_VIOLATION', rip: 0xffffffffa01624aen,
+      kind: 'vmexit',
+      class: 'hvm',
+      nested: false,
+      vendor: 'vmx',
+      reason: 48,
+      reasonName: 'EPT_VIOLATION',
+      rip: 0xffffffffa01624aen,
     });
     expect(records[3]!.decoded).toEqual({ kind: 'npf', class: 'hvm', gpa: 0xf2051020, mfn: -1, qualification: 0x182, p2mt: 4 });
     expect(records[4]!.decoded).toEqual({ kind: 'mmio', class: 'hvm', write: true, gpa: 0xf2051020, data: 0xd4e6c400n });
@@ -69,10 +101,12 @@ describe('openTrace', () => {
   });
 
   it('4.19 has an exit of its own for SVM', async () => {
-    const trace = await openTrace(file(1, (w) => {
-      w.record(0, runstateChangeEvent(RUNSTATE_RUNNABLE, RUNSTATE_RUNNING), 10, 1, d1v0);
-      w.record(0, TRC_HVM_SVM_EXIT64, 20, 3, 0x400, 1, 0);
-    }));
+    const trace = await openTrace(
+      file(1, (w) => {
+        w.record(0, runstateChangeEvent(RUNSTATE_RUNNABLE, RUNSTATE_RUNNING), 10, 1, d1v0);
+        w.record(0, TRC_HVM_SVM_EXIT64, 20, 3, 0x400, 1, 0);
+      }),
+    );
     expect(trace.inference).toMatchObject({ vendor: 'svm', xenFrom: '4.19', xenTo: '4.22', ambiguous: false });
   });
 
@@ -86,14 +120,19 @@ describe('openTrace', () => {
   });
 
   it('a lost-records record comes at the first lost record’s time and tells who runs after the loss', async () => {
-    const records = await all(file(2, (w) => {
-      w.record(0, runstateChangeEvent(RUNSTATE_RUNNABLE, RUNSTATE_RUNNING), 100, 1, d1v0);
-      w.lost(0, 900, 7, 2, 3, 200);
-      w.record(1, 0x82010, 500);
-      w.record(0, 0x82010, 1000);
-    }));
+    const records = await all(
+      file(2, (w) => {
+        w.record(0, runstateChangeEvent(RUNSTATE_RUNNABLE, RUNSTATE_RUNNING), 100, 1, d1v0);
+        w.lost(0, 900, 7, 2, 3, 200);
+        w.record(1, 0x82010, 500);
+        w.record(0, 0x82010, 1000);
+      }),
+    );
     expect(records.map((r) => [r.cpu, r.decoded.kind, r.dom, r.vcpu])).toEqual([
-      [0, 'runstate_change', null, null], [0, 'lost_records', 1, 0], [1, 'event', null, null], [0, 'event', 2, 3],
+      [0, 'runstate_change', null, null],
+      [0, 'lost_records', 1, 0],
+      [1, 'event', null, null],
+      [0, 'event', 2, 3],
     ]);
     expect(records[1]!.decoded).toMatchObject({ count: 7, dom: 2, vcpu: 3, firstLostTsc: 200 });
   });
@@ -101,9 +140,13 @@ describe('openTrace', () => {
 
 describe('a damaged file', () => {
   it('what lies before and after the damage is delivered, and the damage is named with its offset', async () => {
-    const bytes = file(2, (w) => {
-      for (let i = 0; i < 100; i++) w.record(i & 1, 0x82010, 1000 + i);
-    }, 240);
+    const bytes = file(
+      2,
+      (w) => {
+        for (let i = 0; i < 100; i++) w.record(i & 1, 0x82010, 1000 + i);
+      },
+      240,
+    );
     const whole = await all(bytes);
     const broken = bytes.slice();
     broken.fill(0xff, 12, 24); // the first record claims 40 bytes and an impossible class
@@ -123,7 +166,9 @@ describe('a damaged file', () => {
   it('no trace at all gives no record and one damage that spans the file', async () => {
     const trace = await openTrace(new Uint8Array(1000).fill(0x20));
     for await (const record of trace) expect(record).toBeNull();
-    expect(trace.damage).toEqual([{ offset: 0, end: 1000, cpu: null, message: 'no CPU change record where a window should begin' }]);
+    expect(trace.damage).toEqual([
+      { offset: 0, end: 1000, cpu: null, message: 'no CPU change record where a window should begin' },
+    ]);
   });
 });
 

@@ -158,13 +158,18 @@ export class Trace implements AsyncIterable<TraceRecord> {
 
   /** Steps through the records in time order and keeps account of who runs where. */
   #walk(): { next(): ScheduledPcpu | null | typeof NEED_DATA; load(): Promise<void> } {
-    const merge = new RecordMerge(this.source, (pid) => new ScheduledPcpu(pid), {
-      activated() {},
-      deactivated() {},
-      warn() {},
-      fatal() {},
-      damage: (damage) => this.#damages.add(damage),
-    }, true);
+    const merge = new RecordMerge(
+      this.source,
+      (pid) => new ScheduledPcpu(pid),
+      {
+        activated() {},
+        deactivated() {},
+        warn() {},
+        fatal() {},
+        damage: (damage) => this.#damages.add(damage),
+      },
+      true,
+    );
     let started = false;
     /** The record given last: it is done with when the next one is asked for. */
     let given: ScheduledPcpu | null = null;
@@ -201,7 +206,12 @@ export class Trace implements AsyncIterable<TraceRecord> {
   #checkClass(p: ScheduledPcpu): void {
     const bits = (p.event >>> 16) & 0xfff;
     if (bits !== 0 && (bits & (bits - 1)) === 0) return;
-    this.#damages.add({ offset: p.offset, end: p.offset + p.size, cpu: p.pid, message: `event 0x${p.event.toString(16)} does not have exactly one class bit` });
+    this.#damages.add({
+      offset: p.offset,
+      end: p.offset + p.size,
+      cpu: p.pid,
+      message: `event 0x${p.event.toString(16)} does not have exactly one class bit`,
+    });
   }
 
   #record(p: ScheduledPcpu): TraceRecord {
@@ -240,7 +250,8 @@ function track(pcpus: readonly (ScheduledPcpu | undefined)[], p: ScheduledPcpu):
       if (p.dom === who >>> 16 && p.vcpu === (who & 0xffff)) {
         p.dom = -1;
       } else {
-        for (const other of pcpus) if (other !== undefined && other.dom === who >>> 16 && other.vcpu === (who & 0xffff)) other.dom = -1;
+        for (const other of pcpus)
+          if (other !== undefined && other.dom === who >>> 16 && other.vcpu === (who & 0xffff)) other.dom = -1;
       }
     }
   } else if (event === TRC_LOST_RECORDS && p.extra === 4) {

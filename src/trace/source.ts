@@ -42,6 +42,7 @@ export type TraceInput = Uint8Array | Blob | ByteSource;
 export function sourceOf(input: TraceInput): ByteSource {
   if (input instanceof Uint8Array) return memorySource(input);
   if (input instanceof Blob) return blobSource(input);
-  if (typeof input === 'object' && input !== null && typeof input.read === 'function' && typeof input.size === 'number') return input;
+  if (typeof input === 'object' && input !== null && typeof input.read === 'function' && typeof input.size === 'number')
+    return input;
   throw new UserError('a trace is opened from a Uint8Array, a Blob or a byte source (in Node also from a path or a stream)');
 }

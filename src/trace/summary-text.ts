@@ -7,8 +7,8 @@ const NAME = 26;
 const HEADER = `${''.padEnd(NAME)}${'count'.padStart(10)}${'seconds'.padStart(10)}${'%'.padStart(7)}${'average'.padStart(12)}${'p5'.padStart(11)}${'p50'.padStart(11)}${'p95'.padStart(12)}`;
 
 const row = (name: string, f: Figures): string =>
-  `${name.padEnd(NAME - 1)} ${String(f.events).padStart(10)} ${f.seconds.toFixed(3).padStart(9)} ${f.percent.toFixed(2).padStart(6)} `
-  + `${String(f.average).padStart(11)} ${String(f.p5).padStart(10)} ${String(f.p50).padStart(10)} ${String(f.p95).padStart(11)}`;
+  `${name.padEnd(NAME - 1)} ${String(f.events).padStart(10)} ${f.seconds.toFixed(3).padStart(9)} ${f.percent.toFixed(2).padStart(6)} ` +
+  `${String(f.average).padStart(11)} ${String(f.p5).padStart(10)} ${String(f.p50).padStart(10)} ${String(f.p95).padStart(11)}`;
 
 function section(lines: string[], title: string, rows: readonly NamedFigures[], indent = '  '): void {
   if (rows.length === 0) return;
@@ -26,18 +26,25 @@ function hvm(lines: string[], h: HvmSummary): void {
   section(lines, '  emulated', h.pageFaultsEmulated);
   section(lines, '  not emulated', h.pageFaultsNotEmulated);
   section(lines, '  fixups', h.pageFaultFixups);
-  const io = (entries: HvmSummary['pio']): NamedFigures[] => entries.flatMap((e) => [
-    ...(e.read === null ? [] : [{ name: `${e.address.toString(16).padStart(8)} read`, ...e.read }]),
-    ...(e.write === null ? [] : [{ name: `${e.address.toString(16).padStart(8)} write`, ...e.write }]),
-  ]);
+  const io = (entries: HvmSummary['pio']): NamedFigures[] =>
+    entries.flatMap((e) => [
+      ...(e.read === null ? [] : [{ name: `${e.address.toString(16).padStart(8)} read`, ...e.read }]),
+      ...(e.write === null ? [] : [{ name: `${e.address.toString(16).padStart(8)} write`, ...e.write }]),
+    ]);
   section(lines, 'ports', io(h.pio));
   section(lines, 'MMIO addresses', io(h.mmioAddresses));
   if (h.externalInterrupts.length > 0) {
-    lines.push(`  external interrupts: ${h.externalInterrupts.map((i) => `${i.name ?? (i.vector === null ? 'other' : `vector ${i.vector}`)} ${i.count}`).join(', ')}`);
+    lines.push(
+      `  external interrupts: ${h.externalInterrupts.map((i) => `${i.name ?? (i.vector === null ? 'other' : `vector ${i.vector}`)} ${i.count}`).join(', ')}`,
+    );
   }
   for (const i of h.guestInterrupts) {
     lines.push(`  guest interrupt ${i.vector ?? 'past 349'}: ${i.count}`);
-    const halts: [string, Figures][] = [['wake to halt, alone', i.wakeToHaltAlone], ['wake to halt, any', i.wakeToHaltAny], ['interrupt to halt', i.interruptToHalt]];
+    const halts: [string, Figures][] = [
+      ['wake to halt, alone', i.wakeToHaltAlone],
+      ['wake to halt, any', i.wakeToHaltAny],
+      ['interrupt to halt', i.interruptToHalt],
+    ];
     for (const [name, figures] of halts) if (figures.count > 0) lines.push(row(`    ${name}`, figures));
   }
 }
@@ -50,7 +57,10 @@ function vcpu(lines: string[], domain: number, v: VcpuSummary): void {
   if (v.hvm !== null) hvm(lines, v.hvm);
   if (v.pv !== null) {
     lines.push(`  PV events: ${v.pv.events.map((e) => `${e.name} ${e.count}`).join(', ')}`);
-    for (const call of v.pv.hypercalls) lines.push(`    ${(call.name ?? 'hypercall').padEnd(30)}[${String(call.number).padStart(2)}] ${String(call.count).padStart(9)}`);
+    for (const call of v.pv.hypercalls)
+      lines.push(
+        `    ${(call.name ?? 'hypercall').padEnd(30)}[${String(call.number).padStart(2)}] ${String(call.count).padStart(9)}`,
+      );
     for (const trap of v.pv.traps) lines.push(`    trap ${String(trap.number).padEnd(25)}     ${String(trap.count).padStart(9)}`);
   }
 }
@@ -58,12 +68,20 @@ function vcpu(lines: string[], domain: number, v: VcpuSummary): void {
 /** Tables of a whole summary, and what wrote the trace. */
 export function summaryText(summary: TraceSummary, inference: Inference, svm: boolean): string {
   const lines: string[] = [];
-  lines.push(`${summary.records} records, ${summary.totalSeconds.toFixed(3)} seconds at ${(summary.cpuHz / 1e9).toFixed(3)} GHz, ${svm ? 'SVM' : 'VMX'}, `
-    + (inference.xenFrom === null ? 'Xen version unknown' : `Xen ${inference.xenFrom} to ${inference.xenTo ?? '?'} by the shape of its records`));
+  lines.push(
+    `${summary.records} records, ${summary.totalSeconds.toFixed(3)} seconds at ${(summary.cpuHz / 1e9).toFixed(3)} GHz, ${svm ? 'SVM' : 'VMX'}, ` +
+      (inference.xenFrom === null
+        ? 'Xen version unknown'
+        : `Xen ${inference.xenFrom} to ${inference.xenTo ?? '?'} by the shape of its records`),
+  );
   for (const e of inference.evidence.slice(0, 8)) lines.push(`  0x${e.offset.toString(16).padEnd(10)} ${e.says}`);
   for (const p of summary.pcpus) {
     lines.push('', `pCPU ${p.id}: ${p.volume.map((v) => `${v.name} ${v.bytes}`).join(', ')} bytes`);
-    const times = [{ name: 'running', ...p.running }, { name: 'idle', ...p.idle }, { name: 'lost', ...p.lost }].filter((t) => t.events > 0);
+    const times = [
+      { name: 'running', ...p.running },
+      { name: 'idle', ...p.idle },
+      { name: 'lost', ...p.lost },
+    ].filter((t) => t.events > 0);
     section(lines, 'time', times);
   }
   for (const d of summary.domains) {

@@ -52,7 +52,13 @@ export interface HvmSummary {
   pageFaultsNotEmulated: NamedFigures[];
   pageFaultFixups: NamedFigures[];
   externalInterrupts: { vector: number | null; name: string | null; count: number }[];
-  guestInterrupts: { vector: number | null; count: number; wakeToHaltAlone: Figures; wakeToHaltAny: Figures; interruptToHalt: Figures }[];
+  guestInterrupts: {
+    vector: number | null;
+    count: number;
+    wakeToHaltAlone: Figures;
+    wakeToHaltAny: Figures;
+    interruptToHalt: Figures;
+  }[];
   pio: IoFigures[];
   mmioAddresses: IoFigures[];
 }
@@ -152,11 +158,13 @@ class Figurer {
 }
 
 function io(figures: Figurer, table: Map<number, IoAddress>): IoFigures[] {
-  return [...table.values()].sort((a, b) => a.address - b.address).map((entry) => ({
-    address: entry.address,
-    read: entry.read.events > 0 ? figures.of(entry.read) : null,
-    write: entry.write.events > 0 ? figures.of(entry.write) : null,
-  }));
+  return [...table.values()]
+    .sort((a, b) => a.address - b.address)
+    .map((entry) => ({
+      address: entry.address,
+      read: entry.read.events > 0 ? figures.of(entry.read) : null,
+      write: entry.write.events > 0 ? figures.of(entry.write) : null,
+    }));
 }
 
 function hvmSummary(engine: Engine, figures: Figurer, h: HvmState): HvmSummary {
@@ -169,22 +177,28 @@ function hvmSummary(engine: Engine, figures: Figurer, h: HvmState): HvmSummary {
     if (interrupt === undefined || interrupt.count === 0) return;
     const [alone, any, halt] = interrupt.runtime;
     guestInterrupts.push({
-      vector: vector === GUEST_INTERRUPT_MAX ? null : vector, count: interrupt.count,
-      wakeToHaltAlone: figures.of(alone, true), wakeToHaltAny: figures.of(any, true), interruptToHalt: figures.of(halt, true),
+      vector: vector === GUEST_INTERRUPT_MAX ? null : vector,
+      count: interrupt.count,
+      wakeToHaltAlone: figures.of(alone, true),
+      wakeToHaltAny: figures.of(any, true),
+      interruptToHalt: figures.of(halt, true),
     });
   });
   const externalInterrupts: HvmSummary['externalInterrupts'] = [];
   h.externalInterrupts.forEach((count, vector) => {
     externalInterrupts.push({ vector: vector > 255 ? null : vector, name: EXTERNAL_VECTOR_NAMES[vector] ?? null, count });
   });
-  const fallback = (names: readonly (string | undefined)[]) => (index: number): string => names[index] ?? `[${index}]`;
+  const fallback =
+    (names: readonly (string | undefined)[]) =>
+    (index: number): string =>
+      names[index] ?? `[${index}]`;
   return {
     exits,
     handlers: figures.table(h.generic, fallback(HANDLER_NAMES)),
     mmio: figures.table(h.mmio, fallback(MMIO_NAMES)),
     crWrites: figures.table(h.crWrites, (cr) => `cr${cr}`),
     cr3WriteResyncs: figures.table(h.cr3WriteResyncs, String),
-    vmcalls: figures.table(h.vmcalls, (op) => (op >= 38 ? 'max' : hypercallName(op) ?? '(null)')),
+    vmcalls: figures.table(h.vmcalls, (op) => (op >= 38 ? 'max' : (hypercallName(op) ?? '(null)'))),
     pageFaults: figures.table(h.pfXen, fallback(PF_NAMES)),
     pageFaultsEmulated: figures.table(h.pfXenEmulate, fallback(PF_EMULATE_NAMES)),
     pageFaultsNotEmulated: figures.table(h.pfXenNonEmulate, fallback(PF_NON_EMULATE_NAMES)),
@@ -200,7 +214,10 @@ function pvSummary(pv: PvState): PvSummary {
   const events: PvSummary['events'] = [];
   pv.events.forEach((count, event) => {
     if (event === PV_SUBCALL) return;
-    events.push({ name: PV_NAMES[event] ?? `PV-${event}`, count: event === PV_HYPERCALL_V2 ? count + (pv.events[PV_SUBCALL] ?? 0) : count });
+    events.push({
+      name: PV_NAMES[event] ?? `PV-${event}`,
+      count: event === PV_HYPERCALL_V2 ? count + (pv.events[PV_SUBCALL] ?? 0) : count,
+    });
   });
   if (pv.events[PV_SUBCALL] !== undefined && pv.events[PV_HYPERCALL_V2] === undefined) {
     events.push({ name: PV_NAMES[PV_HYPERCALL_V2]!, count: pv.events[PV_SUBCALL] });
@@ -245,11 +262,16 @@ function domainSummary(engine: Engine, figures: Figurer, d: Domain): DomainSumma
     id: d.id,
     runstates: figures.table(d.runstates, (state) => DOMAIN_RUNSTATE_NAMES[state] ?? String(state), true),
     memory: {
-      doneBy: named(d.memopsDone), doneFor: named(d.memopsDoneFor), podPopulated: dense(d.podPopulateOrder), podReclaimed: dense(d.podReclaimOrder),
+      doneBy: named(d.memopsDone),
+      doneFor: named(d.memopsDoneFor),
+      podPopulated: dense(d.podPopulateOrder),
+      podReclaimed: dense(d.podReclaimOrder),
       podReclaimContexts: contexts,
     },
     vcpus: d.vcpus.filter((v): v is Vcpu => v !== undefined).map((v) => vcpuSummary(engine, figures, v)),
-    emulateRips: [...d.emulateRips].map(([rip, s]) => ({ rip, name: rip.toString(16), ...figures.of(s) })).sort((a, b) => b.cycles - a.cycles || b.count - a.count),
+    emulateRips: [...d.emulateRips]
+      .map(([rip, s]) => ({ rip, name: rip.toString(16), ...figures.of(s) }))
+      .sort((a, b) => b.cycles - a.cycles || b.count - a.count),
   };
 }
 
@@ -267,7 +289,13 @@ function pcpuSummary(figures: Figurer, p: TracedPcpu): PcpuSummary {
       add('hvm handler', p.volume.hvmHandler);
     }
   });
-  return { id: p.pid, volume, running: figures.of(p.running, true), idle: figures.of(p.idle, true), lost: figures.of(p.lost, true) };
+  return {
+    id: p.pid,
+    volume,
+    running: figures.of(p.running, true),
+    idle: figures.of(p.idle, true),
+    lost: figures.of(p.lost, true),
+  };
 }
 
 /** Everything an engine that has taken in a trace has counted. */
@@ -294,7 +322,10 @@ function summaryOf(engine: Engine, notes: string[], damage: Damage[], plan?: Per
  * @param help gives work to another thread, which does it by percentile-jobs.ts
  */
 export async function summarizeTrace(
-  source: ByteSource | SharedArrayBuffer, cpuHz: number, svm: boolean, progress: (bytes: number) => void | Promise<void> = () => {},
+  source: ByteSource | SharedArrayBuffer,
+  cpuHz: number,
+  svm: boolean,
+  progress: (bytes: number) => void | Promise<void> = () => {},
   help?: (jobs: PercentileJobs) => void,
 ): Promise<TraceSummary> {
   const engine = new Engine(source, engineOptions({ cpuHz, svm, exact: false }, false));

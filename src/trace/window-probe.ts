@@ -66,10 +66,14 @@ export class WindowProbe {
     const { size } = this.#reader.source;
     const inside = offset >= this.#offset && Math.min(offset + bytes, size) <= this.#offset + this.#filled;
     if (!inside) {
-      const loaded = this.#reader.fetch(bytes === CPU_CHANGE_BYTES ? this.#bytes : this.#bytes.subarray(0, bytes), offset, (read) => {
-        this.#offset = offset;
-        this.#filled = read;
-      });
+      const loaded = this.#reader.fetch(
+        bytes === CPU_CHANGE_BYTES ? this.#bytes : this.#bytes.subarray(0, bytes),
+        offset,
+        (read) => {
+          this.#offset = offset;
+          this.#filled = read;
+        },
+      );
       if (loaded === NEED_DATA) return NEED_DATA;
     }
     return offset - this.#offset;

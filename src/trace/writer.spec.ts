@@ -1,11 +1,31 @@
 import { describe, expect, it } from 'vitest';
-import { DOMID_IDLE, runstateChangeEvent, schedClassEvent, TRC_HVM_IOMEM_WRITE, TRC_HVM_NPF, TRC_HVM_VMEXIT64, TRC_SCHED_CSCHED2 } from './events.ts';
-import { encodeLostRecords, encodeRecord, encodeWrapBuffer, NO_TSC, recordBytes, TraceFileWriter, TraceWindowWriter } from './writer.ts';
+import {
+  DOMID_IDLE,
+  runstateChangeEvent,
+  schedClassEvent,
+  TRC_HVM_IOMEM_WRITE,
+  TRC_HVM_NPF,
+  TRC_HVM_VMEXIT64,
+  TRC_SCHED_CSCHED2,
+} from './events.ts';
+import {
+  encodeLostRecords,
+  encodeRecord,
+  encodeWrapBuffer,
+  NO_TSC,
+  recordBytes,
+  TraceFileWriter,
+  TraceWindowWriter,
+} from './writer.ts';
 
 const words = new Uint32Array(16);
 const collect = () => {
   const parts: Uint8Array[] = [];
-  return { parts, sink: (bytes: Uint8Array) => void parts.push(bytes.slice()), words: () => [...new Uint32Array(new Uint8Array(parts.flatMap((p) => [...p])).buffer)] };
+  return {
+    parts,
+    sink: (bytes: Uint8Array) => void parts.push(bytes.slice()),
+    words: () => [...new Uint32Array(new Uint8Array(parts.flatMap((p) => [...p])).buffer)],
+  };
 };
 
 describe('encodeRecord', () => {
@@ -71,9 +91,8 @@ describe('windows', () => {
     writer.record(0, 0x81001, 13);
     writer.flush();
     expect(out.words()).toEqual([
-      0x2001f003, 0, 36, 0x80081001, 11, 0, 0x00082010, 0xa0081002, 12, 0, 1, 2,
-      0x2001f003, 1, 12, 0x80081001, 10, 0,
-      0x2001f003, 0, 12, 0x80081001, 13, 0,
+      0x2001f003, 0, 36, 0x80081001, 11, 0, 0x00082010, 0xa0081002, 12, 0, 1, 2, 0x2001f003, 1, 12, 0x80081001, 10, 0, 0x2001f003,
+      0, 12, 0x80081001, 13, 0,
     ]);
     expect(writer.bytesWritten).toBe(out.words().length * 4);
     expect(() => writer.record(2, 0x81001, 1)).toThrow('CPU 2');

@@ -1,5 +1,10 @@
 import {
-  TRACE_EXTRA_MAX, TRACE_EXTRA_SHIFT, TRACE_RECORD_MAX_BYTES, TRC_LOST_RECORDS, TRC_TRACE_CPU_CHANGE, TRC_TRACE_WRAP_BUFFER,
+  TRACE_EXTRA_MAX,
+  TRACE_EXTRA_SHIFT,
+  TRACE_RECORD_MAX_BYTES,
+  TRC_LOST_RECORDS,
+  TRC_TRACE_CPU_CHANGE,
+  TRC_TRACE_WRAP_BUFFER,
 } from './events.ts';
 
 /**
@@ -27,8 +32,18 @@ export const recordBytes = (tsc: number, count: number): number => 4 + (tsc === 
  * @param count how many of the extra words `w0…w6` the record holds, 0..7; each is taken modulo 2^32
  */
 export function encodeRecord(
-  words: RecordWords, index: number, event: number, tsc: number, count: number,
-  w0 = 0, w1 = 0, w2 = 0, w3 = 0, w4 = 0, w5 = 0, w6 = 0,
+  words: RecordWords,
+  index: number,
+  event: number,
+  tsc: number,
+  count: number,
+  w0 = 0,
+  w1 = 0,
+  w2 = 0,
+  w3 = 0,
+  w4 = 0,
+  w5 = 0,
+  w6 = 0,
 ): number {
   let at = index;
   const header = event | (count << TRACE_EXTRA_SHIFT);
@@ -60,10 +75,25 @@ const encodeCpuChange = (words: RecordWords, index: number, cpu: number, bytes: 
  * @param firstLostTsc TSC of the first record that was lost
  */
 export const encodeLostRecords = (
-  words: RecordWords, index: number, tsc: number, lost: number, domid: number, vcpu: number, firstLostTsc: number,
+  words: RecordWords,
+  index: number,
+  tsc: number,
+  lost: number,
+  domid: number,
+  vcpu: number,
+  firstLostTsc: number,
 ): number =>
-  encodeRecord(words, index, TRC_LOST_RECORDS, tsc, 4, lost, domid | (vcpu << 16),
-    firstLostTsc % 0x100000000, Math.floor(firstLostTsc / 0x100000000));
+  encodeRecord(
+    words,
+    index,
+    TRC_LOST_RECORDS,
+    tsc,
+    4,
+    lost,
+    domid | (vcpu << 16),
+    firstLostTsc % 0x100000000,
+    Math.floor(firstLostTsc / 0x100000000),
+  );
 
 /**
  * Fill the last `bytes` (4..40, a multiple of 4) of a per-CPU ring with a wrap record, so that no record straddles the
@@ -146,10 +176,7 @@ export class TraceFileWriter {
   }
 
   /** Append a record to `cpu`'s window; the rest as in encodeRecord. Within a CPU the TSC must not go back. */
-  record(
-    cpu: number, event: number, tsc: number, count = 0,
-    w0 = 0, w1 = 0, w2 = 0, w3 = 0, w4 = 0, w5 = 0, w6 = 0,
-  ): void {
+  record(cpu: number, event: number, tsc: number, count = 0, w0 = 0, w1 = 0, w2 = 0, w3 = 0, w4 = 0, w5 = 0, w6 = 0): void {
     const words = this.#words[cpu];
     if (words === undefined) throw new RangeError(`CPU ${cpu} is not one of the ${this.#words.length} this trace was made for`);
     if (this.#used[cpu]! + recordBytes(tsc, count) > words.length * 4) this.flush();
@@ -158,8 +185,16 @@ export class TraceFileWriter {
 
   /** A lost-records record on `cpu`; see encodeLostRecords. */
   lost(cpu: number, tsc: number, lost: number, domid: number, vcpu: number, firstLostTsc: number): void {
-    this.record(cpu, TRC_LOST_RECORDS, tsc, 4, lost, domid | (vcpu << 16),
-      firstLostTsc % 0x100000000, Math.floor(firstLostTsc / 0x100000000));
+    this.record(
+      cpu,
+      TRC_LOST_RECORDS,
+      tsc,
+      4,
+      lost,
+      domid | (vcpu << 16),
+      firstLostTsc % 0x100000000,
+      Math.floor(firstLostTsc / 0x100000000),
+    );
   }
 
   /** Write every CPU's collected records, CPUs in rising order. Call it once more at the end of the file. */

@@ -13,7 +13,13 @@ const BUDGET = 2_000_000;
 export interface BareResult {
   output: string;
   /** How it ended: the value written to the exit port, or what else stopped it. */
-  end: { kind: 'exit'; status: number } | { kind: 'triple fault' } | { kind: 'halted' } | { kind: 'task switch'; selector: number } | { kind: 'other'; text: string } | { kind: 'out of time' };
+  end:
+    | { kind: 'exit'; status: number }
+    | { kind: 'triple fault' }
+    | { kind: 'halted' }
+    | { kind: 'task switch'; selector: number }
+    | { kind: 'other'; text: string }
+    | { kind: 'out of time' };
 }
 
 export interface BareOptions {
@@ -27,7 +33,15 @@ export interface BareOptions {
   cpuid?: (leaf: number, subleaf: number) => [number, number, number, number];
 }
 
-const flatSegment = (selector: number, accessRights: number): { selector: number; base: bigint; limit: number; accessRights: number } => ({ selector, base: 0n, limit: 0xffffffff, accessRights });
+const flatSegment = (
+  selector: number,
+  accessRights: number,
+): { selector: number; base: bigint; limit: number; accessRights: number } => ({
+  selector,
+  base: 0n,
+  limit: 0xffffffff,
+  accessRights,
+});
 
 /** Loads a flat binary with a multiboot header (address fields) and sets the registers of its entry (Multiboot 0.6.96 section 3.2). */
 export function loadMultiboot(machine: TestMachine, image: Uint8Array): void {
@@ -97,17 +111,24 @@ export function runBare(machine: TestMachine, options: BareOptions = {}): BareRe
         break;
       }
       case ExitReason.msrWrite:
-        if (vcpu.writeMsr(registers.gprLo(Reg.rcx), (BigInt(registers.gprLo(Reg.rdx)) << 32n) | BigInt(registers.gprLo(Reg.rax)))) vcpu.skipInstruction();
+        if (vcpu.writeMsr(registers.gprLo(Reg.rcx), (BigInt(registers.gprLo(Reg.rdx)) << 32n) | BigInt(registers.gprLo(Reg.rax))))
+          vcpu.skipInstruction();
         else generalProtection();
         break;
       case ExitReason.cpuid: {
         const values = options.cpuid?.(registers.gprLo(Reg.rax), registers.gprLo(Reg.rcx)) ?? [0, 0, 0, 0];
-        [Reg.rax, Reg.rbx, Reg.rcx, Reg.rdx].forEach((register, i) => registers.setGprHalves(register, (values[i] ?? 0) >>> 0, 0));
+        [Reg.rax, Reg.rbx, Reg.rcx, Reg.rdx].forEach((register, i) =>
+          registers.setGprHalves(register, (values[i] ?? 0) >>> 0, 0),
+        );
         vcpu.skipInstruction();
         break;
       }
       case ExitReason.eptViolation:
-        if (options.openBus === undefined) return done({ kind: 'other', text: `EPT violation at gpa ${exit.gpa.toString(16)}, qualification ${exit.qualification.toString(16)}` });
+        if (options.openBus === undefined)
+          return done({
+            kind: 'other',
+            text: `EPT violation at gpa ${exit.gpa.toString(16)}, qualification ${exit.qualification.toString(16)}`,
+          });
         vcpu.completeAccess(options.openBus, options.openBus);
         break;
       case ExitReason.wbinvd:

@@ -17,17 +17,38 @@ const refuse = (what: string) => (): never => {
 /** Operands that are known numbers: what code compiled for one instruction has. */
 function constantSite(fields: { a: number; b: number; imm: number; rip: bigint; length: number }): Site {
   return {
-    fieldA: () => i32.const(fields.a), fieldB: () => i32.const(fields.b), indexField: refuse('no index'), scale: () => i64.const(0), disp: () => i64.const(0),
-    imm: () => i64.const(fields.imm), imm64: () => i64.const(fields.imm), aux: () => i32.const(0), length: () => i64.const(fields.length), rip: () => i64.const(fields.rip),
-    budget: () => i32.const(1), record: refuse('no record'), next: () => nop, leave: refuse('nothing here leaves'), jumpChained: refuse('no branch'), jumpTo: refuse('no branch'),
+    fieldA: () => i32.const(fields.a),
+    fieldB: () => i32.const(fields.b),
+    indexField: refuse('no index'),
+    scale: () => i64.const(0),
+    disp: () => i64.const(0),
+    imm: () => i64.const(fields.imm),
+    imm64: () => i64.const(fields.imm),
+    aux: () => i32.const(0),
+    length: () => i64.const(fields.length),
+    rip: () => i64.const(fields.rip),
+    budget: () => i32.const(1),
+    record: refuse('no record'),
+    next: () => nop,
+    leave: refuse('nothing here leaves'),
+    jumpChained: refuse('no branch'),
+    jumpTo: refuse('no branch'),
   };
 }
 
 /** One row's emitter with constant operands, as a module of its own. */
-function compileConstant(name: string, operands: string, fields: { a: number; b: number; imm: number }): { run: () => void; statusFlags: () => number; memory: DataView } {
-  const forms = new InstructionMap().all.find((one) => one.instruction.name === name && one.instruction.operands.join(' ') === operands);
+function compileConstant(
+  name: string,
+  operands: string,
+  fields: { a: number; b: number; imm: number },
+): { run: () => void; statusFlags: () => number; memory: DataView } {
+  const forms = new InstructionMap().all.find(
+    (one) => one.instruction.name === name && one.instruction.operands.join(' ') === operands,
+  );
   if (!forms) throw new Error(`no row ${name} ${operands}`);
-  const form = [...forms.forms()].find((one) => one.operandSize === 8 && one.address === 'register' && one.mode === 'long' && !one.chained && !one.locked);
+  const form = [...forms.forms()].find(
+    (one) => one.operandSize === 8 && one.address === 'register' && one.mode === 'long' && !one.chained && !one.locked,
+  );
   if (!form) throw new Error(`${name}: no 64-bit register form`);
   const module = new ModuleBuilder(1);
   const slow = module.import('slow', { params: ['i32', 'i32'], results: ['i32'] });
@@ -35,28 +56,64 @@ function compileConstant(name: string, operands: string, fields: { a: number; b:
   const flag = { params: [] as const, results: ['i32'] as const };
   const carryFlag = module.declare(flag, 'carryFlag');
   const statusFlags = module.declare(flag, 'statusFlags');
-  const cell = { load32: (offset: number) => i32.load(i32.const(0), CB + offset), load64: (offset: number) => i64.load(i32.const(0), CB + offset) };
+  const cell = {
+    load32: (offset: number) => i32.load(i32.const(0), CB + offset),
+    load64: (offset: number) => i64.load(i32.const(0), CB + offset),
+  };
   module.define(carryFlag, new FunctionBuilder(flag), carryFlagBody(cell));
-  module.define(statusFlags, new FunctionBuilder(flag), statusFlagsBody(cell, () => carryFlag.call('i32') as I32));
+  module.define(
+    statusFlags,
+    new FunctionBuilder(flag),
+    statusFlagsBody(cell, () => carryFlag.call('i32') as I32),
+  );
   const signature = { params: [] as const, results: ['i32'] as const };
   const run = module.declare(signature, 'run');
   const fb = new FunctionBuilder(signature);
   const context = new EmitContext({
-    site: constantSite({ ...fields, rip: CODE, length: 3 }), cb: CB, ...form,
-    runtime: { slowRead: slow, slowWrite: slow, helper, statusFlags, carryFlag, condition: [], legacyAddress: slow, helperNumber: () => 0 },
-    local: <T extends ValType>(type: T) => fb.local(type), status: fb.local('i32'), ea: fb.local('i64'),
+    site: constantSite({ ...fields, rip: CODE, length: 3 }),
+    cb: CB,
+    ...form,
+    runtime: {
+      slowRead: slow,
+      slowWrite: slow,
+      helper,
+      statusFlags,
+      carryFlag,
+      condition: [],
+      legacyAddress: slow,
+      helperNumber: () => 0,
+    },
+    local: <T extends ValType>(type: T) => fb.local(type),
+    status: fb.local('i32'),
+    ea: fb.local('i64'),
   });
   module.define(run, fb, seq(emitForm(context, forms, form), ret(i32.const(0))));
   const bytes = module.finish();
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, slow: () => 0, helper: () => 0 } });
-  return { run: instance.exports.run as () => void, statusFlags: instance.exports.statusFlags as () => number, memory: new DataView(memory.buffer) };
+  return {
+    run: instance.exports.run as () => void,
+    statusFlags: instance.exports.statusFlags as () => number,
+    memory: new DataView(memory.buffer),
+  };
 }
 
 describe('one emitter, two operand modes', () => {
-  const values: [bigint, bigint][] = [[1n, 2n], [0xffffffffffffffffn, 1n], [0x7fffffffffffffffn, 1n], [0x8000000000000000n, 0x8000000000000000n], [0x1234n, 0xfedcba9876543210n]];
+  const values: [bigint, bigint][] = [
+    [1n, 2n],
+    [0xffffffffffffffffn, 1n],
+    [0x7fffffffffffffffn, 1n],
+    [0x8000000000000000n, 0x8000000000000000n],
+    [0x1234n, 0xfedcba9876543210n],
+  ];
 
-  for (const [name, operands, code] of [['add', 'Ev Gv', '4801d8'], ['sub', 'Ev Gv', '4829d8'], ['xor', 'Ev Gv', '4831d8'], ['and', 'Ev Gv', '4821d8'], ['mov', 'Ev Gv', '4889d8']] as const) {
+  for (const [name, operands, code] of [
+    ['add', 'Ev Gv', '4801d8'],
+    ['sub', 'Ev Gv', '4829d8'],
+    ['xor', 'Ev Gv', '4831d8'],
+    ['and', 'Ev Gv', '4821d8'],
+    ['mov', 'Ev Gv', '4889d8'],
+  ] as const) {
     it(`${name} rax, rbx: constant operands do what the record-reading interpreter does`, () => {
       const constant = compileConstant(name, operands, { a: 3 * 8, b: 0, imm: 0 });
       const machine = new LongMode();

@@ -18,7 +18,11 @@ export const COMPILE = {
 /** A vCPU whose TSC counts its instructions. */
 export function createVcpu(memory: WebAssembly.Memory, nestedPaging: NestedPaging, compile?: CompilePolicy): Vcpu {
   const vcpu: Engine = new Engine({
-    memory, ...(compile ? { compile } : {}), area: { base: maddr(0x10000), size: ENGINE_AREA_SIZE }, nestedPaging, readTsc: () => vcpu.instructions,
+    memory,
+    ...(compile ? { compile } : {}),
+    area: { base: maddr(0x10000), size: ENGINE_AREA_SIZE },
+    nestedPaging,
+    readTsc: () => vcpu.instructions,
   });
   return vcpu;
 }

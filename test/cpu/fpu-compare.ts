@@ -25,9 +25,12 @@ function makeBatch<C>(seed: number, count: number, make: (random: Random, record
   return { cases, records };
 }
 
-export const makeX87Batch = (seed: number, count: number): Batch<X87Case> => makeBatch(seed, count, (random, record) => makeCase(random, record));
-export const makeSseBatch = (seed: number, count: number): Batch<SseOperation> => makeBatch(seed, count, (random, record) => makeSseCase(random, record));
-export const makeSimdBatch = (seed: number, count: number): Batch<Instruction> => makeBatch(seed, count, (random, record) => makeSimdCase(random, record));
+export const makeX87Batch = (seed: number, count: number): Batch<X87Case> =>
+  makeBatch(seed, count, (random, record) => makeCase(random, record));
+export const makeSseBatch = (seed: number, count: number): Batch<SseOperation> =>
+  makeBatch(seed, count, (random, record) => makeSseCase(random, record));
+export const makeSimdBatch = (seed: number, count: number): Batch<Instruction> =>
+  makeBatch(seed, count, (random, record) => makeSimdCase(random, record));
 
 /** A copy of the batch's records after the model ran them. */
 export function runX87Batch(batch: Batch<X87Case>): Uint8Array {
@@ -71,15 +74,26 @@ export const TRANSCENDENTAL_ULP = 1n;
 /** Names of what differs; empty when the model and the processor agree. */
 export function differences(mine: Uint8Array, theirs: Uint8Array): string[] {
   const fields: [string, number, number][] = [
-    ['FCW', 0, 2], ['FSW', 2, 4], ['FTW', 4, 5], ['FOP', 6, 8], ['FIP', 8, 16], ['FDP', 16, 24], ['MXCSR', 24, 28],
+    ['FCW', 0, 2],
+    ['FSW', 2, 4],
+    ['FTW', 4, 5],
+    ['FOP', 6, 8],
+    ['FIP', 8, 16],
+    ['FDP', 16, 24],
+    ['MXCSR', 24, 28],
     ...Array.from({ length: 8 }, (_, i): [string, number, number] => [`ST${i}`, 32 + i * 16, 48 + i * 16]),
     ...Array.from({ length: 16 }, (_, i): [string, number, number] => [`XMM${i}`, 160 + i * 16, 176 + i * 16]),
-    ['memory', RECORD.memory, RECORD.rax], ['RAX', RECORD.rax, RECORD.rflags], ['RFLAGS', RECORD.rflags, RECORD.signal], ['signal', RECORD.signal, RECORD.length],
+    ['memory', RECORD.memory, RECORD.rax],
+    ['RAX', RECORD.rax, RECORD.rflags],
+    ['RFLAGS', RECORD.rflags, RECORD.signal],
+    ['signal', RECORD.signal, RECORD.length],
   ];
-  return fields.filter(([, from, to]) => {
-    for (let i = from; i < to; i++) if (mine[i] !== theirs[i]) return true;
-    return false;
-  }).map(([name]) => name);
+  return fields
+    .filter(([, from, to]) => {
+      for (let i = from; i < to; i++) if (mine[i] !== theirs[i]) return true;
+      return false;
+    })
+    .map(([name]) => name);
 }
 
 /**
@@ -131,13 +145,21 @@ export function digest(names: readonly string[], normalized: readonly Uint8Array
     sum.lo = lo;
   });
   const hex = (value: number) => (value >>> 0).toString(16).padStart(8, '0');
-  return Object.fromEntries([...sums].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, { count, hi, lo }]) => [name, [count, hex(hi) + hex(lo)]]));
+  return Object.fromEntries(
+    [...sums].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, { count, hi, lo }]) => [name, [count, hex(hi) + hex(lo)]]),
+  );
 }
 
 /** Digests of a batch's outcome; transcendental instructions have none. */
 export function x87Digests(batch: Batch<X87Case>, after: Uint8Array): Digests {
   const picked = batch.cases.map((c, i) => ({ c, i })).filter(({ c }) => !isTranscendental(c));
-  return digest(picked.map(({ c }) => `${c.row.encoding} ${c.row.operation}`), picked.map(({ c, i }) => normalizeX87(c, recordAt(after, i))));
+  return digest(
+    picked.map(({ c }) => `${c.row.encoding} ${c.row.operation}`),
+    picked.map(({ c, i }) => normalizeX87(c, recordAt(after, i))),
+  );
 }
 export const sseDigests = (batch: Batch<SseOperation>, after: Uint8Array): Digests =>
-  digest(batch.cases.map((c) => c.name), batch.cases.map((_, i) => normalizeSse(recordAt(after, i))));
+  digest(
+    batch.cases.map((c) => c.name),
+    batch.cases.map((_, i) => normalizeSse(recordAt(after, i))),
+  );

@@ -2,7 +2,26 @@
  * The generated interpreter with just enough around it to run single x87, MMX and SSE instructions on a record:
  * linear addresses are machine addresses, and every access takes the slow path.
  */
-import { CB_CR0, CB_CR4, CB_EXIT_STATUS, CB_FPU, CB_FPU_TRAP, CB_LF_KIND, CB_RFLAGS, CB_SEG, CB_SIZE, CB_SLOW_VA, CB_SLOW_VALUE, CB_STATUS, CB_TLB, Cr4, SEG_SIZE, Status, STATUS_FLAGS, Vector } from '../../src/cpu/memory/control-block.ts';
+import {
+  CB_CR0,
+  CB_CR4,
+  CB_EXIT_STATUS,
+  CB_FPU,
+  CB_FPU_TRAP,
+  CB_LF_KIND,
+  CB_RFLAGS,
+  CB_SEG,
+  CB_SIZE,
+  CB_SLOW_VA,
+  CB_SLOW_VALUE,
+  CB_STATUS,
+  CB_TLB,
+  Cr4,
+  SEG_SIZE,
+  Status,
+  STATUS_FLAGS,
+  Vector,
+} from '../../src/cpu/memory/control-block.ts';
 import { Decoder } from '../../src/cpu/decode/decoder.ts';
 import { SLOW_ALIGNED } from '../../src/cpu/emit/context.ts';
 import { FpuHelpers } from '../../src/cpu/fpu/helpers.ts';
@@ -44,7 +63,11 @@ export class FpuEngine implements FpuHost {
   private readonly statusFlags: () => number;
   private vector = -1;
 
-  private constructor(memory: WebAssembly.Memory, decoder: Decoder, instance: (imports: WebAssembly.Imports) => WebAssembly.Instance) {
+  private constructor(
+    memory: WebAssembly.Memory,
+    decoder: Decoder,
+    instance: (imports: WebAssembly.Imports) => WebAssembly.Instance,
+  ) {
     this.view = new DataView(memory.buffer);
     this.cb = Object.assign(new MemoryViews(memory), { base: CB });
     this.decoder = decoder;
@@ -82,9 +105,15 @@ export class FpuEngine implements FpuHost {
     return new FpuEngine(memory, decoder, (imports) => new WebAssembly.Instance(module, imports));
   }
 
-  raise(vector: number): never { throw new Raised(vector); }
-  segmentAddress(_seg: number, offset: number): number { return offset; }
-  store(linear: number, size: number): void { this.cb.u8.set(this.data.subarray(0, size), linear); }
+  raise(vector: number): never {
+    throw new Raised(vector);
+  }
+  segmentAddress(_seg: number, offset: number): number {
+    return offset;
+  }
+  store(linear: number, size: number): void {
+    this.cb.u8.set(this.data.subarray(0, size), linear);
+  }
 
   private access(_record: number, size: number, write: boolean): number {
     const at = this.view.getUint32(CB + CB_SLOW_VA, true);
@@ -137,7 +166,15 @@ export class FpuEngine implements FpuHost {
     copy(record, RECORD.code, view, CODE, length);
     this.decoder.out = RECORDS;
     const first = this.decoder.decode({
-      source: this.cb.u8, start: CODE, limit: CODE + 16, ripLo: CODE, ripHi: 0, pageOffset: 0, bits: 64, single: true, crossing: false,
+      source: this.cb.u8,
+      start: CODE,
+      limit: CODE + 16,
+      ripLo: CODE,
+      ripHi: 0,
+      pageOffset: 0,
+      bits: 64,
+      single: true,
+      crossing: false,
     });
     this.vector = -1;
     this.run(first, 100);

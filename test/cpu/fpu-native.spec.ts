@@ -2,13 +2,28 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
-  differences, makeSseBatch, makeX87Batch, normalizeSse, normalizeX87, recordAt, runSseBatch, runX87Batch, sseDigests, transcendentalDifferences, x87Digests,
+  differences,
+  makeSseBatch,
+  makeX87Batch,
+  normalizeSse,
+  normalizeX87,
+  recordAt,
+  runSseBatch,
+  runX87Batch,
+  sseDigests,
+  transcendentalDifferences,
+  x87Digests,
 } from './fpu-compare.ts';
 import type { Digests } from './fpu-compare.ts';
 import { nativeMissing, runNative } from './native-fpu.ts';
 import { isTranscendental } from './x87-cases.ts';
 
-const recorded = JSON.parse(readFileSync(join(import.meta.dirname, 'fpu-digests.json'), 'utf8')) as { seed: number; count: number; x87: Digests; sse: Digests };
+const recorded = JSON.parse(readFileSync(join(import.meta.dirname, 'fpu-digests.json'), 'utf8')) as {
+  seed: number;
+  count: number;
+  x87: Digests;
+  sse: Digests;
+};
 
 describe('against outcomes recorded on an Intel processor', () => {
   it('x87: every instruction but the transcendental ones', () => {

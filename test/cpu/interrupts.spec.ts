@@ -140,7 +140,7 @@ describe('a breakpoint on what MOV SS reads', () => {
     expect(after('cc')).toEqual({ vectors: [1], rips: [handler + 3n * 8n], dr6: 1n });
   });
 
-  it('is one with INT1\'s own', () => {
+  it("is one with INT1's own", () => {
     expect(after('f1')).toEqual({ vectors: [1], rips: [CODE + 3n], dr6: 1n });
   });
 
@@ -158,7 +158,10 @@ describe('a breakpoint on what MOV SS reads', () => {
 });
 
 describe('a breakpoint on an instruction', () => {
-  it.each([['mov ss, eax', '8ed0', false], ['mov ds, eax', '8ed8', true]] as const)('behind %s', (_name, code, hits) => {
+  it.each([
+    ['mov ss, eax', '8ed0', false],
+    ['mov ds, eax', '8ed8', true],
+  ] as const)('behind %s', (_name, code, hits) => {
     m.load(`${code} ffc1 ffc1`, { rax: 16n, rcx: 0n });
     m.vcpu.registers.setDr(0, CODE + 2n);
     m.vcpu.registers.setDr(7, 0x402n);
@@ -169,7 +172,11 @@ describe('a breakpoint on an instruction', () => {
 
 describe('the end of the canonical addresses', () => {
   const TOP = 0x7ffffffff000n;
-  it.each([['90', 'an instruction that ends there'], ['0f01c1', 'one that is stepped over'], ['cc', 'a software exception']])('%s: %s', (code) => {
+  it.each([
+    ['90', 'an instruction that ends there'],
+    ['0f01c1', 'one that is stepped over'],
+    ['cc', 'a software exception'],
+  ])('%s: %s', (code) => {
     m.tables.map(TOP, 0x50000, Pte.write);
     const bytes = Buffer.from(code, 'hex');
     m.write(0x51000 - bytes.length, bytes);

@@ -49,7 +49,10 @@ export class LongMode extends TestMachine {
     for (let vector = 0; vector < 256; vector++) {
       const stub = KERNEL + BigInt(STUBS + vector * STUB_STRIDE);
       this.write(STUBS + vector * STUB_STRIDE, Uint8Array.from([0x0f, 0x01, 0xc1]));
-      this.writeU64(IDT + vector * 16, (stub & 0xffffn) | (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (((stub >> 16n) & 0xffffn) << 48n));
+      this.writeU64(
+        IDT + vector * 16,
+        (stub & 0xffffn) | (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (((stub >> 16n) & 0xffffn) << 48n),
+      );
       this.writeU64(IDT + vector * 16 + 8, stub >> 32n);
     }
     r.cr4 = 0x6a0;
@@ -64,7 +67,8 @@ export class LongMode extends TestMachine {
     this.writeU64(tss + 36, KERNEL + BigInt(HANDLER_STACK + 0x1000));
     r.setSegment(Seg.tr, { selector: 0x18, base: KERNEL + BigInt(tss), limit: 0x67, accessRights: 0x8b });
     r.setSegment(Seg.cs, { selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xa09b });
-    for (const seg of [Seg.ss, Seg.ds, Seg.es, Seg.fs, Seg.gs]) r.setSegment(seg, { selector: 16, base: 0n, limit: 0xffffffff, accessRights: 0xc093 });
+    for (const seg of [Seg.ss, Seg.ds, Seg.es, Seg.fs, Seg.gs])
+      r.setSegment(seg, { selector: 16, base: 0n, limit: 0xffffffff, accessRights: 0xc093 });
   }
 
   /** Guest frame behind a data page. */

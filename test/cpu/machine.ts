@@ -59,7 +59,7 @@ export class TestMachine implements NestedPaging {
 
   /** Writes RAM as a loader does: pages need not be neighbours in machine memory. */
   write(gpa: number, data: Uint8Array): void {
-    for (let done = 0; done < data.length;) {
+    for (let done = 0; done < data.length; ) {
       const at = gpa + done;
       const part = Math.min(data.length - done, PAGE_SIZE - (at % PAGE_SIZE));
       this.bytes.set(data.subarray(done, done + part), this.maddr(at));
@@ -70,7 +70,7 @@ export class TestMachine implements NestedPaging {
 
   read(gpa: number, length: number): Uint8Array {
     const out = new Uint8Array(length);
-    for (let done = 0; done < length;) {
+    for (let done = 0; done < length; ) {
       const at = gpa + done;
       const part = Math.min(length - done, PAGE_SIZE - (at % PAGE_SIZE));
       const from = this.maddr(at);

@@ -14,5 +14,11 @@ const count = 20_000;
 const x87 = makeX87Batch(seed, count);
 const sse = makeSseBatch(seed, count);
 const file = join(import.meta.dirname, 'fpu-digests.json');
-const line = (digests: object) => `{\n${Object.entries(digests).map(([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`).join(',\n')}\n  }`;
-writeFileSync(file, `{\n  "seed": ${seed},\n  "count": ${count},\n  "x87": ${line(x87Digests(x87, runNative(x87.records)))},\n  "sse": ${line(sseDigests(sse, runNative(sse.records)))}\n}\n`);
+const line = (digests: object) =>
+  `{\n${Object.entries(digests)
+    .map(([name, value]) => `    ${JSON.stringify(name)}: ${JSON.stringify(value)}`)
+    .join(',\n')}\n  }`;
+writeFileSync(
+  file,
+  `{\n  "seed": ${seed},\n  "count": ${count},\n  "x87": ${line(x87Digests(x87, runNative(x87.records)))},\n  "sse": ${line(sseDigests(sse, runNative(sse.records)))}\n}\n`,
+);

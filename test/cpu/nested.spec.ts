@@ -12,7 +12,14 @@ beforeEach(() => {
 /** What of the last exit these tests look at. */
 const exitOf = (): { gpa: number; gla: bigint; isWrite: boolean; size: number; data: number; final: boolean } => {
   const { exit } = m.vcpu;
-  return { gpa: exit.gpa, gla: exit.gla, isWrite: exit.isWrite, size: exit.size, data: exit.dataLo, final: (exit.qualification & Q.finalAccess) !== 0 };
+  return {
+    gpa: exit.gpa,
+    gla: exit.gla,
+    isWrite: exit.isWrite,
+    size: exit.size,
+    data: exit.dataLo,
+    final: (exit.qualification & Q.finalAccess) !== 0,
+  };
 };
 const data = (page: number, offset = 0): bigint => DATA + BigInt(page * 0x1000 + offset);
 const dataGpa = (page: number, offset = 0): number => DATA_GPA + page * 0x1000 + offset;
@@ -112,7 +119,9 @@ describe('permissions of the p2m', () => {
     m.load('90');
     expect(m.run()).toBe(ExitReason.eptViolation);
     expect(m.vcpu.exit.gpa).toBe(CODE_GPA);
-    expect(m.vcpu.exit.qualification & (Q.read | Q.write | Q.fetch | Q.readable | Q.writable | Q.executable | Q.finalAccess)).toBe(Q.fetch | Q.readable | Q.writable | Q.finalAccess);
+    expect(
+      m.vcpu.exit.qualification & (Q.read | Q.write | Q.fetch | Q.readable | Q.writable | Q.executable | Q.finalAccess),
+    ).toBe(Q.fetch | Q.readable | Q.writable | Q.finalAccess);
     m.setEntry(gfn(CODE_GPA >> 12), ALL);
     expect(m.run()).toBe(ExitReason.vmcall);
   });
@@ -146,7 +155,15 @@ describe('permissions of the p2m', () => {
 describe('MMIO accesses', () => {
   it('a read takes the value completed, of each width, extended as the instruction says', () => {
     m.makeMmio(0);
-    for (const [code, size, rax] of [['8a03', 1, 0x1111111111111188n], ['668b03', 2, 0x1111111111117788n], ['8b03', 4, 0x55667788n], ['488b03', 8, 0x1122334455667788n], ['0fbe03', 1, 0xffffff88n], ['480fb703', 2, 0x7788n], ['486303', 4, 0x55667788n]] as [string, number, bigint][]) {
+    for (const [code, size, rax] of [
+      ['8a03', 1, 0x1111111111111188n],
+      ['668b03', 2, 0x1111111111117788n],
+      ['8b03', 4, 0x55667788n],
+      ['488b03', 8, 0x1122334455667788n],
+      ['0fbe03', 1, 0xffffff88n],
+      ['480fb703', 2, 0x7788n],
+      ['486303', 4, 0x55667788n],
+    ] as [string, number, bigint][]) {
       m.load(code, { rbx: data(0, 0x10), rax: 0x1111111111111111n });
       expect(m.run()).toBe(ExitReason.eptViolation);
       expect(exitOf()).toMatchObject({ gpa: dataGpa(0, 0x10), gla: data(0, 0x10), isWrite: false, size, final: true });
@@ -158,7 +175,11 @@ describe('MMIO accesses', () => {
 
   it('a page-crossing access leaves once for each half without RAM, and joins the halves', () => {
     m.writeU32(dataGpa(0, 0xffc), 0x44332211);
-    for (const [first, second] of [[false, true], [true, false], [true, true]]) {
+    for (const [first, second] of [
+      [false, true],
+      [true, false],
+      [true, true],
+    ]) {
       m.setEntry(m.dataGfn(0), first ? 0 : ALL);
       m.setEntry(m.dataGfn(1), second ? 0 : ALL);
       if (!second) m.writeU64(dataGpa(1), 0x8877665544332211n);
@@ -219,7 +240,10 @@ describe('MMIO accesses', () => {
 
   it('cmpxchg compares what was read; a failed one stores back what it read', () => {
     m.makeMmio(0);
-    for (const [seen, stored, rax] of [[5, 9, 5n], [6, 6, 6n]] as [number, number, bigint][]) {
+    for (const [seen, stored, rax] of [
+      [5, 9, 5n],
+      [6, 6, 6n],
+    ] as [number, number, bigint][]) {
       m.load('f00fb10b', { rbx: data(0), rax: 5n, rcx: 9n }); // lock cmpxchg [rbx], ecx
       expect(m.run()).toBe(ExitReason.eptViolation);
       m.vcpu.completeAccess(seen, 0);
@@ -305,7 +329,15 @@ describe('repeated string instructions on MMIO', () => {
     m.writeU32(dataGpa(0), 0xcafe);
     expect(m.run()).toBe(ExitReason.eptViolation);
     const { exit } = m.vcpu;
-    expect({ kind: exit.string, rep: exit.rep, count: exit.repCount, df: exit.df, from: exit.sourceGla, to: exit.destinationGla, size: exit.size }).toEqual({ kind: StringKind.movs, rep: true, count: 10, df: false, from: data(0), to: data(1, 0x20), size: 4 });
+    expect({
+      kind: exit.string,
+      rep: exit.rep,
+      count: exit.repCount,
+      df: exit.df,
+      from: exit.sourceGla,
+      to: exit.destinationGla,
+      size: exit.size,
+    }).toEqual({ kind: StringKind.movs, rep: true, count: 10, df: false, from: data(0), to: data(1, 0x20), size: 4 });
     expect(exitOf()).toMatchObject({ isWrite: true, gpa: dataGpa(1, 0x20), data: 0xcafe });
     m.vcpu.completeReps(7);
     expect(m.run()).toBe(ExitReason.eptViolation);
@@ -326,7 +358,14 @@ describe('repeated string instructions on MMIO', () => {
       m.vcpu.completeAccess(0x10 + i, 0);
     }
     expect(m.run()).toBe(ExitReason.vmcall);
-    expect(seen).toEqual([[false, dataGpa(0), 0], [true, dataGpa(1), 0x10], [false, dataGpa(0, 1), 0], [true, dataGpa(1, 1), 0x12], [false, dataGpa(0, 2), 0], [true, dataGpa(1, 2), 0x14]]);
+    expect(seen).toEqual([
+      [false, dataGpa(0), 0],
+      [true, dataGpa(1), 0x10],
+      [false, dataGpa(0, 1), 0],
+      [true, dataGpa(1, 1), 0x12],
+      [false, dataGpa(0, 2), 0],
+      [true, dataGpa(1, 2), 0x14],
+    ]);
     expect(m.gpr('rcx')).toBe(0n);
   });
 
@@ -349,13 +388,29 @@ describe('repeated string instructions on MMIO', () => {
   it('ins and outs tell port and memory, and go on by iterations', () => {
     m.load('f36c', { rdx: 0x60n, rdi: data(0), rcx: 4n }); // rep insb
     expect(m.run()).toBe(ExitReason.ioInstruction);
-    expect(m.vcpu.exit).toMatchObject({ port: 0x60, size: 1, isWrite: false, string: StringKind.ins, rep: true, repCount: 4, destinationGla: data(0) });
+    expect(m.vcpu.exit).toMatchObject({
+      port: 0x60,
+      size: 1,
+      isWrite: false,
+      string: StringKind.ins,
+      rep: true,
+      repCount: 4,
+      destinationGla: data(0),
+    });
     m.vcpu.completeReps(4);
     expect(m.run()).toBe(ExitReason.vmcall);
     expect([m.gpr('rcx'), m.gpr('rdi')]).toEqual([0n, data(0, 4)]);
     m.load('6f', { rdx: 0x80n, rsi: data(0) }); // outsd
     expect(m.run()).toBe(ExitReason.ioInstruction);
-    expect(m.vcpu.exit).toMatchObject({ port: 0x80, size: 4, isWrite: true, string: StringKind.outs, rep: false, repCount: 1, sourceGla: data(0) });
+    expect(m.vcpu.exit).toMatchObject({
+      port: 0x80,
+      size: 4,
+      isWrite: true,
+      string: StringKind.outs,
+      rep: false,
+      repCount: 1,
+      sourceGla: data(0),
+    });
     m.vcpu.completeReps(1);
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.gpr('rsi')).toBe(data(0, 4));
@@ -422,4 +477,3 @@ describe('what QEMU does not check, and would not survive', () => {
     else expect(m.trapped()).toMatchObject({ vector: 13, rip: CODE });
   });
 });
-

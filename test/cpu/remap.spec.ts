@@ -14,10 +14,22 @@ const RELOAD_CR3 = '0f20d8 0f22d8';
 /**
  * Calls `target` twice, stores RDX to the page-table entry at RDI, runs `forget`, calls it again. Gives the answers before and after.
  */
-function callAcross(machine: LongMode, target: bigint, entry: number, fresh: bigint, forget: string, invalidated: bigint): [bigint, bigint] {
+function callAcross(
+  machine: LongMode,
+  target: bigint,
+  entry: number,
+  fresh: bigint,
+  forget: string,
+  invalidated: bigint,
+): [bigint, bigint] {
   const window = DATA + 0xe000n;
   machine.tables.map(window, entry & ~0xfff, Pte.write | Pte.accessed | Pte.dirty);
-  machine.load(`ffd6 ffd6 4189c0 488917 ${forget} ffd6`, { rsi: target, rdi: window + BigInt(entry & 0xfff), rdx: fresh, rcx: invalidated });
+  machine.load(`ffd6 ffd6 4189c0 488917 ${forget} ffd6`, {
+    rsi: target,
+    rdi: window + BigInt(entry & 0xfff),
+    rdx: fresh,
+    rcx: invalidated,
+  });
   expect(machine.run()).toBe(ExitReason.vmcall);
   expect(machine.trapped()).toBeUndefined();
   return [machine.gpr('r8'), machine.gpr('rax')];
@@ -35,7 +47,10 @@ describe('a code page mapped to another frame', () => {
   };
   const fresh = (more: bigint): bigint => BigInt(CODE_GPA + 0x2000) | flags | more | Pte.present;
 
-  it.each([['', 0n], ['global ', Pte.global]] as const)('%spage: INVLPG of the page', (_name, more) => {
+  it.each([
+    ['', 0n],
+    ['global ', Pte.global],
+  ] as const)('%spage: INVLPG of the page', (_name, more) => {
     const machine = prepare(more);
     expect(callAcross(machine, target, machine.tables.entry(target), fresh(more), INVLPG_RCX, target + 0x123n)).toEqual([1n, 2n]);
   });
@@ -60,11 +75,23 @@ describe('a code page mapped to another frame', () => {
     expect(callAcross(other, last, other.tables.entry(target), fresh(0n), RELOAD_CR3, 0n)).toEqual([0x10005n, 0x20005n]);
   });
 
-  it.each([['', 0n], ['global ', Pte.global]] as const)('%slarge page: INVLPG of any address in it', (_name, more) => {
+  it.each([
+    ['', 0n],
+    ['global ', Pte.global],
+  ] as const)('%slarge page: INVLPG of any address in it', (_name, more) => {
     const machine = new LongMode();
     machine.write(OFFSET, answer(3));
     machine.write(0x200000 + OFFSET, answer(4));
     machine.tables.map(LARGE, 0, flags | more, 2);
-    expect(callAcross(machine, LARGE + BigInt(OFFSET), machine.tables.entry(LARGE, 2), 0x200000n | flags | more | Pte.large | Pte.present, INVLPG_RCX, LARGE + 0x1000n)).toEqual([3n, 4n]);
+    expect(
+      callAcross(
+        machine,
+        LARGE + BigInt(OFFSET),
+        machine.tables.entry(LARGE, 2),
+        0x200000n | flags | more | Pte.large | Pte.present,
+        INVLPG_RCX,
+        LARGE + 0x1000n,
+      ),
+    ).toEqual([3n, 4n]);
   });
 });

@@ -58,7 +58,12 @@ export function makeSimdCase(random: Random, record: DataView, rows: readonly In
   record.setUint16(2, (random.below(8) << 11) | (random.below(8) << 8) | (random.below(20) === 0 ? 1 : 0), true);
   record.setUint8(4, random.below(256));
   const masks = random.below(5) ? 0x3f : random.below(64);
-  const mxcsr = (random.below(3) ? 0x20 : random.below(64)) | (masks << 7) | (random.below(4) ? 0 : random.below(4) << 13) | (random.below(8) ? 0 : 0x8000) | (random.below(8) ? 0 : 0x40);
+  const mxcsr =
+    (random.below(3) ? 0x20 : random.below(64)) |
+    (masks << 7) |
+    (random.below(4) ? 0 : random.below(4) << 13) |
+    (random.below(8) ? 0 : 0x8000) |
+    (random.below(8) ? 0 : 0x40);
   record.setUint32(FPU_MXCSR, mxcsr, true);
   for (let i = 0; i < 8; i++) {
     fillVector(random, record, 32 + i * 16);

@@ -1,7 +1,16 @@
 /** Random and corner-case x87 instructions as records for the processor, and the same on the model. */
 import { X87_ENCODINGS } from '../../src/cpu/tables/x87-encodings.ts';
 import type { X87Encoding } from '../../src/cpu/tables/x87-encodings.ts';
-import { FPU_CONDITION, FPU_ENVIRONMENT, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RFLAGS, FPU_RIP, FPU_SIZE, FPU_STORE } from '../../src/cpu/fpu/state.ts';
+import {
+  FPU_CONDITION,
+  FPU_ENVIRONMENT,
+  FPU_OPERAND,
+  FPU_OPERAND_POINTER,
+  FPU_RFLAGS,
+  FPU_RIP,
+  FPU_SIZE,
+  FPU_STORE,
+} from '../../src/cpu/fpu/state.ts';
 import { X87 } from '../../src/cpu/fpu/x87.ts';
 import { completeStore, execute, waits, X87_OPERATIONS, x87OperationNumber } from '../../src/cpu/fpu/x87-operations.ts';
 import { fxrstor, fxsave } from '../../src/cpu/fpu/x87-control.ts';
@@ -9,27 +18,61 @@ import { RECORD } from './native-fpu.ts';
 import type { Random } from './lockstep/random.ts';
 
 const SPECIAL_80: readonly bigint[] = [
-  0n, 1n << 79n, 0x3fff8000000000000000n, 0xbfff8000000000000000n, 0x7fff8000000000000000n, 0xffff8000000000000000n,
-  0x7fffc000000000000000n, 0xffffc000000000000000n, 0x7fff8000000000000001n, 0xffffa000000000000000n, 0x7fffffffffffffffffffn,
-  0x00000000000000000001n, 0x80000000000000000001n, 0x00007fffffffffffffffn, 0x00008000000000000000n, 0x0000c000000000000000n, 0x00018000000000000000n,
-  0x7ffeffffffffffffffffn, 0xfffeffffffffffffffffn, 0x3ffeffffffffffffffffn, 0x40008000000000000000n, 0x3ffe8000000000000000n,
-  0x7fff0000000000000000n, 0x7fff4000000000000000n, 0x3fff4000000000000000n, 0x00010000000000000000n,
-  0x403e8000000000000000n, 0x403dfffffffffffffffen, 0xc03e8000000000000000n, 0x403effffffffffffffffn,
+  0n,
+  1n << 79n,
+  0x3fff8000000000000000n,
+  0xbfff8000000000000000n,
+  0x7fff8000000000000000n,
+  0xffff8000000000000000n,
+  0x7fffc000000000000000n,
+  0xffffc000000000000000n,
+  0x7fff8000000000000001n,
+  0xffffa000000000000000n,
+  0x7fffffffffffffffffffn,
+  0x00000000000000000001n,
+  0x80000000000000000001n,
+  0x00007fffffffffffffffn,
+  0x00008000000000000000n,
+  0x0000c000000000000000n,
+  0x00018000000000000000n,
+  0x7ffeffffffffffffffffn,
+  0xfffeffffffffffffffffn,
+  0x3ffeffffffffffffffffn,
+  0x40008000000000000000n,
+  0x3ffe8000000000000000n,
+  0x7fff0000000000000000n,
+  0x7fff4000000000000000n,
+  0x3fff4000000000000000n,
+  0x00010000000000000000n,
+  0x403e8000000000000000n,
+  0x403dfffffffffffffffen,
+  0xc03e8000000000000000n,
+  0x403effffffffffffffffn,
 ];
 
 export function randomFloat80(random: Random): bigint {
   const fraction = random.bits(64);
   const sign = random.bits(1) << 79n;
   switch (random.below(10)) {
-    case 0: case 1: return SPECIAL_80[random.below(SPECIAL_80.length)]!;
-    case 2: return sign | random.bits(79); // anything at all
-    case 3: return sign | (BigInt(0x3fff - 70 + random.below(140)) << 64n) | (1n << 63n) | fraction;
-    case 4: return sign | (BigInt(random.below(70)) << 64n) | (1n << 63n) | fraction;
-    case 5: return sign | (BigInt(0x7ffe - random.below(70)) << 64n) | (1n << 63n) | fraction;
-    case 6: return sign | (BigInt(0x3fff - 3 + random.below(6)) << 64n) | (1n << 63n) | (fraction & (~0n << BigInt(random.below(64))));
-    case 7: return sign | (BigInt(0x3fff + random.below(66)) << 64n) | (1n << 63n) | (fraction & (~0n << BigInt(random.below(64))));
-    case 8: return sign | (BigInt(0x3fff + random.below(3) * 1024 - 1024 + random.below(60) - 30) << 64n) | (1n << 63n) | fraction;
-    default: return sign | (BigInt(1 + random.below(0x7ffe)) << 64n) | (1n << 63n) | fraction;
+    case 0:
+    case 1:
+      return SPECIAL_80[random.below(SPECIAL_80.length)]!;
+    case 2:
+      return sign | random.bits(79); // anything at all
+    case 3:
+      return sign | (BigInt(0x3fff - 70 + random.below(140)) << 64n) | (1n << 63n) | fraction;
+    case 4:
+      return sign | (BigInt(random.below(70)) << 64n) | (1n << 63n) | fraction;
+    case 5:
+      return sign | (BigInt(0x7ffe - random.below(70)) << 64n) | (1n << 63n) | fraction;
+    case 6:
+      return sign | (BigInt(0x3fff - 3 + random.below(6)) << 64n) | (1n << 63n) | (fraction & (~0n << BigInt(random.below(64))));
+    case 7:
+      return sign | (BigInt(0x3fff + random.below(66)) << 64n) | (1n << 63n) | (fraction & (~0n << BigInt(random.below(64))));
+    case 8:
+      return sign | (BigInt(0x3fff + random.below(3) * 1024 - 1024 + random.below(60) - 30) << 64n) | (1n << 63n) | fraction;
+    default:
+      return sign | (BigInt(1 + random.below(0x7ffe)) << 64n) | (1n << 63n) | fraction;
   }
 }
 
@@ -60,7 +103,11 @@ export function makeCase(random: Random, record: DataView, rows: readonly X87Enc
   const fcw = 0x40 | (0x3f & ~unmasked) | (random.below(4) << 10) | ([0, 2, 3, 3, 3][random.below(5)]! << 8);
   const pending = random.below(16) === 0 ? 0 : unmasked;
   record.setUint16(0, fcw, true);
-  record.setUint16(2, (random.below(8) << 11) | (random.below(64) & ~pending) | (random.below(8) << 8) | (random.below(2) << 14), true);
+  record.setUint16(
+    2,
+    (random.below(8) << 11) | (random.below(64) & ~pending) | (random.below(8) << 8) | (random.below(2) << 14),
+    true,
+  );
   record.setUint8(4, random.below(3) === 0 ? random.below(256) : [0xff, 0xff, 0x0f, 0x7e, 0xf0, 0xc3][random.below(6)]!);
   record.setUint16(6, random.below(0x800), true);
   record.setUint32(8, 0x1234, true);
@@ -101,7 +148,7 @@ function fillOperand(random: Random, record: DataView, operation: string): void 
     record.setBigUint64(at, BigInt.asUintN(64, bits), true);
     record.setUint16(at + 8, Number(bits >> 64n), true);
   } else if (type === 'm16') {
-    record.setUint16(at, random.below(0x10000) & 0x1f3f | 0x40, true);
+    record.setUint16(at, (random.below(0x10000) & 0x1f3f) | 0x40, true);
   }
 }
 

@@ -49,7 +49,9 @@ globalThis.fuzzEdge = (id) => {
 };
 
 /** Classes of how often an edge was taken, one bit each. */
-const classes = Uint8Array.from({ length: 256 }, (_, n) => (n === 0 ? 0 : n < 4 ? 1 << (n - 1) : n < 8 ? 8 : n < 16 ? 16 : n < 32 ? 32 : n < 128 ? 64 : 128));
+const classes = Uint8Array.from({ length: 256 }, (_, n) =>
+  n === 0 ? 0 : n < 4 ? 1 << (n - 1) : n < 8 ? 8 : n < 16 ? 16 : n < 32 ? 32 : n < 128 ? 64 : 128,
+);
 
 /** xorshift32. */
 export class Random {
@@ -78,19 +80,35 @@ export function mutate(input: Uint8Array, other: Uint8Array, random: Random): Ui
   for (let n = 1 + random.below(1 << random.below(4)); n > 0; n--) {
     const at = random.below(bytes.length + 1);
     switch (random.below(9)) {
-      case 0: if (at < bytes.length) bytes[at]! ^= 1 << random.below(8); break;
-      case 1: if (at < bytes.length) bytes[at] = random.below(256); break;
-      case 2: if (at < bytes.length) bytes[at] = interesting[random.below(interesting.length)]!; break;
-      case 3: if (at < bytes.length) bytes[at] = (bytes[at]! + random.below(33) - 16) & 0xff; break;
-      case 4: bytes.splice(at, 0, ...Array.from({ length: 1 + random.below(8) }, () => random.below(256))); break;
-      case 5: bytes.splice(at, 1 + random.below(12)); break;
-      case 6: bytes.splice(random.below(bytes.length + 1), 0, ...bytes.slice(at, at + 1 + random.below(24))); break;
+      case 0:
+        if (at < bytes.length) bytes[at]! ^= 1 << random.below(8);
+        break;
+      case 1:
+        if (at < bytes.length) bytes[at] = random.below(256);
+        break;
+      case 2:
+        if (at < bytes.length) bytes[at] = interesting[random.below(interesting.length)]!;
+        break;
+      case 3:
+        if (at < bytes.length) bytes[at] = (bytes[at]! + random.below(33) - 16) & 0xff;
+        break;
+      case 4:
+        bytes.splice(at, 0, ...Array.from({ length: 1 + random.below(8) }, () => random.below(256)));
+        break;
+      case 5:
+        bytes.splice(at, 1 + random.below(12));
+        break;
+      case 6:
+        bytes.splice(random.below(bytes.length + 1), 0, ...bytes.slice(at, at + 1 + random.below(24)));
+        break;
       case 7: {
         const from = random.below(other.length + 1);
         bytes.splice(at, random.below(2) ? 0 : bytes.length, ...other.subarray(from, from + 1 + random.below(64)));
         break;
       }
-      case 8: bytes = bytes.concat(Array.from(other.subarray(random.below(other.length + 1)))); break;
+      case 8:
+        bytes = bytes.concat(Array.from(other.subarray(random.below(other.length + 1))));
+        break;
     }
   }
   return Uint8Array.from(bytes.slice(0, MAX_INPUT));

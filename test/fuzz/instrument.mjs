@@ -23,13 +23,34 @@ export function instrument(code, name) {
   const visit = (node) => {
     if (!node || typeof node.type !== 'string') return;
     switch (node.type) {
-      case 'FunctionDeclaration': case 'FunctionExpression': statement(node.body); break;
-      case 'ArrowFunctionExpression': (node.body.type === 'BlockStatement' ? statement : expression)(node.body); break;
-      case 'IfStatement': statement(node.consequent); statement(node.alternate); break;
-      case 'ConditionalExpression': expression(node.consequent); expression(node.alternate); break;
-      case 'LogicalExpression': expression(node.right); break;
-      case 'ForStatement': case 'ForInStatement': case 'ForOfStatement': case 'WhileStatement': case 'DoWhileStatement': statement(node.body); break;
-      case 'SwitchCase': if (node.consequent.length) edits.push([node.consequent[0].start, `fuzzEdge(${id()});`]); break;
+      case 'FunctionDeclaration':
+      case 'FunctionExpression':
+        statement(node.body);
+        break;
+      case 'ArrowFunctionExpression':
+        (node.body.type === 'BlockStatement' ? statement : expression)(node.body);
+        break;
+      case 'IfStatement':
+        statement(node.consequent);
+        statement(node.alternate);
+        break;
+      case 'ConditionalExpression':
+        expression(node.consequent);
+        expression(node.alternate);
+        break;
+      case 'LogicalExpression':
+        expression(node.right);
+        break;
+      case 'ForStatement':
+      case 'ForInStatement':
+      case 'ForOfStatement':
+      case 'WhileStatement':
+      case 'DoWhileStatement':
+        statement(node.body);
+        break;
+      case 'SwitchCase':
+        if (node.consequent.length) edits.push([node.consequent[0].start, `fuzzEdge(${id()});`]);
+        break;
     }
     for (const key of Object.keys(node)) {
       const child = node[key];
@@ -39,7 +60,8 @@ export function instrument(code, name) {
   };
   visit(parseAst(code));
   // At one place: what closes comes before what opens; of those that open, the outer (found first) comes first.
-  const sorted = edits.map(([at, text], i) => ({ at, text, close: text === ')' || text === '}', i }))
+  const sorted = edits
+    .map(([at, text], i) => ({ at, text, close: text === ')' || text === '}', i }))
     .sort((a, b) => a.at - b.at || Number(b.close) - Number(a.close) || (a.close ? b.i - a.i : a.i - b.i));
   let out = 'const fuzzEdge = globalThis.fuzzEdge;';
   let from = 0;

@@ -19,13 +19,27 @@ const FIRST_FRAME = 16;
 const canaries = [0, 5, 6, 9, 15, FIRST_FRAME + RAM_PAGES, FIRST_FRAME + RAM_PAGES + 3];
 const CANARY = 0xa5;
 const GIVEN_BACK = 0x5c;
-const filled: Readonly<Record<number, Uint8Array>> = { [CANARY]: new Uint8Array(PAGE_SIZE).fill(CANARY), [GIVEN_BACK]: new Uint8Array(PAGE_SIZE).fill(GIVEN_BACK) };
+const filled: Readonly<Record<number, Uint8Array>> = {
+  [CANARY]: new Uint8Array(PAGE_SIZE).fill(CANARY),
+  [GIVEN_BACK]: new Uint8Array(PAGE_SIZE).fill(GIVEN_BACK),
+};
 const USED_BYTES = (FIRST_FRAME + RAM_PAGES + 8) * PAGE_SIZE;
 const TX_RING = 0x1000;
 const RX_RING = 0x1400;
 
 const memory = new WebAssembly.Memory({ initial: 512, maximum: 512, shared: true });
-const addresses = [NIC_MMIO, NIC_MMIO + 0x37, NIC_MMIO + 0xd9, NIC_MMIO + 0x3c, 0xa0000, 0xbfff8, 0x0, 0x1000, 0xfee00000, 0xfffffffc];
+const addresses = [
+  NIC_MMIO,
+  NIC_MMIO + 0x37,
+  NIC_MMIO + 0xd9,
+  NIC_MMIO + 0x3c,
+  0xa0000,
+  0xbfff8,
+  0x0,
+  0x1000,
+  0xfee00000,
+  0xfffffffc,
+];
 const ports = [NIC_PORT, NIC_PORT + 0x37, NIC_PORT + 0xd8, 0xcf8, 0xcfc, 0x3f8, 0x3fd, 0xe9, 0xb000, 0x8a0, 0xffff, 0x1_0000];
 const sizes = [1, 2, 4, 8];
 
@@ -72,15 +86,24 @@ class Run {
       case 0: {
         const write = program.u8();
         this.#post(vcpu, {
-          type: write & 2 ? IoreqType.pio : IoreqType.copy, addr: (write & 2 ? ports : addresses)[program.u8() % 10]! + (write >> 4),
-          size: sizes[program.u8() & 3]!, ...(write & 1 ? { write: program.u32() } : {}),
+          type: write & 2 ? IoreqType.pio : IoreqType.copy,
+          addr: (write & 2 ? ports : addresses)[program.u8() % 10]! + (write >> 4),
+          size: sizes[program.u8() & 3]!,
+          ...(write & 1 ? { write: program.u32() } : {}),
         });
         break;
       }
-      case 1: this.#post(vcpu, {
-        type: program.u8() & 1 ? IoreqType.pio : IoreqType.copy, addr: (op & 0x40 ? ports : addresses)[program.u8() % 10]!, size: sizes[program.u8() & 3]!,
-        ...(op & 0x20 ? { write: 0 } : {}), count: program.u16() % 0x420, ptr: program.u16() * 4, df: (op & 0x10) !== 0,
-      }); break;
+      case 1:
+        this.#post(vcpu, {
+          type: program.u8() & 1 ? IoreqType.pio : IoreqType.copy,
+          addr: (op & 0x40 ? ports : addresses)[program.u8() % 10]!,
+          size: sizes[program.u8() & 3]!,
+          ...(op & 0x20 ? { write: 0 } : {}),
+          count: program.u16() % 0x420,
+          ptr: program.u16() * 4,
+          df: (op & 0x10) !== 0,
+        });
+        break;
       case 2: {
         // Straight into the slot, state included.
         const word = ((hv.ioreqPage + vcpu * IOREQ_SIZE) >>> 2) + (program.u8() & 7);
@@ -95,23 +118,46 @@ class Run {
         break;
       }
       case 4: {
-        for (let n = 1 + (program.u8() & 0x3f); n > 0; n--) hv.buffer(0xa0000 + (program.u8() << 9), sizes[op >> 4 & 3] as 1 | 2 | 4 | 8, BigInt(program.u8()), op & 0x40 ? program.u8() : IoreqType.copy);
+        for (let n = 1 + (program.u8() & 0x3f); n > 0; n--)
+          hv.buffer(
+            0xa0000 + (program.u8() << 9),
+            sizes[(op >> 4) & 3] as 1 | 2 | 4 | 8,
+            BigInt(program.u8()),
+            op & 0x40 ? program.u8() : IoreqType.copy,
+          );
         this.#raise(BUFFERED_PORT);
         break;
       }
-      case 5: this.#pokeDescriptor(program); break;
-      case 6: this.#giveBack(program.u8() % RAM_PAGES); break;
+      case 5:
+        this.#pokeDescriptor(program);
+        break;
+      case 6:
+        this.#giveBack(program.u8() % RAM_PAGES);
+        break;
       case 7:
         this.#clock.ns += program.u8() * 10 ** (program.u8() % 11);
         this.#idle();
         break;
-      case 8: this.#flip = [((hv.ioreqPage + vcpu * IOREQ_SIZE) >>> 2) + (program.u8() & 7), program.u32()]; break;
-      case 9: this.#raise(program.u16() & 0xfff); break;
-      case 10: this.#startNic(program.u8()); break;
-      case 11: this.#post(vcpu, { addr: NIC_MMIO + 0xd9, size: 1, write: 0x40 }); break;
-      case 12: this.#post(vcpu, {
-        type: IoreqType.pciConfig, addr: (program.u8() & 0x1f) * 8 * 2 ** 32 + program.u8(), size: sizes[program.u8() & 3]!, ...(op & 0x40 ? { write: program.u32() } : {}),
-      }); break;
+      case 8:
+        this.#flip = [((hv.ioreqPage + vcpu * IOREQ_SIZE) >>> 2) + (program.u8() & 7), program.u32()];
+        break;
+      case 9:
+        this.#raise(program.u16() & 0xfff);
+        break;
+      case 10:
+        this.#startNic(program.u8());
+        break;
+      case 11:
+        this.#post(vcpu, { addr: NIC_MMIO + 0xd9, size: 1, write: 0x40 });
+        break;
+      case 12:
+        this.#post(vcpu, {
+          type: IoreqType.pciConfig,
+          addr: (program.u8() & 0x1f) * 8 * 2 ** 32 + program.u8(),
+          size: sizes[program.u8() & 3]!,
+          ...(op & 0x40 ? { write: program.u32() } : {}),
+        });
+        break;
     }
   }
 
@@ -121,7 +167,10 @@ class Run {
     this.#raise(VCPU_PORT + vcpu);
     // Posted by the rules and left alone: it must have been answered, or the guest stopped.
     const state = hv.state(vcpu);
-    check(this.#dm.server.stopped || state === IoreqState.respReady || this.#touched, `a request was not answered: state ${state}`);
+    check(
+      this.#dm.server.stopped || state === IoreqState.respReady || this.#touched,
+      `a request was not answered: state ${state}`,
+    );
     this.#touched = false;
     if (state === IoreqState.respReady) hv.setState(IoreqState.none, vcpu);
   }
@@ -133,7 +182,11 @@ class Run {
     this.#hv.raise(port);
     this.#idle();
     if (armed && this.#flip === undefined) this.#touched = true;
-    if (stopped) check(synchronous === this.#dm.server.counters.synchronous && buffered === this.#dm.server.counters.buffered, 'a request was served after the guest was stopped');
+    if (stopped)
+      check(
+        synchronous === this.#dm.server.counters.synchronous && buffered === this.#dm.server.counters.buffered,
+        'a request was served after the guest was stopped',
+      );
   }
 
   #idle(): void {
@@ -146,8 +199,12 @@ class Run {
     const command = program.u16();
     const length = program.u16();
     const buffer = program.u16() * 4;
-    const words = [command << 16 | length, 0, buffer, program.u8() & 0x80 ? program.u8() : 0];
-    if (this.#hv.p2m.has(at >>> 12)) this.#hv.poke(at, words.flatMap((w) => [w & 0xff, (w >>> 8) & 0xff, (w >>> 16) & 0xff, w >>> 24]));
+    const words = [(command << 16) | length, 0, buffer, program.u8() & 0x80 ? program.u8() : 0];
+    if (this.#hv.p2m.has(at >>> 12))
+      this.#hv.poke(
+        at,
+        words.flatMap((w) => [w & 0xff, (w >>> 8) & 0xff, (w >>> 16) & 0xff, w >>> 24]),
+      );
   }
 
   /** The guest gives a page back; the hypervisor invalidates the map cache before the frame goes to another. */
@@ -163,7 +220,8 @@ class Run {
   }
 
   #startNic(kind: number): void {
-    const write = (offset: number, size: number, value: number): void => this.#post(0, { addr: NIC_MMIO + offset, size, write: value });
+    const write = (offset: number, size: number, value: number): void =>
+      this.#post(0, { addr: NIC_MMIO + offset, size, write: value });
     write(0xe0, 2, 3);
     write(0x37, 1, 0x0c);
     write(0x20, 4, TX_RING);
@@ -185,15 +243,51 @@ class Run {
   }
 }
 
-const access = (flags: number, address: number, size: number, value = 0): number[] =>
-  [0, flags, address, size, ...(flags & 1 ? [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24] : [])];
+const access = (flags: number, address: number, size: number, value = 0): number[] => [
+  0,
+  flags,
+  address,
+  size,
+  ...(flags & 1 ? [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24] : []),
+];
 
 export const ioreqTarget: Target = {
   name: 'ioreq',
   run: (input) => new Run().run(input),
   seeds: [
     // Registers of the NIC by memory and port, configuration, then a frame from the C+ ring and its reception in loopback.
-    Uint8Array.from([...access(0, 0, 2), ...access(2, 0, 2), 12, 3, 0, 2, 10, 1, 5, 1, 0, 0, 0x80, 0, 6, 0, 8, 0, 5, 0, 0, 0, 0xb0, 60, 0, 0, 2, 0, 11, 11]),
+    Uint8Array.from([
+      ...access(0, 0, 2),
+      ...access(2, 0, 2),
+      12,
+      3,
+      0,
+      2,
+      10,
+      1,
+      5,
+      1,
+      0,
+      0,
+      0x80,
+      0,
+      6,
+      0,
+      8,
+      0,
+      5,
+      0,
+      0,
+      0,
+      0xb0,
+      60,
+      0,
+      0,
+      2,
+      0,
+      11,
+      11,
+    ]),
     // String accesses, the buffered ring, a page given back, a flip in service.
     Uint8Array.from([1 + 13, 0, 0, 2, 16, 0, 0, 4, 4, 3, 1, 2, 3, 4, 4, 6, 1, 8, 3, 4, 0xff, 0, 0, 0, 11, 7, 200, 6]),
     // Slots and ring pointers out of bounds.

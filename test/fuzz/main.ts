@@ -17,7 +17,11 @@ export function fuzz(target: Target, options: FuzzOptions): FuzzResult {
   const started = Date.now();
   const fuzzer = new Fuzzer(target, options.seed);
   const file = `${options.folder}/${target.name}.txt`;
-  const stored = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter((line) => /^[0-9a-f]+$/.test(line)) : [];
+  const stored = existsSync(file)
+    ? readFileSync(file, 'utf8')
+        .split('\n')
+        .filter((line) => /^[0-9a-f]+$/.test(line))
+    : [];
   for (const input of [...target.seeds, ...stored.map((line) => Uint8Array.from(Buffer.from(line, 'hex')))]) fuzzer.try(input);
   let told = 0;
   const tell = (): void => {
@@ -25,7 +29,8 @@ export function fuzz(target: Target, options: FuzzOptions): FuzzResult {
       options.progress(`${target.name}: FINDING ${fuzzer.findings[told]!.error}\n  input ${hex(fuzzer.findings[told]!.input)}`);
     }
     options.progress(
-    `${target.name}: ${Math.round((Date.now() - started) / 1000)} s, ${fuzzer.executions} executions, ${fuzzer.edges} edges, ${fuzzer.corpus.length} inputs, ${fuzzer.findings.length} findings`);
+      `${target.name}: ${Math.round((Date.now() - started) / 1000)} s, ${fuzzer.executions} executions, ${fuzzer.edges} edges, ${fuzzer.corpus.length} inputs, ${fuzzer.findings.length} findings`,
+    );
   };
   tell();
   fuzzer.run(options.seconds * 1000, Infinity, tell);

@@ -72,7 +72,10 @@ class Run {
       return write(gpa, buffer, offset, length);
     };
     wire.send = (buffer, length) => {
-      check(Number.isInteger(length) && length > 0 && length <= 65540 && length <= buffer.length, `frame of ${length} bytes from a buffer of ${buffer.length}`);
+      check(
+        Number.isInteger(length) && length > 0 && length <= 65540 && length <= buffer.length,
+        `frame of ${length} bytes from a buffer of ${buffer.length}`,
+      );
       this.#spend();
       this.trail.add(length);
       for (let i = 0; i < length; i += 61) this.trail.add(buffer[i]!);
@@ -87,7 +90,10 @@ class Run {
     }
     this.#spend();
     check(Number.isFinite(gpa) && gpa >= 0, `DMA at ${gpa}`);
-    check(length >= 0 && offset >= 0 && offset + length <= buffer.length, `DMA of ${length} bytes at ${offset} of a buffer of ${buffer.length}`);
+    check(
+      length >= 0 && offset >= 0 && offset + length <= buffer.length,
+      `DMA of ${length} bytes at ${offset} of a buffer of ${buffer.length}`,
+    );
   }
 
   #spend(): void {
@@ -130,32 +136,60 @@ class Run {
     switch (op % 17) {
       case 0: {
         const register = rtl8139Registers[program.u8() % rtl8139Registers.length]!;
-        this.#write(register.offset, register.width, register.width === 1 ? program.u8() : register.width === 2 ? program.u16() : program.u32());
+        this.#write(
+          register.offset,
+          register.width,
+          register.width === 1 ? program.u8() : register.width === 2 ? program.u16() : program.u32(),
+        );
         break;
       }
-      case 1: bus.write(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + program.u8(), sizes[program.u8() % 3]!, program.u32()); break;
-      case 2: this.trail.add(bus.read(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + program.u8(), sizes[program.u8() % 3]!)); break;
-      case 3: this.#descriptor(TX_RING, program); break;
-      case 4: this.#descriptor(RX_RING, program); break;
-      case 5: this.#ipFrame(program); break;
-      case 6: this.#arrive(program); break;
-      case 7: bus.clock.advance(bus.clock.nowNs() + program.u8() * 10 ** (program.u8() % 12)); break;
-      case 8: bus.chip.writeConfig(program.u8(), sizes[program.u8() % 3]!, program.u32()); break;
-      case 9: bus.chip.setLink((program.u8() & 1) === 1); break;
+      case 1:
+        bus.write(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + program.u8(), sizes[program.u8() % 3]!, program.u32());
+        break;
+      case 2:
+        this.trail.add(bus.read(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + program.u8(), sizes[program.u8() % 3]!));
+        break;
+      case 3:
+        this.#descriptor(TX_RING, program);
+        break;
+      case 4:
+        this.#descriptor(RX_RING, program);
+        break;
+      case 5:
+        this.#ipFrame(program);
+        break;
+      case 6:
+        this.#arrive(program);
+        break;
+      case 7:
+        bus.clock.advance(bus.clock.nowNs() + program.u8() * 10 ** (program.u8() % 12));
+        break;
+      case 8:
+        bus.chip.writeConfig(program.u8(), sizes[program.u8() % 3]!, program.u32());
+        break;
+      case 9:
+        bus.chip.setLink((program.u8() & 1) === 1);
+        break;
       case 10: {
         const at = (program.u16() * 4) % RAM_SIZE;
         bus.ram.bytes.fill(program.u8(), at, at + program.u8() * 8);
         break;
       }
-      case 11: this.#start(program.u8()); break;
-      case 12: this.#write(0xd9, 1, program.u8() | 0x40); break;
+      case 11:
+        this.#start(program.u8());
+        break;
+      case 12:
+        this.#write(0xd9, 1, program.u8() | 0x40);
+        break;
       case 13: {
         const n = program.u8() & 3;
         this.#write(0x20 + 4 * n, 4, RAM + BUFFERS + program.u8() * 0x100);
         this.#write(0x10 + 4 * n, 4, program.u16() & ~0x2000);
         break;
       }
-      case 14: bus.chip.reset(); break;
+      case 14:
+        bus.chip.reset();
+        break;
       case 15: {
         this.#write(0x3e, 2, bus.read('mem', MMIO + 0x3e, 2));
         this.#write(0x38, 2, (bus.read('mem', MMIO + 0x3a, 2) - 16 + (program.u8() << 2)) & 0xffff);
@@ -177,7 +211,7 @@ class Run {
     const at = ring + 16 * (program.u8() & 0x3f);
     this.#ram.setUint32(at, ((program.u16() << 16) | program.u16()) >>> 0, true);
     const tag = program.u8();
-    this.#ram.setUint32(at + 4, (tag & 3) << 16 | tag, true);
+    this.#ram.setUint32(at + 4, ((tag & 3) << 16) | tag, true);
     this.#ram.setUint32(at + 8, RAM + BUFFERS + program.u8() * 0x100, true);
     this.#ram.setUint32(at + 12, 0, true);
   }
@@ -234,7 +268,8 @@ class Run {
 
   #finish(): void {
     const state = this.bus.chip.save() as unknown as Record<string, number>;
-    const within = (name: string, most: number): void => check(Number.isInteger(state[name]) && state[name]! >= 0 && state[name]! <= most, `${name} = ${state[name]}`);
+    const within = (name: string, most: number): void =>
+      check(Number.isInteger(state[name]) && state[name]! >= 0 && state[name]! <= most, `${name} = ${state[name]}`);
     within('rxBufferSize', 65536);
     within('rxBufAddr', state['rxBufferSize']! - 1);
     within('rxBufPtr', state['rxBufferSize']! - 1);
@@ -242,7 +277,8 @@ class Run {
     within('cplusTxDesc', 63);
     within('cplusRxDesc', 0xffffffff);
     within('cplusLength', 65536);
-    for (const value of Object.values(this.bus.chip.statistics())) check(Number.isSafeInteger(value) && value >= 0, `a counter is ${value}`);
+    for (const value of Object.values(this.bus.chip.statistics()))
+      check(Number.isSafeInteger(value) && value >= 0, `a counter is ${value}`);
     this.trail.add(Number(this.bus.irqLevel));
     const { bytes } = this.bus.ram;
     for (let at = 0; at < RAM_SIZE; at += 13) this.trail.add(bytes[at]!);
@@ -273,7 +309,9 @@ export const rtl8139Target: Target = {
   },
   seeds: [
     // C+ both ways: start, one transmit descriptor with a frame, the doorbell, one receive descriptor, a frame.
-    Uint8Array.from([11, 1, 5, 0, 0, 60, 0, 3, 0, 0x00, 0xb0, 60, 0, 0, 0, 12, 0, 4, 0, 0x00, 0x80, 0, 6, 0, 64, 6, 0, 100, 0, 0, 15, 0]),
+    Uint8Array.from([
+      11, 1, 5, 0, 0, 60, 0, 3, 0, 0x00, 0xb0, 60, 0, 0, 0, 12, 0, 4, 0, 0x00, 0x80, 0, 6, 0, 64, 6, 0, 100, 0, 0, 15, 0,
+    ]),
     // Large send and checksums.
     Uint8Array.from([11, 1, 5, 0, 0, 0x90, 1, 3, 0, 0x64, 0xb8, 0xa0, 1, 0, 0, 12, 0, 3, 1, 0x07, 0xb0, 0xa0, 1, 1, 0, 12, 0]),
     // C mode both ways.
@@ -281,6 +319,9 @@ export const rtl8139Target: Target = {
     // Bus mastering off and on, INTxDisable.
     Uint8Array.from([11, 0, 6, 0, 100, 0, 8, 4, 1, 3, 0, 0, 0, 6, 1, 80, 0, 8, 4, 1, 7, 4, 0, 0, 15, 0, 16]),
     // Loopback, VLAN, timer, EEPROM.
-    Uint8Array.from([11, 0x61, 4, 0, 0, 0x80, 0, 6, 0, 64, 3, 0, 0, 0xb0, 60, 0, 2, 0, 12, 0, 1, 0x54, 2, 100, 0, 0, 0, 7, 9, 5, 1, 0x50, 0, 0x88, 0, 0, 0, 1, 0x50, 0, 0x8e, 0, 0, 0]),
+    Uint8Array.from([
+      11, 0x61, 4, 0, 0, 0x80, 0, 6, 0, 64, 3, 0, 0, 0xb0, 60, 0, 2, 0, 12, 0, 1, 0x54, 2, 100, 0, 0, 0, 7, 9, 5, 1, 0x50, 0,
+      0x88, 0, 0, 0, 1, 0x50, 0, 0x8e, 0, 0, 0,
+    ]),
   ],
 };

@@ -10,13 +10,21 @@ const dumped = (run: HostileRun, code = true): void => {
   expect(run.log).toMatch(/RIP: +[0-9a-f]{4}:\[<[0-9a-f]+>\]/);
   if (code) expect(run.log).toMatch(/Code around RIP:/);
 };
-const exception = (run: HostileRun) => ({ vector: run.word(LongGuest.exceptionRecord), error: run.word(LongGuest.exceptionRecord + 8), cr2: run.word(LongGuest.exceptionRecord + 24) });
+const exception = (run: HostileRun) => ({
+  vector: run.word(LongGuest.exceptionRecord),
+  error: run.word(LongGuest.exceptionRecord + 8),
+  cr2: run.word(LongGuest.exceptionRecord + 24),
+});
 
 describe('page tables', () => {
   const cr3 = (at: string): string => `mov rax, ${at}\nmov cr3, rax\n`;
   it.each([
-    ['CR3 in a hole', '0x70000000'], ['CR3 at the NIC', String(BAR)], ['CR3 at the local APIC', '0xfee00000'], ['CR3 beyond the physical addresses there are', '0xffffff000'],
-    ['CR3 above 4 GiB', '0x100000000'], ['CR3 at the end of RAM', String(RAM_END)],
+    ['CR3 in a hole', '0x70000000'],
+    ['CR3 at the NIC', String(BAR)],
+    ['CR3 at the local APIC', '0xfee00000'],
+    ['CR3 beyond the physical addresses there are', '0xffffff000'],
+    ['CR3 above 4 GiB', '0x100000000'],
+    ['CR3 at the end of RAM', String(RAM_END)],
   ])('%s: nothing can be fetched, not even a handler: a triple fault', (_name, at) => {
     const run = runHostile(longGuest(`${cr3(at)}\ncli\n${powerOff}`));
     expect(run.outcome).toBe('crash');
@@ -25,11 +33,14 @@ describe('page tables', () => {
   });
 
   it.each([
-    ['a page directory in a hole', LongGuest.pdpt + 8, 0x70000007], ['a page directory at the NIC', LongGuest.pdpt + 8, BAR + 7],
-    ['a page directory at the local APIC', LongGuest.pdpt + 8, 0xfee00007], ['a page table in the VGA hole', LongGuest.pageDirectory + 0x1000, 0xa0007],
+    ['a page directory in a hole', LongGuest.pdpt + 8, 0x70000007],
+    ['a page directory at the NIC', LongGuest.pdpt + 8, BAR + 7],
+    ['a page directory at the local APIC', LongGuest.pdpt + 8, 0xfee00007],
+    ['a page table in the VGA hole', LongGuest.pageDirectory + 0x1000, 0xa0007],
     ['a page table at the end of RAM', LongGuest.pageDirectory + 0x1000, RAM_END + 7],
   ])('%s: a page fault for what lies behind it, and the guest lives', (_name, entry, value) => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       mov eax, ${value}
       mov [${entry}], rax
       mov rax, cr3
@@ -37,7 +48,8 @@ describe('page tables', () => {
       mov rax, 0x40000000
       mov ebx, [rax]
       hlt
-    `));
+    `),
+    );
     expect(run.outcome).toBe('poweroff');
     expect(exception(run)).toMatchObject({ vector: 14, cr2: 0x40000000 });
   });
@@ -51,20 +63,24 @@ describe('page tables', () => {
 
   it('the IDT in device memory: a gate of zeros or ones is no gate, the domain dies', () => {
     for (const at of [BAR, 0xfee00000, 0x70000000, 0xb8000]) {
-      const run = runHostile(longGuest(`
+      const run = runHostile(
+        longGuest(`
         mov word [0x80000], 0xfff
         mov eax, ${at}
         mov [0x80002], rax
         lidt [0x80000]
         ud2
-      `), { untilNs: 10e6 });
+      `),
+        { untilNs: 10e6 },
+      );
       expect(run.outcome).toBe('crash');
       dumped(run);
     }
   });
 
   it('tables that refer to themselves, on all levels: the walk ends', () => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       mov eax, ${LongGuest.pml4 + 7}
       mov [${LongGuest.pml4 + 8}], rax
       mov rax, cr3
@@ -74,13 +90,15 @@ describe('page tables', () => {
       mov [0x80000], rbx
       mov [rax + 0x800], rbx
       ${powerOff}
-    `));
+    `),
+    );
     expect(run.outcome).toBe('poweroff');
     expect(run.word(0x80000) & ~0x60).toBe(LongGuest.pdpt | 7);
   });
 
   it('accessed bits in a read-only page: the walk cannot set them, which is a page fault and not a crash', () => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       mov eax, 0x600007
       mov [${LongGuest.pdpt + 8}], rax
       mov rax, cr3
@@ -88,18 +106,24 @@ describe('page tables', () => {
       mov rax, 0x40000000
       mov ebx, [rax]
       hlt
-    `), {
-      prepare: ({ p2m, memory }) => {
-        const frame = p2m.getMfn(0x600 as Gfn);
-        memory.u32[(frame * 4096) >>> 2] = 0x87;
-        p2m.setEntry(0x600 as Gfn, frame, P2mType.ramRo);
+    `),
+      {
+        prepare: ({ p2m, memory }) => {
+          const frame = p2m.getMfn(0x600 as Gfn);
+          memory.u32[(frame * 4096) >>> 2] = 0x87;
+          p2m.setEntry(0x600 as Gfn, frame, P2mType.ramRo);
+        },
       },
-    });
+    );
     expect(run.outcome).toBe('poweroff');
     expect(exception(run).vector).toBe(14);
   });
 
-  it.each([['paged out', P2mType.pagingOut], ['broken', P2mType.broken], ['of an unknown owner', P2mType.mapForeign]])('code in a page that is %s: the domain dies with a dump', (_name, type) => {
+  it.each([
+    ['paged out', P2mType.pagingOut],
+    ['broken', P2mType.broken],
+    ['of an unknown owner', P2mType.mapForeign],
+  ])('code in a page that is %s: the domain dies with a dump', (_name, type) => {
     const run = runHostile(longGuest('mov eax, 0x600000\njmp rax\n'), {
       prepare: ({ p2m }) => void p2m.setEntry(0x600 as Gfn, p2m.getMfn(0x600 as Gfn), type as P2mType),
     });
@@ -108,7 +132,12 @@ describe('page tables', () => {
     dumped(run);
   });
 
-  it.each([['in a hole', 0x70000000], ['at the NIC', BAR], ['at the local APIC', 0xfee00000], ['in the VGA hole', 0xa0000]])('code %s: #GP, as for every fetch that cannot be emulated', (_name, at) => {
+  it.each([
+    ['in a hole', 0x70000000],
+    ['at the NIC', BAR],
+    ['at the local APIC', 0xfee00000],
+    ['in the VGA hole', 0xa0000],
+  ])('code %s: #GP, as for every fetch that cannot be emulated', (_name, at) => {
     const run = runHostile(longGuest(`mov eax, ${at}\njmp rax\n`));
     expect(run.outcome).toBe('poweroff');
     expect(exception(run)).toMatchObject({ vector: 13, error: 0 });
@@ -116,14 +145,20 @@ describe('page tables', () => {
 });
 
 describe('stacks', () => {
-  it.each([['in a hole', '0x70000000'], ['in the VGA hole', '0xa8000'], ['at the NIC', String(BAR + 0x80)], ['not canonical', '0x800000000000']])('%s: an exception is delivered there or is a triple fault, and the host goes on', (_name, at) => {
+  it.each([
+    ['in a hole', '0x70000000'],
+    ['in the VGA hole', '0xa8000'],
+    ['at the NIC', String(BAR + 0x80)],
+    ['not canonical', '0x800000000000'],
+  ])('%s: an exception is delivered there or is a triple fault, and the host goes on', (_name, at) => {
     const run = runHostile(longGuest(`mov rsp, ${at}\nud2\n`));
     expect(['crash', 'poweroff']).toContain(run.outcome);
     if (run.outcome === 'crash') dumped(run);
   });
 
   it('given back by decrease_reservation while it is in use', () => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       mov esp, 0x601000
       mov qword [0x80000], 0x80100
       mov qword [0x80008], 1
@@ -138,7 +173,8 @@ describe('stacks', () => {
       pop rbx
       mov [0x80200], ebx
       ud2
-    `));
+    `),
+    );
     expect(run.machine.p2m.getMfn(0x600 as Gfn)).toBe(-1);
     // Where nobody is, a push vanishes and a pop gives ones: so do the exception's frame and what its handler takes.
     expect(run.word(0x80200)).toBe(0xffffffff);
@@ -177,7 +213,9 @@ describe('string instructions over device memory', () => {
   });
 
   it('interrupts come in between: a rep over device memory is no way to hold the vCPU', () => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(
+        `
       mov dword [0x80000], 0
       mov eax, 0xfee000f0
       mov dword [rax], 0x1ff
@@ -193,12 +231,15 @@ describe('string instructions over device memory', () => {
       mov esi, ${BAR}
       mov edi, ${BAR}
       rep movsb
-    `, {
-      interrupt: `
+    `,
+        {
+          interrupt: `
         ${print('tick\n')}
         ${powerOff}
       `,
-    }));
+        },
+      ),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'tick\n']);
   });
 });
@@ -206,7 +247,9 @@ describe('string instructions over device memory', () => {
 describe('accesses across the end of a page', () => {
   it('RAM first, then the NIC; the NIC first, then RAM: each side gets its bytes once', () => {
     // The page before the BAR and the one behind RAM's end, by page tables of 4 KiB at 0x40000000.
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(
+        `
       mov eax, 0x600007
       mov [${LongGuest.pdpt + 8}], rax
       mov eax, 0x601007
@@ -230,7 +273,9 @@ describe('accesses across the end of a page', () => {
       mov [0x80008], rcx
       lock
       ${powerOff}
-    `.replace('lock\n', '')));
+    `.replace('lock\n', ''),
+      ),
+    );
     expect(run.outcome).toBe('poweroff');
     expect([run.word(0x300ffc), run.word(0x301000)]).toEqual([0x55667788, 0x11223344]);
     // MAC address registers are locked: what is read back is the chip's.
@@ -240,8 +285,9 @@ describe('accesses across the end of a page', () => {
 });
 
 describe('an interrupt that comes with the answer to an access', () => {
-  it('finds the access made: it is not made again behind the handler, nor taken for the handler\'s own', () => {
-    const run = runHostile(longGuest(`
+  it("finds the access made: it is not made again behind the handler, nor taken for the handler's own", () => {
+    const run = runHostile(
+      longGuest(`
       mov eax, 0xfee000f0
       mov dword [rax], 0x1ff
       mov eax, 0xfee003e0
@@ -259,7 +305,8 @@ describe('an interrupt that comes with the answer to an access', () => {
       jne again
       cli
       ${powerOff}
-    `));
+    `),
+    );
     expect(run.outcome).toBe('poweroff');
     expect(run.word(LongGuest.interrupts)).toBeGreaterThan(100);
     expect(run.deviceModelLog.match(/handle_ioreq_write .*port=0xf0000020/g)).toHaveLength(5000);
@@ -269,9 +316,12 @@ describe('an interrupt that comes with the answer to an access', () => {
 describe('timers at their limits', () => {
   const lapic = (offset: number, value: number): string => `mov eax, ${0xfee00000 + offset}\nmov dword [rax], ${value}\n`;
   const hpet = (offset: number, value: number): string => `mov eax, ${0xfed00000 + offset}\nmov dword [rax], ${value}\n`;
-  const pit = (control: number, count: number): string => `mov al, ${control}\nout 0x43, al\nmov al, ${count & 0xff}\nout 0x40, al\nmov al, ${count >> 8}\nout 0x40, al\n`;
-  const pics = 'mov al, 0x11\nout 0x20, al\nmov al, 0x20\nout 0x21, al\nmov al, 4\nout 0x21, al\nmov al, 1\nout 0x21, al\nmov al, 0xfe\nout 0x21, al\n';
-  const ioapic = (pin: number, low: number): string => `mov eax, 0xfec00000\nmov dword [rax], ${0x10 + pin * 2}\nmov dword [rax + 0x10], ${low}\n`;
+  const pit = (control: number, count: number): string =>
+    `mov al, ${control}\nout 0x43, al\nmov al, ${count & 0xff}\nout 0x40, al\nmov al, ${count >> 8}\nout 0x40, al\n`;
+  const pics =
+    'mov al, 0x11\nout 0x20, al\nmov al, 0x20\nout 0x21, al\nmov al, 4\nout 0x21, al\nmov al, 1\nout 0x21, al\nmov al, 0xfe\nout 0x21, al\n';
+  const ioapic = (pin: number, low: number): string =>
+    `mov eax, 0xfec00000\nmov dword [rax], ${0x10 + pin * 2}\nmov dword [rax + 0x10], ${low}\n`;
   /** Ten interrupts, then off: the guest gets on between them. */
   const tenInterrupts = `
     sti
@@ -285,14 +335,29 @@ describe('timers at their limits', () => {
     ${powerOff}
   `;
   it.each([
-    ['local APIC, count 1, divisor 1, periodic', `${lapic(0xf0, 0x1ff)}${lapic(0x3e0, 0xb)}${lapic(0x320, 0x20040)}${lapic(0x380, 1)}`],
-    ['local APIC, count 1, divisor 1, periodic, divisor changed under way', `${lapic(0xf0, 0x1ff)}${lapic(0x3e0, 0)}${lapic(0x320, 0x20040)}${lapic(0x380, 1)}${lapic(0x3e0, 0xb)}`],
+    [
+      'local APIC, count 1, divisor 1, periodic',
+      `${lapic(0xf0, 0x1ff)}${lapic(0x3e0, 0xb)}${lapic(0x320, 0x20040)}${lapic(0x380, 1)}`,
+    ],
+    [
+      'local APIC, count 1, divisor 1, periodic, divisor changed under way',
+      `${lapic(0xf0, 0x1ff)}${lapic(0x3e0, 0)}${lapic(0x320, 0x20040)}${lapic(0x380, 1)}${lapic(0x3e0, 0xb)}`,
+    ],
     ['PIT, count 1, mode 2', `${pics}${pit(0x34, 1)}`],
     ['PIT, count 1, mode 3', `${pics}${pit(0x36, 1)}`],
     ['PIT, BCD digits that are none, mode 2', `${pics}${pit(0x35, 0xffff)}`],
-    ['HPET, period 1, 32 bits', `${lapic(0xf0, 0x1ff)}${ioapic(20, 0x40)}${hpet(0x100, 0x294c | (20 << 9))}${hpet(0x108, 1)}${hpet(0x108, 1)}${hpet(0x10, 1)}`],
-    ['HPET, comparator all ones, period 0', `${lapic(0xf0, 0x1ff)}${ioapic(20, 0x40)}${hpet(0x100, 0x4c | (20 << 9))}${hpet(0x108, -1)}${hpet(0x10c, -1)}${hpet(0x108, 0)}${hpet(0x10, 1)}`],
-    ['RTC, fastest rate', 'mov al, 0x0a\nout 0x70, al\nmov al, 0x21\nout 0x71, al\nmov al, 0x0b\nout 0x70, al\nmov al, 0x42\nout 0x71, al\n'],
+    [
+      'HPET, period 1, 32 bits',
+      `${lapic(0xf0, 0x1ff)}${ioapic(20, 0x40)}${hpet(0x100, 0x294c | (20 << 9))}${hpet(0x108, 1)}${hpet(0x108, 1)}${hpet(0x10, 1)}`,
+    ],
+    [
+      'HPET, comparator all ones, period 0',
+      `${lapic(0xf0, 0x1ff)}${ioapic(20, 0x40)}${hpet(0x100, 0x4c | (20 << 9))}${hpet(0x108, -1)}${hpet(0x10c, -1)}${hpet(0x108, 0)}${hpet(0x10, 1)}`,
+    ],
+    [
+      'RTC, fastest rate',
+      'mov al, 0x0a\nout 0x70, al\nmov al, 0x21\nout 0x71, al\nmov al, 0x0b\nout 0x70, al\nmov al, 0x42\nout 0x71, al\n',
+    ],
   ])('%s: the host is not held, the guest gets on or waits', (_name, source) => {
     const run = runHostile(longGuest(`${source}${tenInterrupts}`), { untilNs: 0.1e9 });
     expect(['poweroff', 'timeout', 'halted']).toContain(run.outcome);
@@ -309,7 +374,9 @@ describe('timers at their limits', () => {
 
   it('an interrupt storm: a level line nobody takes back, with every end of interrupt', () => {
     // The NIC's line: IntrMask all, an interrupt pending for ever.
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(
+        `
       mov edx, 0xcf8
       mov eax, 0x80001804
       out dx, eax
@@ -325,14 +392,19 @@ describe('timers at their limits', () => {
       sti
     work:
       jmp work
-    `, {
-      interrupt: countInterrupts(1000, 'mov eax, 0xfee000b0\nmov dword [rax], 0'),
-    }), { untilNs: 50e6 });
+    `,
+        {
+          interrupt: countInterrupts(1000, 'mov eax, 0xfee000b0\nmov dword [rax], 0'),
+        },
+      ),
+      { untilNs: 50e6 },
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'storm\n']);
   });
 
   it('self-IPIs and errors whose delivery is an error, without end (XSA-462)', () => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       ${lapic(0xf0, 0x1ff)}
       ${lapic(0x370, 0)}
       mov ebx, 2000
@@ -345,7 +417,8 @@ describe('timers at their limits', () => {
       jne again
       ${print('done\n')}
       ${powerOff}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'done\n']);
   });
 });
@@ -365,7 +438,9 @@ describe('a triple fault', () => {
 describe('chips inside the hypervisor', () => {
   it('written and read at random, all registers and widths, interrupts coming in between: the guest lives or dies, the host goes on', () => {
     for (const seed of [1, 77]) {
-      const run = runHostile(longGuest(`
+      const run = runHostile(
+        longGuest(
+          `
         mov dword [0x80000], ${seed}
         mov dword [0x80100], 0xfee00000
         mov dword [0x80104], 0xfec00000
@@ -415,13 +490,21 @@ describe('chips inside the hypervisor', () => {
         mov [0x80000], eax
         shr eax, 1
         ret
-      `, {
-        // An NMI or a fault that a written register brought: on with what comes next.
-        exception: 'inc dword [0x80010]\nadd rsp, 16\niretq\n',
-      }), {
-        untilNs: 0.2e9,
-        prepare: ({ memory, p2m }) => memory.u8.set([0x20, 0x21, 0xa0, 0xa1, 0x40, 0x41, 0x42, 0x43, 0x61, 0x70, 0x71, 0x20, 0xa0, 0x40, 0x43, 0x71], p2m.ramAddress(0x80200)),
-      });
+      `,
+          {
+            // An NMI or a fault that a written register brought: on with what comes next.
+            exception: 'inc dword [0x80010]\nadd rsp, 16\niretq\n',
+          },
+        ),
+        {
+          untilNs: 0.2e9,
+          prepare: ({ memory, p2m }) =>
+            memory.u8.set(
+              [0x20, 0x21, 0xa0, 0xa1, 0x40, 0x41, 0x42, 0x43, 0x61, 0x70, 0x71, 0x20, 0xa0, 0x40, 0x43, 0x71],
+              p2m.ramAddress(0x80200),
+            ),
+        },
+      );
       expect(['poweroff', 'crash', 'timeout', 'halted']).toContain(run.outcome);
       if (run.outcome === 'poweroff') expect(run.console).toBe('alive\n');
       // What it can bring about again and again does not fill the log.

@@ -9,10 +9,31 @@ const STRUCT = 0x80000;
 const TABLE = 0x300000;
 
 const pointers = [
-  0n, BigInt(STRUCT), BigInt(STRUCT + 0xffc), 0x9fffcn, 0xb8000n, BigInt(BAR), 0xfee00000n, 0x70000000n, BigInt(RAM_END - 4), 0x1_0000_0000n, 0x8000_0000_0000n,
-  0xffff_8000_0000_0000n, 0xffff_ffff_ffff_fff8n,
+  0n,
+  BigInt(STRUCT),
+  BigInt(STRUCT + 0xffc),
+  0x9fffcn,
+  0xb8000n,
+  BigInt(BAR),
+  0xfee00000n,
+  0x70000000n,
+  BigInt(RAM_END - 4),
+  0x1_0000_0000n,
+  0x8000_0000_0000n,
+  0xffff_8000_0000_0000n,
+  0xffff_ffff_ffff_fff8n,
 ];
-const fills = [0n, 1n, 0x7ff0n, 0x1_0000_7ff0n, 0x5_0000_7ff0n, 0x1f_0000_7ff0n, 0x7fff_ffff_7ff0n, 0xffff_ffff_ffff_ffffn, 0x0123_4567_89ab_cdefn];
+const fills = [
+  0n,
+  1n,
+  0x7ff0n,
+  0x1_0000_7ff0n,
+  0x5_0000_7ff0n,
+  0x1f_0000_7ff0n,
+  0x7fff_ffff_7ff0n,
+  0xffff_ffff_ffff_ffffn,
+  0x0123_4567_89ab_cdefn,
+];
 
 /** Makes every call of the table: number, four arguments, and what its structure is full of. */
 const callAll = (count: number): string => `
@@ -39,23 +60,57 @@ next_call:
 `;
 
 /** Runs these calls; gives their results. */
-function make(calls: readonly (readonly [number, bigint, bigint, bigint, bigint, bigint])[]): { results: bigint[]; run: ReturnType<typeof runHostile> } {
+function make(calls: readonly (readonly [number, bigint, bigint, bigint, bigint, bigint])[]): {
+  results: bigint[];
+  run: ReturnType<typeof runHostile>;
+} {
   if (TABLE + calls.length * 48 > RAM_END - 0x1000) throw new Error(`${calls.length} calls do not fit`);
   const run = runHostile(longGuest(callAll(calls.length)), {
-    prepare: ({ memory, p2m }) => calls.forEach((call, i) => call.forEach((value, k) => memory.view.setBigUint64(p2m.ramAddress(TABLE + i * 48 + k * 8), BigInt.asUintN(64, BigInt(value)), true))),
+    prepare: ({ memory, p2m }) =>
+      calls.forEach((call, i) =>
+        call.forEach((value, k) =>
+          memory.view.setBigUint64(p2m.ramAddress(TABLE + i * 48 + k * 8), BigInt.asUintN(64, BigInt(value)), true),
+        ),
+      ),
   });
-  return { run, results: calls.map((_, i) => BigInt.asIntN(64, (BigInt(run.word(TABLE + i * 48 + 44)) << 32n) | BigInt(run.word(TABLE + i * 48 + 40)))) };
+  return {
+    run,
+    results: calls.map((_, i) =>
+      BigInt.asIntN(64, (BigInt(run.word(TABLE + i * 48 + 44)) << 32n) | BigInt(run.word(TABLE + i * 48 + 40))),
+    ),
+  };
 }
 
 describe('hypercalls with wild arguments', () => {
   /** Operations of each; those that stop the vCPU are not among them. */
   const operations: [string, number, number[]][] = [
-    ['memory_op', 12, [0, 1, 2, 3, 4, 6, 7, 9, 14, 15, 50]], ['multicall', 13, [0]], ['xen_version', 17, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]], ['grant_table_op', 20, [0, 2, 6, 8, 10, 11]],
-    ['vm_assist', 21, [0, 1, 2]], ['vcpu_op', 24, [0, 3, 4, 5, 6, 7, 8, 9, 10, 13]], ['event_channel_op', 32, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]],
-    ['physdev_op', 33, [2, 13, 15, 21, 28]], ['hvm_op', 34, [0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 23]], ['dm_op and the toolstack\'s', 41, [0, 1, 2]],
+    ['memory_op', 12, [0, 1, 2, 3, 4, 6, 7, 9, 14, 15, 50]],
+    ['multicall', 13, [0]],
+    ['xen_version', 17, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]],
+    ['grant_table_op', 20, [0, 2, 6, 8, 10, 11]],
+    ['vm_assist', 21, [0, 1, 2]],
+    ['vcpu_op', 24, [0, 3, 4, 5, 6, 7, 8, 9, 10, 13]],
+    ['event_channel_op', 32, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]],
+    ['physdev_op', 33, [2, 13, 15, 21, 28]],
+    ['hvm_op', 34, [0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 23]],
+    ["dm_op and the toolstack's", 41, [0, 1, 2]],
   ];
   it.each(operations)('%s: an answer each time, and the host and the guest live', (_name, number, ops) => {
-    const calls = ops.flatMap((op) => pointers.flatMap((pointer) => fills.map((fill) => [number, number === 13 ? pointer : BigInt(op), number === 13 ? 3n : number === 24 ? 0n : pointer, pointer, fill, fill] as const)));
+    const calls = ops.flatMap((op) =>
+      pointers.flatMap((pointer) =>
+        fills.map(
+          (fill) =>
+            [
+              number,
+              number === 13 ? pointer : BigInt(op),
+              number === 13 ? 3n : number === 24 ? 0n : pointer,
+              pointer,
+              fill,
+              fill,
+            ] as const,
+        ),
+      ),
+    );
     const { results, run } = make(calls);
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
     expect(results.filter((result) => result < -133n)).toEqual([]);
@@ -63,20 +118,41 @@ describe('hypercalls with wild arguments', () => {
   });
 
   it('numbers there are not, and numbers of more than 32 bits', () => {
-    const numbers = [0n, 1n, 11n, 14n, 16n, 22n, 25n, 38n, 43n, 63n, 64n, 127n, 0x7fff_ffffn, 0xffff_ffffn, 0x1_0000_0011n, 0xffff_ffff_0000_0011n];
+    const numbers = [
+      0n,
+      1n,
+      11n,
+      14n,
+      16n,
+      22n,
+      25n,
+      38n,
+      43n,
+      63n,
+      64n,
+      127n,
+      0x7fff_ffffn,
+      0xffff_ffffn,
+      0x1_0000_0011n,
+      0xffff_ffff_0000_0011n,
+    ];
     const { results, run } = make(numbers.map((n) => [n as unknown as number, 0n, 0n, 0n, 0n, 0n] as const));
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
     expect(new Set(results)).toEqual(new Set([-38n]));
   });
 
   it('console_io of 2 GiB: what can be read is written, no more', () => {
-    const { results, run } = make([[18, 0n, 0x7fff_ffffn, BigInt(RAM_END - 0x2000), 0n, 0n], [18, 0n, 0xffff_fffen, BigInt(STRUCT), 0n, 0n], [18, 0n, 0x7fff_ffffn, 0x70000000n, 0n, 0n]]);
+    const { results, run } = make([
+      [18, 0n, 0x7fff_ffffn, BigInt(RAM_END - 0x2000), 0n, 0n],
+      [18, 0n, 0xffff_fffen, BigInt(STRUCT), 0n, 0n],
+      [18, 0n, 0x7fff_ffffn, 0x70000000n, 0n, 0n],
+    ]);
     expect(run.outcome).toBe('poweroff');
     expect(results).toEqual([-14n, -7n, -14n]);
     expect(run.console.length).toBe(0x2000 + 'alive\n'.length);
   });
 
-  it('more extents than there are, of the largest order: memory is used up, and the host\'s own needs are not', () => {
+  it("more extents than there are, of the largest order: memory is used up, and the host's own needs are not", () => {
     const extents = 0x400000;
     const guest = longGuest(`
       mov dword [${STRUCT}], ${extents}
@@ -149,12 +225,17 @@ describe('a guest and its own memory', () => {
       cmp ebx, ${RAM_END >> 12}
       jne ${label}
     `;
-    const run = runHostile(longGuest(`${oneExtent(1, 0xffff)}${loop('give', 1)}${loop('take', 6)}${loop('again', 1)}${print('alive\n')}${powerOff}`));
+    const run = runHostile(
+      longGuest(`${oneExtent(1, 0xffff)}${loop('give', 1)}${loop('take', 6)}${loop('again', 1)}${print('alive\n')}${powerOff}`),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
     expect([...Array(0x600).keys()].every((i) => run.machine.p2m.getMfn(gfn(0x200 + i)) === -1)).toBe(true);
   });
 
-  it.each([['page tables', LongGuest.pml4 >>> 12], ['IDT', LongGuest.idt >>> 12]])('gives back its %s: it dies, alone', (_what, frame) => {
+  it.each([
+    ['page tables', LongGuest.pml4 >>> 12],
+    ['IDT', LongGuest.idt >>> 12],
+  ])('gives back its %s: it dies, alone', (_what, frame) => {
     const run = runHostile(longGuest(`${oneExtent(1, frame)}ud2\n${powerOff}`));
     expect(run.outcome).toBe('crash');
     expect(run.log).toMatch(/Triple fault[\s\S]*crashed on cpu#0/);
@@ -167,7 +248,8 @@ describe('a guest and its own memory', () => {
   });
 
   it('puts RAM where the NIC is: the page is RAM from then on, and the NIC is reached by its ports', () => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       ${oneExtent(6, BAR >>> 12)}
       mov [0x90000], eax
       mov eax, ${BAR}
@@ -182,14 +264,16 @@ describe('a guest and its own memory', () => {
       mov ebx, [rax + 8]
       mov [0x90018], ebx
       ${powerOff}
-    `));
+    `),
+    );
     expect(run.outcome).toBe('poweroff');
     expect([run.word(0x90000), run.word(0x90008), run.word(0x90010), run.word(0x90018)]).toEqual([1, 0x13572468, 0, 0]);
   });
 
-  it('asks for every space and index there could be, the special pages and the ioreq server\'s among them: the ioreq pages never appear', () => {
+  it("asks for every space and index there could be, the special pages and the ioreq server's among them: the ioreq pages never appear", () => {
     const frames = [...Array(24).keys()].map((i) => 0xff000 - 24 + i);
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       mov ebx, 0
     spaces:
       mov qword [${STRUCT}], 0x7ff0
@@ -214,13 +298,15 @@ describe('a guest and its own memory', () => {
       mov ecx, [rax]
       ${print('alive\n')}
       ${powerOff}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
     expect(ioreqFramesInP2m(run.machine)).toEqual([]);
   });
 
   it('registers vcpu_info and a runstate area, and takes the pages away: the hypervisor goes on writing to what is still held, or nowhere', () => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       mov qword [${STRUCT}], 0x400
       mov qword [${STRUCT + 8}], 0
       mov eax, 24
@@ -256,7 +342,8 @@ describe('a guest and its own memory', () => {
       dec ebx
       jne again
       ${powerOff}
-    `));
+    `),
+    );
     expect(run.outcome).toBe('poweroff');
     expect([run.word(0x90000), run.word(0x90008)]).toEqual([0, 0]);
   });
@@ -276,7 +363,8 @@ describe('event channels', () => {
       cmp ebx, 5000
       jne ${label}
     `;
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       mov ebx, 5000
     take:
       mov dword [${STRUCT}], 0
@@ -300,14 +388,17 @@ describe('event channels', () => {
       mov ecx, [rax]
       ${print('alive\n')}
       ${powerOff}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
     // ENOSPC at the end.
     expect(run.word(0x90000) | 0).toBe(-28);
   });
 
   it('the pending and mask bits rewritten under the hypervisor, with the callback as a vector: a storm, and the guest gets on', () => {
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(
+        `
       mov qword [${STRUCT}], 0x7ff0
       mov qword [${STRUCT + 8}], 0
       mov qword [${STRUCT + 16}], 0x400
@@ -331,16 +422,29 @@ describe('event channels', () => {
       sti
     work:
       jmp work
-    `, {
-      interrupt: countInterrupts(500),
-    }), { untilNs: 50e6 });
+    `,
+        {
+          interrupt: countInterrupts(500),
+        },
+      ),
+      { untilNs: 50e6 },
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'storm\n']);
   });
 });
 
 describe('sched_op', () => {
-  it.each([[0, 'poweroff'], [1, 'reboot'], [2, 'poweroff'], [3, 'crash'], [4, 'crash'], [5, 'reboot']] as const)('shutdown for reason %i ends as %s', (reason, outcome) => {
-    const run = runHostile(longGuest(`mov dword [${STRUCT}], ${reason}\nmov eax, 29\nmov edi, 2\nmov esi, ${STRUCT}\nvmcall\nhlt\n`));
+  it.each([
+    [0, 'poweroff'],
+    [1, 'reboot'],
+    [2, 'poweroff'],
+    [3, 'crash'],
+    [4, 'crash'],
+    [5, 'reboot'],
+  ] as const)('shutdown for reason %i ends as %s', (reason, outcome) => {
+    const run = runHostile(
+      longGuest(`mov dword [${STRUCT}], ${reason}\nmov eax, 29\nmov edi, 2\nmov esi, ${STRUCT}\nvmcall\nhlt\n`),
+    );
     expect(run.outcome).toBe(outcome);
     if (reason === 3) expect(run.log).toMatch(/reported a crash[\s\S]*RIP: [\s\S]*Code around RIP/);
   });
@@ -356,7 +460,8 @@ describe('sched_op', () => {
       vmcall
       mov [0x90000], eax
     `;
-    const run = runHostile(longGuest(`
+    const run = runHostile(
+      longGuest(`
       ${poll(0x70000000, 1, 0)}
       ${poll(STRUCT, -1, 0)}
       ${poll(STRUCT, 129, 0)}
@@ -365,7 +470,8 @@ describe('sched_op', () => {
       ${poll(STRUCT + 0x100, 0, 1)}
       ${print('alive\n')}
       ${powerOff}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
 });

@@ -4,8 +4,23 @@
  */
 import { describe, expect, it } from 'vitest';
 import {
-  BUFIOREQ_READ_POINTER, BUFIOREQ_SLOT_NUM, BUFIOREQ_SLOTS, BUFIOREQ_WRITE_POINTER, IOREQ_ADDR, IOREQ_COUNT, IOREQ_DATA, IOREQ_DATA_IS_PTR, IOREQ_DF,
-  IOREQ_DIR_READ, IOREQ_SIZE_FIELD, IOREQ_STATE_MASK, IOREQ_STATE_SHIFT, IOREQ_STATE_WORD, IOREQ_VP_EPORT, IoreqState, IoreqType,
+  BUFIOREQ_READ_POINTER,
+  BUFIOREQ_SLOT_NUM,
+  BUFIOREQ_SLOTS,
+  BUFIOREQ_WRITE_POINTER,
+  IOREQ_ADDR,
+  IOREQ_COUNT,
+  IOREQ_DATA,
+  IOREQ_DATA_IS_PTR,
+  IOREQ_DF,
+  IOREQ_DIR_READ,
+  IOREQ_SIZE_FIELD,
+  IOREQ_STATE_MASK,
+  IOREQ_STATE_SHIFT,
+  IOREQ_STATE_WORD,
+  IOREQ_VP_EPORT,
+  IoreqState,
+  IoreqType,
 } from '../../src/abi/ioreq.ts';
 import type { RunOutcome } from '../../src/machine/exit-status.ts';
 import type { InlineMachine } from '../../src/machine/machine.ts';
@@ -129,29 +144,81 @@ describe('a synchronous request', () => {
     ['sent, not taken yet', 'of 2^32 - 1 bytes', (s) => s.set(IOREQ_SIZE_FIELD, -1), ['crash']],
     ['sent, not taken yet', 'of no bytes', (s) => s.set(IOREQ_SIZE_FIELD, 0), ['crash']],
     ['sent, not taken yet', 'of 3 bytes', (s) => s.set(IOREQ_SIZE_FIELD, 3), ['crash']],
-    ['sent, not taken yet', 'at the top of the 64-bit space', (s) => { s.set(IOREQ_ADDR, -8); s.set(IOREQ_ADDR + 4, -1); }, ['halted']],
-    ['sent, not taken yet', 'with its data by pointer at the NIC itself', (s) => { s.flags(IOREQ_DATA_IS_PTR); s.set(IOREQ_DATA, BAR | 0); s.set(IOREQ_DATA + 4, 0); }, ['halted']],
-    ['sent, not taken yet', 'with its data by pointer beyond 52 bits', (s) => { s.flags(IOREQ_DATA_IS_PTR | IOREQ_DF); s.set(IOREQ_DATA, -1); s.set(IOREQ_DATA + 4, -1); }, ['halted']],
-    ['sent, not taken yet', 'with its data by pointer at machine address 0', (s) => { s.flags(IOREQ_DATA_IS_PTR | IOREQ_DIR_READ); s.set(IOREQ_DATA, 0); s.set(IOREQ_DATA + 4, 0); }, ['halted']],
+    [
+      'sent, not taken yet',
+      'at the top of the 64-bit space',
+      (s) => {
+        s.set(IOREQ_ADDR, -8);
+        s.set(IOREQ_ADDR + 4, -1);
+      },
+      ['halted'],
+    ],
+    [
+      'sent, not taken yet',
+      'with its data by pointer at the NIC itself',
+      (s) => {
+        s.flags(IOREQ_DATA_IS_PTR);
+        s.set(IOREQ_DATA, BAR | 0);
+        s.set(IOREQ_DATA + 4, 0);
+      },
+      ['halted'],
+    ],
+    [
+      'sent, not taken yet',
+      'with its data by pointer beyond 52 bits',
+      (s) => {
+        s.flags(IOREQ_DATA_IS_PTR | IOREQ_DF);
+        s.set(IOREQ_DATA, -1);
+        s.set(IOREQ_DATA + 4, -1);
+      },
+      ['halted'],
+    ],
+    [
+      'sent, not taken yet',
+      'with its data by pointer at machine address 0',
+      (s) => {
+        s.flags(IOREQ_DATA_IS_PTR | IOREQ_DIR_READ);
+        s.set(IOREQ_DATA, 0);
+        s.set(IOREQ_DATA + 4, 0);
+      },
+      ['halted'],
+    ],
     ['in service', 'taken back', (s) => (s.state = IoreqState.none), ['crash']],
     ['in service', 'asked anew', (s) => (s.state = IoreqState.ready), ['crash']],
     ['in service', 'said to be answered', (s) => (s.state = IoreqState.respReady), ['crash']],
     ['in service', 'in a state that does not exist', (s) => (s.state = 15), ['crash']],
-    ['in service', 'with other address, data, count and size', (s) => [IOREQ_ADDR, IOREQ_DATA, IOREQ_COUNT, IOREQ_SIZE_FIELD].forEach((field) => s.set(field, -1)), ['poweroff']],
+    [
+      'in service',
+      'with other address, data, count and size',
+      (s) => [IOREQ_ADDR, IOREQ_DATA, IOREQ_COUNT, IOREQ_SIZE_FIELD].forEach((field) => s.set(field, -1)),
+      ['poweroff'],
+    ],
     ['in service', 'with another port to notify', (s) => s.set(IOREQ_VP_EPORT, 4095), ['crash', 'poweroff']],
     ['answered, not seen yet', 'taken back', (s) => (s.state = IoreqState.none), ['poweroff']],
     ['answered, not seen yet', 'asked anew', (s) => (s.state = IoreqState.ready), ['crash', 'poweroff']],
     ['answered, not seen yet', 'in service again', (s) => (s.state = IoreqState.inProcess), ['crash']],
     ['answered, not seen yet', 'in a state that does not exist', (s) => (s.state = 4), ['crash']],
-    ['answered, not seen yet', 'with other data', (s) => { s.set(IOREQ_DATA, 0x5a5a5a5a); s.set(IOREQ_DATA + 4, -1); }, ['poweroff']],
-    ['answered, not seen yet', 'with a port that is not the vCPU\'s', (s) => s.set(IOREQ_VP_EPORT, 0x7fffffff), ['crash']],
+    [
+      'answered, not seen yet',
+      'with other data',
+      (s) => {
+        s.set(IOREQ_DATA, 0x5a5a5a5a);
+        s.set(IOREQ_DATA + 4, -1);
+      },
+      ['poweroff'],
+    ],
+    ['answered, not seen yet', "with a port that is not the vCPU's", (s) => s.set(IOREQ_VP_EPORT, 0x7fffffff), ['crash']],
   ])('%s: %s', (when, _what, tamper, outcomes) => {
     check(tampered(when, tamper), outcomes);
   });
 
   it('in every state by turns, forward and back: the states seen may only rise (XSA-262)', () => {
     for (const first of [0, 1, 2, 3, 4]) {
-      for (const second of [0, 1, 2, 3]) check(tampered('answered, not seen yet', (slot, turn) => (slot.state = turn % 2 ? first : second)), ['crash', 'poweroff']);
+      for (const second of [0, 1, 2, 3])
+        check(
+          tampered('answered, not seen yet', (slot, turn) => (slot.state = turn % 2 ? first : second)),
+          ['crash', 'poweroff'],
+        );
     }
   });
 });
@@ -159,18 +226,42 @@ describe('a synchronous request', () => {
 describe('the buffered page', () => {
   it.each<[string, Tamper, RunOutcome[]]>([
     ['write pointer far ahead', (s) => s.setRing(BUFIOREQ_WRITE_POINTER, 0x40000000), ['crash']],
-    ['write pointer one more than the ring holds', (s) => s.setRing(BUFIOREQ_WRITE_POINTER, s.getRing(BUFIOREQ_READ_POINTER) + BUFIOREQ_SLOT_NUM + 1), ['crash']],
-    ['write pointer behind the read pointer', (s) => s.setRing(BUFIOREQ_WRITE_POINTER, s.getRing(BUFIOREQ_READ_POINTER) - 1), ['crash']],
+    [
+      'write pointer one more than the ring holds',
+      (s) => s.setRing(BUFIOREQ_WRITE_POINTER, s.getRing(BUFIOREQ_READ_POINTER) + BUFIOREQ_SLOT_NUM + 1),
+      ['crash'],
+    ],
+    [
+      'write pointer behind the read pointer',
+      (s) => s.setRing(BUFIOREQ_WRITE_POINTER, s.getRing(BUFIOREQ_READ_POINTER) - 1),
+      ['crash'],
+    ],
     ['read pointer moved', (s) => s.setRing(BUFIOREQ_READ_POINTER, s.getRing(BUFIOREQ_READ_POINTER) + 3), ['crash']],
-    ['both pointers all ones', (s) => { s.setRing(BUFIOREQ_READ_POINTER, -1); s.setRing(BUFIOREQ_WRITE_POINTER, -1); }, ['crash', 'poweroff']],
-    ['slots of garbage', (s, turn) => {
-      for (let i = 0; i < BUFIOREQ_SLOT_NUM * 8; i += 4) s.setRing(BUFIOREQ_SLOTS + i, Math.imul(turn * 8191 + i, 0x9e3779b1));
-      s.setRing(BUFIOREQ_WRITE_POINTER, s.getRing(BUFIOREQ_READ_POINTER) + BUFIOREQ_SLOT_NUM);
-    }, ['crash']],
-    ['slots full of 8-byte halves without their other half', (s) => {
-      for (let i = 0; i < BUFIOREQ_SLOT_NUM; i++) s.setRing(BUFIOREQ_SLOTS + i * 8, (0xa0000 << 12) | (3 << 10) | IoreqType.copy);
-      s.setRing(BUFIOREQ_WRITE_POINTER, s.getRing(BUFIOREQ_READ_POINTER) + 1);
-    }, ['crash']],
+    [
+      'both pointers all ones',
+      (s) => {
+        s.setRing(BUFIOREQ_READ_POINTER, -1);
+        s.setRing(BUFIOREQ_WRITE_POINTER, -1);
+      },
+      ['crash', 'poweroff'],
+    ],
+    [
+      'slots of garbage',
+      (s, turn) => {
+        for (let i = 0; i < BUFIOREQ_SLOT_NUM * 8; i += 4) s.setRing(BUFIOREQ_SLOTS + i, Math.imul(turn * 8191 + i, 0x9e3779b1));
+        s.setRing(BUFIOREQ_WRITE_POINTER, s.getRing(BUFIOREQ_READ_POINTER) + BUFIOREQ_SLOT_NUM);
+      },
+      ['crash'],
+    ],
+    [
+      'slots full of 8-byte halves without their other half',
+      (s) => {
+        for (let i = 0; i < BUFIOREQ_SLOT_NUM; i++)
+          s.setRing(BUFIOREQ_SLOTS + i * 8, (0xa0000 << 12) | (3 << 10) | IoreqType.copy);
+        s.setRing(BUFIOREQ_WRITE_POINTER, s.getRing(BUFIOREQ_READ_POINTER) + 1);
+      },
+      ['crash'],
+    ],
   ])('%s', (_what, tamper, outcomes) => {
     check(tampered('sent, not taken yet', tamper), outcomes);
     check(tampered('answered, not seen yet', tamper), ['crash', 'poweroff']);
@@ -180,7 +271,8 @@ describe('the buffered page', () => {
 describe('a device model that never answers', () => {
   it('while a timer of its own keeps it busy: the domain dies, the host does not wait for ever', () => {
     // TimerInt of the NIC fires every 128 s of the clock and is set anew each time.
-    const run = runHostile(plainGuest(`
+    const run = runHostile(
+      plainGuest(`
       mov dword [${BAR + 0x54}], 0x100
       mov ebp, 3
     again:
@@ -188,18 +280,20 @@ describe('a device model that never answers', () => {
       dec ebp
       jne again
       ${powerOff}
-    `), {
-      prepare: (machine) => {
-        const slot = new Slot(machine);
-        const { deviceModel } = machine;
-        const serve = deviceModel.runUntilIdle.bind(deviceModel);
-        let turns = 0;
-        deviceModel.runUntilIdle = () => {
-          if (slot.state === IoreqState.ready && ++turns > 1) slot.state = IoreqState.none;
-          return serve();
-        };
+    `),
+      {
+        prepare: (machine) => {
+          const slot = new Slot(machine);
+          const { deviceModel } = machine;
+          const serve = deviceModel.runUntilIdle.bind(deviceModel);
+          let turns = 0;
+          deviceModel.runUntilIdle = () => {
+            if (slot.state === IoreqState.ready && ++turns > 1) slot.state = IoreqState.none;
+            return serve();
+          };
+        },
       },
-    });
+    );
     check(run, ['crash']);
     expect(run.log).toMatch(/does not answer/);
   });

@@ -49,19 +49,32 @@ export function runHostile(guest: Uint8Array, options: HostileOptions = {}): Hos
   const text: number[] = [];
   const wire: number[] = [];
   let running = false;
-  const machine: InlineMachine = new InlineMachine({
-    name: 'hostile', clock: 'virtual', nics: [{ model: 'rtl8139', mac: parseMac('00:16:3e:00:00:01') }], engine: engineFactory(),
-    domain: { memoryMiB: MEMORY_MIB, vcpus: 1, type: 'hvm', kernel: { kind: 'elf', elf: readElf(guest) }, commandLine: '', hpet: true },
-  }, {
-    logger: { debug() {}, info() {}, warn: (line) => void warnings.push(line) },
-    log: (line) => {
-      lines.push(line);
-      if (running) options.onLogLine?.(machine, line);
+  const machine: InlineMachine = new InlineMachine(
+    {
+      name: 'hostile',
+      clock: 'virtual',
+      nics: [{ model: 'rtl8139', mac: parseMac('00:16:3e:00:00:01') }],
+      engine: engineFactory(),
+      domain: {
+        memoryMiB: MEMORY_MIB,
+        vcpus: 1,
+        type: 'hvm',
+        kernel: { kind: 'elf', elf: readElf(guest) },
+        commandLine: '',
+        hpet: true,
+      },
     },
-    console: (bytes) => void text.push(...bytes),
-    pcap: (bytes) => void wire.push(...bytes),
-    disassemble,
-  });
+    {
+      logger: { debug() {}, info() {}, warn: (line) => void warnings.push(line) },
+      log: (line) => {
+        lines.push(line);
+        if (running) options.onLogLine?.(machine, line);
+      },
+      console: (bytes) => void text.push(...bytes),
+      pcap: (bytes) => void wire.push(...bytes),
+      disassemble,
+    },
+  );
   machine.flush();
   lines.length = 0;
   const canaries = new Canaries(machine);
@@ -70,8 +83,12 @@ export function runHostile(guest: Uint8Array, options: HostileOptions = {}): Hos
   const end = machine.run(machine.clock.nowNs() + (options.untilNs ?? 1e9));
   running = false;
   const run = {
-    outcome: runOutcome(end, machine.domain.shutdownReason), log: warnings.join('\n'), deviceModelLog: lines.join(''), console: String.fromCharCode(...text),
-    wire: Uint8Array.from(wire), machine,
+    outcome: runOutcome(end, machine.domain.shutdownReason),
+    log: warnings.join('\n'),
+    deviceModelLog: lines.join(''),
+    console: String.fromCharCode(...text),
+    wire: Uint8Array.from(wire),
+    machine,
     word: (address: number) => {
       const at = machine.p2m.ramAddress(address);
       if (at === -1) throw new Error(`no guest memory at 0x${address.toString(16)}`);
@@ -111,7 +128,8 @@ class Canaries {
     if (!memory.u8.subarray(this.heap, this.heap + 0x2000).every((byte) => byte === 0x5a)) wrong.push("Xen's heap was written");
     if (memory.u8.subarray(0, 4096).some((byte) => byte !== 0)) wrong.push('the guard page was written');
     if (Buffer.from(wire).includes(short)) wrong.push('poison on the wire');
-    if (/(a5 ?){16}/i.test(deviceModelLog) || console.includes(String.fromCharCode(...short))) wrong.push('poison in the log or on the console');
+    if (/(a5 ?){16}/i.test(deviceModelLog) || console.includes(String.fromCharCode(...short)))
+      wrong.push('poison in the log or on the console');
     expect(wrong).toEqual([]);
   }
 }

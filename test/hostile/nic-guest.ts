@@ -38,7 +38,8 @@ const descriptorAt = (at: string, command: number, low: number, high = 0): strin
   mov dword [${at} + 8], ${low}
   mov dword [${at} + 12], ${high}
 `;
-export const descriptor = (at: number, command: number, buffer: readonly [number, number]): string => descriptorAt(String(at), command, ...buffer);
+export const descriptor = (at: number, command: number, buffer: readonly [number, number]): string =>
+  descriptorAt(String(at), command, ...buffer);
 /** So many descriptors from RING on, all alike. */
 export const fullRing = (count: number, command: number, buffer: number): string => `
   mov edi, ${RING}
@@ -114,7 +115,8 @@ const stillWorks = `
   ${print('alive\n')}
 lost:
 `;
-export const attack = (source: string): Uint8Array => plainGuest(`mov esp, 0x90000\n${busMaster}\n${frame}\n${source}\n${stillWorks}\n${powerOff}`);
+export const attack = (source: string): Uint8Array =>
+  plainGuest(`mov esp, 0x90000\n${busMaster}\n${frame}\n${source}\n${stillWorks}\n${powerOff}`);
 
 /** memory_op of the flat 32-bit guest: EBX operation, ECX structure. */
 const hypercall = (number: number, ebx: number, ecx: number): string => `

@@ -4,7 +4,22 @@ import type { Gfn, Mfn } from '../../src/base/address.ts';
 import { P2mType } from '../../src/hypervisor/mm/p2m.ts';
 import { BAR, ioreqFramesInP2m, RAM_END, runHostile } from './machine.ts';
 import {
-  addToPhysmap, attack, decrease, descriptor, doorbell, everyRole, FRAME, fullRing, own, OWN_FIRST_LAST, repeated, RING, rings, RX_OWN, RX_RING, startCplus,
+  addToPhysmap,
+  attack,
+  decrease,
+  descriptor,
+  doorbell,
+  everyRole,
+  FRAME,
+  fullRing,
+  own,
+  OWN_FIRST_LAST,
+  repeated,
+  RING,
+  rings,
+  RX_OWN,
+  RX_RING,
+  startCplus,
 } from './nic-guest.ts';
 
 describe('RTL8139 rings, descriptors and buffers', () => {
@@ -31,7 +46,8 @@ describe('RTL8139 rings, descriptors and buffers', () => {
   });
 
   it('in a hole that decrease_reservation made while the page was in the map cache', () => {
-    const run = runHostile(attack(`
+    const run = runHostile(
+      attack(`
       ${startCplus()}
       ${rings(own(RING), own(RX_RING))}
       ${descriptor(RING, OWN_FIRST_LAST + 64, own(0x300000))}
@@ -39,16 +55,22 @@ describe('RTL8139 rings, descriptors and buffers', () => {
       ${decrease(0x300)}
       ${everyRole([0x300000, 0])}
       ${everyRole([0x2ffff8, 0])}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
     expect(run.machine.p2m.getMfn(0x300 as Gfn)).toBe(-1);
     expect(run.deviceModelLog).toMatch(/type=8/);
   });
 
   const types: [string, number, boolean][] = [
-    ['read-only memory', P2mType.ramRo, false], ['an ioreq_server page', P2mType.ioreqServer, false], ['a page mapped for writing from a grant', P2mType.grantMapRw, false],
-    ['a read-only grant', P2mType.grantMapRo, false], ['a page paged out', P2mType.pagingOut, false], ['a shared page', P2mType.shared, false],
-    ['a broken page', P2mType.broken, false], ['log-dirty memory, which is RAM and gets it', P2mType.ramLogdirty, true],
+    ['read-only memory', P2mType.ramRo, false],
+    ['an ioreq_server page', P2mType.ioreqServer, false],
+    ['a page mapped for writing from a grant', P2mType.grantMapRw, false],
+    ['a read-only grant', P2mType.grantMapRo, false],
+    ['a page paged out', P2mType.pagingOut, false],
+    ['a shared page', P2mType.shared, false],
+    ['a broken page', P2mType.broken, false],
+    ['log-dirty memory, which is RAM and gets it', P2mType.ramLogdirty, true],
   ];
   it.each(types)('in %s', (_name, type, written) => {
     let before = new Uint8Array(0);
@@ -80,53 +102,68 @@ describe('RTL8139 rings, descriptors and buffers', () => {
     expect(Buffer.from(run.wire).includes(Buffer.alloc(16, 0xc3))).toBe(false);
   });
 
-  it('in shared_info and the grant table, which are the guest\'s own: it breaks its event channels, nothing else', () => {
-    const run = runHostile(attack(`
+  it("in shared_info and the grant table, which are the guest's own: it breaks its event channels, nothing else", () => {
+    const run = runHostile(
+      attack(`
       ${addToPhysmap(0, 0, 0x300)}
       ${everyRole([0x300000, 0])}
       ${everyRole([0x300800, 0])}
       ${addToPhysmap(1, 0, 0x300)}
       ${everyRole([0x300000, 0])}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
 
   it('in the special pages below the top of memory, which hold no ioreq page', () => {
     const special = [...Array(16).keys()].map((i) => 0xfeff0000 + i * 0x1000);
-    const run = runHostile(attack(special.map((at) => `
+    const run = runHostile(
+      attack(
+        special
+          .map(
+            (at) => `
       ${startCplus()}
       ${rings(own(RING), own(RX_RING))}
       ${descriptor(RX_RING, RX_OWN, own(at))}
       ${descriptor(RING, OWN_FIRST_LAST + 64, own(FRAME))}
       ${doorbell}
-    `).join('')));
+    `,
+          )
+          .join(''),
+      ),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
     expect(ioreqFramesInP2m(run.machine)).toEqual([]);
   });
 
   it('descriptor chains that never end: 64 descriptors, each owned by the chip, none the last', () => {
-    const run = runHostile(attack(`
+    const run = runHostile(
+      attack(`
       ${startCplus(false)}
       ${rings(own(RING), own(RX_RING))}
       ${fullRing(256, 0xa000ffff, FRAME)}
       ${repeated(200, doorbell)}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
 
   it('a ring whose descriptors give themselves back: the ring is its own buffer', () => {
-    const run = runHostile(attack(`
+    const run = runHostile(
+      attack(`
       ${startCplus()}
       ${rings(own(RING), own(RING))}
       ${fullRing(64, 0xb0000600, RING)}
       mov dword [${RING}], 0xffffffff
       ${repeated(50, doorbell)}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
 
   it('a large send of single bytes, again and again', () => {
-    const run = runHostile(attack(`
+    const run = runHostile(
+      attack(`
       ${startCplus()}
       ${rings(own(RING), own(RX_RING))}
       mov dword [${FRAME + 12}], 0x00450008
@@ -134,7 +171,8 @@ describe('RTL8139 rings, descriptors and buffers', () => {
       mov dword [${FRAME + 20}], 0x06400000
       mov byte [${FRAME + 46}], 0x50
       ${repeated(4, `${fullRing(64, 0xb801ffff, FRAME)}${doorbell}`)}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
 
@@ -148,7 +186,8 @@ describe('RTL8139 rings, descriptors and buffers', () => {
       out dx, eax
     `;
     const places = [0, 0xa0000, 0x100000, RAM_END, 0xfec00000, 0xfed00000, 0xfee00000, 0xffffff00, 0xfc000000];
-    const run = runHostile(attack(`
+    const run = runHostile(
+      attack(`
       ${startCplus()}
       ${rings(own(RING), own(RX_RING))}
       ${descriptor(RING, OWN_FIRST_LAST + 64, own(FRAME))}
@@ -161,7 +200,8 @@ describe('RTL8139 rings, descriptors and buffers', () => {
       ${config(0x14, BAR)}
       ${config(0x10, 0xc001)}
       ${config(4, 7)}
-    `));
+    `),
+    );
     expect([run.outcome, run.console]).toEqual(['poweroff', 'alive\n']);
   });
 });

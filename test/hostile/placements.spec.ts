@@ -15,44 +15,84 @@ import type { SplitMemory } from '../../src/machine/split-machine.ts';
 import { parseMac } from '../../src/net/frame.ts';
 import { idtBehind, longGuest, plainGuest, powerOff } from '../plain-guest.ts';
 import { BAR, MEMORY_MIB, RAM_END } from './machine.ts';
-import { attack, decrease, descriptor, doorbell, everyRole, own, OWN_FIRST_LAST, RING, rings, RX_RING, startCplus } from './nic-guest.ts';
+import {
+  attack,
+  decrease,
+  descriptor,
+  doorbell,
+  everyRole,
+  own,
+  OWN_FIRST_LAST,
+  RING,
+  rings,
+  RX_RING,
+  startCplus,
+} from './nic-guest.ts';
 
 const root = join(import.meta.dirname, '../..');
 const cli = join(root, 'dist/cli/main.js');
 const entry = join(root, 'dist/machine/machine-worker-node.js');
 const builtAt = existsSync(cli) ? statSync(cli).mtimeMs : 0;
-const built = ['machine', 'hypervisor', 'device-model'].every((room) => readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt));
+const built = ['machine', 'hypervisor', 'device-model'].every((room) =>
+  readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt),
+);
 if (!built) console.warn('dist/ is missing or older than src/ (npm run build): hostile guests in the built program are left out');
 
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-hostile-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 let files = 0;
 
-const placements = [['inline', '--device-model', 'inline'], ['worker', '--clock', 'host', '--device-model', 'worker']] as const;
+const placements = [
+  ['inline', '--device-model', 'inline'],
+  ['worker', '--clock', 'host', '--device-model', 'worker'],
+] as const;
 
 /** Runs the guest to the end of the process. A failure of the program itself would show as another status, a signal or a stack. */
 function boot(guest: Uint8Array, placement: readonly string[], ...args: string[]) {
   const kernel = join(folder, `guest${files++}`);
   writeFileSync(kernel, guest);
   const config = `${kernel}.cfg`;
-  writeFileSync(config, `name = 'hostile'\nmemory = ${MEMORY_MIB}\nkernel = '${kernel}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:00:00:01']\n`);
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', config, ...placement.slice(1), ...args], { encoding: 'utf8', timeout: 100_000 });
+  writeFileSync(
+    config,
+    `name = 'hostile'\nmemory = ${MEMORY_MIB}\nkernel = '${kernel}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:00:00:01']\n`,
+  );
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', config, ...placement.slice(1), ...args], {
+    encoding: 'utf8',
+    timeout: 100_000,
+  });
   expect(signal).toBe(null);
   expect(stderr).not.toMatch(/^\s+at .*\(/m);
   return { status, stdout, stderr };
 }
 
-describe.skipIf(!built)('the process outlives the guest and ends with the table\'s status', () => {
+describe.skipIf(!built)("the process outlives the guest and ends with the table's status", () => {
   const guests: [string, RunOutcome, string, Uint8Array, string[]][] = [
     ['a NIC pointed outside RAM', 'poweroff', 'alive\n', attack(everyRole([0x70000000, 0])), []],
     ['a NIC pointed at itself', 'poweroff', 'alive\n', attack(everyRole([BAR + 0xd9 - 9, 0])), []],
     ['a NIC pointed across the end of RAM', 'poweroff', 'alive\n', attack(everyRole([RAM_END - 8, 0])), []],
-    ['decrease_reservation of a page that DMA has in its map cache', 'poweroff', 'alive\n',
-      attack(`${startCplus()}${rings(own(RING), own(RX_RING))}${descriptor(RING, OWN_FIRST_LAST + 64, own(0x300000))}${doorbell}${decrease(0x300)}${everyRole([0x300000, 0])}`), []],
+    [
+      'decrease_reservation of a page that DMA has in its map cache',
+      'poweroff',
+      'alive\n',
+      attack(
+        `${startCplus()}${rings(own(RING), own(RX_RING))}${descriptor(RING, OWN_FIRST_LAST + 64, own(0x300000))}${doorbell}${decrease(0x300)}${everyRole([0x300000, 0])}`,
+      ),
+      [],
+    ],
     ['page tables at the NIC', 'crash', '', longGuest(`mov eax, ${BAR}\nmov cr3, rax\n`), []],
     ['the IDT behind a page table at the NIC', 'crash', '', longGuest(idtBehind(BAR)), []],
-    ['a crash the guest reports', 'crash', '', longGuest('mov dword [0x80000], 3\nmov eax, 29\nmov edi, 2\nmov esi, 0x80000\nvmcall\nhlt\n'), []],
-    ['a timer of one tick, and nobody who takes its interrupt', 'timeout', '', longGuest(`
+    [
+      'a crash the guest reports',
+      'crash',
+      '',
+      longGuest('mov dword [0x80000], 3\nmov eax, 29\nmov edi, 2\nmov esi, 0x80000\nvmcall\nhlt\n'),
+      [],
+    ],
+    [
+      'a timer of one tick, and nobody who takes its interrupt',
+      'timeout',
+      '',
+      longGuest(`
       mov eax, 0xfee000f0
       mov dword [rax], 0x1ff
       mov eax, 0xfee003e0
@@ -65,13 +105,25 @@ describe.skipIf(!built)('the process outlives the guest and ends with the table\
     sleep:
       hlt
       jmp sleep
-    `), ['--timeout', '1']],
-    ['rep movs with RCX = 2^63 over the NIC', 'timeout', '', longGuest(`mov rcx, 0x8000000000000000\nmov esi, ${BAR}\nmov edi, ${BAR}\ncld\nrep movsb\n`), ['--timeout', '1']],
+    `),
+      ['--timeout', '1'],
+    ],
+    [
+      'rep movs with RCX = 2^63 over the NIC',
+      'timeout',
+      '',
+      longGuest(`mov rcx, 0x8000000000000000\nmov esi, ${BAR}\nmov edi, ${BAR}\ncld\nrep movsb\n`),
+      ['--timeout', '1'],
+    ],
   ];
-  it.each(guests.flatMap((guest) => placements.map((placement) => {
-    const [name, ...rest] = guest;
-    return [`${name} (device model ${placement[0]})`, ...rest, placement] as const;
-  })))('%s: %s', (_name, outcome, output, guest, args, placement) => {
+  it.each(
+    guests.flatMap((guest) =>
+      placements.map((placement) => {
+        const [name, ...rest] = guest;
+        return [`${name} (device model ${placement[0]})`, ...rest, placement] as const;
+      }),
+    ),
+  )('%s: %s', (_name, outcome, output, guest, args, placement) => {
     const { status, stdout, stderr } = boot(guest, placement, ...args);
     expect([status, stdout]).toEqual([RUN_OUTCOMES[outcome].status, output]);
     if (outcome === 'crash') expect(stderr).toMatch(/Domain 1 \(vcpu#0\) crashed on cpu#\d:[\s\S]*RIP: /);
@@ -92,10 +144,26 @@ again:
 `);
 
 /** Runs `busy` on threads of its own while `scribble` is called again and again with the machine's memory. */
-async function scribbled(deviceModel: 'inline' | 'worker', scribble: (words: Int32Array, sync: number, ring: number, turn: number) => void): Promise<RunOutcome> {
+async function scribbled(
+  deviceModel: 'inline' | 'worker',
+  scribble: (words: Int32Array, sync: number, ring: number, turn: number) => void,
+): Promise<RunOutcome> {
   const job: MachineJob = {
-    name: 'hostile', clock: 'host', deviceModel, seed: 1, capture: false, untilNs: 2e9, nics: [{ model: 'rtl8139', mac: parseMac('00:16:3e:00:00:01') }],
-    domain: { memoryMiB: MEMORY_MIB, vcpus: 1, type: 'hvm', kernel: { kind: 'elf', elf: readElf(busy) }, commandLine: '', hpet: true },
+    name: 'hostile',
+    clock: 'host',
+    deviceModel,
+    seed: 1,
+    capture: false,
+    untilNs: 2e9,
+    nics: [{ model: 'rtl8139', mac: parseMac('00:16:3e:00:00:01') }],
+    domain: {
+      memoryMiB: MEMORY_MIB,
+      vcpus: 1,
+      type: 'hvm',
+      kernel: { kind: 'elf', elf: readElf(busy) },
+      commandLine: '',
+      hpet: true,
+    },
   };
   let interval: NodeJS.Timeout | undefined;
   let turn = 0;
@@ -128,10 +196,26 @@ async function scribbled(deviceModel: 'inline' | 'worker', scribble: (words: Int
 describe.skipIf(!built)('ioreq pages rewritten by another thread while guest and device model run', () => {
   const random = (turn: number): number => Math.imul(turn + 1, 0x9e3779b1) ^ (turn << 7);
   it.each([
-    ['states, flags and types', (words: Int32Array, sync: number, _ring: number, turn: number): void => void (words[sync + IOREQ_STATE_WORD / 4] = random(turn))],
-    ['everything but states', (words: Int32Array, sync: number, _ring: number, turn: number): void => void (words[sync + (random(turn) >>> 8) % (IOREQ_STATE_WORD / 4)] = random(turn))],
-    ['slots of vCPUs there are not', (words: Int32Array, sync: number, _ring: number, turn: number): void => void (words[sync + (IOREQ_SIZE / 4) * (1 + (turn % 127)) + (turn % 8)] = random(turn))],
-    ['the buffered page', (words: Int32Array, _sync: number, ring: number, turn: number): void => void (words[ring + (random(turn) >>> 8) % 1024] = random(turn))],
+    [
+      'states, flags and types',
+      (words: Int32Array, sync: number, _ring: number, turn: number): void =>
+        void (words[sync + IOREQ_STATE_WORD / 4] = random(turn)),
+    ],
+    [
+      'everything but states',
+      (words: Int32Array, sync: number, _ring: number, turn: number): void =>
+        void (words[sync + ((random(turn) >>> 8) % (IOREQ_STATE_WORD / 4))] = random(turn)),
+    ],
+    [
+      'slots of vCPUs there are not',
+      (words: Int32Array, sync: number, _ring: number, turn: number): void =>
+        void (words[sync + (IOREQ_SIZE / 4) * (1 + (turn % 127)) + (turn % 8)] = random(turn)),
+    ],
+    [
+      'the buffered page',
+      (words: Int32Array, _sync: number, ring: number, turn: number): void =>
+        void (words[ring + ((random(turn) >>> 8) % 1024)] = random(turn)),
+    ],
   ] as const)('%s: the domain dies or its time runs out, both threads end', async (_what, scribble) => {
     for (const placement of ['inline', 'worker'] as const) {
       expect(['crash', 'timeout', 'halted', 'poweroff']).toContain(await scribbled(placement, scribble));

@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 // Guards of the device model's shared pages, map cache and DMA; the tests are src/device-model/known-bugs.spec.ts.
 const spec = 'src/device-model/known-bugs.spec.ts';
 const server = 'src/device-model/ioreq-server.ts';
@@ -59,7 +60,7 @@ export default [
   },
   {
     guard: 'unknown request types are refused', file: dispatch, spec, test: 'XSA-121',
-    find: 'default: return `type ${r.type}`;', replace: 'default: return undefined;',
+    find: 'default:\n        return `type ${r.type}`;', replace: 'default:\n        return undefined;',
   },
   {
     guard: 'a string access stays within a page', file: dispatch, spec, test: 'XSA-112',

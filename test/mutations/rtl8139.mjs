@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 // Guards of the RTL8139 and of PCI functions; the tests are src/devices/nic/rtl8139/known-bugs.spec.ts.
 const spec = 'src/devices/nic/rtl8139/known-bugs.spec.ts';
 const nic = (name) => `src/devices/nic/rtl8139/${name}.ts`;
@@ -80,11 +81,11 @@ export default [
   },
   {
     guard: 'C mode frame no larger than its ring', file: nic('receive'), spec, test: 'C mode receive',
-    find: ' || need > state.rxBufferSize || (noWrap', replace: ' || (noWrap',
+    find: '      need > state.rxBufferSize ||\n', replace: '',
   },
   {
     guard: 'C mode without wrap: no more than 1.5 KiB behind the ring', file: nic('receive'), spec, test: 'C mode receive',
-    find: '|| (noWrap && state.rxBufAddr + need > state.rxBufferSize + NO_WRAP_ROOM)', replace: '',
+    find: '(noWrap && state.rxBufAddr + need > state.rxBufferSize + NO_WRAP_ROOM)', replace: 'false',
   },
   {
     guard: 'a 64 KiB ring wraps whatever the driver asks', file: nic('receive'), spec, test: 'C mode receive',

@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /**
  * The local APIC's registers as the guest sees them at 0xfee00000 (or, in x2APIC mode, as MSRs 0x800 + offset/16).
  * Source: Intel SDM vol. 3A, chapter 10 (table 10-1), as Xen's vlapic shows them.

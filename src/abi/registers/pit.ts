@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /** The 8254 timer and port 0x61. Source: Intel 8254 data sheet; 82371AB (PIIX4) for NMI status and control. Offsets are ports. */
 import { type RegisterDef, repeat } from '../../base/registers.ts';
 

@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /** The ACPI fixed registers that live in the hypervisor. Source: ACPI 6.4, chapter 4.8.3. Offsets are ports; PM1a_CNT (0xb004) is the device model's. */
 import { type BitField, type RegisterDef } from '../../base/registers.ts';
 

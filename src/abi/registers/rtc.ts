@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /** The MC146818 real-time clock's registers. Source: Motorola MC146818 data sheet. Offsets are indices written to port 0x70. */
 import { type RegisterDef } from '../../base/registers.ts';
 

@@ -1,6 +1,15 @@
 import type { Ref } from '../sources/evidence.ts';
 import type { LostEvent } from '../sources/events.ts';
-import { KEPT_HYPERCALLS, type HypercallCount, type Hypercalls, type Injection, type IoAccess, type Mark, type Marks, type NestedFault } from './io.ts';
+import {
+  KEPT_HYPERCALLS,
+  type HypercallCount,
+  type Hypercalls,
+  type Injection,
+  type IoAccess,
+  type Mark,
+  type Marks,
+  type NestedFault,
+} from './io.ts';
 import { Names, Rows } from '../sources/rows.ts';
 
 /**
@@ -8,7 +17,15 @@ import { Names, Rows } from '../sources/rows.ts';
  * Objects are made when asked for; the access itself is one and the same each time.
  */
 
-const MARKS = ['exit', 'notified', 'blocked', 'modelRuns', 'woken', 'resumed', 'entry'] as const satisfies readonly (keyof Marks)[];
+const MARKS = [
+  'exit',
+  'notified',
+  'blocked',
+  'modelRuns',
+  'woken',
+  'resumed',
+  'entry',
+] as const satisfies readonly (keyof Marks)[];
 
 // f64 columns: time and place of the record, of each mark; addresses.
 const ADDRESS = 0;
@@ -80,7 +97,11 @@ export class AccessStore {
     rows.reserve(row);
     rows.setDouble(row, ADDRESS, a.addr);
     this.#setMark(row, RECORD, a.record);
-    let flags = (a.space === 'pio' ? F_PIO : 0) | (a.dir === 'write' ? F_WRITE : 0) | (a.lossBefore ? F_LOSS_BEFORE : 0) | (UNFINISHED.indexOf(a.unfinished) << UNFINISHED_SHIFT);
+    let flags =
+      (a.space === 'pio' ? F_PIO : 0) |
+      (a.dir === 'write' ? F_WRITE : 0) |
+      (a.lossBefore ? F_LOSS_BEFORE : 0) |
+      (UNFINISHED.indexOf(a.unfinished) << UNFINISHED_SHIFT);
     MARKS.forEach((name, i) => {
       const mark = a.marks[name];
       if (mark === undefined) return;
@@ -242,9 +263,11 @@ class StoredAccess implements IoAccess {
     if (!this.#flag(F_NPF)) return undefined;
     const { rows } = this.#store;
     return {
-      ref: this.#store.ref(rows.double(this.#row, NPF_AT)), gpa: rows.double(this.#row, NPF_GPA),
+      ref: this.#store.ref(rows.double(this.#row, NPF_AT)),
+      gpa: rows.double(this.#row, NPF_GPA),
       mfn: this.#flag(F_NPF_MFN) ? rows.big(this.#row, NPF_MFN) : undefined,
-      qualification: rows.word(this.#row, NPF_QUALIFICATION) >>> 0, p2mType: rows.word(this.#row, NPF_TYPE) >>> 0,
+      qualification: rows.word(this.#row, NPF_QUALIFICATION) >>> 0,
+      p2mType: rows.word(this.#row, NPF_TYPE) >>> 0,
     };
   }
 
@@ -256,7 +279,8 @@ class StoredAccess implements IoAccess {
     const flags = this.#store.rows.word(this.#row, FLAGS);
     const marks: Marks = {};
     for (let i = 0; i < MARKS.length; i++) if ((flags & (F_MARK << i)) !== 0) marks[MARKS[i]!] = this.#mark(MARK + 2 * i);
-    if ((flags & F_MODEL) !== 0) marks.model = { dom: this.#store.rows.word(this.#row, MODEL), vcpu: this.#store.rows.word(this.#row, MODEL + 1) };
+    if ((flags & F_MODEL) !== 0)
+      marks.model = { dom: this.#store.rows.word(this.#row, MODEL), vcpu: this.#store.rows.word(this.#row, MODEL + 1) };
     return marks;
   }
 
@@ -277,7 +301,8 @@ class StoredAccess implements IoAccess {
     const { rows, kept } = this.#store;
     const from = rows.word(this.#row, KEPT);
     for (let i = from; i < from + rows.word(this.#row, KEPT + 1); i++) {
-      if (kept.word(i, 0) === number) return { count: kept.word(i, 1), timeNs: kept.double(i, 0), ref: this.#store.ref(kept.double(i, 1)) };
+      if (kept.word(i, 0) === number)
+        return { count: kept.word(i, 1), timeNs: kept.double(i, 0), ref: this.#store.ref(kept.double(i, 1)) };
     }
     return undefined;
   }
@@ -287,7 +312,11 @@ class StoredAccess implements IoAccess {
     const from = rows.word(this.#row, INJECTED);
     const count = rows.word(this.#row, INJECTED + 1);
     if (count === 0) return NONE;
-    return Array.from({ length: count }, (_, i) => ({ timeNs: injected.double(from + i, 0), ref: this.#store.ref(injected.double(from + i, 1)), vector: injected.word(from + i, 0) }));
+    return Array.from({ length: count }, (_, i) => ({
+      timeNs: injected.double(from + i, 0),
+      ref: this.#store.ref(injected.double(from + i, 1)),
+      vector: injected.word(from + i, 0),
+    }));
   }
 
   get lost(): LostEvent | undefined {

@@ -80,13 +80,17 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   };
   let log: DmLog | undefined;
   if (input.trace !== undefined) {
-    await scanTrace(input.trace, {
-      event: take,
-      hypercall(dom, number, offset, timeNs) {
-        hypercallRecords++;
-        builder.hypercall(dom, number, offset, timeNs, traceOffset);
+    await scanTrace(
+      input.trace,
+      {
+        event: take,
+        hypercall(dom, number, offset, timeNs) {
+          hypercallRecords++;
+          builder.hypercall(dom, number, offset, timeNs, traceOffset);
+        },
       },
-    }, input.progress);
+      input.progress,
+    );
   }
   if (input.text !== undefined) {
     const mixed = new DmLogBuilder('text');
@@ -103,17 +107,31 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   const { accesses } = store;
   if (input.dmLog !== undefined) log = await readDmLog(input.dmLog, input.names?.dmLog ?? 'device-model log');
   if (accesses.length === 0 && (log?.requests.length ?? 0) === 0) {
-    throw new UserError(`${input.names?.text ?? input.trace?.source.name ?? 'the input'}: no I/O record and no request line found: expected an xentrace file with HVM events (xentrace -e all), xenalyze --dump-all text or a device-model log`);
+    throw new UserError(
+      `${input.names?.text ?? input.trace?.source.name ?? 'the input'}: no I/O record and no request line found: expected an xentrace file with HVM events (xentrace -e all), xenalyze --dump-all text or a device-model log`,
+    );
   }
   const capture = input.pcap === undefined ? undefined : readCapture(input.pcap, input.names?.pcap ?? 'capture');
   const console = input.console === undefined ? undefined : await collect(input.console);
   const pairing: Pairing | undefined = log === undefined ? undefined : pairRequests(accesses, log.requests);
-  const clock: ClockAlignment | undefined = pairing === undefined ? undefined : alignClocks(accesses, pairing, declaredClock(input.trace, log));
+  const clock: ClockAlignment | undefined =
+    pairing === undefined ? undefined : alignClocks(accesses, pairing, declaredClock(input.trace, log));
   const frames: readonly CapturedFrame[] = capture?.frames ?? [];
   return {
-    accesses, log, pairing, clock, frames, p2m, lost: builder.lost, injections: builder.injections, hypercallRecords,
+    accesses,
+    log,
+    pairing,
+    clock,
+    frames,
+    p2m,
+    lost: builder.lost,
+    injections: builder.injections,
+    hypercallRecords,
     windows: findDevices({ log, accesses, console, options: input.devices }),
-    clockKind: clockKindOf(input, log), captureDamage: capture?.damage, cpuHz: input.trace?.scale.hz, cpuHzGuessed: input.trace?.cpuHzTold === false,
+    clockKind: clockKindOf(input, log),
+    captureDamage: capture?.damage,
+    cpuHz: input.trace?.scale.hz,
+    cpuHzGuessed: input.trace?.cpuHzTold === false,
     gvaOf: input.gvaOf ?? (() => unknown('no record of Xen holds a guest-virtual address of data')),
   };
 }
@@ -122,7 +140,8 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
 function declaredClock(trace: Trace | undefined, log: DmLog | undefined): Parameters<typeof alignClocks>[2] {
   if (trace === undefined || trace.firstTsc === 0 || log?.tsc === undefined) return undefined;
   return {
-    tsc: log.tsc, modelled: log.clock === 'modelled',
+    tsc: log.tsc,
+    modelled: log.clock === 'modelled',
     trace: { zeroTsc: Number(trace.tscBase + BigInt(trace.firstTsc)), nsPerTick: trace.scale.nsPerTick },
   };
 }

@@ -86,10 +86,15 @@ interface TimedPairs {
  * @param header what the log says of the trace's TSC, and whether its clock is modelled (then exact) or measured
  */
 export function alignClocks(
-  accesses: readonly IoAccess[], pairing: Pairing, header?: { readonly tsc: DeclaredTsc; readonly trace: TraceClock; readonly modelled: boolean },
+  accesses: readonly IoAccess[],
+  pairing: Pairing,
+  header?: { readonly tsc: DeclaredTsc; readonly trace: TraceClock; readonly modelled: boolean },
 ): ClockAlignment | undefined {
   const pairs = timedPairs(accesses, pairing);
-  const at = (i: number): Pick<Outlier, 'access' | 'request'> => ({ access: accesses[pairs.at[i]!]!, request: pairing.requestOf[pairs.at[i]!]! });
+  const at = (i: number): Pick<Outlier, 'access' | 'request'> => ({
+    access: accesses[pairs.at[i]!]!,
+    request: pairing.requestOf[pairs.at[i]!]!,
+  });
   if (header === undefined) return estimate(pairs, at, undefined);
   const { tsc, trace } = header;
   const errorUs = header.modelled ? LOG_RESOLUTION_US / 2 : THREADS_AGREE_US;
@@ -101,18 +106,37 @@ export function alignClocks(
   const slack = header.modelled ? 0 : THREADS_AGREE_US;
   let contradicting = 0;
   for (let i = 0; i < pairs.length; i++) {
-    if (wall(pairs.from[i]!) > pairs.first[i]! + LOG_RESOLUTION_US + slack || wall(pairs.until[i]!) < pairs.last[i]! - slack) contradicting++;
+    if (wall(pairs.from[i]!) > pairs.first[i]! + LOG_RESOLUTION_US + slack || wall(pairs.until[i]!) < pairs.last[i]! - slack)
+      contradicting++;
   }
   if (contradicting > 0) return estimate(pairs, at, { line: tsc.line, contradicting });
   return {
-    by: 'log header', headerLine: tsc.line, headerContradictedBy: 0, offsetUs: tsc.zeroUs, centreNs, rate, errorUs, lineUs, rateError: 0,
-    pairsUsed: pairs.length, outliers: [], consistent: true,
+    by: 'log header',
+    headerLine: tsc.line,
+    headerContradictedBy: 0,
+    offsetUs: tsc.zeroUs,
+    centreNs,
+    rate,
+    errorUs,
+    lineUs,
+    rateError: 0,
+    pairsUsed: pairs.length,
+    outliers: [],
+    consistent: true,
   };
 }
 
 function timedPairs(accesses: readonly IoAccess[], pairing: Pairing): TimedPairs {
   const column = (): Float64Array => new Float64Array(pairing.pairs);
-  const pairs = { length: 0, at: new Int32Array(pairing.pairs), from: column(), to: column(), until: column(), first: column(), last: column() };
+  const pairs = {
+    length: 0,
+    at: new Int32Array(pairing.pairs),
+    from: column(),
+    to: column(),
+    until: column(),
+    first: column(),
+    last: column(),
+  };
   accesses.forEach((access, i) => {
     const request = pairing.requestOf[i];
     const timeUs = request?.request.timeUs;
@@ -134,7 +158,9 @@ function timedPairs(accesses: readonly IoAccess[], pairing: Pairing): TimedPairs
 
 /** Estimates the relation from pairs; undefined from fewer than two. `pairAt` gives the i-th of them. */
 function estimate(
-  pairs: TimedPairs, pairAt: (i: number) => Pick<Outlier, 'access' | 'request'>, wrong: { readonly line: number; readonly contradicting: number } | undefined,
+  pairs: TimedPairs,
+  pairAt: (i: number) => Pick<Outlier, 'access' | 'request'>,
+  wrong: { readonly line: number; readonly contradicting: number } | undefined,
 ): ClockAlignment | undefined {
   const { length } = pairs;
   if (length < 2) return undefined;
@@ -144,8 +170,16 @@ function estimate(
   const all = Int32Array.from({ length }, (_, i) => i);
   // Wall time of trace time x lies on the line. Exit comes before the first line: line(exit) ≤ first + resolution.
   // The answer comes after the last line: line(end) ≥ last.
-  let hi: Bounds = { x: pairs.from.subarray(0, length).map((ns) => (ns - centreNs) / 1000), y: pairs.first.subarray(0, length).map((us) => us + LOG_RESOLUTION_US - wall0), pair: all };
-  let lo: Bounds = { x: pairs.to.subarray(0, length).map((ns) => (ns - centreNs) / 1000), y: pairs.last.subarray(0, length).map((us) => us - wall0), pair: all };
+  let hi: Bounds = {
+    x: pairs.from.subarray(0, length).map((ns) => (ns - centreNs) / 1000),
+    y: pairs.first.subarray(0, length).map((us) => us + LOG_RESOLUTION_US - wall0),
+    pair: all,
+  };
+  let lo: Bounds = {
+    x: pairs.to.subarray(0, length).map((ns) => (ns - centreNs) / 1000),
+    y: pairs.last.subarray(0, length).map((us) => us - wall0),
+    pair: all,
+  };
 
   const outliers: Outlier[] = [];
   const allowed = Math.min(MAX_OUTLIERS, Math.floor(length * MAX_OUTLIER_SHARE));
@@ -164,8 +198,15 @@ function estimate(
       }
       const mid = (best.low + best.high) / 2;
       return {
-        ...by, offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US),
-        rateError: (rateHigh - rateLow) / 2, pairsUsed: lo.x.length, outliers, consistent: true,
+        ...by,
+        offsetUs: wall0 + mid,
+        centreNs,
+        rate: best.rate,
+        errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US),
+        rateError: (rateHigh - rateLow) / 2,
+        pairsUsed: lo.x.length,
+        outliers,
+        consistent: true,
       };
     }
     if (outliers.length >= allowed) {
@@ -173,8 +214,15 @@ function estimate(
       const residuals = lo.x.map((x, i) => (lo.y[i]! + hi.y[i]! - best.rate * (x + hi.x[i]!)) / 2).sort();
       const mid = residuals[residuals.length >> 1]!;
       return {
-        ...by, offsetUs: wall0 + mid, centreNs, rate: best.rate, errorUs: Math.max(Math.abs(residuals[0]! - mid), Math.abs(residuals[residuals.length - 1]! - mid)),
-        rateError: NaN, pairsUsed: lo.x.length, outliers, consistent: false,
+        ...by,
+        offsetUs: wall0 + mid,
+        centreNs,
+        rate: best.rate,
+        errorUs: Math.max(Math.abs(residuals[0]! - mid), Math.abs(residuals[residuals.length - 1]! - mid)),
+        rateError: NaN,
+        pairsUsed: lo.x.length,
+        outliers,
+        consistent: false,
       };
     }
     // Two bounds cross: the highest lower one and the lowest upper one. The pair goes without which the band is wider.
@@ -261,10 +309,15 @@ export const errorUsText = ({ errorUs }: Pick<ClockAlignment, 'errorUs'>): strin
 const PLAUSIBLE_DRIFT_PPM = 2000;
 
 /** What to say where the times rest on a guess that nothing in the files could correct. */
-export const guessedHzText = (a: { readonly cpuHz: number | undefined; readonly cpuHzGuessed: boolean; readonly clock: ClockAlignment | undefined }): string | undefined =>
-  (a.cpuHzGuessed && a.cpuHz !== undefined && (a.clock === undefined || tscHzHint(a.clock, a.cpuHz) === undefined)
-    ? `the TSC frequency was not told: times are by ${a.cpuHz} Hz, as xenalyze takes it; --cpu-hz gives the host's` : undefined);
+export const guessedHzText = (a: {
+  readonly cpuHz: number | undefined;
+  readonly cpuHzGuessed: boolean;
+  readonly clock: ClockAlignment | undefined;
+}): string | undefined =>
+  a.cpuHzGuessed && a.cpuHz !== undefined && (a.clock === undefined || tscHzHint(a.clock, a.cpuHz) === undefined)
+    ? `the TSC frequency was not told: times are by ${a.cpuHz} Hz, as xenalyze takes it; --cpu-hz gives the host's`
+    : undefined;
 
 /** The TSC frequency at which trace and log would run equally fast, where the one told is implausible. */
 export const tscHzHint = (a: ClockAlignment, toldHz: number): number | undefined =>
-  (Math.abs(a.rate - 1) * 1e6 > PLAUSIBLE_DRIFT_PPM ? toldHz / a.rate : undefined);
+  Math.abs(a.rate - 1) * 1e6 > PLAUSIBLE_DRIFT_PPM ? toldHz / a.rate : undefined;

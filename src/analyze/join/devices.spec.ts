@@ -15,20 +15,30 @@ function ports(...lines: string[]): IoAccess[] {
       `] 0.00000${i}000 x d1v0 vmexit exit_reason IO_INSTRUCTION eip 1000`,
       ` 0.00000${i}000 x d1v0 io ${dir === 'w' ? 'write' : 'read'} port ${port} val ${data}`,
       `] 0.00000${i}500 x d1v0 vmentry cycles 1 !`,
-    ]) all.push(...(builder.add(parseXenalyzeLine(text, 3 * i + 1)!) ?? []));
+    ])
+      all.push(...(builder.add(parseXenalyzeLine(text, 3 * i + 1)!) ?? []));
   });
   return all;
 }
 
 describe('where a chip lies', () => {
   it('from configuration writes in the log, sizing passed over, I/O told from memory by the register', async () => {
-    const log = await readDmLog([
-      '1@1.000001:pci_cfg_write rtl8139 00:03.0 @0x10 <- 0xffffffff', '1@1.000002:pci_cfg_write rtl8139 00:03.0 @0x10 <- 0xc000',
-      '1@1.000003:pci_cfg_write rtl8139 00:03.0 @0x14 <- 0xffffff00', '1@1.000004:pci_cfg_write rtl8139 00:03.0 @0x14 <- 0xf0000000',
-      '1@1.000005:pci_cfg_write rtl8139 00:03.0 @0x30 <- 0xf1000000', '1@1.000006:pci_update_mappings_add rtl8139 00:03.0 1,0xf0000000+0x100',
-    ], 'dm.log');
+    const log = await readDmLog(
+      [
+        '1@1.000001:pci_cfg_write rtl8139 00:03.0 @0x10 <- 0xffffffff',
+        '1@1.000002:pci_cfg_write rtl8139 00:03.0 @0x10 <- 0xc000',
+        '1@1.000003:pci_cfg_write rtl8139 00:03.0 @0x14 <- 0xffffff00',
+        '1@1.000004:pci_cfg_write rtl8139 00:03.0 @0x14 <- 0xf0000000',
+        '1@1.000005:pci_cfg_write rtl8139 00:03.0 @0x30 <- 0xf1000000',
+        '1@1.000006:pci_update_mappings_add rtl8139 00:03.0 1,0xf0000000+0x100',
+      ],
+      'dm.log',
+    );
     const windows = findDevices({ log });
-    expect(windows.map((w) => [w.space, w.base, w.found.strength, w.found.refs.map((r) => r.at)])).toEqual([['pio', 0xc000, 'proven', [2]], ['mmio', 0xf0000000, 'proven', [4, 6]]]);
+    expect(windows.map((w) => [w.space, w.base, w.found.strength, w.found.refs.map((r) => r.at)])).toEqual([
+      ['pio', 0xc000, 'proven', [2]],
+      ['mmio', 0xf0000000, 'proven', [4, 6]],
+    ]);
   });
 
   it('from ports 0xcf8 and 0xcfc in the trace, once the card has told its ID', () => {
@@ -40,14 +50,33 @@ describe('where a chip lies', () => {
 
   it("from the guest's console: sysfs resources, kernel lines, /proc/iomem", () => {
     const bases = (console: string[]): unknown[] => findDevices({ console }).map((w) => [w.space, w.base]);
-    expect(bases(['pci 0000:00:03.0 0x10ec 0x8139', '0x000000000000c100 0x000000000000c1ff 0x0000000000040101', '0x00000000f1000000 0x00000000f10000ff 0x0000000000040200'])).toEqual([['pio', 0xc100], ['mmio', 0xf1000000]]);
-    expect(bases(['[    1.2] pci 0000:00:03.0: [10ec:8139] type 00', '[    1.3] pci 0000:00:03.0: reg 0x14: [mem 0xf1000000-0xf10000ff]'])).toEqual([['mmio', 0xf1000000]]);
+    expect(
+      bases([
+        'pci 0000:00:03.0 0x10ec 0x8139',
+        '0x000000000000c100 0x000000000000c1ff 0x0000000000040101',
+        '0x00000000f1000000 0x00000000f10000ff 0x0000000000040200',
+      ]),
+    ).toEqual([
+      ['pio', 0xc100],
+      ['mmio', 0xf1000000],
+    ]);
+    expect(
+      bases([
+        '[    1.2] pci 0000:00:03.0: [10ec:8139] type 00',
+        '[    1.3] pci 0000:00:03.0: reg 0x14: [mem 0xf1000000-0xf10000ff]',
+      ]),
+    ).toEqual([['mmio', 0xf1000000]]);
     expect(bases(['    f1000000-f10000ff : 8139too'])).toEqual([['mmio', 0xf1000000]]);
     expect(bases(['pci 0000:00:02.0 0x5853 0x0001', '0x00000000f0000000 0x00000000f0ffffff 0x0000000000042208'])).toEqual([]);
   });
 
   it('from the option', () => {
-    expect(findDevices({ options: ['rtl8139@f1000000', 'rtl8139@0xc100'] }).map((w) => [w.space, w.base, w.found.refs[0]!.file])).toEqual([['mmio', 0xf1000000, 'option'], ['pio', 0xc100, 'option']]);
+    expect(
+      findDevices({ options: ['rtl8139@f1000000', 'rtl8139@0xc100'] }).map((w) => [w.space, w.base, w.found.refs[0]!.file]),
+    ).toEqual([
+      ['mmio', 0xf1000000, 'option'],
+      ['pio', 0xc100, 'option'],
+    ]);
   });
 });
 
@@ -55,7 +84,8 @@ describe('what an access means', () => {
   const [window] = findDevices({ options: ['rtl8139@f1000000'] });
 
   it('names registers by mode', () => {
-    const name = (addr: number, width: number | undefined, mode?: string): string[] => explainRegisters(window!, addr, width, 0x40n, mode).map((r) => `${r.name} ${r.fields}`.trim());
+    const name = (addr: number, width: number | undefined, mode?: string): string[] =>
+      explainRegisters(window!, addr, width, 0x40n, mode).map((r) => `${r.name} ${r.fields}`.trim());
     expect(name(0xf10000d9, 1)).toEqual(['TxPoll NPQ']);
     expect(name(0xf1000020, 4, 'C')).toEqual(['TxAddr0 0x40']);
     expect(name(0xf1000020, 4, 'C+')).toEqual(['TxRingAddr 0x40']);
@@ -64,7 +94,7 @@ describe('what an access means', () => {
     expect(driverMode(window!, [], undefined).strength).toBe('unknown');
   });
 
-  it("names what every PC has, and whose it is", () => {
+  it('names what every PC has, and whose it is', () => {
     const names = (space: 'mmio' | 'pio', addr: number, data = 0n): unknown => {
       const d = platformDevice(space, addr);
       return d && [d.name, d.internal, ...explainPlatform(d, addr, undefined, data).map((r) => r.name)];

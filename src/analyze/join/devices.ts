@@ -1,6 +1,9 @@
 import { UserError } from '../../base/errors.ts';
 import {
-  RTL8139_BLOCK_SIZE, RTL8139_DEVICE_ID, RTL8139_VENDOR_ID, rtl8139Registers,
+  RTL8139_BLOCK_SIZE,
+  RTL8139_DEVICE_ID,
+  RTL8139_VENDOR_ID,
+  rtl8139Registers,
 } from '../../devices/nic/rtl8139/registers.ts';
 import { explainAccess, type Explained, type RegisterDef } from '../../base/registers.ts';
 import { claim, consoleLine, logLine, optionRef, unknown, type Claim, type Ref } from '../sources/evidence.ts';
@@ -24,8 +27,13 @@ export interface Chip {
 }
 
 export const rtl8139: Chip = {
-  name: 'rtl8139', vendorId: RTL8139_VENDOR_ID, deviceId: RTL8139_DEVICE_ID, blockSize: RTL8139_BLOCK_SIZE,
-  registers: rtl8139Registers, bars: { 0x10: 'pio', 0x14: 'mmio' }, drivers: ['8139cp', '8139too'],
+  name: 'rtl8139',
+  vendorId: RTL8139_VENDOR_ID,
+  deviceId: RTL8139_DEVICE_ID,
+  blockSize: RTL8139_BLOCK_SIZE,
+  registers: rtl8139Registers,
+  bars: { 0x10: 'pio', 0x14: 'mmio' },
+  drivers: ['8139cp', '8139too'],
 };
 
 export const chips: readonly Chip[] = [rtl8139];
@@ -54,8 +62,15 @@ class Windows {
     const { found } = this.list[known]!;
     if (found.why.includes(why)) return;
     this.list[known] = {
-      chip, space, base,
-      found: claim(base, found.strength === 'proven' ? 'proven' : strength, `${found.why}; ${why}`, [...found.refs, ref].slice(0, MAX_REFS)),
+      chip,
+      space,
+      base,
+      found: claim(
+        base,
+        found.strength === 'proven' ? 'proven' : strength,
+        `${found.why}; ${why}`,
+        [...found.refs, ref].slice(0, MAX_REFS),
+      ),
     };
   }
 }
@@ -81,7 +96,9 @@ export function findDevices(sources: DiscoverySources): DeviceWindow[] {
     const m = /^([\w-]+)@(?:0x)?([0-9a-f]+)$/i.exec(option);
     const chip = chips.find((c) => c.name === m?.[1]?.toLowerCase());
     if (m === null || chip === undefined) {
-      throw new UserError(`--device ${option}: expected CHIP@BASE with CHIP one of ${chips.map((c) => c.name).join(', ')}, for example rtl8139@0xf1000000`);
+      throw new UserError(
+        `--device ${option}: expected CHIP@BASE with CHIP one of ${chips.map((c) => c.name).join(', ')}, for example rtl8139@0xf1000000`,
+      );
     }
     const base = parseInt(m[2]!, 16);
     windows.add(chip, base > 0xffff ? 'mmio' : 'pio', base, 'strong', 'given with --device', optionRef);
@@ -105,12 +122,20 @@ function fromLog(log: DmLog, windows: Windows): void {
     const chip = chips.find((c) => c.name === config.name.toLowerCase());
     if (chip === undefined || config.dir !== 'write') continue;
     const at = barWindow(chip, config.reg, config.value);
-    if (at !== undefined) windows.add(chip, at.space, at.base, 'proven', 'the guest wrote it into the BAR', logLine(config.line, log.source));
+    if (at !== undefined)
+      windows.add(chip, at.space, at.base, 'proven', 'the guest wrote it into the BAR', logLine(config.line, log.source));
   }
   for (const mapping of log.mappings) {
     const chip = chips.find((c) => c.name === mapping.name.toLowerCase());
     if (chip !== undefined && mapping.added && mapping.size === chip.blockSize) {
-      windows.add(chip, mapping.base > 0xffff ? 'mmio' : 'pio', mapping.base, 'proven', 'the device model mapped the BAR there', logLine(mapping.line, log.source));
+      windows.add(
+        chip,
+        mapping.base > 0xffff ? 'mmio' : 'pio',
+        mapping.base,
+        'proven',
+        'the device model mapped the BAR there',
+        logLine(mapping.line, log.source),
+      );
     }
   }
   for (const request of log.requests) {
@@ -119,7 +144,14 @@ function fromLog(log: DmLog, windows: Windows): void {
     const space = type === 0 ? 'pio' : 'mmio';
     const region = request.region && chips.find((c) => c.name === request.region!.name.toLowerCase());
     if (region !== undefined && addr % region.blockSize === request.region!.addr % region.blockSize) {
-      windows.add(region, space, addr - (addr % region.blockSize), 'strong', `the device model's ${region.name} handler served requests there at the same offsets`, logLine(request.region!.line, log.source));
+      windows.add(
+        region,
+        space,
+        addr - (addr % region.blockSize),
+        'strong',
+        `the device model's ${region.name} handler served requests there at the same offsets`,
+        logLine(request.region!.line, log.source),
+      );
       continue;
     }
     const line = request.chip[0];
@@ -127,7 +159,14 @@ function fromLog(log: DmLog, windows: Windows): void {
     if (chip === undefined) continue;
     const offset = addr % chip.blockSize;
     if (registersOfLine(chip, line!).includes(offset)) {
-      windows.add(chip, space, addr - offset, 'strong', "the chip's own line behind the request names the register at this offset", logLine(line!.line, log.source));
+      windows.add(
+        chip,
+        space,
+        addr - offset,
+        'strong',
+        "the chip's own line behind the request names the register at this offset",
+        logLine(line!.line, log.source),
+      );
     }
   }
 }
@@ -191,7 +230,15 @@ function fromConsole(lines: readonly string[], windows: Windows): void {
       span(chip, reg[1] === 'io' ? 'pio' : 'mmio', reg[2]!, reg[3]!, "the guest's kernel printed the BAR", ref);
     } else if (claimed !== null) {
       const owner = chips.find((c) => c.drivers.includes(claimed[3]!));
-      if (owner !== undefined) span(owner, parseInt(claimed[2]!, 16) > 0xffff ? 'mmio' : 'pio', claimed[1]!, claimed[2]!, `the guest's driver ${claimed[3]} claimed it`, ref);
+      if (owner !== undefined)
+        span(
+          owner,
+          parseInt(claimed[2]!, 16) > 0xffff ? 'mmio' : 'pio',
+          claimed[1]!,
+          claimed[2]!,
+          `the guest's driver ${claimed[3]} claimed it`,
+          ref,
+        );
     }
   });
 
@@ -228,7 +275,8 @@ export function driverMode(window: DeviceWindow, accesses: readonly IoAccess[], 
 
 /** What a write of one register says of the mode. */
 function modeByWrite(offset: number, data: bigint, ref: Ref): Claim<'C' | 'C+'> | undefined {
-  if (offset === CP_CMD && (data & 3n) !== 0n) return claim('C+', 'proven', 'the driver set CPlusTxEnb or CPlusRxEnb in CpCmd', [ref]);
+  if (offset === CP_CMD && (data & 3n) !== 0n)
+    return claim('C+', 'proven', 'the driver set CPlusTxEnb or CPlusRxEnb in CpCmd', [ref]);
   if (offset === TX_POLL) return claim('C+', 'strong', 'the driver rang TxPoll, which only C+ mode has', [ref]);
   if (offset >= TX_STATUS && offset < TX_STATUS + 16 && (data & 0x1fffn) !== 0n && offset % 4 === 0) {
     return claim('C', 'strong', 'the driver started a transfer through TxStatus, which C+ mode has not', [ref]);
@@ -244,7 +292,13 @@ const CP_CMD = 0xe0;
  * Names the registers an access touched.
  * @param width bytes, from the log; without it the access is taken to cover the register it begins at
  */
-export function explainRegisters(window: DeviceWindow, addr: number, width: number | undefined, data: bigint | undefined, mode: string | undefined): Explained[] {
+export function explainRegisters(
+  window: DeviceWindow,
+  addr: number,
+  width: number | undefined,
+  data: bigint | undefined,
+  mode: string | undefined,
+): Explained[] {
   const offset = addr - window.base;
   const bytes = width ?? window.chip.registers.find((r) => offset >= r.offset && offset < r.offset + r.width)?.width ?? 1;
   return explainAccess(window.chip.registers, offset, bytes, Number(BigInt.asUintN(32, data ?? 0n)), mode);
@@ -252,4 +306,9 @@ export function explainRegisters(window: DeviceWindow, addr: number, width: numb
 
 /** Requests that a window's device served. */
 export const requestsOf = (window: DeviceWindow, requests: readonly DmRequest[]): DmRequest[] =>
-  requests.filter((r) => r.request.type === (window.space === 'pio' ? 0 : 1) && r.request.addr >= window.base && r.request.addr < window.base + window.chip.blockSize);
+  requests.filter(
+    (r) =>
+      r.request.type === (window.space === 'pio' ? 0 : 1) &&
+      r.request.addr >= window.base &&
+      r.request.addr < window.base + window.chip.blockSize,
+  );

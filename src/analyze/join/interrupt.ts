@@ -12,7 +12,10 @@ const INTR_STATUS = 0x3e;
  * without one: a timer's vector may stand before every read too, but most of its injections lead to none. Inferred by
  * nature, and shared where it is the callback vector.
  */
-export function interruptVector(e: Evidence & { readonly injections: ReadonlyMap<number, number> }, window: DeviceWindow): Claim<number> {
+export function interruptVector(
+  e: Evidence & { readonly injections: ReadonlyMap<number, number> },
+  window: DeviceWindow,
+): Claim<number> {
   const votes = new Map<number, { count: number; ref: Ref }>();
   const since = new Map<string, Map<number, Ref>>();
   let reads = 0;
@@ -37,11 +40,21 @@ export function interruptVector(e: Evidence & { readonly injections: ReadonlyMap
   }
   if (best === undefined) return unknown('no virtual interrupt was injected before a read of IntrStatus');
   const shared = best.vector === CALLBACK_VECTOR ? "; it is Xen's callback vector, shared by every event channel" : '';
-  return claim(best.vector, 'inferred', `injected before ${best.count} of ${reads} reads of IntrStatus that follow an injection${shared}`, [best.ref]);
+  return claim(
+    best.vector,
+    'inferred',
+    `injected before ${best.count} of ${reads} reads of IntrStatus that follow an injection${shared}`,
+    [best.ref],
+  );
 }
 
 /** The first injection of `vector` into a vCPU after an access and no later than `until`, an access of the same vCPU. */
-export function injectionAfter(e: Evidence, access: IoAccess, until: IoAccess | undefined, vector: number): Injection | undefined {
+export function injectionAfter(
+  e: Evidence,
+  access: IoAccess,
+  until: IoAccess | undefined,
+  vector: number,
+): Injection | undefined {
   for (let i = access.index + 1; i < e.accesses.length; i++) {
     const a = e.accesses[i]!;
     if (a.dom === access.dom && a.vcpu === access.vcpu) {

@@ -7,12 +7,15 @@ import { parseXenalyzeLine } from '../sources/xenalyze-text.ts';
 function accesses(text: string): IoAccess[] {
   const builder = new IoBuilder();
   const all: IoAccess[] = [];
-  text.trim().split('\n').forEach((line, i) => {
-    const [, us, rest] = /^\s*(\d+) (.*)$/.exec(line)!;
-    const event = parseXenalyzeLine(`${(Number(us) / 1e6).toFixed(9)} ${rest}`, i + 1);
-    expect(event, line).toBeDefined();
-    all.push(...(builder.add(event!) ?? []));
-  });
+  text
+    .trim()
+    .split('\n')
+    .forEach((line, i) => {
+      const [, us, rest] = /^\s*(\d+) (.*)$/.exec(line)!;
+      const event = parseXenalyzeLine(`${(Number(us) / 1e6).toFixed(9)} ${rest}`, i + 1);
+      expect(event, line).toBeDefined();
+      all.push(...(builder.add(event!) ?? []));
+    });
   return [...all, ...builder.finish()];
 }
 
@@ -35,11 +38,32 @@ describe('one access from its records', () => {
       18 -x d?v? runstate_change d1v0 runnable->running
       19 -x d1v0 inj_virq vec 36  real
       20 -x d1v0 vmentry cycles 1 !`);
-    expect(a).toMatchObject({ dir: 'write', addr: 0xf10000d9, data: 0x40n, rip: 0xffffffff81000000n, exitReason: 'EPT_VIOLATION', unfinished: undefined, lost: undefined });
+    expect(a).toMatchObject({
+      dir: 'write',
+      addr: 0xf10000d9,
+      data: 0x40n,
+      rip: 0xffffffff81000000n,
+      exitReason: 'EPT_VIOLATION',
+      unfinished: undefined,
+      lost: undefined,
+    });
     expect(at(a!)).toEqual({ exit: 10, notified: 11, blocked: 12, modelRuns: 13, woken: 16, resumed: 18, entry: 20 });
     expect(a!.marks.model).toEqual({ dom: 0, vcpu: 0 });
-    expect([a!.hypercalls.total, a!.hypercalls.get(1)?.ref.at, a!.hypercalls.get(41)?.ref.at, a!.hypercalls.get(12)]).toEqual([2, 8, 9, undefined]);
-    expect(stagesOf(a!)).toEqual({ emulate: 1000, schedule: 2000, work: 3000, wake: 2000, enter: 2000, blocked: 6000, total: 10_000 });
+    expect([a!.hypercalls.total, a!.hypercalls.get(1)?.ref.at, a!.hypercalls.get(41)?.ref.at, a!.hypercalls.get(12)]).toEqual([
+      2,
+      8,
+      9,
+      undefined,
+    ]);
+    expect(stagesOf(a!)).toEqual({
+      emulate: 1000,
+      schedule: 2000,
+      work: 3000,
+      wake: 2000,
+      enter: 2000,
+      blocked: 6000,
+      total: 10_000,
+    });
   });
 
   it('interrupts stand with the access after them', () => {
@@ -53,7 +77,10 @@ describe('one access from its records', () => {
       41 x d1v0 mmio_assist r gpa f100003e data 4
       50 x d1v0 vmentry cycles 1 !`);
     expect(a!.injected).toEqual([]);
-    expect(b!.injected.map((x) => [x.vector, x.timeNs])).toEqual([[36, 19_000], [243, 30_000]]);
+    expect(b!.injected.map((x) => [x.vector, x.timeNs])).toEqual([
+      [36, 19_000],
+      [243, 30_000],
+    ]);
   });
 
   it('a read: recorded when its answer is in, even on another pCPU', () => {
@@ -126,7 +153,9 @@ describe('one access from its records', () => {
       30 x- d1v0 vmexit exit_reason EPT_VIOLATION eip 1000
       30 x- d1v0 mmio_assist w gpa f1000028 data 1`);
     expect(all.map((a) => [a.addr, a.lost?.count, a.unfinished])).toEqual([
-      [0xf1000020, 7, undefined], [0xf1000024, undefined, 'next exit without an entry'], [0xf1000028, undefined, 'trace ends'],
+      [0xf1000020, 7, undefined],
+      [0xf1000024, undefined, 'next exit without an entry'],
+      [0xf1000028, undefined, 'trace ends'],
     ]);
     expect(stagesOf(all[0]!).total).toBeUndefined();
     expect(all[1]!.lossBefore).toBe(true);

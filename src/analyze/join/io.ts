@@ -149,8 +149,13 @@ interface OpenExit {
   lost: LostEvent | undefined;
 }
 
-const newExit = (exit: VmexitEvent | undefined): OpenExit =>
-  ({ exit, npf: undefined, wait: { marks: {}, hypercalls: new OpenCounts() }, accesses: [], lost: undefined });
+const newExit = (exit: VmexitEvent | undefined): OpenExit => ({
+  exit,
+  npf: undefined,
+  wait: { marks: {}, hypercalls: new OpenCounts() },
+  accesses: [],
+  lost: undefined,
+});
 
 interface Vcpu {
   readonly dom: number;
@@ -199,8 +204,10 @@ export class IoBuilder {
   /** Takes the next event in merged order. */
   add(event: TraceEvent): IoAccess[] | undefined {
     switch (event.kind) {
-      case 'vmexit': return this.#exit(event);
-      case 'vmentry': return this.#entry(event);
+      case 'vmexit':
+        return this.#exit(event);
+      case 'vmentry':
+        return this.#entry(event);
       case 'npf': {
         const v = this.#vcpu(event.dom, event.vcpu);
         if (v.open !== undefined) {
@@ -210,10 +217,21 @@ export class IoBuilder {
         }
         return undefined;
       }
-      case 'io': this.#io(event); return undefined;
-      case 'runstate': this.#runstate(event); return undefined;
+      case 'io':
+        this.#io(event);
+        return undefined;
+      case 'runstate':
+        this.#runstate(event);
+        return undefined;
       case 'hypercall':
-        if (!event.hvm) this.hypercall(event.dom, event.number, event.ref.at, () => event.timeNs, (at) => ({ ...event.ref, at }));
+        if (!event.hvm)
+          this.hypercall(
+            event.dom,
+            event.number,
+            event.ref.at,
+            () => event.timeNs,
+            (at) => ({ ...event.ref, at }),
+          );
         return undefined;
       case 'inject': {
         const v = this.#vcpu(event.dom, event.vcpu);
@@ -222,8 +240,10 @@ export class IoBuilder {
         this.injections.set(event.vector, (this.injections.get(event.vector) ?? 0) + 1);
         return undefined;
       }
-      case 'lost': return this.#lost(event);
-      case 'p2m': return undefined;
+      case 'lost':
+        return this.#lost(event);
+      case 'p2m':
+        return undefined;
     }
   }
 
@@ -292,10 +312,24 @@ export class IoBuilder {
     const own = dir === 'read' ? wait : open.wait;
     if (open.exit !== undefined) own.marks.exit = mark(open.exit);
     const access: OpenAccess = {
-      index: this.#count++, dom: event.dom, vcpu: event.vcpu, space: event.space, dir, addr: event.addr, data: event.data,
-      exitReason: open.exit?.reason, rip: open.exit?.rip, npf: open.npf !== undefined && samePage(open.npf, event) ? open.npf : undefined,
-      record: mark(event), marks: own.marks, hypercalls: own.hypercalls,
-      pcpus: { exit: open.exit?.pcpu, entry: undefined }, injected: v.injected.length === 0 ? NONE : v.injected, lost: undefined, lossBefore: this.#lossSeen, unfinished: undefined,
+      index: this.#count++,
+      dom: event.dom,
+      vcpu: event.vcpu,
+      space: event.space,
+      dir,
+      addr: event.addr,
+      data: event.data,
+      exitReason: open.exit?.reason,
+      rip: open.exit?.rip,
+      npf: open.npf !== undefined && samePage(open.npf, event) ? open.npf : undefined,
+      record: mark(event),
+      marks: own.marks,
+      hypercalls: own.hypercalls,
+      pcpus: { exit: open.exit?.pcpu, entry: undefined },
+      injected: v.injected.length === 0 ? NONE : v.injected,
+      lost: undefined,
+      lossBefore: this.#lossSeen,
+      unfinished: undefined,
     };
     this.#lossSeen = false;
     if (v.injected.length > 0) v.injected = [];
@@ -315,7 +349,13 @@ export class IoBuilder {
       for (const other of this.#open) {
         if (other === v) continue;
         const { marks } = other.open!.wait;
-        if (marks.notified !== undefined && marks.woken === undefined && marks.model?.dom === event.dom && marks.model.vcpu === event.vcpu) marks.modelRuns ??= mark(event);
+        if (
+          marks.notified !== undefined &&
+          marks.woken === undefined &&
+          marks.model?.dom === event.dom &&
+          marks.model.vcpu === event.vcpu
+        )
+          marks.modelRuns ??= mark(event);
       }
       return;
     }
@@ -339,16 +379,30 @@ export class IoBuilder {
     }
     // With one pCPU and an idle vCPU between: the notification comes right after the guest went offline.
     for (const v of this.#open) {
-      if (event.from !== 'blocked' || !v.offline || v.dom === event.dom || v.pcpu !== event.pcpu || v.open === undefined) continue;
+      if (event.from !== 'blocked' || !v.offline || v.dom === event.dom || v.pcpu !== event.pcpu || v.open === undefined)
+        continue;
       const { marks } = v.open.wait;
-      if (marks.blocked === undefined || marks.notified !== undefined || marks.woken !== undefined || event.timeNs - marks.blocked.timeNs > NOTIFY_AFTER_OFFLINE_NS) continue;
+      if (
+        marks.blocked === undefined ||
+        marks.notified !== undefined ||
+        marks.woken !== undefined ||
+        event.timeNs - marks.blocked.timeNs > NOTIFY_AFTER_OFFLINE_NS
+      )
+        continue;
       marks.notified = mark(event);
       marks.model ??= { dom: event.dom, vcpu: event.vcpu };
       return;
     }
     // Another domain's vCPU made runnable on the pCPU where a guest is inside an exit: the ioreq's notification.
     const here = this.#current.get(event.pcpu);
-    if (here !== undefined && here !== v && here.open !== undefined && !here.offline && here.dom !== event.dom && event.from === 'blocked') {
+    if (
+      here !== undefined &&
+      here !== v &&
+      here.open !== undefined &&
+      !here.offline &&
+      here.dom !== event.dom &&
+      event.from === 'blocked'
+    ) {
       const { marks } = here.open.wait;
       marks.notified ??= mark(event);
       marks.model ??= { dom: event.dom, vcpu: event.vcpu };
@@ -375,4 +429,5 @@ const IDLE_DOMAIN = 0x7fff;
 
 const mark = (event: TraceEvent): Mark => ({ timeNs: event.timeNs, ref: event.ref });
 
-const samePage = (npf: NpfEvent, io: { space: string; addr: number }): boolean => io.space === 'mmio' && Math.floor(npf.gpa / 4096) === Math.floor(io.addr / 4096);
+const samePage = (npf: NpfEvent, io: { space: string; addr: number }): boolean =>
+  io.space === 'mmio' && Math.floor(npf.gpa / 4096) === Math.floor(io.addr / 4096);

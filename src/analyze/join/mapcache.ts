@@ -35,7 +35,10 @@ export class MapCacheHistory {
       if (list === undefined) this.#byBucket.set(bucket, [d]);
       else list.push(d);
     }
-    const gaps = this.#all.map(gapOf).filter((g) => g !== undefined).sort((a, b) => a - b);
+    const gaps = this.#all
+      .map(gapOf)
+      .filter((g) => g !== undefined)
+      .sort((a, b) => a - b);
     this.usualGapUs = gaps[gaps.length >> 1];
     this.remapsLogged = this.#all.some((d) => d.remapIndex !== undefined);
   }
@@ -43,19 +46,31 @@ export class MapCacheHistory {
   /** Whether an access found its bucket mapped, as far as the log goes. */
   outcome(dma: DmDma): Claim<MapCacheOutcome> {
     const here = logLine(dma.line, this.#log.source);
-    if (dma.remapIndex !== undefined) return claim('miss', 'proven', `the device model logs a remap of bucket 0x${dma.remapIndex.toString(16)}`, [here]);
+    if (dma.remapIndex !== undefined)
+      return claim('miss', 'proven', `the device model logs a remap of bucket 0x${dma.remapIndex.toString(16)}`, [here]);
     const distance = distanceOf(dma);
     const bucket = Math.floor(dma.gpa / BUCKET_BYTES);
     const before = lastBefore(this.#byBucket.get(bucket) ?? [], dma.line);
     const refs = before === undefined ? [here] : [logLine(before.line, this.#log.source), here];
     if (before !== undefined && distance !== undefined && distanceOf(before) === distance) {
-      return claim('hit', this.remapsLogged ? 'proven' : 'strong', `the same bucket answered with the same mapping before, at log line ${before.line}`, refs);
+      return claim(
+        'hit',
+        this.remapsLogged ? 'proven' : 'strong',
+        `the same bucket answered with the same mapping before, at log line ${before.line}`,
+        refs,
+      );
     }
-    if (before !== undefined && distance !== undefined) return claim('miss', 'strong', 'the bucket answers with another mapping than before', refs);
+    if (before !== undefined && distance !== undefined)
+      return claim('miss', 'strong', 'the bucket answers with another mapping than before', refs);
     if (this.remapsLogged) return claim('hit', 'strong', 'the log prints remaps, and none here', refs);
     const gap = gapOf(dma);
     if (gap !== undefined && this.usualGapUs !== undefined && gap > LONG_GAP * this.usualGapUs) {
-      return claim('miss', 'inferred', `first use of its bucket in this log, and the answer took ${gap} µs where ${this.usualGapUs} µs is usual`, refs);
+      return claim(
+        'miss',
+        'inferred',
+        `first use of its bucket in this log, and the answer took ${gap} µs where ${this.usualGapUs} µs is usual`,
+        refs,
+      );
     }
     return unknown('first use of its bucket in this log: it may have been mapped before the log began', refs);
   }
@@ -67,20 +82,32 @@ export class MapCacheHistory {
       const dma = list[i]!;
       if (dma.line >= hit.line) continue;
       const outcome = this.outcome(dma);
-      if (outcome.value === 'miss') return claim(dma, outcome.strength as 'proven', outcome.why, [logLine(dma.line, this.#log.source)]);
+      if (outcome.value === 'miss')
+        return claim(dma, outcome.strength as 'proven', outcome.why, [logLine(dma.line, this.#log.source)]);
     }
-    return unknown('no use of the bucket in this log is a miss', list[0] === undefined ? [] : [logLine(list[0].line, this.#log.source)]);
+    return unknown(
+      'no use of the bucket in this log is a miss',
+      list[0] === undefined ? [] : [logLine(list[0].line, this.#log.source)],
+    );
   }
 
   /** All accesses, and how many mappings (bucket and distance) they used. */
   totals(): { accesses: number; mappings: number; remaps: number } {
-    const mappings = new Set(this.#all.filter((d) => d.pointer !== undefined).map((d) => `${Math.floor(d.gpa / BUCKET_BYTES)} ${distanceOf(d)}`));
-    return { accesses: this.#all.length, mappings: mappings.size, remaps: this.#all.filter((d) => d.remapIndex !== undefined).length };
+    const mappings = new Set(
+      this.#all.filter((d) => d.pointer !== undefined).map((d) => `${Math.floor(d.gpa / BUCKET_BYTES)} ${distanceOf(d)}`),
+    );
+    return {
+      accesses: this.#all.length,
+      mappings: mappings.size,
+      remaps: this.#all.filter((d) => d.remapIndex !== undefined).length,
+    };
   }
 }
 
-const gapOf = (d: DmDma): number | undefined => (d.timeUs === undefined || d.returnTimeUs === undefined ? undefined : d.returnTimeUs - d.timeUs);
-const distanceOf = (d: DmDma): bigint | undefined => (d.pointer === undefined ? undefined : BigInt('0x' + d.pointer) - BigInt(d.gpa));
+const gapOf = (d: DmDma): number | undefined =>
+  d.timeUs === undefined || d.returnTimeUs === undefined ? undefined : d.returnTimeUs - d.timeUs;
+const distanceOf = (d: DmDma): bigint | undefined =>
+  d.pointer === undefined ? undefined : BigInt('0x' + d.pointer) - BigInt(d.gpa);
 
 /** The last entry before a line, by bisection. */
 function lastBefore(sorted: readonly DmDma[], line: number): DmDma | undefined {

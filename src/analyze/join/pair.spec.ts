@@ -23,8 +23,15 @@ function requestsOf(ios: readonly Io[], at: (i: number) => number = (i) => i): r
       const t = WALL * 1e6 + Math.floor(at(i) + us);
       return `${Math.floor(t / 1e6)}.${String(t % 1e6).padStart(6, '0')}`;
     };
-    builder.add(parseDmLine(`1@${stamp(0)}:handle_ioreq I/O=0x1 type=1 dir=0 df=0 ptr=0 port=0x${addr.toString(16)} data=0x${data.toString(16)} count=1 size=4`, ++line));
-    builder.add(parseDmLine(`1@${stamp(3)}:memory_region_ops_write cpu -1 mr 0x1 addr 0x0 value 0x0 size 4 name 'rtl8139'`, ++line));
+    builder.add(
+      parseDmLine(
+        `1@${stamp(0)}:handle_ioreq I/O=0x1 type=1 dir=0 df=0 ptr=0 port=0x${addr.toString(16)} data=0x${data.toString(16)} count=1 size=4`,
+        ++line,
+      ),
+    );
+    builder.add(
+      parseDmLine(`1@${stamp(3)}:memory_region_ops_write cpu -1 mr 0x1 addr 0x0 value 0x0 size 4 name 'rtl8139'`, ++line),
+    );
   });
   return builder.log.requests;
 }
@@ -44,7 +51,8 @@ function accessesOf(ios: readonly Io[], at: (i: number) => number = (i) => i * 1
       ` ${t(10)} x- d0v0 runstate_change ${who} offline->runnable`,
       ` ${t(11)} -x ${who} runstate_change ${who} runnable->running`,
       `] ${t(12)} -x ${who} vmentry cycles 1 !`,
-    ]) all.push(...(builder.add(parseXenalyzeLine(text, ++line)!) ?? []));
+    ])
+      all.push(...(builder.add(parseXenalyzeLine(text, ++line)!) ?? []));
   });
   return [...all, ...builder.finish()];
 }
@@ -53,47 +61,66 @@ const io = fc.record({ addr: fc.constantFrom(0xf1000037, 0xf100003c, 0xf100003e,
 
 describe('pairing', () => {
   it('pairs a trace that lies inside the log, wherever it begins', () => {
-    fc.assert(fc.property(fc.array(io, { minLength: 40, maxLength: 120 }), fc.nat(15), fc.nat(15), (ios, head, tail) => {
-      const marked = ios.map((x, i) => (i % 7 === 3 ? { addr: 0xf1000020, data: i + 1 } : x)); // something that tells places apart
-      const inner = marked.slice(head, marked.length - tail);
-      const p = pairRequests(accessesOf(inner), requestsOf(marked));
-      expect(p.unpairedAccesses).toEqual([]);
-      p.requestOf.forEach((request, i) => expect(request!.index).toBe(i + head));
-    }), { numRuns: 50 });
+    fc.assert(
+      fc.property(fc.array(io, { minLength: 40, maxLength: 120 }), fc.nat(15), fc.nat(15), (ios, head, tail) => {
+        const marked = ios.map((x, i) => (i % 7 === 3 ? { addr: 0xf1000020, data: i + 1 } : x)); // something that tells places apart
+        const inner = marked.slice(head, marked.length - tail);
+        const p = pairRequests(accessesOf(inner), requestsOf(marked));
+        expect(p.unpairedAccesses).toEqual([]);
+        p.requestOf.forEach((request, i) => expect(request!.index).toBe(i + head));
+      }),
+      { numRuns: 50 },
+    );
   });
 
   it('never pairs unequal data, crosses, or uses a request twice, whatever is missing', () => {
-    fc.assert(fc.property(fc.array(io, { maxLength: 80 }), fc.array(fc.boolean(), { maxLength: 80 }), fc.array(fc.boolean(), { maxLength: 80 }), (ios, dropA, dropB) => {
-      const a = accessesOf(ios.filter((_, i) => !dropA[i]));
-      const p = pairRequests(a, requestsOf(ios.filter((_, i) => !dropB[i])));
-      let last = -1;
-      p.requestOf.forEach((request, i) => {
-        if (request === undefined) return;
-        expect(request.index).toBeGreaterThan(last);
-        last = request.index;
-        expect(request.request.addr).toBe(a[i]!.addr);
-        expect(request.data).toBe(a[i]!.data);
-        expect(p.accessOf[request.index]).toBe(a[i]);
-      });
-      expect(p.pairs + p.unpairedAccesses.length).toBe(a.length);
-    }), { numRuns: 200 });
+    fc.assert(
+      fc.property(
+        fc.array(io, { maxLength: 80 }),
+        fc.array(fc.boolean(), { maxLength: 80 }),
+        fc.array(fc.boolean(), { maxLength: 80 }),
+        (ios, dropA, dropB) => {
+          const a = accessesOf(ios.filter((_, i) => !dropA[i]));
+          const p = pairRequests(a, requestsOf(ios.filter((_, i) => !dropB[i])));
+          let last = -1;
+          p.requestOf.forEach((request, i) => {
+            if (request === undefined) return;
+            expect(request.index).toBeGreaterThan(last);
+            last = request.index;
+            expect(request.request.addr).toBe(a[i]!.addr);
+            expect(request.data).toBe(a[i]!.data);
+            expect(p.accessOf[request.index]).toBe(a[i]);
+          });
+          expect(p.pairs + p.unpairedAccesses.length).toBe(a.length);
+        },
+      ),
+      { numRuns: 200 },
+    );
   });
 
   it('pairs two vCPUs whose requests overtake each other, each in its own order', () => {
-    fc.assert(fc.property(fc.array(fc.record({ vcpu: fc.nat(1), data: fc.nat(3) }), { minLength: 20, maxLength: 100 }), fc.array(fc.boolean(), { minLength: 100, maxLength: 100 }), (ops, swap) => {
-      const all = ops.map((o, i) => ({ addr: 0xf1000020 + 4 * o.vcpu, data: i % 5 === 0 ? 100 + i : o.data, vcpu: o.vcpu }));
-      const inLog = [...all];
-      for (let i = 0; i + 1 < inLog.length; i++) if (swap[i] && inLog[i]!.vcpu !== inLog[i + 1]!.vcpu) [inLog[i], inLog[i + 1]] = [inLog[i + 1]!, inLog[i]!];
-      const accesses = accessesOf(all);
-      const p = pairRequests(accesses, requestsOf(inLog));
-      for (const vcpu of [0, 1]) {
-        const order = p.requestOf.filter((r, i) => r !== undefined && accesses[i]!.vcpu === vcpu).map((r) => r!.index);
-        expect(order).toEqual([...order].sort((x, y) => x - y));
-      }
-      p.requestOf.forEach((r, i) => {
-        if (r !== undefined) expect([r.request.addr, r.data]).toEqual([accesses[i]!.addr, accesses[i]!.data]);
-      });
-    }), { numRuns: 60 });
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ vcpu: fc.nat(1), data: fc.nat(3) }), { minLength: 20, maxLength: 100 }),
+        fc.array(fc.boolean(), { minLength: 100, maxLength: 100 }),
+        (ops, swap) => {
+          const all = ops.map((o, i) => ({ addr: 0xf1000020 + 4 * o.vcpu, data: i % 5 === 0 ? 100 + i : o.data, vcpu: o.vcpu }));
+          const inLog = [...all];
+          for (let i = 0; i + 1 < inLog.length; i++)
+            if (swap[i] && inLog[i]!.vcpu !== inLog[i + 1]!.vcpu) [inLog[i], inLog[i + 1]] = [inLog[i + 1]!, inLog[i]!];
+          const accesses = accessesOf(all);
+          const p = pairRequests(accesses, requestsOf(inLog));
+          for (const vcpu of [0, 1]) {
+            const order = p.requestOf.filter((r, i) => r !== undefined && accesses[i]!.vcpu === vcpu).map((r) => r!.index);
+            expect(order).toEqual([...order].sort((x, y) => x - y));
+          }
+          p.requestOf.forEach((r, i) => {
+            if (r !== undefined) expect([r.request.addr, r.data]).toEqual([accesses[i]!.addr, accesses[i]!.data]);
+          });
+        },
+      ),
+      { numRuns: 60 },
+    );
   });
 
   it('finds every request of two vCPUs that overtake each other, where the data tells them apart', () => {
@@ -107,10 +134,19 @@ describe('pairing', () => {
   it('takes the domain that fits the log, and leaves another guest alone', () => {
     const ios = Array.from({ length: 20 }, (_, i) => ({ addr: 0xf1000020, data: i }));
     const mine = accessesOf(ios);
-    const other = accessesOf([{ addr: 0xf1000020, data: 3 }, { addr: 0xf1000020, data: 9 }], undefined, 2).map((x) => ({ ...x, index: x.index + 20 }));
+    const other = accessesOf(
+      [
+        { addr: 0xf1000020, data: 3 },
+        { addr: 0xf1000020, data: 9 },
+      ],
+      undefined,
+      2,
+    ).map((x) => ({ ...x, index: x.index + 20 }));
     const p = pairRequests([...mine, ...other], requestsOf(ios));
     expect(p.pairs).toBe(20);
-    expect(new Set(p.unpairedAccesses.map((u) => u.reason))).toEqual(new Set(["another domain's: the log is of one guest's device model"]));
+    expect(new Set(p.unpairedAccesses.map((u) => u.reason))).toEqual(
+      new Set(["another domain's: the log is of one guest's device model"]),
+    );
   });
 
   it('leaves a moved log line unpaired on both sides and says so', () => {
@@ -118,7 +154,9 @@ describe('pairing', () => {
     const moved = [...ios.slice(0, 10), ...ios.slice(11, 20), ios[10]!, ...ios.slice(20)];
     const p = pairRequests(accessesOf(ios), requestsOf(moved));
     expect(p.pairs).toBe(29);
-    expect(p.unpairedAccesses.map((u) => [u.access.data, u.reason])).toEqual([[10n, 'no request with equal address, direction and data in this order']]);
+    expect(p.unpairedAccesses.map((u) => [u.access.data, u.reason])).toEqual([
+      [10n, 'no request with equal address, direction and data in this order'],
+    ]);
     expect(p.unpairedRequests.map((u) => u.request.data)).toEqual([10n]);
   });
 
@@ -126,7 +164,10 @@ describe('pairing', () => {
     const ios = Array.from({ length: 10 }, (_, i) => ({ addr: 0xf1000020, data: i }));
     const p = pairRequests(accessesOf(ios.slice(2, 8)), requestsOf(ios));
     expect(p.unpairedRequests.map((u) => u.reason)).toEqual([
-      'before the trace began', 'before the trace began', 'after the trace ended', 'after the trace ended',
+      'before the trace began',
+      'before the trace began',
+      'after the trace ended',
+      'after the trace ended',
     ]);
     const q = pairRequests(accessesOf([{ addr: 0xfee00020, data: 1 }]), requestsOf(ios));
     expect(q.unpairedAccesses[0]!.reason).toMatch(/^served in the hypervisor or not logged/);
@@ -149,7 +190,8 @@ describe('clock alignment', () => {
     const truth = WALL * 1e6 + offset + (rate * c.centreNs) / 1000;
     expect(Math.abs(c.offsetUs - truth)).toBeLessThanOrEqual(c.errorUs);
     expect(c.errorUs).toBeLessThan(6);
-    for (const a of accesses) expect(traceToWallUs(c, a.marks.exit!.timeNs)).toBeLessThanOrEqual(requests[a.index]!.request.timeUs! + c.errorUs + 1);
+    for (const a of accesses)
+      expect(traceToWallUs(c, a.marks.exit!.timeNs)).toBeLessThanOrEqual(requests[a.index]!.request.timeUs! + c.errorUs + 1);
   });
 
   it('drops a few contradicting pairs and names them, and gives up its bound after a clock step', () => {

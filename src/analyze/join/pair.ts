@@ -53,8 +53,13 @@ class Paired implements Pairing {
   #positions: Map<IoAccess, number> | undefined;
 
   constructor(
-    accesses: readonly IoAccess[], requests: readonly DmRequest[], pairs: number, requestOf: readonly (DmRequest | undefined)[],
-    accessOf: readonly (IoAccess | undefined)[], accessReasons: Uint8Array, requestReasons: Uint8Array,
+    accesses: readonly IoAccess[],
+    requests: readonly DmRequest[],
+    pairs: number,
+    requestOf: readonly (DmRequest | undefined)[],
+    accessOf: readonly (IoAccess | undefined)[],
+    accessReasons: Uint8Array,
+    requestReasons: Uint8Array,
   ) {
     this.#accesses = accesses;
     this.#requests = requests;
@@ -173,12 +178,19 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
   const code = (reason: AccessUnpaired): number => ACCESS_REASONS.indexOf(reason) + 1;
   accesses.forEach((access, i) => {
     if (requestOf[i] !== undefined) return;
-    accessReasons[i] = code(!logged.has(`${access.space} ${access.addr}`) ? 'served in the hypervisor or not logged: the log has no request at this address'
-      : absent.has(access) ? "served in the hypervisor or not logged: the log has no request for that device's configuration space"
-        : best !== undefined && best.pairs > 0 && access.dom !== best.dom ? "another domain's: the log is of one guest's device model"
-          : access.lost !== undefined ? 'records lost: the trace is damaged around it'
-            : access.data === undefined ? 'the data is a pointer: nothing to compare'
-              : 'no request with equal address, direction and data in this order');
+    accessReasons[i] = code(
+      !logged.has(`${access.space} ${access.addr}`)
+        ? 'served in the hypervisor or not logged: the log has no request at this address'
+        : absent.has(access)
+          ? "served in the hypervisor or not logged: the log has no request for that device's configuration space"
+          : best !== undefined && best.pairs > 0 && access.dom !== best.dom
+            ? "another domain's: the log is of one guest's device model"
+            : access.lost !== undefined
+              ? 'records lost: the trace is damaged around it'
+              : access.data === undefined
+                ? 'the data is a pointer: nothing to compare'
+                : 'no request with equal address, direction and data in this order',
+    );
   });
 
   const requestReasons = new Uint8Array(requests.length);
@@ -190,12 +202,18 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
       previous = index;
       continue;
     }
-    const reason: RequestUnpaired = requestAddress(request) === undefined ? 'not an access of the guest: the hypervisor records no I/O for it'
-      : pairs > 0 && index < firstPaired ? 'before the trace began'
-        : pairs > 0 && index > lastPaired ? 'after the trace ended'
-          : request.data === undefined && request.dir !== undefined ? 'the log has no answer for it: no data to compare'
-            : lossBetween.has(previous) ? 'the trace lost records there'
-              : 'no access with equal address, direction and data in this order';
+    const reason: RequestUnpaired =
+      requestAddress(request) === undefined
+        ? 'not an access of the guest: the hypervisor records no I/O for it'
+        : pairs > 0 && index < firstPaired
+          ? 'before the trace began'
+          : pairs > 0 && index > lastPaired
+            ? 'after the trace ended'
+            : request.data === undefined && request.dir !== undefined
+              ? 'the log has no answer for it: no data to compare'
+              : lossBetween.has(previous)
+                ? 'the trace lost records there'
+                : 'no access with equal address, direction and data in this order';
     requestReasons[index] = REQUEST_REASONS.indexOf(reason) + 1;
   }
   return new Paired(accesses, requests, pairs, requestOf, accessOf, accessReasons, requestReasons);
@@ -207,9 +225,17 @@ function absentConfig(accesses: readonly IoAccess[], configured: ReadonlySet<num
   const latches = new Map<number, number>();
   for (const access of accesses) {
     if (access.space !== 'pio') continue;
-    if (access.addr === CONFIG_ADDRESS && access.dir === 'write' && access.data !== undefined) latches.set(access.dom, Number(BigInt.asUintN(32, access.data)));
+    if (access.addr === CONFIG_ADDRESS && access.dir === 'write' && access.data !== undefined)
+      latches.set(access.dom, Number(BigInt.asUintN(32, access.data)));
     const latch = latches.get(access.dom);
-    if (access.addr >= CONFIG_DATA && access.addr < CONFIG_DATA + 4 && latch !== undefined && latch >= 0x80000000 && !configured.has((latch >>> 8) & 0xffff)) absent.add(access);
+    if (
+      access.addr >= CONFIG_DATA &&
+      access.addr < CONFIG_DATA + 4 &&
+      latch !== undefined &&
+      latch >= 0x80000000 &&
+      !configured.has((latch >>> 8) & 0xffff)
+    )
+      absent.add(access);
   }
   return absent;
 }
@@ -236,7 +262,13 @@ function lossAfter(accesses: readonly IoAccess[], requestOf: readonly (DmRequest
  * Several vCPUs: their requests may reach the device model in another order than their records stand in the trace,
  * but each vCPU's own stay in order. What the common order left over is settled within each vCPU's order.
  */
-function settleVcpus(accesses: readonly IoAccess[], key: readonly number[], index: readonly number[], b: readonly number[], match: Int32Array): void {
+function settleVcpus(
+  accesses: readonly IoAccess[],
+  key: readonly number[],
+  index: readonly number[],
+  b: readonly number[],
+  match: Int32Array,
+): void {
   if (new Set(index.map((i) => accesses[i]!.vcpu)).size < 2) return;
   const taken = new Set<number>(match.filter((j) => j >= 0));
   const next = new Int32Array(key.length);
@@ -273,9 +305,19 @@ const MAX_CELLS = 4_000_000;
  * Aligns a[a0..a1) with b[b0..b1): runs that occur once in each are anchors, the parts between them are aligned in
  * turn. `open`: the ends of the ranges need not meet (the log starts before the trace and ends after it).
  */
-function align(a: readonly number[], b: readonly number[], a0: number, a1: number, b0: number, b1: number, out: Int32Array, open: boolean): void {
-  const work: { a0: number; a1: number; b0: number; b1: number; openStart: boolean; openEnd: boolean; gram: number }[] =
-    [{ a0, a1, b0, b1, openStart: open, openEnd: open, gram: 0 }];
+function align(
+  a: readonly number[],
+  b: readonly number[],
+  a0: number,
+  a1: number,
+  b0: number,
+  b1: number,
+  out: Int32Array,
+  open: boolean,
+): void {
+  const work: { a0: number; a1: number; b0: number; b1: number; openStart: boolean; openEnd: boolean; gram: number }[] = [
+    { a0, a1, b0, b1, openStart: open, openEnd: open, gram: 0 },
+  ];
   for (let step = work.pop(); step !== undefined; step = work.pop()) {
     let { a0: lo, a1: hi, b0: blo, b1: bhi } = step;
     if (!step.openStart) while (lo < hi && blo < bhi && a[lo] === b[blo]) out[lo++] = blo++;
@@ -286,7 +328,8 @@ function align(a: readonly number[], b: readonly number[], a0: number, a1: numbe
     for (; gram < GRAMS.length && anchors.length === 0; gram++) anchors = findAnchors(a, b, lo, hi, blo, bhi, GRAMS[gram]!);
     if (anchors.length === 0) {
       // With an open end, a rest of repeated single requests has no place of its own: left unpaired.
-      if (!step.openStart && !step.openEnd && (hi - lo) * (bhi - blo) <= MAX_CELLS) commonSubsequence(a, b, lo, hi, blo, bhi, out);
+      if (!step.openStart && !step.openEnd && (hi - lo) * (bhi - blo) <= MAX_CELLS)
+        commonSubsequence(a, b, lo, hi, blo, bhi, out);
       continue;
     }
     // Parts between anchors; each anchor is one element, the runs around it grow by the equal ends of the parts.
@@ -303,7 +346,15 @@ function align(a: readonly number[], b: readonly number[], a0: number, a1: numbe
 }
 
 /** Positions of runs of `gram` elements that occur exactly once on each side, thinned to an increasing sequence. */
-function findAnchors(a: readonly number[], b: readonly number[], a0: number, a1: number, b0: number, b1: number, gram: number): { a: number; b: number }[] {
+function findAnchors(
+  a: readonly number[],
+  b: readonly number[],
+  a0: number,
+  a1: number,
+  b0: number,
+  b1: number,
+  gram: number,
+): { a: number; b: number }[] {
   if (a1 - a0 < gram || b1 - b0 < gram) return [];
   const inA = new RunTable(a, a0, a1, gram);
   const inB = new RunTable(b, b0, b1, gram);
@@ -383,18 +434,27 @@ function longestIncreasing(candidates: readonly { a: number; b: number }[]): { a
   return result.reverse();
 }
 
-function commonSubsequence(a: readonly number[], b: readonly number[], a0: number, a1: number, b0: number, b1: number, out: Int32Array): void {
+function commonSubsequence(
+  a: readonly number[],
+  b: readonly number[],
+  a0: number,
+  a1: number,
+  b0: number,
+  b1: number,
+  out: Int32Array,
+): void {
   const n = a1 - a0;
   const m = b1 - b0;
   const table = new Uint32Array((n + 1) * (m + 1));
   for (let i = n - 1; i >= 0; i--) {
     for (let j = m - 1; j >= 0; j--) {
-      table[i * (m + 1) + j] = a[a0 + i] === b[b0 + j]
-        ? table[(i + 1) * (m + 1) + j + 1]! + 1
-        : Math.max(table[(i + 1) * (m + 1) + j]!, table[i * (m + 1) + j + 1]!);
+      table[i * (m + 1) + j] =
+        a[a0 + i] === b[b0 + j]
+          ? table[(i + 1) * (m + 1) + j + 1]! + 1
+          : Math.max(table[(i + 1) * (m + 1) + j]!, table[i * (m + 1) + j + 1]!);
     }
   }
-  for (let i = 0, j = 0; i < n && j < m;) {
+  for (let i = 0, j = 0; i < n && j < m; ) {
     if (a[a0 + i] === b[b0 + j]) out[a0 + i++] = b0 + j++;
     else if (table[(i + 1) * (m + 1) + j]! >= table[i * (m + 1) + j + 1]!) i++;
     else j++;

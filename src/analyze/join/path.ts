@@ -28,11 +28,20 @@ export interface IoPath {
   readonly route: Claim<Route>;
   readonly stages: Stages;
   /** Guest memory the device model touched for it. */
-  readonly dma: readonly { readonly gpa: number; readonly pointer: string | undefined; readonly line: number; readonly outcome: Claim<MapCacheOutcome> }[];
+  readonly dma: readonly {
+    readonly gpa: number;
+    readonly pointer: string | undefined;
+    readonly line: number;
+    readonly outcome: Claim<MapCacheOutcome>;
+  }[];
   /** Frames it sent. */
   readonly frames: readonly Claim<CapturedFrame>[];
   /** The interrupt a transmission led to: injected, and read by the guest. */
-  readonly interrupt: Claim<{ readonly vector: number | undefined; readonly injected: Mark | undefined; readonly taken: Mark | undefined }>;
+  readonly interrupt: Claim<{
+    readonly vector: number | undefined;
+    readonly injected: Mark | undefined;
+    readonly taken: Mark | undefined;
+  }>;
 }
 
 /** Names of the registers an access touched: `TxPoll`, `TxConfig+1`, `MAR0-3`; undefined where the device is not known. */
@@ -63,19 +72,34 @@ export function* ioPaths(a: Analysis): Generator<IoPath> {
     const access = a.accesses[i]!;
     const request = a.pairing?.requestOf[i];
     const window = windowAt(a.windows, access.space, access.addr);
-    const width: Claim<number> = request === undefined ? unknown('records of I/O hold no size; only a device-model log does') : claim(request.request.size, 'proven', 'the log prints it', [logLine(request.request.line, a.log!.source)]);
+    const width: Claim<number> =
+      request === undefined
+        ? unknown('records of I/O hold no size; only a device-model log does')
+        : claim(request.request.size, 'proven', 'the log prints it', [logLine(request.request.line, a.log!.source)]);
     const platform = window === undefined ? platformDevice(access.space, access.addr) : undefined;
     const transmitted = sent.get(access) ?? [];
     const dma = transmitted[0]?.doorbellDma ?? dmaOf(a, access, request).dma;
     yield {
-      access, request, unpaired: a.pairing?.reasonOf(access), width, window,
+      access,
+      request,
+      unpaired: a.pairing?.reasonOf(access),
+      width,
+      window,
       device: window !== undefined ? { name: window.chip.name, base: window.base } : platform,
-      registers: window !== undefined ? explainRegisters(window, access.addr, width.value, access.data, modes.get(window))
-        : platform !== undefined ? explainPlatform(platform, access.addr, width.value, access.data, access.dir, latch.mode(access)) : [],
-      route: routeOf(access, request, a.log, a.pairing?.reasonOf(access)), stages: stagesOf(access),
+      registers:
+        window !== undefined
+          ? explainRegisters(window, access.addr, width.value, access.data, modes.get(window))
+          : platform !== undefined
+            ? explainPlatform(platform, access.addr, width.value, access.data, access.dir, latch.mode(access))
+            : [],
+      route: routeOf(access, request, a.log, a.pairing?.reasonOf(access)),
+      stages: stagesOf(access),
       dma: dma.map((d) => ({ gpa: d.gpa, pointer: d.pointer, line: d.line, outcome: history!.outcome(d) })),
       frames: transmitted.map((t) => t.frame).filter((f) => f.value !== undefined),
-      interrupt: window === undefined || transmitted.length === 0 ? unknown('not a doorbell of a transmission') : interruptOf(a, access, window, vectors.get(window)!),
+      interrupt:
+        window === undefined || transmitted.length === 0
+          ? unknown('not a doorbell of a transmission')
+          : interruptOf(a, access, window, vectors.get(window)!),
     };
   }
 }
@@ -104,6 +128,10 @@ function interruptOf(a: Analysis, access: IoAccess, window: DeviceWindow, vector
   const inject = vector.value === undefined ? undefined : injectionAfter(a, access, read, vector.value);
   if (read === undefined) return unknown('the guest is not seen to read a transmit bit from IntrStatus afterwards');
   const before = inject !== undefined && inject.timeNs <= (read.marks.exit ?? read.record).timeNs ? inject : undefined;
-  return claim({ vector: before === undefined ? undefined : vector.value, injected: before, taken: read.record }, 'inferred',
-    'the next read of IntrStatus that shows a transmit bit, and the injection before it', [...(before ? [before.ref] : []), read.record.ref]);
+  return claim(
+    { vector: before === undefined ? undefined : vector.value, injected: before, taken: read.record },
+    'inferred',
+    'the next read of IntrStatus that shows a transmit bit, and the injection before it',
+    [...(before ? [before.ref] : []), read.record.ref],
+  );
 }

@@ -24,8 +24,15 @@ const rtcPorts: readonly RegisterDef[] = [
   { name: 'RTC_DATA', offset: 0x71, width: 1, access: 'rw', doc: 'the RTC register selected' },
 ];
 
-const at = (name: string, space: 'mmio' | 'pio', first: number, last: number, base: number, registers: readonly RegisterDef[], internal: boolean): PlatformDevice =>
-  ({ name, space, first, last, base, registers, internal });
+const at = (
+  name: string,
+  space: 'mmio' | 'pio',
+  first: number,
+  last: number,
+  base: number,
+  registers: readonly RegisterDef[],
+  internal: boolean,
+): PlatformDevice => ({ name, space, first, last, base, registers, internal });
 
 const platformDevices: readonly PlatformDevice[] = [
   at('LAPIC', 'mmio', 0xfee00000, 0xfee00fff, 0xfee00000, platformTables['LAPIC']!, true),
@@ -52,7 +59,14 @@ export const platformDevice = (space: 'mmio' | 'pio', addr: number): PlatformDev
   platformDevices.find((d) => d.space === space && addr >= d.first && addr <= d.last);
 
 /** Names the registers an access touched; without a width it is taken to cover the register it begins at. */
-export function explainPlatform(device: PlatformDevice, addr: number, width: number | undefined, data: bigint | undefined, dir?: 'read' | 'write', mode?: string): Explained[] {
+export function explainPlatform(
+  device: PlatformDevice,
+  addr: number,
+  width: number | undefined,
+  data: bigint | undefined,
+  dir?: 'read' | 'write',
+  mode?: string,
+): Explained[] {
   const offset = addr - device.base;
   const bytes = width ?? device.registers.find((r) => offset >= r.offset && offset < r.offset + r.width)?.width ?? 1;
   return explainAccess(device.registers, offset, bytes, Number(BigInt.asUintN(32, data ?? 0n)), mode, dir);

@@ -24,44 +24,92 @@ const hex = (n: number): string => `0x${n.toString(16)}`;
  * proves nothing, because the answer can come before the vCPU is descheduled.
  * @param log the device-model log, if there is one: then an access without a request in it means something
  */
-export function routeOf(access: IoAccess, request: DmRequest | undefined, log: DmLog | undefined, unpaired: AccessUnpaired | undefined): Claim<Route> {
+export function routeOf(
+  access: IoAccess,
+  request: DmRequest | undefined,
+  log: DmLog | undefined,
+  unpaired: AccessUnpaired | undefined,
+): Claim<Route> {
   const { marks } = access;
   const bufferable = mayBuffer(access);
   const record: Ref[] = [access.record.ref];
   const requestRef = request && logLine(request.request.line, log?.source);
   const wait: Ref[] = marks.blocked !== undefined ? [marks.blocked.ref, ...(marks.woken ? [marks.woken.ref] : [])] : [];
-  const rule = access.space === 'mmio'
-    ? `a buffered slot has 20 address bits (up to ${hex(BUFIOREQ_MAX_ADDR)}) and ${hex(access.addr)} does not fit`
-    : 'Xen buffers only VGA memory writes and RTC time offsets, never port I/O';
+  const rule =
+    access.space === 'mmio'
+      ? `a buffered slot has 20 address bits (up to ${hex(BUFIOREQ_MAX_ADDR)}) and ${hex(access.addr)} does not fit`
+      : 'Xen buffers only VGA memory writes and RTC time offsets, never port I/O';
 
   if (request !== undefined && !bufferable) {
-    const waited = marks.blocked !== undefined ? '; the vCPU went offline until the answer' : '; no wait is recorded, which alone would prove nothing';
+    const waited =
+      marks.blocked !== undefined
+        ? '; the vCPU went offline until the answer'
+        : '; no wait is recorded, which alone would prove nothing';
     const how = access.space === 'mmio' || access.dir === 'read' ? 'proven' : 'strong';
-    const why = access.dir === 'read' ? 'the device model logged the request and its answer came back to the vCPU, which a buffered request has not' : `the device model logged the request, and ${rule}`;
-    return claim('synchronous ioreq', how, why + waited, [requestRef!, ...(access.npf ? [access.npf.ref] : []), ...record, ...wait]);
+    const why =
+      access.dir === 'read'
+        ? 'the device model logged the request and its answer came back to the vCPU, which a buffered request has not'
+        : `the device model logged the request, and ${rule}`;
+    return claim('synchronous ioreq', how, why + waited, [
+      requestRef!,
+      ...(access.npf ? [access.npf.ref] : []),
+      ...record,
+      ...wait,
+    ]);
   }
   if (access.lost !== undefined) {
-    return unknown(`records were lost between ${hex(access.addr)}'s exit and its entry, and no log line settles it`, [access.lost.ref, ...record]);
+    return unknown(`records were lost between ${hex(access.addr)}'s exit and its entry, and no log line settles it`, [
+      access.lost.ref,
+      ...record,
+    ]);
   }
   if (marks.blocked !== undefined) {
-    return claim('synchronous ioreq', 'strong', `the vCPU went offline until ${marks.woken ? 'another domain woke it' : 'something woke it'}: Xen waits so only for an answer on the synchronous page${bufferable ? ' (the address alone would have allowed the buffered page)' : `, and ${rule}`}`, [...wait, ...record]);
+    return claim(
+      'synchronous ioreq',
+      'strong',
+      `the vCPU went offline until ${marks.woken ? 'another domain woke it' : 'something woke it'}: Xen waits so only for an answer on the synchronous page${bufferable ? ' (the address alone would have allowed the buffered page)' : `, and ${rule}`}`,
+      [...wait, ...record],
+    );
   }
   if (bufferable) {
-    return claim('buffered ioreq', 'inferred', `a write at ${hex(access.addr)}, at or below ${hex(BUFIOREQ_MAX_ADDR)}, may be buffered and no wait is recorded; a missing wait alone proves nothing`, [...record, ...(requestRef ? [requestRef] : [])]);
+    return claim(
+      'buffered ioreq',
+      'inferred',
+      `a write at ${hex(access.addr)}, at or below ${hex(BUFIOREQ_MAX_ADDR)}, may be buffered and no wait is recorded; a missing wait alone proves nothing`,
+      [...record, ...(requestRef ? [requestRef] : [])],
+    );
   }
   const device = platformDevice(access.space, access.addr);
   if (marks.notified !== undefined) {
-    return claim('synchronous ioreq', access.space === 'mmio' ? 'strong' : 'inferred', `another domain's vCPU was woken while this one was inside the exit, and ${rule}; the vCPU itself shows no wait`, [marks.notified.ref, ...record]);
+    return claim(
+      'synchronous ioreq',
+      access.space === 'mmio' ? 'strong' : 'inferred',
+      `another domain's vCPU was woken while this one was inside the exit, and ${rule}; the vCPU itself shows no wait`,
+      [marks.notified.ref, ...record],
+    );
   }
   if (device?.internal === true) {
-    return claim('in the hypervisor', log !== undefined && unpaired?.startsWith('served') ? 'strong' : 'inferred', `${hex(access.addr)} is Xen's own ${device.name}, with no wait${log !== undefined ? ' and no log line' : ''}`, record);
+    return claim(
+      'in the hypervisor',
+      log !== undefined && unpaired?.startsWith('served') ? 'strong' : 'inferred',
+      `${hex(access.addr)} is Xen's own ${device.name}, with no wait${log !== undefined ? ' and no log line' : ''}`,
+      record,
+    );
   }
   if (log !== undefined && unpaired?.startsWith('served')) {
-    return claim('in the hypervisor', 'inferred', `the log has no request at ${hex(access.addr)}, and neither a wait nor a wake-up is recorded`, record);
+    return claim(
+      'in the hypervisor',
+      'inferred',
+      `the log has no request at ${hex(access.addr)}, and neither a wait nor a wake-up is recorded`,
+      record,
+    );
   }
-  return unknown(log === undefined
-    ? 'neither a wait nor a wake-up is recorded, and no device-model log was given'
-    : 'neither a wait nor a wake-up is recorded, and no log line pairs with it', record);
+  return unknown(
+    log === undefined
+      ? 'neither a wait nor a wake-up is recorded, and no device-model log was given'
+      : 'neither a wait nor a wake-up is recorded, and no log line pairs with it',
+    record,
+  );
 }
 
 /** The p2m type of an NPF record in words. */
@@ -89,7 +137,9 @@ export interface Stages {
 export function stagesOf(access: IoAccess): Stages {
   const { exit, notified, blocked, modelRuns, woken, resumed, entry } = access.marks;
   const between = (from: { timeNs: number } | undefined, to: { timeNs: number } | undefined): number | undefined =>
-    from === undefined || to === undefined || access.lost !== undefined || to.timeNs < from.timeNs ? undefined : to.timeNs - from.timeNs;
+    from === undefined || to === undefined || access.lost !== undefined || to.timeNs < from.timeNs
+      ? undefined
+      : to.timeNs - from.timeNs;
   const started = modelRuns ?? notified ?? blocked;
   return {
     emulate: between(exit, notified ?? blocked),

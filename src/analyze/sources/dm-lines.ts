@@ -128,15 +128,27 @@ interface DmOtherLine extends LineBase {
 }
 
 export type DmLine =
-  | DmRequestLine | DmResponseLine | DmStepLine | DmRegionLine | DmConfigLine | DmMappingLine
-  | DmMapCacheLine | DmMapReturnLine | DmRemapLine | DmChipLine | DmClockLine | DmOtherLine;
+  | DmRequestLine
+  | DmResponseLine
+  | DmStepLine
+  | DmRegionLine
+  | DmConfigLine
+  | DmMappingLine
+  | DmMapCacheLine
+  | DmMapReturnLine
+  | DmRemapLine
+  | DmChipLine
+  | DmClockLine
+  | DmOtherLine;
 
 const MAX_LINE = 4096;
 
 const PREFIX = /^\s*(\d+)@(\d{1,12})\.(\d{1,9}):(.*)$/;
-const HANDLE = /^handle_ioreq I\/O=\S+ type=(\d+) dir=([01]) df=[01] ptr=([01]) port=0x([0-9a-f]+) data=0x([0-9a-f]+) count=(\d+) size=(\d+)/i;
+const HANDLE =
+  /^handle_ioreq I\/O=\S+ type=(\d+) dir=([01]) df=[01] ptr=([01]) port=0x([0-9a-f]+) data=0x([0-9a-f]+) count=(\d+) size=(\d+)/i;
 const HANDLE_READ = /^handle_ioreq_read I\/O=\S+ read type=\d+ df=[01] ptr=[01] port=0x([0-9a-f]+) data=0x([0-9a-f]+)/i;
-const REGION = /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '([^']*)'/i;
+const REGION =
+  /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '([^']*)'/i;
 const REGION_OLD = /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+)()/i;
 const CONFIG = /^pci_cfg_(read|write) (\S+) ([0-9a-f:.]+) @0x([0-9a-f]+) (?:->|<-) 0x([0-9a-f]+)/i;
 const MAPPING = /^pci_update_mappings_(add|del) (?:d=\S+ )?(\S+) ([0-9a-f:.]+) (\d+),0x([0-9a-f]+)\+0x([0-9a-f]+)/i;
@@ -162,8 +174,17 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
   if (body.startsWith('handle_ioreq ')) {
     if ((m = HANDLE.exec(body)) !== null) {
       return {
-        kind: 'request', line, timeUs, form: 'event', type: Number(m[1]), dir: m[2] === '1' ? 'read' : 'write', dataIsPtr: m[3] === '1',
-        addr: parseInt(m[4]!, 16), data: BigInt('0x' + m[5]!), count: Number(m[6]), size: Number(m[7]),
+        kind: 'request',
+        line,
+        timeUs,
+        form: 'event',
+        type: Number(m[1]),
+        dir: m[2] === '1' ? 'read' : 'write',
+        dataIsPtr: m[3] === '1',
+        addr: parseInt(m[4]!, 16),
+        data: BigInt('0x' + m[5]!),
+        count: Number(m[6]),
+        size: Number(m[7]),
       };
     }
   } else if (body.startsWith('handle_ioreq_read')) {
@@ -175,8 +196,14 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
   } else if (body.startsWith('memory_region_ops_')) {
     if ((m = REGION.exec(body) ?? REGION_OLD.exec(body)) !== null) {
       return {
-        kind: 'region', line, timeUs, dir: m[1] as 'read' | 'write', addr: parseInt(m[2]!, 16), value: BigInt('0x' + m[3]!),
-        size: Number(m[4]), name: m[5]!,
+        kind: 'region',
+        line,
+        timeUs,
+        dir: m[1] as 'read' | 'write',
+        addr: parseInt(m[2]!, 16),
+        value: BigInt('0x' + m[3]!),
+        size: Number(m[4]),
+        name: m[5]!,
       };
     }
   } else if (body.startsWith('xen_map_cache')) {
@@ -187,21 +214,44 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
   } else if (body.startsWith('pci_cfg_')) {
     if ((m = CONFIG.exec(body)) !== null) {
       return {
-        kind: 'config', line, timeUs, dir: m[1] as 'read' | 'write', name: m[2]!, bdf: m[3]!, reg: parseInt(m[4]!, 16), value: parseInt(m[5]!, 16),
+        kind: 'config',
+        line,
+        timeUs,
+        dir: m[1] as 'read' | 'write',
+        name: m[2]!,
+        bdf: m[3]!,
+        reg: parseInt(m[4]!, 16),
+        value: parseInt(m[5]!, 16),
       };
     }
   } else if (body.startsWith('pci_update_mappings_')) {
     if ((m = MAPPING.exec(body)) !== null) {
       return {
-        kind: 'mapping', line, timeUs, added: m[1] === 'add', name: m[2]!, bdf: m[3]!, bar: Number(m[4]),
-        base: parseInt(m[5]!, 16), size: parseInt(m[6]!, 16),
+        kind: 'mapping',
+        line,
+        timeUs,
+        added: m[1] === 'add',
+        name: m[2]!,
+        bdf: m[3]!,
+        bar: Number(m[4]),
+        base: parseInt(m[5]!, 16),
+        size: parseInt(m[6]!, 16),
       };
     }
   } else if (body.startsWith('xen: I/O request')) {
     if ((m = PLAIN_REQUEST.exec(body)) !== null) {
       return {
-        kind: 'request', line, timeUs, form: 'plain', type: Number(m[1]), dir: undefined, dataIsPtr: m[2] === '1',
-        addr: parseInt(m[3]!, 16), data: BigInt('0x' + m[4]!), count: Number(m[5]), size: Number(m[6]),
+        kind: 'request',
+        line,
+        timeUs,
+        form: 'plain',
+        type: Number(m[1]),
+        dir: undefined,
+        dataIsPtr: m[2] === '1',
+        addr: parseInt(m[3]!, 16),
+        data: BigInt('0x' + m[4]!),
+        count: Number(m[5]),
+        size: Number(m[6]),
       };
     }
   } else if ((m = CHIP.exec(body)) !== null) {
@@ -209,7 +259,10 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
   } else if ((m = CLOCK.exec(body)) !== null) {
     const clock = m[1]!.toLowerCase();
     return {
-      kind: 'clock', line, timeUs, clock: clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured',
+      kind: 'clock',
+      line,
+      timeUs,
+      clock: clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured',
       tsc: m[2] === undefined ? undefined : { line, zeroUs: Number(m[2]) * 1e6 + Number(m[3]), hz: Number(m[4]) },
     };
   }

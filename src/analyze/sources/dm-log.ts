@@ -31,7 +31,17 @@ export class DmLogBuilder {
   #pendingDma: { -readonly [K in keyof DmDma]: DmDma[K] } | undefined;
 
   constructor(source: DmLog['source'] = 'dm-log') {
-    this.log = { source, requests: this.#store.requests, early: { dma: [], chip: [] }, mappings: [], configs: [], clock: undefined, tsc: undefined, otherEvents: new Map(), lines: 0 };
+    this.log = {
+      source,
+      requests: this.#store.requests,
+      early: { dma: [], chip: [] },
+      mappings: [],
+      configs: [],
+      clock: undefined,
+      tsc: undefined,
+      otherEvents: new Map(),
+      lines: 0,
+    };
   }
 
   /** Takes one parsed line. */
@@ -64,9 +74,18 @@ export class DmLogBuilder {
         log.configs.push(entry);
         if (current !== undefined && current.request.type === 2 && store.setConfig()) store.end(entry);
         break;
-      case 'mapping': log.mappings.push(entry); break;
+      case 'mapping':
+        log.mappings.push(entry);
+        break;
       case 'mapCache':
-        this.#pendingDma = { gpa: entry.gpa, pointer: undefined, remapIndex: undefined, timeUs: entry.timeUs, returnTimeUs: undefined, line: entry.line };
+        this.#pendingDma = {
+          gpa: entry.gpa,
+          pointer: undefined,
+          remapIndex: undefined,
+          timeUs: entry.timeUs,
+          returnTimeUs: undefined,
+          line: entry.line,
+        };
         if (current !== undefined) store.addDma(this.#pendingDma);
         else log.early.dma.push(this.#pendingDma);
         break;
@@ -113,8 +132,16 @@ export async function readDmLog(lines: AsyncIterable<string> | Iterable<string>,
   let number = 0;
   for await (const line of lines) builder.add(parseDmLine(line, ++number));
   const { log } = builder;
-  if (number > 0 && log.requests.length === 0 && log.configs.length === 0 && log.early.dma.length === 0 && log.early.chip.length === 0) {
-    throw new UserError(`${name}: none of ${number} lines is a device model's trace event or debug line: expected "pid@sec.usec:handle_ioreq …" or "xen: I/O request: …"; start QEMU with -d trace:handle_ioreq* -D FILE`);
+  if (
+    number > 0 &&
+    log.requests.length === 0 &&
+    log.configs.length === 0 &&
+    log.early.dma.length === 0 &&
+    log.early.chip.length === 0
+  ) {
+    throw new UserError(
+      `${name}: none of ${number} lines is a device model's trace event or debug line: expected "pid@sec.usec:handle_ioreq …" or "xen: I/O request: …"; start QEMU with -d trace:handle_ioreq* -D FILE`,
+    );
   }
   return log;
 }

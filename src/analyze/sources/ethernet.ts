@@ -19,8 +19,13 @@ function ipv6(f: Uint8Array, at: number): string {
 }
 
 const ICMPV6: Readonly<Record<number, string>> = {
-  128: 'echo request', 129: 'echo reply', 133: 'router solicitation', 134: 'router advertisement',
-  135: 'neighbor solicitation', 136: 'neighbor advertisement', 143: 'multicast listener report v2',
+  128: 'echo request',
+  129: 'echo reply',
+  133: 'router solicitation',
+  134: 'router advertisement',
+  135: 'neighbor solicitation',
+  136: 'neighbor advertisement',
+  143: 'multicast listener report v2',
 };
 
 /** What the frame carries: `ARP who has 10.0.2.2 tell 10.0.2.15`, `ICMP echo request 10.0.2.15 > 10.0.2.2 id 118 seq 0`. */
@@ -41,9 +46,7 @@ function payload(f: Uint8Array, at: number, type: number): string {
   const left = f.length - at;
   if (type === ETHERTYPE_ARP && left >= 28) {
     const reply = f[at + 7] === 2;
-    return reply
-      ? `ARP ${ipv4(f, at + 14)} is at ${mac(f, at + 8)}`
-      : `ARP who has ${ipv4(f, at + 24)} tell ${ipv4(f, at + 14)}`;
+    return reply ? `ARP ${ipv4(f, at + 14)} is at ${mac(f, at + 8)}` : `ARP who has ${ipv4(f, at + 24)} tell ${ipv4(f, at + 14)}`;
   }
   if (type === ETHERTYPE_IPV4 && left >= 20) {
     const header = (f[at]! & 0x0f) * 4;
@@ -69,6 +72,7 @@ function transport(f: Uint8Array, at: number, protocol: number, from: string, to
     return `ICMP ${kind} ${from} > ${to} id ${port(4)} seq ${port(6)}`;
   }
   if (protocol === 58 && has(1)) return `ICMPv6 ${ICMPV6[f[at]!] ?? `type ${f[at]}`} ${from} > ${to}`;
-  if ((protocol === 6 || protocol === 17) && has(4)) return `${protocol === 6 ? 'TCP' : 'UDP'} ${from}:${port(0)} > ${to}:${port(2)}`;
+  if ((protocol === 6 || protocol === 17) && has(4))
+    return `${protocol === 6 ? 'TCP' : 'UDP'} ${from}:${port(0)} > ${to}:${port(2)}`;
   return `IP protocol ${protocol} ${from} > ${to}`;
 }

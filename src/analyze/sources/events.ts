@@ -76,15 +76,43 @@ export interface P2mEvent extends EventBase {
 }
 
 export type TraceEvent =
-  | VmexitEvent | VmentryEvent | NpfEvent | IoEvent | RunstateEvent | HypercallEvent | InjectEvent | LostEvent | P2mEvent;
+  | VmexitEvent
+  | VmentryEvent
+  | NpfEvent
+  | IoEvent
+  | RunstateEvent
+  | HypercallEvent
+  | InjectEvent
+  | LostEvent
+  | P2mEvent;
 
 /** Xen's hypercall numbers that matter to the question who translated (public/xen.h). */
 export const Hypercall = {
-  mmuUpdate: 1, memoryOp: 12, multicall: 13, updateVaMapping: 14, grantTableOp: 20, updateVaMappingOther: 22, dmOp: 41,
+  mmuUpdate: 1,
+  memoryOp: 12,
+  multicall: 13,
+  updateVaMapping: 14,
+  grantTableOp: 20,
+  updateVaMappingOther: 22,
+  dmOp: 41,
 } as const;
 
 /** p2m types, the same numbers in Xen 4.4 and 4.17 (asm-x86/p2m.h). */
 export const P2M_TYPE: readonly string[] = [
-  'ram_rw', 'invalid', 'ram_logdirty', 'ram_ro', 'mmio_dm', 'mmio_direct', 'populate_on_demand', 'grant_map_rw',
-  'grant_map_ro', 'paging_out', 'paged', 'paging_in', 'shared', 'broken', 'map_foreign', 'ioreq_server',
+  'ram_rw',
+  'invalid',
+  'ram_logdirty',
+  'ram_ro',
+  'mmio_dm',
+  'mmio_direct',
+  'populate_on_demand',
+  'grant_map_rw',
+  'grant_map_ro',
+  'paging_out',
+  'paged',
+  'paging_in',
+  'shared',
+  'broken',
+  'map_foreign',
+  'ioreq_server',
 ];

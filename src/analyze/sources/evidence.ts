@@ -28,11 +28,19 @@ export interface Claim<T> {
   readonly refs: readonly Ref[];
 }
 
-export const claim = <T>(value: T, strength: Exclude<Strength, 'unknown'>, why: string, refs: readonly Ref[]): Claim<T> =>
-  ({ value, strength, why, refs });
+export const claim = <T>(value: T, strength: Exclude<Strength, 'unknown'>, why: string, refs: readonly Ref[]): Claim<T> => ({
+  value,
+  strength,
+  why,
+  refs,
+});
 
-export const unknown = <T>(why: string, refs: readonly Ref[] = []): Claim<T> =>
-  ({ value: undefined, strength: 'unknown', why, refs });
+export const unknown = <T>(why: string, refs: readonly Ref[] = []): Claim<T> => ({
+  value: undefined,
+  strength: 'unknown',
+  why,
+  refs,
+});
 
 export const traceOffset = (at: number): Ref => ({ file: 'trace', unit: 'offset', at });
 export const textLine = (at: number): Ref => ({ file: 'text', unit: 'line', at });
@@ -45,10 +53,14 @@ export const optionRef: Ref = { file: 'option', unit: 'argument', at: 0 };
 /** `trace+0x2a4c`, `log:9640`, `pcap#16`: short enough to stand behind a sentence. */
 export function formatRef(ref: Ref): string {
   switch (ref.unit) {
-    case 'offset': return `${ref.file}+0x${ref.at.toString(16)}`;
-    case 'line': return `${ref.file === 'dm-log' ? 'log' : ref.file}:${ref.at}`;
-    case 'frame': return `${ref.file}#${ref.at}`;
-    case 'argument': return 'option';
+    case 'offset':
+      return `${ref.file}+0x${ref.at.toString(16)}`;
+    case 'line':
+      return `${ref.file === 'dm-log' ? 'log' : ref.file}:${ref.at}`;
+    case 'frame':
+      return `${ref.file}#${ref.at}`;
+    case 'argument':
+      return 'option';
   }
 }
 
@@ -59,7 +71,13 @@ export function formatRefs(all: readonly Ref[]): string {
   for (let i = 0; i < refs.length; i++) {
     const first = refs[i]!;
     let last = first;
-    while (first.unit === 'line' && i + 1 < refs.length && refs[i + 1]!.file === first.file && refs[i + 1]!.unit === 'line' && refs[i + 1]!.at === last.at + 1) {
+    while (
+      first.unit === 'line' &&
+      i + 1 < refs.length &&
+      refs[i + 1]!.file === first.file &&
+      refs[i + 1]!.unit === 'line' &&
+      refs[i + 1]!.at === last.at + 1
+    ) {
       last = refs[++i]!;
     }
     parts.push(last === first ? formatRef(first) : `${formatRef(first)}-${last.at}`);

@@ -49,10 +49,18 @@ export class P2mTable {
       const first = gfn - (gfn % 2 ** order);
       const row = this.#tables.get(domid * ORDER_RANGE + order)?.get(first);
       if (row !== undefined && this.#rows.word(row, PRESENT) === 1) {
-        return claim({ mfn: this.#rows.big(row, MFN) + BigInt(gfn - first), type: this.#rows.word(row, TYPE) >>> 0 }, 'proven',
-          order === 0 ? 'SET_P2M record' : `SET_P2M record of 2^${order} frames`, [{ file: this.#file, unit: this.#unit, at: this.#rows.double(row, AT) }]);
+        return claim(
+          { mfn: this.#rows.big(row, MFN) + BigInt(gfn - first), type: this.#rows.word(row, TYPE) >>> 0 },
+          'proven',
+          order === 0 ? 'SET_P2M record' : `SET_P2M record of 2^${order} frames`,
+          [{ file: this.#file, unit: this.#unit, at: this.#rows.double(row, AT) }],
+        );
       }
     }
-    return unknown(this.records === 0 ? 'the trace holds no SET_P2M record: the p2m was filled before it began' : 'no SET_P2M record names this frame');
+    return unknown(
+      this.records === 0
+        ? 'the trace holds no SET_P2M record: the p2m was filled before it began'
+        : 'no SET_P2M record names this frame',
+    );
   }
 }

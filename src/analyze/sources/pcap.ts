@@ -37,7 +37,8 @@ const MAX_FRAME = 1 << 20;
  * @throws UserError where the bytes are no capture at all or hold no Ethernet
  */
 export function readCapture(bytes: Uint8Array, name: string): Capture {
-  if (bytes.length < 4) throw new UserError(`${name}: ${bytes.length} bytes are too short for a capture: expected pcap or pcapng`);
+  if (bytes.length < 4)
+    throw new UserError(`${name}: ${bytes.length} bytes are too short for a capture: expected pcap or pcapng`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const magic = view.getUint32(0, true);
   if (magic === SECTION) return readPcapng(bytes, view, name);
@@ -45,13 +46,16 @@ export function readCapture(bytes: Uint8Array, name: string): Capture {
     const m = view.getUint32(0, little);
     if (m === 0xa1b2c3d4 || m === 0xa1b23c4d) return readPcap(bytes, view, little, m === 0xa1b23c4d ? 1000 : 1, name);
   }
-  throw new UserError(`${name}: starts with 0x${magic.toString(16)}, which is neither pcap nor pcapng: record one with tcpdump -w`);
+  throw new UserError(
+    `${name}: starts with 0x${magic.toString(16)}, which is neither pcap nor pcapng: record one with tcpdump -w`,
+  );
 }
 
 function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: number, name: string): Capture {
   if (bytes.length < 24) throw new UserError(`${name}: cut inside the pcap header: ${bytes.length} of 24 bytes`);
   const link = view.getUint32(20, little) & 0x0fffffff;
-  if (link !== LINKTYPE_ETHERNET) throw new UserError(`${name}: link type ${link}, expected 1 (Ethernet): capture on the bridge or the vif`);
+  if (link !== LINKTYPE_ETHERNET)
+    throw new UserError(`${name}: link type ${link}, expected 1 (Ethernet): capture on the bridge or the vif`);
   const frames: CapturedFrame[] = [];
   let at = 24;
   let damage: string | undefined;
@@ -66,8 +70,13 @@ function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: num
       break;
     }
     frames.push({
-      number: frames.length + 1, timeUs: view.getUint32(at, little) * 1e6 + view.getUint32(at + 4, little) / perUs,
-      data: bytes.subarray(at + 16, at + 16 + captured), wireLength: view.getUint32(at + 12, little), interfaceId: 0, comments: [], direction: undefined,
+      number: frames.length + 1,
+      timeUs: view.getUint32(at, little) * 1e6 + view.getUint32(at + 4, little) / perUs,
+      data: bytes.subarray(at + 16, at + 16 + captured),
+      wireLength: view.getUint32(at + 12, little),
+      interfaceId: 0,
+      comments: [],
+      direction: undefined,
     });
     at += 16 + captured;
   }
@@ -133,7 +142,10 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
       interfaces.push({
         link: view.getUint16(at + 8, little),
         usPerTick: resolution & 0x80 ? 1e6 / 2 ** (resolution & 0x7f) : 10 ** (6 - resolution),
-        offsetUs: offset !== undefined && offset.length === 8 ? Number(new DataView(offset.buffer, offset.byteOffset, 8).getBigInt64(0, little)) * 1e6 : 0,
+        offsetUs:
+          offset !== undefined && offset.length === 8
+            ? Number(new DataView(offset.buffer, offset.byteOffset, 8).getBigInt64(0, little)) * 1e6
+            : 0,
       });
     } else if ((type === 6 || type === 2) && length >= 32) {
       number++;
@@ -148,15 +160,20 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
         const opts = options(at + 28 + ((captured + 3) & ~3), end);
         const ticks = view.getUint32(at + 12, little) * 2 ** 32 + view.getUint32(at + 16, little);
         frames.push({
-          number, timeUs: ticks * face.usPerTick + face.offsetUs, data: bytes.subarray(at + 28, at + 28 + captured),
-          wireLength: view.getUint32(at + 24, little), interfaceId: id,
-          comments: (opts.get(1) ?? []).map((c) => decoder.decode(c)), direction: directionOf(opts.get(2)?.[0], little),
+          number,
+          timeUs: ticks * face.usPerTick + face.offsetUs,
+          data: bytes.subarray(at + 28, at + 28 + captured),
+          wireLength: view.getUint32(at + 24, little),
+          interfaceId: id,
+          comments: (opts.get(1) ?? []).map((c) => decoder.decode(c)),
+          direction: directionOf(opts.get(2)?.[0], little),
         });
       } else otherLinks++;
     } else if (type === 3) number++; // a simple packet block has no time: nothing to join it by
     at += length;
   }
-  if (frames.length === 0 && otherLinks > 0) throw new UserError(`${name}: no Ethernet interface, expected link type 1: capture on the bridge or the vif`);
+  if (frames.length === 0 && otherLinks > 0)
+    throw new UserError(`${name}: no Ethernet interface, expected link type 1: capture on the bridge or the vif`);
   return { format: 'pcapng', frames, damage };
 }
 

@@ -63,7 +63,14 @@ export class RequestStore {
     rows.setWord(row, SIZE, line.size);
     rows.setBig(row, SENT, line.data);
     rows.setDouble(row, TIME, line.timeUs ?? 0);
-    rows.setWord(row, FLAGS, (line.timeUs === undefined ? 0 : F_TIME) | (line.dataIsPtr ? F_POINTER : 0) | (line.form === 'plain' ? F_PLAIN : 0) | (line.dir === undefined ? 0 : F_LINE_DIR));
+    rows.setWord(
+      row,
+      FLAGS,
+      (line.timeUs === undefined ? 0 : F_TIME) |
+        (line.dataIsPtr ? F_POINTER : 0) |
+        (line.form === 'plain' ? F_PLAIN : 0) |
+        (line.dir === undefined ? 0 : F_LINE_DIR),
+    );
     this.requests.push(new StoredRequest(this, row));
     this.end(line);
     if (line.dir !== undefined) this.setDirection(line.dir);
@@ -155,9 +162,17 @@ class StoredRequest implements DmRequest {
     const { rows } = this.#store;
     const flags = this.#word(FLAGS);
     return {
-      kind: 'request', line: this.#word(LINE), timeUs: (flags & F_TIME) === 0 ? undefined : rows.double(this.#row, TIME), type: this.#word(TYPE),
-      dir: (flags & F_LINE_DIR) === 0 ? undefined : this.dir, dataIsPtr: (flags & F_POINTER) !== 0, addr: rows.double(this.#row, ADDRESS),
-      data: rows.big(this.#row, SENT), count: this.#word(COUNT), size: this.#word(SIZE), form: (flags & F_PLAIN) === 0 ? 'event' : 'plain',
+      kind: 'request',
+      line: this.#word(LINE),
+      timeUs: (flags & F_TIME) === 0 ? undefined : rows.double(this.#row, TIME),
+      type: this.#word(TYPE),
+      dir: (flags & F_LINE_DIR) === 0 ? undefined : this.dir,
+      dataIsPtr: (flags & F_POINTER) !== 0,
+      addr: rows.double(this.#row, ADDRESS),
+      data: rows.big(this.#row, SENT),
+      count: this.#word(COUNT),
+      size: this.#word(SIZE),
+      form: (flags & F_PLAIN) === 0 ? 'event' : 'plain',
     };
   }
 
@@ -171,7 +186,11 @@ class StoredRequest implements DmRequest {
 
   get region(): DmRequest['region'] {
     if (!this.#flag(F_REGION)) return undefined;
-    return { name: this.#store.names.name(this.#word(REGION_NAME)), addr: this.#store.rows.double(this.#row, REGION_ADDRESS), line: this.#word(REGION_LINE) };
+    return {
+      name: this.#store.names.name(this.#word(REGION_NAME)),
+      addr: this.#store.rows.double(this.#row, REGION_ADDRESS),
+      line: this.#word(REGION_LINE),
+    };
   }
 
   get dma(): readonly DmDma[] {

@@ -10,7 +10,12 @@ it('rows keep what they were given, past a chunk too', () => {
     rows.setBig(row, 1, 0xffff_8880_1234_5678n + BigInt(row));
   }
   for (const row of [0, 1, 4095, 4096, 9000]) {
-    expect([rows.double(row, 0), rows.double(row, 1), rows.word(row, 0), rows.big(row, 1)]).toEqual([0, row + 0.5, 7 - row, 0xffff_8880_1234_5678n + BigInt(row)]);
+    expect([rows.double(row, 0), rows.double(row, 1), rows.word(row, 0), rows.big(row, 1)]).toEqual([
+      0,
+      row + 0.5,
+      7 - row,
+      0xffff_8880_1234_5678n + BigInt(row),
+    ]);
   }
 });
 

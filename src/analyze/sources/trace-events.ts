@@ -1,8 +1,28 @@
 import { INVALID_MFN } from '../../base/address.ts';
 import {
-  decodeRecord, TRC_64_FLAG, TRC_HVM_INJ_VIRQ, TRC_HVM_IOMEM_READ, TRC_HVM_IOMEM_WRITE, TRC_HVM_IOPORT_READ, TRC_HVM_IOPORT_WRITE,
-  TRC_GEN, TRC_HVM, TRC_HVM_NPF, TRC_HVM_SVM_EXIT, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT, TRC_LOST_RECORDS, TRC_MEM, TRC_MEM_SET_P2M_ENTRY, TRC_PV,
-  TRC_PV_HYPERCALL, TRC_PV_HYPERCALL_V2, TRC_SCHED, TRC_SCHED_RUNSTATE_CHANGE, type RawRecord, type Trace,
+  decodeRecord,
+  TRC_64_FLAG,
+  TRC_HVM_INJ_VIRQ,
+  TRC_HVM_IOMEM_READ,
+  TRC_HVM_IOMEM_WRITE,
+  TRC_HVM_IOPORT_READ,
+  TRC_HVM_IOPORT_WRITE,
+  TRC_GEN,
+  TRC_HVM,
+  TRC_HVM_NPF,
+  TRC_HVM_SVM_EXIT,
+  TRC_HVM_VMENTRY,
+  TRC_HVM_VMEXIT,
+  TRC_LOST_RECORDS,
+  TRC_MEM,
+  TRC_MEM_SET_P2M_ENTRY,
+  TRC_PV,
+  TRC_PV_HYPERCALL,
+  TRC_PV_HYPERCALL_V2,
+  TRC_SCHED,
+  TRC_SCHED_RUNSTATE_CHANGE,
+  type RawRecord,
+  type Trace,
 } from '../../trace/index.ts';
 import { traceOffset } from './evidence.ts';
 import type { Runstate, TraceEvent } from './events.ts';
@@ -59,17 +79,29 @@ function matters(r: RawRecord): boolean {
       if (event !== TRC_PV_HYPERCALL_V2 && (event & ~TRC_64_FLAG) !== TRC_PV_HYPERCALL) return false;
       return hypercallNumber(r) !== IRET;
     }
-    case TRC_SCHED >>> 16: return (event & RUNSTATE_MASK) === TRC_SCHED_RUNSTATE_CHANGE;
-    case TRC_MEM >>> 16: return event === TRC_MEM_SET_P2M_ENTRY && r.extra >= 6;
-    case TRC_GEN >>> 16: return event === TRC_LOST_RECORDS;
+    case TRC_SCHED >>> 16:
+      return (event & RUNSTATE_MASK) === TRC_SCHED_RUNSTATE_CHANGE;
+    case TRC_MEM >>> 16:
+      return event === TRC_MEM_SET_P2M_ENTRY && r.extra >= 6;
+    case TRC_GEN >>> 16:
+      return event === TRC_LOST_RECORDS;
     case TRC_HVM >>> 16:
       switch (event & ~TRC_64_FLAG) {
-        case TRC_HVM_VMENTRY: case TRC_HVM_VMEXIT: case TRC_HVM_SVM_EXIT: case TRC_HVM_IOMEM_READ: case TRC_HVM_IOMEM_WRITE:
-        case TRC_HVM_IOPORT_READ: case TRC_HVM_IOPORT_WRITE: case TRC_HVM_NPF: case TRC_HVM_INJ_VIRQ:
+        case TRC_HVM_VMENTRY:
+        case TRC_HVM_VMEXIT:
+        case TRC_HVM_SVM_EXIT:
+        case TRC_HVM_IOMEM_READ:
+        case TRC_HVM_IOMEM_WRITE:
+        case TRC_HVM_IOPORT_READ:
+        case TRC_HVM_IOPORT_WRITE:
+        case TRC_HVM_NPF:
+        case TRC_HVM_INJ_VIRQ:
           return true;
-        default: return false;
+        default:
+          return false;
       }
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -82,32 +114,73 @@ function toEvent(trace: Trace, r: RawRecord): TraceEvent | undefined {
     const from = RUNSTATES[(r.event >>> 8) & 15];
     const to = RUNSTATES[(r.event >>> 4) & 15];
     if (from === undefined || to === undefined || r.extra < 1) return undefined;
-    return { kind: 'runstate', ref: traceOffset(r.offset), timeNs: timeOf(trace, r), pcpu: r.pid, dom: word(0) >>> 16, vcpu: word(0) & 0xffff, from, to };
+    return {
+      kind: 'runstate',
+      ref: traceOffset(r.offset),
+      timeNs: timeOf(trace, r),
+      pcpu: r.pid,
+      dom: word(0) >>> 16,
+      vcpu: word(0) & 0xffff,
+      from,
+      to,
+    };
   }
   const base = {
-    ref: traceOffset(r.offset), timeNs: timeOf(trace, r), pcpu: r.pid,
-    dom: r.dom < 0 ? -1 : r.dom, vcpu: r.dom < 0 ? -1 : r.vcpu,
+    ref: traceOffset(r.offset),
+    timeNs: timeOf(trace, r),
+    pcpu: r.pid,
+    dom: r.dom < 0 ? -1 : r.dom,
+    vcpu: r.dom < 0 ? -1 : r.vcpu,
   };
   if (r.event === TRC_MEM_SET_P2M_ENTRY) {
     const absent = word(2) === 0xffffffff && word(3) === 0xffffffff;
     return {
-      ...base, kind: 'p2m', gfn: word(0) + word(1) * 2 ** 32, mfn: absent ? undefined : BigInt(word(2)) | (BigInt(word(3)) << 32n),
-      p2mType: word(4), domid: word(5) & 0xffff, order: word(5) >>> 16,
+      ...base,
+      kind: 'p2m',
+      gfn: word(0) + word(1) * 2 ** 32,
+      mfn: absent ? undefined : BigInt(word(2)) | (BigInt(word(3)) << 32n),
+      p2mType: word(4),
+      domid: word(5) & 0xffff,
+      order: word(5) >>> 16,
     };
   }
   const d = decodeRecord(r.event, r.words.subarray(r.data, r.data + r.extra), trace.context);
   switch (d.kind) {
-    case 'vmentry': return d.nested ? undefined : { ...base, kind: 'vmentry' };
-    case 'vmexit': return d.nested ? undefined : { ...base, kind: 'vmexit', reason: d.reasonName ?? `reason ${d.reason}`, rip: d.rip };
-    case 'mmio': return { ...base, kind: 'io', space: 'mmio', dir: d.write ? 'write' : 'read', addr: d.gpa, data: d.data ?? undefined };
-    case 'pio': return { ...base, kind: 'io', space: 'pio', dir: d.write ? 'write' : 'read', addr: d.port, data: d.data === null ? undefined : BigInt(d.data) };
-    case 'npf': return { ...base, kind: 'npf', gpa: d.gpa, mfn: d.mfn === INVALID_MFN ? undefined : BigInt(d.mfn), qualification: d.qualification, p2mType: d.p2mt };
-    case 'inj_virq': return { ...base, kind: 'inject', vector: d.vector };
+    case 'vmentry':
+      return d.nested ? undefined : { ...base, kind: 'vmentry' };
+    case 'vmexit':
+      return d.nested ? undefined : { ...base, kind: 'vmexit', reason: d.reasonName ?? `reason ${d.reason}`, rip: d.rip };
+    case 'mmio':
+      return { ...base, kind: 'io', space: 'mmio', dir: d.write ? 'write' : 'read', addr: d.gpa, data: d.data ?? undefined };
+    case 'pio':
+      return {
+        ...base,
+        kind: 'io',
+        space: 'pio',
+        dir: d.write ? 'write' : 'read',
+        addr: d.port,
+        data: d.data === null ? undefined : BigInt(d.data),
+      };
+    case 'npf':
+      return {
+        ...base,
+        kind: 'npf',
+        gpa: d.gpa,
+        mfn: d.mfn === INVALID_MFN ? undefined : BigInt(d.mfn),
+        qualification: d.qualification,
+        p2mType: d.p2mt,
+      };
+    case 'inj_virq':
+      return { ...base, kind: 'inject', vector: d.vector };
     case 'lost_records':
       return {
-        ...base, kind: 'lost', count: d.count, timeNs: trace.scale.ns(d.firstLostTsc - trace.firstTsc),
+        ...base,
+        kind: 'lost',
+        count: d.count,
+        timeNs: trace.scale.ns(d.firstLostTsc - trace.firstTsc),
         untilNs: trace.scale.ns(r.tsc - trace.firstTsc),
       };
-    default: return undefined;
+    default:
+      return undefined;
   }
 }

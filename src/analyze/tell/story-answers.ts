@@ -18,12 +18,19 @@ export function gvaText(a: Analysis, gpa: number | undefined): Claim<string> {
 /** Where the device model has a guest-physical address: as logged, or beside another address of the same page. */
 function mappingOf(a: Analysis, tx: Transmission, gpa: number | undefined): Claim<string> {
   if (a.log === undefined) return unknown('no device-model log was given');
-  const page = gpa === undefined ? [] : tx.dma.filter((d) => d.pointer !== undefined && Math.floor(d.gpa / 4096) === Math.floor(gpa / 4096));
+  const page =
+    gpa === undefined ? [] : tx.dma.filter((d) => d.pointer !== undefined && Math.floor(d.gpa / 4096) === Math.floor(gpa / 4096));
   const same = page.find((d) => d.gpa === gpa);
-  if (same !== undefined) return claim(hex(BigInt('0x' + same.pointer!)), 'proven', 'the log prints it', [logLine(same.line, a.log.source)]);
+  if (same !== undefined)
+    return claim(hex(BigInt('0x' + same.pointer!)), 'proven', 'the log prints it', [logLine(same.line, a.log.source)]);
   const near = page[0];
   if (near === undefined || gpa === undefined) return unknown('the log has no map-cache line for it');
-  return claim(hex(BigInt('0x' + near.pointer!) + BigInt(gpa - near.gpa)), 'strong', 'another address of the same page is mapped beside it', [logLine(near.line, a.log.source)]);
+  return claim(
+    hex(BigInt('0x' + near.pointer!) + BigInt(gpa - near.gpa)),
+    'strong',
+    'another address of the same page is mapped beside it',
+    [logLine(near.line, a.log.source)],
+  );
 }
 
 /** Every number of a transmission in every address space. */
@@ -33,10 +40,15 @@ export function addressesOf(a: Analysis, tx: Transmission, walked: IoAccess | un
   const ram = (what: string, gpa: Claim<number>): void => {
     const frame = gpa.value === undefined || dom === undefined ? undefined : a.p2m.lookup(dom, Math.floor(gpa.value / 4096));
     rows.push({
-      what, gva: gvaText(a, gpa.value),
+      what,
+      gva: gvaText(a, gpa.value),
       gpa: gpa.value === undefined ? unknown(gpa.why) : claim(hex(gpa.value), gpa.strength as 'proven', gpa.why, gpa.refs),
-      mfn: frame === undefined ? unknown(gpa.value === undefined ? 'its guest-physical address is unknown' : 'no trace record names this frame')
-        : frame.value === undefined ? unknown(frame.why) : claim(hex(frame.value.mfn), frame.strength as 'proven', frame.why, frame.refs),
+      mfn:
+        frame === undefined
+          ? unknown(gpa.value === undefined ? 'its guest-physical address is unknown' : 'no trace record names this frame')
+          : frame.value === undefined
+            ? unknown(frame.why)
+            : claim(hex(frame.value.mfn), frame.strength as 'proven', frame.why, frame.refs),
       mapping: mappingOf(a, tx, gpa.value),
     });
   };
@@ -44,16 +56,29 @@ export function addressesOf(a: Analysis, tx: Transmission, walked: IoAccess | un
   if (register !== undefined && register.space === 'mmio') {
     const npf = register.npf;
     rows.push({
-      what: `register ${tx.window === undefined ? '' : registerText(tx.window, register.addr, undefined, 0n, tx.mode)}`.trim(), gva: gvaText(a, register.addr),
+      what: `register ${tx.window === undefined ? '' : registerText(tx.window, register.addr, undefined, 0n, tx.mode)}`.trim(),
+      gva: gvaText(a, register.addr),
       gpa: claim(hex(register.addr), 'proven', 'the MMIO record holds it', [register.record.ref]),
-      mfn: npf === undefined ? unknown('no NPF record stands beside it')
-        : npf.mfn === undefined ? claim(`none: ${p2mTypeName(npf.p2mType)}`, 'proven', 'the NPF record says INVALID_MFN', [npf.ref]) : claim(hex(npf.mfn), 'proven', 'the NPF record holds it', [npf.ref]),
-      mapping: claim('none: it is an address in the ioreq', 'strong', 'a register is served by a handler, not by memory', register.npf ? [register.npf.ref] : []),
+      mfn:
+        npf === undefined
+          ? unknown('no NPF record stands beside it')
+          : npf.mfn === undefined
+            ? claim(`none: ${p2mTypeName(npf.p2mType)}`, 'proven', 'the NPF record says INVALID_MFN', [npf.ref])
+            : claim(hex(npf.mfn), 'proven', 'the NPF record holds it', [npf.ref]),
+      mapping: claim(
+        'none: it is an address in the ioreq',
+        'strong',
+        'a register is served by a handler, not by memory',
+        register.npf ? [register.npf.ref] : [],
+      ),
     });
   }
   if (tx.mode === 'C+') {
     const { ring } = tx;
-    ram('transmit ring', ring.value === undefined ? unknown(ring.why) : claim(ring.value.value, ring.strength as 'proven', ring.why, ring.refs));
+    ram(
+      'transmit ring',
+      ring.value === undefined ? unknown(ring.why) : claim(ring.value.value, ring.strength as 'proven', ring.why, ring.refs),
+    );
     ram(`descriptor ${tx.descriptor.index.value ?? ''}`.trim(), tx.descriptor.gpa);
   }
   ram('frame buffer', tx.descriptor.buffer);
@@ -76,46 +101,105 @@ export function routeSentences(a: Analysis, tx: Transmission, walked: IoAccess |
   if (walked === undefined) {
     const request = tx.request ?? tx.ring.value?.request;
     if (request !== undefined && request.request.type === 1 && request.request.addr > 0xfffff) {
-      out.push(say(`Through the synchronous ioreq page: the log shows the request at ${hex(request.request.addr)}, which the 20 address bits of a buffered slot cannot hold.`, 'strong', [logLine(request.request.line, a.log?.source)]));
+      out.push(
+        say(
+          `Through the synchronous ioreq page: the log shows the request at ${hex(request.request.addr)}, which the 20 address bits of a buffered slot cannot hold.`,
+          'strong',
+          [logLine(request.request.line, a.log?.source)],
+        ),
+      );
     } else out.push(say('Unknown: no trace was given, and the log marks no request as buffered.', 'unknown', []));
     return out;
   }
   const route = routeFor(a, walked);
-  const what = tx.access === undefined ? `the write of ${tx.window === undefined ? hex(walked.addr) : registerText(tx.window, walked.addr, undefined, 0n, tx.mode)}` : `the ${tx.doorbell} write`;
+  const what =
+    tx.access === undefined
+      ? `the write of ${tx.window === undefined ? hex(walked.addr) : registerText(tx.window, walked.addr, undefined, 0n, tx.mode)}`
+      : `the ${tx.doorbell} write`;
   out.push(sayClaim(route, (r) => `${ROUTE_ANSWER[r]}, for ${what}: ${route.why}.`, `Which way ${what} went`));
   const { marks } = walked;
   if (marks.notified !== undefined && marks.exit !== undefined && marks.model !== undefined) {
-    out.push(say(`The notification is visible: ${vcpuName(marks.model)} went blocked→runnable ${us(marks.notified.timeNs - marks.exit.timeNs)} after the exit, while ${vcpuName(walked)} was still inside it.`, 'proven', [marks.exit.ref, marks.notified.ref]));
+    out.push(
+      say(
+        `The notification is visible: ${vcpuName(marks.model)} went blocked→runnable ${us(marks.notified.timeNs - marks.exit.timeNs)} after the exit, while ${vcpuName(walked)} was still inside it.`,
+        'proven',
+        [marks.exit.ref, marks.notified.ref],
+      ),
+    );
   }
   if (tx.window !== undefined && a.accesses.length > 1) {
-    const own = a.accesses.filter((x) => x.space === tx.window!.space && x.addr >= tx.window!.base && x.addr < tx.window!.base + tx.window!.chip.blockSize);
+    const own = a.accesses.filter(
+      (x) => x.space === tx.window!.space && x.addr >= tx.window!.base && x.addr < tx.window!.base + tx.window!.chip.blockSize,
+    );
     const waited = own.filter((x) => x.marks.blocked !== undefined).length;
     const paired = own.filter((x) => a.pairing?.requestOf[x.index] !== undefined).length;
     const buffered = own.filter((x) => routeFor(a, x).value === 'buffered ioreq').length;
     if (own.length > 1) {
-      out.push(say(`Of all ${own.length} accesses to this device, ${waited} show the wait${waited < own.length ? ` (${own.length - waited} ${own.length - waited === 1 ? 'does' : 'do'} not: the answer came before the vCPU was descheduled, or records are lost)` : ''}${a.log === undefined ? '' : `, ${paired} are in the device-model log with equal data`}, ${buffered} may have been buffered.`, 'proven', [own[0]!.record.ref, own[own.length - 1]!.record.ref]));
+      out.push(
+        say(
+          `Of all ${own.length} accesses to this device, ${waited} show the wait${waited < own.length ? ` (${own.length - waited} ${own.length - waited === 1 ? 'does' : 'do'} not: the answer came before the vCPU was descheduled, or records are lost)` : ''}${a.log === undefined ? '' : `, ${paired} are in the device-model log with equal data`}, ${buffered} may have been buffered.`,
+          'proven',
+          [own[0]!.record.ref, own[own.length - 1]!.record.ref],
+        ),
+      );
     }
   }
   return out;
 }
 
 /** Why a guest-physical address, and who translates? */
-export function translationSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefined, history: MapCacheHistory | undefined): Sentence[] {
+export function translationSentences(
+  a: Analysis,
+  tx: Transmission,
+  walked: IoAccess | undefined,
+  history: MapCacheHistory | undefined,
+): Sentence[] {
   const out: Sentence[] = [];
   const source = a.log?.source;
   const { ring, descriptor: d } = tx;
   if (ring.value !== undefined && tx.mode === 'C+') {
     const touched = d.gpa.value !== undefined && d.gpa.value >= ring.value.value && d.gpa.value < ring.value.value + 1024;
-    out.push(say(`The driver knows only guest-physical addresses: it wrote ${hex(ring.value.value)} into the register at offset 0x20${touched ? `, and the device model looked for descriptor ${d.index.value ?? ''} at ${hex(d.gpa.value!)}, unchanged` : ''}.`, touched ? 'proven' : ring.strength, [...ring.refs, ...(touched ? d.gpa.refs : [])]));
+    out.push(
+      say(
+        `The driver knows only guest-physical addresses: it wrote ${hex(ring.value.value)} into the register at offset 0x20${touched ? `, and the device model looked for descriptor ${d.index.value ?? ''} at ${hex(d.gpa.value!)}, unchanged` : ''}.`,
+        touched ? 'proven' : ring.strength,
+        [...ring.refs, ...(touched ? d.gpa.refs : [])],
+      ),
+    );
     if (d.buffer.value !== undefined) {
-      out.push(say(`${hex(ring.value.value)} is not the address of the frame: in C+ mode offset 0x20 is TxRingAddr, the base of the descriptor ring. The frame lay at ${hex(d.buffer.value)}${d.words.value === undefined ? '' : ', the third word of the descriptor'}.`, d.buffer.strength, [...ring.refs, ...d.buffer.refs]));
+      out.push(
+        say(
+          `${hex(ring.value.value)} is not the address of the frame: in C+ mode offset 0x20 is TxRingAddr, the base of the descriptor ring. The frame lay at ${hex(d.buffer.value)}${d.words.value === undefined ? '' : ', the third word of the descriptor'}.`,
+          d.buffer.strength,
+          [...ring.refs, ...d.buffer.refs],
+        ),
+      );
     }
   } else if (ring.value !== undefined) {
-    out.push(say(`The driver knows only guest-physical addresses: it wrote ${hex(ring.value.value)} into TxAddr${d.index.value}${tx.dma.some((x) => x.gpa === ring.value!.value) ? ', and the device model asked its map cache for exactly that' : ''}.`, ring.strength, [...ring.refs, ...d.buffer.refs]));
+    out.push(
+      say(
+        `The driver knows only guest-physical addresses: it wrote ${hex(ring.value.value)} into TxAddr${d.index.value}${tx.dma.some((x) => x.gpa === ring.value!.value) ? ', and the device model asked its map cache for exactly that' : ''}.`,
+        ring.strength,
+        [...ring.refs, ...d.buffer.refs],
+      ),
+    );
   }
-  const mfns = [d.gpa, d.buffer].map((g) => (g.value === undefined || walked === undefined ? undefined : { gpa: g.value, frame: a.p2m.lookup(walked.dom, Math.floor(g.value / 4096)) })).filter((x) => x !== undefined);
+  const mfns = [d.gpa, d.buffer]
+    .map((g) =>
+      g.value === undefined || walked === undefined
+        ? undefined
+        : { gpa: g.value, frame: a.p2m.lookup(walked.dom, Math.floor(g.value / 4096)) },
+    )
+    .filter((x) => x !== undefined);
   for (const { gpa, frame } of mfns) {
-    if (frame.value !== undefined) out.push(say(`Behind guest frame ${hex(Math.floor(gpa / 4096))} stands machine frame ${hex(frame.value.mfn)}: the p2m, Xen's table, says so, and neither driver nor chip ever names it.`, frame.strength, frame.refs));
+    if (frame.value !== undefined)
+      out.push(
+        say(
+          `Behind guest frame ${hex(Math.floor(gpa / 4096))} stands machine frame ${hex(frame.value.mfn)}: the p2m, Xen's table, says so, and neither driver nor chip ever names it.`,
+          frame.strength,
+          frame.refs,
+        ),
+      );
   }
   const calls = mappingCalls(a, tx, history);
   if (history !== undefined && tx.dma.length > 0) {
@@ -124,15 +208,34 @@ export function translationSentences(a: Analysis, tx: Transmission, walked: IoAc
     for (const x of first) {
       const outcome = withHypercalls(history.outcome(x), calls);
       if (outcome.value === 'hit') hits.push(x);
-      out.push(sayClaim(outcome, (o) => (o === 'hit'
-        ? `${hex(x.gpa)} was in the map cache: ${outcome.why}; the access is a plain memory copy, without hypercall, exit or trace record.`
-        : `${hex(x.gpa)} was not in the map cache: ${outcome.why}; here the device model asked Xen to map the guest frames, and Xen translated through the p2m.`), `Whether ${hex(x.gpa)} was already mapped`));
+      out.push(
+        sayClaim(
+          outcome,
+          (o) =>
+            o === 'hit'
+              ? `${hex(x.gpa)} was in the map cache: ${outcome.why}; the access is a plain memory copy, without hypercall, exit or trace record.`
+              : `${hex(x.gpa)} was not in the map cache: ${outcome.why}; here the device model asked Xen to map the guest frames, and Xen translated through the p2m.`,
+          `Whether ${hex(x.gpa)} was already mapped`,
+        ),
+      );
     }
     if (hits.length === first.length) out.push(translatedBefore(history, hits));
     const totals = history.totals();
-    out.push(say(`In the whole log ${totals.accesses} memory accesses of the device model use ${totals.mappings} mapping${totals.mappings === 1 ? '' : 's'}${totals.remaps > 0 ? `, made by ${totals.remaps} remaps` : ''}: translation happens once a bucket, not once an access.`, 'proven', [logLine(tx.dma[0]!.line, source)]));
+    out.push(
+      say(
+        `In the whole log ${totals.accesses} memory accesses of the device model use ${totals.mappings} mapping${totals.mappings === 1 ? '' : 's'}${totals.remaps > 0 ? `, made by ${totals.remaps} remaps` : ''}: translation happens once a bucket, not once an access.`,
+        'proven',
+        [logLine(tx.dma[0]!.line, source)],
+      ),
+    );
   } else if (a.log !== undefined) {
-    out.push(say(`${history !== undefined && history.totals().accesses > 0 ? 'No map-cache line of the log belongs to this frame' : 'The log holds no map-cache lines (xen_map_cache)'}: when these pages were mapped is unknown. The device model maps guest frames by a hypercall when its map cache misses, then copies memory; a hit leaves no trace.`, 'unknown', []));
+    out.push(
+      say(
+        `${history !== undefined && history.totals().accesses > 0 ? 'No map-cache line of the log belongs to this frame' : 'The log holds no map-cache lines (xen_map_cache)'}: when these pages were mapped is unknown. The device model maps guest frames by a hypercall when its map cache misses, then copies memory; a hit leaves no trace.`,
+        'unknown',
+        [],
+      ),
+    );
   }
   out.push(calls.sentence);
   return out;
@@ -144,15 +247,25 @@ const STRENGTHS: readonly Strength[] = ['proven', 'strong', 'inferred', 'unknown
 function translatedBefore(history: MapCacheHistory, hits: readonly Transmission['dma'][number][]): Sentence {
   const origins = hits.map((hit) => ({ hit, by: history.mappedBy(hit) }));
   const known = origins.filter((o) => o.by.value !== undefined);
-  const when = known.length === 0 ? 'before anything this log shows'
-    : `${known.map((o) => `${hex(o.hit.gpa)} at log line ${o.by.value!.line}`).join(', ')}${known.length < origins.length ? ', the others before anything this log shows' : ''}`;
+  const when =
+    known.length === 0
+      ? 'before anything this log shows'
+      : `${known.map((o) => `${hex(o.hit.gpa)} at log line ${o.by.value!.line}`).join(', ')}${known.length < origins.length ? ', the others before anything this log shows' : ''}`;
   const weakest = Math.max(1, ...known.map((o) => STRENGTHS.indexOf(o.by.strength)));
-  return say(`Who translated them: Xen, through the p2m, when the device model had their buckets mapped (${when}); nobody for this packet.`, STRENGTHS[weakest]!, known.flatMap((o) => o.by.refs));
+  return say(
+    `Who translated them: Xen, through the p2m, when the device model had their buckets mapped (${when}); nobody for this packet.`,
+    STRENGTHS[weakest]!,
+    known.flatMap((o) => o.by.refs),
+  );
 }
 
 const MAPPING_CALLS: readonly [number, string][] = [
-  [Hypercall.mmuUpdate, 'mmu_update'], [Hypercall.updateVaMapping, 'update_va_mapping'], [Hypercall.updateVaMappingOther, 'update_va_mapping_otherdomain'],
-  [Hypercall.memoryOp, 'memory_op'], [Hypercall.grantTableOp, 'grant_table_op'], [Hypercall.multicall, 'multicall'],
+  [Hypercall.mmuUpdate, 'mmu_update'],
+  [Hypercall.updateVaMapping, 'update_va_mapping'],
+  [Hypercall.updateVaMappingOther, 'update_va_mapping_otherdomain'],
+  [Hypercall.memoryOp, 'memory_op'],
+  [Hypercall.grantTableOp, 'grant_table_op'],
+  [Hypercall.multicall, 'multicall'],
 ];
 
 interface MappingCalls {
@@ -164,7 +277,12 @@ interface MappingCalls {
 /** The log alone may leave open whether a page was mapped before; the hypercalls then settle it. */
 function withHypercalls(outcome: Claim<MapCacheOutcome>, calls: MappingCalls): Claim<MapCacheOutcome> {
   if (outcome.value !== undefined || !calls.none) return outcome;
-  return claim('hit', 'strong', 'it is the first use of its bucket in this log, but between exit and answer dom0 made no hypercall that maps memory', [...outcome.refs, ...calls.sentence.refs]);
+  return claim(
+    'hit',
+    'strong',
+    'it is the first use of its bucket in this log, but between exit and answer dom0 made no hypercall that maps memory',
+    [...outcome.refs, ...calls.sentence.refs],
+  );
 }
 
 function mappingCalls(a: Analysis, tx: Transmission, history: MapCacheHistory | undefined): MappingCalls {
@@ -174,41 +292,81 @@ function mappingCalls(a: Analysis, tx: Transmission, history: MapCacheHistory | 
     const remaps = tx.doorbellDma.filter((d) => d.remapIndex !== undefined);
     const refs = [tx.doorbellDma[0]!, tx.doorbellDma[tx.doorbellDma.length - 1]!].map((d) => logLine(d.line, a.log?.source));
     return remaps.length > 0
-      ? { none: false, sentence: say(`${remaps.length === 1 ? 'One remap falls' : `${remaps.length} remaps fall`} into this request: each is a hypercall of the device model that maps a bucket of guest frames, where Xen translates through the p2m.`, 'proven', remaps.map((d) => logLine(d.line, a.log?.source))) }
-      : { none: true, sentence: say('The device model logs every remap of its map cache, and none falls into this request: no hypercall mapped or translated anything for this packet.', 'strong', refs) };
+      ? {
+          none: false,
+          sentence: say(
+            `${remaps.length === 1 ? 'One remap falls' : `${remaps.length} remaps fall`} into this request: each is a hypercall of the device model that maps a bucket of guest frames, where Xen translates through the p2m.`,
+            'proven',
+            remaps.map((d) => logLine(d.line, a.log?.source)),
+          ),
+        }
+      : {
+          none: true,
+          sentence: say(
+            'The device model logs every remap of its map cache, and none falls into this request: no hypercall mapped or translated anything for this packet.',
+            'strong',
+            refs,
+          ),
+        };
   }
-  if (a.hypercallRecords === 0) return open('Whether a hypercall mapped or translated anything meanwhile is unknown: the files hold no hypercall records.');
-  if (access?.marks.exit === undefined) return open('Whether a hypercall fell into this request is unknown: the doorbell is not in the trace.');
+  if (a.hypercallRecords === 0)
+    return open('Whether a hypercall mapped or translated anything meanwhile is unknown: the files hold no hypercall records.');
+  if (access?.marks.exit === undefined)
+    return open('Whether a hypercall fell into this request is unknown: the doorbell is not in the trace.');
   const end = access.marks.woken ?? access.marks.entry;
-  if (access.lost !== undefined || end === undefined) return open('Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.', [access.record.ref]);
+  if (access.lost !== undefined || end === undefined)
+    return open('Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.', [
+      access.record.ref,
+    ]);
   const seen = MAPPING_CALLS.map(([n, name]) => ({ name, call: access.hypercalls.get(n) })).filter((x) => x.call !== undefined);
   if (seen.length > 0) {
     const made = `Between exit and answer dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}`;
     const refs = seen.map((x) => x.call!.ref);
     const outcomes = tx.doorbellDma.map((d) => history?.outcome(d).value);
     if (outcomes.length > 0 && outcomes.every((o) => o === 'hit')) {
-      return { none: false, sentence: say(`${made}: none of them was needed for this packet, for every address the device model asked for was in its map cache. A PV dom0 makes such calls for its own page tables too; the records do not hold their operands.`, 'strong', refs) };
+      return {
+        none: false,
+        sentence: say(
+          `${made}: none of them was needed for this packet, for every address the device model asked for was in its map cache. A PV dom0 makes such calls for its own page tables too; the records do not hold their operands.`,
+          'strong',
+          refs,
+        ),
+      };
     }
     if (outcomes.includes('miss')) {
-      return { none: false, sentence: say(`${made}: the mapping behind the miss is likely among them; the records do not hold their operands.`, 'inferred', refs) };
+      return {
+        none: false,
+        sentence: say(
+          `${made}: the mapping behind the miss is likely among them; the records do not hold their operands.`,
+          'inferred',
+          refs,
+        ),
+      };
     }
     return open(`${made}: whether one of them mapped guest frames is unknown, the records do not hold their operands.`, refs);
   }
   return {
     none: true,
-    sentence: say(`Between exit and answer dom0 made ${access.hypercalls.total} hypercalls (iret not counted), none of them one that maps memory (${MAPPING_CALLS.map(([, name]) => name).join(', ')}): nothing was mapped or translated for this packet.`, 'proven', [access.marks.exit.ref, end.ref]),
+    sentence: say(
+      `Between exit and answer dom0 made ${access.hypercalls.total} hypercalls (iret not counted), none of them one that maps memory (${MAPPING_CALLS.map(([, name]) => name).join(', ')}): nothing was mapped or translated for this packet.`,
+      'proven',
+      [access.marks.exit.ref, end.ref],
+    ),
   };
 }
 
-const list = (names: readonly string[]): string => names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`;
+const list = (names: readonly string[]): string =>
+  names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`;
 
 /** The address spaces in which no file shows a thing's number. */
 export function missingAddresses(rows: readonly AddressRow[]): Sentence[] {
   const out: Sentence[] = [];
   const gvas = rows.filter((r) => r.gva.value === undefined && r.gpa.value !== undefined);
-  if (gvas.length > 0) out.push(say(`The guest-virtual address of ${list(gvas.map((r) => r.what))}: ${gvas[0]!.gva.why}.`, 'unknown', []));
+  if (gvas.length > 0)
+    out.push(say(`The guest-virtual address of ${list(gvas.map((r) => r.what))}: ${gvas[0]!.gva.why}.`, 'unknown', []));
   const mfns = rows.filter((r) => r.mfn.value === undefined && r.gpa.value !== undefined);
-  if (mfns.length > 0) out.push(say(`The machine frame of ${list(mfns.map((r) => r.what))}: ${mfns[0]!.mfn.why}.`, 'unknown', []));
+  if (mfns.length > 0)
+    out.push(say(`The machine frame of ${list(mfns.map((r) => r.what))}: ${mfns[0]!.mfn.why}.`, 'unknown', []));
   return out;
 }
 
@@ -216,10 +374,15 @@ export function missingAddresses(rows: readonly AddressRow[]): Sentence[] {
 export function unknownSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
   const out: Sentence[] = [];
   out.push(...missingAddresses(addressesOf(a, tx, walked)));
-  if (tx.mode === 'C+' && tx.descriptor.words.value === undefined) out.push(say(`The descriptor's contents: ${tx.descriptor.words.why}.`, 'unknown', []));
+  if (tx.mode === 'C+' && tx.descriptor.words.value === undefined)
+    out.push(say(`The descriptor's contents: ${tx.descriptor.words.why}.`, 'unknown', []));
   if (tx.frame.value === undefined) out.push(say(`The frame on the wire: ${tx.frame.why}.`, 'unknown', []));
-  if (walked !== undefined && walked.marks.blocked === undefined) out.push(say('Whether the vCPU waited: no running→offline record stands between exit and entry.', 'unknown', [walked.record.ref]));
-  if (tx.window === undefined || a.log === undefined) out.push(say("What the device model did: no log of it was given.", 'unknown', []));
+  if (walked !== undefined && walked.marks.blocked === undefined)
+    out.push(
+      say('Whether the vCPU waited: no running→offline record stands between exit and entry.', 'unknown', [walked.record.ref]),
+    );
+  if (tx.window === undefined || a.log === undefined)
+    out.push(say('What the device model did: no log of it was given.', 'unknown', []));
   return out;
 }
 
@@ -234,29 +397,61 @@ export function joinSentences(a: Analysis): Sentence[] {
     };
     for (const u of pairing.unpairedAccesses) count(`access%s (${u.reason})`);
     for (const u of pairing.unpairedRequests) count(`request%s of the log (${u.reason})`);
-    const rest = [...reasons].map(([what, n]) => `${n} ${what.replace('%s', n === 1 ? '' : what.startsWith('access') ? 'es' : 's')}`).join('; ');
-    out.push(say(`Trace and log pair ${pairing.pairs} of ${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'} with ${a.log!.requests.length} request${a.log!.requests.length === 1 ? '' : 's'}, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`, 'proven', []));
+    const rest = [...reasons]
+      .map(([what, n]) => `${n} ${what.replace('%s', n === 1 ? '' : what.startsWith('access') ? 'es' : 's')}`)
+      .join('; ');
+    out.push(
+      say(
+        `Trace and log pair ${pairing.pairs} of ${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'} with ${a.log!.requests.length} request${a.log!.requests.length === 1 ? '' : 's'}, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`,
+        'proven',
+        [],
+      ),
+    );
   }
   if (clock !== undefined) out.push(clockSentence(a, clock));
   const guessed = guessedHzText(a);
   if (guessed !== undefined) out.push(say(`${guessed[0]!.toUpperCase()}${guessed.slice(1)}.`, 'unknown', []));
-  for (const lost of a.lost.slice(0, 3)) out.push(say(`${lost.count} records of pCPU ${lost.pcpu} were lost${lost.untilNs > lost.timeNs ? ` from ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ` before ${(lost.untilNs / 1e9).toFixed(6)} s`}.`, 'proven', [lost.ref]));
+  for (const lost of a.lost.slice(0, 3))
+    out.push(
+      say(
+        `${lost.count} records of pCPU ${lost.pcpu} were lost${lost.untilNs > lost.timeNs ? ` from ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ` before ${(lost.untilNs / 1e9).toFixed(6)} s`}.`,
+        'proven',
+        [lost.ref],
+      ),
+    );
   if (a.lost.length > 3) out.push(say(`${a.lost.length - 3} more losses follow.`, 'proven', [a.lost[a.lost.length - 1]!.ref]));
-  if (a.captureDamage !== undefined) out.push(say(`The capture is damaged: ${a.captureDamage}; frames before it were used.`, 'proven', []));
+  if (a.captureDamage !== undefined)
+    out.push(say(`The capture is damaged: ${a.captureDamage}; frames before it were used.`, 'proven', []));
   return out;
 }
 
 function clockSentence(a: Analysis, clock: ClockAlignment): Sentence {
   const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
-  const toldWrong = hint === undefined ? '' : ` (the TSC frequency was ${a.cpuHzGuessed ? 'not told, and guessed' : 'told'} wrong: --cpu-hz ${Math.round(hint)} fits)`;
+  const toldWrong =
+    hint === undefined
+      ? ''
+      : ` (the TSC frequency was ${a.cpuHzGuessed ? 'not told, and guessed' : 'told'} wrong: --cpu-hz ${Math.round(hint)} fits)`;
   const at = (ns: number): string => `trace time ${(ns / 1e9).toFixed(6)} s is ${(traceToWallUs(clock, ns) / 1e6).toFixed(6)}`;
   const header = clock.headerLine === undefined ? [] : [logLine(clock.headerLine, a.log?.source)];
   if (clock.by === 'log header') {
-    return say(`The log's header says which of its times is TSC 0: ${at(0)} ±${errorUsText(clock)} µs${toldWrong}; ${clock.pairsUsed} pairs agree.`, 'proven', header);
+    return say(
+      `The log's header says which of its times is TSC 0: ${at(0)} ±${errorUsText(clock)} µs${toldWrong}; ${clock.pairsUsed} pairs agree.`,
+      'proven',
+      header,
+    );
   }
-  const contradicted = clock.headerLine === undefined ? '' : `; what the log's header says of the TSC contradicts ${clock.headerContradictedBy} pairs and was not used`;
+  const contradicted =
+    clock.headerLine === undefined
+      ? ''
+      : `; what the log's header says of the TSC contradicts ${clock.headerContradictedBy} pairs and was not used`;
   const rateError = Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
-  const outliers = clock.outliers.length === 0 ? '' : `; ${clock.outliers.length === 1 ? '1 pair contradicts the rest and was' : `${clock.outliers.length} pairs contradict the rest and were`} left out`;
-  return say(`The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: ${at(clock.centreNs)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rateError} ppm${toldWrong}${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${outliers}${contradicted}.`,
-    clock.consistent ? 'strong' : 'inferred', header);
+  const outliers =
+    clock.outliers.length === 0
+      ? ''
+      : `; ${clock.outliers.length === 1 ? '1 pair contradicts the rest and was' : `${clock.outliers.length} pairs contradict the rest and were`} left out`;
+  return say(
+    `The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: ${at(clock.centreNs)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rateError} ppm${toldWrong}${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${outliers}${contradicted}.`,
+    clock.consistent ? 'strong' : 'inferred',
+    header,
+  );
 }

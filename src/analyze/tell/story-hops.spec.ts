@@ -4,17 +4,34 @@ import type { Hop } from './story-model.ts';
 
 /** Hops as `name`, time in microseconds (undefined: none) and error, in the order of cause and effect. */
 function ordered(...hops: [string, number | undefined, number?][]): string {
-  const list = hops.map(([text, us, error = 0]): Hop => ({
-    text, where: '', strength: 'proven', refs: [], clock: 'measured', atNs: us === undefined ? undefined : us * 1000, errorNs: error * 1000,
-  }));
+  const list = hops.map(
+    ([text, us, error = 0]): Hop => ({
+      text,
+      where: '',
+      strength: 'proven',
+      refs: [],
+      clock: 'measured',
+      atNs: us === undefined ? undefined : us * 1000,
+      errorNs: error * 1000,
+    }),
+  );
   inTimeOrder(list);
   return list.map((h) => h.text).join(' ');
 }
 
 describe('the order of a way', () => {
   it('is that of the times, whichever clock they come from', () => {
-    expect(ordered(['exit', 0], ['notified', 190], ['waits', 390], ['runs', 350], ['request', 900, 108], ['fetch', 1800, 108], ['answer', 2500]))
-      .toBe('exit notified runs waits request fetch answer');
+    expect(
+      ordered(
+        ['exit', 0],
+        ['notified', 190],
+        ['waits', 390],
+        ['runs', 350],
+        ['request', 900, 108],
+        ['fetch', 1800, 108],
+        ['answer', 2500],
+      ),
+    ).toBe('exit notified runs waits request fetch answer');
   });
 
   it('is that of cause and effect where the error leaves it open', () => {

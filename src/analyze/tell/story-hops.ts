@@ -20,9 +20,21 @@ export interface Teller {
 }
 
 /** Adds a step. */
-export function hopAt(t: Teller, timeNs: number | undefined, where: string, text: string, strength: Strength, refs: readonly Ref[], errorNs = 0): void {
+export function hopAt(
+  t: Teller,
+  timeNs: number | undefined,
+  where: string,
+  text: string,
+  strength: Strength,
+  refs: readonly Ref[],
+  errorNs = 0,
+): void {
   t.hops.push({
-    where, text, strength, refs, errorNs: timeNs === undefined ? 0 : errorNs,
+    where,
+    text,
+    strength,
+    refs,
+    errorNs: timeNs === undefined ? 0 : errorNs,
     atNs: timeNs === undefined || t.zeroNs === undefined ? undefined : timeNs - t.zeroNs,
     clock: timeNs === undefined ? undefined : t.clock,
   });
@@ -55,7 +67,7 @@ const FRACTION_US = 0.125;
 export function frameTime(t: Teller, timeUs: number | undefined): Moment {
   const { clock } = t.a;
   const exact = clock?.by === 'log header' && clock.errorUs <= 0.5 && timeUs !== undefined && !Number.isInteger(timeUs);
-  return wallTime(t, timeUs, exact ? FRACTION_US : clock?.errorUs ?? 0);
+  return wallTime(t, timeUs, exact ? FRACTION_US : (clock?.errorUs ?? 0));
 }
 
 /** Trace time of a log line, with its error. */
@@ -73,7 +85,11 @@ function servedTime(t: Teller, { timeNs, errorNs }: Moment, access: IoAccess | u
   const { exit, notified, modelRuns, woken, entry } = access.marks;
   const last = t.hops.at(-1);
   const told = last?.where === 'device model' || last?.where === 'wire' ? last : undefined;
-  const from = Math.max(timeNs - errorNs, (modelRuns ?? notified ?? exit)?.timeNs ?? -Infinity, told?.atNs === undefined ? -Infinity : told.atNs - told.errorNs + t.zeroNs!);
+  const from = Math.max(
+    timeNs - errorNs,
+    (modelRuns ?? notified ?? exit)?.timeNs ?? -Infinity,
+    told?.atNs === undefined ? -Infinity : told.atNs - told.errorNs + t.zeroNs!,
+  );
   const until = Math.min(timeNs + errorNs, (woken ?? entry)?.timeNs ?? Infinity);
   return from <= until ? { timeNs: (from + until) / 2, errorNs: (until - from) / 2 } : { timeNs, errorNs };
 }
@@ -115,10 +131,17 @@ export function inTimeOrder(hops: Hop[]): void {
 }
 
 /** Where a device model runs: dom0, or a stub domain. */
-const placeOf = (model: { readonly dom: number; readonly vcpu: number }): string => `${model.dom === 0 ? 'dom0' : 'stub domain'} ${vcpuName(model)}`;
+const placeOf = (model: { readonly dom: number; readonly vcpu: number }): string =>
+  `${model.dom === 0 ? 'dom0' : 'stub domain'} ${vcpuName(model)}`;
 
 /** The hops of one register write, from exit to entry, with the log's side of it. */
-export function accessHops(t: Teller, access: IoAccess, request: DmRequest | undefined, window: DeviceWindow | undefined, mode: string): void {
+export function accessHops(
+  t: Teller,
+  access: IoAccess,
+  request: DmRequest | undefined,
+  window: DeviceWindow | undefined,
+  mode: string,
+): void {
   exitHops(t, access, window, request?.request.size, mode);
   requestHop(t, access, request);
   answerHops(t, access);
@@ -128,23 +151,49 @@ function exitHops(t: Teller, access: IoAccess, window: DeviceWindow | undefined,
   const who = `guest ${vcpuName(access)}`;
   const { marks } = access;
   if (marks.exit !== undefined) {
-    hopAt(t, marks.exit.timeNs, who, `leaves the guest at rip ${hex(access.rip ?? 0n)}: ${access.exitReason}.`, 'proven', [marks.exit.ref]);
+    hopAt(t, marks.exit.timeNs, who, `leaves the guest at rip ${hex(access.rip ?? 0n)}: ${access.exitReason}.`, 'proven', [
+      marks.exit.ref,
+    ]);
   }
   const name = window === undefined ? 'an unknown register' : registerText(window, access.addr, width, access.data, mode);
   const doing = access.dir === 'write' ? `writes ${hex(access.data ?? 0n)} to` : `reads ${hex(access.data ?? 0n)} from`;
   const { npf } = access;
   // The NPF record has no TSC of its own and stands behind the notification: told where it belongs, at the exit.
-  const p2m = npf === undefined ? '' : ` The p2m has type ${p2mTypeName(npf.p2mType)} (${npf.p2mType}) there and ${npf.mfn === undefined ? 'no machine frame' : `machine frame ${hex(npf.mfn)}`}${npf.mfn === undefined && npf.p2mType === 4 ? ': the access is for a device model' : ''}.`;
-  hopAt(t, access.record.timeNs, 'Xen', `finds that it ${doing} ${access.space === 'mmio' ? 'guest-physical' : 'port'} ${hex(access.addr)}: ${name}.${p2m}`, window === undefined ? 'unknown' : 'proven', [access.record.ref, ...(npf ? [npf.ref] : []), ...(window?.found.refs ?? [])]);
+  const p2m =
+    npf === undefined
+      ? ''
+      : ` The p2m has type ${p2mTypeName(npf.p2mType)} (${npf.p2mType}) there and ${npf.mfn === undefined ? 'no machine frame' : `machine frame ${hex(npf.mfn)}`}${npf.mfn === undefined && npf.p2mType === 4 ? ': the access is for a device model' : ''}.`;
+  hopAt(
+    t,
+    access.record.timeNs,
+    'Xen',
+    `finds that it ${doing} ${access.space === 'mmio' ? 'guest-physical' : 'port'} ${hex(access.addr)}: ${name}.${p2m}`,
+    window === undefined ? 'unknown' : 'proven',
+    [access.record.ref, ...(npf ? [npf.ref] : []), ...(window?.found.refs ?? [])],
+  );
   if (marks.notified !== undefined && marks.model !== undefined) {
-    hopAt(t, marks.notified.timeNs, 'Xen', `notifies the device model's event channel: ${vcpuName(marks.model)} blocked→runnable.`, 'strong', [marks.notified.ref]);
+    hopAt(
+      t,
+      marks.notified.timeNs,
+      'Xen',
+      `notifies the device model's event channel: ${vcpuName(marks.model)} blocked→runnable.`,
+      'strong',
+      [marks.notified.ref],
+    );
   }
   if (marks.blocked !== undefined) hopAt(t, marks.blocked.timeNs, who, 'waits: running→offline.', 'proven', [marks.blocked.ref]);
   if (marks.modelRuns !== undefined && marks.model !== undefined) {
     hopAt(t, marks.modelRuns.timeNs, placeOf(marks.model), 'runs.', 'proven', [marks.modelRuns.ref]);
   }
   if (access.lost !== undefined) {
-    hopAt(t, access.lost.timeNs, 'Xen', `${access.lost.count} records of pCPU ${access.lost.pcpu} are lost${access.lost.untilNs > access.lost.timeNs ? ` from here on, for ${us(access.lost.untilNs - access.lost.timeNs)}` : ' here'}: what is missing below is unknown.`, 'unknown', [access.lost.ref]);
+    hopAt(
+      t,
+      access.lost.timeNs,
+      'Xen',
+      `${access.lost.count} records of pCPU ${access.lost.pcpu} are lost${access.lost.untilNs > access.lost.timeNs ? ` from here on, for ${us(access.lost.untilNs - access.lost.timeNs)}` : ' here'}: what is missing below is unknown.`,
+      'unknown',
+      [access.lost.ref],
+    );
   }
 }
 
@@ -152,7 +201,9 @@ function requestHop(t: Teller, access: IoAccess | undefined, request: DmRequest 
   const { log } = t.a;
   if (request === undefined) {
     if (log !== undefined && access !== undefined) {
-      hopAt(t, undefined, 'device model', 'has no log line that pairs with this access: what it did is unknown.', 'unknown', [access.record.ref]);
+      hopAt(t, undefined, 'device model', 'has no log line that pairs with this access: what it did is unknown.', 'unknown', [
+        access.record.ref,
+      ]);
     }
     return;
   }
@@ -160,22 +211,51 @@ function requestHop(t: Teller, access: IoAccess | undefined, request: DmRequest 
   const { timeNs, errorNs } = servedTime(t, lineTime(t, r.timeUs), access);
   const kind = r.type === 0 ? 'port I/O' : r.type === 1 ? 'COPY (memory)' : `type ${r.type}`;
   const handler = request.region !== undefined ? `, served by its ${request.region.name} handler` : '';
-  hopAt(t, timeNs, 'device model', `takes the request: ${kind}, ${r.size} byte${r.size === 1 ? '' : 's'}, address ${hex(r.addr)}, data ${hex(request.data ?? r.data)}${handler}.`, 'proven',
-    [logLine(r.line, log?.source), ...(request.region ? [logLine(request.region.line, log?.source)] : [])], errorNs);
+  hopAt(
+    t,
+    timeNs,
+    'device model',
+    `takes the request: ${kind}, ${r.size} byte${r.size === 1 ? '' : 's'}, address ${hex(r.addr)}, data ${hex(request.data ?? r.data)}${handler}.`,
+    'proven',
+    [logLine(r.line, log?.source), ...(request.region ? [logLine(request.region.line, log?.source)] : [])],
+    errorNs,
+  );
 }
 
 function answerHops(t: Teller, access: IoAccess): void {
   const who = `guest ${vcpuName(access)}`;
   const { marks } = access;
   if (marks.woken !== undefined) {
-    hopAt(t, marks.woken.timeNs, marks.model ? placeOf(marks.model) : 'dom0', `has the answer ready and notifies: ${vcpuName(access)} offline→runnable.`, marks.model ? 'strong' : 'inferred', [marks.woken.ref]);
+    hopAt(
+      t,
+      marks.woken.timeNs,
+      marks.model ? placeOf(marks.model) : 'dom0',
+      `has the answer ready and notifies: ${vcpuName(access)} offline→runnable.`,
+      marks.model ? 'strong' : 'inferred',
+      [marks.woken.ref],
+    );
   }
-  if (marks.resumed !== undefined) hopAt(t, marks.resumed.timeNs, who, 'is scheduled again: runnable→running.', 'proven', [marks.resumed.ref]);
+  if (marks.resumed !== undefined)
+    hopAt(t, marks.resumed.timeNs, who, 'is scheduled again: runnable→running.', 'proven', [marks.resumed.ref]);
   if (marks.entry !== undefined) {
     const { total } = stagesOf(access);
-    hopAt(t, marks.entry.timeNs, who, `enters the guest again${total === undefined ? '' : `, ${us(total)} after it left`}.`, 'proven', [marks.entry.ref]);
+    hopAt(
+      t,
+      marks.entry.timeNs,
+      who,
+      `enters the guest again${total === undefined ? '' : `, ${us(total)} after it left`}.`,
+      'proven',
+      [marks.entry.ref],
+    );
   } else if (access.unfinished !== undefined) {
-    hopAt(t, undefined, who, `is not seen to enter the guest again: ${access.unfinished === 'trace ends' ? 'the excerpt or trace ends first' : access.unfinished}.`, 'unknown', [access.record.ref]);
+    hopAt(
+      t,
+      undefined,
+      who,
+      `is not seen to enter the guest again: ${access.unfinished === 'trace ends' ? 'the excerpt or trace ends first' : access.unfinished}.`,
+      'unknown',
+      [access.record.ref],
+    );
   }
 }
 
@@ -192,29 +272,59 @@ export function doorbellHops(t: Teller, tx: Transmission): void {
   } else {
     const line = tx.chip[0];
     if (line !== undefined) {
-      hopAt(t, undefined, 'device model', `${tx.doorbell} is written with ${hex(tx.data ?? 0n)}: the chip logs it. Neither the exit nor the ioreq that carried it is in the files.`, 'proven', [logLine(line.line, source)]);
+      hopAt(
+        t,
+        undefined,
+        'device model',
+        `${tx.doorbell} is written with ${hex(tx.data ?? 0n)}: the chip logs it. Neither the exit nor the ioreq that carried it is in the files.`,
+        'proven',
+        [logLine(line.line, source)],
+      );
     }
   }
   const d = tx.descriptor;
-  const served = (moment: Moment): Moment => (tx.dmaStrength.value === 'while the guest waited' ? servedTime(t, moment, access) : moment);
+  const served = (moment: Moment): Moment =>
+    tx.dmaStrength.value === 'while the guest waited' ? servedTime(t, moment, access) : moment;
   const dma = (gpa: number | undefined): Transmission['dma'][number] | undefined => tx.dma.find((x) => x.gpa === gpa);
   if (tx.mode === 'C+' && d.gpa.value !== undefined) {
     const at = dma(d.gpa.value);
     const { timeNs, errorNs } = served(lineTime(t, at?.timeUs));
     const words = d.words.value;
-    hopAt(t, timeNs, 'device model', `reads ${d.index.value === undefined ? 'a descriptor' : `descriptor ${d.index.value}`} at guest-physical ${hex(d.gpa.value)}${words === undefined ? '' : ` (${describeDescriptor(words)})`}${at?.pointer === undefined ? '' : `, mapped at ${hex(BigInt('0x' + at.pointer))} in its own memory`}.`,
-      d.gpa.strength, [...d.gpa.refs, ...d.words.refs, ...(at ? [logLine(at.line, source)] : [])], errorNs);
+    hopAt(
+      t,
+      timeNs,
+      'device model',
+      `reads ${d.index.value === undefined ? 'a descriptor' : `descriptor ${d.index.value}`} at guest-physical ${hex(d.gpa.value)}${words === undefined ? '' : ` (${describeDescriptor(words)})`}${at?.pointer === undefined ? '' : `, mapped at ${hex(BigInt('0x' + at.pointer))} in its own memory`}.`,
+      d.gpa.strength,
+      [...d.gpa.refs, ...d.words.refs, ...(at ? [logLine(at.line, source)] : [])],
+      errorNs,
+    );
   }
   if (d.buffer.value !== undefined) {
     const at = dma(d.buffer.value);
     const { timeNs, errorNs } = served(lineTime(t, at?.timeUs));
-    hopAt(t, timeNs, 'device model', `fetches the frame${d.length.value === undefined ? '' : `, ${d.length.value} bytes,`} from guest-physical ${hex(d.buffer.value)}${at?.pointer === undefined ? '' : `, mapped at ${hex(BigInt('0x' + at.pointer))} in its own memory`}.`,
-      d.buffer.strength, [...d.buffer.refs, ...d.length.refs], errorNs);
+    hopAt(
+      t,
+      timeNs,
+      'device model',
+      `fetches the frame${d.length.value === undefined ? '' : `, ${d.length.value} bytes,`} from guest-physical ${hex(d.buffer.value)}${at?.pointer === undefined ? '' : `, mapped at ${hex(BigInt('0x' + at.pointer))} in its own memory`}.`,
+      d.buffer.strength,
+      [...d.buffer.refs, ...d.length.refs],
+      errorNs,
+    );
   }
   const frame = tx.frame.value;
   if (frame !== undefined) {
     const { timeNs, errorNs } = frameTime(t, frame.timeUs);
-    hopAt(t, timeNs, 'wire', `carries frame ${frame.number}: ${describeFrame(frame.data)}, ${frame.wireLength} bytes.`, tx.frame.strength, tx.frame.refs, errorNs);
+    hopAt(
+      t,
+      timeNs,
+      'wire',
+      `carries frame ${frame.number}: ${describeFrame(frame.data)}, ${frame.wireLength} bytes.`,
+      tx.frame.strength,
+      tx.frame.refs,
+      errorNs,
+    );
   }
   interruptRaised(t, tx, served);
   if (access !== undefined) {
@@ -225,7 +335,12 @@ export function doorbellHops(t: Teller, tx: Transmission): void {
 
 function describeDescriptor(words: readonly number[]): string {
   const flags = words[0]!;
-  const names = [flags >>> 31 ? 'OWN' : '', (flags >>> 30) & 1 ? 'end of ring' : '', (flags >>> 29) & 1 ? 'first' : '', (flags >>> 28) & 1 ? 'last' : ''].filter((n) => n !== '');
+  const names = [
+    flags >>> 31 ? 'OWN' : '',
+    (flags >>> 30) & 1 ? 'end of ring' : '',
+    (flags >>> 29) & 1 ? 'first' : '',
+    (flags >>> 28) & 1 ? 'last' : '',
+  ].filter((n) => n !== '');
   return `${words.map((w) => w.toString(16).padStart(8, '0')).join(' ')}: ${names.length > 0 ? `${names.join(', ')}, ` : ''}${flags & 0x1fff} bytes`;
 }
 
@@ -236,12 +351,27 @@ function interruptRaised(t: Teller, tx: Transmission, served: (moment: Moment) =
   if (line !== undefined) {
     const { timeNs, errorNs } = served(lineTime(t, line.timeUs));
     const names = m && tx.window ? registerText(tx.window, tx.window.base + 0x3e, 2, BigInt('0x' + m[1]!), tx.mode) : undefined;
-    hopAt(t, timeNs, 'device model', `raises the interrupt line${names ? `: ${names}, mask ${hex(parseInt(m![2]!, 16))}` : ''}.`, 'proven', [logLine(line.line, log?.source)], errorNs);
+    hopAt(
+      t,
+      timeNs,
+      'device model',
+      `raises the interrupt line${names ? `: ${names}, mask ${hex(parseInt(m![2]!, 16))}` : ''}.`,
+      'proven',
+      [logLine(line.line, log?.source)],
+      errorNs,
+    );
     return;
   }
   const calls = tx.access?.hypercalls.get(Hypercall.dmOp);
   if (calls !== undefined) {
-    hopAt(t, calls.timeNs, 'device model', `makes ${calls.count === 1 ? 'a dm_op hypercall' : `${calls.count} dm_op hypercalls`} while the guest waits: the way an interrupt level is set; the record does not hold which operation.`, 'inferred', [calls.ref]);
+    hopAt(
+      t,
+      calls.timeNs,
+      'device model',
+      `makes ${calls.count === 1 ? 'a dm_op hypercall' : `${calls.count} dm_op hypercalls`} while the guest waits: the way an interrupt level is set; the record does not hold which operation.`,
+      'inferred',
+      [calls.ref],
+    );
   }
 }
 
@@ -253,11 +383,24 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
   const inject = vector.value === undefined ? undefined : injectionAfter(a, access, read, vector.value);
   const readAt = read && (read.marks.exit ?? read.record).timeNs;
   if (inject !== undefined && vector.value !== undefined && (readAt === undefined || inject.timeNs <= readAt)) {
-    hopAt(t, inject.timeNs, 'Xen', `injects vector ${hex(vector.value)} into ${vcpuName(access)}${vector.value === CALLBACK_VECTOR ? ': the callback vector all event channels share, so that it is this interrupt is inferred from the IntrStatus read below' : `, the vector of this device (${vector.why})`}.`, vector.value === CALLBACK_VECTOR ? 'inferred' : 'strong', [inject.ref, ...vector.refs]);
+    hopAt(
+      t,
+      inject.timeNs,
+      'Xen',
+      `injects vector ${hex(vector.value)} into ${vcpuName(access)}${vector.value === CALLBACK_VECTOR ? ': the callback vector all event channels share, so that it is this interrupt is inferred from the IntrStatus read below' : `, the vector of this device (${vector.why})`}.`,
+      vector.value === CALLBACK_VECTOR ? 'inferred' : 'strong',
+      [inject.ref, ...vector.refs],
+    );
   }
   if (read !== undefined) {
     const request = a.pairing?.requestOf[read.index];
-    hopAt(t, read.record.timeNs, `guest ${vcpuName(read)}`, `has taken it: reads ${registerText(tx.window, read.addr, 2, read.data, tx.mode)} = ${hex(read.data!)}.`, 'proven',
-      [read.record.ref, ...(request ? [logLine(request.request.line, a.log?.source)] : [])]);
+    hopAt(
+      t,
+      read.record.timeNs,
+      `guest ${vcpuName(read)}`,
+      `has taken it: reads ${registerText(tx.window, read.addr, 2, read.data, tx.mode)} = ${hex(read.data!)}.`,
+      'proven',
+      [read.record.ref, ...(request ? [logLine(request.request.line, a.log?.source)] : [])],
+    );
   }
 }

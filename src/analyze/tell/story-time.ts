@@ -30,14 +30,29 @@ function stageSentence(access: IoAccess): Sentence {
   const { marks } = access;
   const stages = stagesOf(access);
   const refs = (['exit', 'notified', 'blocked', 'modelRuns', 'woken', 'resumed', 'entry'] as const)
-    .map((name) => marks[name]).filter((mark): mark is Mark => mark !== undefined).map((mark) => mark.ref);
-  if (access.lost !== undefined) return say('Records are lost between exit and entry: how long each stage took is unknown.', 'unknown', [access.lost.ref]);
+    .map((name) => marks[name])
+    .filter((mark): mark is Mark => mark !== undefined)
+    .map((mark) => mark.ref);
+  if (access.lost !== undefined)
+    return say('Records are lost between exit and entry: how long each stage took is unknown.', 'unknown', [access.lost.ref]);
   const { total } = stages;
   if (total === undefined) {
-    const known = marks.notified !== undefined && stages.emulate !== undefined ? `${us(stages.emulate)} from the exit to the notification; the rest is` : 'How long the guest waited is';
-    return say(`${known} unknown: the files hold no VM entry after it.`, marks.notified === undefined ? 'unknown' : 'proven', refs);
+    const known =
+      marks.notified !== undefined && stages.emulate !== undefined
+        ? `${us(stages.emulate)} from the exit to the notification; the rest is`
+        : 'How long the guest waited is';
+    return say(
+      `${known} unknown: the files hold no VM entry after it.`,
+      marks.notified === undefined ? 'unknown' : 'proven',
+      refs,
+    );
   }
-  if (stages.emulate === undefined) return say(`${us(total)} passed from exit to entry. Neither a notification nor a wait is recorded between: Xen's part and the device model's cannot be told apart.`, 'proven', refs);
+  if (stages.emulate === undefined)
+    return say(
+      `${us(total)} passed from exit to entry. Neither a notification nor a wait is recorded between: Xen's part and the device model's cannot be told apart.`,
+      'proven',
+      refs,
+    );
   const parts: string[] = [];
   let told = 0;
   for (const [stage, text] of STAGE_TEXT) {
@@ -58,12 +73,23 @@ const percent = (part: number, whole: number): string => `${((100 * part) / whol
 /** The same register's other accesses in this direction. */
 function othersSentence(a: Analysis, access: IoAccess): Sentence[] {
   const { total } = stagesOf(access);
-  const times = a.accesses.filter((x) => x !== access && x.dom === access.dom && x.space === access.space && x.addr === access.addr && x.dir === access.dir)
-    .map((x) => stagesOf(x).total).filter((t) => t !== undefined).sort((x, y) => x - y);
+  const times = a.accesses
+    .filter(
+      (x) => x !== access && x.dom === access.dom && x.space === access.space && x.addr === access.addr && x.dir === access.dir,
+    )
+    .map((x) => stagesOf(x).total)
+    .filter((t) => t !== undefined)
+    .sort((x, y) => x - y);
   if (total === undefined || times.length === 0) return [];
   if (times.length === 1) return [say(`The other ${access.dir} of this register took ${us(times[0]!)}.`, 'proven', [])];
   const median = times.length > 2 ? `, ${us(times[(times.length - 1) >> 1]!)} in the median` : '';
-  return [say(`The ${times.length} other ${access.dir}s of this register took ${us(times[0]!)} to ${us(times[times.length - 1]!)}${median}.`, 'proven', [])];
+  return [
+    say(
+      `The ${times.length} other ${access.dir}s of this register took ${us(times[0]!)} to ${us(times[times.length - 1]!)}${median}.`,
+      'proven',
+      [],
+    ),
+  ];
 }
 
 interface Step {
@@ -78,26 +104,46 @@ function logSentence(a: Analysis, tx: Transmission): Sentence | undefined {
   if (a.log === undefined || request?.request.timeUs === undefined) return undefined;
   const ref = (line: number): Ref => logLine(line, a.log!.source);
   const steps: Step[] = [{ timeUs: request.request.timeUs, what: 'the request', ref: ref(request.request.line) }];
-  if (request.endTimeUs !== undefined && request.endLine !== request.request.line) steps.push({ timeUs: request.endTimeUs, what: 'the call of its handler', ref: ref(request.endLine) });
+  if (request.endTimeUs !== undefined && request.endLine !== request.request.line)
+    steps.push({ timeUs: request.endTimeUs, what: 'the call of its handler', ref: ref(request.endLine) });
   const base = tx.mode === 'C+' ? tx.ring.value?.value : undefined;
-  const asked = (d: DmDma): string => (d.gpa === tx.descriptor.buffer.value ? 'the frame'
-    : base !== undefined && d.gpa >= base && d.gpa < base + RING_BYTES ? `descriptor ${Math.floor((d.gpa - base) / DESCRIPTOR_BYTES)}` : hex(d.gpa));
+  const asked = (d: DmDma): string =>
+    d.gpa === tx.descriptor.buffer.value
+      ? 'the frame'
+      : base !== undefined && d.gpa >= base && d.gpa < base + RING_BYTES
+        ? `descriptor ${Math.floor((d.gpa - base) / DESCRIPTOR_BYTES)}`
+        : hex(d.gpa);
   for (const d of tx.doorbellDma) {
     if (d.timeUs === undefined) continue;
     steps.push({ timeUs: d.timeUs, what: `the question where ${asked(d)} is mapped`, ref: ref(d.line) });
-    if (d.returnTimeUs !== undefined) steps.push({ timeUs: d.returnTimeUs, what: `the map cache's answer for ${asked(d)}`, ref: ref(d.line + (d.remapIndex === undefined ? 1 : 2)) });
+    if (d.returnTimeUs !== undefined)
+      steps.push({
+        timeUs: d.returnTimeUs,
+        what: `the map cache's answer for ${asked(d)}`,
+        ref: ref(d.line + (d.remapIndex === undefined ? 1 : 2)),
+      });
   }
   if (steps.length < 3) return undefined;
   let longest = 1;
-  for (let i = 2; i < steps.length; i++) if (steps[i]!.timeUs - steps[i - 1]!.timeUs > steps[longest]!.timeUs - steps[longest - 1]!.timeUs) longest = i;
+  for (let i = 2; i < steps.length; i++)
+    if (steps[i]!.timeUs - steps[i - 1]!.timeUs > steps[longest]!.timeUs - steps[longest - 1]!.timeUs) longest = i;
   const whole = steps[steps.length - 1]!.timeUs - steps[0]!.timeUs;
   const pause = steps[longest]!.timeUs - steps[longest - 1]!.timeUs;
   if (whole === 0) return undefined;
   const frame = tx.frame.value;
-  const left = frame !== undefined && frame.timeUs >= steps[longest - 1]!.timeUs && frame.timeUs <= steps[longest]!.timeUs + 1 ? `; frame ${frame.number} left in it` : '';
-  const longestText = pause < SHORT_US ? '' : ` The longest pause, ${pause.toFixed(0)} µs, lies between ${steps[longest - 1]!.what} and ${steps[longest]!.what}${left}.`;
-  return say(`The device model's lines for it span ${whole.toFixed(0)} µs by the log's clock${around(a, tx.access, steps)}.${longestText}`,
-    a.clock?.by === 'pairs' ? 'strong' : 'proven', (pause < SHORT_US ? [0, steps.length - 1] : [0, longest - 1, longest, steps.length - 1]).map((i) => steps[i]!.ref));
+  const left =
+    frame !== undefined && frame.timeUs >= steps[longest - 1]!.timeUs && frame.timeUs <= steps[longest]!.timeUs + 1
+      ? `; frame ${frame.number} left in it`
+      : '';
+  const longestText =
+    pause < SHORT_US
+      ? ''
+      : ` The longest pause, ${pause.toFixed(0)} µs, lies between ${steps[longest - 1]!.what} and ${steps[longest]!.what}${left}.`;
+  return say(
+    `The device model's lines for it span ${whole.toFixed(0)} µs by the log's clock${around(a, tx.access, steps)}.${longestText}`,
+    a.clock?.by === 'pairs' ? 'strong' : 'proven',
+    (pause < SHORT_US ? [0, steps.length - 1] : [0, longest - 1, longest, steps.length - 1]).map((i) => steps[i]!.ref),
+  );
 }
 
 /** What the lines leave of the wait, before the first and after the last, where the clocks are laid over each other. */
@@ -108,7 +154,12 @@ function around(a: Analysis, access: IoAccess | undefined, steps: readonly Step[
   const before = steps[0]!.timeUs + a.clock.lineUs - traceToWallUs(a.clock, from.timeNs);
   const after = traceToWallUs(a.clock, until.timeNs) - steps[steps.length - 1]!.timeUs - a.clock.lineUs;
   if (before < -a.clock.errorUs || after < -a.clock.errorUs) return '';
-  const since = access?.marks.modelRuns !== undefined ? 'after its vCPU ran' : access?.marks.notified !== undefined ? 'after the notification' : 'after the guest began to wait';
+  const since =
+    access?.marks.modelRuns !== undefined
+      ? 'after its vCPU ran'
+      : access?.marks.notified !== undefined
+        ? 'after the notification'
+        : 'after the guest began to wait';
   const tell = (value: number): string => `${Math.max(0, value).toFixed(a.clock!.errorUs < 10 ? 1 : 0)} µs`;
   return `; the first comes ${tell(before)} ${since}, the last ${tell(after)} before the answer, both ±${errorUsText(a.clock)} µs`;
 }

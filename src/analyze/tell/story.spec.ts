@@ -39,15 +39,23 @@ describe('golden stories', () => {
 describe('the mail', () => {
   it('answers both questions and corrects its author', async () => {
     const text = textOf(await tellMail(mail()));
-    expect(text).toContain('Through the synchronous ioreq page ("shared memory page"), not the buffered one, for the write of TxRingAddr: the device model logged the request, and a buffered slot has 20 address bits (up to 0xfffff) and 0xf2051020 does not fit');
-    expect(text).toContain('0xd4e6c400 is not the address of the frame: in C+ mode offset 0x20 is TxRingAddr, the base of the descriptor ring. The frame lay at 0xead20802, the third word of the descriptor.');
-    expect(text).toContain('The driver knows only guest-physical addresses: it wrote 0xd4e6c400 into the register at offset 0x20, and the device model looked for descriptor 0 at 0xd4e6c400, unchanged.');
+    expect(text).toContain(
+      'Through the synchronous ioreq page ("shared memory page"), not the buffered one, for the write of TxRingAddr: the device model logged the request, and a buffered slot has 20 address bits (up to 0xfffff) and 0xf2051020 does not fit',
+    );
+    expect(text).toContain(
+      '0xd4e6c400 is not the address of the frame: in C+ mode offset 0x20 is TxRingAddr, the base of the descriptor ring. The frame lay at 0xead20802, the third word of the descriptor.',
+    );
+    expect(text).toContain(
+      'The driver knows only guest-physical addresses: it wrote 0xd4e6c400 into the register at offset 0x20, and the device model looked for descriptor 0 at 0xd4e6c400, unchanged.',
+    );
     expect(text).toContain('the files hold no hypercall records');
   });
 
   it('follows an address that may be buffered', async () => {
     const text = textOf(await tellMail(change(mail(), /f2051020/g, 'a0020')));
-    expect(text).toContain('Through the buffered ioreq page, for the write of TxRingAddr: a write at 0xa0020, at or below 0xfffff, may be buffered and no wait is recorded; a missing wait alone proves nothing. (inferred)');
+    expect(text).toContain(
+      'Through the buffered ioreq page, for the write of TxRingAddr: a write at 0xa0020, at or below 0xfffff, may be buffered and no wait is recorded; a missing wait alone proves nothing. (inferred)',
+    );
     expect(text).not.toContain('Through the synchronous');
   });
 
@@ -65,7 +73,9 @@ describe('the mail', () => {
   });
 
   it('reads C mode where the chip says nothing of C+', async () => {
-    await expect(tellMail(change(mail(), /.*C\+.*\n/g, ''))).rejects.toThrow(/no transmission in the files: rtl8139 at 0xf2051000 is known/);
+    await expect(tellMail(change(mail(), /.*C\+.*\n/g, ''))).rejects.toThrow(
+      /no transmission in the files: rtl8139 at 0xf2051000 is known/,
+    );
   });
 });
 
@@ -85,7 +95,9 @@ describe('8139cp', () => {
     const e = { ...excerpt('8139cp'), log: undefined, pcap: undefined };
     const story = await explainFiles({ ...inputOf(e), devices: ['rtl8139@f1000000'], packet: 2 });
     const text = textOf(story);
-    expect(text).toContain('the vCPU went offline until another domain woke it: Xen waits so only for an answer on the synchronous page');
+    expect(text).toContain(
+      'the vCPU went offline until another domain woke it: Xen waits so only for an answer on the synchronous page',
+    );
     expect(story.route[0]!.strength).toBe('strong');
     expect(text).toContain('What the device model did: no log of it was given.');
     expect(story.addresses.find((r) => r.what === 'frame buffer')!.gpa.strength).toBe('unknown');
@@ -96,7 +108,9 @@ describe('8139cp', () => {
     e.trace = change(e.trace, /.*(running->offline|offline->runnable|blocked->runnable).*\n/g, '');
     const story = await explainFiles({ ...inputOf(e), devices: ['rtl8139@f1000000'], packet: 2 });
     expect(story.route[0]).toMatchObject({ strength: 'unknown' });
-    expect(story.route[0]!.text).toContain('Which way the TxPoll write went: unknown (neither a wait nor a wake-up is recorded, and no device-model log was given)');
+    expect(story.route[0]!.text).toContain(
+      'Which way the TxPoll write went: unknown (neither a wait nor a wake-up is recorded, and no device-model log was given)',
+    );
   });
 
   it('records lost in the middle: what is missing is unknown', async () => {
@@ -104,12 +118,16 @@ describe('8139cp', () => {
     e.trace = change(e.trace, /\n   6\.77[^]*?\n(?=   6\.78)/, `\n${LOST}\n`);
     const text = textOf(await tell(e, 2));
     expect(text).toContain('40 records of pCPU 0 are lost here: what is missing below is unknown.');
-    expect(text).toContain('Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.');
+    expect(text).toContain(
+      'Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.',
+    );
     expect(text).toContain('Through the synchronous ioreq page'); // the log line and the address do not need the lost records
     const lost = [...ioPaths(await analyze(inputOf(e)))].filter((p) => p.access.lost !== undefined);
     expect(lost.map((p) => p.access.addr)).toContain(0xf10000d9);
     for (const p of lost) expect(Object.values(p.stages).every((s) => s === undefined)).toBe(true);
-    const noLog = textOf(await explainFiles({ ...inputOf({ ...e, log: undefined, pcap: undefined }), devices: ['rtl8139@f1000000'], packet: 2 }));
+    const noLog = textOf(
+      await explainFiles({ ...inputOf({ ...e, log: undefined, pcap: undefined }), devices: ['rtl8139@f1000000'], packet: 2 }),
+    );
     expect(noLog).toContain('Which way the TxPoll write went: unknown (records were lost between');
   });
 
@@ -126,7 +144,9 @@ describe('8139cp', () => {
     const e = { ...excerpt('8139cp'), log: undefined, pcap: undefined };
     e.trace = change(change(e.trace, /f10000/g, '000a00'), /.*(running->offline|offline->runnable).*\n/g, '');
     const text = textOf(await explainFiles({ ...inputOf(e), devices: ['rtl8139@a0000'], packet: 2 }));
-    expect(text).toContain('Through the buffered ioreq page, for the TxPoll write: a write at 0xa00d9, at or below 0xfffff, may be buffered and no wait is recorded; a missing wait alone proves nothing.');
+    expect(text).toContain(
+      'Through the buffered ioreq page, for the TxPoll write: a write at 0xa00d9, at or below 0xfffff, may be buffered and no wait is recorded; a missing wait alone proves nothing.',
+    );
   });
 
   it('a logged remap proves the miss; a mapping call leaves the question open', async () => {
@@ -135,8 +155,14 @@ describe('8139cp', () => {
     const hit = textOf(await tell(excerpt('8139cp'), 2));
     expect(hit).toContain('none of them one that maps memory');
     const busy = excerpt('8139cp');
-    busy.trace = change(busy.trace, '   6.769506466', '   6.768000000 x- d0v0 hypercall  1 (mmu_update) 3 updates\n   6.769506466');
-    expect(textOf(await tell(busy, 2))).toContain('Between exit and answer dom0 made 1 mmu_update: whether one of them mapped guest frames is unknown');
+    busy.trace = change(
+      busy.trace,
+      '   6.769506466',
+      '   6.768000000 x- d0v0 hypercall  1 (mmu_update) 3 updates\n   6.769506466',
+    );
+    expect(textOf(await tell(busy, 2))).toContain(
+      'Between exit and answer dom0 made 1 mmu_update: whether one of them mapped guest frames is unknown',
+    );
     expect(textOf(await tell(e, 2))).toMatch(/was not in the map cache: the device model logs a remap of bucket 0x62/);
   });
 
@@ -152,22 +178,35 @@ describe('8139cp', () => {
   it('where the time went: stages, the other doorbells, the longest pause; unknown where a record is missing', async () => {
     const story = await tell(excerpt('8139cp'), 2);
     const time = story.time.map((s) => s.text);
-    expect(time[0]).toBe("Of 8012.3 µs from exit to entry: 127.6 µs (2%) in Xen, which decodes the access and fills the ioreq; 365.6 µs (5%) until the device model's vCPU ran; "
-      + "5898.7 µs (74%) with the device model; 1244.3 µs (16%) until the guest's vCPU ran again; 376.1 µs (5%) in Xen again, up to the VM entry.");
+    expect(time[0]).toBe(
+      "Of 8012.3 µs from exit to entry: 127.6 µs (2%) in Xen, which decodes the access and fills the ioreq; 365.6 µs (5%) until the device model's vCPU ran; " +
+        "5898.7 µs (74%) with the device model; 1244.3 µs (16%) until the guest's vCPU ran again; 376.1 µs (5%) in Xen again, up to the VM entry.",
+    );
     expect(time[1]).toBe('The other write of this register took 4366.1 µs.');
     const late = excerpt('8139cp');
     // The answer for the frame's page comes a second later in the log: then that is the longest pause.
     const at = /^.*xen_map_cache_return 0x7fa5775a8802$/m.exec(late.log!)![0];
-    late.log = change(late.log!, at, at.replace(/(\d+)\.(\d{6})/, (_, s: string, us: string) => `${Number(s) + 1}.${us}`));
-    expect((await tell(late, 2)).time.at(-1)!.text).toContain("lies between the question where the frame is mapped and the map cache's answer for the frame");
+    late.log = change(
+      late.log!,
+      at,
+      at.replace(/(\d+)\.(\d{6})/, (_, s: string, us: string) => `${Number(s) + 1}.${us}`),
+    );
+    expect((await tell(late, 2)).time.at(-1)!.text).toContain(
+      "lies between the question where the frame is mapped and the map cache's answer for the frame",
+    );
     const noEntry = excerpt('8139cp');
     const lines = noEntry.trace.split('\n');
     const entry = lines.findIndex((l, i) => i > lines.indexOf(DOORBELL) && / d1v0 vmentry/.test(l));
     noEntry.trace = lines.filter((_, i) => i !== entry).join('\n');
-    expect((await tell(noEntry, 2)).time[0]).toMatchObject({ text: '127.6 µs from the exit to the notification; the rest is unknown: the files hold no VM entry after it.' });
+    expect((await tell(noEntry, 2)).time[0]).toMatchObject({
+      text: '127.6 µs from the exit to the notification; the rest is unknown: the files hold no VM entry after it.',
+    });
     const gap = excerpt('8139cp');
     gap.trace = change(gap.trace, '   6.769506466', `${LOST}\n   6.769506466`);
-    expect((await tell(gap, 2)).time[0]).toMatchObject({ strength: 'unknown', text: 'Records are lost between exit and entry: how long each stage took is unknown.' });
+    expect((await tell(gap, 2)).time[0]).toMatchObject({
+      strength: 'unknown',
+      text: 'Records are lost between exit and entry: how long each stage took is unknown.',
+    });
   });
 
   it('mapping calls of dom0 matter where the map cache missed, and only there', async () => {
@@ -175,18 +214,33 @@ describe('8139cp', () => {
     const call = async (e: Excerpt): Promise<Excerpt> => {
       const answer = (await tell(e, 2)).hops.find((h) => h.text.includes('has the answer ready'))!;
       const wake = e.trace.split('\n')[answer.refs[0]!.at - 1]!;
-      return { ...e, trace: change(e.trace, wake, `${wake.replace(/d0v0 .*/, 'd0v0 hypercall  1 (mmu_update) 3 updates')}\n${wake}`) };
+      return {
+        ...e,
+        trace: change(e.trace, wake, `${wake.replace(/d0v0 .*/, 'd0v0 hypercall  1 (mmu_update) 3 updates')}\n${wake}`),
+      };
     };
     const missed = await call(excerpt('8139cp'));
-    missed.log = change(missed.log!, '152@1795363987.636', '152@1795363987.636000:xen_remap_bucket index 0x62\n152@1795363987.636');
-    expect(textOf(await tell(missed, 2))).toContain('Between exit and answer dom0 made 1 mmu_update: the mapping behind the miss is likely among them');
+    missed.log = change(
+      missed.log!,
+      '152@1795363987.636',
+      '152@1795363987.636000:xen_remap_bucket index 0x62\n152@1795363987.636',
+    );
+    expect(textOf(await tell(missed, 2))).toContain(
+      'Between exit and answer dom0 made 1 mmu_update: the mapping behind the miss is likely among them',
+    );
     const hit = await call(excerpt('8139too'));
-    expect(textOf(await tell({ ...hit }, 2))).toContain('Between exit and answer dom0 made 1 mmu_update: none of them was needed for this packet, for every address the device model asked for was in its map cache.');
+    expect(textOf(await tell({ ...hit }, 2))).toContain(
+      'Between exit and answer dom0 made 1 mmu_update: none of them was needed for this packet, for every address the device model asked for was in its map cache.',
+    );
   });
 
   it('answers --packet and --at or says what there is', async () => {
     await expect(tell(excerpt('8139cp'), 99)).rejects.toThrow('--packet 99: the capture has frames 1 to 2');
     const near = await explainFiles({ ...inputOf(excerpt('8139cp')), atSeconds: 6.7 });
-    expect(near.hops[0]!.refs[0]).toEqual({ file: 'text', unit: 'line', at: excerpt('8139cp').trace.split('\n').indexOf(DOORBELL) });
+    expect(near.hops[0]!.refs[0]).toEqual({
+      file: 'text',
+      unit: 'line',
+      at: excerpt('8139cp').trace.split('\n').indexOf(DOORBELL),
+    });
   });
 });

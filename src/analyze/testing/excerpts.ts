@@ -15,7 +15,8 @@ export interface Excerpt {
 /** `8139cp` or `8139too`: a few milliseconds of a capture (README.md beside). */
 export function excerpt(driver: '8139cp' | '8139too'): Excerpt {
   return {
-    trace: dataFile(`${driver}.trace.txt`), log: dataFile(`${driver}.dm-log.txt`),
+    trace: dataFile(`${driver}.trace.txt`),
+    log: dataFile(`${driver}.dm-log.txt`),
     pcap: Uint8Array.from(Buffer.from(dataFile(`${driver}.pcap.hex`).replace(/\s/g, ''), 'hex')),
   };
 }

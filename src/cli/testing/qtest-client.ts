@@ -48,7 +48,21 @@ export class QtestClient {
     const [qtest, qmp] = [join(folder, 'qtest.sock'), join(folder, 'qmp.sock')];
     this.#qtest = listen(qtest).socket;
     this.#qmp = listen(qmp).socket;
-    this.args = ['-qtest', `unix:${qtest}`, '-qtest-log', '/dev/null', '-chardev', `socket,path=${qmp},id=char0`, '-mon', 'chardev=char0,mode=control', '-display', 'none', ...testArgs, '-accel', 'qtest'];
+    this.args = [
+      '-qtest',
+      `unix:${qtest}`,
+      '-qtest-log',
+      '/dev/null',
+      '-chardev',
+      `socket,path=${qmp},id=char0`,
+      '-mon',
+      'chardev=char0,mode=control',
+      '-display',
+      'none',
+      ...testArgs,
+      '-accel',
+      'qtest',
+    ];
   }
 
   /** Wait for both connections; QMP's greeting and capabilities are exchanged. */

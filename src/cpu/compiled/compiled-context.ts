@@ -3,7 +3,16 @@
  * function. They are written back before anything that may look at them: slow paths, helpers, flag functions, the way out.
  */
 import {
-  CB_FPU, CB_GPR, CB_LF_CF, CB_LF_KIND, CB_LF_OF, CB_LF_RESULT, CB_LF_SRC1, CB_LF_SRC2, CB_STATUS, CB_ZERO,
+  CB_FPU,
+  CB_GPR,
+  CB_LF_CF,
+  CB_LF_KIND,
+  CB_LF_OF,
+  CB_LF_RESULT,
+  CB_LF_SRC1,
+  CB_LF_SRC2,
+  CB_STATUS,
+  CB_ZERO,
 } from '../memory/control-block.ts';
 import { EmitContext, signExtend, zeroExtend, type Callable, type IntSize, type Runtime } from '../emit/context.ts';
 import type { HelperName } from '../emit/helpers.ts';
@@ -26,17 +35,25 @@ export class Cells {
     this.local = local;
   }
 
-  static holds(offset: number): boolean { return offset < CB_GPR + 16 * 8 || FLAGS.has(offset); }
+  static holds(offset: number): boolean {
+    return offset < CB_GPR + 16 * 8 || FLAGS.has(offset);
+  }
 
-  wide(offset: number): Local<'i64'> { return this.at(offset, 'i64'); }
-  word(offset: number): Local<'i32'> { return this.at(offset, 'i32'); }
+  wide(offset: number): Local<'i64'> {
+    return this.at(offset, 'i64');
+  }
+  word(offset: number): Local<'i32'> {
+    return this.at(offset, 'i32');
+  }
   private at<T extends 'i32' | 'i64'>(offset: number, type: T): Local<T> {
     let local = this.locals.get(offset);
     if (!local) this.locals.set(offset, (local = this.local(type) as Local<'i32'> | Local<'i64'>));
     if (local.type !== type) throw new Error(`compiled code: cell ${offset.toString(16)} is no ${type}`);
     return local as unknown as Local<T>;
   }
-  change(offset: number): void { this.written.add(offset); }
+  change(offset: number): void {
+    this.written.add(offset);
+  }
 
   /** All cells from memory. */
   readonly load: Stmt = (out) => {
@@ -68,8 +85,15 @@ const before = <T extends ValType>(stmt: Stmt, value: Expr<T>): Expr<T> => ({
 
 /** The functions of a generated interpreter, for code that keeps flags in locals. */
 export function withCells(runtime: Runtime, cells: Cells): Runtime {
-  const flags = (callable: Callable): Callable => ({ call: (type, ...args) => before(cells.spillFlags, callable.call(type, ...args)) });
-  return { ...runtime, statusFlags: flags(runtime.statusFlags), carryFlag: flags(runtime.carryFlag), condition: runtime.condition.map(flags) };
+  const flags = (callable: Callable): Callable => ({
+    call: (type, ...args) => before(cells.spillFlags, callable.call(type, ...args)),
+  });
+  return {
+    ...runtime,
+    statusFlags: flags(runtime.statusFlags),
+    carryFlag: flags(runtime.carryFlag),
+    condition: runtime.condition.map(flags),
+  };
 }
 
 export class CompiledContext extends EmitContext {
@@ -82,8 +106,12 @@ export class CompiledContext extends EmitContext {
     this.cells = options.cells;
   }
 
-  override load32(offset: number): I32 { return Cells.holds(offset) ? this.cells.word(offset).get : super.load32(offset); }
-  override load64(offset: number): I64 { return Cells.holds(offset) ? this.cells.wide(offset).get : super.load64(offset); }
+  override load32(offset: number): I32 {
+    return Cells.holds(offset) ? this.cells.word(offset).get : super.load32(offset);
+  }
+  override load64(offset: number): I64 {
+    return Cells.holds(offset) ? this.cells.wide(offset).get : super.load64(offset);
+  }
   override store32(offset: number, value: I32): Stmt {
     if (!Cells.holds(offset)) return super.store32(offset, value);
     this.cells.change(offset);
@@ -95,8 +123,12 @@ export class CompiledContext extends EmitContext {
     return this.cells.wide(offset).set(value);
   }
 
-  override gpr(index: number, size: IntSize): I64 { return this.readRegister(i32.const(CB_GPR + index * 8), size, false); }
-  override gprSigned(index: number, size: IntSize): I64 { return this.readRegister(i32.const(CB_GPR + index * 8), size, true); }
+  override gpr(index: number, size: IntSize): I64 {
+    return this.readRegister(i32.const(CB_GPR + index * 8), size, false);
+  }
+  override gprSigned(index: number, size: IntSize): I64 {
+    return this.readRegister(i32.const(CB_GPR + index * 8), size, true);
+  }
 
   override readRegister(offset: I32, size: IntSize, signed: boolean): I64 {
     const at = known(offset);
@@ -132,6 +164,7 @@ export class CompiledContext extends EmitContext {
 
 /** A register's offset in the control block. Beyond the FPU state nothing is one. */
 function known(offset: I32): number {
-  if (offset.constant === undefined || offset.constant >= CB_FPU * 3) throw new Error('compiled code: a register that is not known');
+  if (offset.constant === undefined || offset.constant >= CB_FPU * 3)
+    throw new Error('compiled code: a register that is not known');
   return offset.constant;
 }

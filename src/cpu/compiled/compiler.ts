@@ -11,12 +11,39 @@ import { conditionExport, emitForm, type Interpreter } from '../interpreter/inte
 import type { MemoryViews } from '../memory/memory-views.ts';
 import { OUTCOME_DONE, OUTCOME_FIND, OUTLINED_SIGNATURE, pack } from '../interpreter/outlined.ts';
 import {
-  REC_A, REC_AUX, REC_B, REC_DISP, REC_HANDLER, REC_IMM, REC_INDEX, REC_INDEX_REG, REC_LENGTH, REC_NOT_TAKEN, REC_RIP, REC_SCALE, REC_TAKEN, RECORD_SIZE,
+  REC_A,
+  REC_AUX,
+  REC_B,
+  REC_DISP,
+  REC_HANDLER,
+  REC_IMM,
+  REC_INDEX,
+  REC_INDEX_REG,
+  REC_LENGTH,
+  REC_NOT_TAKEN,
+  REC_RIP,
+  REC_SCALE,
+  REC_TAKEN,
+  RECORD_SIZE,
 } from '../records/record.ts';
 import { retire } from '../interpreter/record-site.ts';
 import { SPECIAL_EMITTERS } from '../interpreter/special-handlers.ts';
 import { Label } from '../wasm/encoder.ts';
-import { block as labelled, br, brTable, i32, i64, loop, ret, seq, when, type I32, type I64, type Stmt, type ValType } from '../wasm/expr.ts';
+import {
+  block as labelled,
+  br,
+  brTable,
+  i32,
+  i64,
+  loop,
+  ret,
+  seq,
+  when,
+  type I32,
+  type I64,
+  type Stmt,
+  type ValType,
+} from '../wasm/expr.ts';
 import { FunctionBuilder, ModuleBuilder, type Local } from '../wasm/module.ts';
 import { Cells, CompiledContext, withCells } from './compiled-context.ts';
 import type { Block } from './loop.ts';
@@ -57,11 +84,17 @@ export function compileLoop(parts: CompilerParts, blocks: readonly Block[], firs
   const slow = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const flag = { params: [] as const, results: ['i32'] as const };
   const plain: Runtime = {
-    slowRead: module.import('slowRead', slow), slowWrite: module.import('slowWrite', slow),
+    slowRead: module.import('slowRead', slow),
+    slowWrite: module.import('slowWrite', slow),
     helper: module.import('helper', { params: ['i32', 'i32', 'i32'], results: ['i32'] }),
-    statusFlags: module.import('statusFlags', flag), carryFlag: module.import('carryFlag', flag),
+    statusFlags: module.import('statusFlags', flag),
+    carryFlag: module.import('carryFlag', flag),
     condition: CONDITION_NAMES.map((_name, cc) => module.import(conditionExport(cc), flag)),
-    legacyAddress: { call: () => { throw new Error('compiled code: a segmented address'); } },
+    legacyAddress: {
+      call: () => {
+        throw new Error('compiled code: a segmented address');
+      },
+    },
     helperNumber: (name) => HELPER_NAMES.indexOf(name),
   };
   const run = module.declare(OUTLINED_SIGNATURE, 'run');
@@ -69,8 +102,16 @@ export function compileLoop(parts: CompilerParts, blocks: readonly Block[], firs
   const cells = new Cells(parts.cb, (type) => fb.local(type));
   const runtime = withCells(plain, cells);
   const shared: Shared = {
-    parts, blocks, rp: fb.param('i32', 0), budget: fb.param('i32', 1), outcome: fb.local('i32'), status: fb.local('i32'), next: fb.local('i32'),
-    exit: new Label(), top: new Label(), labels: blocks.map(() => new Label()),
+    parts,
+    blocks,
+    rp: fb.param('i32', 0),
+    budget: fb.param('i32', 1),
+    outcome: fb.local('i32'),
+    status: fb.local('i32'),
+    next: fb.local('i32'),
+    exit: new Label(),
+    top: new Label(),
+    labels: blocks.map(() => new Label()),
   };
   const ea = fb.param('i64', 2);
   const temporaries = new Temporaries(fb);
@@ -82,7 +123,17 @@ export function compileLoop(parts: CompilerParts, blocks: readonly Block[], firs
       temporaries.reset();
       const site = new ConstantSite(shared, at, i, self);
       const make = (form: { locked: boolean; mode: 'long' }, from: FlagsFrom): CompiledContext => {
-        const c = new CompiledContext({ site, runtime, cb: parts.cb, local: temporaries.take, status: shared.status, ea, cells, ...form, flagsFrom: from });
+        const c = new CompiledContext({
+          site,
+          runtime,
+          cb: parts.cb,
+          local: temporaries.take,
+          status: shared.status,
+          ea,
+          cells,
+          ...form,
+          flagsFrom: from,
+        });
         site.context = c;
         return c;
       };
@@ -113,13 +164,17 @@ export function compileLoop(parts: CompilerParts, blocks: readonly Block[], firs
       body(out);
     });
   };
-  module.define(run, fb, seq(
-    shared.next.set(i32.sub(i32.load16U(shared.rp.get, REC_HANDLER), i32.const(firstHandler))),
-    cells.load,
-    labelled(shared.exit, loop(shared.top, dispatch)),
-    cells.spill,
-    ret(pack(shared.budget.get, shared.rp.get, shared.outcome.get)),
-  ));
+  module.define(
+    run,
+    fb,
+    seq(
+      shared.next.set(i32.sub(i32.load16U(shared.rp.get, REC_HANDLER), i32.const(firstHandler))),
+      cells.load,
+      labelled(shared.exit, loop(shared.top, dispatch)),
+      cells.spill,
+      ret(pack(shared.budget.get, shared.rp.get, shared.outcome.get)),
+    ),
+  );
   const imports = { memory: parts.memory, ...parts.interpreter } as WebAssembly.ModuleImports;
   return new WebAssembly.Instance(new WebAssembly.Module(module.finish()), { env: imports }).exports.run!;
 }
@@ -134,7 +189,9 @@ class Temporaries {
     this.fb = fb;
   }
 
-  reset(): void { this.taken.clear(); }
+  reset(): void {
+    this.taken.clear();
+  }
 
   readonly take = <T extends ValType>(type: T): Local<T> => {
     let list = this.pool.get(type);
@@ -162,30 +219,63 @@ class ConstantSite implements Site {
     this.self = self;
   }
 
-  private u8(field: number): number { return this.shared.parts.views.u8[this.at + field]!; }
-  private u16(field: number): number { return this.shared.parts.views.u16[(this.at + field) >> 1]!; }
-  private i32(field: number): number { return this.shared.parts.views.i32[(this.at + field) >> 2]!; }
+  private u8(field: number): number {
+    return this.shared.parts.views.u8[this.at + field]!;
+  }
+  private u16(field: number): number {
+    return this.shared.parts.views.u16[(this.at + field) >> 1]!;
+  }
+  private i32(field: number): number {
+    return this.shared.parts.views.i32[(this.at + field) >> 2]!;
+  }
   private i64(field: number): bigint {
     return (BigInt(this.i32(field + 4)) << 32n) | BigInt(this.i32(field) >>> 0);
   }
 
-  fieldA(): I32 { return i32.const(this.u16(REC_A)); }
-  fieldB(): I32 { return i32.const(this.u16(REC_B)); }
-  indexField(): I32 { return i32.const(this.u16(REC_INDEX_REG)); }
-  scale(): I64 { return i64.const(this.u8(REC_SCALE)); }
-  disp(): I64 { return i64.const(this.i32(REC_DISP)); }
-  imm(): I64 { return i64.const(this.i32(REC_IMM)); }
-  imm64(): I64 { return i64.const(this.i64(REC_DISP)); }
-  aux(): I32 { return i32.const(this.i32(REC_AUX)); }
-  length(): I64 { return i64.const(this.u8(REC_LENGTH)); }
-  rip(): I64 { return i64.const(this.i64(REC_RIP)); }
-  budget(): I32 { return this.shared.budget.get; }
-  record(): I32 { return i32.const(this.at); }
+  fieldA(): I32 {
+    return i32.const(this.u16(REC_A));
+  }
+  fieldB(): I32 {
+    return i32.const(this.u16(REC_B));
+  }
+  indexField(): I32 {
+    return i32.const(this.u16(REC_INDEX_REG));
+  }
+  scale(): I64 {
+    return i64.const(this.u8(REC_SCALE));
+  }
+  disp(): I64 {
+    return i64.const(this.i32(REC_DISP));
+  }
+  imm(): I64 {
+    return i64.const(this.i32(REC_IMM));
+  }
+  imm64(): I64 {
+    return i64.const(this.i64(REC_DISP));
+  }
+  aux(): I32 {
+    return i32.const(this.i32(REC_AUX));
+  }
+  length(): I64 {
+    return i64.const(this.u8(REC_LENGTH));
+  }
+  rip(): I64 {
+    return i64.const(this.i64(REC_RIP));
+  }
+  budget(): I32 {
+    return this.shared.budget.get;
+  }
+  record(): I32 {
+    return i32.const(this.at);
+  }
 
   /** Behind an instruction that may have changed code: has it changed this? Then `record` is stale and the interpreter looks again. */
   private unlessChanged(record: number): Stmt {
     if (!this.context.mayChangeCode) return () => {};
-    return when(i32.eq(i32.load16U(i32.const(this.at), REC_HANDLER), i32.const(SPECIAL.stale)), this.leaveFor(i32.const(record), 0));
+    return when(
+      i32.eq(i32.load16U(i32.const(this.at), REC_HANDLER), i32.const(SPECIAL.stale)),
+      this.leaveFor(i32.const(record), 0),
+    );
   }
 
   /** Out of the function, with everything in its place, to go on with a record. */
@@ -194,10 +284,14 @@ class ConstantSite implements Site {
     return seq(rp.set(record), result.set(i32.const(outcome)), br(exit));
   }
 
-  next(): Stmt { return (out) => this.unlessChanged(this.at + RECORD_SIZE)(out); }
+  next(): Stmt {
+    return (out) => this.unlessChanged(this.at + RECORD_SIZE)(out);
+  }
 
   /** The slow path or helper that said so found everything in memory, and may have changed it there. */
-  leave(): Stmt { return ret(pack(this.shared.budget.get, this.record(), this.shared.status.get)); }
+  leave(): Stmt {
+    return ret(pack(this.shared.budget.get, this.record(), this.shared.status.get));
+  }
 
   private retire(target: I64): Stmt {
     const { shared } = this;
@@ -211,7 +305,12 @@ class ConstantSite implements Site {
     const link = this.i32(field);
     const number = shared.blocks.findIndex((block) => block.first === link);
     if (link === 0 || number < 0) return seq(this.retire(target), this.leaveChained(field, target));
-    const on = number === this.number ? br(this.self) : number > this.number ? br(shared.labels[number]!) : seq(shared.next.set(i32.const(number)), br(shared.top));
+    const on =
+      number === this.number
+        ? br(this.self)
+        : number > this.number
+          ? br(shared.labels[number]!)
+          : seq(shared.next.set(i32.const(number)), br(shared.top));
     return seq(this.retire(target), (out) => this.unlessChanged(link)(out), on);
   }
 
@@ -225,5 +324,7 @@ class ConstantSite implements Site {
     return seq(i64.store(ZERO, target, this.shared.parts.cb + CB_RIP), this.leaveFor(ZERO, OUTCOME_FIND));
   }
 
-  jumpTo(target: I64): Stmt { return seq(this.retire(target), this.leaveToFind(target)); }
+  jumpTo(target: I64): Stmt {
+    return seq(this.retire(target), this.leaveToFind(target));
+  }
 }

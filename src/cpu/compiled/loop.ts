@@ -36,7 +36,7 @@ export function loopOf(views: MemoryViews, meanings: Interpreter['meanings'], he
   const compiled = (record: number): boolean => views.u16[(record + REC_HANDLER) >> 1]! >= FIRST_COMPILED;
   const goals = new Set([head, ...queue.filter(compiled)]);
   const leads = new Set(goals);
-  for (let grown = true; grown;) {
+  for (let grown = true; grown; ) {
     grown = false;
     for (const { first, taken, notTaken } of blocks.values()) {
       if (leads.has(first) || !(leads.has(taken) || leads.has(notTaken))) continue;
@@ -63,6 +63,8 @@ function blockAt({ u16, i32 }: MemoryViews, meanings: Interpreter['meanings'], f
     const meaning = meanings[handler];
     if (!meaning || meaning.form.mode !== 'long') return undefined;
     if (!meaning.forms.instruction.ends) continue;
-    return meaning.form.chained ? { first, last: at, taken: i32[(at + REC_TAKEN) >> 2]!, notTaken: i32[(at + REC_NOT_TAKEN) >> 2]! } : { first, last: at, taken: 0, notTaken: 0 };
+    return meaning.form.chained
+      ? { first, last: at, taken: i32[(at + REC_TAKEN) >> 2]!, notTaken: i32[(at + REC_NOT_TAKEN) >> 2]! }
+      : { first, last: at, taken: 0, notTaken: 0 };
   }
 }

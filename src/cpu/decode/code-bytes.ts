@@ -45,9 +45,15 @@ export class CodeBytes {
     }
     return this.source[this.at++]!;
   }
-  protected u16(): number { return this.u8() | (this.u8() << 8); }
-  protected i32(): number { return this.u16() | (this.u16() << 16); }
-  protected i8(): number { return (this.u8() << 24) >> 24; }
+  protected u16(): number {
+    return this.u8() | (this.u8() << 8);
+  }
+  protected i32(): number {
+    return this.u16() | (this.u16() << 16);
+  }
+  protected i8(): number {
+    return (this.u8() << 24) >> 24;
+  }
 
   protected prefixes(bits: number): number {
     this.rex = 0;
@@ -60,14 +66,29 @@ export class CodeBytes {
     for (let n = 0; n < MAX_LENGTH; n++) {
       const byte = this.u8();
       switch (byte) {
-        case 0x66: this.operandPrefix = true; break;
-        case 0x67: this.addressPrefix = true; break;
-        case 0xf0: this.lock = true; break;
-        case 0xf2: case 0xf3: this.rep = byte; break;
-        case 0x26: case 0x2e: case 0x36: case 0x3e:
+        case 0x66:
+          this.operandPrefix = true;
+          break;
+        case 0x67:
+          this.addressPrefix = true;
+          break;
+        case 0xf0:
+          this.lock = true;
+          break;
+        case 0xf2:
+        case 0xf3:
+          this.rep = byte;
+          break;
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
           if (bits !== 64) this.segment = (byte >> 3) & 3;
           break;
-        case 0x64: case 0x65: this.segment = byte - 0x60; break;
+        case 0x64:
+        case 0x65:
+          this.segment = byte - 0x60;
+          break;
         default:
           if (bits === 64 && (byte & 0xf0) === 0x40) {
             // A REX prefix counts only right before the opcode.
@@ -138,10 +159,19 @@ export class CodeBytes {
 
 function isPrefix(byte: number): boolean {
   switch (byte) {
-    case 0x66: case 0x67: case 0xf0: case 0xf2: case 0xf3: case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65:
+    case 0x66:
+    case 0x67:
+    case 0xf0:
+    case 0xf2:
+    case 0xf3:
+    case 0x26:
+    case 0x2e:
+    case 0x36:
+    case 0x3e:
+    case 0x64:
+    case 0x65:
       return true;
     default:
       return (byte & 0xf0) === 0x40;
   }
 }
-

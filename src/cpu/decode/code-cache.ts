@@ -62,7 +62,14 @@ export class CodeCache {
   private readonly onCodeFrame: (frame: number, holds: boolean) => void;
 
   /** @param jumpCaches two jump caches: user, supervisor. @param codeFlags byte per frame, set while it holds code. */
-  constructor(cb: ControlBlock, decoder: Decoder, arena: { base: number; size: number }, jumpCaches: number, codeFlags: number, onCodeFrame: (frame: number, holds: boolean) => void) {
+  constructor(
+    cb: ControlBlock,
+    decoder: Decoder,
+    arena: { base: number; size: number },
+    jumpCaches: number,
+    codeFlags: number,
+    onCodeFrame: (frame: number, holds: boolean) => void,
+  ) {
     this.cb = cb;
     this.decoder = decoder;
     this.arena = arena.base;

@@ -11,8 +11,23 @@ import { InstructionMap } from './instruction-map.ts';
 import { Seg } from '../interface.ts';
 import type { MemoryViews } from '../memory/memory-views.ts';
 import {
-  EXTRA_ASIZE_SHIFT, EXTRA_REP, EXTRA_REPNE, EXTRA_STACK, REC_A, REC_AUX, REC_B, REC_DISP, REC_EXTRA, REC_HANDLER, REC_IMM, REC_INDEX,
-  REC_INDEX_REG, REC_LENGTH, REC_RIP, REC_SCALE, RECORD_SIZE,
+  EXTRA_ASIZE_SHIFT,
+  EXTRA_REP,
+  EXTRA_REPNE,
+  EXTRA_STACK,
+  REC_A,
+  REC_AUX,
+  REC_B,
+  REC_DISP,
+  REC_EXTRA,
+  REC_HANDLER,
+  REC_IMM,
+  REC_INDEX,
+  REC_INDEX_REG,
+  REC_LENGTH,
+  REC_RIP,
+  REC_SCALE,
+  RECORD_SIZE,
 } from '../records/record.ts';
 
 export const MAX_BLOCK_INSTRUCTIONS = 32;
@@ -145,9 +160,7 @@ export class Decoder extends CodeBytes {
 
     const long = bits === 64;
     const rexW = (this.rex & 8) !== 0;
-    let operandSize: WordSize = long
-      ? rexW ? 8 : this.operandPrefix ? 2 : 4
-      : (bits === 32) !== this.operandPrefix ? 4 : 2;
+    let operandSize: WordSize = long ? (rexW ? 8 : this.operandPrefix ? 2 : 4) : (bits === 32) !== this.operandPrefix ? 4 : 2;
     if (encoding.prefix === '66' && !rexW) operandSize = long || bits === 32 ? 4 : operandSize;
     if (long && instruction.size64) operandSize = instruction.size64 === 'forced' || !this.operandPrefix || rexW ? 8 : 2;
     const addressSize: WordSize = long ? (this.addressPrefix ? 4 : 8) : (bits === 32) !== this.addressPrefix ? 4 : 2;
@@ -171,25 +184,57 @@ export class Decoder extends CodeBytes {
     let moffs = false;
     for (const code of instruction.operands) {
       switch (code) {
-        case 'AL': case 'CL': case 'DX': case 'rAX': case 'aCX': case '1': case '$v': case '$a': continue;
-        case 'st': fieldB = rm; continue;
+        case 'AL':
+        case 'CL':
+        case 'DX':
+        case 'rAX':
+        case 'aCX':
+        case '1':
+        case '$v':
+        case '$a':
+          continue;
+        case 'st':
+          fieldB = rm;
+          continue;
       }
       const size = operandBytes(code, operandSize);
       switch (code[0]) {
-        case 'G': fieldA = this.generalOffset(reg | rexR, size); break;
-        case 'Z': fieldA = this.generalOffset((opcode & 7) | rexB, size); break;
-        case 'V': fieldA = CB_XMM + (reg | rexR) * 16; break;
-        case 'P': fieldA = CB_X87 + reg * 16; break;
+        case 'G':
+          fieldA = this.generalOffset(reg | rexR, size);
+          break;
+        case 'Z':
+          fieldA = this.generalOffset((opcode & 7) | rexB, size);
+          break;
+        case 'V':
+          fieldA = CB_XMM + (reg | rexR) * 16;
+          break;
+        case 'P':
+          fieldA = CB_X87 + reg * 16;
+          break;
         case 'S':
           // CS can be stored, not loaded.
           if (reg > 5 || (reg === 1 && instruction.operands[0] === code)) return this.undefinedOpcode(request, rip, index, start);
           fieldA = reg;
           break;
-        case 'C': case 'D': fieldA = reg | rexR; break;
-        case 'E': case 'R': if (!isMemory) fieldB = this.generalOffset(rm | rexB, size); break;
-        case 'W': case 'U': if (!isMemory) fieldB = CB_XMM + (rm | rexB) * 16; break;
-        case 'Q': case 'N': if (!isMemory) fieldB = CB_X87 + rm * 16; break;
-        case 'O': moffs = true; break;
+        case 'C':
+        case 'D':
+          fieldA = reg | rexR;
+          break;
+        case 'E':
+        case 'R':
+          if (!isMemory) fieldB = this.generalOffset(rm | rexB, size);
+          break;
+        case 'W':
+        case 'U':
+          if (!isMemory) fieldB = CB_XMM + (rm | rexB) * 16;
+          break;
+        case 'Q':
+        case 'N':
+          if (!isMemory) fieldB = CB_X87 + rm * 16;
+          break;
+        case 'O':
+          moffs = true;
+          break;
       }
     }
     if (moffs) {
@@ -217,10 +262,19 @@ export class Decoder extends CodeBytes {
     let wideImmediate = false;
     for (const code of instruction.operands) {
       switch (code) {
-        case 'Ib': case 'Ibs': imm = this.i8(); break;
-        case 'Ib2': aux = this.u8(); break;
-        case 'Iw': imm = (this.u16() << 16) >> 16; break;
-        case 'Iz': imm = operandSize === 2 ? (this.u16() << 16) >> 16 : this.i32(); break;
+        case 'Ib':
+        case 'Ibs':
+          imm = this.i8();
+          break;
+        case 'Ib2':
+          aux = this.u8();
+          break;
+        case 'Iw':
+          imm = (this.u16() << 16) >> 16;
+          break;
+        case 'Iz':
+          imm = operandSize === 2 ? (this.u16() << 16) >> 16 : this.i32();
+          break;
         case 'Iv':
           if (operandSize === 2) imm = (this.u16() << 16) >> 16;
           else imm = this.i32();
@@ -229,8 +283,12 @@ export class Decoder extends CodeBytes {
             wideImmediate = true;
           }
           break;
-        case 'Jb': aux = this.i8(); break;
-        case 'Jz': aux = operandSize === 2 ? (this.u16() << 16) >> 16 : this.i32(); break;
+        case 'Jb':
+          aux = this.i8();
+          break;
+        case 'Jz':
+          aux = operandSize === 2 ? (this.u16() << 16) >> 16 : this.i32();
+          break;
         case 'Ap':
           farOffset = operandSize === 2 ? this.u16() : this.i32();
           imm = this.u16();
@@ -262,15 +320,29 @@ export class Decoder extends CodeBytes {
         absoluteHigh = high;
       }
     }
-    const canInline = usesMemory && instruction.hot && long && addressSize === 8 && !segmentMatters && !absolute && !this.lock && instruction.lock !== 'implied';
+    const canInline =
+      usesMemory &&
+      instruction.hot &&
+      long &&
+      addressSize === 8 &&
+      !segmentMatters &&
+      !absolute &&
+      !this.lock &&
+      instruction.lock !== 'implied';
     if (usesMemory && !canInline) {
       let handler: number;
       if (long) {
         handler = absolute
-          ? segmentMatters ? SPECIAL.eaAbsoluteSegment : SPECIAL.eaAbsolute
+          ? segmentMatters
+            ? SPECIAL.eaAbsoluteSegment
+            : SPECIAL.eaAbsolute
           : addressSize === 8
-            ? segmentMatters ? SPECIAL.eaLongSegment : SPECIAL.eaLong
-            : segmentMatters ? SPECIAL.eaLong32Segment : SPECIAL.eaLong32;
+            ? segmentMatters
+              ? SPECIAL.eaLongSegment
+              : SPECIAL.eaLong
+            : segmentMatters
+              ? SPECIAL.eaLong32Segment
+              : SPECIAL.eaLong32;
       } else if (instruction.addressOnly) handler = addressSize === 4 ? SPECIAL.eaUnchecked32 : SPECIAL.eaUnchecked16;
       else handler = addressSize === 4 ? SPECIAL.eaLegacy32 : SPECIAL.eaLegacy16;
       this.open(handler, request, rip, index, length);
@@ -283,7 +355,8 @@ export class Decoder extends CodeBytes {
 
     const target = request.pageOffset + (this.at - request.start) + aux;
     const nextOffset = request.pageOffset + (this.at - request.start);
-    const chained = long && !!instruction.chains && !request.single && !request.crossing && target >= 0 && target < 4096 && nextOffset < 4096;
+    const chained =
+      long && !!instruction.chains && !request.single && !request.crossing && target >= 0 && target < 4096 && nextOffset < 4096;
     const form: Form = {
       mode: long ? 'long' : 'legacy',
       operandSize: forms.usesOperandSize ? operandSize : 4,
@@ -310,7 +383,10 @@ export class Decoder extends CodeBytes {
     let extra = usesMemory ? (segment & 7) | (segment === Seg.ss ? EXTRA_STACK : 0) : 0;
     if (instruction.string) {
       const asize = addressSize === 8 ? 2 : addressSize === 4 ? 1 : 0;
-      extra = (this.segment >= 0 ? this.segment : Seg.ds) | (this.rep === 0xf3 ? EXTRA_REP : this.rep === 0xf2 ? EXTRA_REPNE : 0) | (asize << EXTRA_ASIZE_SHIFT);
+      extra =
+        (this.segment >= 0 ? this.segment : Seg.ds) |
+        (this.rep === 0xf3 ? EXTRA_REP : this.rep === 0xf2 ? EXTRA_REPNE : 0) |
+        (asize << EXTRA_ASIZE_SHIFT);
     }
     u8[this.out + REC_EXTRA] = extra;
     this.out += RECORD_SIZE;
@@ -352,14 +428,22 @@ export class Decoder extends CodeBytes {
       if (instruction.only && (instruction.only === 'long') !== (bits === 64)) continue;
       if (instruction.noRexB && this.rex & 1) continue;
       switch (encoding.prefix) {
-        case 'F3': if (this.rep !== 0xf3) continue; break;
-        case 'F2': if (this.rep !== 0xf2) continue; break;
-        case '66': if (!this.operandPrefix || this.rep) continue; break;
-        case 'NP': if (this.operandPrefix || this.rep) continue; break;
+        case 'F3':
+          if (this.rep !== 0xf3) continue;
+          break;
+        case 'F2':
+          if (this.rep !== 0xf2) continue;
+          break;
+        case '66':
+          if (!this.operandPrefix || this.rep) continue;
+          break;
+        case 'NP':
+          if (this.operandPrefix || this.rep) continue;
+          break;
       }
       if (encoding.modrm >= 0 && encoding.modrm !== modrm) continue;
       if (encoding.digit >= 0 && encoding.digit !== ((modrm >> 3) & 7)) continue;
-      if (encoding.mod !== 'any' && !instruction.operands.includes('Rm') && (encoding.mod === 'mem') !== (modrm < 0xc0)) continue;
+      if (encoding.mod !== 'any' && !instruction.operands.includes('Rm') && (encoding.mod === 'mem') !== modrm < 0xc0) continue;
       return forms;
     }
     return undefined;
@@ -370,7 +454,6 @@ export class Decoder extends CodeBytes {
     if (size === 1 && !this.hasRex && number >= 4) return (number - 4) * 8 + 1;
     return number * 8;
   }
-
 }
 
 /** The sources of flags that the interpreter's forms tell apart. */

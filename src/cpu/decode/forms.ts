@@ -24,8 +24,50 @@ export interface Form {
 }
 
 /** The row as an object of one shape: what looks at rows then knows where each attribute lies. */
-const uniform = ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, hint, noRexB, writes }: Instruction): Instruction =>
-  ({ name, opcode, operands, emit, emitChained, hot, rare, size64, only, lock, flags, usesFlags, ends, chains, string, aligned, addressOnly, hint, noRexB, writes }) as Instruction;
+const uniform = ({
+  name,
+  opcode,
+  operands,
+  emit,
+  emitChained,
+  hot,
+  rare,
+  size64,
+  only,
+  lock,
+  flags,
+  usesFlags,
+  ends,
+  chains,
+  string,
+  aligned,
+  addressOnly,
+  hint,
+  noRexB,
+  writes,
+}: Instruction): Instruction =>
+  ({
+    name,
+    opcode,
+    operands,
+    emit,
+    emitChained,
+    hot,
+    rare,
+    size64,
+    only,
+    lock,
+    flags,
+    usesFlags,
+    ends,
+    chains,
+    string,
+    aligned,
+    addressOnly,
+    hint,
+    noRexB,
+    writes,
+  }) as Instruction;
 
 /** A row with its encoding and the handler of each form. */
 export class InstructionForms {
@@ -57,8 +99,13 @@ export class InstructionForms {
     const operandSizes = this.usesOperandSize ? WORD_SIZES : ([4] as const);
     const addressSizes = this.usesAddressSize ? WORD_SIZES : ([4] as const);
     const all = product({
-      mode: modes, operandSize: operandSizes, addressSize: addressSizes, address: addresses, locked: instruction.lock ? [false, true] : [false],
-      flagsFrom: instruction.usesFlags ? FLAGS_FROM : (['any'] as const), chained: instruction.chains ? [false, true] : [false],
+      mode: modes,
+      operandSize: operandSizes,
+      addressSize: addressSizes,
+      address: addresses,
+      locked: instruction.lock ? [false, true] : [false],
+      flagsFrom: instruction.usesFlags ? FLAGS_FROM : (['any'] as const),
+      chained: instruction.chains ? [false, true] : [false],
     });
     return all.filter((form) => this.possible(form));
   }
@@ -94,13 +141,19 @@ export class InstructionForms {
 /** Every combination of one value for each key; the first key changes slowest. */
 function product(axes: { readonly [K in keyof Form]: readonly Form[K][] }): Form[] {
   let forms: Partial<Form>[] = [{}];
-  for (const [key, values] of Object.entries(axes)) forms = forms.flatMap((form) => values.map((value) => ({ ...form, [key]: value })));
+  for (const [key, values] of Object.entries(axes))
+    forms = forms.flatMap((form) => values.map((value) => ({ ...form, [key]: value })));
   return forms as Form[];
 }
 
 /** Forms that little code runs often: locked and 16-bit ones, memory operands of rows that are not hot, and rare rows. */
 export function isRare({ instruction, usesOperandSize }: InstructionForms, form: Form): boolean {
-  return instruction.rare === true || form.locked || (usesOperandSize && form.operandSize === 2) || (form.address === 'computed' && !instruction.hot);
+  return (
+    instruction.rare === true ||
+    form.locked ||
+    (usesOperandSize && form.operandSize === 2) ||
+    (form.address === 'computed' && !instruction.hot)
+  );
 }
 
 /** Bytes of an operand by its size letter. */
@@ -110,18 +163,34 @@ export function operandBytes(code: string, operandSize: WordSize): number {
   if (code === 'rAX') return operandSize;
   const letters = code.slice(1);
   switch (letters) {
-    case 'b': case 'b2': return 1;
-    case 'w': return 2;
-    case 'd': return 4;
-    case 'q': return 8;
-    case 't': return 10;
-    case 'x': return 16;
-    case 'v': case 'bs': case 'sv': return operandSize;
-    case 'z': return operandSize === 2 ? 2 : 4;
-    case 'y': return operandSize === 8 ? 8 : 4;
-    case 'c': return operandSize === 8 ? 16 : 8;
-    case 'e': return operandSize === 2 ? 14 : 28;
-    case 's': return operandSize === 2 ? 94 : 108;
-    default: return 0;
+    case 'b':
+    case 'b2':
+      return 1;
+    case 'w':
+      return 2;
+    case 'd':
+      return 4;
+    case 'q':
+      return 8;
+    case 't':
+      return 10;
+    case 'x':
+      return 16;
+    case 'v':
+    case 'bs':
+    case 'sv':
+      return operandSize;
+    case 'z':
+      return operandSize === 2 ? 2 : 4;
+    case 'y':
+      return operandSize === 8 ? 8 : 4;
+    case 'c':
+      return operandSize === 8 ? 16 : 8;
+    case 'e':
+      return operandSize === 2 ? 14 : 28;
+    case 's':
+      return operandSize === 2 ? 94 : 108;
+    default:
+      return 0;
   }
 }

@@ -16,7 +16,8 @@ export class InstructionMap {
   constructor() {
     for (const forms of this.all) {
       const { encoding } = forms;
-      for (let i = 0; i < (encoding.plusRegister ? 8 : 1); i++) this.byOpcode[encoding.map * 256 + encoding.opcode + i]!.push(forms);
+      for (let i = 0; i < (encoding.plusRegister ? 8 : 1); i++)
+        this.byOpcode[encoding.map * 256 + encoding.opcode + i]!.push(forms);
     }
     for (const list of this.byOpcode) {
       list.sort((a, b) => PRIORITY[a.encoding.prefix] - PRIORITY[b.encoding.prefix] || b.encoding.modrm - a.encoding.modrm);

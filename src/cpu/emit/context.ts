@@ -3,12 +3,35 @@
  * record) and constant code (operands are known numbers): only the `Site` differs.
  */
 import {
-  CB_CPL, CB_FPU_TRAP, CB_GPR, CB_RFLAGS, CB_SEG, CB_SLOW_VA, CB_SLOW_VALUE, CB_TLB, SEG_BASE, SEG_SIZE,
+  CB_CPL,
+  CB_FPU_TRAP,
+  CB_GPR,
+  CB_RFLAGS,
+  CB_SEG,
+  CB_SLOW_VA,
+  CB_SLOW_VALUE,
+  CB_TLB,
+  SEG_BASE,
+  SEG_SIZE,
 } from '../memory/control-block.ts';
 import { TLB_ADDEND, TLB_INDEX_MASK, TLB_INDEX_SHIFT, TLB_READ, TLB_WRITE } from '../memory/tlb-layout.ts';
 import { Label } from '../wasm/encoder.ts';
 import {
-  atomic64, brIf, choose, i32, i64, loop, seq, v128, when, type Expr, type I32, type I64, type Stmt, type V128, type ValType,
+  atomic64,
+  brIf,
+  choose,
+  i32,
+  i64,
+  loop,
+  seq,
+  v128,
+  when,
+  type Expr,
+  type I32,
+  type I64,
+  type Stmt,
+  type V128,
+  type ValType,
 } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
 import type { HelperName } from './helpers.ts';
@@ -123,8 +146,15 @@ export class EmitContext {
   readonly flagsFrom: FlagsFrom;
 
   constructor(options: {
-    site: Site; runtime: Runtime; cb: number; mode: Mode; locked?: boolean; flagsFrom?: FlagsFrom;
-    local: <T extends ValType>(type: T) => Local<T>; status: Local<'i32'>; ea: Local<'i64'>;
+    site: Site;
+    runtime: Runtime;
+    cb: number;
+    mode: Mode;
+    locked?: boolean;
+    flagsFrom?: FlagsFrom;
+    local: <T extends ValType>(type: T) => Local<T>;
+    status: Local<'i32'>;
+    ea: Local<'i64'>;
   }) {
     this.site = options.site;
     this.runtime = options.runtime;
@@ -142,23 +172,47 @@ export class EmitContext {
     return this.emitMode;
   }
 
-  i32(): Local<'i32'> { return this.take('i32'); }
-  i64(): Local<'i64'> { return this.take('i64'); }
-  f32(): Local<'f32'> { return this.take('f32'); }
-  f64(): Local<'f64'> { return this.take('f64'); }
-  v128(): Local<'v128'> { return this.take('v128'); }
+  i32(): Local<'i32'> {
+    return this.take('i32');
+  }
+  i64(): Local<'i64'> {
+    return this.take('i64');
+  }
+  f32(): Local<'f32'> {
+    return this.take('f32');
+  }
+  f64(): Local<'f64'> {
+    return this.take('f64');
+  }
+  v128(): Local<'v128'> {
+    return this.take('v128');
+  }
 
   // Control block
 
-  load32(offset: number): I32 { return i32.load(ZERO, this.cb + offset); }
-  load64(offset: number): I64 { return i64.load(ZERO, this.cb + offset); }
-  store32(offset: number, value: I32): Stmt { return i32.store(ZERO, value, this.cb + offset); }
-  store64(offset: number, value: I64): Stmt { return i64.store(ZERO, value, this.cb + offset); }
+  load32(offset: number): I32 {
+    return i32.load(ZERO, this.cb + offset);
+  }
+  load64(offset: number): I64 {
+    return i64.load(ZERO, this.cb + offset);
+  }
+  store32(offset: number, value: I32): Stmt {
+    return i32.store(ZERO, value, this.cb + offset);
+  }
+  store64(offset: number, value: I64): Stmt {
+    return i64.store(ZERO, value, this.cb + offset);
+  }
 
   /** A fixed general register (low bytes), zero-extended. */
-  gpr(index: number, size: IntSize): I64 { return LOADS[size](ZERO, this.cb + CB_GPR + index * 8); }
-  gprSigned(index: number, size: IntSize): I64 { return LOADS_SIGNED[size](ZERO, this.cb + CB_GPR + index * 8); }
-  setGpr(index: number, size: IntSize, value: I64): Stmt { return this.storeRegister(ZERO, CB_GPR + index * 8, size, value); }
+  gpr(index: number, size: IntSize): I64 {
+    return LOADS[size](ZERO, this.cb + CB_GPR + index * 8);
+  }
+  gprSigned(index: number, size: IntSize): I64 {
+    return LOADS_SIGNED[size](ZERO, this.cb + CB_GPR + index * 8);
+  }
+  setGpr(index: number, size: IntSize, value: I64): Stmt {
+    return this.storeRegister(ZERO, CB_GPR + index * 8, size, value);
+  }
 
   /** A register by its control-block offset. A 32-bit write clears the upper half (SDM vol. 1, 3.4.1.1). */
   readRegister(offset: I32, size: IntSize, signed: boolean): I64 {
@@ -169,10 +223,18 @@ export class EmitContext {
     return STORES[size](offset, value, this.cb + extra);
   }
 
-  cpl(): I32 { return this.load32(CB_CPL); }
-  rflags(): I32 { return this.load32(CB_RFLAGS); }
-  segmentBase(seg: number): I64 { return this.load64(CB_SEG + seg * SEG_SIZE + SEG_BASE); }
-  nextRip(): I64 { return i64.add(this.site.rip(), this.site.length()); }
+  cpl(): I32 {
+    return this.load32(CB_CPL);
+  }
+  rflags(): I32 {
+    return this.load32(CB_RFLAGS);
+  }
+  segmentBase(seg: number): I64 {
+    return this.load64(CB_SEG + seg * SEG_SIZE + SEG_BASE);
+  }
+  nextRip(): I64 {
+    return i64.add(this.site.rip(), this.site.length());
+  }
 
   // Memory
 
@@ -262,7 +324,10 @@ export class EmitContext {
       when(
         aligned ? i32.and(hit, i64.eqz(i64.and(va.get, i64.const(15)))) : hit,
         v128.store(this.host(entry, va), data.get),
-        seq(v128.store(ZERO, data.get, this.cb + CB_SLOW_VALUE), this.slow('slowWrite', va.get, 16 | (aligned ? SLOW_ALIGNED : 0))),
+        seq(
+          v128.store(ZERO, data.get, this.cb + CB_SLOW_VALUE),
+          this.slow('slowWrite', va.get, 16 | (aligned ? SLOW_ALIGNED : 0)),
+        ),
       ),
     );
   }
@@ -300,12 +365,15 @@ export class EmitContext {
     }
     const again = new Label();
     const seen = this.i64();
-    const atomicPath = loop(again, seq(
-      old.set(LOADS_SIGNED[size](host.get)),
-      work,
-      seen.set(atomic64.cmpxchg(size)(host.get, zeroExtend(size, old.get), zeroExtend(size, fresh.get))),
-      brIf(again, i64.ne(signExtend(size, seen.get), old.get)),
-    ));
+    const atomicPath = loop(
+      again,
+      seq(
+        old.set(LOADS_SIGNED[size](host.get)),
+        work,
+        seen.set(atomic64.cmpxchg(size)(host.get, zeroExtend(size, old.get), zeroExtend(size, fresh.get))),
+        brIf(again, i64.ne(signExtend(size, seen.get), old.get)),
+      ),
+    );
     return seq(lookup, when(i32.eqz(host.get), slowPath, atomicPath), commit);
   }
 
@@ -319,7 +387,10 @@ export class EmitContext {
 
   /** #NM/#UD checks of an x87 (1) or SSE/MMX (2) instruction: nothing on the fast path but one load. */
   checkFpu(bit: 1 | 2): Stmt {
-    return when(i32.and(this.load32(CB_FPU_TRAP), i32.const(bit)), this.helper(bit === 1 ? 'x87NotAvailable' : 'sseNotAvailable'));
+    return when(
+      i32.and(this.load32(CB_FPU_TRAP), i32.const(bit)),
+      this.helper(bit === 1 ? 'x87NotAvailable' : 'sseNotAvailable'),
+    );
   }
 }
 
@@ -331,6 +402,11 @@ export type FlagsFrom = 'sub' | 'logic' | 'add' | 'result' | 'any';
 
 /** Statements, then a value. */
 export function after<T extends ValType>(before: Stmt, value: Expr<T>): Expr<T> {
-  return { type: value.type, write(out) { before(out); value.write(out); } };
+  return {
+    type: value.type,
+    write(out) {
+      before(out);
+      value.write(out);
+    },
+  };
 }
-

@@ -14,28 +14,34 @@ const wrapIp = (c: EmitContext, target: I64, size: number): I64 =>
 const relativeTarget = (c: EmitContext, size: number): I64 => wrapIp(c, i64.add(c.nextRip(), i64.extendS(c.site.aux())), size);
 
 /** Both ways inside this code page: records chain directly. Else: through the jump cache. */
-const branch = (chained: boolean, taken: (c: EmitContext) => I32): Emit => (c, sized) => {
-  const target = relativeTarget(c, sized!.size);
-  const fallThrough = wrapIp(c, c.nextRip(), sized!.size);
-  return chained
-    ? when(taken(c), c.site.jumpChained('taken', target), c.site.jumpChained('notTaken', fallThrough))
-    : when(taken(c), c.site.jumpTo(target), c.site.jumpTo(fallThrough));
-};
+const branch =
+  (chained: boolean, taken: (c: EmitContext) => I32): Emit =>
+  (c, sized) => {
+    const target = relativeTarget(c, sized!.size);
+    const fallThrough = wrapIp(c, c.nextRip(), sized!.size);
+    return chained
+      ? when(taken(c), c.site.jumpChained('taken', target), c.site.jumpChained('notTaken', fallThrough))
+      : when(taken(c), c.site.jumpTo(target), c.site.jumpTo(fallThrough));
+  };
 
 export const jcc = (cc: number, chained: boolean): Emit => branch(chained, (c) => condition(c, cc));
 
-export const jmp = (chained: boolean): Emit => (c, sized) => {
-  const target = relativeTarget(c, sized!.size);
-  return chained ? c.site.jumpChained('taken', target) : c.site.jumpTo(target);
-};
+export const jmp =
+  (chained: boolean): Emit =>
+  (c, sized) => {
+    const target = relativeTarget(c, sized!.size);
+    return chained ? c.site.jumpChained('taken', target) : c.site.jumpTo(target);
+  };
 
-export const call = (chained: boolean): Emit => (c, sized) => {
-  const target = relativeTarget(c, sized!.size);
-  return seq(
-    push(c, sized!.size as IntSize, c.nextRip()),
-    chained ? c.site.jumpChained('taken', target) : c.site.jumpTo(target),
-  );
-};
+export const call =
+  (chained: boolean): Emit =>
+  (c, sized) => {
+    const target = relativeTarget(c, sized!.size);
+    return seq(
+      push(c, sized!.size as IntSize, c.nextRip()),
+      chained ? c.site.jumpChained('taken', target) : c.site.jumpTo(target),
+    );
+  };
 
 /** A 64-bit target that is not canonical is #GP(0) at the branch itself, before anything changes (SDM vol. 2, JMP, CALL, RET). */
 const checkCanonical = (c: EmitContext, to: I64): Stmt =>
@@ -60,25 +66,36 @@ export const ret: Emit = (c, sized) => {
 /** RET imm16: drops the immediate's bytes of parameters too. */
 export const retImmediate: Emit = (c, sized, bytes) => {
   const top = pop(c, sized!.size as IntSize);
-  return seq(top.read, checkCanonical(c, top.value.get), top.commit(i64.and(bytes!.read(), i64.const(0xffff))), c.site.jumpTo(top.value.get));
-};
-
-/** LOOP, LOOPE, LOOPNE: counts in rCX of the address size. `cc` undefined: plain LOOP. */
-export const loopcc = (cc: number | undefined, chained: boolean): Emit => (c, sized, _size, counter) => {
-  const left = c.i64();
-  const more = i64.ne(left.get, i64.const(0));
-  const body = branch(chained, (ctx) => (cc === undefined ? more : i32.and(more, condition(ctx, cc))));
-  const mask = counter!.size === 8 ? -1n : (1n << BigInt(counter!.size * 8)) - 1n;
   return seq(
-    left.set(i64.and(i64.sub(counter!.read(), i64.const(1)), i64.const(BigInt.asIntN(64, mask)))),
-    counter!.write(left.get),
-    body(c, sized!),
+    top.read,
+    checkCanonical(c, top.value.get),
+    top.commit(i64.and(bytes!.read(), i64.const(0xffff))),
+    c.site.jumpTo(top.value.get),
   );
 };
 
-export const jcxz = (chained: boolean): Emit => (c, sized, _size, counter) => branch(chained, () => i64.eqz(counter!.read()))(c, sized!);
+/** LOOP, LOOPE, LOOPNE: counts in rCX of the address size. `cc` undefined: plain LOOP. */
+export const loopcc =
+  (cc: number | undefined, chained: boolean): Emit =>
+  (c, sized, _size, counter) => {
+    const left = c.i64();
+    const more = i64.ne(left.get, i64.const(0));
+    const body = branch(chained, (ctx) => (cc === undefined ? more : i32.and(more, condition(ctx, cc))));
+    const mask = counter!.size === 8 ? -1n : (1n << BigInt(counter!.size * 8)) - 1n;
+    return seq(
+      left.set(i64.and(i64.sub(counter!.read(), i64.const(1)), i64.const(BigInt.asIntN(64, mask)))),
+      counter!.write(left.get),
+      body(c, sized!),
+    );
+  };
+
+export const jcxz =
+  (chained: boolean): Emit =>
+  (c, sized, _size, counter) =>
+    branch(chained, () => i64.eqz(counter!.read()))(c, sized!);
 
 /** The end of a block that runs into the next one without a branch. */
-export const fallThrough = (chained: boolean): Emit => (c) =>
-  chained ? c.site.jumpChained('taken', c.site.rip()) : c.site.jumpTo(c.site.rip());
-
+export const fallThrough =
+  (chained: boolean): Emit =>
+  (c) =>
+    chained ? c.site.jumpChained('taken', c.site.rip()) : c.site.jumpTo(c.site.rip());

@@ -7,7 +7,16 @@ import { Reg } from '../interface.ts';
 import { i32, i64, nop, select, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
 import { signExtend, type EmitContext, type IntSize, type Operand } from './context.ts';
 import {
-  carry, changeStatus, condition, setAdd, setAddKeepCf, setLogic, setShift, setStatus, setSub, setSubKeepCf,
+  carry,
+  changeStatus,
+  condition,
+  setAdd,
+  setAddKeepCf,
+  setLogic,
+  setShift,
+  setStatus,
+  setSub,
+  setSubKeepCf,
 } from './flags.ts';
 
 export type Emit = (c: EmitContext, ...operands: Operand[]) => Stmt;
@@ -70,7 +79,8 @@ export const cmp: Emit = (c, left, right) => {
   const a = c.i64();
   const b = c.i64();
   return seq(
-    a.set(left!.readSigned()), b.set(right!.readSigned()),
+    a.set(left!.readSigned()),
+    b.set(right!.readSigned()),
     setSub(c, signExtend(width(left!), i64.sub(a.get, b.get)), a.get, b.get),
   );
 };
@@ -88,7 +98,10 @@ function step(delta: 1 | -1): Emit {
     return seq(
       cf.set(carry(c)),
       dst!.update(
-        (old) => ({ prepare: seq(a.set(old.get), r.set(signExtend(width(dst!), i64.add(a.get, i64.const(delta))))), value: r.get }),
+        (old) => ({
+          prepare: seq(a.set(old.get), r.set(signExtend(width(dst!), i64.add(a.get, i64.const(delta))))),
+          value: r.get,
+        }),
         (delta > 0 ? setAddKeepCf : setSubKeepCf)(c, r.get, a.get, i64.const(1), cf.get),
       ),
     );
@@ -115,7 +128,10 @@ export const movsx: Emit = (_c, dst, src) => dst!.write(src!.readSigned());
 export const xchg: Emit = (c, dst, src) => {
   const b = c.i64();
   const a = c.i64();
-  return seq(b.set(src!.readSigned()), dst!.update((old) => ({ prepare: a.set(old.get), value: b.get }), src!.write(a.get)));
+  return seq(
+    b.set(src!.readSigned()),
+    dst!.update((old) => ({ prepare: a.set(old.get), value: b.get }), src!.write(a.get)),
+  );
 };
 
 export const xadd: Emit = (c, dst, src) => {
@@ -143,7 +159,13 @@ export const cmpxchg: Emit = (c, dst, src) => {
   const compare = setSub(c, signExtend(n, i64.sub(acc.get, seen.get)), acc.get, seen.get);
   const operands = seq(acc.set(c.gprSigned(Reg.rax, n)), fresh.set(src!.readSigned()));
   // Memory is written either way (SDM: "a write cycle without regard to the result"); a register is not: its upper half stays.
-  if (!dst!.isMemory) return seq(operands, seen.set(dst!.readSigned()), compare, when(equal, dst!.write(fresh.get), c.setGpr(Reg.rax, n, seen.get)));
+  if (!dst!.isMemory)
+    return seq(
+      operands,
+      seen.set(dst!.readSigned()),
+      compare,
+      when(equal, dst!.write(fresh.get), c.setGpr(Reg.rax, n, seen.get)),
+    );
   return seq(
     operands,
     dst!.update(
@@ -181,7 +203,10 @@ function multiplyHigh(c: EmitContext, a: I64, b: I64): { prepare: Stmt; value: I
   const highHalf = (v: I64) => i64.shrU(v, i64.const(32));
   return {
     prepare: seq(
-      al.set(lowHalf(a)), ah.set(highHalf(a)), bl.set(lowHalf(b)), bh.set(highHalf(b)),
+      al.set(lowHalf(a)),
+      ah.set(highHalf(a)),
+      bl.set(lowHalf(b)),
+      bh.set(highHalf(b)),
       mid.set(i64.add(i64.mul(ah.get, bl.get), highHalf(i64.mul(al.get, bl.get)))),
       high.set(i64.add(i64.mul(al.get, bh.get), lowHalf(mid.get))),
     ),
@@ -204,15 +229,21 @@ function multiply(signed: boolean): Emit {
       const sign = (v: I64) => i64.shrS(v, i64.const(63));
       const high = signed ? i64.sub(i64.sub(value, i64.and(sign(a.get), b.get)), i64.and(sign(b.get), a.get)) : value;
       return seq(
-        b.set(src!.read()), a.set(c.gpr(Reg.rax, 8)), prepare, lo.set(i64.mul(a.get, b.get)), hi.set(high),
-        c.setGpr(Reg.rax, 8, lo.get), c.setGpr(Reg.rdx, 8, hi.get),
+        b.set(src!.read()),
+        a.set(c.gpr(Reg.rax, 8)),
+        prepare,
+        lo.set(i64.mul(a.get, b.get)),
+        hi.set(high),
+        c.setGpr(Reg.rax, 8, lo.get),
+        c.setGpr(Reg.rdx, 8, hi.get),
         finish(signed ? i64.ne(hi.get, sign(lo.get)) : i64.ne(hi.get, i64.const(0))),
       );
     }
     const product = i64.mul(a.get, b.get);
-    const store = n === 1
-      ? c.setGpr(Reg.rax, 2, lo.get)
-      : seq(c.setGpr(Reg.rax, n, lo.get), c.setGpr(Reg.rdx, n, i64.shrU(lo.get, i64.const(n * 8))));
+    const store =
+      n === 1
+        ? c.setGpr(Reg.rax, 2, lo.get)
+        : seq(c.setGpr(Reg.rax, n, lo.get), c.setGpr(Reg.rdx, n, i64.shrU(lo.get, i64.const(n * 8))));
     return seq(
       b.set(signed ? src!.readSigned() : src!.read()),
       a.set(signed ? c.gprSigned(Reg.rax, n) : c.gpr(Reg.rax, n)),
@@ -243,8 +274,13 @@ const truncatedMultiply = (c: EmitContext, dst: Operand, left: Operand, right: O
     overflow = i64.ne(lo.get, signExtend(n, lo.get));
   }
   return seq(
-    a.set(left.readSigned()), b.set(right.readSigned()), prepare, lo.set(i64.mul(a.get, b.get)), dst.write(lo.get),
-    over.set(overflow), setShift(c, signExtend(n, lo.get), over.get, over.get),
+    a.set(left.readSigned()),
+    b.set(right.readSigned()),
+    prepare,
+    lo.set(i64.mul(a.get, b.get)),
+    dst.write(lo.get),
+    over.set(overflow),
+    setShift(c, signExtend(n, lo.get), over.get, over.get),
   );
 };
 export const imul2: Emit = (c, dst, src) => truncatedMultiply(c, dst!, dst!, src!);
@@ -258,13 +294,18 @@ function divide(signed: boolean): Emit {
     const dividend = c.i64();
     const quotient = c.i64();
     const divisorRead = divisor.set(signed ? src!.readSigned() : src!.read());
-    const over = signed ? (q: I64) => i64.ne(q, signExtend(n, q)) : (q: I64) => i64.ne(i64.shrU(q, i64.const(n * 8)), i64.const(0));
+    const over = signed
+      ? (q: I64) => i64.ne(q, signExtend(n, q))
+      : (q: I64) => i64.ne(i64.shrU(q, i64.const(n * 8)), i64.const(0));
     const remainder = (signed ? i64.remS : i64.remU)(dividend.get, divisor.get);
     const fault = c.helper('divideError');
     if (n === 8) {
       const rax = c.gpr(Reg.rax, 8);
       const simple = signed
-        ? i32.and(i64.eq(c.gpr(Reg.rdx, 8), i64.shrS(rax, i64.const(63))), i32.eqz(i32.or(i64.eqz(divisor.get), i64.eq(divisor.get, i64.const(-1)))))
+        ? i32.and(
+            i64.eq(c.gpr(Reg.rdx, 8), i64.shrS(rax, i64.const(63))),
+            i32.eqz(i32.or(i64.eqz(divisor.get), i64.eq(divisor.get, i64.const(-1)))),
+          )
         : i32.and(i64.eqz(c.gpr(Reg.rdx, 8)), i64.ne(divisor.get, i64.const(0)));
       return seq(
         divisorRead,
@@ -280,12 +321,20 @@ function divide(signed: boolean): Emit {
         ),
       );
     }
-    const wide = n === 1
-      ? (signed ? c.gprSigned(Reg.rax, 2) : c.gpr(Reg.rax, 2))
-      : i64.or(c.gpr(Reg.rax, n), i64.shl(c.gpr(Reg.rdx, n), i64.const(n * 8)));
-    const store = n === 1
-      ? c.setGpr(Reg.rax, 2, i64.or(i64.and(quotient.get, i64.const(0xff)), i64.shl(i64.and(remainder, i64.const(0xff)), i64.const(8))))
-      : seq(c.setGpr(Reg.rdx, n, remainder), c.setGpr(Reg.rax, n, quotient.get));
+    const wide =
+      n === 1
+        ? signed
+          ? c.gprSigned(Reg.rax, 2)
+          : c.gpr(Reg.rax, 2)
+        : i64.or(c.gpr(Reg.rax, n), i64.shl(c.gpr(Reg.rdx, n), i64.const(n * 8)));
+    const store =
+      n === 1
+        ? c.setGpr(
+            Reg.rax,
+            2,
+            i64.or(i64.and(quotient.get, i64.const(0xff)), i64.shl(i64.and(remainder, i64.const(0xff)), i64.const(8))),
+          )
+        : seq(c.setGpr(Reg.rdx, n, remainder), c.setGpr(Reg.rax, n, quotient.get));
     return seq(
       divisorRead,
       when(i64.eqz(divisor.get), fault),
@@ -302,7 +351,6 @@ function divide(signed: boolean): Emit {
 }
 export const div = divide(false);
 export const idiv = divide(true);
-
 
 // Bits
 
@@ -345,20 +393,19 @@ export const btr = (byRegister: boolean) => bitTest((old, mask) => i64.and(old, 
 export const btc = (byRegister: boolean) => bitTest((old, mask) => i64.xor(old, mask), byRegister);
 
 /** BSF, BSR: a zero source sets ZF and leaves the destination. Other flags are undefined: those of the source here. */
-const bitScan = (find: (v: I64) => I64): Emit => (c, dst, src) => {
-  const v = c.i64();
-  return seq(
-    v.set(src!.read()),
-    when(i64.ne(v.get, i64.const(0)), dst!.write(find(v.get))),
-    setLogic(c, v.get),
-  );
-};
+const bitScan =
+  (find: (v: I64) => I64): Emit =>
+  (c, dst, src) => {
+    const v = c.i64();
+    return seq(v.set(src!.read()), when(i64.ne(v.get, i64.const(0)), dst!.write(find(v.get))), setLogic(c, v.get));
+  };
 export const bsf = bitScan((v) => i64.ctz(v));
 export const bsr = bitScan((v) => i64.sub(i64.const(63), i64.clz(v)));
 
 export const bswap: Emit = (_c, dst) => {
   const n = width(dst!);
-  const byte = (v: I64, from: number, to: number) => i64.shl(i64.and(i64.shrU(v, i64.const(from * 8)), i64.const(0xff)), i64.const(to * 8));
+  const byte = (v: I64, from: number, to: number) =>
+    i64.shl(i64.and(i64.shrU(v, i64.const(from * 8)), i64.const(0xff)), i64.const(to * 8));
   return dst!.update(
     (old) => ({ value: Array.from({ length: n }, (_, i) => byte(old.get, i, n - 1 - i)).reduce((a, b) => i64.or(a, b)) }),
     nop,
@@ -367,16 +414,21 @@ export const bswap: Emit = (_c, dst) => {
 
 // Conditions
 
-export const setcc = (cc: number): Emit => (c, dst) => dst!.write(asI64(condition(c, cc)));
+export const setcc =
+  (cc: number): Emit =>
+  (c, dst) =>
+    dst!.write(asI64(condition(c, cc)));
 
 /** SALC: AL becomes FF or 00 with CF (condition 2, B). */
 export const salc: Emit = (c, al) => al!.write(i64.sub(i64.const(0), asI64(condition(c, 2))));
 
 /** CMOVcc: the source is read whatever the condition; a 32-bit destination loses its upper half either way. */
-export const cmovcc = (cc: number): Emit => (c, dst, src) => {
-  const v = c.i64();
-  return seq(v.set(src!.read()), dst!.write(select(condition(c, cc), v.get, dst!.read())));
-};
+export const cmovcc =
+  (cc: number): Emit =>
+  (c, dst, src) => {
+    const v = c.i64();
+    return seq(v.set(src!.read()), dst!.write(select(condition(c, cc), v.get, dst!.read())));
+  };
 
 // Sign extensions of the accumulator
 
@@ -395,8 +447,16 @@ export const sahf: Emit = (c) => {
   const f = c.i32();
   return seq(
     f.set(c.runtime.statusFlags.call('i32')),
-    setStatus(c, i32.or(i32.and(f.get, i32.const(Flag.of)), i32.and(low8(i64.shrU(c.gpr(Reg.rax, 2), i64.const(8))), i32.const(LAHF_BITS)))),
+    setStatus(
+      c,
+      i32.or(i32.and(f.get, i32.const(Flag.of)), i32.and(low8(i64.shrU(c.gpr(Reg.rax, 2), i64.const(8))), i32.const(LAHF_BITS))),
+    ),
   );
 };
 export const lahf: Emit = (c) =>
-  c.storeRegister(i32.const(1), 0, 1, asI64(i32.or(i32.and(c.runtime.statusFlags.call('i32'), i32.const(LAHF_BITS)), i32.const(Flag.one))));
+  c.storeRegister(
+    i32.const(1),
+    0,
+    1,
+    asI64(i32.or(i32.and(c.runtime.statusFlags.call('i32'), i32.const(LAHF_BITS)), i32.const(Flag.one))),
+  );

@@ -43,7 +43,8 @@ export function memoryOperand(c: EmitContext, address: () => I64, size: number, 
     readVector: () => c.loadVector(address(), aligned),
     writeVector: (value) => c.storeVector(address(), value, aligned),
     address,
-    update: (compute: (old: Local<'i64'>) => { prepare?: Stmt; value: I64 }, commit: Stmt) => c.updateMemory(n, address(), compute, commit),
+    update: (compute: (old: Local<'i64'>) => { prepare?: Stmt; value: I64 }, commit: Stmt) =>
+      c.updateMemory(n, address(), compute, commit),
   };
 }
 
@@ -63,5 +64,6 @@ export function immediateOperand(value: () => I64, size: number): Operand {
   };
 }
 
-export const fixedRegister = (c: EmitContext, index: number, size: number): Operand => registerOperand(c, i32.const(index * 8), size);
+export const fixedRegister = (c: EmitContext, index: number, size: number): Operand =>
+  registerOperand(c, i32.const(index * 8), size);
 export const constantOperand = (value: number): Operand => immediateOperand(() => i64.const(value), 1);

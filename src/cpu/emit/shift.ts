@@ -9,7 +9,10 @@ const countMask = (dst: Operand) => i64.const(dst.size === 8 ? 63 : 31);
 const topBit = (dst: Operand, value: I64): I32 => bitAt(value, i64.const(bits(dst) - 1));
 
 /** A shift: flags change only when the masked count is not zero. OF is defined for a count of 1 only. */
-function shift(work: (v: I64, count: I64, n: number) => { value: I64; cf: I64; of: (r: I64, cf: I32) => I32 }, signed: boolean): Emit {
+function shift(
+  work: (v: I64, count: I64, n: number) => { value: I64; cf: I64; of: (r: I64, cf: I32) => I32 },
+  signed: boolean,
+): Emit {
   return (c, dst, by) => {
     const n = width(dst!);
     const count = c.i64();
@@ -21,7 +24,10 @@ function shift(work: (v: I64, count: I64, n: number) => { value: I64; cf: I64; o
       count.set(i64.and(by!.read(), countMask(dst!))),
       dst!.update(
         (old) => ({ prepare: seq(v.set(signed ? old.get : zeroExtend(n, old.get)), r.set(signExtend(n, value))), value: r.get }),
-        when(i64.ne(count.get, i64.const(0)), seq(cf.set(i32.and(i32.wrap(carryBit), i32.const(1))), setShift(c, r.get, cf.get, of(r.get, cf.get)))),
+        when(
+          i64.ne(count.get, i64.const(0)),
+          seq(cf.set(i32.and(i32.wrap(carryBit), i32.const(1))), setShift(c, r.get, cf.get, of(r.get, cf.get))),
+        ),
       ),
     );
   };
@@ -54,10 +60,7 @@ export const sar = shift(
 const rotateFlags = (c: EmitContext, count: I64, cf: I32, of: I32): Stmt =>
   when(
     i64.ne(count, i64.const(0)),
-    changeStatus(c, (f) => i32.or(
-      i32.and(f, i32.const(~(Flag.cf | Flag.of))),
-      i32.or(cf, i32.shl(of, i32.const(11))),
-    )),
+    changeStatus(c, (f) => i32.or(i32.and(f, i32.const(~(Flag.cf | Flag.of))), i32.or(cf, i32.shl(of, i32.const(11))))),
   );
 
 function rotate(left: boolean): Emit {
@@ -68,9 +71,12 @@ function rotate(left: boolean): Emit {
     const r = c.i64();
     const turn = i64.and(count.get, i64.const(bits(dst!) - 1));
     const back = i64.sub(i64.const(bits(dst!)), turn);
-    const value = n === 8
-      ? (left ? i64.rotl : i64.rotr)(v.get, count.get)
-      : left ? i64.or(i64.shl(v.get, turn), i64.shrU(v.get, back)) : i64.or(i64.shrU(v.get, turn), i64.shl(v.get, back));
+    const value =
+      n === 8
+        ? (left ? i64.rotl : i64.rotr)(v.get, count.get)
+        : left
+          ? i64.or(i64.shl(v.get, turn), i64.shrU(v.get, back))
+          : i64.or(i64.shrU(v.get, turn), i64.shl(v.get, back));
     const cf = left ? bitAt(r.get, i64.const(0)) : topBit(dst!, r.get);
     const of = left ? i32.xor(topBit(dst!, r.get), cf) : i32.xor(topBit(dst!, r.get), bitAt(r.get, i64.const(bits(dst!) - 2)));
     return seq(
@@ -115,16 +121,25 @@ function rotateThroughCarry(left: boolean): Emit {
       const back = i64.sub(i64.const(w), turn.get);
       work = seq(
         x.set(i64.or(v.get, i64.shl(cin.get, i64.const(w - 1)))),
-        r.set(left ? i64.or(i64.shl(x.get, turn.get), i64.shrU(x.get, back)) : i64.or(i64.shrU(x.get, turn.get), i64.shl(x.get, back))),
+        r.set(
+          left
+            ? i64.or(i64.shl(x.get, turn.get), i64.shrU(x.get, back))
+            : i64.or(i64.shrU(x.get, turn.get), i64.shl(x.get, back)),
+        ),
         cf.set(bitAt(r.get, i64.const(w - 1))),
       );
     }
-    const of = left ? i32.xor(topBit(dst!, r.get), cf.get) : i32.xor(topBit(dst!, r.get), bitAt(r.get, i64.const(bits(dst!) - 2)));
+    const of = left
+      ? i32.xor(topBit(dst!, r.get), cf.get)
+      : i32.xor(topBit(dst!, r.get), bitAt(r.get, i64.const(bits(dst!) - 2)));
     return seq(
       count.set(i64.and(by!.read(), countMask(dst!))),
       turn.set(n <= 2 ? i64.remU(count.get, i64.const(w)) : count.get),
       cin.set(asI64(carry(c))),
-      dst!.update((old) => ({ prepare: seq(v.set(zeroExtend(n, old.get)), work), value: r.get }), rotateFlags(c, count.get, cf.get, of)),
+      dst!.update(
+        (old) => ({ prepare: seq(v.set(zeroExtend(n, old.get)), work), value: r.get }),
+        rotateFlags(c, count.get, cf.get, of),
+      ),
     );
   };
 }

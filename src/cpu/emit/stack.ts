@@ -11,7 +11,11 @@ const SEG_ACCESS_BIG = 1 << 14;
 
 /** Stack pointer mask in legacy modes. */
 const stackMask = (c: EmitContext): I64 =>
-  choose(i32.and(c.load32(CB_SEG + Seg.ss * SEG_SIZE + SEG_ACCESS), i32.const(SEG_ACCESS_BIG)), i64.const(0xffffffff), i64.const(0xffff));
+  choose(
+    i32.and(c.load32(CB_SEG + Seg.ss * SEG_SIZE + SEG_ACCESS), i32.const(SEG_ACCESS_BIG)),
+    i64.const(0xffffffff),
+    i64.const(0xffff),
+  );
 
 /** rSP becomes `value`: the whole register, or as much as the stack segment's size says. */
 const setStackPointer = (c: EmitContext, value: I64): Stmt => {
@@ -60,7 +64,11 @@ export function pop(c: EmitContext, size: IntSize): { read: Stmt; value: Local<'
   const top = c.i64();
   const slot = stackAddress(c, top.get, size, false);
   return {
-    read: seq(top.set(wrapStack(c, c.gpr(Reg.rsp, 8))), slot.prepare, value.set(c.loadMemory(size, slot.address.get, false, SLOW_STACK))),
+    read: seq(
+      top.set(wrapStack(c, c.gpr(Reg.rsp, 8))),
+      slot.prepare,
+      value.set(c.loadMemory(size, slot.address.get, false, SLOW_STACK)),
+    ),
     value,
     commit: (extra) => setStackPointer(c, i64.add(i64.add(top.get, i64.const(size)), extra ?? i64.const(0))),
   };
@@ -104,13 +112,17 @@ export const pushf: Emit = (c, sized) => {
 /** POPF: what may change depends on privilege; ends the block, because IF, TF and AC may. */
 export const popf: Emit = (c, sized) => {
   const top = pop(c, sized!.size as IntSize);
-  return seq(top.read, c.store64(CB_SLOW_VALUE, top.value.get), c.helper('popfCheck', sized!.size), top.commit(), c.helper('popf', sized!.size));
+  return seq(
+    top.read,
+    c.store64(CB_SLOW_VALUE, top.value.get),
+    c.helper('popfCheck', sized!.size),
+    top.commit(),
+    c.helper('popf', sized!.size),
+  );
 };
-
 
 export const enter: Emit = (c, imm) => seq(c.store64(CB_SLOW_VALUE, imm!.read()), c.helper('enter'), nop);
 
 /** PUSHA, POPA. */
 export const pusha: Emit = (c, sized) => c.helper('pusha', sized!.size);
 export const popa: Emit = (c, sized) => c.helper('popa', sized!.size);
-

@@ -15,31 +15,52 @@ export const loadLow: Emit = (c, dst, src) => seq(c.checkFpu(2), dst!.writeVecto
 export const storeLow: Emit = (c, dst, src) => seq(c.checkFpu(2), dst!.write(laneI64(src!.readVector(), 0)));
 /** MOVQ W, V: a register destination gets zeros above. */
 export const movqStore: Emit = (c, dst, src) =>
-  seq(c.checkFpu(2), dst!.isMemory ? dst!.write(laneI64(src!.readVector(), 0)) : dst!.writeVector(fromLow64(laneI64(src!.readVector(), 0))));
+  seq(
+    c.checkFpu(2),
+    dst!.isMemory ? dst!.write(laneI64(src!.readVector(), 0)) : dst!.writeVector(fromLow64(laneI64(src!.readVector(), 0))),
+  );
 /** MOVSS, MOVSD between registers: the rest of the destination stays. */
-const mergeLow = (bytes: 4 | 8): Emit => (c, dst, src) =>
-  seq(c.checkFpu(2), dst!.writeVector(bytes === 4
-    ? withI32(dst!.readVector(), 0, laneI32(src!.readVector(), 0))
-    : withI64(dst!.readVector(), 0, laneI64(src!.readVector(), 0))));
+const mergeLow =
+  (bytes: 4 | 8): Emit =>
+  (c, dst, src) =>
+    seq(
+      c.checkFpu(2),
+      dst!.writeVector(
+        bytes === 4
+          ? withI32(dst!.readVector(), 0, laneI32(src!.readVector(), 0))
+          : withI64(dst!.readVector(), 0, laneI64(src!.readVector(), 0)),
+      ),
+    );
 /** MOVSS, MOVSD with either kind of operand on the other side. */
-export const movScalarLoad = (bytes: 4 | 8): Emit => (c, dst, src) => (src!.isMemory ? loadLow : mergeLow(bytes))(c, dst!, src!);
-export const movScalarStore = (bytes: 4 | 8): Emit => (c, dst, src) => (dst!.isMemory ? storeLow : mergeLow(bytes))(c, dst!, src!);
+export const movScalarLoad =
+  (bytes: 4 | 8): Emit =>
+  (c, dst, src) =>
+    (src!.isMemory ? loadLow : mergeLow(bytes))(c, dst!, src!);
+export const movScalarStore =
+  (bytes: 4 | 8): Emit =>
+  (c, dst, src) =>
+    (dst!.isMemory ? storeLow : mergeLow(bytes))(c, dst!, src!);
 
 /** MOVLPS, MOVHPS and their double forms from memory; MOVHLPS, MOVLHPS between registers. */
-const half = (value: (dst: V128, src: I64) => V128): Emit => (c, dst, src) => {
-  const loaded = c.i64();
-  return seq(c.checkFpu(2), loaded.set(src!.read()), dst!.writeVector(value(dst!.readVector(), loaded.get)));
-};
+const half =
+  (value: (dst: V128, src: I64) => V128): Emit =>
+  (c, dst, src) => {
+    const loaded = c.i64();
+    return seq(c.checkFpu(2), loaded.set(src!.read()), dst!.writeVector(value(dst!.readVector(), loaded.get)));
+  };
 export const loadLowHalf = half((dst, src) => withI64(dst, 0, src));
 export const loadHighHalf = half((dst, src) => withI64(dst, 1, src));
 export const storeHighHalf: Emit = (c, dst, src) => seq(c.checkFpu(2), dst!.write(laneI64(src!.readVector(), 1)));
-const movhlps: Emit = (c, dst, src) => seq(c.checkFpu(2), dst!.writeVector(withI64(dst!.readVector(), 0, laneI64(src!.readVector(), 1))));
+const movhlps: Emit = (c, dst, src) =>
+  seq(c.checkFpu(2), dst!.writeVector(withI64(dst!.readVector(), 0, laneI64(src!.readVector(), 1))));
 /** MOVLPS (memory) and MOVHLPS (register) share an opcode, as do MOVHPS and MOVLHPS. */
 export const movlpsLoad: Emit = (c, dst, src) => (src!.isMemory ? loadLowHalf : movhlps)(c, dst!, src!);
 
 /** UNPCKLPS and kin: the same interleaving as the integer forms. */
-export const interleave = (width: number, lanes: readonly number[]): Emit => (c, dst, src) =>
-  seq(c.checkFpu(2), dst!.writeVector(pick(width, lanes, dst!.readVector(), src!.readVector())));
+export const interleave =
+  (width: number, lanes: readonly number[]): Emit =>
+  (c, dst, src) =>
+    seq(c.checkFpu(2), dst!.writeVector(pick(width, lanes, dst!.readVector(), src!.readVector())));
 
 // MMX
 
@@ -70,12 +91,14 @@ export const ldmxcsr: Emit = (c, src) => {
 export const stmxcsr: Emit = (c, dst) => seq(c.checkFpu(2), dst!.write(i64.extendU(c.load32(CB_FPU + FPU_MXCSR))));
 
 /** MASKMOVDQU, MASKMOVQ: bytes whose mask byte is negative, to DS:rDI. The helper gets data and mask, and stores. */
-export const maskedStore = (bytes: 8 | 16): Emit => (c, data, mask) =>
-  seq(
-    c.checkFpu(2),
-    bytes === 8 ? checkMmx(c) : nop,
-    storeVectorCell(c, CB_FPU + FPU_SSE_A, data!.readVector()),
-    storeVectorCell(c, CB_FPU + FPU_SSE_B, mask!.readVector()),
-    c.helper('maskedStore', bytes),
-    bytes === 8 ? enterMmx(c) : nop,
-  );
+export const maskedStore =
+  (bytes: 8 | 16): Emit =>
+  (c, data, mask) =>
+    seq(
+      c.checkFpu(2),
+      bytes === 8 ? checkMmx(c) : nop,
+      storeVectorCell(c, CB_FPU + FPU_SSE_A, data!.readVector()),
+      storeVectorCell(c, CB_FPU + FPU_SSE_B, mask!.readVector()),
+      c.helper('maskedStore', bytes),
+      bytes === 8 ? enterMmx(c) : nop,
+    );

@@ -47,7 +47,19 @@ const PADDD_MM = [0x0f, 0xfe, 0xc1];
 const ADDPS = [0x0f, 0x58, 0xc1];
 const FWAIT = [0x9b];
 /** mov dword [0x80000], value; then fldcw or ldmxcsr of it */
-const putDword = (value: number) => [0xc7, 0x04, 0x25, 0, 0, 8, 0, value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];
+const putDword = (value: number) => [
+  0xc7,
+  0x04,
+  0x25,
+  0,
+  0,
+  8,
+  0,
+  value & 0xff,
+  (value >> 8) & 0xff,
+  (value >> 16) & 0xff,
+  value >>> 24,
+];
 const LDMXCSR = [0x0f, 0xae, 0x14, 0x25, 0, 0, 8, 0];
 const FLDCW = [0xd9, 0x2c, 0x25, 0, 0, 8, 0];
 
@@ -68,9 +80,27 @@ describe('exceptions of x87, MMX and SSE reach their handlers', () => {
     ['MOVUPS misaligned', [0x0f, 0x10, 0x04, 0x25, 8, 0, 8, 0], 0, Cr4.osfxsr, [-1, 0]],
     ['MXCSR with a reserved bit', [...putDword(0x11f80), ...LDMXCSR], 0, Cr4.osfxsr, [Vector.gp, 11]],
     // An unmasked x87 exception waits for the next waiting instruction: fldcw 340; fldz; fld1; fdiv st,st1; fnop
-    ['x87 division by zero, unmasked', [...FNINIT, ...putDword(0x340), ...FLDCW, 0xd9, 0xee, ...FLD1, 0xd8, 0xf1, 0xd9, 0xd0], 0, Cr4.osfxsr, [Vector.mf, 26]],
-    ['an SSE division by zero, unmasked', [...putDword(0), ...LDMXCSR, 0x0f, 0x57, 0xc9, 0xf3, 0x0f, 0x2a, 0xc4, 0xf3, 0x0f, 0x5e, 0xc1], 0, Cr4.osfxsr | Cr4.osxmmexcpt, [Vector.xm, 26]],
-    ['the same without OSXMMEXCPT', [...putDword(0), ...LDMXCSR, 0x0f, 0x57, 0xc9, 0xf3, 0x0f, 0x2a, 0xc4, 0xf3, 0x0f, 0x5e, 0xc1], 0, Cr4.osfxsr, [Vector.ud, 26]],
+    [
+      'x87 division by zero, unmasked',
+      [...FNINIT, ...putDword(0x340), ...FLDCW, 0xd9, 0xee, ...FLD1, 0xd8, 0xf1, 0xd9, 0xd0],
+      0,
+      Cr4.osfxsr,
+      [Vector.mf, 26],
+    ],
+    [
+      'an SSE division by zero, unmasked',
+      [...putDword(0), ...LDMXCSR, 0x0f, 0x57, 0xc9, 0xf3, 0x0f, 0x2a, 0xc4, 0xf3, 0x0f, 0x5e, 0xc1],
+      0,
+      Cr4.osfxsr | Cr4.osxmmexcpt,
+      [Vector.xm, 26],
+    ],
+    [
+      'the same without OSXMMEXCPT',
+      [...putDword(0), ...LDMXCSR, 0x0f, 0x57, 0xc9, 0xf3, 0x0f, 0x2a, 0xc4, 0xf3, 0x0f, 0x5e, 0xc1],
+      0,
+      Cr4.osfxsr,
+      [Vector.ud, 26],
+    ],
     ['SSE3 is not there', [0xf2, 0x0f, 0x7c, 0xc1], 0, Cr4.osfxsr, [Vector.ud, 0]],
     ['FISTTP is not there', [0xdb, 0x0c, 0x25, 0, 0, 8, 0], 0, Cr4.osfxsr, [Vector.ud, 0]],
   ])('%s', (_what, code, cr0, cr4, expected) => {

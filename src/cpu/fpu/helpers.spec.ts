@@ -1,11 +1,38 @@
 import { describe, expect, it } from 'vitest';
-import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, CB_SIZE, Cr0, Cr4, Flag, SEG_SIZE, Vector } from '../memory/control-block.ts';
+import {
+  CB_CR0,
+  CB_CR4,
+  CB_FPU,
+  CB_GPR,
+  CB_RFLAGS,
+  CB_SEG,
+  CB_SIZE,
+  Cr0,
+  Cr4,
+  Flag,
+  SEG_SIZE,
+  Vector,
+} from '../memory/control-block.ts';
 import { Reg, Seg } from '../interface.ts';
 import { EXTRA_ASIZE_SHIFT, REC_AUX, REC_EXTRA, REC_RIP } from '../records/record.ts';
 import { FpuHelpers, type FpuHost } from './helpers.ts';
 import {
-  FPU_ENVIRONMENT, FPU_FCW, FPU_FDP, FPU_FIP, FPU_FOP, FPU_FSW, FPU_FTW, FPU_FXSAVE, FPU_MXCSR, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_SSE_A, FPU_SSE_B,
-  FPU_ST, FPU_XMM, Fsw,
+  FPU_ENVIRONMENT,
+  FPU_FCW,
+  FPU_FDP,
+  FPU_FIP,
+  FPU_FOP,
+  FPU_FSW,
+  FPU_FTW,
+  FPU_FXSAVE,
+  FPU_MXCSR,
+  FPU_OPERAND,
+  FPU_OPERAND_POINTER,
+  FPU_SSE_A,
+  FPU_SSE_B,
+  FPU_ST,
+  FPU_XMM,
+  Fsw,
 } from './state.ts';
 import { x87OperationNumber } from './x87-operations.ts';
 
@@ -19,13 +46,25 @@ class Host implements FpuHost {
   readonly stores: [linear: number, byte: number][] = [];
   code64 = true;
 
-  raise(vector: number): never { throw new Error(`vector ${vector}`); }
-  segmentAddress(seg: number, offset: number): number { return seg * 0x1000000 + offset; }
-  store(linear: number): void { this.stores.push([linear, this.data[0]!]); }
+  raise(vector: number): never {
+    throw new Error(`vector ${vector}`);
+  }
+  segmentAddress(seg: number, offset: number): number {
+    return seg * 0x1000000 + offset;
+  }
+  store(linear: number): void {
+    this.stores.push([linear, this.data[0]!]);
+  }
 
-  u16(offset: number): number { return this.view.getUint16(CB_FPU + offset, true); }
-  u32(offset: number): number { return this.view.getUint32(CB_FPU + offset, true); }
-  set32(offset: number, value: number): void { this.view.setUint32(offset, value, true); }
+  u16(offset: number): number {
+    return this.view.getUint16(CB_FPU + offset, true);
+  }
+  u32(offset: number): number {
+    return this.view.getUint32(CB_FPU + offset, true);
+  }
+  set32(offset: number, value: number): void {
+    this.view.setUint32(offset, value, true);
+  }
 }
 
 function setUp() {
@@ -57,7 +96,9 @@ describe('availability', () => {
   ])('CR0 %i', (cr0, x87, mmx, sse, fwait) => {
     const { host, table } = setUp();
     host.set32(CB_CR0, Cr0.pe | cr0);
-    expect([table.x87NotAvailable, table.mmxNotAvailable, table.sseNotAvailable, table.fwait].map((f) => outcome(() => f(0)))).toEqual([x87, mmx, sse, fwait]);
+    expect(
+      [table.x87NotAvailable, table.mmxNotAvailable, table.sseNotAvailable, table.fwait].map((f) => outcome(() => f(0))),
+    ).toEqual([x87, mmx, sse, fwait]);
   });
   it('a pending exception is #MF for x87, MMX and FWAIT', () => {
     const { host, table, x87 } = setUp();
@@ -65,9 +106,9 @@ describe('availability', () => {
     host.view.setUint16(CB_FPU + FPU_FCW, 0x37e, true);
     x87('fchs'); // stack underflow
     expect(host.u16(FPU_FSW) & Fsw.summary).toBe(Fsw.summary);
-    expect([table.x87NotAvailable, table.mmxNotAvailable, table.fwait, table.sseNotAvailable].map((f) => outcome(() => f(0)))).toEqual([
-      `vector ${Vector.mf}`, `vector ${Vector.mf}`, `vector ${Vector.mf}`, 'runs',
-    ]);
+    expect(
+      [table.x87NotAvailable, table.mmxNotAvailable, table.fwait, table.sseNotAvailable].map((f) => outcome(() => f(0))),
+    ).toEqual([`vector ${Vector.mf}`, `vector ${Vector.mf}`, `vector ${Vector.mf}`, 'runs']);
   });
   it('SSE without CR4.OSFXSR is #UD; its exceptions without OSXMMEXCPT too', () => {
     const { host, table } = setUp();
@@ -125,7 +166,9 @@ describe('state', () => {
       expect(host.u16(FPU_FCW)).toBe(0x37f);
       x87('fninit');
       table.x87Environment(x87OperationNumber(`fldenv ${form}`));
-      expect([host.u16(FPU_FSW), host.u16(FPU_FTW), host.u32(FPU_FIP), host.u32(FPU_FDP), host.u16(FPU_FOP)]).toEqual([0x3800, 0x80, 0x12345, 0x54321, 0x123]);
+      expect([host.u16(FPU_FSW), host.u16(FPU_FTW), host.u32(FPU_FIP), host.u32(FPU_FDP), host.u16(FPU_FOP)]).toEqual([
+        0x3800, 0x80, 0x12345, 0x54321, 0x123,
+      ]);
     }
   });
   it('FNSTENV of virtual-8086 mode, 16 bits', () => {
@@ -136,7 +179,9 @@ describe('state', () => {
     host.set32(CB_FPU + FPU_FDP, 0x54321);
     host.view.setUint16(CB_FPU + FPU_FOP, 0x123, true);
     table.x87Environment(x87OperationNumber('fnstenv protected16'));
-    expect([0, 2, 4, 6, 8, 10, 12].map((at) => host.u16(FPU_ENVIRONMENT + at))).toEqual([0x37f, 0, 0xffff, 0x2345, 0x1123, 0x4321, 0x5000]);
+    expect([0, 2, 4, 6, 8, 10, 12].map((at) => host.u16(FPU_ENVIRONMENT + at))).toEqual([
+      0x37f, 0, 0xffff, 0x2345, 0x1123, 0x4321, 0x5000,
+    ]);
   });
 
   it('FXSAVE gives registers from the top of the stack; FXRSTOR takes them back', () => {
@@ -168,7 +213,10 @@ describe('state', () => {
     x87('fninit');
     x87('fld1');
     x87('fstp m64fp', 0xdd);
-    expect([host.view.getBigUint64(CB_FPU + FPU_OPERAND, true), host.u16(FPU_FSW) & Fsw.top]).toEqual([0x3ff0000000000000n, 0x3800]);
+    expect([host.view.getBigUint64(CB_FPU + FPU_OPERAND, true), host.u16(FPU_FSW) & Fsw.top]).toEqual([
+      0x3ff0000000000000n,
+      0x3800,
+    ]);
     table.x87Stored(x87OperationNumber('fstp m64fp'));
     expect([host.u16(FPU_FSW) & Fsw.top, host.u16(FPU_FTW)]).toEqual([0, 0]);
   });
@@ -184,10 +232,18 @@ describe('MASKMOVDQU', () => {
     host.code64 = code64;
     host.cb.u8[RECORD + REC_EXTRA] = Seg.es | (size << EXTRA_ASIZE_SHIFT);
     host.view.setBigUint64(CB_GPR + Reg.rdi * 8, rdi, true);
-    for (const [i, mask] of [[0, 0x80], [1, 0x7f], [3, 0xff]] as const) host.cb.u8[CB_FPU + FPU_SSE_B + i] = mask;
+    for (const [i, mask] of [
+      [0, 0x80],
+      [1, 0x7f],
+      [3, 0xff],
+    ] as const)
+      host.cb.u8[CB_FPU + FPU_SSE_B + i] = mask;
     host.cb.u8.set([10, 11, 12, 13], CB_FPU + FPU_SSE_A);
     table.maskedStore(16);
     // The fourth byte's offset wraps at the address size.
-    expect(host.stores).toEqual([[first, 10], [code64 ? 1 : Seg.es * 0x1000000 + 1, 13]]);
+    expect(host.stores).toEqual([
+      [first, 10],
+      [code64 ? 1 : Seg.es * 0x1000000 + 1, 13],
+    ]);
   });
 });

@@ -1,9 +1,34 @@
 /** Helpers of the x87, MMX and SSE emitters: what their instructions do in TypeScript. */
-import { CB_CR0, CB_CR4, CB_FPU, CB_GPR, CB_RFLAGS, CB_SEG, CB_SLOW_VA, Cr0, Cr4, Flag, SEG_BASE, SEG_SIZE, Status, Vector } from '../memory/control-block.ts';
+import {
+  CB_CR0,
+  CB_CR4,
+  CB_FPU,
+  CB_GPR,
+  CB_RFLAGS,
+  CB_SEG,
+  CB_SLOW_VA,
+  Cr0,
+  Cr4,
+  Flag,
+  SEG_BASE,
+  SEG_SIZE,
+  Status,
+  Vector,
+} from '../memory/control-block.ts';
 import { Reg, Seg } from '../interface.ts';
 import { EXTRA_ASIZE_SHIFT, EXTRA_SEG_MASK, EXTRA_STACK, REC_AUX, REC_B, REC_EXTRA, REC_RIP } from '../records/record.ts';
 import {
-  FPU_CONDITION, FPU_FXSAVE, FPU_MXCSR, FPU_OPERAND_POINTER, FPU_RIP, FPU_SIZE, FPU_SSE_A, FPU_SSE_B, FPU_STORE, Fsw, MXCSR_RESET,
+  FPU_CONDITION,
+  FPU_FXSAVE,
+  FPU_MXCSR,
+  FPU_OPERAND_POINTER,
+  FPU_RIP,
+  FPU_SIZE,
+  FPU_SSE_A,
+  FPU_SSE_B,
+  FPU_STORE,
+  Fsw,
+  MXCSR_RESET,
 } from './state.ts';
 import { SSE_OPERATIONS, SSE_PREDICATE_STEP, SseUnit } from './sse-operations.ts';
 import { fxrstor, fxsave } from './x87-control.ts';
@@ -27,16 +52,34 @@ export interface FpuHost {
 
 /** Of HELPER_NAMES, those bound here. */
 export type FpuHelperName =
-  | 'x87' | 'x87Stored' | 'x87Environment' | 'fwait' | 'x87NotAvailable' | 'mmxNotAvailable' | 'sseNotAvailable' | 'fxsave' | 'fxrstor'
-  | 'fxsaveMisaligned' | 'mxcsrReserved' | 'sseExact' | 'sseCompare' | 'maskedStore';
+  | 'x87'
+  | 'x87Stored'
+  | 'x87Environment'
+  | 'fwait'
+  | 'x87NotAvailable'
+  | 'mmxNotAvailable'
+  | 'sseNotAvailable'
+  | 'fxsave'
+  | 'fxrstor'
+  | 'fxsaveMisaligned'
+  | 'mxcsrReserved'
+  | 'sseExact'
+  | 'sseCompare'
+  | 'maskedStore';
 
 const OPERATION_MASK = 0xffff;
 /** FNINIT gives 037Fh instead. */
 const FCW_POWER_UP = 0x40;
 
 /** Real-address forms of the operations whose image depends on the mode, by the number of the protected form. */
-const REAL_FORM = new Map(['fnstenv', 'fldenv', 'fnsave', 'frstor'].flatMap((name) =>
-  [16, 32].map((bits): [number, number] => [x87OperationNumber(`${name} protected${bits}`), x87OperationNumber(`${name} real${bits}`)])));
+const REAL_FORM = new Map(
+  ['fnstenv', 'fldenv', 'fnsave', 'frstor'].flatMap((name) =>
+    [16, 32].map((bits): [number, number] => [
+      x87OperationNumber(`${name} protected${bits}`),
+      x87OperationNumber(`${name} real${bits}`),
+    ]),
+  ),
+);
 
 export class FpuHelpers {
   private readonly host: FpuHost;
@@ -64,16 +107,29 @@ export class FpuHelpers {
   /** The helpers by name, bound. */
   table(): Record<FpuHelperName, (argument: number) => number> {
     return {
-      x87: (n) => this.x87(n), x87Stored: (n) => this.x87Stored(n), x87Environment: (n) => this.x87Environment(n), fwait: () => this.fwait(),
-      x87NotAvailable: () => this.x87NotAvailable(), mmxNotAvailable: () => this.mmxNotAvailable(), sseNotAvailable: () => this.sseNotAvailable(),
-      fxsave: (n) => this.fxsave(n), fxrstor: (n) => this.fxrstor(n), fxsaveMisaligned: () => this.fxsaveMisaligned(),
-      mxcsrReserved: () => this.host.raise(Vector.gp, 0), sseExact: (n) => this.sseExact(n), sseCompare: (n) => this.sseCompare(n),
+      x87: (n) => this.x87(n),
+      x87Stored: (n) => this.x87Stored(n),
+      x87Environment: (n) => this.x87Environment(n),
+      fwait: () => this.fwait(),
+      x87NotAvailable: () => this.x87NotAvailable(),
+      mmxNotAvailable: () => this.mmxNotAvailable(),
+      sseNotAvailable: () => this.sseNotAvailable(),
+      fxsave: (n) => this.fxsave(n),
+      fxrstor: (n) => this.fxrstor(n),
+      fxsaveMisaligned: () => this.fxsaveMisaligned(),
+      mxcsrReserved: () => this.host.raise(Vector.gp, 0),
+      sseExact: (n) => this.sseExact(n),
+      sseCompare: (n) => this.sseCompare(n),
       maskedStore: (n) => this.maskedStore(n),
     };
   }
 
-  private cell(offset: number): number { return this.view.getUint32(this.host.cb.base + offset, true); }
-  private field16(offset: number): number { return this.view.getUint16(this.host.record + offset, true); }
+  private cell(offset: number): number {
+    return this.view.getUint32(this.host.cb.base + offset, true);
+  }
+  private field16(offset: number): number {
+    return this.view.getUint16(this.host.record + offset, true);
+  }
 
   /** #NM, or #MF for a pending exception. A guest's CR0.NE is on as far as hardware is concerned, as under VMX. */
   private x87NotAvailable(): number {
@@ -123,7 +179,9 @@ export class FpuHelpers {
   }
 
   /** FOP: escape and ModRM byte; the decoder leaves the latter in the record. */
-  private opcode(argument: number): number { return ((argument >> 16) << 8) | this.host.cb.u8[this.host.record + REC_AUX]!; }
+  private opcode(argument: number): number {
+    return ((argument >> 16) << 8) | this.host.cb.u8[this.host.record + REC_AUX]!;
+  }
 
   /** The emitter left the linear address: FDP is the offset in the segment. */
   private operandPointer(): void {
@@ -142,7 +200,8 @@ export class FpuHelpers {
     return Status.next;
   }
   private fxrstor(argument: number): number {
-    if (!fxrstor(this.unit, this.view, this.host.cb.base + CB_FPU + FPU_FXSAVE, (argument & 1) !== 0, argument & 2 ? 16 : 8)) this.host.raise(Vector.gp, 0);
+    if (!fxrstor(this.unit, this.view, this.host.cb.base + CB_FPU + FPU_FXSAVE, (argument & 1) !== 0, argument & 2 ? 16 : 8))
+      this.host.raise(Vector.gp, 0);
     return Status.next;
   }
 
@@ -183,9 +242,11 @@ export class FpuHelpers {
 
   /** Linear address in 64-bit mode, as a signed double; NaN when not canonical. */
   private longAddress(segment: number, offset: bigint): number {
-    const base = segment === Seg.fs || segment === Seg.gs ? this.view.getBigUint64(this.host.cb.base + CB_SEG + segment * SEG_SIZE + SEG_BASE, true) : 0n;
+    const base =
+      segment === Seg.fs || segment === Seg.gs
+        ? this.view.getBigUint64(this.host.cb.base + CB_SEG + segment * SEG_SIZE + SEG_BASE, true)
+        : 0n;
     const linear = BigInt.asIntN(64, base + offset);
     return BigInt.asIntN(48, linear) === linear ? Number(linear) : NaN;
   }
 }
-

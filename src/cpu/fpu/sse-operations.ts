@@ -39,7 +39,12 @@ type FormatLane = (env: FloatEnv, fmt: FloatFormat, a: bigint, b: bigint) => big
 function arithmetic(name: string, lane: FormatLane): void {
   for (const { suffix, fmt, bits, lanes } of FORMS) {
     operations.push({
-      name: name + suffix, lanes, sourceBits: bits, resultBits: bits, keepsUpper: lanes === 1, setsFlags: false,
+      name: name + suffix,
+      lanes,
+      sourceBits: bits,
+      resultBits: bits,
+      keepsUpper: lanes === 1,
+      setsFlags: false,
       lane: (env, a, b) => lane(env, fmt, a, b),
     });
   }
@@ -53,7 +58,12 @@ arithmetic('min', (env, fmt, a, b) => minMax(env, fmt, a, b, false));
 arithmetic('max', (env, fmt, a, b) => minMax(env, fmt, a, b, true));
 
 /** Relations for which the predicate holds, by its low two bits; bit 2 negates (SDM vol. 2, CMPPS). */
-const PREDICATES: readonly (readonly Relation[])[] = [[Relation.equal], [Relation.less], [Relation.less, Relation.equal], [Relation.unordered]];
+const PREDICATES: readonly (readonly Relation[])[] = [
+  [Relation.equal],
+  [Relation.less],
+  [Relation.less, Relation.equal],
+  [Relation.unordered],
+];
 /** CMPccPS …: `cmp0ps` to `cmp7sd`; those of one form are SSE_PREDICATE_STEP apart. */
 export const SSE_PREDICATE_STEP = FORMS.length;
 for (let predicate = 0; predicate < 8; predicate++) {
@@ -64,23 +74,43 @@ for (let predicate = 0; predicate < 8; predicate++) {
     return holds.includes(relation) !== predicate > 3 ? (fmt === binary32 ? 0xffffffffn : 0xffffffffffffffffn) : 0n;
   });
 }
-for (const [name, signaling] of [['comi', true], ['ucomi', false]] as const) {
+for (const [name, signaling] of [
+  ['comi', true],
+  ['ucomi', false],
+] as const) {
   for (const { suffix, fmt, bits } of FORMS.slice(2)) {
     operations.push({
-      name: name + suffix, lanes: 1, sourceBits: bits, resultBits: bits, keepsUpper: false, setsFlags: true,
+      name: name + suffix,
+      lanes: 1,
+      sourceBits: bits,
+      resultBits: bits,
+      keepsUpper: false,
+      setsFlags: true,
       lane: (env, a, b) => BigInt(compare(env, env.operand(fmt, a), env.operand(fmt, b), signaling)),
     });
   }
 }
 
-function conversion(name: string, lanes: number, sourceBits: 32 | 64, resultBits: 32 | 64, keepsUpper: boolean, lane: (env: FloatEnv, b: bigint) => bigint): void {
+function conversion(
+  name: string,
+  lanes: number,
+  sourceBits: 32 | 64,
+  resultBits: 32 | 64,
+  keepsUpper: boolean,
+  lane: (env: FloatEnv, b: bigint) => bigint,
+): void {
   operations.push({ name, lanes, sourceBits, resultBits, keepsUpper, setsFlags: false, lane: (env, _a, b) => lane(env, b) });
 }
 const floatOf = (bits: 32 | 64): FloatFormat => (bits === 32 ? binary32 : binary64);
-const toFloat = (from: 32 | 64, to: 32 | 64) => (env: FloatEnv, b: bigint) => convert(env, floatOf(to), env.operand(floatOf(from), b));
-const integerToFloat = (from: 32 | 64, to: 32 | 64) => (env: FloatEnv, b: bigint) => fromInteger(env, floatOf(to), BigInt.asIntN(from, b));
+const toFloat = (from: 32 | 64, to: 32 | 64) => (env: FloatEnv, b: bigint) =>
+  convert(env, floatOf(to), env.operand(floatOf(from), b));
+const integerToFloat = (from: 32 | 64, to: 32 | 64) => (env: FloatEnv, b: bigint) =>
+  fromInteger(env, floatOf(to), BigInt.asIntN(from, b));
 const floatToInteger = (from: 32 | 64, to: 32 | 64, truncate: boolean) => (env: FloatEnv, b: bigint) =>
-  BigInt.asUintN(to, toInteger(env, env.operand(floatOf(from), b), to, truncate ? Rounding.towardZero : env.rounding) ?? 1n << BigInt(to - 1));
+  BigInt.asUintN(
+    to,
+    toInteger(env, env.operand(floatOf(from), b), to, truncate ? Rounding.towardZero : env.rounding) ?? 1n << BigInt(to - 1),
+  );
 
 conversion('cvtps2pd', 2, 32, 64, false, toFloat(32, 64));
 conversion('cvtpd2ps', 2, 64, 32, false, toFloat(64, 32));
@@ -93,8 +123,12 @@ for (const t of ['', 't'] as const) {
   conversion(`cvt${t}pd2dq`, 2, 64, 32, false, floatToInteger(64, 32, t === 't'));
   conversion(`cvt${t}ps2pi`, 2, 32, 32, false, floatToInteger(32, 32, t === 't'));
   conversion(`cvt${t}pd2pi`, 2, 64, 32, false, floatToInteger(64, 32, t === 't'));
-  for (const [suffix, from] of [['ss', 32], ['sd', 64]] as const) {
-    for (const to of [32, 64] as const) conversion(`cvt${t}${suffix}2si${to}`, 1, from, to, false, floatToInteger(from, to, t === 't'));
+  for (const [suffix, from] of [
+    ['ss', 32],
+    ['sd', 64],
+  ] as const) {
+    for (const to of [32, 64] as const)
+      conversion(`cvt${t}${suffix}2si${to}`, 1, from, to, false, floatToInteger(from, to, t === 't'));
   }
 }
 for (const from of [32, 64] as const) {
@@ -102,10 +136,18 @@ for (const from of [32, 64] as const) {
   conversion(`cvtsi${from}2sd`, 1, from, 64, true, integerToFloat(from, 64));
 }
 
-for (const [name, lane] of [['rcp', approximateReciprocal], ['rsqrt', approximateReciprocalRoot]] as const) {
+for (const [name, lane] of [
+  ['rcp', approximateReciprocal],
+  ['rsqrt', approximateReciprocalRoot],
+] as const) {
   for (const { suffix, lanes } of [FORMS[0]!, FORMS[2]!]) {
     operations.push({
-      name: name + suffix, lanes, sourceBits: 32, resultBits: 32, keepsUpper: lanes === 1, setsFlags: false,
+      name: name + suffix,
+      lanes,
+      sourceBits: 32,
+      resultBits: 32,
+      keepsUpper: lanes === 1,
+      setsFlags: false,
       lane: (_env, _a, b) => BigInt(lane(Number(b))),
     });
   }
@@ -163,7 +205,11 @@ export class SseUnit {
       return true;
     }
     for (let i = 0; i < 16; i += 8) {
-      view.setBigUint64(base + FPU_SSE_RESULT + i, operation.keepsUpper ? view.getBigUint64(base + FPU_SSE_A + i, true) : 0n, true);
+      view.setBigUint64(
+        base + FPU_SSE_RESULT + i,
+        operation.keepsUpper ? view.getBigUint64(base + FPU_SSE_A + i, true) : 0n,
+        true,
+      );
     }
     results.forEach((bits, i) => {
       if (resultBits === 32) view.setUint32(base + FPU_SSE_RESULT + i * 4, Number(bits), true);
@@ -173,6 +219,8 @@ export class SseUnit {
   }
 
   private lane(offset: number, bits: 32 | 64, i: number): bigint {
-    return bits === 32 ? BigInt(this.view.getUint32(this.base + offset + i * 4, true)) : this.view.getBigUint64(this.base + offset + i * 8, true);
+    return bits === 32
+      ? BigInt(this.view.getUint32(this.base + offset + i * 4, true))
+      : this.view.getBigUint64(this.base + offset + i * 8, true);
   }
 }

@@ -52,5 +52,14 @@ export const MXCSR_RESET = 0x1f80;
 export const FCW_RESET = 0x37f;
 
 /** Status word bits (SDM vol. 1 figure 8-4). Bits 5:0 are the exception flags of FloatFlag. */
-export const Fsw = { stackFault: 0x40, summary: 0x80, c0: 0x100, c1: 0x200, c2: 0x400, top: 0x3800, c3: 0x4000, busy: 0x8000 } as const;
+export const Fsw = {
+  stackFault: 0x40,
+  summary: 0x80,
+  c0: 0x100,
+  c1: 0x200,
+  c2: 0x400,
+  top: 0x3800,
+  c3: 0x4000,
+  busy: 0x8000,
+} as const;
 export const FSW_TOP_SHIFT = 11;

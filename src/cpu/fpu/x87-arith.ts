@@ -18,12 +18,18 @@ export type Arithmetic = Exclude<(typeof ARITHMETIC)[number], 'fcom' | 'fcomp'>;
 function compute(f: X87, which: Arithmetic, x: Float, y: Float): bigint {
   const { env, precision } = f;
   switch (which) {
-    case 'fadd': return add(env, extended80, x, y, false, precision);
-    case 'fmul': return multiply(env, extended80, x, y, precision);
-    case 'fsub': return add(env, extended80, x, y, true, precision);
-    case 'fsubr': return add(env, extended80, y, x, true, precision);
-    case 'fdiv': return divide(env, extended80, x, y, precision);
-    case 'fdivr': return divide(env, extended80, y, x, precision);
+    case 'fadd':
+      return add(env, extended80, x, y, false, precision);
+    case 'fmul':
+      return multiply(env, extended80, x, y, precision);
+    case 'fsub':
+      return add(env, extended80, x, y, true, precision);
+    case 'fsubr':
+      return add(env, extended80, y, x, true, precision);
+    case 'fdiv':
+      return divide(env, extended80, x, y, precision);
+    case 'fdivr':
+      return divide(env, extended80, y, x, precision);
   }
 }
 
@@ -77,12 +83,17 @@ export function examine(f: X87): { conditions: number; negative: boolean } {
   const negative = f.bits(0) >> 79n === 1n;
   if (f.isEmpty(0)) return { conditions: Fsw.c3 | Fsw.c0, negative };
   const conditions =
-    value.kind === 'unsupported' ? 0
-    : isNan(value) ? Fsw.c0
-    : value.kind === 'infinity' ? Fsw.c2 | Fsw.c0
-    : value.kind === 'zero' ? Fsw.c3
-    : value.denormal ? Fsw.c3 | Fsw.c2
-    : Fsw.c2;
+    value.kind === 'unsupported'
+      ? 0
+      : isNan(value)
+        ? Fsw.c0
+        : value.kind === 'infinity'
+          ? Fsw.c2 | Fsw.c0
+          : value.kind === 'zero'
+            ? Fsw.c3
+            : value.denormal
+              ? Fsw.c3 | Fsw.c2
+              : Fsw.c2;
   return { conditions, negative };
 }
 
@@ -139,7 +150,8 @@ function scale(f: X87, x: Float, by: Float): bigint {
   const { env } = f;
   const nan = env.nanResult(extended80, x, by);
   if (nan !== undefined) return nan;
-  if (by.kind === 'infinity' && ((x.kind === 'zero' && !by.negative) || (x.kind === 'infinity' && by.negative))) return env.invalid(extended80);
+  if (by.kind === 'infinity' && ((x.kind === 'zero' && !by.negative) || (x.kind === 'infinity' && by.negative)))
+    return env.invalid(extended80);
   env.noteDenormal(x, by);
   if (env.blocked) return 0n;
   if (x.kind === 'infinity' || (by.kind === 'infinity' && !by.negative)) return packInfinity(extended80, x.negative);
@@ -190,4 +202,3 @@ export function fxtract(f: X87): void {
   f.write(0, exponent);
   f.push(significand);
 }
-

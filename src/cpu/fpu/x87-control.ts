@@ -73,7 +73,9 @@ export function loadEnvironment(f: X87, view: DataView, at: number, format: Envi
     const second = view.getUint32(at + 16, true);
     ip = format.real ? (view.getUint16(at + 12, true) | ((second >>> 12) << 16)) >>> 0 : view.getUint32(at + 12, true);
     fop = format.real ? second & 0x7ff : (second >>> 16) & 0x7ff;
-    dp = format.real ? (view.getUint16(at + 20, true) | ((view.getUint32(at + 24, true) >>> 12) << 16)) >>> 0 : view.getUint32(at + 20, true);
+    dp = format.real
+      ? (view.getUint16(at + 20, true) | ((view.getUint32(at + 24, true) >>> 12) << 16)) >>> 0
+      : view.getUint32(at + 20, true);
   } else {
     const second = view.getUint16(at + 8, true);
     ip = view.getUint16(at + 6, true) | (format.real ? (second & 0xf000) << 4 : 0);

@@ -1,6 +1,14 @@
 /** x87 transcendental instructions (SDM vol. 1, 8.3.7 to 8.3.9; special operands: SDM vol. 2, each instruction's table). */
 import {
-  arctangent, exponentialMinusOne, leadingBit, multipliedLogarithm, multipliedLogarithmPlusOne, piQuarters, sineCosine, tangent, TRIGONOMETRIC_LIMIT,
+  arctangent,
+  exponentialMinusOne,
+  leadingBit,
+  multipliedLogarithm,
+  multipliedLogarithmPlusOne,
+  piQuarters,
+  sineCosine,
+  tangent,
+  TRIGONOMETRIC_LIMIT,
 } from '../softfloat/elementary.ts';
 import type { Real } from '../softfloat/elementary.ts';
 import { FloatFlag } from '../softfloat/env.ts';
@@ -59,8 +67,12 @@ function trigonometricResult(f: X87, which: Trigonometric): boolean {
   const sineOf = () => (x.kind === 'zero' ? zero(x.negative) : round(f, sineCosine(x).sine));
   const cosineOf = () => (x.kind === 'zero' ? ONE_BITS : round(f, sineCosine(x).cosine));
   switch (which) {
-    case 'fsin': f.write(0, sineOf()); break;
-    case 'fcos': f.write(0, cosineOf()); break;
+    case 'fsin':
+      f.write(0, sineOf());
+      break;
+    case 'fcos':
+      f.write(0, cosineOf());
+      break;
     case 'fptan':
       f.write(0, x.kind === 'zero' ? zero(x.negative) : round(f, tangent(x)));
       f.push(ONE_BITS);
@@ -85,51 +97,55 @@ function binary(f: X87, compute: (y: Float, x: Float) => bigint): void {
   f.settle(1, f.env.nanResult(extended80, x, y) ?? compute(y, x), 1);
 }
 
-export const fpatan = (f: X87): void => binary(f, (y, x) => {
-  f.env.noteDenormal(x, y);
-  if (f.env.blocked) return 0n;
-  const quarters = (n: number) => round(f, piQuarters(y.negative, n));
-  if (y.kind === 'infinity') return quarters(x.kind !== 'infinity' ? 2 : x.negative ? 3 : 1);
-  if (y.kind === 'zero' || x.kind === 'infinity') return x.negative ? quarters(4) : zero(y.negative);
-  if (x.kind === 'zero') return quarters(2);
-  return round(f, arctangent(y, x));
-});
+export const fpatan = (f: X87): void =>
+  binary(f, (y, x) => {
+    f.env.noteDenormal(x, y);
+    if (f.env.blocked) return 0n;
+    const quarters = (n: number) => round(f, piQuarters(y.negative, n));
+    if (y.kind === 'infinity') return quarters(x.kind !== 'infinity' ? 2 : x.negative ? 3 : 1);
+    if (y.kind === 'zero' || x.kind === 'infinity') return x.negative ? quarters(4) : zero(y.negative);
+    if (x.kind === 'zero') return quarters(2);
+    return round(f, arctangent(y, x));
+  });
 
-export const fyl2x = (f: X87): void => binary(f, (y, x) => {
-  const { env } = f;
-  if (x.kind === 'zero') {
-    if (y.kind === 'zero') return env.invalid(extended80);
-    if (y.kind === 'finite') env.raise(FloatFlag.zeroDivide);
-    return infinity(!y.negative);
-  }
-  if (x.negative) return env.invalid(extended80);
-  const isOne = x.kind === 'finite' && pack(extended80, x) === ONE_BITS;
-  if ((x.kind === 'infinity' && y.kind === 'zero') || (isOne && y.kind === 'infinity')) return env.invalid(extended80);
-  env.noteDenormal(x, y);
-  if (env.blocked) return 0n;
-  const below = x.kind === 'finite' && leadingBit(x) < 0;
-  if (x.kind === 'infinity' || y.kind === 'infinity') return infinity(y.negative !== below);
-  if (isOne) return zero(y.negative);
-  if (y.kind === 'zero') return zero(y.negative !== below);
-  return round(f, multipliedLogarithm(y, x));
-});
+export const fyl2x = (f: X87): void =>
+  binary(f, (y, x) => {
+    const { env } = f;
+    if (x.kind === 'zero') {
+      if (y.kind === 'zero') return env.invalid(extended80);
+      if (y.kind === 'finite') env.raise(FloatFlag.zeroDivide);
+      return infinity(!y.negative);
+    }
+    if (x.negative) return env.invalid(extended80);
+    const isOne = x.kind === 'finite' && pack(extended80, x) === ONE_BITS;
+    if ((x.kind === 'infinity' && y.kind === 'zero') || (isOne && y.kind === 'infinity')) return env.invalid(extended80);
+    env.noteDenormal(x, y);
+    if (env.blocked) return 0n;
+    const below = x.kind === 'finite' && leadingBit(x) < 0;
+    if (x.kind === 'infinity' || y.kind === 'infinity') return infinity(y.negative !== below);
+    if (isOne) return zero(y.negative);
+    if (y.kind === 'zero') return zero(y.negative !== below);
+    return round(f, multipliedLogarithm(y, x));
+  });
 
 /** Below −(1 − √½) and above √2 − 1 the result is undefined by the manual; at −1 and below ST(0) becomes the result. */
-export const fyl2xp1 = (f: X87): void => binary(f, (y, x) => {
-  const { env } = f;
-  if (x.negative && x.kind === 'infinity') return env.invalid(extended80);
-  if ((x.kind === 'zero' && y.kind === 'infinity') || (y.kind === 'zero' && x.kind === 'infinity')) return env.invalid(extended80);
-  env.noteDenormal(x, y);
-  if (env.blocked) return 0n;
-  const negative = x.negative !== y.negative;
-  if (x.kind === 'infinity' || y.kind === 'infinity') return infinity(negative);
-  if (x.kind === 'zero' || y.kind === 'zero') return zero(negative);
-  if (x.negative && leadingBit(x) >= 0) {
-    env.raise(FloatFlag.precision);
-    return pack(extended80, x);
-  }
-  return round(f, multipliedLogarithmPlusOne(y, x));
-});
+export const fyl2xp1 = (f: X87): void =>
+  binary(f, (y, x) => {
+    const { env } = f;
+    if (x.negative && x.kind === 'infinity') return env.invalid(extended80);
+    if ((x.kind === 'zero' && y.kind === 'infinity') || (y.kind === 'zero' && x.kind === 'infinity'))
+      return env.invalid(extended80);
+    env.noteDenormal(x, y);
+    if (env.blocked) return 0n;
+    const negative = x.negative !== y.negative;
+    if (x.kind === 'infinity' || y.kind === 'infinity') return infinity(negative);
+    if (x.kind === 'zero' || y.kind === 'zero') return zero(negative);
+    if (x.negative && leadingBit(x) >= 0) {
+      env.raise(FloatFlag.precision);
+      return pack(extended80, x);
+    }
+    return round(f, multipliedLogarithmPlusOne(y, x));
+  });
 
 /** Outside −1 … +1 the result is undefined by the manual; the operand stays then. */
 export function f2xm1(f: X87): void {
@@ -148,8 +164,7 @@ export function f2xm1(f: X87): void {
     else if (leadingBit(x) >= 0) {
       env.raise(FloatFlag.precision);
       bits = f.bits(0) === MINUS_ONE_BITS ? MINUS_HALF_BITS : f.bits(0);
-    }
-    else bits = round(f, exponentialMinusOne(x));
+    } else bits = round(f, exponentialMinusOne(x));
   }
   f.settle(0, bits);
 }

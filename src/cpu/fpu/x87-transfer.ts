@@ -36,11 +36,16 @@ export function storeMemory(f: X87, type: MemoryType, pops: number): void {
 
 function indefinite(type: MemoryType): bigint {
   switch (type) {
-    case 'm32fp': return packIndefinite(binary32);
-    case 'm64fp': return packIndefinite(binary64);
-    case 'm80fp': return INDEFINITE;
-    case 'm80bcd': return BCD_INDEFINITE;
-    default: return 1n << BigInt(MEMORY_SIZE[type] * 8 - 1);
+    case 'm32fp':
+      return packIndefinite(binary32);
+    case 'm64fp':
+      return packIndefinite(binary64);
+    case 'm80fp':
+      return INDEFINITE;
+    case 'm80bcd':
+      return BCD_INDEFINITE;
+    default:
+      return 1n << BigInt(MEMORY_SIZE[type] * 8 - 1);
   }
 }
 
@@ -143,4 +148,3 @@ export function loadConstant(f: X87, index: number): void {
   f.env.begin();
   f.settlePush(bits);
 }
-

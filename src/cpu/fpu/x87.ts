@@ -6,7 +6,20 @@ import { FloatEnv, FloatFlag, PRE_COMPUTATION } from '../softfloat/env.ts';
 import { binary32, binary64, extended80, packIndefinite, unpack } from '../softfloat/format.ts';
 import type { Float } from '../softfloat/format.ts';
 import {
-  FPU_FCW, FPU_FDP, FPU_FIP, FPU_FOP, FPU_FSW, FPU_FTW, FPU_OPERAND, FPU_OPERAND_POINTER, FPU_RIP, FPU_ST, FPU_STORE, FSW_TOP_SHIFT, FCW_RESET, Fsw,
+  FPU_FCW,
+  FPU_FDP,
+  FPU_FIP,
+  FPU_FOP,
+  FPU_FSW,
+  FPU_FTW,
+  FPU_OPERAND,
+  FPU_OPERAND_POINTER,
+  FPU_RIP,
+  FPU_ST,
+  FPU_STORE,
+  FSW_TOP_SHIFT,
+  FCW_RESET,
+  Fsw,
 } from './state.ts';
 
 export const INDEFINITE = packIndefinite(extended80);
@@ -15,7 +28,15 @@ export const BCD_INDEFINITE = 0xffffc000000000000000n;
 
 /** Types of memory operands (SDM vol. 2, 3.1.1.3). */
 export type MemoryType = 'm16int' | 'm32int' | 'm64int' | 'm32fp' | 'm64fp' | 'm80fp' | 'm80bcd';
-export const MEMORY_SIZE: Record<MemoryType, number> = { m16int: 2, m32int: 4, m64int: 8, m32fp: 4, m64fp: 8, m80fp: 10, m80bcd: 10 };
+export const MEMORY_SIZE: Record<MemoryType, number> = {
+  m16int: 2,
+  m32int: 4,
+  m64int: 8,
+  m32fp: 4,
+  m64fp: 8,
+  m80fp: 10,
+  m80bcd: 10,
+};
 
 /** Precision control (FCW bits 9:8); 01 is reserved and acts as extended. */
 const PRECISION = [24, 64, 53, 64] as const;
@@ -36,22 +57,50 @@ export class X87 {
     this.base = base;
   }
 
-  get fcw(): number { return this.view.getUint16(this.base + FPU_FCW, true); }
-  set fcw(value: number) { this.view.setUint16(this.base + FPU_FCW, value, true); }
-  get fsw(): number { return this.view.getUint16(this.base + FPU_FSW, true); }
-  set fsw(value: number) { this.view.setUint16(this.base + FPU_FSW, value, true); }
+  get fcw(): number {
+    return this.view.getUint16(this.base + FPU_FCW, true);
+  }
+  set fcw(value: number) {
+    this.view.setUint16(this.base + FPU_FCW, value, true);
+  }
+  get fsw(): number {
+    return this.view.getUint16(this.base + FPU_FSW, true);
+  }
+  set fsw(value: number) {
+    this.view.setUint16(this.base + FPU_FSW, value, true);
+  }
   /** Bit per physical register: not empty. */
-  get valid(): number { return this.view.getUint8(this.base + FPU_FTW); }
-  set valid(value: number) { this.view.setUint8(this.base + FPU_FTW, value); }
-  get fop(): number { return this.view.getUint16(this.base + FPU_FOP, true); }
-  set fop(value: number) { this.view.setUint16(this.base + FPU_FOP, value, true); }
-  get fip(): bigint { return this.view.getBigUint64(this.base + FPU_FIP, true); }
-  set fip(value: bigint) { this.view.setBigUint64(this.base + FPU_FIP, value, true); }
-  get fdp(): bigint { return this.view.getBigUint64(this.base + FPU_FDP, true); }
-  set fdp(value: bigint) { this.view.setBigUint64(this.base + FPU_FDP, value, true); }
+  get valid(): number {
+    return this.view.getUint8(this.base + FPU_FTW);
+  }
+  set valid(value: number) {
+    this.view.setUint8(this.base + FPU_FTW, value);
+  }
+  get fop(): number {
+    return this.view.getUint16(this.base + FPU_FOP, true);
+  }
+  set fop(value: number) {
+    this.view.setUint16(this.base + FPU_FOP, value, true);
+  }
+  get fip(): bigint {
+    return this.view.getBigUint64(this.base + FPU_FIP, true);
+  }
+  set fip(value: bigint) {
+    this.view.setBigUint64(this.base + FPU_FIP, value, true);
+  }
+  get fdp(): bigint {
+    return this.view.getBigUint64(this.base + FPU_FDP, true);
+  }
+  set fdp(value: bigint) {
+    this.view.setBigUint64(this.base + FPU_FDP, value, true);
+  }
 
-  get top(): number { return (this.fsw >> FSW_TOP_SHIFT) & 7; }
-  set top(value: number) { this.fsw = (this.fsw & ~Fsw.top) | ((value & 7) << FSW_TOP_SHIFT); }
+  get top(): number {
+    return (this.fsw >> FSW_TOP_SHIFT) & 7;
+  }
+  set top(value: number) {
+    this.fsw = (this.fsw & ~Fsw.top) | ((value & 7) << FSW_TOP_SHIFT);
+  }
 
   /** FNINIT. */
   initialize(): void {
@@ -65,19 +114,25 @@ export class X87 {
 
   // Registers. ST(i) relative to the top.
 
-  isEmpty(i: number): boolean { return !(this.valid & (1 << ((this.top + i) & 7))); }
+  isEmpty(i: number): boolean {
+    return !(this.valid & (1 << ((this.top + i) & 7)));
+  }
   bits(i: number): bigint {
     const at = this.registerAddress(i);
     return this.view.getBigUint64(at, true) | (BigInt(this.view.getUint16(at + 8, true)) << 64n);
   }
-  value(i: number): Float { return unpack(extended80, this.bits(i)); }
+  value(i: number): Float {
+    return unpack(extended80, this.bits(i));
+  }
   write(i: number, bits: bigint): void {
     const at = this.registerAddress(i);
     this.view.setBigUint64(at, BigInt.asUintN(64, bits), true);
     this.view.setBigUint64(at + 8, bits >> 64n, true);
     this.valid |= 1 << ((this.top + i) & 7);
   }
-  free(i: number): void { this.valid &= ~(1 << ((this.top + i) & 7)); }
+  free(i: number): void {
+    this.valid &= ~(1 << ((this.top + i) & 7));
+  }
   pop(): void {
     this.free(0);
     this.top++;
@@ -86,7 +141,9 @@ export class X87 {
     this.top--;
     this.write(0, bits);
   }
-  private registerAddress(i: number): number { return this.base + FPU_ST + (((this.top + i) & 7) << 4); }
+  private registerAddress(i: number): number {
+    return this.base + FPU_ST + (((this.top + i) & 7) << 4);
+  }
 
   // The memory operand
 
@@ -108,7 +165,13 @@ export class X87 {
     if (type === 'm80fp') return unpack(extended80, bits);
     const integer = BigInt.asIntN(MEMORY_SIZE[type] * 8, bits);
     const negative = integer < 0n;
-    return { kind: integer === 0n ? 'zero' : 'finite', negative, exponent: 0, significand: negative ? -integer : integer, denormal: false };
+    return {
+      kind: integer === 0n ? 'zero' : 'finite',
+      negative,
+      exponent: 0,
+      significand: negative ? -integer : integer,
+      denormal: false,
+    };
   }
 
   // Course of an instruction
@@ -123,7 +186,9 @@ export class X87 {
     this.stackFault = 0;
   }
 
-  get stackFaulted(): boolean { return this.stackFault !== 0; }
+  get stackFaulted(): boolean {
+    return this.stackFault !== 0;
+  }
 
   /** IE with SF. True: masked, the instruction goes on with the indefinite. */
   stackUnderflow(): boolean {

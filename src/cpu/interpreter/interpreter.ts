@@ -4,7 +4,18 @@
  * pointer, the instruction budget and the computed address are locals. Rare forms are functions of their own behind one
  * case, so that the loop stays small: the engine's optimising compiler takes more than its share of time over a large function.
  */
-import { CB_EXIT_STATUS, CB_KICK, CB_RIP, CB_SEG, SEG_BASE, SEG_HIGH, SEG_LOW, SEG_MAY, SEG_SIZE, Status } from '../memory/control-block.ts';
+import {
+  CB_EXIT_STATUS,
+  CB_KICK,
+  CB_RIP,
+  CB_SEG,
+  SEG_BASE,
+  SEG_HIGH,
+  SEG_LOW,
+  SEG_MAY,
+  SEG_SIZE,
+  Status,
+} from '../memory/control-block.ts';
 import { EmitContext, type Operand, type Runtime } from '../emit/context.ts';
 import { carryFlagBody, conditionBody, CONDITION_NAMES, statusFlagsBody } from '../emit/flags.ts';
 import { constantOperand, fixedRegister, immediateOperand, memoryOperand, registerOperand } from '../emit/operands.ts';
@@ -16,7 +27,23 @@ import { REC_HANDLER, REC_INDEX } from '../records/record.ts';
 import { findBlock, RecordSite, type Frame } from './record-site.ts';
 import { SPECIAL_EMITTERS } from './special-handlers.ts';
 import { Label } from '../wasm/encoder.ts';
-import { block, br, i32, i64, loop, memoryCopy, memoryFill, ret, seq, switchOver, unreachable, when, type I32, type Stmt, type ValType } from '../wasm/expr.ts';
+import {
+  block,
+  br,
+  i32,
+  i64,
+  loop,
+  memoryCopy,
+  memoryFill,
+  ret,
+  seq,
+  switchOver,
+  unreachable,
+  when,
+  type I32,
+  type Stmt,
+  type ValType,
+} from '../wasm/expr.ts';
 import { FunctionBuilder, ModuleBuilder, type FunctionRef, type Local } from '../wasm/module.ts';
 
 /** Name that the function for a condition code is exported by. */
@@ -38,40 +65,70 @@ const ZERO = i32.const(0);
 export function bindOperands(c: EmitContext, forms: InstructionForms, form: Form): Operand[] {
   const { site } = c;
   const { instruction } = forms;
-  const inlineAddress = () => i64.add(
-    i64.add(c.readRegister(site.fieldB(), 8, false), i64.shl(c.readRegister(site.indexField(), 8, false), site.scale())),
-    site.disp(),
-  );
+  const inlineAddress = () =>
+    i64.add(
+      i64.add(c.readRegister(site.fieldB(), 8, false), i64.shl(c.readRegister(site.indexField(), 8, false), site.scale())),
+      site.disp(),
+    );
   const address = form.address === 'inline' ? inlineAddress : () => c.ea.get;
   return instruction.operands.map((code): Operand => {
     const size = operandBytes(code, form.operandSize);
     const memory = (bytes: number) => memoryOperand(c, address, bytes, instruction.aligned ?? false, 0);
     switch (code) {
-      case 'AL': return fixedRegister(c, 0, 1);
-      case 'CL': return fixedRegister(c, 1, 1);
-      case 'DX': return fixedRegister(c, 2, 2);
-      case 'rAX': return fixedRegister(c, 0, size);
-      case 'aCX': return fixedRegister(c, 1, form.addressSize);
-      case '1': return constantOperand(1);
-      case 'st': return immediateOperand(() => i64.extendU(site.fieldB()), 1);
-      case '$v': return immediateOperand(() => i64.const(0), form.operandSize);
-      case '$a': return immediateOperand(() => i64.const(0), form.addressSize);
-      case 'Ib2': return immediateOperand(() => i64.extendS(site.aux()), 1);
+      case 'AL':
+        return fixedRegister(c, 0, 1);
+      case 'CL':
+        return fixedRegister(c, 1, 1);
+      case 'DX':
+        return fixedRegister(c, 2, 2);
+      case 'rAX':
+        return fixedRegister(c, 0, size);
+      case 'aCX':
+        return fixedRegister(c, 1, form.addressSize);
+      case '1':
+        return constantOperand(1);
+      case 'st':
+        return immediateOperand(() => i64.extendU(site.fieldB()), 1);
+      case '$v':
+        return immediateOperand(() => i64.const(0), form.operandSize);
+      case '$a':
+        return immediateOperand(() => i64.const(0), form.addressSize);
+      case 'Ib2':
+        return immediateOperand(() => i64.extendS(site.aux()), 1);
     }
     switch (code[0]) {
       case 'E': {
         if (form.address !== 'register') return memory(code === 'Esv' ? 2 : size);
         return registerOperand(c, site.fieldB(), size);
       }
-      case 'W': case 'Q':
+      case 'W':
+      case 'Q':
         return form.address === 'register' ? registerOperand(c, site.fieldB(), size) : memory(size);
-      case 'M': case 'O': return memory(size);
-      case 'R': case 'U': case 'N': return registerOperand(c, site.fieldB(), code[1] === 'm' ? 8 : size);
-      case 'G': case 'V': case 'P': case 'Z': return registerOperand(c, site.fieldA(), size);
-      case 'S': case 'C': case 'D': return immediateOperand(() => i64.extendU(site.fieldA()), 1);
-      case 'I': return code === 'Iv' && form.operandSize === 8 ? immediateOperand(() => site.imm64(), 8) : immediateOperand(() => site.imm(), size);
-      case 'J': case 'A': return immediateOperand(() => i64.extendS(site.aux()), form.operandSize);
-      default: throw new Error(`instruction ${instruction.name}: operand code '${code}'`);
+      case 'M':
+      case 'O':
+        return memory(size);
+      case 'R':
+      case 'U':
+      case 'N':
+        return registerOperand(c, site.fieldB(), code[1] === 'm' ? 8 : size);
+      case 'G':
+      case 'V':
+      case 'P':
+      case 'Z':
+        return registerOperand(c, site.fieldA(), size);
+      case 'S':
+      case 'C':
+      case 'D':
+        return immediateOperand(() => i64.extendU(site.fieldA()), 1);
+      case 'I':
+        return code === 'Iv' && form.operandSize === 8
+          ? immediateOperand(() => site.imm64(), 8)
+          : immediateOperand(() => site.imm(), size);
+      case 'J':
+      case 'A':
+        return immediateOperand(() => i64.extendS(site.aux()), form.operandSize);
+      default:
+        throw new Error(`instruction ${instruction.name}: operand code '${code}'`);
     }
   });
 }
@@ -114,31 +171,55 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const run = module.declare(runSignature, 'run');
 
   const three = { params: ['i32', 'i32', 'i32'], results: [] } as const;
-  for (const [name, instruction] of [['fill', memoryFill], ['copy', memoryCopy]] as const) {
+  for (const [name, instruction] of [
+    ['fill', memoryFill],
+    ['copy', memoryCopy],
+  ] as const) {
     const ref = module.declare(three, name);
     const fb = new FunctionBuilder(three);
     module.define(ref, fb, instruction(fb.param('i32', 0).get, fb.param('i32', 1).get, fb.param('i32', 2).get));
   }
 
   // Imports as functions of this module: compiled code calls them without a way through JavaScript of its own.
-  for (const [name, target] of [['slowRead', slowRead], ['slowWrite', slowWrite], ['helper', helper]] as const) {
+  for (const [name, target] of [
+    ['slowRead', slowRead],
+    ['slowWrite', slowWrite],
+    ['helper', helper],
+  ] as const) {
     const ref = module.declare(target.signature, name);
     const fb = new FunctionBuilder(target.signature);
     module.define(ref, fb, ret(target.call('i32', ...target.signature.params.map((_type, i) => fb.param('i32', i).get))));
   }
 
-  const cell = { load32: (offset: number) => i32.load(ZERO, cb + offset), load64: (offset: number) => i64.load(ZERO, cb + offset) };
+  const cell = {
+    load32: (offset: number) => i32.load(ZERO, cb + offset),
+    load64: (offset: number) => i64.load(ZERO, cb + offset),
+  };
   module.define(carryFlag, new FunctionBuilder(flagFunction), carryFlagBody(cell));
-  module.define(statusFlags, new FunctionBuilder(flagFunction), statusFlagsBody(cell, () => carryFlag.call('i32')));
+  module.define(
+    statusFlags,
+    new FunctionBuilder(flagFunction),
+    statusFlagsBody(cell, () => carryFlag.call('i32')),
+  );
   condition.forEach((ref, cc) => {
     const fb = new FunctionBuilder(flagFunction);
-    module.define(ref, fb, conditionBody(cell, cc, () => statusFlags.call('i32'), fb));
+    module.define(
+      ref,
+      fb,
+      conditionBody(cell, cc, () => statusFlags.call('i32'), fb),
+    );
   });
   defineLegacyAddress(module, legacyAddress, cb);
 
   const helperNumbers = new Map(HELPER_NAMES.map((name, i) => [name, i]));
   const runtime: Runtime = {
-    slowRead, slowWrite, helper, statusFlags, carryFlag, condition, legacyAddress,
+    slowRead,
+    slowWrite,
+    helper,
+    statusFlags,
+    carryFlag,
+    condition,
+    legacyAddress,
     helperNumber: (name) => helperNumbers.get(name)!,
   };
 
@@ -147,8 +228,16 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const leave = new Label();
   const done = new Label();
   const frame: Frame = {
-    cb, rp: fb.param('i32', 0), budget: fb.param('i32', 1), scratch: fb.local('i32'), target: fb.local('i64'), lookup, link,
-    run: br(top), leave: br(leave), done: br(done),
+    cb,
+    rp: fb.param('i32', 0),
+    budget: fb.param('i32', 1),
+    scratch: fb.local('i32'),
+    target: fb.local('i64'),
+    lookup,
+    link,
+    run: br(top),
+    leave: br(leave),
+    done: br(done),
   };
   const status = fb.local('i32');
   const ea = fb.local('i64');
@@ -173,14 +262,16 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   };
 
   const plain = { locked: false, flagsFrom: 'any', mode: 'long' } as const;
-  const stepEnd = (c: EmitContext): Stmt => seq(
-    c.store64(CB_RIP, c.site.rip()),
-    // The record's index counts the instruction before it.
-    frame.budget.set(i32.sub(frame.budget.get, i32.load8U(c.site.record(), REC_INDEX))),
-    i32.store(ZERO, i32.const(Status.exitRetired), cb + CB_EXIT_STATUS),
-    frame.done,
-  );
-  for (let n = 0; n < SPECIAL_COUNT; n++) handlers.push((n === SPECIAL.stepEnd ? stepEnd : SPECIAL_EMITTERS[n]!)(contextFor(plain)));
+  const stepEnd = (c: EmitContext): Stmt =>
+    seq(
+      c.store64(CB_RIP, c.site.rip()),
+      // The record's index counts the instruction before it.
+      frame.budget.set(i32.sub(frame.budget.get, i32.load8U(c.site.record(), REC_INDEX))),
+      i32.store(ZERO, i32.const(Status.exitRetired), cb + CB_EXIT_STATUS),
+      frame.done,
+    );
+  for (let n = 0; n < SPECIAL_COUNT; n++)
+    handlers.push((n === SPECIAL.stepEnd ? stepEnd : SPECIAL_EMITTERS[n]!)(contextFor(plain)));
   let outlined = 0;
   // Rows with the same meaning and operands of the same kind (two encodings of one jump, say) share handlers.
   const known = new Map<unknown, Map<string, number>>();
@@ -217,21 +308,27 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const rare = new Label();
   const number = i32.load16U(frame.rp.get, REC_HANDLER);
   const call = seq(
-    packed.set(module.callIndirect('i64', OUTLINED_SIGNATURE, i32.sub(number, i32.const(OUTLINED)), [frame.rp.get, frame.budget.get, ea.get])),
+    packed.set(
+      module.callIndirect('i64', OUTLINED_SIGNATURE, i32.sub(number, i32.const(OUTLINED)), [
+        frame.rp.get,
+        frame.budget.get,
+        ea.get,
+      ]),
+    ),
     frame.budget.set(i32.wrap(i64.shrU(packed.get, i64.const(32)))),
     frame.rp.set(i32.and(i32.wrap(packed.get), i32.const(~OUTCOME_MASK))),
     when(i32.eqz(status.tee(i32.and(i32.wrap(packed.get), i32.const(OUTCOME_MASK)))), br(top)),
     when(i32.eq(status.get, i32.const(OUTCOME_DONE)), br(done)),
-    when(i32.eq(status.get, i32.const(OUTCOME_FIND)), seq(frame.target.set(i64.load(ZERO, cb + CB_RIP)), findBlock(frame, frame.target.get), br(top))),
+    when(
+      i32.eq(status.get, i32.const(OUTCOME_FIND)),
+      seq(frame.target.set(i64.load(ZERO, cb + CB_RIP)), findBlock(frame, frame.target.get), br(top)),
+    ),
     br(leave),
   );
   const dispatch = seq(block(rare, switchOver(number, labels, handlers, rare)), call);
   const outer = new Label();
   const whole = seq(
-    block(done, loop(outer, seq(
-      block(leave, loop(top, dispatch)),
-      leaveCode(frame, status, outer),
-    ))),
+    block(done, loop(outer, seq(block(leave, loop(top, dispatch)), leaveCode(frame, status, outer)))),
     ret(frame.budget.get),
   );
   module.define(run, fb, whole);
@@ -253,10 +350,26 @@ class OutlinedHandler {
     const status = fb.local('i32');
     const end = (outcome: I32) => ret(pack(budget.get, rp.get, outcome));
     const site = new RecordSite({
-      cb, rp, budget, scratch: fb.local('i32'), target: fb.local('i64'), lookup, link,
-      run: end(ZERO), leave: end(status.get), done: end(i32.const(OUTCOME_DONE)),
+      cb,
+      rp,
+      budget,
+      scratch: fb.local('i32'),
+      target: fb.local('i64'),
+      lookup,
+      link,
+      run: end(ZERO),
+      leave: end(status.get),
+      done: end(i32.const(OUTCOME_DONE)),
     });
-    this.context = new EmitContext({ site, runtime, cb, local: (type) => fb.local(type), status, ea: fb.param('i64', 2), ...form });
+    this.context = new EmitContext({
+      site,
+      runtime,
+      cb,
+      local: (type) => fb.local(type),
+      status,
+      ea: fb.param('i64', 2),
+      ...form,
+    });
   }
 
   define(body: Stmt): FunctionRef {
@@ -293,14 +406,20 @@ function defineLegacyAddress(module: ModuleBuilder, ref: ReturnType<ModuleBuilde
   const refused = ret(i64.const(-1));
   const size = i64.extendU(i32.and(access.get, i32.const(0xff)));
   const need = i32.add(i32.shrU(access.get, i32.const(8)), i32.const(1));
-  module.define(ref, fb, seq(
-    at.set(i32.add(i32.mul(seg.get, i32.const(SEG_SIZE)), i32.const(cb + CB_SEG))),
-    off.set(i64.and(offset.get, i64.const(0xffffffff))),
-    when(i32.eqz(i32.and(i32.load(at.get, SEG_MAY), need)), refused),
-    when(i64.ltU(off.get, i64.load32U(at.get, SEG_LOW)), refused),
-    // Past the end of a full 4 GiB an access wraps; no processor faults there.
-    when(i64.gtU(i64.add(off.get, i64.sub(size, i64.const(1))), i64.load32U(at.get, SEG_HIGH)), when(i32.ne(i32.load(at.get, SEG_HIGH), i32.const(-1)), refused)),
-    ret(i64.and(i64.add(i64.load(at.get, SEG_BASE), off.get), i64.const(0xffffffff))),
-  ));
+  module.define(
+    ref,
+    fb,
+    seq(
+      at.set(i32.add(i32.mul(seg.get, i32.const(SEG_SIZE)), i32.const(cb + CB_SEG))),
+      off.set(i64.and(offset.get, i64.const(0xffffffff))),
+      when(i32.eqz(i32.and(i32.load(at.get, SEG_MAY), need)), refused),
+      when(i64.ltU(off.get, i64.load32U(at.get, SEG_LOW)), refused),
+      // Past the end of a full 4 GiB an access wraps; no processor faults there.
+      when(
+        i64.gtU(i64.add(off.get, i64.sub(size, i64.const(1))), i64.load32U(at.get, SEG_HIGH)),
+        when(i32.ne(i32.load(at.get, SEG_HIGH), i32.const(-1)), refused),
+      ),
+      ret(i64.and(i64.add(i64.load(at.get, SEG_BASE), off.get), i64.const(0xffffffff))),
+    ),
+  );
 }
-

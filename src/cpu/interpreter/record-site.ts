@@ -2,7 +2,20 @@
 import { CB_EXIT_STATUS, CB_JUMP_CACHE, CB_JUMP_EPOCH, CB_KICK, CB_RIP, Status } from '../memory/control-block.ts';
 import type { Site } from '../emit/context.ts';
 import {
-  REC_A, REC_AUX, REC_B, REC_DISP, REC_IMM, REC_IMM64, REC_INDEX, REC_INDEX_REG, REC_LENGTH, REC_NOT_TAKEN, REC_RIP, REC_SCALE, REC_TAKEN, RECORD_SIZE,
+  REC_A,
+  REC_AUX,
+  REC_B,
+  REC_DISP,
+  REC_IMM,
+  REC_IMM64,
+  REC_INDEX,
+  REC_INDEX_REG,
+  REC_LENGTH,
+  REC_NOT_TAKEN,
+  REC_RIP,
+  REC_SCALE,
+  REC_TAKEN,
+  RECORD_SIZE,
 } from '../records/record.ts';
 import { JUMP_INDEX_FOLD, JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { i32, i64, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
@@ -37,20 +50,48 @@ export class RecordSite implements Site {
     this.rp = frame.rp.get;
   }
 
-  fieldA(): I32 { return i32.load16U(this.rp, REC_A); }
-  fieldB(): I32 { return i32.load16U(this.rp, REC_B); }
-  indexField(): I32 { return i32.load16U(this.rp, REC_INDEX_REG); }
-  scale(): I64 { return i64.load8U(this.rp, REC_SCALE); }
-  disp(): I64 { return i64.load32S(this.rp, REC_DISP); }
-  imm(): I64 { return i64.load32S(this.rp, REC_IMM); }
-  imm64(): I64 { return i64.load(this.rp, REC_IMM64); }
-  aux(): I32 { return i32.load(this.rp, REC_AUX); }
-  length(): I64 { return i64.load8U(this.rp, REC_LENGTH); }
-  rip(): I64 { return i64.load(this.rp, REC_RIP); }
-  record(): I32 { return this.rp; }
-  next(): Stmt { return seq(this.frame.rp.set(i32.add(this.rp, i32.const(RECORD_SIZE))), this.frame.run); }
-  leave(): Stmt { return this.frame.leave; }
-  budget(): I32 { return this.frame.budget.get; }
+  fieldA(): I32 {
+    return i32.load16U(this.rp, REC_A);
+  }
+  fieldB(): I32 {
+    return i32.load16U(this.rp, REC_B);
+  }
+  indexField(): I32 {
+    return i32.load16U(this.rp, REC_INDEX_REG);
+  }
+  scale(): I64 {
+    return i64.load8U(this.rp, REC_SCALE);
+  }
+  disp(): I64 {
+    return i64.load32S(this.rp, REC_DISP);
+  }
+  imm(): I64 {
+    return i64.load32S(this.rp, REC_IMM);
+  }
+  imm64(): I64 {
+    return i64.load(this.rp, REC_IMM64);
+  }
+  aux(): I32 {
+    return i32.load(this.rp, REC_AUX);
+  }
+  length(): I64 {
+    return i64.load8U(this.rp, REC_LENGTH);
+  }
+  rip(): I64 {
+    return i64.load(this.rp, REC_RIP);
+  }
+  record(): I32 {
+    return this.rp;
+  }
+  next(): Stmt {
+    return seq(this.frame.rp.set(i32.add(this.rp, i32.const(RECORD_SIZE))), this.frame.run);
+  }
+  leave(): Stmt {
+    return this.frame.leave;
+  }
+  budget(): I32 {
+    return this.frame.budget.get;
+  }
 
   jumpChained(way: 'taken' | 'notTaken', target: I64): Stmt {
     const { frame } = this;
@@ -72,7 +113,12 @@ export class RecordSite implements Site {
   jumpTo(target: I64): Stmt {
     const { frame } = this;
     const to = frame.target;
-    return seq(to.set(target), retire(frame, i32.add(i32.load8U(this.rp, REC_INDEX), i32.const(1)), to.get), findBlock(frame, to.get), frame.run);
+    return seq(
+      to.set(target),
+      retire(frame, i32.add(i32.load8U(this.rp, REC_INDEX), i32.const(1)), to.get),
+      findBlock(frame, to.get),
+      frame.run,
+    );
   }
 }
 
@@ -91,10 +137,15 @@ export function retire({ cb, budget, done }: Pick<Frame, 'cb' | 'budget' | 'done
 export function findBlock({ cb, rp, scratch, lookup, done }: Frame, to: I64): Stmt {
   const low = i32.wrap(to);
   return seq(
-    scratch.set(i32.add(
-      i32.load(ZERO, cb + CB_JUMP_CACHE),
-      i32.and(i32.shl(i32.xor(low, i32.shrU(low, i32.const(JUMP_INDEX_FOLD))), i32.const(JUMP_INDEX_SHIFT)), i32.const(JUMP_INDEX_MASK)),
-    )),
+    scratch.set(
+      i32.add(
+        i32.load(ZERO, cb + CB_JUMP_CACHE),
+        i32.and(
+          i32.shl(i32.xor(low, i32.shrU(low, i32.const(JUMP_INDEX_FOLD))), i32.const(JUMP_INDEX_SHIFT)),
+          i32.const(JUMP_INDEX_MASK),
+        ),
+      ),
+    ),
     when(
       i64.eq(i64.load(scratch.get, JUMP_TAG), i64.xor(to, i64.load(ZERO, cb + CB_JUMP_EPOCH))),
       rp.set(i32.load(scratch.get, JUMP_RECORD)),

@@ -15,12 +15,18 @@ const segment = (c: EmitContext) => i32.and(i32.load8U(c.site.record(), REC_EXTR
 const segmentBase = (c: EmitContext) => i64.load(i32.shl(segment(c), i32.const(5)), c.cb + CB_SEG + SEG_BASE);
 const mask32 = (v: I64) => i64.and(v, i64.const(0xffffffff));
 const mask16 = (v: I64) => i64.and(v, i64.const(0xffff));
-const compute = (make: (c: EmitContext) => I64): Emitter => (c) => seq(c.ea.set(make(c)), c.site.next());
-const checked = (offset: (c: EmitContext) => I64): Emitter => (c) => seq(
-  c.ea.set(c.runtime.legacyAddress.call('i64', segment(c), offset(c), i32.wrap(c.site.imm()))),
-  when(i64.eq(c.ea.get, i64.const(-1)), c.helper('segmentFaultOfRecord')),
-  c.site.next(),
-);
+const compute =
+  (make: (c: EmitContext) => I64): Emitter =>
+  (c) =>
+    seq(c.ea.set(make(c)), c.site.next());
+const checked =
+  (offset: (c: EmitContext) => I64): Emitter =>
+  (c) =>
+    seq(
+      c.ea.set(c.runtime.legacyAddress.call('i64', segment(c), offset(c), i32.wrap(c.site.imm()))),
+      when(i64.eq(c.ea.get, i64.const(-1)), c.helper('segmentFaultOfRecord')),
+      c.site.next(),
+    );
 
 export const SPECIAL_EMITTERS: { readonly [number: number]: Emitter } = {
   [SPECIAL.stale]: (c) => seq(c.store64(CB_RIP, c.site.rip()), c.status.set(i32.const(Status.resume)), c.site.leave()),

@@ -33,7 +33,8 @@ export const linearFromHalves = (lo: number, hi: number): Linear => {
 };
 export const linearLow = (lin: Linear): number => lin | 0;
 export const linearHigh = (lin: Linear): number => Math.floor(lin / TWO32) | 0;
-export const linearFromBigInt = (value: bigint): Linear => linearFromHalves(Number(value & 0xffffffffn), Number((value >> 32n) & 0xffffffffn));
+export const linearFromBigInt = (value: bigint): Linear =>
+  linearFromHalves(Number(value & 0xffffffffn), Number((value >> 32n) & 0xffffffffn));
 export const linearToBigInt = (lin: Linear): bigint => BigInt.asUintN(64, BigInt(lin));
 
 export class ControlBlock extends MemoryViews {
@@ -47,20 +48,36 @@ export class ControlBlock extends MemoryViews {
   }
 
   /** 32 bits at a control-block offset, unsigned. */
-  get(offset: number): number { return this.u32[this.word + (offset >> 2)]!; }
-  getSigned(offset: number): number { return this.i32[this.word + (offset >> 2)]!; }
-  set(offset: number, value: number): void { this.i32[this.word + (offset >> 2)] = value; }
-  get64(offset: number): bigint { return this.u64[(this.base + offset) >> 3]!; }
-  set64(offset: number, value: bigint): void { this.u64[(this.base + offset) >> 3] = value; }
+  get(offset: number): number {
+    return this.u32[this.word + (offset >> 2)]!;
+  }
+  getSigned(offset: number): number {
+    return this.i32[this.word + (offset >> 2)]!;
+  }
+  set(offset: number, value: number): void {
+    this.i32[this.word + (offset >> 2)] = value;
+  }
+  get64(offset: number): bigint {
+    return this.u64[(this.base + offset) >> 3]!;
+  }
+  set64(offset: number, value: bigint): void {
+    this.u64[(this.base + offset) >> 3] = value;
+  }
   /** A 64-bit cell as a linear address: NaN when not canonical. */
-  linear(offset: number): Linear { return linearFromHalves(this.getSigned(offset), this.getSigned(offset + 4)); }
+  linear(offset: number): Linear {
+    return linearFromHalves(this.getSigned(offset), this.getSigned(offset + 4));
+  }
   setLinear(offset: number, lin: Linear): void {
     this.set(offset, linearLow(lin));
     this.set(offset + 4, linearHigh(lin));
   }
 
-  gprLo(index: number): number { return this.get(CB_GPR + index * 8); }
-  gprHi(index: number): number { return this.get(CB_GPR + index * 8 + 4); }
+  gprLo(index: number): number {
+    return this.get(CB_GPR + index * 8);
+  }
+  gprHi(index: number): number {
+    return this.get(CB_GPR + index * 8 + 4);
+  }
   setGpr(index: number, lo: number, hi: number): void {
     this.set(CB_GPR + index * 8, lo);
     this.set(CB_GPR + index * 8 + 4, hi);

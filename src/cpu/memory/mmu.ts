@@ -8,8 +8,22 @@ import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, type NestedPaging } fr
 import type { ControlBlock, Linear } from './memory-views.ts';
 import { linearHigh, linearLow } from './memory-views.ts';
 import {
-  TLB_ADDEND, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_EXECUTE, TLB_FLAGS, TLB_GLOBAL, TLB_INDEX_MASK, TLB_INDEX_SHIFT, TLB_LARGE, TLB_LISTED, TLB_LISTED_GLOBAL, TLB_READ, TLB_SET_SIZE,
-  TLB_SETS, TLB_WRITE, TlbSet,
+  TLB_ADDEND,
+  TLB_ENTRIES,
+  TLB_ENTRY_SIZE,
+  TLB_EXECUTE,
+  TLB_FLAGS,
+  TLB_GLOBAL,
+  TLB_INDEX_MASK,
+  TLB_INDEX_SHIFT,
+  TLB_LARGE,
+  TLB_LISTED,
+  TLB_LISTED_GLOBAL,
+  TLB_READ,
+  TLB_SET_SIZE,
+  TLB_SETS,
+  TLB_WRITE,
+  TlbSet,
 } from './tlb-layout.ts';
 
 export const Access = { read: 0, write: 1, fetch: 2 } as const;
@@ -166,7 +180,8 @@ export class Mmu {
       const at = this.tableAddress(cr3 - (cr3 & 0x1f) + i * 8, false);
       if (at < 0) continue;
       const lo = cb.u32[at >>> 2]!;
-      if (lo & PTE_PRESENT && (lo & PDPTE_RESERVED_LOW || cb.u32[(at >>> 2) + 1]! & (PTE_RESERVED_HIGH | PTE_NX_HIGH))) return true;
+      if (lo & PTE_PRESENT && (lo & PDPTE_RESERVED_LOW || cb.u32[(at >>> 2) + 1]! & (PTE_RESERVED_HIGH | PTE_NX_HIGH)))
+        return true;
     }
     return false;
   }
@@ -190,7 +205,8 @@ export class Mmu {
       const hi = cb.u32[(at >>> 2) + 1]!;
       if (!(lo & PTE_PRESENT)) return this.fault(access, user, false, false);
       const pdpte = level === 3 && !long;
-      if (hi & reservedHigh || (pdpte && (lo & PDPTE_RESERVED_LOW || hi & PTE_NX_HIGH))) return this.fault(access, user, true, true);
+      if (hi & reservedHigh || (pdpte && (lo & PDPTE_RESERVED_LOW || hi & PTE_NX_HIGH)))
+        return this.fault(access, user, true, true);
       const isLarge = (lo & PTE_LARGE) !== 0 && level > 1 && !pdpte;
       if (level === 4 && lo & PTE_LARGE) return this.fault(access, user, true, true);
       if (isLarge && lo & (level === 3 ? 0x3fffe000 : 0x1fe000)) return this.fault(access, user, true, true);
@@ -208,7 +224,10 @@ export class Mmu {
           Atomics.or(cb.i32, at >>> 2, want);
           lo |= want;
         }
-        const base = (hi & 0x000fffff) * 2 ** 32 + (lo & 0xfffff000 & (isLarge ? (level === 3 ? 0xc0000000 : 0xffe00000) : -1)) + (lo & 0x80000000 ? 2 ** 32 : 0);
+        const base =
+          (hi & 0x000fffff) * 2 ** 32 +
+          (lo & 0xfffff000 & (isLarge ? (level === 3 ? 0xc0000000 : 0xffe00000) : -1)) +
+          (lo & 0x80000000 ? 2 ** 32 : 0);
         const within = isLarge ? (level === 3 ? linearLow(lin) & 0x3ffff000 : linearLow(lin) & 0x1ff000) : 0;
         this.gpa = base + within;
         this.large = isLarge;
@@ -318,7 +337,10 @@ export class Mmu {
     const { pteFlags } = this;
     const executable = (pteFlags & (1 << 31)) !== 0;
     const mayRead = permissions & NPT_READ && this.permitted(pteFlags, executable, Access.read, user, cr0, cr4);
-    const mayWrite = permissions & NPT_WRITE && pteFlags & PTE_DIRTY && !u8[this.codeFlags + frame] &&
+    const mayWrite =
+      permissions & NPT_WRITE &&
+      pteFlags & PTE_DIRTY &&
+      !u8[this.codeFlags + frame] &&
       this.permitted(pteFlags, executable, Access.write, user, cr0, cr4);
     const mayFetch = permissions & NPT_EXECUTE && this.permitted(pteFlags, executable, Access.fetch, user, cr0, cr4);
     this.setTag(word + (TLB_READ >> 2), mayRead, pageLo, pageHi);
@@ -327,7 +349,11 @@ export class Mmu {
     i32[word + (TLB_ADDEND >> 2)] = (frame * 4096 - pageLo) | 0;
     const global = pteFlags & PTE_GLOBAL && cr4 & Cr4.pge ? TLB_GLOBAL : 0;
     const listed = i32[word + (TLB_FLAGS >> 2)]! & (global ? TLB_LISTED_GLOBAL : TLB_LISTED);
-    i32[word + (TLB_FLAGS >> 2)] = (i32[word + (TLB_FLAGS >> 2)]! & (TLB_LISTED | TLB_LISTED_GLOBAL)) | global | (this.large ? TLB_LARGE : 0) | (global ? TLB_LISTED_GLOBAL : TLB_LISTED);
+    i32[word + (TLB_FLAGS >> 2)] =
+      (i32[word + (TLB_FLAGS >> 2)]! & (TLB_LISTED | TLB_LISTED_GLOBAL)) |
+      global |
+      (this.large ? TLB_LARGE : 0) |
+      (global ? TLB_LISTED_GLOBAL : TLB_LISTED);
     if (this.large) this.largeRegions.add(Math.floor((pageHi * 2 ** 32 + (pageLo >>> 0)) / 2 ** 21));
     if (!listed) (global ? this.filledGlobal : this.filled).add(word);
   }
@@ -352,7 +378,7 @@ export class Mmu {
   /** Make every entry invalid, whatever the memory held. */
   private clear(): void {
     const first = this.tlb >> 2;
-    const end = first + (TLB_SETS * TLB_SET_SIZE >> 2);
+    const end = first + ((TLB_SETS * TLB_SET_SIZE) >> 2);
     for (let word = first; word < end; word += TLB_ENTRY_SIZE >> 2) {
       this.dropEntry(word);
       this.cb.i32[word + (TLB_FLAGS >> 2)] = 0;
@@ -363,7 +389,9 @@ export class Mmu {
   }
 
   /** MOV to CR3: everything but global pages. */
-  flushNonGlobal(): void { this.flush(this.filled); }
+  flushNonGlobal(): void {
+    this.flush(this.filled);
+  }
 
   /** Empty one list. An entry may stand in both; what it holds now says where it belongs. */
   private flush(list: FilledEntries): void {
@@ -393,7 +421,10 @@ export class Mmu {
 
   /** The page at `lin`, just translated, is global. */
   isGlobal(lin: Linear, user: boolean): boolean {
-    const entry = this.tlb + (user ? TlbSet.user : this.supervisorSet) * TLB_SET_SIZE + ((linearLow(lin) >>> TLB_INDEX_SHIFT) & TLB_INDEX_MASK);
+    const entry =
+      this.tlb +
+      (user ? TlbSet.user : this.supervisorSet) * TLB_SET_SIZE +
+      ((linearLow(lin) >>> TLB_INDEX_SHIFT) & TLB_INDEX_MASK);
     return (this.cb.i32[(entry + TLB_FLAGS) >> 2]! & TLB_GLOBAL) !== 0;
   }
 
@@ -411,7 +442,8 @@ export class Mmu {
       for (let i = 0; i < count; i++) {
         const word = words[i]!;
         if (i32[word + (TLB_WRITE >> 2)]! === 1) continue;
-        if (((i32[word + (TLB_WRITE >> 2)]! + i32[word + (TLB_ADDEND >> 2)]!) >>> 12) === frame) this.setTag(word + (TLB_WRITE >> 2), false, 0, 0);
+        if ((i32[word + (TLB_WRITE >> 2)]! + i32[word + (TLB_ADDEND >> 2)]!) >>> 12 === frame)
+          this.setTag(word + (TLB_WRITE >> 2), false, 0, 0);
       }
     }
   }
@@ -427,5 +459,7 @@ class FilledEntries {
   readonly words = new Int32Array(TLB_SETS * TLB_ENTRIES);
   count = 0;
 
-  add(word: number): void { this.words[this.count++] = word; }
+  add(word: number): void {
+    this.words[this.count++] = word;
+  }
 }

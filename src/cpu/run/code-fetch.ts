@@ -5,7 +5,20 @@
 import { Access, NESTED_FAULT, PAGE_FAULT } from '../memory/mmu.ts';
 import type { CodeCache, CodePage } from '../decode/code-cache.ts';
 import {
-  CB_CPL, CB_CR0, CB_CR4, CB_EXIT_STATUS, CB_FPU_TRAP, CB_RIP, CB_SEG, Cr0, Cr4, SEG_ACCESS, SEG_BASE, SEG_SIZE, Status, Vector,
+  CB_CPL,
+  CB_CR0,
+  CB_CR4,
+  CB_EXIT_STATUS,
+  CB_FPU_TRAP,
+  CB_RIP,
+  CB_SEG,
+  Cr0,
+  Cr4,
+  SEG_ACCESS,
+  SEG_BASE,
+  SEG_SIZE,
+  Status,
+  Vector,
 } from '../memory/control-block.ts';
 import { Rights, type Core } from '../system/core.ts';
 import type { BlockRequest, Decoder } from '../decode/decoder.ts';
@@ -34,7 +47,14 @@ export class CodeFetch {
   private readonly straddle = new Uint8Array(32);
   private readonly request: BlockRequest;
 
-  constructor(parts: { core: Core; decoder: Decoder; cache: CodeCache; events: Events; mustStop: () => boolean; chargeEvent: () => void }) {
+  constructor(parts: {
+    core: Core;
+    decoder: Decoder;
+    cache: CodeCache;
+    events: Events;
+    mustStop: () => boolean;
+    chargeEvent: () => void;
+  }) {
     this.core = parts.core;
     this.decoder = parts.decoder;
     this.cache = parts.cache;
@@ -42,7 +62,15 @@ export class CodeFetch {
     this.mustStop = parts.mustStop;
     this.chargeEvent = parts.chargeEvent;
     this.request = {
-      source: parts.core.cb.u8, start: 0, limit: 0, ripLo: 0, ripHi: 0, pageOffset: 0, bits: 16, single: false, crossing: false,
+      source: parts.core.cb.u8,
+      start: 0,
+      limit: 0,
+      ripLo: 0,
+      ripHi: 0,
+      pageOffset: 0,
+      bits: 16,
+      single: false,
+      crossing: false,
     };
   }
 
@@ -68,7 +96,13 @@ export class CodeFetch {
     const { generation } = cache;
     const target = this.findBlock(false);
     // A fault on the way leads elsewhere; a full or changed cache makes the record a stranger.
-    if (target && cb.get(CB_RIP) === lo && cb.get(CB_RIP + 4) === hi && cache.generation === generation && cb.u16[(record + REC_HANDLER) >> 1] !== SPECIAL.stale) {
+    if (
+      target &&
+      cb.get(CB_RIP) === lo &&
+      cb.get(CB_RIP + 4) === hi &&
+      cache.generation === generation &&
+      cb.u16[(record + REC_HANDLER) >> 1] !== SPECIAL.stale
+    ) {
       cb.i32[(record + (way === 0 ? REC_TAKEN : REC_NOT_TAKEN)) >> 2] = target;
     }
     return target;

@@ -27,8 +27,12 @@ describe('FPU registers of a stopped vCPU', () => {
     expect(dumpFpu(registers.fpuRegs)).toContain('ftw: 00');
     registers.fpuRegs = saved;
     expect(registers.fpuRegs).toEqual(saved);
-    expect(() => { registers.fpuRegs = new Uint8Array(108); }).toThrow(RangeError);
+    expect(() => {
+      registers.fpuRegs = new Uint8Array(108);
+    }).toThrow(RangeError);
     saved[26] = 1;
-    expect(() => { registers.fpuRegs = saved; }).toThrow('MXCSR');
+    expect(() => {
+      registers.fpuRegs = saved;
+    }).toThrow('MXCSR');
   });
 });

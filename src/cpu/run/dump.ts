@@ -29,8 +29,8 @@ export function dumpFpu(image: Uint8Array): string {
   const fsw = view.getUint16(FPU_FSW, true);
   const ftw = view.getUint8(FPU_FTW);
   const lines = [
-    `fcw: ${hex(view.getUint16(FPU_FCW, true), 4)}   fsw: ${hex(fsw, 4)}   ftw: ${hex(ftw, 2)}   fop: ${hex(view.getUint16(FPU_FOP, true), 3)}`
-    + `   fip: ${hex(view.getBigUint64(FPU_FIP, true), 16)}   fdp: ${hex(view.getBigUint64(FPU_FDP, true), 16)}   mxcsr: ${hex(view.getUint32(FPU_MXCSR, true), 8)}`,
+    `fcw: ${hex(view.getUint16(FPU_FCW, true), 4)}   fsw: ${hex(fsw, 4)}   ftw: ${hex(ftw, 2)}   fop: ${hex(view.getUint16(FPU_FOP, true), 3)}` +
+      `   fip: ${hex(view.getBigUint64(FPU_FIP, true), 16)}   fdp: ${hex(view.getBigUint64(FPU_FDP, true), 16)}   mxcsr: ${hex(view.getUint32(FPU_MXCSR, true), 8)}`,
   ];
   for (let i = 0; i < 8; i++) {
     if (!(ftw & (1 << ((topOf(fsw) + i) & 7)))) continue;

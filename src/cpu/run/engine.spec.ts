@@ -39,11 +39,14 @@ describe('vCPU', () => {
 
   it('runs memory code: push, call, ret, string moves', () => {
     const m = new BenchMachine();
-    m.write(DATA_GPA, Array.from({ length: 300 }, (_, i) => i & 0xff));
+    m.write(
+      DATA_GPA,
+      Array.from({ length: 300 }, (_, i) => i & 0xff),
+    );
     // mov esi,0x100000; mov edi,0x102ff0; mov ecx,300; rep movsb; push rdi; pop rax; call +1; nop?; vmcall
     m.enterLongMode([
-      0xbe, 0, 0, 0x10, 0, 0xbf, 0xf0, 0x2f, 0x10, 0, 0xb9, 0x2c, 1, 0, 0, 0xf3, 0xa4, 0x57, 0x58,
-      0xe8, 0x03, 0, 0, 0, 0x0f, 0x01, 0xc1, 0xbb, 7, 0, 0, 0, 0xc3,
+      0xbe, 0, 0, 0x10, 0, 0xbf, 0xf0, 0x2f, 0x10, 0, 0xb9, 0x2c, 1, 0, 0, 0xf3, 0xa4, 0x57, 0x58, 0xe8, 0x03, 0, 0, 0, 0x0f,
+      0x01, 0xc1, 0xbb, 7, 0, 0, 0, 0xc3,
     ]);
     expect(m.vcpu.run(10000)).toBe(ExitReason.vmcall);
     expect(m.vcpu.registers.getGpr(Reg.rax)).toBe(0x10311cn);
@@ -51,14 +54,17 @@ describe('vCPU', () => {
     for (let i = 0; i < 300; i++) expect(m.u8[m.maddrOf(0x102ff0 + i)]).toBe(i & 0xff);
   });
 
-  it('comes to its budget\'s end in a guest that does nothing but fault', () => {
+  it("comes to its budget's end in a guest that does nothing but fault", () => {
     const m = new BenchMachine();
     m.enterLongMode([0x0f, 0x0b]); // ud2
     // Vector 6 leads back to the ud2; a TSS gives it the same stack each time (IST 1).
     const { registers: r } = m.vcpu;
     r.idtrBase = BigInt(DATA_GPA);
     r.idtrLimit = 0xfff;
-    m.writeU64(DATA_GPA + 0x60, (BigInt(CODE_GPA & 0xffff) | (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (BigInt(CODE_GPA >> 16) << 48n)));
+    m.writeU64(
+      DATA_GPA + 0x60,
+      BigInt(CODE_GPA & 0xffff) | (8n << 16n) | (1n << 32n) | (0x8en << 40n) | (BigInt(CODE_GPA >> 16) << 48n),
+    );
     r.gdtrBase = BigInt(DATA_GPA + 0x1000);
     r.gdtrLimit = 0x17;
     m.writeU64(DATA_GPA + 0x1008, 0x00af9b000000ffffn);

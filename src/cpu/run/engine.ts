@@ -4,8 +4,28 @@ import { Breakpoints } from './breakpoints.ts';
 import { CodeCache } from '../decode/code-cache.ts';
 import { CodeFetch } from './code-fetch.ts';
 import {
-  CB_BUDGET, CB_CPL, CB_CR0, CB_DR, CB_EXIT_STATUS, CB_KICK, CB_LF_KIND, CB_RFLAGS, CB_RIP, CB_SHADOW, CB_SHADOW_RIP, CB_SIZE, CB_SLOW_VA,
-  CB_SLOW_VALUE, CB_STATUS, CB_WINDOW, CB_ZERO, Cr0, Flag, LazyKind, Status, Vector,
+  CB_BUDGET,
+  CB_CPL,
+  CB_CR0,
+  CB_DR,
+  CB_EXIT_STATUS,
+  CB_KICK,
+  CB_LF_KIND,
+  CB_RFLAGS,
+  CB_RIP,
+  CB_SHADOW,
+  CB_SHADOW_RIP,
+  CB_SIZE,
+  CB_SLOW_VA,
+  CB_SLOW_VALUE,
+  CB_STATUS,
+  CB_WINDOW,
+  CB_ZERO,
+  Cr0,
+  Flag,
+  LazyKind,
+  Status,
+  Vector,
 } from '../memory/control-block.ts';
 import { ControlRegisters } from '../system/control-registers.ts';
 import { Core, EXIT, FAULT } from '../system/core.ts';
@@ -14,12 +34,21 @@ import { SLOW_ALIGNED, SLOW_STACK } from '../emit/context.ts';
 import { HOT_LOOPS_ONLY, HotLoops, type CompilePolicy } from '../compiled/hot-loops.ts';
 import { Events } from '../system/events.ts';
 import { HELPER_NAMES } from '../emit/helpers.ts';
-import { EventType, ExitReason, Seg, type LinearTranslation, type NestedPaging, type Vcpu, type VcpuEvent, type VmExit } from '../interface.ts';
+import {
+  EventType,
+  ExitReason,
+  Seg,
+  type LinearTranslation,
+  type NestedPaging,
+  type Vcpu,
+  type VcpuEvent,
+  type VmExit,
+} from '../interface.ts';
 import { generateInterpreter, type InterpreterImports } from '../interpreter/interpreter.ts';
 import { ControlBlock, linearFromBigInt, linearFromHalves } from '../memory/memory-views.ts';
 import { Access, Mmu, PAGE_FAULT } from '../memory/mmu.ts';
 import { readMsr, resetMsrs, writeMsr } from '../system/msr.ts';
-import { EXTRA_STACK, REC_EXTRA, REC_INDEX, } from '../records/record.ts';
+import { EXTRA_STACK, REC_EXTRA, REC_INDEX } from '../records/record.ts';
 import { Registers } from './registers.ts';
 import { Segmentation } from '../system/segmentation.ts';
 import { bindHelpers, type HelperParts } from './helper-table.ts';
@@ -115,14 +144,22 @@ export class Engine implements Vcpu {
     const segmentation = new Segmentation(this.core);
     this.events = new Events(this.core, segmentation);
     this.fetch = new CodeFetch({
-      core: this.core, decoder: this.decoder, cache: this.cache, events: this.events,
-      mustStop: () => this.stepping || this.mustStep() || this.windowOpen(), chargeEvent: () => this.chargeEvent(),
+      core: this.core,
+      decoder: this.decoder,
+      cache: this.cache,
+      events: this.events,
+      mustStop: () => this.stepping || this.mustStep() || this.windowOpen(),
+      chargeEvent: () => this.chargeEvent(),
     });
     this.breakpoints = new Breakpoints(this.core, this.events, this.fetch);
     this.control = new ControlRegisters(this.core, () => this.breakpoints.update());
     this.registers = new Registers(this.core, () => this.registersChanged());
     this.parts = {
-      core: this.core, segmentation, events: this.events, control: this.control, seed: options.seed ?? 1n,
+      core: this.core,
+      segmentation,
+      events: this.events,
+      control: this.control,
+      seed: options.seed ?? 1n,
       readTsc: () => {
         this.inFlight = this.left - cb.getSigned(CB_BUDGET) + cb.u8[this.core.record + REC_INDEX]!;
         return options.readTsc();
@@ -154,14 +191,24 @@ export class Engine implements Vcpu {
     this.core.fill = instance.exports.fill as Core['fill'];
     this.core.copy = instance.exports.copy as Core['copy'];
     this.cache.clear = this.core.fill;
-    this.hotLoops = new HotLoops(this.policy, { views: cb, cb: cbBase, memory, meanings, interpreter: instance.exports }, this.cache);
+    this.hotLoops = new HotLoops(
+      this.policy,
+      { views: cb, cb: cbBase, memory, meanings, interpreter: instance.exports },
+      this.cache,
+    );
     this.reset();
   }
 
-  get exit(): VmExit { return this.core.exit; }
+  get exit(): VmExit {
+    return this.core.exit;
+  }
   /** Loops (or blocks) compiled so far. */
-  get compiled(): number { return this.hotLoops.compiled; }
-  get instructions(): number { return this.retired + this.inFlight; }
+  get compiled(): number {
+    return this.hotLoops.compiled;
+  }
+  get instructions(): number {
+    return this.retired + this.inFlight;
+  }
 
   // Slow paths of generated code
 
@@ -186,7 +233,10 @@ export class Engine implements Vcpu {
     const hi = cb.getSigned(CB_SLOW_VA + 4);
     const stack = (size & SLOW_STACK) !== 0 || (cb.u8[record + REC_EXTRA]! & EXTRA_STACK) !== 0;
     // Alignment is looked at before the address is found not to be canonical.
-    const status = size & SLOW_ALIGNED && lo & 15 ? core.pend(Vector.gp, 0) : core.access(linearFromHalves(lo, hi), bytes, write, cb.get(CB_CPL) === 3, size, stack);
+    const status =
+      size & SLOW_ALIGNED && lo & 15
+        ? core.pend(Vector.gp, 0)
+        : core.access(linearFromHalves(lo, hi), bytes, write, cb.get(CB_CPL) === 3, size, stack);
     if (status === Status.fault) return this.events.deliverFault();
     if (status === Status.next && !write) {
       cb.u32[value] = core.data32[0]!;
@@ -227,8 +277,14 @@ export class Engine implements Vcpu {
 
   private mustStep(): boolean {
     const { cb } = this;
-    return (cb.get(CB_RFLAGS) & Flag.tf) !== 0 || this.stepFromOutside || this.core.hasCompleted || this.breakpoints.onInstructions || this.core.dataBreakpoints.length > 0 ||
-      (cb.get(CB_WINDOW) !== 0 && this.shadowActive !== 0);
+    return (
+      (cb.get(CB_RFLAGS) & Flag.tf) !== 0 ||
+      this.stepFromOutside ||
+      this.core.hasCompleted ||
+      this.breakpoints.onInstructions ||
+      this.core.dataBreakpoints.length > 0 ||
+      (cb.get(CB_WINDOW) !== 0 && this.shadowActive !== 0)
+    );
   }
 
   private leave(reason: ExitReason): ExitReason {
@@ -303,8 +359,14 @@ export class Engine implements Vcpu {
     // MOV SS holds off a breakpoint on the instruction behind it too.
     if (this.breakpoints.onInstructions && this.shadowActive !== 2 && this.breakpoints.hit()) {
       this.chargeEvent();
-      return this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit
-        ? core.exit.reason : undefined;
+      return this.events.deliver({
+        type: EventType.hardwareException,
+        vector: Vector.db,
+        errorCode: -1,
+        instructionLength: 0,
+      }) === Status.exit
+        ? core.exit.reason
+        : undefined;
     }
     core.restartCompleted();
     const carried = this.heldHits;
@@ -338,8 +400,12 @@ export class Engine implements Vcpu {
     } else if (interrupted ? carried : traced || hits) {
       // A software interrupt cleared TF; what MOV SS before it left to trap comes at its handler, and goes into INT1's own #DB.
       cb.set(dr6, cb.get(dr6) | hits | (traced && !interrupted ? 1 << 14 : 0));
-      if (!(interrupted && this.events.lastType === EventType.privilegedSoftwareException) &&
-        this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) === Status.exit) return core.exit.reason;
+      if (
+        !(interrupted && this.events.lastType === EventType.privilegedSoftwareException) &&
+        this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) ===
+          Status.exit
+      )
+        return core.exit.reason;
     }
     return this.stepFromOutside ? this.leave(ExitReason.monitorTrap) : undefined;
   }
@@ -351,7 +417,9 @@ export class Engine implements Vcpu {
     this.core.forgetCompleted();
     this.events.pending = { type, vector, errorCode, instructionLength };
   }
-  get idtVectoring(): VcpuEvent | null { return this.events.pending; }
+  get idtVectoring(): VcpuEvent | null {
+    return this.events.pending;
+  }
   finishTaskSwitch(): void {
     const { core, events } = this;
     if (events.pending?.type === EventType.nmi) events.nmiBlocked = true;
@@ -361,11 +429,15 @@ export class Engine implements Vcpu {
     core.forgetCompleted();
     this.retired++;
   }
-  get injectionPending(): boolean { return this.events.pending !== null; }
+  get injectionPending(): boolean {
+    return this.events.pending !== null;
+  }
   get interruptible(): boolean {
     return (this.cb.get(CB_RFLAGS) & Flag.if) !== 0 && !this.shadowActive && !this.events.pending;
   }
-  get nmiBlocked(): boolean { return this.events.nmiBlocked || this.shadowActive === 2; }
+  get nmiBlocked(): boolean {
+    return this.events.nmiBlocked || this.shadowActive === 2;
+  }
   requestInterruptWindow(on: boolean): void {
     this.windowWanted = on;
     this.cb.set(CB_WINDOW, this.windowWanted || this.nmiWindowWanted ? 1 : 0);
@@ -374,7 +446,9 @@ export class Engine implements Vcpu {
     this.nmiWindowWanted = on;
     this.cb.set(CB_WINDOW, this.windowWanted || this.nmiWindowWanted ? 1 : 0);
   }
-  singleStep(on: boolean): void { this.stepFromOutside = on; }
+  singleStep(on: boolean): void {
+    this.stepFromOutside = on;
+  }
 
   // Completion
 
@@ -383,8 +457,12 @@ export class Engine implements Vcpu {
     this.parts.tscOffset[1] = hi;
   }
 
-  completeAccess(lo: number, hi: number): void { this.core.complete(lo, hi); }
-  get instructionInProgress(): boolean { return this.core.hasCompleted; }
+  completeAccess(lo: number, hi: number): void {
+    this.core.complete(lo, hi);
+  }
+  get instructionInProgress(): boolean {
+    return this.core.hasCompleted;
+  }
 
   completeReps(n: number): void {
     const { core } = this;
@@ -414,8 +492,12 @@ export class Engine implements Vcpu {
 
   // Registers on behalf of the hypervisor
 
-  writeCr(register: number, value: bigint): boolean { return this.control.write(register, value); }
-  readMsr(index: number): bigint | undefined { return readMsr(this.cb, index >>> 0); }
+  writeCr(register: number, value: bigint): boolean {
+    return this.control.write(register, value);
+  }
+  readMsr(index: number): bigint | undefined {
+    return readMsr(this.cb, index >>> 0);
+  }
   writeMsr(index: number, value: bigint): boolean {
     return writeMsr(this.cb, index >>> 0, value, () => this.registersChanged());
   }
@@ -449,7 +531,9 @@ export class Engine implements Vcpu {
     this.mmu.invalidateNested(gfn);
     this.cache.flushJumpCaches();
   }
-  invalidateCode(frame: Mfn): void { this.cache.invalidate(frame); }
+  invalidateCode(frame: Mfn): void {
+    this.cache.invalidate(frame);
+  }
 
   // State
 
@@ -507,7 +591,9 @@ export class Engine implements Vcpu {
     const tail = 4 + CB_SIZE;
     events.pending = view.getUint32(tail, true)
       ? {
-          type: view.getUint32(tail + 4, true) as EventType, vector: view.getUint32(tail + 8, true), errorCode: view.getInt32(tail + 12, true),
+          type: view.getUint32(tail + 4, true) as EventType,
+          vector: view.getUint32(tail + 8, true),
+          errorCode: view.getInt32(tail + 12, true),
           instructionLength: view.getUint32(tail + 16, true),
         }
       : null;
@@ -521,7 +607,9 @@ export class Engine implements Vcpu {
     this.requestNmiWindow(false);
   }
 
-  dump(): string { return `${dumpRegisters(this.registers)}\n${dumpFpu(this.registers.fpuRegs)}`; }
+  dump(): string {
+    return `${dumpRegisters(this.registers)}\n${dumpFpu(this.registers.fpuRegs)}`;
+  }
 
   codeBytes(address: Gva, length: number): Uint8Array {
     const out = new Uint8Array(length);

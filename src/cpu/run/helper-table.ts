@@ -1,7 +1,26 @@
 /** Each helper's name bound to its function. A helper gets the emitter's argument; the record in hand is core.record. */
 import {
-  CB_CR0, CB_CR4, CB_DR, CB_GDTR_BASE, CB_GDTR_LIMIT, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RIP, CB_SEG, CB_SHADOW, CB_SHADOW_RIP, CB_SLOW_VA, CB_SLOW_VALUE,
-  Cr0, Cr4, Flag, SEG_BASE, SEG_SELECTOR, SEG_SIZE, Status, Vector,
+  CB_CR0,
+  CB_CR4,
+  CB_DR,
+  CB_GDTR_BASE,
+  CB_GDTR_LIMIT,
+  CB_IDTR_BASE,
+  CB_IDTR_LIMIT,
+  CB_RIP,
+  CB_SEG,
+  CB_SHADOW,
+  CB_SHADOW_RIP,
+  CB_SLOW_VA,
+  CB_SLOW_VALUE,
+  Cr0,
+  Cr4,
+  Flag,
+  SEG_BASE,
+  SEG_SELECTOR,
+  SEG_SIZE,
+  Status,
+  Vector,
 } from '../memory/control-block.ts';
 import type { ControlRegisters } from '../system/control-registers.ts';
 import type { Core } from '../system/core.ts';
@@ -76,7 +95,9 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
   };
 
   const softwareInterrupt = (vector: number, type: EventType): number => {
-    return events.deliver({ type, vector, errorCode: -1, instructionLength: core.length }) === Status.exit ? Status.exit : Status.jump;
+    return events.deliver({ type, vector, errorCode: -1, instructionLength: core.length }) === Status.exit
+      ? Status.exit
+      : Status.jump;
   };
 
   const storeTable = (base: number, limit: number): number => {
@@ -245,7 +266,8 @@ export function bindHelpers(parts: HelperParts): Record<HelperName, Helper> {
     divideError: () => core.raise(Vector.de),
     divide128: (signed) => general.divide128(signed),
     segmentFault: (segment) => core.raise(segment === Seg.ss ? Vector.ss : Vector.gp, 0),
-    segmentFaultOfRecord: () => core.raise((cb.u8[core.record + REC_EXTRA]! & EXTRA_SEG_MASK) === Seg.ss ? Vector.ss : Vector.gp, 0),
+    segmentFaultOfRecord: () =>
+      core.raise((cb.u8[core.record + REC_EXTRA]! & EXTRA_SEG_MASK) === Seg.ss ? Vector.ss : Vector.gp, 0),
     notCanonical: () => core.gp(0),
     ifRefused: () => core.gp(0),
     checkVm86Iopl: () => (core.iopl < 3 ? core.gp(0) : Status.next),

@@ -19,7 +19,8 @@ export function add(env: FloatEnv, fmt: FloatFormat, a: Float, b: Float, subtrac
   if (env.blocked) return 0n;
   if (a.kind === 'infinity') return packInfinity(fmt, a.negative);
   if (b.kind === 'infinity') return packInfinity(fmt, bNegative);
-  if (a.kind === 'zero' && b.kind === 'zero') return packZero(fmt, a.negative === bNegative ? a.negative : env.rounding === Rounding.down);
+  if (a.kind === 'zero' && b.kind === 'zero')
+    return packZero(fmt, a.negative === bNegative ? a.negative : env.rounding === Rounding.down);
   if (b.kind === 'zero') return env.round(fmt, a.negative, a.significand, a.exponent, precision);
   if (a.kind === 'zero') return env.round(fmt, bNegative, b.significand, b.exponent, precision);
   const distance = a.exponent + bitLength(a.significand) - b.exponent - bitLength(b.significand);

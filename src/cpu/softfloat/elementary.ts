@@ -25,7 +25,11 @@ export const TRIGONOMETRIC_LIMIT = 63;
 /** π with the 66 significant bits the processor reduces by (SDM vol. 1, 8.3.8), in units of 2^-64. */
 const PI_66 = 0x3243f6a8885a308d3n;
 
-const approximate = (negative: boolean, fixed: bigint): Real => ({ negative, significand: (fixed << 1n) | 1n, exponent: -FRACTION - 1 });
+const approximate = (negative: boolean, fixed: bigint): Real => ({
+  negative,
+  significand: (fixed << 1n) | 1n,
+  exponent: -FRACTION - 1,
+});
 
 /** Σ ± t^(2k+1)/(2k+1): arctangent or its hyperbolic kin. */
 function oddSeries(t: bigint, alternate: boolean): bigint {
@@ -49,7 +53,8 @@ const fixedSqrt = (value: bigint): bigint => integerSqrt(value << F);
 export const leadingBit = (x: Float): number => x.exponent + bitLength(x.significand) - 1;
 
 /** Magnitude × 2^FRACTION; exact while the unit is not below 2^-FRACTION. */
-const toFixed = (x: Float): bigint => (x.exponent + FRACTION >= 0 ? x.significand << BigInt(x.exponent + FRACTION) : x.significand >> BigInt(-x.exponent - FRACTION));
+const toFixed = (x: Float): bigint =>
+  x.exponent + FRACTION >= 0 ? x.significand << BigInt(x.exponent + FRACTION) : x.significand >> BigInt(-x.exponent - FRACTION);
 
 /** The value moved a little towards zero or away: what a first-order approximation leaves out. */
 function nudged(negative: boolean, significand: bigint, exponent: number, away: boolean): Real {
@@ -62,7 +67,12 @@ export function sineCosine(x: Float): { sine: Real; cosine: Real } {
     return { sine: nudged(x.negative, x.significand, x.exponent, false), cosine: nudged(false, 1n, 0, false) };
   }
   const { quadrant, sine, cosine } = reducedSineCosine(x);
-  const [s, c] = [[sine, cosine], [cosine, -sine], [-sine, -cosine], [-cosine, sine]][quadrant]!;
+  const [s, c] = [
+    [sine, cosine],
+    [cosine, -sine],
+    [-sine, -cosine],
+    [-cosine, sine],
+  ][quadrant]!;
   const signed = (value: bigint, flip: boolean) => approximate(value < 0n !== flip, value < 0n ? -value : value);
   return { sine: signed(s!, x.negative), cosine: signed(c!, false) };
 }
@@ -117,7 +127,9 @@ export function arctangent(y: Float, x: Float): Real {
 
 function toFixedRatio(a: Float, b: Float): bigint {
   const exponent = a.exponent - b.exponent + FRACTION;
-  return exponent >= 0 ? (a.significand << BigInt(exponent)) / b.significand : a.significand / (b.significand << BigInt(-exponent));
+  return exponent >= 0
+    ? (a.significand << BigInt(exponent)) / b.significand
+    : a.significand / (b.significand << BigInt(-exponent));
 }
 
 function arctangentFixed(t: bigint): bigint {
@@ -151,7 +163,8 @@ export function multipliedLogarithm(y: Float, x: Float): Real {
     power++;
   }
   const whole = BigInt(power) << F;
-  if (mantissa === ONE) return { negative: power < 0 !== y.negative, significand: y.significand * BigInt(Math.abs(power)), exponent: y.exponent };
+  if (mantissa === ONE)
+    return { negative: power < 0 !== y.negative, significand: y.significand * BigInt(Math.abs(power)), exponent: y.exponent };
   return times(y, whole + logarithm(mantissa - ONE));
 }
 
@@ -179,5 +192,9 @@ function logarithm(d: bigint): bigint {
 
 function times(y: Float, fixed: bigint): Real {
   const magnitude = fixed < 0n ? -fixed : fixed;
-  return { negative: fixed < 0n !== y.negative, significand: ((y.significand * magnitude) << 1n) | 1n, exponent: y.exponent - FRACTION - 1 };
+  return {
+    negative: fixed < 0n !== y.negative,
+    significand: ((y.significand * magnitude) << 1n) | 1n,
+    exponent: y.exponent - FRACTION - 1,
+  };
 }

@@ -110,7 +110,10 @@ export class FloatEnv {
         return fmt.explicitInteger ? this.place(fmt, negative, kept, unit - wrap) : packInfinity(fmt, negative);
       }
       this.raise(FloatFlag.precision);
-      const toInfinity = (unmasked && fmt.explicitInteger) || this.rounding === Rounding.nearest || this.rounding === (negative ? Rounding.down : Rounding.up);
+      const toInfinity =
+        (unmasked && fmt.explicitInteger) ||
+        this.rounding === Rounding.nearest ||
+        this.rounding === (negative ? Rounding.down : Rounding.up);
       this.roundedUp = toInfinity;
       return toInfinity ? packInfinity(fmt, negative) : packMax(fmt, negative, precision);
     }
@@ -131,9 +134,11 @@ export class FloatEnv {
     this.inexact = true;
     const half = 1n << (shift - 1n);
     const up =
-      this.rounding === Rounding.nearest ? rest > half || (rest === half && (kept & 1n) === 1n)
-      : this.rounding === Rounding.up ? !negative
-      : this.rounding === Rounding.down && negative;
+      this.rounding === Rounding.nearest
+        ? rest > half || (rest === half && (kept & 1n) === 1n)
+        : this.rounding === Rounding.up
+          ? !negative
+          : this.rounding === Rounding.down && negative;
     this.roundedUp = up;
     return up ? kept + 1n : kept;
   }

@@ -85,7 +85,8 @@ export function unpack(fmt: FloatFormat, bits: bigint): Float {
     if (field === 0n) return { kind: 'zero', negative, exponent: 0, significand: 0n, denormal: false };
     return { kind: 'finite', negative, exponent: 2 - fmt.bias - fmt.precision, significand: field, denormal: true };
   }
-  if (fmt.explicitInteger && field < INTEGER_BIT) return { kind: 'unsupported', negative, exponent: 0, significand: 0n, denormal: false };
+  if (fmt.explicitInteger && field < INTEGER_BIT)
+    return { kind: 'unsupported', negative, exponent: 0, significand: 0n, denormal: false };
   const significand = fmt.explicitInteger ? field : field | (1n << BigInt(fmt.fieldBits));
   if (exponentField === fmt.exponentMask) {
     const aligned = significand << BigInt(64 - fmt.precision);
@@ -96,7 +97,11 @@ export function unpack(fmt: FloatFormat, bits: bigint): Float {
 }
 
 function assemble(fmt: FloatFormat, negative: boolean, exponentField: number, significand: bigint): bigint {
-  return ((negative ? 1n : 0n) << fmt.signBit) | (BigInt(exponentField) << BigInt(fmt.fieldBits)) | BigInt.asUintN(fmt.fieldBits, significand);
+  return (
+    ((negative ? 1n : 0n) << fmt.signBit) |
+    (BigInt(exponentField) << BigInt(fmt.fieldBits)) |
+    BigInt.asUintN(fmt.fieldBits, significand)
+  );
 }
 
 export function packZero(fmt: FloatFormat, negative: boolean): bigint {
@@ -134,8 +139,10 @@ export function packFinite(fmt: FloatFormat, negative: boolean, leading: number,
 /** Encode exactly: for values that came out of `unpack` of the same format. */
 export function pack(fmt: FloatFormat, value: Float): bigint {
   switch (value.kind) {
-    case 'zero': return packZero(fmt, value.negative);
-    case 'infinity': return packInfinity(fmt, value.negative);
+    case 'zero':
+      return packZero(fmt, value.negative);
+    case 'infinity':
+      return packInfinity(fmt, value.negative);
     case 'finite': {
       const length = bitLength(value.significand);
       const leading = value.exponent + length - 1;
@@ -143,7 +150,9 @@ export function pack(fmt: FloatFormat, value: Float): bigint {
       return packFinite(fmt, value.negative, leading, value.significand << BigInt(value.exponent - unit));
     }
     case 'quietNan':
-    case 'signalingNan': return assemble(fmt, value.negative, fmt.exponentMask, value.significand >> BigInt(64 - fmt.precision));
-    case 'unsupported': throw new Error('unsupported double-extended encodings have no unpacked form');
+    case 'signalingNan':
+      return assemble(fmt, value.negative, fmt.exponentMask, value.significand >> BigInt(64 - fmt.precision));
+    case 'unsupported':
+      throw new Error('unsupported double-extended encodings have no unpacked form');
   }
 }

@@ -5,9 +5,18 @@ import { FloatEnv, FloatFlag, Rounding } from './env.ts';
 import { binary32, binary64, bitLength, extended80, pack, unpack } from './format.ts';
 
 const scratch = new DataView(new ArrayBuffer(8));
-const bitsOf = (x: number): bigint => { scratch.setFloat64(0, x); return scratch.getBigUint64(0); };
-const numberOf = (bits: bigint): number => { scratch.setBigUint64(0, bits); return scratch.getFloat64(0); };
-const bits32 = (x: number): bigint => { scratch.setFloat32(0, x); return BigInt(scratch.getUint32(0)); };
+const bitsOf = (x: number): bigint => {
+  scratch.setFloat64(0, x);
+  return scratch.getBigUint64(0);
+};
+const numberOf = (bits: bigint): number => {
+  scratch.setBigUint64(0, bits);
+  return scratch.getFloat64(0);
+};
+const bits32 = (x: number): bigint => {
+  scratch.setFloat32(0, x);
+  return BigInt(scratch.getUint32(0));
+};
 
 let state = 12345;
 const next = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
@@ -53,8 +62,18 @@ describe('rounding', () => {
   it('goes where the mode says', () => {
     const down = numberOf(bitsOf(1 / 3));
     const up = numberOf(bitsOf(1 / 3) + 1n);
-    expect([third(Rounding.nearest), third(Rounding.down), third(Rounding.up), third(Rounding.towardZero)]).toEqual([down, down, up, down]);
-    expect([third(Rounding.nearest, true), third(Rounding.down, true), third(Rounding.up, true), third(Rounding.towardZero, true)]).toEqual([-down, -up, -down, -down]);
+    expect([third(Rounding.nearest), third(Rounding.down), third(Rounding.up), third(Rounding.towardZero)]).toEqual([
+      down,
+      down,
+      up,
+      down,
+    ]);
+    expect([
+      third(Rounding.nearest, true),
+      third(Rounding.down, true),
+      third(Rounding.up, true),
+      third(Rounding.towardZero, true),
+    ]).toEqual([-down, -up, -down, -down]);
   });
   it('detects tininess after rounding', () => {
     const env = new FloatEnv('sse');
@@ -86,18 +105,29 @@ describe('conversions and comparison', () => {
     const values = [-Infinity, -1e300, -1, -5e-324, 0, 5e-324, 1, 1.5, 1e300, Infinity];
     for (const a of values) {
       for (const b of values) {
-        expect(compare(env, unpack(binary64, bitsOf(a)), unpack(binary64, bitsOf(b)), true)).toBe(a < b ? Relation.less : a > b ? Relation.greater : Relation.equal);
+        expect(compare(env, unpack(binary64, bitsOf(a)), unpack(binary64, bitsOf(b)), true)).toBe(
+          a < b ? Relation.less : a > b ? Relation.greater : Relation.equal,
+        );
       }
     }
     expect(compare(env, unpack(binary64, bitsOf(NaN)), unpack(binary64, bitsOf(1)), false)).toBe(Relation.unordered);
   });
   it('pack undoes unpack', () => {
-    for (const bits of [0n, 1n, 0x7ff0000000000000n, 0x7ff8000000000001n, 0x8000000000000000n, 0x3ff123456789abcdn, 0x000fffffffffffffn]) {
+    for (const bits of [
+      0n,
+      1n,
+      0x7ff0000000000000n,
+      0x7ff8000000000001n,
+      0x8000000000000000n,
+      0x3ff123456789abcdn,
+      0x000fffffffffffffn,
+    ]) {
       expect(pack(binary64, unpack(binary64, bits))).toBe(bits);
     }
   });
   it('bit length and integer square root', () => {
-    for (const i of [1023, 1024, 1025, 5000]) expect([bitLength(1n << BigInt(i)), bitLength((1n << BigInt(i)) - 1n)]).toEqual([i + 1, i]);
+    for (const i of [1023, 1024, 1025, 5000])
+      expect([bitLength(1n << BigInt(i)), bitLength((1n << BigInt(i)) - 1n)]).toEqual([i + 1, i]);
     for (let i = 0; i < 200; i++) {
       expect(bitLength((1n << BigInt(i)) - 1n)).toBe(i);
       expect(bitLength(1n << BigInt(i))).toBe(i + 1);

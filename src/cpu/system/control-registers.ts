@@ -1,6 +1,19 @@
 /** Control and debug registers. Source: SDM vol. 3A, 2.5 and chapter 17. */
 import {
-  CB_CR0, CB_CR2, CB_CR3, CB_CR4, CB_CR8, CB_DR, CB_EFER, CB_SEG, CB_XCR0, Cr0, Cr4, Efer, SEG_ACCESS, SEG_SIZE,
+  CB_CR0,
+  CB_CR2,
+  CB_CR3,
+  CB_CR4,
+  CB_CR8,
+  CB_DR,
+  CB_EFER,
+  CB_SEG,
+  CB_XCR0,
+  Cr0,
+  Cr4,
+  Efer,
+  SEG_ACCESS,
+  SEG_SIZE,
 } from '../memory/control-block.ts';
 import { Rights, type Core } from './core.ts';
 import { Seg } from '../interface.ts';
@@ -8,8 +21,22 @@ import { PHYSICAL_MASK } from './msr.ts';
 
 const CR0_DEFINED = Cr0.pe | Cr0.mp | Cr0.em | Cr0.ts | Cr0.et | Cr0.ne | Cr0.wp | Cr0.am | Cr0.nw | Cr0.cd | Cr0.pg;
 /** CR4 bits of the features that CPUID shows (features.ts). */
-export const CR4_DEFINED = Cr4.vme | Cr4.pvi | Cr4.tsd | Cr4.de | Cr4.pse | Cr4.pae | Cr4.mce | Cr4.pge | Cr4.pce | Cr4.osfxsr | Cr4.osxmmexcpt |
-  Cr4.umip | Cr4.fsgsbase | Cr4.smep | Cr4.smap;
+export const CR4_DEFINED =
+  Cr4.vme |
+  Cr4.pvi |
+  Cr4.tsd |
+  Cr4.de |
+  Cr4.pse |
+  Cr4.pae |
+  Cr4.mce |
+  Cr4.pge |
+  Cr4.pce |
+  Cr4.osfxsr |
+  Cr4.osxmmexcpt |
+  Cr4.umip |
+  Cr4.fsgsbase |
+  Cr4.smep |
+  Cr4.smap;
 const PAGING_BITS = Cr4.pse | Cr4.pae | Cr4.pge | Cr4.smep | Cr4.smap;
 
 export class ControlRegisters {
@@ -25,28 +52,37 @@ export class ControlRegisters {
   read(register: number): bigint {
     const { cb } = this.core;
     switch (register) {
-      case 0: return BigInt(cb.get(CB_CR0));
-      case 2: return cb.get64(CB_CR2);
-      case 3: return cb.get64(CB_CR3);
-      case 4: return BigInt(cb.get(CB_CR4));
-      default: return BigInt(cb.get(CB_CR8));
+      case 0:
+        return BigInt(cb.get(CB_CR0));
+      case 2:
+        return cb.get64(CB_CR2);
+      case 3:
+        return cb.get64(CB_CR3);
+      case 4:
+        return BigInt(cb.get(CB_CR4));
+      default:
+        return BigInt(cb.get(CB_CR8));
     }
   }
 
   /** As MOV to the register does. False: #GP(0), nothing changed. */
   write(register: number, value: bigint): boolean {
     switch (register) {
-      case 0: return this.writeCr0(value);
+      case 0:
+        return this.writeCr0(value);
       case 2:
         this.core.cb.set64(CB_CR2, value);
         return true;
-      case 3: return this.writeCr3(value);
-      case 4: return this.writeCr4(value);
+      case 3:
+        return this.writeCr3(value);
+      case 4:
+        return this.writeCr4(value);
       case 8:
         if (value > 15n) return false;
         this.core.cb.set(CB_CR8, Number(value));
         return true;
-      default: return false;
+      default:
+        return false;
     }
   }
 
@@ -87,7 +123,13 @@ export class ControlRegisters {
   private writeCr3(value: bigint): boolean {
     const { core } = this;
     if (core.longMode && value & ~PHYSICAL_MASK) return false;
-    if (!core.longMode && core.cb.get(CB_CR0) & Cr0.pg && core.cb.get(CB_CR4) & Cr4.pae && core.mmu.pdptesRefused(Number(value & 0xffffffffn))) return false;
+    if (
+      !core.longMode &&
+      core.cb.get(CB_CR0) & Cr0.pg &&
+      core.cb.get(CB_CR4) & Cr4.pae &&
+      core.mmu.pdptesRefused(Number(value & 0xffffffffn))
+    )
+      return false;
     core.cb.set64(CB_CR3, core.longMode ? value : value & 0xffffffffn);
     core.mmu.flushNonGlobal();
     core.codeCache.flushLocalJumps();
@@ -112,7 +154,9 @@ export class ControlRegisters {
 
   // Debug registers
 
-  readDr(index: number): bigint { return this.core.cb.get64(CB_DR + index * 8); }
+  readDr(index: number): bigint {
+    return this.core.cb.get64(CB_DR + index * 8);
+  }
 
   /** False: #GP. DR4 and DR5 are the caller's to map. */
   writeDr(index: number, value: bigint): boolean {

@@ -4,8 +4,32 @@
  */
 import { gpa, gva } from '../../base/address.ts';
 import {
-  CB_CPL, CB_CR0, CB_CR2, CB_EFER, CB_LF_KIND, CB_RFLAGS, CB_RIP, CB_SEG, CB_SHADOW, CB_SLOW_VALUE, CB_STATUS, Cr0, Efer, Flag, LazyKind, SEG_ACCESS, SEG_BASE,
-  SEG_HIGH, SEG_LIMIT, SEG_LOW, SEG_MAY, SEG_SELECTOR, SEG_SIZE, STATUS_FLAGS, Status, Vector,
+  CB_CPL,
+  CB_CR0,
+  CB_CR2,
+  CB_EFER,
+  CB_LF_KIND,
+  CB_RFLAGS,
+  CB_RIP,
+  CB_SEG,
+  CB_SHADOW,
+  CB_SLOW_VALUE,
+  CB_STATUS,
+  Cr0,
+  Efer,
+  Flag,
+  LazyKind,
+  SEG_ACCESS,
+  SEG_BASE,
+  SEG_HIGH,
+  SEG_LIMIT,
+  SEG_LOW,
+  SEG_MAY,
+  SEG_SELECTOR,
+  SEG_SIZE,
+  STATUS_FLAGS,
+  Status,
+  Vector,
 } from '../memory/control-block.ts';
 import type { CodeCache } from '../decode/code-cache.ts';
 import { SLOW_FOR_WRITE } from '../emit/context.ts';
@@ -20,16 +44,46 @@ export const EXIT = Object.freeze({ unwind: 'exit' });
 
 /** Access rights bits in VMCS form (SDM vol. 3C table 24-2). */
 export const Rights = {
-  typeMask: 0xf, accessed: 1, writable: 2, expandDown: 4, conforming: 4, code: 8, system: 0, nonSystem: 0x10, dplShift: 5, present: 0x80,
-  long: 1 << 13, big: 1 << 14, granular: 1 << 15, unusable: 1 << 16,
+  typeMask: 0xf,
+  accessed: 1,
+  writable: 2,
+  expandDown: 4,
+  conforming: 4,
+  code: 8,
+  system: 0,
+  nonSystem: 0x10,
+  dplShift: 5,
+  present: 0x80,
+  long: 1 << 13,
+  big: 1 << 14,
+  granular: 1 << 15,
+  unusable: 1 << 16,
 } as const;
 
 export class Core {
   readonly cb: ControlBlock;
   readonly mmu: Mmu;
   readonly exit: VmExit = {
-    reason: ExitReason.hlt, rip: gva(0n), instructionLength: 0, qualification: 0, gpa: gpa(0), gla: gva(0n), isWrite: false, size: 0, dataLo: 0,
-    dataHi: 0, port: 0, string: 0, rep: false, repCount: 1, df: false, sourceGla: gva(0n), destinationGla: gva(0n), register: 0, gpr: 0, vector: 0,
+    reason: ExitReason.hlt,
+    rip: gva(0n),
+    instructionLength: 0,
+    qualification: 0,
+    gpa: gpa(0),
+    gla: gva(0n),
+    isWrite: false,
+    size: 0,
+    dataLo: 0,
+    dataHi: 0,
+    port: 0,
+    string: 0,
+    rep: false,
+    repCount: 1,
+    df: false,
+    sourceGla: gva(0n),
+    destinationGla: gva(0n),
+    register: 0,
+    gpr: 0,
+    vector: 0,
     errorCode: -1,
   };
   /** Set once the code cache exists. */
@@ -71,15 +125,29 @@ export class Core {
 
   // Where we are
 
-  get longMode(): boolean { return (this.cb.get(CB_EFER) & Efer.lma) !== 0; }
-  get code64(): boolean { return this.longMode && (this.segAccess(Seg.cs) & Rights.long) !== 0; }
-  get protectedMode(): boolean { return (this.cb.get(CB_CR0) & Cr0.pe) !== 0; }
-  get vm86(): boolean { return (this.cb.get(CB_RFLAGS) & Flag.vm) !== 0; }
-  get cpl(): number { return this.cb.get(CB_CPL); }
-  get iopl(): number { return (this.cb.get(CB_RFLAGS) >> 12) & 3; }
+  get longMode(): boolean {
+    return (this.cb.get(CB_EFER) & Efer.lma) !== 0;
+  }
+  get code64(): boolean {
+    return this.longMode && (this.segAccess(Seg.cs) & Rights.long) !== 0;
+  }
+  get protectedMode(): boolean {
+    return (this.cb.get(CB_CR0) & Cr0.pe) !== 0;
+  }
+  get vm86(): boolean {
+    return (this.cb.get(CB_RFLAGS) & Flag.vm) !== 0;
+  }
+  get cpl(): number {
+    return this.cb.get(CB_CPL);
+  }
+  get iopl(): number {
+    return (this.cb.get(CB_RFLAGS) >> 12) & 3;
+  }
 
   /** All of RFLAGS. */
-  get rflags(): number { return this.cb.get(CB_RFLAGS) | this.statusFlags(); }
+  get rflags(): number {
+    return this.cb.get(CB_RFLAGS) | this.statusFlags();
+  }
   set rflags(value: number) {
     this.cb.set(CB_RFLAGS, (value & ~STATUS_FLAGS) | Flag.one);
     this.setStatus(value);
@@ -88,14 +156,20 @@ export class Core {
     this.cb.set(CB_STATUS, value & STATUS_FLAGS);
     this.cb.set(CB_LF_KIND, LazyKind.explicit);
   }
-  changeStatus(clear: number, set: number): void { this.setStatus((this.statusFlags() & ~clear) | set); }
+  changeStatus(clear: number, set: number): void {
+    this.setStatus((this.statusFlags() & ~clear) | set);
+  }
 
   setRip(lo: number, hi: number): void {
     this.cb.set(CB_RIP, lo);
     this.cb.set(CB_RIP + 4, hi);
   }
-  setRipLinear(lin: Linear): void { this.cb.setLinear(CB_RIP, lin); }
-  get rip(): Linear { return this.cb.linear(CB_RIP); }
+  setRipLinear(lin: Linear): void {
+    this.cb.setLinear(CB_RIP, lin);
+  }
+  get rip(): Linear {
+    return this.cb.linear(CB_RIP);
+  }
 
   /** RIP of the record in hand goes to CB_RIP: where a fault or exit of it points. */
   begin(record: number): void {
@@ -104,7 +178,9 @@ export class Core {
     this.cb.set(CB_RIP, u32[(record + REC_RIP) >> 2]!);
     this.cb.set(CB_RIP + 4, u32[(record + REC_RIP + 4) >> 2]!);
   }
-  get length(): number { return this.cb.u8[this.record + REC_LENGTH]!; }
+  get length(): number {
+    return this.cb.u8[this.record + REC_LENGTH]!;
+  }
   /** Low and high half of the next instruction's address. */
   nextRip(): Linear {
     const { u32 } = this.cb;
@@ -113,7 +189,9 @@ export class Core {
     return linearFromHalves(lo | 0, (u32[(this.record + REC_RIP + 4) >> 2]! + (lo > 0xffffffff ? 1 : 0)) | 0);
   }
   /** Go on behind the record in hand. */
-  advance(): void { this.setRipLinear(this.nextRip()); }
+  advance(): void {
+    this.setRipLinear(this.nextRip());
+  }
 
   // Ways out
 
@@ -122,7 +200,9 @@ export class Core {
     this.faultCode = errorCode;
     throw FAULT;
   }
-  gp(errorCode = 0): never { return this.raise(Vector.gp, errorCode); }
+  gp(errorCode = 0): never {
+    return this.raise(Vector.gp, errorCode);
+  }
 
   leave(reason: ExitReason): never {
     this.exit.reason = reason;
@@ -137,10 +217,18 @@ export class Core {
 
   // Segments
 
-  segAccess(seg: number): number { return this.cb.get(CB_SEG + seg * SEG_SIZE + SEG_ACCESS); }
-  segSelector(seg: number): number { return this.cb.get(CB_SEG + seg * SEG_SIZE + SEG_SELECTOR); }
-  segLimit(seg: number): number { return this.cb.get(CB_SEG + seg * SEG_SIZE + SEG_LIMIT); }
-  segBase(seg: number): Linear { return this.cb.linear(CB_SEG + seg * SEG_SIZE + SEG_BASE); }
+  segAccess(seg: number): number {
+    return this.cb.get(CB_SEG + seg * SEG_SIZE + SEG_ACCESS);
+  }
+  segSelector(seg: number): number {
+    return this.cb.get(CB_SEG + seg * SEG_SIZE + SEG_SELECTOR);
+  }
+  segLimit(seg: number): number {
+    return this.cb.get(CB_SEG + seg * SEG_SIZE + SEG_LIMIT);
+  }
+  segBase(seg: number): Linear {
+    return this.cb.linear(CB_SEG + seg * SEG_SIZE + SEG_BASE);
+  }
 
   /** Fill in a segment register's cache and what is derived from it. baseLo/baseHi: halves. */
   setSegment(seg: number, selector: number, baseLo: number, baseHi: number, limit: number, access: number): void {
@@ -237,7 +325,7 @@ export class Core {
       }
       return Status.next;
     }
-    for (let done = 0; done < count;) {
+    for (let done = 0; done < count; ) {
       const chunk = Math.min(8, count - done);
       const status = this.mmio(gpaOf + done, lin + done, rights, from + done, chunk, write);
       if (status !== Status.next) return status;
@@ -283,7 +371,9 @@ export class Core {
     exit.repCount = 1;
     exit.qualification =
       (fetch ? EptQualification.fetch : write ? EptQualification.write : EptQualification.read) |
-      (rights << 3) | EptQualification.glaValid | (final ? EptQualification.finalAccess : 0);
+      (rights << 3) |
+      EptQualification.glaValid |
+      (final ? EptQualification.finalAccess : 0);
   }
 
   pend(vector: number, errorCode: number): number {
@@ -311,7 +401,8 @@ export class Core {
 
   private checkBreakpoints(lin: Linear, size: number, write: boolean): void {
     for (const point of this.dataBreakpoints) {
-      if ((write || point.reads) && lin < point.address + point.length && point.address < lin + size) this.debugHits |= 1 << point.index;
+      if ((write || point.reads) && lin < point.address + point.length && point.address < lin + size)
+        this.debugHits |= 1 << point.index;
     }
   }
 
@@ -330,8 +421,12 @@ export class Core {
     this.completedHi[this.completed] = hi;
     this.completed++;
   }
-  get hasCompleted(): boolean { return this.completed > 0; }
-  restartCompleted(): void { this.nextCompleted = 0; }
+  get hasCompleted(): boolean {
+    return this.completed > 0;
+  }
+  restartCompleted(): void {
+    this.nextCompleted = 0;
+  }
   forgetCompleted(): void {
     this.completed = 0;
     this.nextCompleted = 0;
@@ -348,18 +443,28 @@ export class Core {
   }
 
   /** As the program would: current privilege. Result in data / data32. */
-  load(lin: Linear, size: number, stack = false): void { this.check(this.access(lin, size, false, this.cpl === 3, 0, stack)); }
+  load(lin: Linear, size: number, stack = false): void {
+    this.check(this.access(lin, size, false, this.cpl === 3, 0, stack));
+  }
   /** The first half of a read-modify-write: a write's permissions count. */
-  loadForWrite(lin: Linear, size: number): void { this.check(this.access(lin, size, false, this.cpl === 3, SLOW_FOR_WRITE, false)); }
-  store(lin: Linear, size: number, stack = false): void { this.check(this.access(lin, size, true, this.cpl === 3, 0, stack)); }
+  loadForWrite(lin: Linear, size: number): void {
+    this.check(this.access(lin, size, false, this.cpl === 3, SLOW_FOR_WRITE, false));
+  }
+  store(lin: Linear, size: number, stack = false): void {
+    this.check(this.access(lin, size, true, this.cpl === 3, 0, stack));
+  }
   load32(lin: Linear, stack = false): number {
     this.load(lin, 4, stack);
     return this.data32[0]!;
   }
 
   /** As the processor does on its own account: supervisor, SMAP without exception. */
-  loadSystem(lin: Linear, size: number): void { this.system(lin, size, false); }
-  storeSystem(lin: Linear, size: number): void { this.system(lin, size, true); }
+  loadSystem(lin: Linear, size: number): void {
+    this.system(lin, size, false);
+  }
+  storeSystem(lin: Linear, size: number): void {
+    this.system(lin, size, true);
+  }
   private system(lin: Linear, size: number, write: boolean): void {
     this.mmu.implicit = true;
     const status = this.access(lin, size, write, false, 0, false);
@@ -382,8 +487,12 @@ export class Core {
   }
 
   /** Interrupts are held off for the instruction at RIP by STI or MOV SS. */
-  get shadow(): number { return this.cb.get(CB_SHADOW); }
-  clearShadow(): void { this.cb.set(CB_SHADOW, 0); }
+  get shadow(): number {
+    return this.cb.get(CB_SHADOW);
+  }
+  clearShadow(): void {
+    this.cb.set(CB_SHADOW, 0);
+  }
 }
 
 /** Is the last byte canonical too? */

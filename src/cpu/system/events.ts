@@ -2,7 +2,15 @@
  * Interrupts and exceptions: delivery through the IDT, and IRET. Source: SDM vol. 3A, chapter 6; vol. 2, INT n and IRET.
  */
 import {
-  CB_CPL, CB_IDTR_BASE, CB_IDTR_LIMIT, CB_RFLAGS, CB_RIP, Flag, Status, STATUS_FLAGS, Vector,
+  CB_CPL,
+  CB_IDTR_BASE,
+  CB_IDTR_LIMIT,
+  CB_RFLAGS,
+  CB_RIP,
+  Flag,
+  Status,
+  STATUS_FLAGS,
+  Vector,
 } from '../memory/control-block.ts';
 import { EXIT, FAULT, Rights, type Core } from './core.ts';
 import { EventType, ExitReason, Reg, Seg, StringKind, type VcpuEvent } from '../interface.ts';
@@ -12,7 +20,8 @@ import { StackFrame } from './stack-frame.ts';
 
 const CONTRIBUTORY = (1 << Vector.de) | (1 << Vector.ts) | (1 << Vector.np) | (1 << Vector.ss) | (1 << Vector.gp);
 /** RFLAGS bits that IRET and POPF load at CPL 0. */
-const LOADABLE = STATUS_FLAGS | Flag.tf | Flag.if | Flag.df | Flag.iopl | Flag.nt | Flag.rf | Flag.ac | Flag.vif | Flag.vip | Flag.id;
+const LOADABLE =
+  STATUS_FLAGS | Flag.tf | Flag.if | Flag.df | Flag.iopl | Flag.nt | Flag.rf | Flag.ac | Flag.vif | Flag.vip | Flag.id;
 
 export class Events {
   private readonly core: Core;
@@ -36,7 +45,12 @@ export class Events {
   deliverFault(): number {
     const { core } = this;
     core.forgetCompleted();
-    return this.deliver({ type: EventType.hardwareException, vector: core.faultVector, errorCode: core.faultCode, instructionLength: 0 });
+    return this.deliver({
+      type: EventType.hardwareException,
+      vector: core.faultVector,
+      errorCode: core.faultCode,
+      instructionLength: 0,
+    });
   }
 
   /** Deliver an event, turning exceptions on the way into double and triple faults. */
@@ -68,8 +82,10 @@ export class Events {
           return Status.exit;
         }
         const first = current.vector;
-        const double = isException && (((CONTRIBUTORY >> first) & 1 && (CONTRIBUTORY >> second) & 1) ||
-          (first === Vector.pf && (second === Vector.pf || (CONTRIBUTORY >> second) & 1)));
+        const double =
+          isException &&
+          (((CONTRIBUTORY >> first) & 1 && (CONTRIBUTORY >> second) & 1) ||
+            (first === Vector.pf && (second === Vector.pf || (CONTRIBUTORY >> second) & 1)));
         current = double
           ? { type: EventType.hardwareException, vector: Vector.df, errorCode: 0, instructionLength: 0 }
           : { type: EventType.hardwareException, vector: second, errorCode: core.faultCode, instructionLength: 0 };
@@ -226,8 +242,13 @@ export class Events {
       newSelector = from.selector;
       newStack = seg.stackDescriptor(newSelector, newCpl, Vector.ts, external);
       stack = new StackFrame(core, {
-        pointer: from.pointer, long: false, user: newCpl === 3, base: newStack.base, mask: newStack.rights & Rights.big ? 0xffffffff : 0xffff,
-        ...bounds(newStack), errorCode: (newSelector & 0xfffc) | external,
+        pointer: from.pointer,
+        long: false,
+        user: newCpl === 3,
+        base: newStack.base,
+        mask: newStack.rights & Rights.big ? 0xffffffff : 0xffff,
+        ...bounds(newStack),
+        errorCode: (newSelector & 0xfffc) | external,
       });
       if (fromVm86) for (const s of [Seg.gs, Seg.fs, Seg.ds, Seg.es]) stack.push(size, core.segSelector(s));
       stack.push(size, core.segSelector(Seg.ss));
@@ -280,7 +301,9 @@ export class Events {
     const flags = stack.pop(size);
     const old = core.rflags;
     if ((size === 2 ? ip & 0xffff : ip) > core.segLimit(Seg.cs)) core.gp(0);
-    const mask = (size === 2 ? 0xffff : ~0) & (core.vm86 ? LOADABLE & ~(Flag.iopl | Flag.vif | Flag.vip) : LOADABLE & ~(Flag.vif | Flag.vip));
+    const mask =
+      (size === 2 ? 0xffff : ~0) &
+      (core.vm86 ? LOADABLE & ~(Flag.iopl | Flag.vif | Flag.vip) : LOADABLE & ~(Flag.vif | Flag.vip));
     core.rflags = (old & ~mask) | (flags & mask);
     stack.commit();
     seg.loadReal(Seg.cs, cs);
@@ -326,7 +349,8 @@ export class Events {
     if (outer || wasLong) {
       this.loadReturnStack(ss, rpl, newStack);
       if (core.longMode && code.rights & Rights.long) cb.setGpr(Reg.rsp, rspLo, size === 8 ? rspHi : 0);
-      else if (newStack && !(newStack.rights & Rights.big)) cb.setGpr(Reg.rsp, (cb.gprLo(Reg.rsp) & ~0xffff) | (rspLo & 0xffff), cb.gprHi(Reg.rsp));
+      else if (newStack && !(newStack.rights & Rights.big))
+        cb.setGpr(Reg.rsp, (cb.gprLo(Reg.rsp) & ~0xffff) | (rspLo & 0xffff), cb.gprHi(Reg.rsp));
       else cb.setGpr(Reg.rsp, rspLo, 0);
     } else stack.commit();
     core.setRipLinear(target);
@@ -386,7 +410,15 @@ export class Events {
     const [ss, es, ds, fs, gs] = [stack.pop(4), stack.pop(4), stack.pop(4), stack.pop(4), stack.pop(4)];
     core.rflags = (flags & (LOADABLE | Flag.vm)) | Flag.one;
     cb.set(CB_CPL, 3);
-    for (const [s, selector] of [[Seg.es, es], [Seg.cs, cs], [Seg.ss, ss], [Seg.ds, ds], [Seg.fs, fs], [Seg.gs, gs]] as const) seg.loadReal(s, selector & 0xffff);
+    for (const [s, selector] of [
+      [Seg.es, es],
+      [Seg.cs, cs],
+      [Seg.ss, ss],
+      [Seg.ds, ds],
+      [Seg.fs, fs],
+      [Seg.gs, gs],
+    ] as const)
+      seg.loadReal(s, selector & 0xffff);
     cb.setGpr(Reg.rsp, esp, 0);
     core.setRip(ip & 0xffff, 0);
     core.updateMode();
@@ -397,4 +429,3 @@ function bounds(d: Descriptor): { low: number; high: number } {
   if (!(d.rights & Rights.expandDown)) return { low: 0, high: d.limit };
   return { low: d.limit + 1, high: d.rights & Rights.big ? 0xffffffff : 0xffff };
 }
-

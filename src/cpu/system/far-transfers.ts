@@ -123,7 +123,9 @@ export class FarTransfers {
     const size = core.longMode ? 8 : type === SystemType.callGate ? 4 : 2;
     const target = core.longMode
       ? linearFromHalves(gate.gateOffset | 0, gate.baseHigh | 0)
-      : size === 4 ? gate.gateOffset : gate.gateOffset & 0xffff;
+      : size === 4
+        ? gate.gateOffset
+        : gate.gateOffset & 0xffff;
     if (Number.isNaN(target) || (!core.longMode && target > code.limit)) core.gp(0);
     const inner = isCall && !code.isConforming && code.dpl < core.cpl;
     const newCpl = inner ? code.dpl : core.cpl;
@@ -143,8 +145,14 @@ export class FarTransfers {
         } else {
           newStack = seg.stackDescriptor(from.selector, newCpl, Vector.ts);
           stack = new StackFrame(core, {
-            pointer: from.pointer, long: false, user: newCpl === 3, base: newStack.base, mask: newStack.rights & Rights.big ? 0xffffffff : 0xffff,
-            low: 0, high: newStack.limit, errorCode: from.selector & 0xfffc,
+            pointer: from.pointer,
+            long: false,
+            user: newCpl === 3,
+            base: newStack.base,
+            mask: newStack.rights & Rights.big ? 0xffffffff : 0xffff,
+            low: 0,
+            high: newStack.limit,
+            errorCode: from.selector & 0xfffc,
           });
           // Parameters: read from the old stack first, so that a fault there changes nothing.
           const count = gate.hi & 0x1f;
@@ -203,7 +211,8 @@ export class FarTransfers {
     this.events.loadReturnStack(ss, rpl, newStack);
     const top = linearFromHalves(rspLo | 0, rspHi | 0) + parameterBytes;
     if (core.longMode && code.rights & Rights.long) cb.setLinear(Reg.rsp * 8, top);
-    else if (newStack && !(newStack.rights & Rights.big)) cb.setGpr(Reg.rsp, (cb.gprLo(Reg.rsp) & ~0xffff) | ((rspLo + parameterBytes) & 0xffff), cb.gprHi(Reg.rsp));
+    else if (newStack && !(newStack.rights & Rights.big))
+      cb.setGpr(Reg.rsp, (cb.gprLo(Reg.rsp) & ~0xffff) | ((rspLo + parameterBytes) & 0xffff), cb.gprHi(Reg.rsp));
     else cb.setGpr(Reg.rsp, (rspLo + parameterBytes) >>> 0, 0);
     this.enter(cs, code, rpl, target);
     seg.dropInnerSegments();

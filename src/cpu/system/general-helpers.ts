@@ -1,5 +1,15 @@
 /** Helpers of general-purpose instructions: 128-bit division, decimal adjusts, PUSHA, ENTER … Source: SDM vol. 2. */
-import { CB_SLOW_VA, CB_SLOW_VALUE, CB_RFLAGS, CB_SEG, Flag, SEG_BASE, SEG_SIZE, Status, Vector } from '../memory/control-block.ts';
+import {
+  CB_SLOW_VA,
+  CB_SLOW_VALUE,
+  CB_RFLAGS,
+  CB_SEG,
+  Flag,
+  SEG_BASE,
+  SEG_SIZE,
+  Status,
+  Vector,
+} from '../memory/control-block.ts';
 import { Rights, type Core } from './core.ts';
 import { Reg, Seg } from '../interface.ts';
 import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
@@ -139,7 +149,8 @@ export class GeneralHelpers {
     const al = cb.gprLo(Reg.rax) & 0xff;
     let at: Linear;
     if (core.code64) {
-      const base = asize === 2 ? linearFromHalves(cb.gprLo(Reg.rbx) | 0, cb.gprHi(Reg.rbx) | 0) + al : (cb.gprLo(Reg.rbx) + al) >>> 0;
+      const base =
+        asize === 2 ? linearFromHalves(cb.gprLo(Reg.rbx) | 0, cb.gprHi(Reg.rbx) | 0) + al : (cb.gprLo(Reg.rbx) + al) >>> 0;
       at = base + (seg === Seg.fs || seg === Seg.gs ? cb.linear(CB_SEG + seg * SEG_SIZE + SEG_BASE) : 0);
     } else {
       const offset = asize === 1 ? (cb.gprLo(Reg.rbx) + al) >>> 0 : (cb.gprLo(Reg.rbx) + al) & 0xffff;
@@ -152,20 +163,34 @@ export class GeneralHelpers {
 
   // Decimal arithmetic
 
-  private al(): number { return this.core.cb.gprLo(Reg.rax) & 0xff; }
+  private al(): number {
+    return this.core.cb.gprLo(Reg.rax) & 0xff;
+  }
   private setAx(al: number, ah: number): void {
     const { cb } = this.core;
     cb.setGpr(Reg.rax, (cb.gprLo(Reg.rax) & ~0xffff) | (al & 0xff) | ((ah & 0xff) << 8), cb.gprHi(Reg.rax));
   }
-  private ah(): number { return (this.core.cb.gprLo(Reg.rax) >> 8) & 0xff; }
+  private ah(): number {
+    return (this.core.cb.gprLo(Reg.rax) >> 8) & 0xff;
+  }
   private resultFlags(value: number, cf: boolean, af: boolean): number {
     let ones = 0;
     for (let v = value & 0xff; v; v &= v - 1) ones++;
-    return (cf ? Flag.cf : 0) | (af ? Flag.af : 0) | (value & 0xff ? 0 : Flag.zf) | (value & 0x80 ? Flag.sf : 0) | (ones & 1 ? 0 : Flag.pf);
+    return (
+      (cf ? Flag.cf : 0) |
+      (af ? Flag.af : 0) |
+      (value & 0xff ? 0 : Flag.zf) |
+      (value & 0x80 ? Flag.sf : 0) |
+      (ones & 1 ? 0 : Flag.pf)
+    );
   }
 
-  daa(): number { return this.decimalAdjust(1); }
-  das(): number { return this.decimalAdjust(-1); }
+  daa(): number {
+    return this.decimalAdjust(1);
+  }
+  das(): number {
+    return this.decimalAdjust(-1);
+  }
   private decimalAdjust(sign: 1 | -1): number {
     const { core } = this;
     const flags = core.statusFlags();
@@ -186,8 +211,12 @@ export class GeneralHelpers {
     return Status.next;
   }
 
-  aaa(): number { return this.asciiAdjust(1); }
-  aas(): number { return this.asciiAdjust(-1); }
+  aaa(): number {
+    return this.asciiAdjust(1);
+  }
+  aas(): number {
+    return this.asciiAdjust(-1);
+  }
   private asciiAdjust(sign: 1 | -1): number {
     const { core } = this;
     const adjust = (this.al() & 15) > 9 || (core.statusFlags() & Flag.af) !== 0;
@@ -229,8 +258,12 @@ export class GeneralHelpers {
     return Status.next;
   }
 
-  get randomState(): bigint { return this.seed; }
-  set randomState(value: bigint) { this.seed = value; }
+  get randomState(): bigint {
+    return this.seed;
+  }
+  set randomState(value: bigint) {
+    this.seed = value;
+  }
 
   clac(): number {
     const { core } = this;

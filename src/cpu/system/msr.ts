@@ -5,8 +5,19 @@ import { Seg } from '../interface.ts';
 import { linearFromBigInt, type ControlBlock } from '../memory/memory-views.ts';
 
 export const Msr = {
-  sysenterCs: 0x174, sysenterEsp: 0x175, sysenterEip: 0x176, pat: 0x277, efer: 0xc0000080, star: 0xc0000081, lstar: 0xc0000082, cstar: 0xc0000083,
-  fmask: 0xc0000084, fsBase: 0xc0000100, gsBase: 0xc0000101, kernelGsBase: 0xc0000102, tscAux: 0xc0000103,
+  sysenterCs: 0x174,
+  sysenterEsp: 0x175,
+  sysenterEip: 0x176,
+  pat: 0x277,
+  efer: 0xc0000080,
+  star: 0xc0000081,
+  lstar: 0xc0000082,
+  cstar: 0xc0000083,
+  fmask: 0xc0000084,
+  fsBase: 0xc0000100,
+  gsBase: 0xc0000101,
+  kernelGsBase: 0xc0000102,
+  tscAux: 0xc0000103,
 } as const;
 
 const cell = (n: number): number => CB_MSR + n * 8;
@@ -22,15 +33,40 @@ export const CB_KERNEL_GS_BASE = cell(8);
 export const CB_TSC_AUX = cell(9);
 
 const CELLS = new Map<number, number>([
-  [Msr.sysenterCs, CB_SYSENTER_CS], [Msr.sysenterEsp, CB_SYSENTER_ESP], [Msr.sysenterEip, CB_SYSENTER_EIP], [Msr.pat, CB_PAT],
-  [Msr.star, CB_STAR], [Msr.lstar, CB_LSTAR], [Msr.cstar, CB_CSTAR], [Msr.fmask, CB_FMASK], [Msr.kernelGsBase, CB_KERNEL_GS_BASE], [Msr.tscAux, CB_TSC_AUX],
-  [Msr.fsBase, CB_SEG + Seg.fs * SEG_SIZE + SEG_BASE], [Msr.gsBase, CB_SEG + Seg.gs * SEG_SIZE + SEG_BASE],
+  [Msr.sysenterCs, CB_SYSENTER_CS],
+  [Msr.sysenterEsp, CB_SYSENTER_ESP],
+  [Msr.sysenterEip, CB_SYSENTER_EIP],
+  [Msr.pat, CB_PAT],
+  [Msr.star, CB_STAR],
+  [Msr.lstar, CB_LSTAR],
+  [Msr.cstar, CB_CSTAR],
+  [Msr.fmask, CB_FMASK],
+  [Msr.kernelGsBase, CB_KERNEL_GS_BASE],
+  [Msr.tscAux, CB_TSC_AUX],
+  [Msr.fsBase, CB_SEG + Seg.fs * SEG_SIZE + SEG_BASE],
+  [Msr.gsBase, CB_SEG + Seg.gs * SEG_SIZE + SEG_BASE],
 ]);
-const MUST_BE_CANONICAL: readonly number[] = [Msr.sysenterEsp, Msr.sysenterEip, Msr.lstar, Msr.cstar, Msr.fsBase, Msr.gsBase, Msr.kernelGsBase];
+const MUST_BE_CANONICAL: readonly number[] = [
+  Msr.sysenterEsp,
+  Msr.sysenterEip,
+  Msr.lstar,
+  Msr.cstar,
+  Msr.fsBase,
+  Msr.gsBase,
+  Msr.kernelGsBase,
+];
 const PAT_RESET = 0x0007040600070406n;
 
 /** MSRs that a guest reads and writes without an exit, as with Xen's MSR bitmap. */
-export const WITHOUT_EXIT: ReadonlySet<number> = new Set([Msr.sysenterCs, Msr.sysenterEsp, Msr.sysenterEip, Msr.pat, Msr.fsBase, Msr.gsBase, Msr.kernelGsBase]);
+export const WITHOUT_EXIT: ReadonlySet<number> = new Set([
+  Msr.sysenterCs,
+  Msr.sysenterEsp,
+  Msr.sysenterEip,
+  Msr.pat,
+  Msr.fsBase,
+  Msr.gsBase,
+  Msr.kernelGsBase,
+]);
 
 export function resetMsrs(cb: ControlBlock): void {
   for (let n = 0; n <= 9; n++) cb.set64(cell(n), 0n);

@@ -1,12 +1,36 @@
 /** Segment registers and descriptors. Source: SDM vol. 3A, chapters 3 and 5. */
 import {
-  CB_CPL, CB_CR0, CB_GDTR_BASE, CB_GDTR_LIMIT, CB_RFLAGS, CB_SEG, Cr0, Flag, SEG_BASE, SEG_LIMIT, SEG_SIZE, Vector,
+  CB_CPL,
+  CB_CR0,
+  CB_GDTR_BASE,
+  CB_GDTR_LIMIT,
+  CB_RFLAGS,
+  CB_SEG,
+  Cr0,
+  Flag,
+  SEG_BASE,
+  SEG_LIMIT,
+  SEG_SIZE,
+  Vector,
 } from '../memory/control-block.ts';
 import { Rights, type Core } from './core.ts';
 import { Seg } from '../interface.ts';
 import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
 
-export const SystemType = { tss16: 1, ldt: 2, tss16Busy: 3, callGate16: 4, taskGate: 5, interruptGate16: 6, trapGate16: 7, tss: 9, tssBusy: 11, callGate: 12, interruptGate: 14, trapGate: 15 } as const;
+export const SystemType = {
+  tss16: 1,
+  ldt: 2,
+  tss16Busy: 3,
+  callGate16: 4,
+  taskGate: 5,
+  interruptGate16: 6,
+  trapGate16: 7,
+  tss: 9,
+  tssBusy: 11,
+  callGate: 12,
+  interruptGate: 14,
+  trapGate: 15,
+} as const;
 
 /** A descriptor as read from its table. */
 export class Descriptor {
@@ -16,23 +40,47 @@ export class Descriptor {
   baseHigh = 0;
   address: Linear = 0;
 
-  get rights(): number { return (this.hi >>> 8) & 0xf0ff; }
-  get base(): number { return ((this.lo >>> 16) | ((this.hi & 0xff) << 16) | (this.hi & 0xff000000)) >>> 0; }
+  get rights(): number {
+    return (this.hi >>> 8) & 0xf0ff;
+  }
+  get base(): number {
+    return ((this.lo >>> 16) | ((this.hi & 0xff) << 16) | (this.hi & 0xff000000)) >>> 0;
+  }
   get limit(): number {
     const limit = (this.lo & 0xffff) | (this.hi & 0xf0000);
     return (this.rights & Rights.granular ? (limit << 12) | 0xfff : limit) >>> 0;
   }
-  get type(): number { return (this.hi >>> 8) & 0xf; }
-  get isSystem(): boolean { return !(this.rights & Rights.nonSystem); }
-  get isCode(): boolean { return !this.isSystem && (this.rights & Rights.code) !== 0; }
-  get isConforming(): boolean { return (this.rights & Rights.conforming) !== 0; }
-  get isPresent(): boolean { return (this.rights & Rights.present) !== 0; }
-  get dpl(): number { return (this.hi >>> 13) & 3; }
-  get isReadable(): boolean { return !this.isSystem && (!(this.rights & Rights.code) || (this.rights & 2) !== 0); }
-  get isWritableData(): boolean { return !this.isSystem && !(this.rights & Rights.code) && (this.rights & Rights.writable) !== 0; }
+  get type(): number {
+    return (this.hi >>> 8) & 0xf;
+  }
+  get isSystem(): boolean {
+    return !(this.rights & Rights.nonSystem);
+  }
+  get isCode(): boolean {
+    return !this.isSystem && (this.rights & Rights.code) !== 0;
+  }
+  get isConforming(): boolean {
+    return (this.rights & Rights.conforming) !== 0;
+  }
+  get isPresent(): boolean {
+    return (this.rights & Rights.present) !== 0;
+  }
+  get dpl(): number {
+    return (this.hi >>> 13) & 3;
+  }
+  get isReadable(): boolean {
+    return !this.isSystem && (!(this.rights & Rights.code) || (this.rights & 2) !== 0);
+  }
+  get isWritableData(): boolean {
+    return !this.isSystem && !(this.rights & Rights.code) && (this.rights & Rights.writable) !== 0;
+  }
   // As a gate
-  get gateSelector(): number { return this.lo >>> 16; }
-  get gateOffset(): number { return ((this.lo & 0xffff) | (this.hi & 0xffff0000)) >>> 0; }
+  get gateSelector(): number {
+    return this.lo >>> 16;
+  }
+  get gateOffset(): number {
+    return ((this.lo & 0xffff) | (this.hi & 0xffff0000)) >>> 0;
+  }
 }
 
 export class Segmentation {
@@ -98,7 +146,7 @@ export class Segmentation {
   setNull(seg: number, selector: number): void {
     const { core } = this;
     // SS keeps its DPL in the hidden part: CPL comes from there in a VMCS.
-    core.setSegment(seg, selector, 0, 0, 0, Rights.unusable | (seg === Seg.ss ? (core.cpl << Rights.dplShift) : 0));
+    core.setSegment(seg, selector, 0, 0, 0, Rights.unusable | (seg === Seg.ss ? core.cpl << Rights.dplShift : 0));
   }
 
   /** MOV or POP to ES, SS, DS, FS, GS. */
@@ -136,7 +184,13 @@ export class Segmentation {
     const { cb } = core;
     const vm = core.vm86;
     const at = CB_SEG + seg * SEG_SIZE;
-    const access = vm ? 0xf3 : core.segAccess(seg) & Rights.unusable ? 0x93 : seg === Seg.cs ? 0x93 | (core.segAccess(seg) & Rights.big) : core.segAccess(seg);
+    const access = vm
+      ? 0xf3
+      : core.segAccess(seg) & Rights.unusable
+        ? 0x93
+        : seg === Seg.cs
+          ? 0x93 | (core.segAccess(seg) & Rights.big)
+          : core.segAccess(seg);
     core.setSegment(seg, selector & 0xffff, (selector & 0xffff) * 16, 0, vm ? 0xffff : cb.get(at + SEG_LIMIT) || 0xffff, access);
   }
 
@@ -188,7 +242,8 @@ export class Segmentation {
       const rights = core.segAccess(seg);
       // A null selector stays as it is, with the base it may have been given since.
       if (rights & Rights.unusable) continue;
-      const conforming = (rights & (Rights.nonSystem | Rights.code | Rights.conforming)) === (Rights.nonSystem | Rights.code | Rights.conforming);
+      const conforming =
+        (rights & (Rights.nonSystem | Rights.code | Rights.conforming)) === (Rights.nonSystem | Rights.code | Rights.conforming);
       if (conforming || ((rights >> Rights.dplShift) & 3) >= core.cpl) continue;
       const base = CB_SEG + seg * SEG_SIZE + SEG_BASE;
       core.setSegment(seg, 0, core.cb.get(base), core.cb.get(base + 4), core.segLimit(seg), rights | Rights.unusable);

@@ -17,7 +17,19 @@ export class StackFrame {
   private readonly long: boolean;
   private readonly errorCode: number;
 
-  constructor(core: Core, stack: { pointer: Linear; long: boolean; user: boolean; base?: number; mask?: number; low?: number; high?: number; errorCode?: number }) {
+  constructor(
+    core: Core,
+    stack: {
+      pointer: Linear;
+      long: boolean;
+      user: boolean;
+      base?: number;
+      mask?: number;
+      low?: number;
+      high?: number;
+      errorCode?: number;
+    },
+  ) {
     this.core = core;
     this.pointer = stack.pointer;
     this.long = stack.long;
@@ -32,11 +44,17 @@ export class StackFrame {
   /** The stack in use now. `user`: accesses count as the user's; else as the processor's own. */
   static current(core: Core, user = core.cpl === 3): StackFrame {
     const { cb } = core;
-    if (core.code64) return new StackFrame(core, { pointer: linearFromHalves(cb.gprLo(Reg.rsp) | 0, cb.gprHi(Reg.rsp) | 0), long: true, user });
+    if (core.code64)
+      return new StackFrame(core, { pointer: linearFromHalves(cb.gprLo(Reg.rsp) | 0, cb.gprHi(Reg.rsp) | 0), long: true, user });
     const at = CB_SEG + Seg.ss * SEG_SIZE;
     return new StackFrame(core, {
-      pointer: cb.gprLo(Reg.rsp), long: false, user, base: core.segBase(Seg.ss), mask: core.segAccess(Seg.ss) & Rights.big ? 0xffffffff : 0xffff,
-      low: cb.get(at + SEG_LOW), high: cb.get(at + SEG_HIGH),
+      pointer: cb.gprLo(Reg.rsp),
+      long: false,
+      user,
+      base: core.segBase(Seg.ss),
+      mask: core.segAccess(Seg.ss) & Rights.big ? 0xffffffff : 0xffff,
+      low: cb.get(at + SEG_LOW),
+      high: cb.get(at + SEG_HIGH),
     });
   }
 

@@ -72,7 +72,9 @@ export class StringInstructions {
     else cb.setGpr(reg, (cb.gprLo(reg) & ~0xffff) | ((cb.gprLo(reg) + delta) & 0xffff), cb.gprHi(reg));
   }
 
-  private get step(): 1 | -1 { return this.core.cb.get(CB_RFLAGS) & Flag.df ? -1 : 1; }
+  private get step(): 1 | -1 {
+    return this.core.cb.get(CB_RFLAGS) & Flag.df ? -1 : 1;
+  }
 
   /** n iterations are done: counts and pointers move. */
   private done(n: number, size: number, usesSource: boolean, usesDestination: boolean): void {
@@ -96,14 +98,24 @@ export class StringInstructions {
     return offset + size > 4096 ? 0 : Math.floor(offset / size) + 1;
   }
 
-  private get user(): boolean { return this.core.cb.get(CB_CPL) === 3; }
+  private get user(): boolean {
+    return this.core.cb.get(CB_CPL) === 3;
+  }
 
   /** TF: a trap after every iteration (SDM vol. 3B 17.3.2). */
-  private get traced(): boolean { return (this.core.cb.get(CB_RFLAGS) & Flag.tf) !== 0; }
+  private get traced(): boolean {
+    return (this.core.cb.get(CB_RFLAGS) & Flag.tf) !== 0;
+  }
 
   /** May several iterations go in one piece? Not when the pointers could wrap, or something watches every iteration. */
   private get plain(): boolean {
-    return !this.traced && this.addressSize === 2 && this.core.code64 && this.core.dataBreakpoints.length === 0 && !this.core.hasCompleted;
+    return (
+      !this.traced &&
+      this.addressSize === 2 &&
+      this.core.code64 &&
+      this.core.dataBreakpoints.length === 0 &&
+      !this.core.hasCompleted
+    );
   }
 
   /** Leave for an I/O or MMIO access of this string instruction. */
@@ -324,8 +336,12 @@ export class StringInstructions {
   }
 
   /** INS and OUTS always leave: the hypervisor moves the data, then says how many iterations it did. */
-  ins(size: number): number { return this.portString(StringKind.ins, size); }
-  outs(size: number): number { return this.portString(StringKind.outs, size); }
+  ins(size: number): number {
+    return this.portString(StringKind.ins, size);
+  }
+  outs(size: number): number {
+    return this.portString(StringKind.outs, size);
+  }
 
   private portString(kind: StringKind, size: number): number {
     const { core } = this;
@@ -347,7 +363,8 @@ export class StringInstructions {
   /** The hypervisor finished n iterations of the string instruction that left. True: the instruction is over. */
   completeReps(n: number, size: number, kind: StringKind): boolean {
     this.setup();
-    const usesSource = kind === StringKind.movs || kind === StringKind.outs || kind === StringKind.lods || kind === StringKind.cmps;
+    const usesSource =
+      kind === StringKind.movs || kind === StringKind.outs || kind === StringKind.lods || kind === StringKind.cmps;
     const usesDestination = kind !== StringKind.outs && kind !== StringKind.lods;
     this.done(n, size, usesSource, usesDestination);
     return !this.repeat || this.count() === 0;

@@ -60,7 +60,13 @@ export interface Instruction extends InstructionAttributes {
 }
 
 /** A row without ceremony. */
-export function row(opcode: string, name: string, operands: string, emit: Emit, attributes: InstructionAttributes & { emitChained?: Emit } = {}): Instruction {
+export function row(
+  opcode: string,
+  name: string,
+  operands: string,
+  emit: Emit,
+  attributes: InstructionAttributes & { emitChained?: Emit } = {},
+): Instruction {
   return { name, opcode, operands: operands ? operands.split(' ') : [], emit, ...attributes };
 }
 
@@ -83,15 +89,26 @@ const REGISTER_ONLY = /^[RUN]/;
 
 export function parseEncoding(instruction: Instruction): Encoding {
   const tokens = instruction.opcode.split(' ');
-  const encoding: Encoding = { prefix: 'any', map: 0, opcode: 0, plusRegister: false, digit: -1, modrm: -1, mod: 'any', hasModrm: false };
+  const encoding: Encoding = {
+    prefix: 'any',
+    map: 0,
+    opcode: 0,
+    plusRegister: false,
+    digit: -1,
+    modrm: -1,
+    mod: 'any',
+    hasModrm: false,
+  };
   const bytes: number[] = [];
   if (/^(NP|66|F3|F2)$/.test(tokens[0]!) && tokens.length > 1 && /^[0-9A-F]{2}/.test(tokens[1]!)) {
     encoding.prefix = tokens.shift() as Encoding['prefix'];
   }
   for (const token of tokens) {
     if (/^[0-9A-F]{2}$/.test(token)) bytes.push(parseInt(token, 16));
-    else if (/^[0-9A-F]{2}\+r$/.test(token)) { bytes.push(parseInt(token, 16)); encoding.plusRegister = true; }
-    else if (/^\/[0-7]$/.test(token)) encoding.digit = Number(token[1]);
+    else if (/^[0-9A-F]{2}\+r$/.test(token)) {
+      bytes.push(parseInt(token, 16));
+      encoding.plusRegister = true;
+    } else if (/^\/[0-7]$/.test(token)) encoding.digit = Number(token[1]);
     else if (/^=[0-9A-F]{2}$/.test(token)) encoding.modrm = parseInt(token.slice(1), 16);
     else if (token === 'mem' || token === 'reg') encoding.mod = token;
     else throw new Error(`instruction ${instruction.name}: encoding token '${token}'`);

@@ -44,7 +44,13 @@ function shifts(name: string, digit: number, emit: Emit): Instruction[] {
   ];
 }
 
-function bitTests(name: string, opcode: number, digit: number, emit: (byRegister: boolean) => Emit, stores: boolean): Instruction[] {
+function bitTests(
+  name: string,
+  opcode: number,
+  digit: number,
+  emit: (byRegister: boolean) => Emit,
+  stores: boolean,
+): Instruction[] {
   const attributes: InstructionAttributes = stores ? { lock: 'allowed', writes: true } : {};
   return [
     // The index reaches beyond the operand: the row's memory form is an address of its own.
@@ -68,10 +74,29 @@ function branch(emitChained: Emit, usesFlags = false): InstructionAttributes & {
   return { ends: 'jump', chains: true, size64: 'forced', flags: 'kept', usesFlags, emitChained };
 }
 
-const segmentPushes: Instruction[] = [[0x06, 0], [0x0e, 1], [0x16, 2], [0x1e, 3]].map(([opcode, seg]) =>
-  row(hex(opcode!), 'push', '$v', (c, sized) => stack.pushSegment(c, sized!.size as 2 | 4, system.segmentSelector(c, seg!)), { only: 'legacy', flags: 'kept' }));
-const fsGs: Instruction[] = [[0xa0, 4], [0xa8, 5]].map(([opcode, seg]) =>
-  row(`0F ${hex(opcode!)}`, 'push', '$v', (c, sized) => stack.pushSegment(c, sized!.size as 2 | 4 | 8, system.segmentSelector(c, seg!)), { size64: 'default', flags: 'kept' }));
+const segmentPushes: Instruction[] = [
+  [0x06, 0],
+  [0x0e, 1],
+  [0x16, 2],
+  [0x1e, 3],
+].map(([opcode, seg]) =>
+  row(hex(opcode!), 'push', '$v', (c, sized) => stack.pushSegment(c, sized!.size as 2 | 4, system.segmentSelector(c, seg!)), {
+    only: 'legacy',
+    flags: 'kept',
+  }),
+);
+const fsGs: Instruction[] = [
+  [0xa0, 4],
+  [0xa8, 5],
+].map(([opcode, seg]) =>
+  row(
+    `0F ${hex(opcode!)}`,
+    'push',
+    '$v',
+    (c, sized) => stack.pushSegment(c, sized!.size as 2 | 4 | 8, system.segmentSelector(c, seg!)),
+    { size64: 'default', flags: 'kept' },
+  ),
+);
 
 const NOP: Emit = () => seq();
 const HINT: InstructionAttributes = { flags: 'kept', addressOnly: true, hint: true };
@@ -150,7 +175,13 @@ const rows: readonly Instruction[] = [
   row('0F C1', 'xadd', 'Ev Gv', integer.xadd, { lock: 'allowed', writes: true }),
   row('0F B0', 'cmpxchg', 'Eb Gb', integer.cmpxchg, { flags: 'sub', lock: 'allowed', writes: true }),
   row('0F B1', 'cmpxchg', 'Ev Gv', integer.cmpxchg, { flags: 'sub', lock: 'allowed', writes: true }),
-  row('0F C7 /1', 'cmpxchg8b', 'Mc', (c, dst) => (dst!.size === 16 ? system.withAddress('cmpxchg16b')(c, dst!) : integer.cmpxchg8b(c, dst!)), { lock: 'allowed', writes: true }),
+  row(
+    '0F C7 /1',
+    'cmpxchg8b',
+    'Mc',
+    (c, dst) => (dst!.size === 16 ? system.withAddress('cmpxchg16b')(c, dst!) : integer.cmpxchg8b(c, dst!)),
+    { lock: 'allowed', writes: true },
+  ),
   row('0F C8+r', 'bswap', 'Zy', integer.bswap, { flags: 'kept' }),
 
   row('50+r', 'push', 'Zv', stack.pushOperand, { flags: 'kept', size64: 'default' }),
@@ -164,7 +195,10 @@ const rows: readonly Instruction[] = [
   row('9C', 'pushf', '$v', stack.pushf, { flags: 'kept', size64: 'default' }),
   row('9D', 'popf', '$v', stack.popf, { size64: 'default', ends: 'system' }),
   row('C9', 'leave', '$v', stack.leave, { flags: 'kept', size64: 'default' }),
-  row('C8', 'enter', 'Iw Ib2 $v', (c, imm, _level, sized) => seq(system.withValue('enter', sized!.size)(c, imm!)), { flags: 'kept', size64: 'default' }),
+  row('C8', 'enter', 'Iw Ib2 $v', (c, imm, _level, sized) => seq(system.withValue('enter', sized!.size)(c, imm!)), {
+    flags: 'kept',
+    size64: 'default',
+  }),
   row('60', 'pusha', '$v', stack.pusha, { flags: 'kept', only: 'legacy' }),
   row('61', 'popa', '$v', stack.popa, { flags: 'kept', only: 'legacy' }),
 
@@ -229,13 +263,50 @@ const rows: readonly Instruction[] = [
   row('3F', 'aas', '', system.call('aas'), { only: 'legacy' }),
   row('D4', 'aam', 'Ib', system.withValue('aam'), { only: 'legacy' }),
   row('D5', 'aad', 'Ib', system.withValue('aad'), { only: 'legacy' }),
-  row('62', 'bound', 'Gv M-', (c, index, pair) => seq(c.store64(CB_SLOW_VALUE, index!.readSigned()), system.withAddress('bound')(c, pair!, index!)), { only: 'legacy' }),
+  row(
+    '62',
+    'bound',
+    'Gv M-',
+    (c, index, pair) => seq(c.store64(CB_SLOW_VALUE, index!.readSigned()), system.withAddress('bound')(c, pair!, index!)),
+    { only: 'legacy' },
+  ),
 ];
 
 /** What compilers do not emit, or seldom; what a helper does anyway; and wide multiplications and divisions, which take their time. */
 const RARE = new Set([
-  'rcl', 'rcr', 'shld', 'shrd', 'mul', 'div', 'idiv', 'xadd', 'cmpxchg8b', 'salc', 'sahf', 'lahf', 'enter', 'pusha', 'popa', 'popf', 'xlat', 'bound',
-  'daa', 'das', 'aaa', 'aas', 'aam', 'aad', 'cmc', 'clc', 'stc', 'cld', 'std', 'loop', 'loope', 'loopne', 'jcxz',
+  'rcl',
+  'rcr',
+  'shld',
+  'shrd',
+  'mul',
+  'div',
+  'idiv',
+  'xadd',
+  'cmpxchg8b',
+  'salc',
+  'sahf',
+  'lahf',
+  'enter',
+  'pusha',
+  'popa',
+  'popf',
+  'xlat',
+  'bound',
+  'daa',
+  'das',
+  'aaa',
+  'aas',
+  'aam',
+  'aad',
+  'cmc',
+  'clc',
+  'stc',
+  'cld',
+  'std',
+  'loop',
+  'loope',
+  'loopne',
+  'jcxz',
   ...['o', 'no', 'p', 'np'].flatMap((suffix) => [`j${suffix}`, `set${suffix}`, `cmov${suffix}`]),
   ...['movs', 'stos', 'lods', 'cmps', 'scas'].flatMap((name) => [name, `${name}b`]),
 ]);

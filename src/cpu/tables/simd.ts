@@ -27,20 +27,65 @@ function both(opcode: number, name: keyof typeof VECTOR): Instruction[] {
 }
 
 const INTEGER: readonly [number, keyof typeof VECTOR][] = [
-  [0x61, 'punpcklwd'], [0x62, 'punpckldq'], [0x60, 'punpcklbw'], [0x63, 'packsswb'], [0x64, 'pcmpgtb'], [0x65, 'pcmpgtw'], [0x66, 'pcmpgtd'],
-  [0x67, 'packuswb'], [0x68, 'punpckhbw'], [0x69, 'punpckhwd'], [0x6a, 'punpckhdq'], [0x6b, 'packssdw'],
-  [0x74, 'pcmpeqb'], [0x75, 'pcmpeqw'], [0x76, 'pcmpeqd'],
-  [0xd4, 'paddq'], [0xd5, 'pmullw'], [0xd8, 'psubusb'], [0xd9, 'psubusw'], [0xda, 'pminub'], [0xdb, 'pand'], [0xdc, 'paddusb'], [0xdd, 'paddusw'],
-  [0xde, 'pmaxub'], [0xdf, 'pandn'], [0xe0, 'pavgb'], [0xe3, 'pavgw'], [0xe4, 'pmulhuw'], [0xe5, 'pmulhw'], [0xe8, 'psubsb'], [0xe9, 'psubsw'],
-  [0xea, 'pminsw'], [0xeb, 'por'], [0xec, 'paddsb'], [0xed, 'paddsw'], [0xee, 'pmaxsw'], [0xef, 'pxor'], [0xf4, 'pmuludq'], [0xf5, 'pmaddwd'],
-  [0xf6, 'psadbw'], [0xf8, 'psubb'], [0xf9, 'psubw'], [0xfa, 'psubd'], [0xfb, 'psubq'], [0xfc, 'paddb'], [0xfd, 'paddw'], [0xfe, 'paddd'],
+  [0x61, 'punpcklwd'],
+  [0x62, 'punpckldq'],
+  [0x60, 'punpcklbw'],
+  [0x63, 'packsswb'],
+  [0x64, 'pcmpgtb'],
+  [0x65, 'pcmpgtw'],
+  [0x66, 'pcmpgtd'],
+  [0x67, 'packuswb'],
+  [0x68, 'punpckhbw'],
+  [0x69, 'punpckhwd'],
+  [0x6a, 'punpckhdq'],
+  [0x6b, 'packssdw'],
+  [0x74, 'pcmpeqb'],
+  [0x75, 'pcmpeqw'],
+  [0x76, 'pcmpeqd'],
+  [0xd4, 'paddq'],
+  [0xd5, 'pmullw'],
+  [0xd8, 'psubusb'],
+  [0xd9, 'psubusw'],
+  [0xda, 'pminub'],
+  [0xdb, 'pand'],
+  [0xdc, 'paddusb'],
+  [0xdd, 'paddusw'],
+  [0xde, 'pmaxub'],
+  [0xdf, 'pandn'],
+  [0xe0, 'pavgb'],
+  [0xe3, 'pavgw'],
+  [0xe4, 'pmulhuw'],
+  [0xe5, 'pmulhw'],
+  [0xe8, 'psubsb'],
+  [0xe9, 'psubsw'],
+  [0xea, 'pminsw'],
+  [0xeb, 'por'],
+  [0xec, 'paddsb'],
+  [0xed, 'paddsw'],
+  [0xee, 'pmaxsw'],
+  [0xef, 'pxor'],
+  [0xf4, 'pmuludq'],
+  [0xf5, 'pmaddwd'],
+  [0xf6, 'psadbw'],
+  [0xf8, 'psubb'],
+  [0xf9, 'psubw'],
+  [0xfa, 'psubd'],
+  [0xfb, 'psubq'],
+  [0xfc, 'paddb'],
+  [0xfd, 'paddw'],
+  [0xfe, 'paddd'],
 ];
 
 /** Opcode of the register-count form; group opcode and ModRM.reg of the immediate form. */
 const SHIFT_OPCODES: readonly [keyof typeof SHIFTS, number, number, number][] = [
-  ['psrlw', 0xd1, 0x71, 2], ['psraw', 0xe1, 0x71, 4], ['psllw', 0xf1, 0x71, 6],
-  ['psrld', 0xd2, 0x72, 2], ['psrad', 0xe2, 0x72, 4], ['pslld', 0xf2, 0x72, 6],
-  ['psrlq', 0xd3, 0x73, 2], ['psllq', 0xf3, 0x73, 6],
+  ['psrlw', 0xd1, 0x71, 2],
+  ['psraw', 0xe1, 0x71, 4],
+  ['psllw', 0xf1, 0x71, 6],
+  ['psrld', 0xd2, 0x72, 2],
+  ['psrad', 0xe2, 0x72, 4],
+  ['pslld', 0xf2, 0x72, 6],
+  ['psrlq', 0xd3, 0x73, 2],
+  ['psllq', 0xf3, 0x73, 6],
 ];
 
 const shifts = SHIFT_OPCODES.flatMap(([name, opcode, group, digit]): Instruction[] => {
@@ -61,8 +106,16 @@ const SUFFIXES: readonly Suffix[] = ['ps', 'pd', 'ss', 'sd'];
 const FREQUENT = new Set(['addsd', 'subsd', 'mulsd', 'divsd']);
 const attributesOf = (name: string, suffix: Suffix): InstructionAttributes =>
   FREQUENT.has(name + suffix) ? HOT : suffix === 'sd' || suffix === 'ss' ? KEPT : ALIGNED;
-const everyForm = (opcode: number, name: string, emit: (suffix: Suffix) => Emit, more = '', suffixes: readonly Suffix[] = SUFFIXES): Instruction[] =>
-  suffixes.map((suffix) => row(`${PREFIX[suffix]} 0F ${hex(opcode)}`, name + suffix, OPERANDS[suffix] + more, emit(suffix), attributesOf(name, suffix)));
+const everyForm = (
+  opcode: number,
+  name: string,
+  emit: (suffix: Suffix) => Emit,
+  more = '',
+  suffixes: readonly Suffix[] = SUFFIXES,
+): Instruction[] =>
+  suffixes.map((suffix) =>
+    row(`${PREFIX[suffix]} 0F ${hex(opcode)}`, name + suffix, OPERANDS[suffix] + more, emit(suffix), attributesOf(name, suffix)),
+  );
 
 const floatingPoint: Instruction[] = [
   ...everyForm(0x51, 'sqrt', (s) => float.arithmetic('sqrt', s)),
@@ -83,7 +136,13 @@ const floatingPoint: Instruction[] = [
   // Bitwise
   ...(['ps', 'pd'] as const).flatMap((s): Instruction[] => [
     row(`${PREFIX[s]} 0F 54`, `and${s}`, 'Vx Wx', integer.sse(bits.and), ALIGNED),
-    row(`${PREFIX[s]} 0F 55`, `andn${s}`, 'Vx Wx', integer.sse((a, b) => bits.andnot(b, a)), ALIGNED),
+    row(
+      `${PREFIX[s]} 0F 55`,
+      `andn${s}`,
+      'Vx Wx',
+      integer.sse((a, b) => bits.andnot(b, a)),
+      ALIGNED,
+    ),
     row(`${PREFIX[s]} 0F 56`, `or${s}`, 'Vx Wx', integer.sse(bits.or), ALIGNED),
     row(`${PREFIX[s]} 0F 57`, `xor${s}`, 'Vx Wx', integer.sse(bits.xor), ALIGNED),
   ]),
@@ -93,7 +152,12 @@ const floatingPoint: Instruction[] = [
   row('66 0F 2A', 'cvtpi2pd', 'Vx Qq', float.cvtpi2pd, KEPT),
   row('F3 0F 2A', 'cvtsi2ss', 'Vx Ey', float.convertFromInteger('ss'), KEPT),
   row('F2 0F 2A', 'cvtsi2sd', 'Vx Ey', float.convertFromInteger('sd'), HOT),
-  ...([[0x2c, 't', true], [0x2d, '', false]] as const).flatMap(([opcode, t, truncate]): Instruction[] => [
+  ...(
+    [
+      [0x2c, 't', true],
+      [0x2d, '', false],
+    ] as const
+  ).flatMap(([opcode, t, truncate]): Instruction[] => [
     row(`NP 0F ${hex(opcode)}`, `cvt${t}ps2pi`, 'Pq Wq', float.convertToMmx(`cvt${t}ps2pi`), KEPT),
     row(`66 0F ${hex(opcode)}`, `cvt${t}pd2pi`, 'Pq Wx', float.convertToMmx(`cvt${t}pd2pi`), ALIGNED),
     row(`F3 0F ${hex(opcode)}`, `cvt${t}ss2si`, 'Gy Wd', float.convertToInteger('ss', truncate), KEPT),

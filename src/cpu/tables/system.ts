@@ -36,8 +36,20 @@ const rows: readonly Instruction[] = [
   row('1F', 'pop', '$v', system.popSegment(3), { ...END, only: 'legacy' }),
   row('0F A1', 'pop', '$v', system.popSegment(4), { ...END, size64: 'default' }),
   row('0F A9', 'pop', '$v', system.popSegment(5), { ...END, size64: 'default' }),
-  ...([['C4', 0], ['C5', 3], ['0F B2', 2], ['0F B4', 4], ['0F B5', 5]] as const).map(([opcode, seg]) =>
-    row(opcode, 'lds', 'Gv M-', system.loadFarPointer(seg), { ...END, ...(opcode.length === 2 ? { only: 'legacy' as const } : {}) })),
+  ...(
+    [
+      ['C4', 0],
+      ['C5', 3],
+      ['0F B2', 2],
+      ['0F B4', 4],
+      ['0F B5', 5],
+    ] as const
+  ).map(([opcode, seg]) =>
+    row(opcode, 'lds', 'Gv M-', system.loadFarPointer(seg), {
+      ...END,
+      ...(opcode.length === 2 ? { only: 'legacy' as const } : {}),
+    }),
+  ),
   row('0F 01 =F8', 'swapgs', '', system.call('swapgs'), { ...KEPT, only: 'long' }),
   row('F3 0F AE /0 reg', 'rdfsbase', 'Ry', system.toOperandWith('rdBase', 4), { ...KEPT, only: 'long' }),
   row('F3 0F AE /1 reg', 'rdgsbase', 'Ry', system.toOperandWith('rdBase', 5), { ...KEPT, only: 'long' }),

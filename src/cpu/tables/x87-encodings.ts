@@ -11,7 +11,9 @@ export interface X87Encoding {
 }
 
 const rows: X87Encoding[] = [];
-const row = (encoding: string, operation: string, more: Partial<X87Encoding> = {}) => { rows.push({ encoding, operation, ...more }); };
+const row = (encoding: string, operation: string, more: Partial<X87Encoding> = {}) => {
+  rows.push({ encoding, operation, ...more });
+};
 
 const ARITHMETIC = ['fadd', 'fmul', 'fcom', 'fcomp', 'fsub', 'fsubr', 'fdiv', 'fdivr'];
 const hex = (value: number) => value.toString(16);
@@ -48,8 +50,22 @@ row('d9 e4', 'ftst');
 row('d9 e5', 'fxam');
 ['fld1', 'fldl2t', 'fldl2e', 'fldpi', 'fldlg2', 'fldln2', 'fldz'].forEach((name, i) => row(`d9 ${hex(0xe8 + i)}`, name));
 [
-  'f2xm1', 'fyl2x', 'fptan', 'fpatan', 'fxtract', 'fprem1', 'fdecstp', 'fincstp',
-  'fprem', 'fyl2xp1', 'fsqrt', 'fsincos', 'frndint', 'fscale', 'fsin', 'fcos',
+  'f2xm1',
+  'fyl2x',
+  'fptan',
+  'fpatan',
+  'fxtract',
+  'fprem1',
+  'fdecstp',
+  'fincstp',
+  'fprem',
+  'fyl2xp1',
+  'fsqrt',
+  'fsincos',
+  'frndint',
+  'fscale',
+  'fsin',
+  'fcos',
 ].forEach((name, i) => row(`d9 ${hex(0xf0 + i)}`, name));
 
 // FCMOVB, E, BE, U; then their opposites.

@@ -15,7 +15,10 @@ function instruction({ encoding, operation, condition, sized }: X87Encoding): In
     const opcode = `${escapeText} ${form}`;
     if (sized) {
       const writes = name === 'fnstenv' || name === 'fnsave';
-      return row(opcode, name, /env$/.test(name) ? 'Me $v' : 'Ms $v', x87.environment(name as 'fnstenv', escape), { ...KEPT, writes });
+      return row(opcode, name, /env$/.test(name) ? 'Me $v' : 'Ms $v', x87.environment(name as 'fnstenv', escape), {
+        ...KEPT,
+        writes,
+      });
     }
     const { load, store } = X87_OPERATIONS[x87OperationNumber(operation)]!;
     const operand = OPERAND_BY_SIZE[(load ?? store)!]!;

@@ -45,10 +45,18 @@ export class BenchMachine implements NestedPaging, GuestMemory {
   write(gpa: number, bytes: Uint8Array | readonly number[]): void {
     for (let i = 0; i < bytes.length; i++) this.u8[this.maddrOf(gpa + i)] = bytes[i]!;
   }
-  writeU32(gpa: number, value: number): void { this.view.setUint32(this.maddrOf(gpa), value, true); }
-  writeU64(gpa: number, value: bigint): void { this.view.setBigUint64(this.maddrOf(gpa), value, true); }
-  readU64(gpa: number): bigint { return this.view.getBigUint64(this.maddrOf(gpa), true); }
-  readU32(gpa: number): number { return this.view.getUint32(this.maddrOf(gpa), true); }
+  writeU32(gpa: number, value: number): void {
+    this.view.setUint32(this.maddrOf(gpa), value, true);
+  }
+  writeU64(gpa: number, value: bigint): void {
+    this.view.setBigUint64(this.maddrOf(gpa), value, true);
+  }
+  readU64(gpa: number): bigint {
+    return this.view.getBigUint64(this.maddrOf(gpa), true);
+  }
+  readU32(gpa: number): number {
+    return this.view.getUint32(this.maddrOf(gpa), true);
+  }
 
   /** 64-bit mode with 4 KiB identity pages (guest-linear = guest-physical) over the first 16 MiB, tables from 0x1000. */
   enterLongMode(code: readonly number[] | Uint8Array): void {
@@ -60,7 +68,8 @@ export class BenchMachine implements NestedPaging, GuestMemory {
     r.efer = 0xd01;
     r.cr0 = 0x80010033;
     r.setSegment(Seg.cs, { selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xa09b });
-    for (const seg of [Seg.ss, Seg.ds, Seg.es]) r.setSegment(seg, { selector: 16, base: 0n, limit: 0xffffffff, accessRights: 0xc093 });
+    for (const seg of [Seg.ss, Seg.ds, Seg.es])
+      r.setSegment(seg, { selector: 16, base: 0n, limit: 0xffffffff, accessRights: 0xc093 });
     r.setGpr(4, BigInt(STACK_TOP));
     r.rip = BigInt(CODE_GPA) as typeof r.rip;
     this.write(CODE_GPA, code);

@@ -9,7 +9,16 @@ export interface GuestMemory {
 }
 
 /** Page-table entry bits (SDM vol. 3A table 4-20). */
-export const Pte = { present: 1n, write: 2n, user: 4n, accessed: 0x20n, dirty: 0x40n, large: 0x80n, global: 0x100n, noExecute: 1n << 63n } as const;
+export const Pte = {
+  present: 1n,
+  write: 2n,
+  user: 4n,
+  accessed: 0x20n,
+  dirty: 0x40n,
+  large: 0x80n,
+  global: 0x100n,
+  noExecute: 1n << 63n,
+} as const;
 
 /** Four-level page tables built in guest frames. */
 export class PageTables {

@@ -16,7 +16,13 @@ export class Local<T extends ValType> {
   constructor(type: T, index: number) {
     this.type = type;
     this.index = index;
-    this.get = { type, write: (out) => { out.byte(0x20); out.u32(index); } };
+    this.get = {
+      type,
+      write: (out) => {
+        out.byte(0x20);
+        out.u32(index);
+      },
+    };
   }
 
   set(value: Expr<T>): Stmt {
@@ -28,7 +34,14 @@ export class Local<T extends ValType> {
   }
 
   tee(value: Expr<T>): Expr<T> {
-    return { type: this.type, write: (out) => { value.write(out); out.byte(0x22); out.u32(this.index); } };
+    return {
+      type: this.type,
+      write: (out) => {
+        value.write(out);
+        out.byte(0x22);
+        out.u32(this.index);
+      },
+    };
   }
 }
 

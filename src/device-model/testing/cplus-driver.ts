@@ -57,7 +57,12 @@ export class CplusDriver {
   send(frame: Uint8Array): void {
     const at = TX_BUFFERS + this.#tx * BUFFER_STEP;
     this.#hv.poke(at, frame);
-    this.#descriptor(TX_RING, this.#tx, (OWN | FIRST | LAST | (this.#tx === RING - 1 ? END_OF_RING : 0) | frame.length) >>> 0, at);
+    this.#descriptor(
+      TX_RING,
+      this.#tx,
+      (OWN | FIRST | LAST | (this.#tx === RING - 1 ? END_OF_RING : 0) | frame.length) >>> 0,
+      at,
+    );
     this.#tx = (this.#tx + 1) % RING;
     this.setReg(0xd9, 1, 0x40);
   }
@@ -68,7 +73,12 @@ export class CplusDriver {
     const status = this.#word(at);
     if (status >>> 31) return undefined;
     const frame = this.#hv.peek(RX_BUFFERS + this.#rx * BUFFER_STEP, (status & 0x1fff) - 4);
-    this.#descriptor(RX_RING, this.#rx, (OWN | (this.#rx === RING - 1 ? END_OF_RING : 0) | BUFFER_STEP) >>> 0, RX_BUFFERS + this.#rx * BUFFER_STEP);
+    this.#descriptor(
+      RX_RING,
+      this.#rx,
+      (OWN | (this.#rx === RING - 1 ? END_OF_RING : 0) | BUFFER_STEP) >>> 0,
+      RX_BUFFERS + this.#rx * BUFFER_STEP,
+    );
     this.#rx = (this.#rx + 1) % RING;
     return frame;
   }

@@ -4,8 +4,22 @@
  */
 import type { DeviceModelHypercalls, IoreqServerInfo, IoRangeType } from '../../abi/dm-op.ts';
 import { EEXIST, EINVAL, ENOENT } from '../../abi/errno.ts';
-import { SHARED_INFO_EVTCHN_MASK, SHARED_INFO_EVTCHN_PENDING, VCPU_INFO_PENDING_SEL, VCPU_INFO_UPCALL_PENDING } from '../../abi/event-channel.ts';
-import { BUFIOREQ_SLOTS, BUFIOREQ_SLOT_NUM, IOREQ_DATA_IS_PTR, IOREQ_DF, IOREQ_DIR_READ, IOREQ_SIZE, IoreqState, IoreqType } from '../../abi/ioreq.ts';
+import {
+  SHARED_INFO_EVTCHN_MASK,
+  SHARED_INFO_EVTCHN_PENDING,
+  VCPU_INFO_PENDING_SEL,
+  VCPU_INFO_UPCALL_PENDING,
+} from '../../abi/event-channel.ts';
+import {
+  BUFIOREQ_SLOTS,
+  BUFIOREQ_SLOT_NUM,
+  IOREQ_DATA_IS_PTR,
+  IOREQ_DF,
+  IOREQ_DIR_READ,
+  IOREQ_SIZE,
+  IoreqState,
+  IoreqType,
+} from '../../abi/ioreq.ts';
 import { PAGE_SIZE, maddr, type Gfn, type Maddr } from '../../base/address.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { DeviceModel } from '../device-model.ts';
@@ -81,12 +95,14 @@ export class FakeHypervisor implements DeviceModelHypercalls {
     this.memory = memory;
     this.words = new Int32Array(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
-    for (let gfn = 0; gfn < ramPages; gfn++) if (gfn < 0xa0 || gfn >= 0xc0) this.p2m.set(gfn, FIRST_RAM_FRAME + ramPages - 1 - gfn);
+    for (let gfn = 0; gfn < ramPages; gfn++)
+      if (gfn < 0xa0 || gfn >= 0xc0) this.p2m.set(gfn, FIRST_RAM_FRAME + ramPages - 1 - gfn);
     this.bytes.fill(0xff, this.sharedInfo + SHARED_INFO_EVTCHN_MASK, this.sharedInfo + SHARED_INFO_EVTCHN_MASK + 512);
   }
 
   createIoreqServer(): number {
-    for (let vcpu = 0; vcpu < this.#vcpus; vcpu++) this.words[(this.ioreqPage + vcpu * IOREQ_SIZE + 24) >>> 2] = REMOTE_PORT + vcpu;
+    for (let vcpu = 0; vcpu < this.#vcpus; vcpu++)
+      this.words[(this.ioreqPage + vcpu * IOREQ_SIZE + 24) >>> 2] = REMOTE_PORT + vcpu;
     return 0;
   }
 
@@ -178,7 +194,8 @@ export class FakeHypervisor implements DeviceModelHypercalls {
   evtchnUnmask(port: number): number {
     const word = (this.sharedInfo + SHARED_INFO_EVTCHN_MASK) / 4 + (port >>> 5);
     Atomics.and(this.words, word, ~(1 << (port & 31)));
-    if (Atomics.load(this.words, (this.sharedInfo + SHARED_INFO_EVTCHN_PENDING) / 4 + (port >>> 5)) & (1 << (port & 31))) this.#upcall(port);
+    if (Atomics.load(this.words, (this.sharedInfo + SHARED_INFO_EVTCHN_PENDING) / 4 + (port >>> 5)) & (1 << (port & 31)))
+      this.#upcall(port);
     return 0;
   }
 
@@ -221,7 +238,11 @@ export class FakeHypervisor implements DeviceModelHypercalls {
     this.words[slot + 3] = Number(data >> 32n);
     this.words[slot + 4] = access.count ?? 1;
     this.words[slot + 5] = access.size ?? 4;
-    const flags = IoreqState.ready | (access.ptr !== undefined ? IOREQ_DATA_IS_PTR : 0) | (access.write === undefined ? IOREQ_DIR_READ : 0) | (access.df ? IOREQ_DF : 0);
+    const flags =
+      IoreqState.ready |
+      (access.ptr !== undefined ? IOREQ_DATA_IS_PTR : 0) |
+      (access.write === undefined ? IOREQ_DIR_READ : 0) |
+      (access.df ? IOREQ_DF : 0);
     Atomics.store(this.words, slot + 7, ((access.type ?? IoreqType.copy) << 24) | (flags << 16));
   }
 
@@ -232,7 +253,8 @@ export class FakeHypervisor implements DeviceModelHypercalls {
     this.post(access);
     this.raise(VCPU_PORT + vcpu);
     this.deviceModel!.runUntilIdle();
-    if (this.state(vcpu) !== IoreqState.respReady || this.sent[before] !== VCPU_PORT + vcpu) throw new Error(`ioreq not answered: state ${this.state(vcpu)}`);
+    if (this.state(vcpu) !== IoreqState.respReady || this.sent[before] !== VCPU_PORT + vcpu)
+      throw new Error(`ioreq not answered: state ${this.state(vcpu)}`);
     this.setState(IoreqState.none, vcpu);
     const slot = (this.ioreqPage + vcpu * IOREQ_SIZE) >>> 2;
     return (BigInt(this.words[slot + 3]! >>> 0) << 32n) | BigInt(this.words[slot + 2]! >>> 0);

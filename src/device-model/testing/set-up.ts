@@ -24,9 +24,16 @@ export function setUp(options: SetUpOptions = {}) {
   const warnings: string[] = [];
   const text: string[] = [];
   const logger: Logger = { debug() {}, info() {}, warn: (message) => warnings.push(message) };
-  const log = options.logForm === undefined ? undefined : new DmLog({ form: options.logForm, clock, pid: 152, sink: (piece) => lines.push(...piece.trimEnd().split('\n')) });
+  const log =
+    options.logForm === undefined
+      ? undefined
+      : new DmLog({ form: options.logForm, clock, pid: 152, sink: (piece) => lines.push(...piece.trimEnd().split('\n')) });
   const dm = new DeviceModel({
-    memory: hv.memory, hypercalls: hv, clock, logger, log,
+    memory: hv.memory,
+    hypercalls: hv,
+    clock,
+    logger,
+    log,
     nics: [{ model: 'rtl8139', mac: parseMac(GUEST_MAC) }],
     console: (bytes) => text.push(new TextDecoder().decode(bytes)),
     ...options,

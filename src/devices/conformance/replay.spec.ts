@@ -6,7 +6,14 @@ import { Replay, type SaveBefore } from './replay.ts';
 
 const folder = new URL('../../../test/transcripts/', import.meta.url);
 const files = readdirSync(folder).filter((name) => name.endsWith('.gz'));
-const text = new Map(files.map((name) => [name, gunzipSync(readFileSync(new URL(name, folder))).toString().split('\n')]));
+const text = new Map(
+  files.map((name) => [
+    name,
+    gunzipSync(readFileSync(new URL(name, folder)))
+      .toString()
+      .split('\n'),
+  ]),
+);
 
 function replay(name: string, saveBefore?: SaveBefore) {
   const run = new Replay(name, saveBefore);
@@ -15,8 +22,9 @@ function replay(name: string, saveBefore?: SaveBefore) {
   return run.results;
 }
 
-const header = '{"v":1,"name":"t/1","device":"rtl8139","category":"t","mac":"525400123456","ramBase":16777216,"ramSize":4096,'
-  + '"bars":[{"index":0,"kind":"io","size":256,"base":49152},{"index":1,"kind":"mem","size":256,"base":3758096384}]}';
+const header =
+  '{"v":1,"name":"t/1","device":"rtl8139","category":"t","mac":"525400123456","ramBase":16777216,"ramSize":4096,' +
+  '"bars":[{"index":0,"kind":"io","size":256,"base":49152},{"index":1,"kind":"mem","size":256,"base":3758096384}]}';
 
 function run(...lines: string[]) {
   const run = new Replay('t.jsonl');
@@ -53,24 +61,44 @@ describe('a replay', () => {
     const { difference, inputs } = run(
       '{"op":"readl","bar":1,"addr":64,"got":1954545664}',
       '{"op":"readw","bar":1,"addr":62,"got":4}',
-      '{"op":"readw","bar":1,"addr":60,"got":9}');
-    expect(difference).toMatchObject({ line: 3, step: 1, register: 'IntrStatus', what: 'value read', expected: '0x4', got: '0x0' });
+      '{"op":"readw","bar":1,"addr":60,"got":9}',
+    );
+    expect(difference).toMatchObject({
+      line: 3,
+      step: 1,
+      register: 'IntrStatus',
+      what: 'value read',
+      expected: '0x4',
+      got: '0x0',
+    });
     expect(inputs).toBe(2);
   });
 
   it('sees a frame too few, a frame too many, memory and the interrupt line', () => {
-    const send = ['{"op":"writeb","bar":1,"addr":55,"val":4}', '{"op":"writel","bar":1,"addr":32,"val":16777216}', '{"op":"writel","bar":1,"addr":16,"val":4}'];
+    const send = [
+      '{"op":"writeb","bar":1,"addr":55,"val":4}',
+      '{"op":"writel","bar":1,"addr":32,"val":16777216}',
+      '{"op":"writel","bar":1,"addr":16,"val":4}',
+    ];
     expect(run(...send).difference).toMatchObject({ expected: 'none', got: '00000000' });
     expect(run(...send, '{"op":"tx","bytes":"00000000"}').difference).toBeUndefined();
     expect(run(...send, '{"op":"tx","bytes":"00000001"}').difference).toMatchObject({ expected: '00000001' });
     expect(run(...send, '{"op":"tx","bytes":"00000000"}', '{"op":"tx","bytes":"00"}').difference).toMatchObject({ got: 'none' });
-    expect(run(...send, '{"op":"tx","bytes":"00000000"}', '{"op":"irq","level":1}').difference).toMatchObject({ what: 'INTx level' });
-    expect(run(...send, '{"op":"tx","bytes":"00000000"}', '{"op":"dma","addr":7,"bytes":"55"}').difference).toMatchObject({ what: 'memory at 0x1000007' });
+    expect(run(...send, '{"op":"tx","bytes":"00000000"}', '{"op":"irq","level":1}').difference).toMatchObject({
+      what: 'INTx level',
+    });
+    expect(run(...send, '{"op":"tx","bytes":"00000000"}', '{"op":"dma","addr":7,"bytes":"55"}').difference).toMatchObject({
+      what: 'memory at 0x1000007',
+    });
   });
 
   it('says where a file is no transcript', () => {
-    expect(() => run('{')).toThrow(new UserError('t.jsonl:2: not JSON; expected one object a line (a transcript, perhaps gzip-compressed)'));
-    expect(() => run('{"op":"readw","bar":1,"addr":62,"got":65536}')).toThrow(/t.jsonl:2: 'got' is 65536, expected a whole number from 0 to 65535/);
+    expect(() => run('{')).toThrow(
+      new UserError('t.jsonl:2: not JSON; expected one object a line (a transcript, perhaps gzip-compressed)'),
+    );
+    expect(() => run('{"op":"readw","bar":1,"addr":62,"got":65536}')).toThrow(
+      /t.jsonl:2: 'got' is 65536, expected a whole number from 0 to 65535/,
+    );
     expect(() => run('{"op":"jump"}')).toThrow(/unknown operation 'jump'/);
     expect(() => run('{"op":"mem","addr":4095,"bytes":"0000"}')).toThrow(/outside the sequence's RAM/);
     expect(() => new Replay('x').line('{"op":"sysreset"}')).toThrow(/x:1: expected a line that starts a sequence/);

@@ -36,20 +36,30 @@ const show = (bytes: Uint8Array): string => {
 };
 
 const registersAt = (table: readonly RegisterDef[], addr: number, size: number): string =>
-  explainAccess(table, addr, size, 0).map((e) => e.name).join('+') || 'no register';
+  explainAccess(table, addr, size, 0)
+    .map((e) => e.name)
+    .join('+') || 'no register';
 
 const describeInput = (input: Input): string => {
   switch (input.kind) {
-    case 'read': case 'write':
+    case 'read':
+    case 'write':
       return `${input.kind}${input.size * 8} BAR${input.bar}+0x${input.addr.toString(16)}${input.kind === 'write' ? ` = 0x${input.value.toString(16)}` : ''}`;
-    case 'configRead': case 'configWrite':
+    case 'configRead':
+    case 'configWrite':
       return `${input.kind}${input.size * 8} 0x${input.addr.toString(16)}${input.kind === 'configWrite' ? ` = 0x${input.value.toString(16)}` : ''}`;
-    case 'mem': return `mem RAM+0x${input.addr.toString(16)}: ${show(input.bytes)}`;
-    case 'fill': return `fill RAM+0x${input.addr.toString(16)}: ${input.len} × 0x${input.byte.toString(16)}`;
-    case 'rx': return `rx ${show(input.bytes)}`;
-    case 'clock': return `clock to ${input.now} ns`;
-    case 'link': return `link ${input.up ? 'up' : 'down'}`;
-    case 'sysreset': return 'sysreset';
+    case 'mem':
+      return `mem RAM+0x${input.addr.toString(16)}: ${show(input.bytes)}`;
+    case 'fill':
+      return `fill RAM+0x${input.addr.toString(16)}: ${input.len} × 0x${input.byte.toString(16)}`;
+    case 'rx':
+      return `rx ${show(input.bytes)}`;
+    case 'clock':
+      return `clock to ${input.now} ns`;
+    case 'link':
+      return `link ${input.up ? 'up' : 'down'}`;
+    case 'sysreset':
+      return 'sysreset';
   }
 };
 
@@ -107,28 +117,44 @@ class Sequence {
   private apply(input: Input, line: number): number {
     const { bus } = this;
     switch (input.kind) {
-      case 'read': case 'write': {
+      case 'read':
+      case 'write': {
         const bar = this.header.bars.find((b) => b.index === input.bar);
         if (!bar) throw new UserError(`line ${line}: sequence ${this.header.name} has no BAR ${input.bar}`);
         if (input.kind === 'read') return bus.read(bar.kind, bar.base + input.addr, input.size);
         bus.write(bar.kind, bar.base + input.addr, input.size, input.value);
         return -1;
       }
-      case 'configRead': return bus.chip.readConfig(input.addr, input.size);
-      case 'configWrite': bus.chip.writeConfig(input.addr, input.size, input.value); return -1;
-      case 'mem': case 'fill': {
+      case 'configRead':
+        return bus.chip.readConfig(input.addr, input.size);
+      case 'configWrite':
+        bus.chip.writeConfig(input.addr, input.size, input.value);
+        return -1;
+      case 'mem':
+      case 'fill': {
         const length = input.kind === 'mem' ? input.bytes.length : input.len;
-        if (input.addr + length > bus.ram.bytes.length) throw new UserError(`line ${line}: ${describeInput(input)} lies outside the sequence's RAM of ${bus.ram.bytes.length} bytes`);
+        if (input.addr + length > bus.ram.bytes.length)
+          throw new UserError(
+            `line ${line}: ${describeInput(input)} lies outside the sequence's RAM of ${bus.ram.bytes.length} bytes`,
+          );
         for (const ram of [bus.ram.bytes, this.expected]) {
           if (input.kind === 'mem') ram.set(input.bytes, input.addr);
           else ram.fill(input.byte, input.addr, input.addr + input.len);
         }
         return -1;
       }
-      case 'rx': bus.wire.arrive(input.bytes); return -1;
-      case 'clock': bus.clock.advance(input.now); return -1;
-      case 'link': bus.chip.setLink(input.up); return -1;
-      case 'sysreset': bus.chip.reset(); return -1;
+      case 'rx':
+        bus.wire.arrive(input.bytes);
+        return -1;
+      case 'clock':
+        bus.clock.advance(input.now);
+        return -1;
+      case 'link':
+        bus.chip.setLink(input.up);
+        return -1;
+      case 'sysreset':
+        bus.chip.reset();
+        return -1;
     }
   }
 
@@ -168,7 +194,10 @@ class Sequence {
     const ranges: [number, number][] = [];
     for (const effect of this.effects) {
       if (effect.kind !== 'dma') continue;
-      this.expected.set(effect.bytes.subarray(0, Math.max(0, this.expected.length - effect.addr)), Math.min(effect.addr, this.expected.length));
+      this.expected.set(
+        effect.bytes.subarray(0, Math.max(0, this.expected.length - effect.addr)),
+        Math.min(effect.addr, this.expected.length),
+      );
       ranges.push([effect.addr, effect.addr + effect.bytes.length]);
     }
     for (let i = 0; i < ram.written.length; i += 2) ranges.push([ram.written[i]!, ram.written[i + 1]!]);
@@ -176,7 +205,11 @@ class Sequence {
     for (const [start, end] of ranges) {
       for (let at = start; at < end; at++) {
         if (ram.bytes[at] === this.expected[at]) continue;
-        this.differ(`memory at 0x${(this.header.ramBase + at).toString(16)}`, show(this.expected.subarray(at, end)), show(ram.bytes.subarray(at, end)));
+        this.differ(
+          `memory at 0x${(this.header.ramBase + at).toString(16)}`,
+          show(this.expected.subarray(at, end)),
+          show(ram.bytes.subarray(at, end)),
+        );
         return;
       }
     }
@@ -186,7 +219,8 @@ class Sequence {
     const { input, line } = this.current!;
     let register = '';
     if (input.kind === 'read' || input.kind === 'write') register = registersAt(this.model.registers, input.addr, input.size);
-    else if (input.kind === 'configRead' || input.kind === 'configWrite') register = registersAt(pciHeader, input.addr, input.size);
+    else if (input.kind === 'configRead' || input.kind === 'configWrite')
+      register = registersAt(pciHeader, input.addr, input.size);
     this.difference ??= { line, step: this.inputs - 1, input: describeInput(input), register, what, expected, got };
   }
 }
@@ -213,7 +247,8 @@ export class Replay {
     if ('header' in line) {
       this.end();
       const model = Object.hasOwn(models, line.header.device) ? models[line.header.device]! : undefined;
-      if (!model) throw new UserError(`${where}: no model of '${line.header.device}'; there are: ${Object.keys(models).join(', ')}`);
+      if (!model)
+        throw new UserError(`${where}: no model of '${line.header.device}'; there are: ${Object.keys(models).join(', ')}`);
       this.sequence = new Sequence(line.header, model, this.saveBefore);
     } else {
       if (!this.sequence) throw new UserError(`${where}: expected a line that starts a sequence ("v":1)`);

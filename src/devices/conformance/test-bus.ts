@@ -152,10 +152,18 @@ export class TestBus {
   }
 
   private plug(): NicChip {
-    const chip = this.make({ dma: this.ram, clock: this.clock, log: this.log, setIrq: (level) => {
-      this.irqLevel = level;
-      this.irqEdges.push(level);
-    } }, this.wire);
+    const chip = this.make(
+      {
+        dma: this.ram,
+        clock: this.clock,
+        log: this.log,
+        setIrq: (level) => {
+          this.irqLevel = level;
+          this.irqEdges.push(level);
+        },
+      },
+      this.wire,
+    );
     this.wire.nic = chip;
     return chip;
   }
@@ -173,7 +181,8 @@ export class TestBus {
   read(kind: 'io' | 'mem', address: number, size: number): number {
     for (const bar of this.chip.config.bars) {
       const base = bar.kind === kind ? this.chip.config.barBase(bar) : -1;
-      if (base >= 0 && address >= base && address + size <= base + bar.size) return this.chip.readBar(bar.index, address - base, size);
+      if (base >= 0 && address >= base && address + size <= base + bar.size)
+        return this.chip.readBar(bar.index, address - base, size);
     }
     return widthMask(size);
   }
@@ -181,7 +190,8 @@ export class TestBus {
   write(kind: 'io' | 'mem', address: number, size: number, value: number): void {
     for (const bar of this.chip.config.bars) {
       const base = bar.kind === kind ? this.chip.config.barBase(bar) : -1;
-      if (base >= 0 && address >= base && address + size <= base + bar.size) return this.chip.writeBar(bar.index, address - base, size, value);
+      if (base >= 0 && address >= base && address + size <= base + bar.size)
+        return this.chip.writeBar(bar.index, address - base, size, value);
     }
   }
 }

@@ -18,7 +18,13 @@ export interface SequenceHeader {
 
 /** Something software, the wire or time did. Register addresses are relative to the BAR, memory ones to RAM. */
 export type Input =
-  | { readonly kind: 'read' | 'write'; readonly bar: number; readonly addr: number; readonly size: number; readonly value: number }
+  | {
+      readonly kind: 'read' | 'write';
+      readonly bar: number;
+      readonly addr: number;
+      readonly size: number;
+      readonly value: number;
+    }
   | { readonly kind: 'configRead' | 'configWrite'; readonly addr: number; readonly size: number; readonly value: number }
   | { readonly kind: 'mem'; readonly addr: number; readonly bytes: Uint8Array }
   | { readonly kind: 'fill'; readonly addr: number; readonly len: number; readonly byte: number }
@@ -40,7 +46,8 @@ const sizes: Readonly<Record<string, number>> = { b: 1, w: 2, l: 4 };
 /** Bytes of RAM a sequence may ask for. */
 const MAX_RAM = 256 << 20;
 
-export const fromHex = (text: string): Uint8Array => Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+export const fromHex = (text: string): Uint8Array =>
+  Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
 export const toHex = (bytes: Uint8Array): string => Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('');
 
 /**
@@ -79,12 +86,19 @@ export function parseLine(text: string, where: string): TranscriptLine {
     if (!Array.isArray(bars)) throw new UserError(`${where}: 'bars' is missing`);
     return {
       header: {
-        name: text1('name'), device: text1('device'), category: text1('category'), mac: bytes('mac'),
-        ramBase: number('ramBase'), ramSize: number('ramSize', MAX_RAM),
+        name: text1('name'),
+        device: text1('device'),
+        category: text1('category'),
+        mac: bytes('mac'),
+        ramBase: number('ramBase'),
+        ramSize: number('ramSize', MAX_RAM),
         bars: bars.map((bar: Partial<SequenceHeader['bars'][number]> | null) => {
           const { index, kind, size, base } = bar ?? {};
           const whole = [index, size, base].every((n) => Number.isSafeInteger(n) && n! >= 0);
-          if (!whole || index! > 5 || (kind !== 'io' && kind !== 'mem')) throw new UserError(`${where}: 'bars' has ${JSON.stringify(bar)}, expected {"index","kind":"io"|"mem","size","base"}`);
+          if (!whole || index! > 5 || (kind !== 'io' && kind !== 'mem'))
+            throw new UserError(
+              `${where}: 'bars' has ${JSON.stringify(bar)}, expected {"index","kind":"io"|"mem","size","base"}`,
+            );
           return { index: index!, kind, size: size!, base: base! };
         }),
       },
@@ -101,15 +115,25 @@ export function parseLine(text: string, where: string): TranscriptLine {
     return { input: { kind: read ? 'read' : 'write', bar: number('bar', 5), addr: number('addr'), size, value } };
   }
   switch (op) {
-    case 'mem': return { input: { kind: 'mem', addr: number('addr'), bytes: bytes('bytes') } };
-    case 'fill': return { input: { kind: 'fill', addr: number('addr'), len: number('len'), byte: number('byte', 255) } };
-    case 'rx': return { input: { kind: 'rx', bytes: bytes('bytes') } };
-    case 'clock': return { input: { kind: 'clock', now: number('now') } };
-    case 'link': return { input: { kind: 'link', up: Boolean(line['up']) } };
-    case 'sysreset': return { input: { kind: 'sysreset' } };
-    case 'tx': return { effect: { kind: 'tx', bytes: bytes('bytes') } };
-    case 'dma': return { effect: { kind: 'dma', addr: number('addr'), bytes: bytes('bytes') } };
-    case 'irq': return { effect: { kind: 'irq', level: Boolean(line['level']) } };
-    default: throw new UserError(`${where}: unknown operation '${op}'`);
+    case 'mem':
+      return { input: { kind: 'mem', addr: number('addr'), bytes: bytes('bytes') } };
+    case 'fill':
+      return { input: { kind: 'fill', addr: number('addr'), len: number('len'), byte: number('byte', 255) } };
+    case 'rx':
+      return { input: { kind: 'rx', bytes: bytes('bytes') } };
+    case 'clock':
+      return { input: { kind: 'clock', now: number('now') } };
+    case 'link':
+      return { input: { kind: 'link', up: Boolean(line['up']) } };
+    case 'sysreset':
+      return { input: { kind: 'sysreset' } };
+    case 'tx':
+      return { effect: { kind: 'tx', bytes: bytes('bytes') } };
+    case 'dma':
+      return { effect: { kind: 'dma', addr: number('addr'), bytes: bytes('bytes') } };
+    case 'irq':
+      return { effect: { kind: 'irq', level: Boolean(line['level']) } };
+    default:
+      throw new UserError(`${where}: unknown operation '${op}'`);
   }
 }

@@ -25,7 +25,14 @@ export interface Eeprom93c46State {
 
 export class Eeprom93c46 {
   readonly state: Eeprom93c46State = {
-    contents: new Uint16Array(64), mode: Mode.idle, tick: 0, input: 0, output: 0, eecs: false, eesk: false, eedo: false,
+    contents: new Uint16Array(64),
+    mode: Mode.idle,
+    tick: 0,
+    input: 0,
+    output: 0,
+    eecs: false,
+    eesk: false,
+    eedo: false,
   };
 
   /** Level of data out; low while the chip is not selected. */

@@ -14,7 +14,8 @@ describe('ethernet', () => {
       }
       return ~c;
     };
-    for (const length of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 60, 64, 1514, 1599]) expect(crc32(data, length), `${length}`).toBe(slow(length));
+    for (const length of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 60, 64, 1514, 1599])
+      expect(crc32(data, length), `${length}`).toBe(slow(length));
   });
 
   it('multicast hash: the last six bits of the CRC before its final inversion, the last one first', () => {
@@ -28,7 +29,7 @@ describe('ethernet', () => {
     }
   });
 
-  it('ones\' complement sum: odd lengths, carries, the header of RFC 1071', () => {
+  it("ones' complement sum: odd lengths, carries, the header of RFC 1071", () => {
     const bytes = Uint8Array.of(0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7);
     expect(foldChecksum(sum16(bytes, 0, 8))).toBe(~0xddf2 & 0xffff);
     expect(sum16(bytes, 0, 3)).toBe(0x0001 + 0xf200);

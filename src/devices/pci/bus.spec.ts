@@ -43,13 +43,17 @@ function setUp() {
   const events: string[] = [];
   const { bus, ports } = pc;
   bus.attach(devfn(0, 0), new HostBridge(bus.slot(devfn(0, 0)), bus, ports));
-  const piix3 = new Piix3(bus.slot(devfn(1, 0)), ports, { setPciLinkRoute: (link, irq) => events.push(`link${link}=${irq}`), reset: () => events.push('reset') });
+  const piix3 = new Piix3(bus.slot(devfn(1, 0)), ports, {
+    setPciLinkRoute: (link, irq) => events.push(`link${link}=${irq}`),
+    reset: () => events.push('reset'),
+  });
   bus.attach(devfn(1, 0), piix3);
   const pm = new Piix4Pm(bus.slot(devfn(1, 3)), ports, { powerOff: () => events.push('poweroff') });
   bus.attach(devfn(1, 3), pm);
   const card = new Card(bus.slot(devfn(3, 0)));
   bus.attach(devfn(3, 0), card, { aliases: { 1: 0 } });
-  const select = (device: number, fn: number, register: number): void => ports.write(0xcf8, 4, (0x80000000 | (device << 11) | (fn << 8) | register) >>> 0);
+  const select = (device: number, fn: number, register: number): void =>
+    ports.write(0xcf8, 4, (0x80000000 | (device << 11) | (fn << 8) | register) >>> 0);
   return { ...pc, events, piix3, pm, card, select };
 }
 
@@ -71,7 +75,7 @@ describe('PCI bus', () => {
     expect(ports.read(0xcfc, 4)).toBe(0xffffffff);
   });
 
-  it('latches CONFADD on whole writes only, with its low bits, as QEMU\'s bridge does', () => {
+  it("latches CONFADD on whole writes only, with its low bits, as QEMU's bridge does", () => {
     const { ports, select } = setUp();
     select(3, 0, 2);
     expect(ports.read(0xcfc, 2)).toBe(0x8139);

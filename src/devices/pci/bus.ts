@@ -85,7 +85,8 @@ export class PciBus {
   }
 
   attach(at: number, device: PciDevice, options: AttachOptions = {}): void {
-    if (this.#functions.has(at)) throw new RangeError(`PCI function ${(at >>> 3).toString(16)}.${at & 7} is taken by ${this.#functions.get(at)!.name}`);
+    if (this.#functions.has(at))
+      throw new RangeError(`PCI function ${(at >>> 3).toString(16)}.${at & 7} is taken by ${this.#functions.get(at)!.name}`);
     this.#functions.set(at, device);
     const regions = device.config.bars.map((bar) => new BarRegion(device, bar));
     const decode = (): void => {
@@ -100,7 +101,10 @@ export class PciBus {
         if (base >= 0) this.probe?.moved(device, at, region.bar, base, true);
         const target = options.aliases?.[region.bar.index];
         const original = target === undefined ? undefined : regions.find((other) => other.bar.index === target);
-        region.mapping = base < 0 ? undefined : space.add(region, base, { priority: 1, ...(original ? { logBase: () => original.mapping?.base ?? 0 } : {}) });
+        region.mapping =
+          base < 0
+            ? undefined
+            : space.add(region, base, { priority: 1, ...(original ? { logBase: () => original.mapping?.base ?? 0 } : {}) });
       }
     };
     device.config.onDecodeChange = decode;

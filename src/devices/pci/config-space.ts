@@ -9,7 +9,12 @@ export const pciHeader = [
   { name: 'VendorID', offset: 0x00, width: 2, access: 'ro', doc: 'Vendor' },
   { name: 'DeviceID', offset: 0x02, width: 2, access: 'ro', doc: 'Device' },
   {
-    name: 'Command', offset: 0x04, width: 2, access: 'rw', reset: 0, doc: 'What the function may do',
+    name: 'Command',
+    offset: 0x04,
+    width: 2,
+    access: 'rw',
+    reset: 0,
+    doc: 'What the function may do',
     fields: [
       { name: 'IO', lsb: 0, doc: 'Decode I/O BARs' },
       { name: 'Memory', lsb: 1, doc: 'Decode memory BARs' },
@@ -24,7 +29,12 @@ export const pciHeader = [
     ],
   },
   {
-    name: 'Status', offset: 0x06, width: 2, access: 'w1c', reset: 0, doc: 'What happened',
+    name: 'Status',
+    offset: 0x06,
+    width: 2,
+    access: 'w1c',
+    reset: 0,
+    doc: 'What happened',
     fields: [
       { name: 'INTx', lsb: 3, doc: 'Interrupt pending inside the function' },
       { name: 'CapList', lsb: 4 },

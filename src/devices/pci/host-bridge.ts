@@ -14,10 +14,18 @@ const CONFIG_DATA_PORT = 0xcfc;
 
 export const hostBridgePorts = [
   {
-    name: 'CONFADD', offset: 0, width: 4, access: 'rw', reset: 0, doc: 'Which configuration register CONFDATA reaches (port 0xcf8; 4-byte accesses only)',
+    name: 'CONFADD',
+    offset: 0,
+    width: 4,
+    access: 'rw',
+    reset: 0,
+    doc: 'Which configuration register CONFDATA reaches (port 0xcf8; 4-byte accesses only)',
     fields: [
-      { name: 'Register', lsb: 0, bits: 8 }, { name: 'Function', lsb: 8, bits: 3 }, { name: 'Device', lsb: 11, bits: 5 },
-      { name: 'Bus', lsb: 16, bits: 8 }, { name: 'Enable', lsb: 31 },
+      { name: 'Register', lsb: 0, bits: 8 },
+      { name: 'Function', lsb: 8, bits: 3 },
+      { name: 'Device', lsb: 11, bits: 5 },
+      { name: 'Bus', lsb: 16, bits: 8 },
+      { name: 'Enable', lsb: 31 },
     ],
   },
   { name: 'CONFDATA', offset: 4, width: 4, access: 'rw', doc: 'The configuration register itself (port 0xcfc)' },
@@ -33,14 +41,18 @@ export class HostBridge extends PciDevice {
     this.#bus = bus;
     // The low two bits of CONFADD stay as written: QEMU's bridge takes them into the register number, and its tests rely on it.
     const index: IoRegion = {
-      name: 'pci-conf-idx', size: 4, widest: 4,
+      name: 'pci-conf-idx',
+      size: 4,
+      widest: 4,
       read: (offset, size) => (offset === 0 && size === 4 ? this.#address : size === 4 ? 0xffffffff : (1 << (size * 8)) - 1),
       write: (offset, size, value) => {
         if (offset === 0 && size === 4) this.#address = value;
       },
     };
     const data: IoRegion = {
-      name: 'pci-conf-data', size: 4, widest: 4,
+      name: 'pci-conf-data',
+      size: 4,
+      widest: 4,
       read: (offset, size) => (this.#enabled ? this.#bus.configRead(this.#target, this.#register(offset), size) : 0xffffffff),
       write: (offset, size, value) => {
         if (this.#enabled) this.#bus.configWrite(this.#target, this.#register(offset), size, value);

@@ -3,27 +3,44 @@ import { PciConfigSpace, type BarDef } from './config-space.ts';
 import { PciDevice, type DeviceState } from './pci-device.ts';
 import { RamWindow, StepClock } from '../conformance/test-bus.ts';
 
-const bars: BarDef[] = [{ index: 0, kind: 'io', size: 256 }, { index: 1, kind: 'mem', size: 4096 }];
+const bars: BarDef[] = [
+  { index: 0, kind: 'io', size: 256 },
+  { index: 1, kind: 'mem', size: 4096 },
+];
 
 class Probe extends PciDevice {
   override readonly name = 'probe';
-  override readBar(): number { return 0; }
+  override readBar(): number {
+    return 0;
+  }
   override writeBar(): void {}
   protected override resetChip(): void {}
-  override save(): DeviceState { return { device: this.name, version: 1, pci: this.savePci() }; }
-  override restore(state: DeviceState): void { this.restorePci(state['pci'] as ReturnType<typeof this.savePci>); }
-  irq(level: boolean): void { this.setIrq(level); }
+  override save(): DeviceState {
+    return { device: this.name, version: 1, pci: this.savePci() };
+  }
+  override restore(state: DeviceState): void {
+    this.restorePci(state['pci'] as ReturnType<typeof this.savePci>);
+  }
+  irq(level: boolean): void {
+    this.setIrq(level);
+  }
   fetch(gpa: number): [boolean, number] {
     const byte = new Uint8Array([0x77]);
     return [this.dmaRead(gpa, byte, 0, 1), byte[0]!];
   }
-  store(gpa: number): boolean { return this.dmaWrite(gpa, new Uint8Array([0x99]), 0, 1); }
+  store(gpa: number): boolean {
+    return this.dmaWrite(gpa, new Uint8Array([0x99]), 0, 1);
+  }
 }
 
 function setUp() {
   const edges: boolean[] = [];
   const ram = new RamWindow(0x1000, 16);
-  const device = new Probe({ dma: ram, clock: new StepClock(), setIrq: (level) => edges.push(level) }, { vendorId: 0x10ec, deviceId: 0x8139, revision: 0x20, classCode: 0x020000, interruptPin: 1 }, bars);
+  const device = new Probe(
+    { dma: ram, clock: new StepClock(), setIrq: (level) => edges.push(level) },
+    { vendorId: 0x10ec, deviceId: 0x8139, revision: 0x20, classCode: 0x020000, interruptPin: 1 },
+    bars,
+  );
   return { device, edges, ram };
 }
 

@@ -4,8 +4,13 @@
  */
 import type { DebugLog, DeviceClock, DmaBus, IrqLine } from '../interfaces.ts';
 import {
-  PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER, PCI_STATUS, PCI_STATUS_INTERRUPT, PciConfigSpace,
-  type BarDef, type PciIdentity,
+  PCI_COMMAND_INTX_DISABLE,
+  PCI_COMMAND_MASTER,
+  PCI_STATUS,
+  PCI_STATUS_INTERRUPT,
+  PciConfigSpace,
+  type BarDef,
+  type PciIdentity,
 } from './config-space.ts';
 
 /** The slot a function sits in: what the bus gives it. */

@@ -23,12 +23,23 @@ const KEYBOARD_PULSE_RESET = 0xfe;
 
 const pirq = (letter: string, offset: number) =>
   ({
-    name: `PIRQRC${letter}`, offset, width: 1, access: 'rw', reset: PIRQ_DISABLED, doc: `ISA interrupt that PCI link ${letter} drives`,
-    fields: [{ name: 'IRQ', lsb: 0, bits: 4 }, { name: 'Disabled', lsb: 7 }],
+    name: `PIRQRC${letter}`,
+    offset,
+    width: 1,
+    access: 'rw',
+    reset: PIRQ_DISABLED,
+    doc: `ISA interrupt that PCI link ${letter} drives`,
+    fields: [
+      { name: 'IRQ', lsb: 0, bits: 4 },
+      { name: 'Disabled', lsb: 7 },
+    ],
   }) as const;
 
 export const piix3Registers = [
-  pirq('A', 0x60), pirq('B', 0x61), pirq('C', 0x62), pirq('D', 0x63),
+  pirq('A', 0x60),
+  pirq('B', 0x61),
+  pirq('C', 0x62),
+  pirq('D', 0x63),
 ] as const satisfies readonly RegisterDef[];
 
 interface Piix3Wires {
@@ -48,7 +59,9 @@ export class Piix3 extends PciDevice {
     this.#wires = wires;
     this.config.bytes.fill(PIRQ_DISABLED, PIRQ_FIRST, PIRQ_FIRST + PIRQ_COUNT);
     const resetControl: IoRegion = {
-      name: 'piix3-reset-control', size: 1, widest: 1,
+      name: 'piix3-reset-control',
+      size: 1,
+      widest: 1,
       read: () => this.#resetControl,
       write: (_offset, _size, value) => {
         if (value & RESET_CPU) this.#wires.reset();
@@ -57,7 +70,9 @@ export class Piix3 extends PciDevice {
     };
     // Reads give ones, as where no keyboard controller is, so that no driver looks for keys.
     const keyboard: IoRegion = {
-      name: 'i8042-cmd', size: 1, widest: 1,
+      name: 'i8042-cmd',
+      size: 1,
+      widest: 1,
       read: () => 0xff,
       write: (_offset, _size, value) => {
         if (value === KEYBOARD_PULSE_RESET) this.#wires.reset();

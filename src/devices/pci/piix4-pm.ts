@@ -25,7 +25,13 @@ const SLP_TYP_SUSPEND_TO_DISK = 2;
 
 export const piix4PmRegisters = [
   {
-    name: 'PM1a_CNT', offset: PM1_CONTROL_OFFSET, width: 2, access: 'rw', reset: SCI_EN, writable: 0xffff & ~SLP_EN, doc: 'ACPI power management 1a control',
+    name: 'PM1a_CNT',
+    offset: PM1_CONTROL_OFFSET,
+    width: 2,
+    access: 'rw',
+    reset: SCI_EN,
+    writable: 0xffff & ~SLP_EN,
+    doc: 'ACPI power management 1a control',
     fields: [
       { name: 'SCI_EN', lsb: 0, doc: 'Power management events raise SCI' },
       { name: 'BM_RLD', lsb: 1 },
@@ -56,7 +62,9 @@ export class Piix4Pm extends PciDevice {
     this.config.bytes[PMBA] = 1;
     this.config.writable.set([0xc0, 0xff, 0, 0], PMBA);
     this.#control = {
-      name: 'acpi-cnt', size: 2, widest: 2,
+      name: 'acpi-cnt',
+      size: 2,
+      widest: 2,
       read: (offset, size) => (this.#value >>> (offset * 8)) & (size === 2 ? 0xffff : 0xff),
       write: (offset, size, value) => {
         const mask = (size === 2 ? 0xffff : 0xff) << (offset * 8);

@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /** Registers of the 16550A UART. Source: National Semiconductor PC16550D data sheet, section 8. */
 import type { RegisterDef } from '../registers.ts';
 

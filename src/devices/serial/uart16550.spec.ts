@@ -21,9 +21,10 @@ describe('16550A', () => {
     expect(uart.read(5)).toBe(0x60);
   });
 
-  it('shows every register\'s reset value', () => {
+  it("shows every register's reset value", () => {
     const { uart } = setUp();
-    for (const register of uartRegisters) if ('reset' in register) expect(uart.read(register.offset), register.name).toBe(register.reset);
+    for (const register of uartRegisters)
+      if ('reset' in register) expect(uart.read(register.offset), register.name).toBe(register.reset);
   });
 
   it('keeps the divisor behind DLAB and does not send it', () => {

@@ -11,7 +11,8 @@ import { checkState } from '../state.ts';
 import { Fcr, Ier, Iir, Lcr, Lsr, Mcr, Msr, uartRegisters } from './registers.ts';
 
 /** Bits that a register keeps. */
-const writable = (name: 'IER' | 'MCR'): number => (uartRegisters as readonly RegisterDef[]).find((register) => register.name === name)!.writable!;
+const writable = (name: 'IER' | 'MCR'): number =>
+  (uartRegisters as readonly RegisterDef[]).find((register) => register.name === name)!.writable!;
 const IER_BITS = writable('IER');
 const MCR_BITS = writable('MCR');
 
@@ -60,8 +61,10 @@ export class Uart16550 implements IoRegion {
 
   read(offset: number): number {
     switch (offset) {
-      case 0: return this.#lcr & Lcr.dlab ? this.#divisor & 0xff : this.#takeCharacter();
-      case 1: return this.#lcr & Lcr.dlab ? this.#divisor >>> 8 : this.#ier;
+      case 0:
+        return this.#lcr & Lcr.dlab ? this.#divisor & 0xff : this.#takeCharacter();
+      case 1:
+        return this.#lcr & Lcr.dlab ? this.#divisor >>> 8 : this.#ier;
       case 2: {
         const id = this.#interruptId();
         if (id === Iir.thrEmpty) {
@@ -70,10 +73,13 @@ export class Uart16550 implements IoRegion {
         }
         return id | (this.#fcr & Fcr.enable ? Iir.fifos : 0);
       }
-      case 3: return this.#lcr;
-      case 4: return this.#mcr;
+      case 3:
+        return this.#lcr;
+      case 4:
+        return this.#mcr;
       case 5: {
-        const lsr = Lsr.thrEmpty | Lsr.transmitterEmpty | (this.#fifo.length > 0 ? Lsr.dataReady : 0) | (this.#overrun ? Lsr.overrun : 0);
+        const lsr =
+          Lsr.thrEmpty | Lsr.transmitterEmpty | (this.#fifo.length > 0 ? Lsr.dataReady : 0) | (this.#overrun ? Lsr.overrun : 0);
         this.#overrun = false;
         this.#update();
         return lsr;
@@ -84,7 +90,8 @@ export class Uart16550 implements IoRegion {
         this.#update();
         return msr;
       }
-      default: return this.#scr;
+      default:
+        return this.#scr;
     }
   }
 
@@ -171,7 +178,12 @@ export class Uart16550 implements IoRegion {
   #modemLines(): number {
     if (!(this.#mcr & Mcr.loop)) return Msr.dcd | Msr.dsr | Msr.cts;
     const mcr = this.#mcr;
-    return (mcr & Mcr.rts ? Msr.cts : 0) | (mcr & Mcr.dtr ? Msr.dsr : 0) | (mcr & Mcr.out1 ? Msr.ri : 0) | (mcr & Mcr.out2 ? Msr.dcd : 0);
+    return (
+      (mcr & Mcr.rts ? Msr.cts : 0) |
+      (mcr & Mcr.dtr ? Msr.dsr : 0) |
+      (mcr & Mcr.out1 ? Msr.ri : 0) |
+      (mcr & Mcr.out2 ? Msr.dcd : 0)
+    );
   }
 
   #interruptId(): number {
@@ -202,16 +214,28 @@ export class Uart16550 implements IoRegion {
 
   save(): DeviceState {
     return {
-      device: this.name, version: 1, ier: this.#ier, fcr: this.#fcr, lcr: this.#lcr, mcr: this.#mcr, scr: this.#scr,
-      divisor: this.#divisor, overrun: this.#overrun, msrDeltas: this.#msrDeltas, thrPending: this.#thrPending,
-      fifo: [...this.#fifo], backlog: [...this.#backlog],
+      device: this.name,
+      version: 1,
+      ier: this.#ier,
+      fcr: this.#fcr,
+      lcr: this.#lcr,
+      mcr: this.#mcr,
+      scr: this.#scr,
+      divisor: this.#divisor,
+      overrun: this.#overrun,
+      msrDeltas: this.#msrDeltas,
+      thrPending: this.#thrPending,
+      fifo: [...this.#fifo],
+      backlog: [...this.#backlog],
     };
   }
 
   restore(state: DeviceState): void {
     checkState(state, this.name, 1);
-    const s = state as DeviceState & Record<'ier' | 'fcr' | 'lcr' | 'mcr' | 'scr' | 'divisor' | 'msrDeltas', number>
-      & Record<'overrun' | 'thrPending', boolean> & Record<'fifo' | 'backlog', number[]>;
+    const s = state as DeviceState &
+      Record<'ier' | 'fcr' | 'lcr' | 'mcr' | 'scr' | 'divisor' | 'msrDeltas', number> &
+      Record<'overrun' | 'thrPending', boolean> &
+      Record<'fifo' | 'backlog', number[]>;
     this.#ier = s.ier;
     this.#fcr = s.fcr;
     this.#lcr = s.lcr;

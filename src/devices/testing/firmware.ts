@@ -3,7 +3,14 @@
  * processor to do it: interrupt links, base addresses, decoding, interrupt lines, the power management block.
  */
 import { devfn, pciLink, type PciBus } from '../pci/bus.ts';
-import { PCI_BAR0, PCI_COMMAND, PCI_COMMAND_IO, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, PCI_INTERRUPT_LINE } from '../pci/config-space.ts';
+import {
+  PCI_BAR0,
+  PCI_COMMAND,
+  PCI_COMMAND_IO,
+  PCI_COMMAND_MASTER,
+  PCI_COMMAND_MEMORY,
+  PCI_INTERRUPT_LINE,
+} from '../pci/config-space.ts';
 import { PIRQ_FIRST } from '../pci/piix3.ts';
 import { PMBA, PMREGMISC } from '../pci/piix4-pm.ts';
 

@@ -9,6 +9,12 @@ export function pcBus() {
   const intx: string[] = [];
   const dma: DmaBus = { read: () => false, write: () => false };
   const clock: DeviceClock = { nowNs: () => 0, newTimer: () => ({ arm() {}, cancel() {} }) };
-  const bus = new PciBus({ ports, memory, dma, clock, setIntx: (device, pin, level) => intx.push(`${device}.${pin}=${level ? 1 : 0}`) });
+  const bus = new PciBus({
+    ports,
+    memory,
+    dma,
+    clock,
+    setIntx: (device, pin, level) => intx.push(`${device}.${pin}=${level ? 1 : 0}`),
+  });
   return { ports, memory, bus, intx };
 }

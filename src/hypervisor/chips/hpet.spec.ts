@@ -10,7 +10,13 @@ const machine = (...args: Parameters<typeof platformMachine>) => {
   m.mmioWrite(0xfee000f0, 0x1ff);
   const read = (offset: number, size = 4): number => m.mmioRead(BASE + offset, size);
   const write = (offset: number, value: number): void => m.mmioWrite(BASE + offset, value);
-  return { ...m, read, write, timer: (n: number, config: number) => write(0x100 + n * 0x20, config), compare: (n: number, value: number) => write(0x108 + n * 0x20, value) };
+  return {
+    ...m,
+    read,
+    write,
+    timer: (n: number, config: number) => write(0x100 + n * 0x20, config),
+    compare: (n: number, value: number) => write(0x108 + n * 0x20, value),
+  };
 };
 const route = (pin: number): number => pin << 9;
 

@@ -71,7 +71,9 @@ export class Hpet implements HvmMmioOps {
     this.f64 = memory.f64;
     this.at = base >>> 2;
     this.lock = new Lock(memory, base, LockOrder.virtualTimer, `hpet.d${domid}`);
-    this.timers = Array.from({ length: HPET_TIMERS }, (_, n) => context.timers.create(`hpet.d${domid} timer ${n}`, () => this.expired(n)));
+    this.timers = Array.from({ length: HPET_TIMERS }, (_, n) =>
+      context.timers.create(`hpet.d${domid} timer ${n}`, () => this.expired(n)),
+    );
     if (this.u32[this.at + READY] === 0) this.reset();
   }
 
@@ -230,7 +232,8 @@ export class Hpet implements HvmMmioOps {
         const step = (Math.floor(behind / period) + 1) * period;
         const low = this.get(at + CMP) + (step % TWO32);
         this.put(at + CMP, low >>> 0);
-        if (!(config & TN_32BIT)) this.put(at + CMP + 4, (this.get(at + CMP + 4) + Math.floor(step / TWO32) + (low >= TWO32 ? 1 : 0)) >>> 0);
+        if (!(config & TN_32BIT))
+          this.put(at + CMP + 4, (this.get(at + CMP + 4) + Math.floor(step / TWO32) + (low >= TWO32 ? 1 : 0)) >>> 0);
       }
     }
     this.lo = this.get(at + CMP);

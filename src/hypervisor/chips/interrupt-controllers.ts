@@ -14,15 +14,31 @@ export class VirtualInterruptControllers implements InterruptControllers {
   readonly vpic: Vpic;
 
   /** Makes the controllers, attaches them to the hub and registers their handlers. */
-  constructor(memory: MachineMemory, domid: number, clock: Clock, timers: TimerQueue, hub: HvmIrq, io: IoHandlers, host: Omit<VlapicHost, 'eoiBroadcast'>, options: VlapicOptions) {
-    this.vlapics = new Vlapics(memory, domid, clock, timers, {
-      kick: (vcpu) => host.kick(vcpu),
-      nmi: (vcpu) => host.nmi(vcpu),
-      init: (vcpu) => host.init(vcpu),
-      startup: (vcpu, vector) => host.startup(vcpu, vector),
-      guestTsc: (vcpu) => host.guestTsc(vcpu),
-      eoiBroadcast: (vector) => this.vioapic.updateEoi(vector),
-    }, options);
+  constructor(
+    memory: MachineMemory,
+    domid: number,
+    clock: Clock,
+    timers: TimerQueue,
+    hub: HvmIrq,
+    io: IoHandlers,
+    host: Omit<VlapicHost, 'eoiBroadcast'>,
+    options: VlapicOptions,
+  ) {
+    this.vlapics = new Vlapics(
+      memory,
+      domid,
+      clock,
+      timers,
+      {
+        kick: (vcpu) => host.kick(vcpu),
+        nmi: (vcpu) => host.nmi(vcpu),
+        init: (vcpu) => host.init(vcpu),
+        startup: (vcpu, vector) => host.startup(vcpu, vector),
+        guestTsc: (vcpu) => host.guestTsc(vcpu),
+        eoiBroadcast: (vector) => this.vioapic.updateEoi(vector),
+      },
+      options,
+    );
     this.vioapic = new Vioapic(memory, domid, hub, this.vlapics);
     // The 8259s' output goes to vCPU 0 (i8259_target).
     this.vpic = new Vpic(memory, domid, () => {

@@ -27,7 +27,7 @@ const hub = (): { irq: HvmIrq; edges: string[] } => {
 };
 
 describe('interrupt lines of a domain', () => {
-  it('routes INTx as Xen does: its GSI, and its link\'s ISA interrupt', () => {
+  it("routes INTx as Xen does: its GSI, and its link's ISA interrupt", () => {
     const { irq, edges } = hub();
     expect([hvmPciIntxGsi(4, 0), hvmPciIntxGsi(3, 0), hvmPciIntxGsi(31, 3)]).toEqual([32, 28, 18]);
     expect(irq.setPciLinkRoute(0, 5)).toBe(0);

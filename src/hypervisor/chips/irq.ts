@@ -187,7 +187,7 @@ export class HvmIrq {
       if (gsi === 0 || gsi >= NR_GSIS) type = CallbackVia.none;
       this.u32[this.at + VIA_VALUE] = gsi;
     } else if (type === CallbackVia.pciIntx) {
-      this.u32[this.at + VIA_VALUE] = ((viaLo >>> 11) & 31) << 8 | (viaLo & 3);
+      this.u32[this.at + VIA_VALUE] = (((viaLo >>> 11) & 31) << 8) | (viaLo & 3);
     } else {
       this.u32[this.at + VIA_VALUE] = viaLo & 0xff;
     }

@@ -27,7 +27,16 @@ export interface Platform {
 
 /** Timers are known by the order of their creation: call this at the same point on every thread. */
 export function createPlatform(context: PlatformContext, io: IoHandlers, host: PlatformHost, options: PlatformOptions): Platform {
-  const controllers = new VirtualInterruptControllers(context.memory, context.domid, context.clock, context.timers, context.irq, io, host, options);
+  const controllers = new VirtualInterruptControllers(
+    context.memory,
+    context.domid,
+    context.clock,
+    context.timers,
+    context.irq,
+    io,
+    host,
+    options,
+  );
   const pit = new Vpit(context);
   const rtc = new Rtc(context, (seconds) => host.timeOffset(seconds));
   const pmTimer = new PmTimer(context);

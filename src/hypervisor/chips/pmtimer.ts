@@ -102,7 +102,8 @@ export class PmTimer {
   private update(): void {
     const pending = (this.u32[this.at + STS]! & this.u32[this.at + EN]!) !== 0;
     this.context.irq.setIsaIrqLevel(SCI_IRQ, pending);
-    if (this.u32[this.at + EN]! & TMR_STS && !(this.u32[this.at + STS]! & TMR_STS)) this.toggle.set(Math.ceil((this.u32[this.at + TOGGLES]! + 1) * TOGGLE_TICKS * NS_PER_TICK));
+    if (this.u32[this.at + EN]! & TMR_STS && !(this.u32[this.at + STS]! & TMR_STS))
+      this.toggle.set(Math.ceil((this.u32[this.at + TOGGLES]! + 1) * TOGGLE_TICKS * NS_PER_TICK));
     else this.toggle.stop();
   }
 }

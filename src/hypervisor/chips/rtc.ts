@@ -175,7 +175,11 @@ export class Rtc {
   }
 
   private seconds(atNs: number): number {
-    return Math.floor(this.context.clock.epochUs / 1e6) + Math.floor(((this.context.clock.epochUs % 1e6) * 1000 + atNs) / 1e9) + this.f64[this.doubles + OFFSET_S]!;
+    return (
+      Math.floor(this.context.clock.epochUs / 1e6) +
+      Math.floor(((this.context.clock.epochUs % 1e6) * 1000 + atNs) / 1e9) +
+      this.f64[this.doubles + OFFSET_S]!
+    );
   }
 
   /** Nanoseconds since the last full second. */
@@ -200,8 +204,18 @@ export class Rtc {
   /** Take the time in the registers as the time now; gives the offset from the machine's clock. */
   private timeFromCmos(): number {
     const year = this.decode(this.get(CENTURY)) * 100 + this.decode(this.get(YEAR));
-    const wanted = Date.UTC(year, this.decode(this.get(MONTH)) - 1, this.decode(this.get(DAY_OF_MONTH)), this.hours(this.get(HOURS)), this.decode(this.get(MINUTES)), this.decode(this.get(SECONDS))) / 1000;
-    const offset = Number.isFinite(wanted) ? this.f64[this.doubles + OFFSET_S]! + wanted - this.seconds(this.context.clock.nowNs()) : this.f64[this.doubles + OFFSET_S]!;
+    const wanted =
+      Date.UTC(
+        year,
+        this.decode(this.get(MONTH)) - 1,
+        this.decode(this.get(DAY_OF_MONTH)),
+        this.hours(this.get(HOURS)),
+        this.decode(this.get(MINUTES)),
+        this.decode(this.get(SECONDS)),
+      ) / 1000;
+    const offset = Number.isFinite(wanted)
+      ? this.f64[this.doubles + OFFSET_S]! + wanted - this.seconds(this.context.clock.nowNs())
+      : this.f64[this.doubles + OFFSET_S]!;
     this.f64[this.doubles + OFFSET_S] = offset;
     return offset;
   }
@@ -253,7 +267,11 @@ export class Rtc {
     for (let t = first; t <= to; t++) {
       const day = ((t % 86_400) + 86_400) % 86_400;
       if (any(second) || this.decode(second) === day % 60) {
-        if ((any(minute) || this.decode(minute) === Math.floor(day / 60) % 60) && (any(hour) || this.hours(hour) === Math.floor(day / 3600))) return true;
+        if (
+          (any(minute) || this.decode(minute) === Math.floor(day / 60) % 60) &&
+          (any(hour) || this.hours(hour) === Math.floor(day / 3600))
+        )
+          return true;
       }
     }
     return false;

@@ -3,7 +3,14 @@
  * `irq` lock: a device model raises lines from another thread.
  */
 import type { Gpa } from '../../base/address.ts';
-import { IOAPIC_PINS, ioapicRegisters, IOREDTBL, IOREDTBL_HIGH_WRITABLE, IOREDTBL_LOW_WRITABLE, IOREDTBL_RESET } from '../../abi/registers/ioapic.ts';
+import {
+  IOAPIC_PINS,
+  ioapicRegisters,
+  IOREDTBL,
+  IOREDTBL_HIGH_WRITABLE,
+  IOREDTBL_LOW_WRITABLE,
+  IOREDTBL_RESET,
+} from '../../abi/registers/ioapic.ts';
 import { Emul, type HvmMmioOps, type IoAccess } from '../io/intercept.ts';
 import type { HvmIrq } from './irq.ts';
 import type { MachineMemory } from '../mm/memory.ts';

@@ -7,18 +7,36 @@ import { MachineMemory } from '../mm/memory.ts';
 import { TimerQueue } from '../time/timer.ts';
 import { Vlapics, type VlapicOptions } from './vlapic.ts';
 
-const machine = (options: Partial<VlapicOptions> = {}, memory = MachineMemory.create({ frames: 16, maxGfn: 16 }), clock = new VirtualClock()) => {
+const machine = (
+  options: Partial<VlapicOptions> = {},
+  memory = MachineMemory.create({ frames: 16, maxGfn: 16 }),
+  clock = new VirtualClock(),
+) => {
   const events: string[] = [];
   const timers = new TimerQueue(memory, 1);
-  const lapics = new Vlapics(memory, 1, clock, timers, {
-    kick: (v) => events.push(`kick ${v}`),
-    nmi: (v) => events.push(`nmi ${v}`),
-    init: (v) => events.push(`init ${v}`),
-    startup: (v, vector) => events.push(`startup ${v} ${vector}`),
-    eoiBroadcast: (vector) => events.push(`eoi ${vector}`),
-    guestTsc: () => clock.tsc(),
-  }, { vcpus: 1, x2apic: false, tscDeadline: true, ...options });
-  const access = (isWrite: boolean, offset: number, lo: number, size: number, vcpu: number): IoAccess => ({ vcpu, isWrite, address: 0xfee00000 + offset, size, lo, hi: 0 });
+  const lapics = new Vlapics(
+    memory,
+    1,
+    clock,
+    timers,
+    {
+      kick: (v) => events.push(`kick ${v}`),
+      nmi: (v) => events.push(`nmi ${v}`),
+      init: (v) => events.push(`init ${v}`),
+      startup: (v, vector) => events.push(`startup ${v} ${vector}`),
+      eoiBroadcast: (vector) => events.push(`eoi ${vector}`),
+      guestTsc: () => clock.tsc(),
+    },
+    { vcpus: 1, x2apic: false, tscDeadline: true, ...options },
+  );
+  const access = (isWrite: boolean, offset: number, lo: number, size: number, vcpu: number): IoAccess => ({
+    vcpu,
+    isWrite,
+    address: 0xfee00000 + offset,
+    size,
+    lo,
+    hi: 0,
+  });
   const write = (offset: number, value: number, vcpu = 0): void => void lapics.write(access(true, offset, value, 4, vcpu));
   const read = (offset: number, size = 4, vcpu = 0): number => {
     const a = access(false, offset, 0xaaaa, size, vcpu);
@@ -53,10 +71,16 @@ describe('local APIC', () => {
 
   it('reads bytes and words of a register, zero between registers, and takes aligned 32-bit writes only', () => {
     const m = machine();
-    expect([m.read(0x30, 1), m.read(0x32, 1), m.read(0x32, 2), m.read(0x34), m.read(0x31, 4), m.read(0x400)]).toEqual([0x14, 5, 5, 0, 0, 0]);
+    expect([m.read(0x30, 1), m.read(0x32, 1), m.read(0x32, 2), m.read(0x34), m.read(0x31, 4), m.read(0x400)]).toEqual([
+      0x14, 5, 5, 0, 0, 0,
+    ]);
     m.lapics.write({ vcpu: 0, isWrite: true, address: 0xfee00080, size: 1, lo: 0x50, hi: 0 });
     expect(m.read(0x80)).toBe(0);
-    expect([m.lapics.check(gpa(0xfee00fff), 0), m.lapics.check(gpa(0xfee01000), 0), m.lapics.check(gpa(0xfedfffff), 0)]).toEqual([true, false, false]);
+    expect([m.lapics.check(gpa(0xfee00fff), 0), m.lapics.check(gpa(0xfee01000), 0), m.lapics.check(gpa(0xfedfffff), 0)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
   });
 
   it('delivers by priority, holds back what is in service or below the task priority', () => {

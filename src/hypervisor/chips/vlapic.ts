@@ -248,7 +248,15 @@ export class Vlapics implements HvmMmioOps {
     if (index === MSR_TSC_DEADLINE) return this.options.tscDeadline ? BigInt(this.deadline(vcpu)) : 'fault';
     if (index < MSR_X2APIC_FIRST || index > MSR_X2APIC_LAST) return undefined;
     const offset = (index - MSR_X2APIC_FIRST) << 4;
-    if (!this.x2apicMode(vcpu) || offset >= 0x400 || !readable[offset >> 4] || offset === APR || offset === DFR || offset === ICR2) return 'fault';
+    if (
+      !this.x2apicMode(vcpu) ||
+      offset >= 0x400 ||
+      !readable[offset >> 4] ||
+      offset === APR ||
+      offset === DFR ||
+      offset === ICR2
+    )
+      return 'fault';
     const low = BigInt(this.readRegister(vcpu, offset) >>> 0);
     return offset === ICR ? low | (BigInt(this.peek(vcpu, ICR2) >>> 0) << 32n) : low;
   }
@@ -331,7 +339,13 @@ export class Vlapics implements HvmMmioOps {
     const mode = (v: number): number => (v >>> 10) & 3;
     if (value >> 32n || low & 0x2ff || (low & APIC_BASE_BSP) !== (old & APIC_BASE_BSP)) return 'fault';
     // x2APIC without enable is no state; from x2APIC only "off" is reachable, from "off" only xAPIC (SDM 10.12.5).
-    if (mode(low) === 1 || (mode(low) === 3 && !this.options.x2apic) || (mode(old) === 3 && mode(low) === 2) || (mode(old) === 0 && mode(low) === 3)) return 'fault';
+    if (
+      mode(low) === 1 ||
+      (mode(low) === 3 && !this.options.x2apic) ||
+      (mode(old) === 3 && mode(low) === 2) ||
+      (mode(old) === 0 && mode(low) === 3)
+    )
+      return 'fault';
     if (mode(low) === 0 && mode(old) !== 0) {
       this.reset(vcpu);
     }
@@ -496,7 +510,10 @@ export class Vlapics implements HvmMmioOps {
     const deadline = Number(value);
     this.putF64(vcpu, TDT_MSR, deadline);
     if (deadline === 0) this.timers[vcpu]!.stop();
-    else this.timers[vcpu]!.set(this.clock.nowNs() + Math.max(0, Math.ceil(((deadline - this.host.guestTsc(vcpu)) * 1e9) / this.clock.tscHz)));
+    else
+      this.timers[vcpu]!.set(
+        this.clock.nowNs() + Math.max(0, Math.ceil(((deadline - this.host.guestTsc(vcpu)) * 1e9) / this.clock.tscHz)),
+      );
     return 'done';
   }
 

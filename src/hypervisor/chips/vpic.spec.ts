@@ -4,7 +4,8 @@ import { platformMachine } from '../testing/platform.ts';
 /** As Linux sets them up: vectors 0x30 and 0x38, all lines open. */
 const machine = (icw4 = 0x01) => {
   const m = platformMachine();
-  const initialise = (base: number, vector: number, cascade: number): void => [0x11, vector, cascade, icw4].forEach((value, i) => m.outb(base + (i ? 1 : 0), value));
+  const initialise = (base: number, vector: number, cascade: number): void =>
+    [0x11, vector, cascade, icw4].forEach((value, i) => m.outb(base + (i ? 1 : 0), value));
   initialise(0x20, 0x30, 4);
   initialise(0xa0, 0x38, 2);
   m.mmioWrite(0xfee000f0, 0x1ff);

@@ -127,7 +127,8 @@ export class Vpic {
   private writeIcw1(chip: number, value: number): void {
     // Edge requests are forgotten; level ones stay, for their lines are still up.
     this.set(chip, IRR, this.get(chip, IRR) & this.get(chip, ELCR));
-    for (const word of [IMR, ISR, PRIORITY, READ_ISR, POLL, AUTO_EOI, ROTATE_AUTO_EOI, FULLY_NESTED, SPECIAL_MASK]) this.set(chip, word, 0);
+    for (const word of [IMR, ISR, PRIORITY, READ_ISR, POLL, AUTO_EOI, ROTATE_AUTO_EOI, FULLY_NESTED, SPECIAL_MASK])
+      this.set(chip, word, 0);
     this.set(chip, NEED_ICW4, value & 1);
     this.set(chip, INIT_STATE, 2);
   }

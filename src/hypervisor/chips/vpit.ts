@@ -190,7 +190,15 @@ export class Vpit {
 
   private latchStatus(channel: number): void {
     if (this.get(channel, STATUS_LATCHED)) return;
-    this.set(channel, STATUS, (this.output(channel) << 7) | (this.get(channel, NULL_COUNT) << 6) | (this.get(channel, ACCESS) << 4) | (this.get(channel, MODE) << 1) | this.get(channel, BCD));
+    this.set(
+      channel,
+      STATUS,
+      (this.output(channel) << 7) |
+        (this.get(channel, NULL_COUNT) << 6) |
+        (this.get(channel, ACCESS) << 4) |
+        (this.get(channel, MODE) << 1) |
+        this.get(channel, BCD),
+    );
     this.set(channel, STATUS_LATCHED, 1);
   }
 
@@ -278,5 +286,10 @@ export class Vpit {
   }
 }
 
-const fromBcd = (value: number): number => (value & 0xf) + ((value >> 4) & 0xf) * 10 + ((value >> 8) & 0xf) * 100 + ((value >> 12) & 0xf) * 1000;
-const toBcd = (value: number): number => (value % 10) | ((Math.floor(value / 10) % 10) << 4) | ((Math.floor(value / 100) % 10) << 8) | ((Math.floor(value / 1000) % 10) << 12);
+const fromBcd = (value: number): number =>
+  (value & 0xf) + ((value >> 4) & 0xf) * 10 + ((value >> 8) & 0xf) * 100 + ((value >> 12) & 0xf) * 1000;
+const toBcd = (value: number): number =>
+  (value % 10) |
+  ((Math.floor(value / 10) % 10) << 4) |
+  ((Math.floor(value / 100) % 10) << 8) |
+  ((Math.floor(value / 1000) % 10) << 12);

@@ -19,7 +19,13 @@ const u32 = (bytes: Uint8Array, at: number): number => new DataView(bytes.buffer
 describe('AML', () => {
   it('encodes names, integers and package lengths', () => {
     expect(nameString('\\_SB.PCI0.ISA')).toEqual([0x5c, 0x2f, 3, ...Buffer.from('_SB_PCI0ISA_')]);
-    expect([integer(0), integer(1), integer(2), integer(0x1234), integer(0x12345678)]).toEqual([[0], [1], [0x0a, 2], [0x0b, 0x34, 0x12], [0x0c, 0x78, 0x56, 0x34, 0x12]]);
+    expect([integer(0), integer(1), integer(2), integer(0x1234), integer(0x12345678)]).toEqual([
+      [0],
+      [1],
+      [0x0a, 2],
+      [0x0b, 0x34, 0x12],
+      [0x0c, 0x78, 0x56, 0x34, 0x12],
+    ]);
     expect(scope('\\_SB')).toEqual([0x10, 6, 0x5c, 0x5f, 0x53, 0x42, 0x5f]);
     const long = pkg(...Array.from({ length: 100 }, () => integer(0xff)));
     expect(long.slice(0, 4)).toEqual([0x12, 0x4b, 0x0c, 100]); // 203 bytes, in two
@@ -42,7 +48,9 @@ describe('ACPI tables', () => {
     }
     const xsdt = table('XSDT');
     const pointed = Array.from({ length: (xsdt.length - 36) / 8 }, (_, i) => u32(xsdt, 36 + i * 8));
-    expect(pointed).toEqual(built.index.filter((t) => ['FACP', 'APIC', 'HPET', 'WAET'].includes(t.signature)).map((t) => t.address));
+    expect(pointed).toEqual(
+      built.index.filter((t) => ['FACP', 'APIC', 'HPET', 'WAET'].includes(t.signature)).map((t) => t.address),
+    );
     expect(table('FACP').length).toBe(244);
     expect([u32(table('FACP'), 36), u32(table('FACP'), 40)]).toEqual([built.index[0]!.address, built.index[1]!.address]);
   });
@@ -63,7 +71,8 @@ describe('ACPI tables', () => {
         expect(run.status, run.stderr).toBe(0);
         return readFileSync(join(directory, `${signature}.dsl`), 'utf8');
       };
-      for (const { signature } of built.index) expect(disassemble(signature)).not.toMatch(/ERROR|Invalid|Incorrect checksum|Unknown/i);
+      for (const { signature } of built.index)
+        expect(disassemble(signature)).not.toMatch(/ERROR|Invalid|Incorrect checksum|Unknown/i);
       expect(disassemble('FACP')).toMatch(/SCI Interrupt : 0009/);
       expect(disassemble('FACP')).toMatch(/Century Index : 32/);
       expect(disassemble('APIC')).toMatch(/Interrupt : 00000002/);

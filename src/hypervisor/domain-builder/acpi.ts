@@ -5,7 +5,26 @@
 import { type Gpa, gpa } from '../../base/address.ts';
 import { hvmPciIntxGsi } from '../chips/irq.ts';
 import { vlapicId } from '../chips/vlapic.ts';
-import { arg0, device, dwordMemory, eisaId, iff, integer, io, irqNoFlags, method, name, nameString, pkg, resourceTemplate, ret, scope, store, wordBusNumber, wordIo } from './aml.ts';
+import {
+  arg0,
+  device,
+  dwordMemory,
+  eisaId,
+  iff,
+  integer,
+  io,
+  irqNoFlags,
+  method,
+  name,
+  nameString,
+  pkg,
+  resourceTemplate,
+  ret,
+  scope,
+  store,
+  wordBusNumber,
+  wordIo,
+} from './aml.ts';
 import { GuestLayout } from './layout.ts';
 import { ACPI_PM1A_EVT, PCI_LINK_IRQS } from './pci.ts';
 
@@ -71,7 +90,15 @@ class Table {
 
 function withHeader(signature: string, revision: number, body: Uint8Array): Uint8Array {
   const table = new Uint8Array(HEADER + body.length);
-  const header = new Table().text(signature, 4).u32(table.length).u8(revision, 0).text(OEM_ID, 6).text(OEM_TABLE_ID, 8).u32(0).text(CREATOR_ID, 4).u32(0);
+  const header = new Table()
+    .text(signature, 4)
+    .u32(table.length)
+    .u8(revision, 0)
+    .text(OEM_ID, 6)
+    .text(OEM_TABLE_ID, 8)
+    .u32(0)
+    .text(CREATOR_ID, 4)
+    .u32(0);
   table.set(header.body);
   table.set(body, HEADER);
   table[9] = checksum(table);
@@ -94,7 +121,10 @@ export function buildAcpiTables(options: AcpiOptions): AcpiTables {
   };
   const facs = place('FACS', buildFacs(), 64);
   const dsdt = place('DSDT', withHeader('DSDT', 2, Uint8Array.from(dsdtTerms())));
-  const tables = [place('FACP', withHeader('FACP', 4, buildFadt(facs, dsdt))), place('APIC', withHeader('APIC', 2, buildMadt(options.vcpus)))];
+  const tables = [
+    place('FACP', withHeader('FACP', 4, buildFadt(facs, dsdt))),
+    place('APIC', withHeader('APIC', 2, buildMadt(options.vcpus))),
+  ];
   if (options.hpet) tables.push(place('HPET', withHeader('HPET', 1, buildHpet())));
   // The PM timer needs to be read only once for a good value.
   tables.push(place('WAET', withHeader('WAET', 1, new Table().u32(1 << 1).body)));
@@ -102,7 +132,11 @@ export function buildAcpiTables(options: AcpiOptions): AcpiTables {
 
   const bytes = new Uint8Array(next - options.base);
   for (const table of placed) bytes.set(table.bytes, table.address - options.base);
-  return { rsdp: buildRsdp(xsdt), tables: bytes, index: placed.map(({ signature, address, bytes: b }) => ({ signature, address, length: b.length })) };
+  return {
+    rsdp: buildRsdp(xsdt),
+    tables: bytes,
+    index: placed.map(({ signature, address, bytes: b }) => ({ signature, address, length: b.length })),
+  };
 }
 
 function buildRsdp(xsdt: Gpa): Uint8Array {
@@ -120,7 +154,8 @@ function buildFadt(facs: Gpa, dsdt: Gpa): Uint8Array {
   const flags =
     (1 << 0) | // WBINVD works
     (1 << 2) | // C1 on every CPU
-    (1 << 4) | (1 << 5) | // no fixed power and sleep buttons
+    (1 << 4) |
+    (1 << 5) | // no fixed power and sleep buttons
     (1 << 6) | // RTC wake status is not in fixed registers
     (1 << 8) | // PM timer of 32 bits
     (1 << 10); // reset register
@@ -171,7 +206,11 @@ const buildHpet = (): Uint8Array => new Table().u32(0x8086a201).u8(0, 64, 0, 0).
 function routing(gsi: (slot: number, pin: number) => number): number[] {
   // A package holds at most 255 elements: 31 slots of four pins.
   const entries = Array.from({ length: 31 * 4 }, (_, i) => ({ slot: 1 + (i >> 2), pin: i & 3 }));
-  return [...pkg(...entries.map(({ slot, pin }) => pkg(integer(slot * 0x10000 + 0xffff), integer(pin), integer(0), integer(gsi(slot, pin)))))];
+  return [
+    ...pkg(
+      ...entries.map(({ slot, pin }) => pkg(integer(slot * 0x10000 + 0xffff), integer(pin), integer(0), integer(gsi(slot, pin)))),
+    ),
+  ];
 }
 
 /** One PCI root with its windows, routes for both interrupt models, the ISA devices a kernel asks for, and S5. */
@@ -189,15 +228,36 @@ function dsdtTerms(): number[] {
         name('_UID', integer(0)),
         name('_ADR', integer(0)),
         name('_BBN', integer(0)),
-        name('_CRS', resourceTemplate(wordBusNumber(0, 0xff), io(0xcf8, 8), wordIo(0, 0xcf7), wordIo(0xd00, 0xffff), dwordMemory(vgaHole, bios - 1, true), dwordMemory(mmioHole, mmioHoleEnd - 1, false))),
-        name('PRTP', routing((slot, pin) => PCI_LINK_IRQS[(slot + pin) & 3]!)),
-        name('PRTA', routing((slot, pin) => hvmPciIntxGsi(slot, pin))),
+        name(
+          '_CRS',
+          resourceTemplate(
+            wordBusNumber(0, 0xff),
+            io(0xcf8, 8),
+            wordIo(0, 0xcf7),
+            wordIo(0xd00, 0xffff),
+            dwordMemory(vgaHole, bios - 1, true),
+            dwordMemory(mmioHole, mmioHoleEnd - 1, false),
+          ),
+        ),
+        name(
+          'PRTP',
+          routing((slot, pin) => PCI_LINK_IRQS[(slot + pin) & 3]!),
+        ),
+        name(
+          'PRTA',
+          routing((slot, pin) => hvmPciIntxGsi(slot, pin)),
+        ),
         method('_PRT', 0, iff(nameString('\\PICD'), ret(nameString('PRTA'))), ret(nameString('PRTP'))),
         device(
           'ISA',
           name('_ADR', integer(0x10000)),
           device('RTC', name('_HID', eisaId('PNP0B00')), name('_CRS', resourceTemplate(io(0x70, 2), irqNoFlags(8)))),
-          device('COM1', name('_HID', eisaId('PNP0501')), name('_UID', integer(1)), name('_CRS', resourceTemplate(io(0x3f8, 8), irqNoFlags(4)))),
+          device(
+            'COM1',
+            name('_HID', eisaId('PNP0501')),
+            name('_UID', integer(1)),
+            name('_CRS', resourceTemplate(io(0x3f8, 8), irqNoFlags(4))),
+          ),
         ),
       ),
     ),

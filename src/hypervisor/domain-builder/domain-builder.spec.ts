@@ -31,9 +31,18 @@ const machine = (config: Partial<DomainConfig> = {}) => {
   const memory = MachineMemory.create({ frames: 0x1400, maxGfn: 0x100000 });
   const p2m = new P2m(memory, new PageAllocator(memory, 3), 1, 0);
   const params = new Map<number, number>();
-  const builder = new DomainBuilder({ memory, p2m, setParam: (index, lo) => params.set(index, lo) }, {
-    memoryMiB: 16, vcpus: 1, type: 'hvm', kernel: { kind: 'elf', elf: readElf(elf32()) }, commandLine: 'ping=3', hpet: true, ...config,
-  });
+  const builder = new DomainBuilder(
+    { memory, p2m, setParam: (index, lo) => params.set(index, lo) },
+    {
+      memoryMiB: 16,
+      vcpus: 1,
+      type: 'hvm',
+      kernel: { kind: 'elf', elf: readElf(elf32()) },
+      commandLine: 'ping=3',
+      hpet: true,
+      ...config,
+    },
+  );
   return { memory, p2m, params, builder, ram: new GuestRam(memory, p2m) };
 };
 
@@ -41,7 +50,10 @@ const machine = (config: Partial<DomainConfig> = {}) => {
 const registers = () => {
   const segments: SegmentState[] = [];
   const gprs: bigint[] = [];
-  const r = { setGpr: (i: number, v: bigint) => void (gprs[i] = v), setSegment: (i: number, s: SegmentState) => void (segments[i] = s) } as unknown as VcpuRegisters;
+  const r = {
+    setGpr: (i: number, v: bigint) => void (gprs[i] = v),
+    setSegment: (i: number, s: SegmentState) => void (segments[i] = s),
+  } as unknown as VcpuRegisters;
   return { r, gprs, segments };
 };
 
@@ -49,8 +61,15 @@ const u32 = (bytes: Uint8Array, at = 0): number => new DataView(bytes.buffer, by
 
 describe('guest physical address space', () => {
   it('has RAM around the VGA hole, below the MMIO hole and above 4 GiB', () => {
-    expect(ramRuns(16)).toEqual([[0, 0xa0], [0xc0, 0xf40]]);
-    expect(ramRuns(5000)).toEqual([[0, 0xa0], [0xc0, 0xf0000 - 0xc0], [0x100000, 5000 * 256 - 0xf0000]]);
+    expect(ramRuns(16)).toEqual([
+      [0, 0xa0],
+      [0xc0, 0xf40],
+    ]);
+    expect(ramRuns(5000)).toEqual([
+      [0, 0xa0],
+      [0xc0, 0xf0000 - 0xc0],
+      [0x100000, 5000 * 256 - 0xf0000],
+    ]);
     expect(() => ramRuns(3.5)).toThrow('memory = 3.5');
   });
 
@@ -63,7 +82,10 @@ describe('guest physical address space', () => {
         end = address + size;
       }
       for (const { address, size, type } of map) {
-        if (type === E820.ram) expect(ramRuns(memoryMiB).some(([first, count]) => first * 4096 <= address && (first + count) * 4096 >= address + size)).toBe(true);
+        if (type === E820.ram)
+          expect(
+            ramRuns(memoryMiB).some(([first, count]) => first * 4096 <= address && (first + count) * 4096 >= address + size),
+          ).toBe(true);
       }
     }
   });
@@ -77,7 +99,9 @@ describe('domain builder', () => {
     expect(m.p2m.getMfn(gfn(0xf0000))).toBe(INVALID_MFN);
     expect(m.p2m.getMfn(gfn(0xfff))).not.toBe(INVALID_MFN);
     expect(m.p2m.getMfn(gfn(0x1000))).toBe(INVALID_MFN);
-    expect([m.params.get(HvmParam.ioreqPfn), m.params.get(HvmParam.bufioreqPfn), m.params.get(HvmParam.ioreqServerPfn)]).toEqual([0xfeffd, 0xfeffb, 0xfeff0]);
+    expect([m.params.get(HvmParam.ioreqPfn), m.params.get(HvmParam.bufioreqPfn), m.params.get(HvmParam.ioreqServerPfn)]).toEqual([
+      0xfeffd, 0xfeffb, 0xfeff0,
+    ]);
     expect(m.params.get(HvmParam.identPt)).toBe(specialPfn(6) * 4096);
     expect(u32(m.ram.read(gpa(0xfeffe000 + 4), 4))).toBe(0x4000e7);
     for (let page = 0xfeff0; page < 0xff000; page++) expect(m.p2m.getMfn(gfn(page))).not.toBe(INVALID_MFN);
@@ -115,7 +139,14 @@ describe('domain builder', () => {
   it('enters a bzImage in long mode over identity page tables, with boot_params in RSI', () => {
     const setupHeader = new Uint8Array(0x80);
     setupHeader[0x210 - 0x1f1] = 0x77;
-    const kernel = { kind: 'bzimage' as const, setupHeader, kernel: new Uint8Array(0x1000).fill(0xcc), has64bitEntry: true, prefAddress: 0x200000, initSize: 0x300000 };
+    const kernel = {
+      kind: 'bzimage' as const,
+      setupHeader,
+      kernel: new Uint8Array(0x1000).fill(0xcc),
+      has64bitEntry: true,
+      prefAddress: 0x200000,
+      initSize: 0x300000,
+    };
     const m = machine({ kernel, ramdisk: new Uint8Array(10) });
     m.builder.build();
     const { r, gprs, segments } = registers();
@@ -123,7 +154,9 @@ describe('domain builder', () => {
     expect([r.rip, r.cr0, r.cr4, r.efer, r.cr3]).toEqual([0x200200n, 0x80000011, 0x20, 0x500, 0x8000n]);
     expect([segments[1]?.accessRights, segments[1]?.selector, segments[3]?.selector]).toEqual([0xa09b, 0x10, 0x18]);
     const params = m.ram.read(gpa(Number(gprs[6])), 4096);
-    expect([params[0x210], params[0x1e8], u32(params, 0x228), u32(params, 0x21c), u32(params, 0x70)]).toEqual([0xff, 5, 0x20000, 10, 0xf5b50]);
+    expect([params[0x210], params[0x1e8], u32(params, 0x228), u32(params, 0x21c), u32(params, 0x70)]).toEqual([
+      0xff, 5, 0x20000, 10, 0xf5b50,
+    ]);
     // Walk the tables for an address in the last gigabyte.
     const pdpt = u32(m.ram.read(gpa(0x8000), 8)) & ~0xfff;
     const pd = u32(m.ram.read(gpa(pdpt + 3 * 8), 8)) & ~0xfff;
@@ -132,8 +165,12 @@ describe('domain builder', () => {
   });
 
   it('says in one line what does not fit', () => {
-    expect(() => machine({ kernel: { kind: 'elf', elf: readElf(elf32(0x2000000)) } }).builder.build()).toThrow(/RAM for it is from 0x100000 to 0x1000000/);
-    expect(() => machine({ kernel: { kind: 'elf', elf: readElf(elf32(0x1000, 0xa0000)) } }).builder.build()).toThrow(/wants guest-physical 0xa0000/);
+    expect(() => machine({ kernel: { kind: 'elf', elf: readElf(elf32(0x2000000)) } }).builder.build()).toThrow(
+      /RAM for it is from 0x100000 to 0x1000000/,
+    );
+    expect(() => machine({ kernel: { kind: 'elf', elf: readElf(elf32(0x1000, 0xa0000)) } }).builder.build()).toThrow(
+      /wants guest-physical 0xa0000/,
+    );
     expect(() => machine({ ramdisk: new Uint8Array(16 << 20) }).builder.build()).toThrow(/too little for the kernel/);
     expect(() => machine({ memoryMiB: 64 }).builder.build()).toThrow(/give the guest less memory/);
     expect(() => machine({ commandLine: 'x'.repeat(5000) }).builder.build()).toThrow(/command line is 5000 bytes/);

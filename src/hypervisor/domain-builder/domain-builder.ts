@@ -92,7 +92,10 @@ export class DomainBuilder {
   setUpFirmware(io: FirmwareIo): PlacedBar[] {
     const bars = setUpPci(io);
     // The 8259s at the BIOS's vectors, all lines masked: no stray vector for a kernel that opens interrupts first.
-    for (const [port, vector, cascade] of [[0x20, 0x08, 4], [0xa0, 0x70, 2]] as const) {
+    for (const [port, vector, cascade] of [
+      [0x20, 0x08, 4],
+      [0xa0, 0x70, 2],
+    ] as const) {
       io.out(port, 1, 0x11);
       for (const value of [vector, cascade, 0x01, 0xff]) io.out(port + 1, 1, value);
     }
@@ -143,7 +146,10 @@ export class DomainBuilder {
 
   #populate(first: ReturnType<typeof gfn>, count: number): void {
     const placed = this.#target.p2m.populate(first, count);
-    if (placed !== count) throw new UserError(`memory = ${this.#config.memoryMiB}: only ${placed} of ${count} frames from gfn 0x${first.toString(16)} could be had; give the guest less memory`);
+    if (placed !== count)
+      throw new UserError(
+        `memory = ${this.#config.memoryMiB}: only ${placed} of ${count} frames from gfn 0x${first.toString(16)} could be had; give the guest less memory`,
+      );
   }
 
   #setUpSpecialPages(): void {
@@ -164,7 +170,11 @@ export class DomainBuilder {
   }
 
   #writeAcpiTables(): void {
-    const { rsdp, tables } = buildAcpiTables({ vcpus: this.#config.vcpus, base: GuestLayout.acpiTables, hpet: this.#config.hpet });
+    const { rsdp, tables } = buildAcpiTables({
+      vcpus: this.#config.vcpus,
+      base: GuestLayout.acpiTables,
+      hpet: this.#config.hpet,
+    });
     this.#ram.write(GuestLayout.acpiTables, tables);
     this.#ram.write(GuestLayout.rsdp, rsdp);
   }
@@ -174,7 +184,10 @@ export class DomainBuilder {
     const { kernel, type } = this.#config;
     if (kernel.kind === 'bzimage') {
       if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note of its own; give its vmlinux");
-      if (!kernel.has64bitEntry) throw new UserError('kernel: this bzImage has no 64-bit entry (boot protocol 2.12); give a 64-bit kernel of Linux 3.8 or later');
+      if (!kernel.has64bitEntry)
+        throw new UserError(
+          'kernel: this bzImage has no 64-bit entry (boot protocol 2.12); give a 64-bit kernel of Linux 3.8 or later',
+        );
       const end = kernel.prefAddress + Math.max(kernel.initSize, kernel.kernel.length);
       this.#mustFit('kernel', kernel.prefAddress, end);
       this.#ram.write(gpa(kernel.prefAddress), kernel.kernel);
@@ -189,11 +202,14 @@ export class DomainBuilder {
       // Frames come zeroed, so what lies beyond the data needs no write.
     }
     if (type === 'pvh') {
-      if (elf.pvhEntry === undefined) throw new UserError("type = 'pvh': the kernel has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY); use type = 'hvm'");
+      if (elf.pvhEntry === undefined)
+        throw new UserError("type = 'pvh': the kernel has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY); use type = 'hvm'");
       return { entry: { mode: 'protected', address: elf.pvhEntry }, end };
     }
     if (!elf.segments.some(({ address, memorySize }) => elf.entry >= address && elf.entry < address + memorySize)) {
-      throw new UserError(`kernel: its entry, 0x${elf.entry.toString(16)}, lies in none of its segments; expected a guest-physical address in one of them`);
+      throw new UserError(
+        `kernel: its entry, 0x${elf.entry.toString(16)}, lies in none of its segments; expected a guest-physical address in one of them`,
+      );
     }
     return { entry: { mode: elf.bits === 64 ? 'long' : 'protected', address: elf.entry }, end };
   }
@@ -203,7 +219,10 @@ export class DomainBuilder {
     if (ramdisk === undefined) return undefined;
     const top = Math.min(this.#config.memoryMiB * 0x100000, GuestLayout.mmioHole, 0x80000000);
     const address = Math.floor((top - ramdisk.length) / PAGE_SIZE) * PAGE_SIZE;
-    if (address < kernelEnd) throw new UserError(`memory = ${this.#config.memoryMiB}: too little for the kernel (up to ${Math.ceil(kernelEnd / 0x100000)} MiB) and a ramdisk of ${Math.ceil(ramdisk.length / 0x100000)} MiB; give more memory`);
+    if (address < kernelEnd)
+      throw new UserError(
+        `memory = ${this.#config.memoryMiB}: too little for the kernel (up to ${Math.ceil(kernelEnd / 0x100000)} MiB) and a ramdisk of ${Math.ceil(ramdisk.length / 0x100000)} MiB; give more memory`,
+      );
     this.#ram.write(gpa(address), ramdisk);
     return { address: gpa(address), size: ramdisk.length };
   }
@@ -211,12 +230,24 @@ export class DomainBuilder {
   #writeBootInformation(ramdisk: { address: Gpa; size: number } | undefined): void {
     const { commandLine, kernel, memoryMiB } = this.#config;
     const line = new TextEncoder().encode(`${commandLine}\0`);
-    if (line.length > GuestLayout.commandLineSize) throw new UserError(`the kernel's command line is ${line.length - 1} bytes long; at most ${GuestLayout.commandLineSize - 1} fit`);
+    if (line.length > GuestLayout.commandLineSize)
+      throw new UserError(
+        `the kernel's command line is ${line.length - 1} bytes long; at most ${GuestLayout.commandLineSize - 1} fit`,
+      );
     const e820 = buildE820(memoryMiB);
     this.#ram.write(GuestLayout.commandLine, line);
     this.#ram.write(GuestLayout.gdt, bootGdt());
     this.#ram.write(GuestLayout.pageTables, identityPageTables(GuestLayout.pageTables));
-    this.#ram.write(GuestLayout.bootParams, buildBootParams({ commandLine: GuestLayout.commandLine, rsdp: GuestLayout.rsdp, e820, ...(ramdisk ? { ramdisk } : {}), ...(kernel.kind === 'bzimage' ? { setupHeader: kernel.setupHeader } : {}) }));
+    this.#ram.write(
+      GuestLayout.bootParams,
+      buildBootParams({
+        commandLine: GuestLayout.commandLine,
+        rsdp: GuestLayout.rsdp,
+        e820,
+        ...(ramdisk ? { ramdisk } : {}),
+        ...(kernel.kind === 'bzimage' ? { setupHeader: kernel.setupHeader } : {}),
+      }),
+    );
 
     const modules = ramdisk ? 1 : 0;
     const modlist = GuestLayout.startInfo + 0x40;
@@ -248,6 +279,9 @@ export class DomainBuilder {
   /** What is loaded may lie in RAM between 1 MiB and the MMIO hole, and nowhere else. */
   #mustFit(what: string, start: number, end: number): void {
     const top = Math.min(this.#config.memoryMiB * 0x100000, GuestLayout.mmioHole);
-    if (!(start >= GuestLayout.highRam && end <= top)) throw new UserError(`${what}: wants guest-physical 0x${start.toString(16)} to 0x${end.toString(16)}, but RAM for it is from 0x100000 to 0x${top.toString(16)}; give the guest more memory or link the kernel elsewhere`);
+    if (!(start >= GuestLayout.highRam && end <= top))
+      throw new UserError(
+        `${what}: wants guest-physical 0x${start.toString(16)} to 0x${end.toString(16)}, but RAM for it is from 0x100000 to 0x${top.toString(16)}; give the guest more memory or link the kernel elsewhere`,
+      );
   }
 }

@@ -31,11 +31,13 @@ export const isElf = (file: Uint8Array): boolean => file[0] === 0x7f && file[1] 
 
 /** Read an executable's headers. Throws UserError when it is no x86 executable or points outside itself. */
 export function readElf(file: Uint8Array, name = 'kernel'): ElfImage {
-  if (file.length < 64 || !isElf(file)) throw new UserError(`${name}: no ELF image; expected a vmlinux or a 32-bit ELF executable`);
+  if (file.length < 64 || !isElf(file))
+    throw new UserError(`${name}: no ELF image; expected a vmlinux or a 32-bit ELF executable`);
   const v = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const bits = file[4] === 2 ? 64 : 32;
   const machine = v.getUint16(18, true);
-  if (file[5] !== 1 || (machine !== EM_386 && machine !== EM_X86_64)) throw new UserError(`${name}: ELF machine ${machine}; expected i386 or x86-64, little-endian`);
+  if (file[5] !== 1 || (machine !== EM_386 && machine !== EM_X86_64))
+    throw new UserError(`${name}: ELF machine ${machine}; expected i386 or x86-64, little-endian`);
   const wide = (at: number): number => {
     const value = v.getBigUint64(at, true);
     // Virtual addresses of kernels are not used; any other value this large points outside the file or the guest.
@@ -45,7 +47,8 @@ export function readElf(file: Uint8Array, name = 'kernel'): ElfImage {
   const table = bits === 64 ? wide(32) : v.getUint32(28, true);
   const entrySize = v.getUint16(bits === 64 ? 54 : 42, true);
   const count = v.getUint16(bits === 64 ? 56 : 44, true);
-  if (count === 0 || entrySize < (bits === 64 ? 56 : 32) || table + count * entrySize > file.length) throw new UserError(`${name}: its ELF program headers lie outside the file of ${file.length} bytes`);
+  if (count === 0 || entrySize < (bits === 64 ? 56 : 32) || table + count * entrySize > file.length)
+    throw new UserError(`${name}: its ELF program headers lie outside the file of ${file.length} bytes`);
 
   const segments: ElfSegment[] = [];
   let pvhEntry: Gpa | undefined;
@@ -53,9 +56,18 @@ export function readElf(file: Uint8Array, name = 'kernel'): ElfImage {
     const at = table + i * entrySize;
     const type = v.getUint32(at, true);
     if (type !== PT_LOAD && type !== PT_NOTE) continue;
-    const [offset, address, fileSize, memorySize] = bits === 64 ? [wide(at + 8), wide(at + 24), wide(at + 32), wide(at + 40)] : [v.getUint32(at + 4, true), v.getUint32(at + 12, true), v.getUint32(at + 16, true), v.getUint32(at + 20, true)];
-    if (type === PT_LOAD && memorySize < fileSize) throw new UserError(`${name}: ELF segment ${i} has ${fileSize} bytes in the file and ${memorySize} in memory; expected no fewer in memory`);
-    if (offset + fileSize > file.length) throw new UserError(`${name}: ELF segment ${i} (${fileSize} bytes at ${offset}) lies outside the file of ${file.length} bytes; the file is cut short`);
+    const [offset, address, fileSize, memorySize] =
+      bits === 64
+        ? [wide(at + 8), wide(at + 24), wide(at + 32), wide(at + 40)]
+        : [v.getUint32(at + 4, true), v.getUint32(at + 12, true), v.getUint32(at + 16, true), v.getUint32(at + 20, true)];
+    if (type === PT_LOAD && memorySize < fileSize)
+      throw new UserError(
+        `${name}: ELF segment ${i} has ${fileSize} bytes in the file and ${memorySize} in memory; expected no fewer in memory`,
+      );
+    if (offset + fileSize > file.length)
+      throw new UserError(
+        `${name}: ELF segment ${i} (${fileSize} bytes at ${offset}) lies outside the file of ${file.length} bytes; the file is cut short`,
+      );
     const data = file.subarray(offset, offset + fileSize);
     if (type === PT_LOAD && memorySize > 0) segments.push({ address: gpa(address), data, memorySize });
     if (type === PT_NOTE) pvhEntry ??= findPvhEntry(data);

@@ -12,7 +12,10 @@ export function firmwareIo(emulator: Pick<Emulator, 'doIo'>): FirmwareIo {
   const access = (type: number, addr: number, size: number, isWrite: boolean, value: number): number => {
     const p = newIoreq();
     Object.assign(p, { type, addr, size, isWrite, count: 1, dataLo: value >>> 0 });
-    if (emulator.doIo(p) !== Emul.okay) throw new UserError(`firmware: the ${isWrite ? 'write' : 'read'} of ${size} bytes at ${type === IoreqType.pio ? 'port' : 'guest-physical'} 0x${addr.toString(16)} was not answered; is the device model running?`);
+    if (emulator.doIo(p) !== Emul.okay)
+      throw new UserError(
+        `firmware: the ${isWrite ? 'write' : 'read'} of ${size} bytes at ${type === IoreqType.pio ? 'port' : 'guest-physical'} 0x${addr.toString(16)} was not answered; is the device model running?`,
+      );
     return size === 4 ? p.dataLo >>> 0 : p.dataLo & ((1 << (size * 8)) - 1);
   };
   return {

@@ -47,7 +47,8 @@ export interface E820Entry {
 
 /** Guest RAM in runs of frames: [first, count], lowest first. `memoryMiB` counts what the guest is given in all. */
 export function ramRuns(memoryMiB: number): [Gfn, number][] {
-  if (!Number.isInteger(memoryMiB) || memoryMiB < 4) throw new UserError(`memory = ${memoryMiB}: expected a whole number of MiB, at least 4`);
+  if (!Number.isInteger(memoryMiB) || memoryMiB < 4)
+    throw new UserError(`memory = ${memoryMiB}: expected a whole number of MiB, at least 4`);
   const bytes = memoryMiB * MiB;
   const low = Math.min(bytes, GuestLayout.mmioHole);
   const runs: [Gfn, number][] = [

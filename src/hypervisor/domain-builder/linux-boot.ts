@@ -45,7 +45,8 @@ export interface BootParamsInput {
 export function buildBootParams(input: BootParamsInput): Uint8Array {
   const page = new Uint8Array(BootParams.size);
   const v = new DataView(page.buffer);
-  if (input.setupHeader) page.set(input.setupHeader.subarray(0, BootParams.e820Table - BootParams.setupHeader), BootParams.setupHeader);
+  if (input.setupHeader)
+    page.set(input.setupHeader.subarray(0, BootParams.e820Table - BootParams.setupHeader), BootParams.setupHeader);
   else {
     v.setUint16(BootParams.bootFlag, 0xaa55, true);
     v.setUint32(BootParams.header, 0x53726448, true); // "HdrS"

@@ -3,21 +3,27 @@ import { setUpPci } from './pci.ts';
 
 /** Functions of bus 0 behind ports 0xcf8 and 0xcfc: bytes of configuration space and which bits of BARs can be written. */
 function bus(functions: Record<number, { id: number; bars?: Record<number, number>; pin?: number; header?: number }>) {
-  const spaces = new Map(Object.entries(functions).map(([devfn, f]) => {
-    const bytes = new DataView(new ArrayBuffer(256));
-    bytes.setUint32(0, f.id, true);
-    bytes.setUint8(0x0e, f.header ?? 0);
-    bytes.setUint8(0x3d, f.pin ?? 0);
-    for (const [register, mask] of Object.entries(f.bars ?? {})) bytes.setUint32(Number(register), mask & 0xf, true);
-    return [Number(devfn), { bytes, bars: f.bars ?? {} }] as const;
-  }));
+  const spaces = new Map(
+    Object.entries(functions).map(([devfn, f]) => {
+      const bytes = new DataView(new ArrayBuffer(256));
+      bytes.setUint32(0, f.id, true);
+      bytes.setUint8(0x0e, f.header ?? 0);
+      bytes.setUint8(0x3d, f.pin ?? 0);
+      for (const [register, mask] of Object.entries(f.bars ?? {})) bytes.setUint32(Number(register), mask & 0xf, true);
+      return [Number(devfn), { bytes, bars: f.bars ?? {} }] as const;
+    }),
+  );
   let address = 0;
   const io = {
     in(port: number, size: number): number {
       const space = spaces.get((address >>> 8) & 0xff);
       const at = (address & 0xfc) + (port & 3);
       if (!space) return 2 ** (size * 8) - 1;
-      return size === 4 ? space.bytes.getUint32(at, true) : size === 2 ? space.bytes.getUint16(at, true) : space.bytes.getUint8(at);
+      return size === 4
+        ? space.bytes.getUint32(at, true)
+        : size === 2
+          ? space.bytes.getUint16(at, true)
+          : space.bytes.getUint8(at);
     },
     out(port: number, size: number, value: number): void {
       if (port === 0xcf8) return void (address = value);
@@ -32,7 +38,11 @@ function bus(functions: Record<number, { id: number; bars?: Record<number, numbe
       else space.bytes.setUint8(at, value);
     },
   };
-  return { io, read32: (devfn: number, at: number) => spaces.get(devfn)!.bytes.getUint32(at, true), read8: (devfn: number, at: number) => spaces.get(devfn)!.bytes.getUint8(at) };
+  return {
+    io,
+    read32: (devfn: number, at: number) => spaces.get(devfn)!.bytes.getUint32(at, true),
+    read8: (devfn: number, at: number) => spaces.get(devfn)!.bytes.getUint8(at),
+  };
 }
 
 describe('PCI set-up', () => {
@@ -52,7 +62,13 @@ describe('PCI set-up', () => {
       { devfn: 0x18, register: 0x10, kind: 'io', base: 0xc000, size: 0x100 },
       { devfn: 0x18, register: 0x14, kind: 'mem', base: 0xf1040000, size: 0x100 },
     ]);
-    expect([b.read32(0x18, 0x14), b.read32(0x18, 0x10), b.read32(0x18, 4) & 0xffff, b.read32(0x20, 4) & 0xffff, b.read32(0, 4)]).toEqual([0xf1040000, 0xc001, 7, 6, 0]);
+    expect([
+      b.read32(0x18, 0x14),
+      b.read32(0x18, 0x10),
+      b.read32(0x18, 4) & 0xffff,
+      b.read32(0x20, 4) & 0xffff,
+      b.read32(0, 4),
+    ]).toEqual([0xf1040000, 0xc001, 7, 6, 0]);
   });
 
   it('routes links and interrupt lines, and opens the power management block', () => {
@@ -62,6 +78,8 @@ describe('PCI set-up', () => {
   });
 
   it('refuses what does not fit into the hole', () => {
-    expect(() => setUpPci(bus({ 0x18: { id: 1, bars: { 0x10: 0xf0000000 } } }).io)).toThrow(/PCI function 3.0: its 268435456 bytes of memory do not fit below 0xfc000000/);
+    expect(() => setUpPci(bus({ 0x18: { id: 1, bars: { 0x10: 0xf0000000 } } }).io)).toThrow(
+      /PCI function 3.0: its 268435456 bytes of memory do not fit below 0xfc000000/,
+    );
   });
 });

@@ -61,19 +61,20 @@ export function setUpPci(io: PortIo): PlacedBar[] {
     }
     functions.push(devfn);
     // Bridges have other registers where other functions have BARs.
-    if ((read(devfn, 0x0e, 1) & 0x7f) === 0) for (let i = 0; i < BARS; i++) {
-      const register = BAR0 + i * 4;
-      const old = read(devfn, register, 4);
-      write(devfn, register, 4, 0xffffffff);
-      const mask = read(devfn, register, 4);
-      write(devfn, register, 4, old);
-      if (mask === 0 || mask === 0xffffffff) continue;
-      const kind = mask & 1 ? 'io' : 'mem';
-      const bits = kind === 'io' ? mask & 0xfffc & ~3 : mask & ~0xf;
-      const size = (bits & -bits) >>> 0;
-      bars.push({ devfn, register, kind, base: 0, size });
-      if (kind === 'mem' && (mask & 6) === 4) i++; // upper half of a 64-bit BAR, left at zero
-    }
+    if ((read(devfn, 0x0e, 1) & 0x7f) === 0)
+      for (let i = 0; i < BARS; i++) {
+        const register = BAR0 + i * 4;
+        const old = read(devfn, register, 4);
+        write(devfn, register, 4, 0xffffffff);
+        const mask = read(devfn, register, 4);
+        write(devfn, register, 4, old);
+        if (mask === 0 || mask === 0xffffffff) continue;
+        const kind = mask & 1 ? 'io' : 'mem';
+        const bits = kind === 'io' ? mask & 0xfffc & ~3 : mask & ~0xf;
+        const size = (bits & -bits) >>> 0;
+        bars.push({ devfn, register, kind, base: 0, size });
+        if (kind === 'mem' && (mask & 6) === 4) i++; // upper half of a 64-bit BAR, left at zero
+      }
     if ((devfn & 7) === 0 && !(read(devfn, 0x0e, 1) & 0x80)) devfn |= 7;
   }
 
@@ -83,7 +84,10 @@ export function setUpPci(io: PortIo): PlacedBar[] {
   for (const bar of bars) {
     bar.base = Math.ceil(next[bar.kind] / bar.size) * bar.size;
     next[bar.kind] = bar.base + bar.size;
-    if (next[bar.kind] > end[bar.kind]) throw new UserError(`PCI function ${bar.devfn >> 3}.${bar.devfn & 7}: its ${bar.size} bytes of ${bar.kind === 'mem' ? 'memory' : 'ports'} do not fit below 0x${end[bar.kind].toString(16)}`);
+    if (next[bar.kind] > end[bar.kind])
+      throw new UserError(
+        `PCI function ${bar.devfn >> 3}.${bar.devfn & 7}: its ${bar.size} bytes of ${bar.kind === 'mem' ? 'memory' : 'ports'} do not fit below 0x${end[bar.kind].toString(16)}`,
+      );
     write(bar.devfn, bar.register, 4, bar.base);
   }
 

@@ -2,7 +2,12 @@
  * Domains and their virtual CPUs (Xen: struct domain, struct vcpu). What another thread's hypercall can reach lies in
  * machine memory; these classes are one thread's views of it and may be made as often as one likes.
  */
-import { SHARED_INFO_EVTCHN_MASK, SHARED_INFO_EVTCHN_PENDING, SHARED_INFO_VCPU_INFO, VCPU_INFO_SIZE } from '../../abi/event-channel.ts';
+import {
+  SHARED_INFO_EVTCHN_MASK,
+  SHARED_INFO_EVTCHN_PENDING,
+  SHARED_INFO_VCPU_INFO,
+  VCPU_INFO_SIZE,
+} from '../../abi/event-channel.ts';
 import { DomainCrash } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { maddr, mfn, mfnToMaddr } from '../../base/address.ts';
@@ -26,7 +31,16 @@ export interface Pcpu {
 }
 
 /** SHUTDOWN_* reasons (public/sched.h). Ours: `halted`, the last vCPU executed HLT with interrupts off; `interrupted`, the toolstack gave up. */
-export const ShutdownReason = { poweroff: 0, reboot: 1, suspend: 2, crash: 3, watchdog: 4, softReset: 5, halted: 0x80, interrupted: 0x81 } as const;
+export const ShutdownReason = {
+  poweroff: 0,
+  reboot: 1,
+  suspend: 2,
+  crash: 3,
+  watchdog: 4,
+  softReset: 5,
+  halted: 0x80,
+  interrupted: 0x81,
+} as const;
 
 /** HVM_NR_PARAMS: parameters of hvm_op, 0 … 38. */
 export const HVM_NR_PARAMS = 39;

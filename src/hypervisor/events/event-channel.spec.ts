@@ -5,15 +5,27 @@ import { TestMachine } from '../testing/machine.ts';
 const make = () => {
   const machine = new TestMachine();
   const { events, domain, dom0, memory } = machine;
-  const bit = (base: number, port: number): boolean => (memory.u8[domain.sharedInfo + base + (port >> 3)]! & (1 << (port & 7))) !== 0;
-  const mask = (port: number): void => void (memory.u8[domain.sharedInfo + SHARED_INFO_EVTCHN_MASK + (port >> 3)]! |= 1 << (port & 7));
+  const bit = (base: number, port: number): boolean =>
+    (memory.u8[domain.sharedInfo + base + (port >> 3)]! & (1 << (port & 7))) !== 0;
+  const mask = (port: number): void =>
+    void (memory.u8[domain.sharedInfo + SHARED_INFO_EVTCHN_MASK + (port >> 3)]! |= 1 << (port & 7));
   const info = (): number => domain.vcpus[0]!.vcpuInfo;
   const upcall = (): number => memory.u8[info()]!;
-  return { machine, events, domain, dom0, memory, pending: (port: number) => bit(SHARED_INFO_EVTCHN_PENDING, port), mask, upcall, info };
+  return {
+    machine,
+    events,
+    domain,
+    dom0,
+    memory,
+    pending: (port: number) => bit(SHARED_INFO_EVTCHN_PENDING, port),
+    mask,
+    upcall,
+    info,
+  };
 };
 
 describe('event channels', () => {
-  it('connect a guest\'s port to dom0 and carry events both ways', () => {
+  it("connect a guest's port to dom0 and carry events both ways", () => {
     const { events, domain, dom0, pending, upcall, memory, info } = make();
     const port = events.allocUnbound(domain, 0);
     expect(events.send(domain, port)).toBe(0);
@@ -39,7 +51,7 @@ describe('event channels', () => {
     expect(upcall()).toBe(1);
   });
 
-  it('do not let the guest touch Xen\'s own ends', () => {
+  it("do not let the guest touch Xen's own ends", () => {
     const { events, domain } = make();
     const port = events.allocUnboundXen(domain, 0, 0);
     expect(events.close(domain, port, true)).toBe(-22);
@@ -65,7 +77,9 @@ describe('event channels', () => {
     const virq = events.bindVirq(domain, 0, 0);
     expect(virq).toBeGreaterThan(0);
     expect(events.bindVirq(domain, 0, 0)).toBe(-17);
-    expect([events.bindVirq(domain, 24, 0), events.bindVirq(domain, 2, 1), events.bindVirq(domain, 0, 1)]).toEqual([-22, -22, -2]);
+    expect([events.bindVirq(domain, 24, 0), events.bindVirq(domain, 2, 1), events.bindVirq(domain, 0, 1)]).toEqual([
+      -22, -22, -2,
+    ]);
     expect(events.isPending(domain, virq)).toBe(false);
     events.sendVirq(domain, 0, 0);
     expect(events.isPending(domain, virq)).toBe(true);

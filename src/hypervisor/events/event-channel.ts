@@ -88,7 +88,8 @@ export class EventChannels {
       const local = this.freePort(domain);
       if (local < 0) return local;
       const there = this.entry(remote, remotePort);
-      if (there < 0 || this.state(there) !== EvtchnState.unbound || this.u32[there + W_REMOTE_DOMID] !== domain.domid) return -EINVAL;
+      if (there < 0 || this.state(there) !== EvtchnState.unbound || this.u32[there + W_REMOTE_DOMID] !== domain.domid)
+        return -EINVAL;
       const here = this.entry(domain, local);
       this.fill(here, EvtchnState.interdomain, 0, false, remote.domid, remotePort, 0);
       this.u32[there + W_REMOTE_DOMID] = domain.domid;
@@ -193,8 +194,11 @@ export class EventChannels {
     const entry = this.entry(target, port);
     if (entry < 0) return -EINVAL;
     return {
-      state: this.state(entry), vcpu: this.u32[entry]! >>> 16, remoteDomid: this.u32[entry + W_REMOTE_DOMID]!,
-      remotePort: this.u32[entry + W_REMOTE_PORT]!, virq: this.u32[entry + W_VIRQ]!,
+      state: this.state(entry),
+      vcpu: this.u32[entry]! >>> 16,
+      remoteDomid: this.u32[entry + W_REMOTE_DOMID]!,
+      remotePort: this.u32[entry + W_REMOTE_PORT]!,
+      virq: this.u32[entry + W_VIRQ]!,
     };
   }
 
@@ -205,7 +209,8 @@ export class EventChannels {
       if (entry < 0 || this.u32[entry]! & CONSUMER_IS_XEN) return -EINVAL;
       const state = this.state(entry);
       const global = state === EvtchnState.virq && virqIsGlobal(this.u32[entry + W_VIRQ]!);
-      if (!global && state !== EvtchnState.unbound && state !== EvtchnState.interdomain && state !== EvtchnState.pirq) return -EINVAL;
+      if (!global && state !== EvtchnState.unbound && state !== EvtchnState.interdomain && state !== EvtchnState.pirq)
+        return -EINVAL;
       this.u32[entry] = (this.u32[entry]! & 0xffff) | (vcpu << 16);
       return 0;
     });
@@ -276,7 +281,15 @@ export class EventChannels {
     return this.virqs.get(domain.domid)! + (virqIsGlobal(virq) ? 0 : vcpu) * NR_VIRQS + virq;
   }
 
-  private fill(entry: number, state: EvtchnState, vcpu: number, xen: boolean, remoteDomid: number, remotePort: number, virq: number): void {
+  private fill(
+    entry: number,
+    state: EvtchnState,
+    vcpu: number,
+    xen: boolean,
+    remoteDomid: number,
+    remotePort: number,
+    virq: number,
+  ): void {
     this.u32[entry + W_REMOTE_DOMID] = remoteDomid;
     this.u32[entry + W_REMOTE_PORT] = remotePort;
     this.u32[entry + W_VIRQ] = virq;

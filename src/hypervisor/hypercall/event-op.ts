@@ -7,14 +7,27 @@ import type { HypercallContext } from './context.ts';
 
 /** EVTCHNSTAT_*, by state: what the guest is told. */
 const STATUS: Readonly<Record<EvtchnState, number>> = {
-  [EvtchnState.free]: 0, [EvtchnState.reserved]: 0, [EvtchnState.unbound]: 1, [EvtchnState.interdomain]: 2, [EvtchnState.pirq]: 3,
-  [EvtchnState.virq]: 4, [EvtchnState.ipi]: 5,
+  [EvtchnState.free]: 0,
+  [EvtchnState.reserved]: 0,
+  [EvtchnState.unbound]: 1,
+  [EvtchnState.interdomain]: 2,
+  [EvtchnState.pirq]: 3,
+  [EvtchnState.virq]: 4,
+  [EvtchnState.ipi]: 5,
 };
 
 /** Bytes of each operation's structure. */
 const SIZE: Readonly<Record<number, number>> = {
-  [EvtchnOp.bindInterdomain]: 12, [EvtchnOp.bindVirq]: 12, [EvtchnOp.close]: 4, [EvtchnOp.send]: 4, [EvtchnOp.status]: 24,
-  [EvtchnOp.allocUnbound]: 8, [EvtchnOp.bindIpi]: 8, [EvtchnOp.bindVcpu]: 8, [EvtchnOp.unmask]: 4, [EvtchnOp.reset]: 2,
+  [EvtchnOp.bindInterdomain]: 12,
+  [EvtchnOp.bindVirq]: 12,
+  [EvtchnOp.close]: 4,
+  [EvtchnOp.send]: 4,
+  [EvtchnOp.status]: 24,
+  [EvtchnOp.allocUnbound]: 8,
+  [EvtchnOp.bindIpi]: 8,
+  [EvtchnOp.bindVcpu]: 8,
+  [EvtchnOp.unmask]: 4,
+  [EvtchnOp.reset]: 2,
 };
 
 export function eventChannelOp(call: HypercallContext): number {

@@ -12,7 +12,8 @@ const VERSION = 1;
 const MAX_GRANT_FRAMES = 64;
 
 /** Word 0: frames in use; then their frame numbers. */
-const table = (host: HypercallHost): number => host.pcpu.memory.xenheap(`grant_table.d${host.domain.domid}`, (1 + MAX_GRANT_FRAMES) * 4) >>> 2;
+const table = (host: HypercallHost): number =>
+  host.pcpu.memory.xenheap(`grant_table.d${host.domain.domid}`, (1 + MAX_GRANT_FRAMES) * 4) >>> 2;
 
 /** Frame `index` of the grant table, made on first use; undefined past the limit. */
 export function grantFrame(host: HypercallHost, index: number): Mfn | undefined {
@@ -77,4 +78,3 @@ function querySize(call: HypercallContext): number {
   view.setInt16(12, own ? 0 : -8, true);
   return call.write(address, 16) ? 0 : -EFAULT;
 }
-

@@ -8,13 +8,17 @@ const HVMOP = { setParam: 0, getParam: 1, flushTlbs: 5, getTime: 10, setEvtchnUp
 
 /** Parameters a guest may write of itself (xsm: others are the toolstack's). */
 const GUEST_WRITABLE: ReadonlySet<number> = new Set([
-  HvmParam.callbackIrq, HvmParam.vm86Tss, HvmParam.vm86TssSized, HvmParam.acpiIoportsLocation, HvmParam.vmGenerationIdAddr, HvmParam.storeEvtchn,
-  HvmParam.consoleEvtchn, HvmParam.x87FipWidth,
+  HvmParam.callbackIrq,
+  HvmParam.vm86Tss,
+  HvmParam.vm86TssSized,
+  HvmParam.acpiIoportsLocation,
+  HvmParam.vmGenerationIdAddr,
+  HvmParam.storeEvtchn,
+  HvmParam.consoleEvtchn,
+  HvmParam.x87FipWidth,
 ]);
 /** Parameters a guest may read of itself. */
-const GUEST_READABLE: ReadonlySet<number> = new Set([
-  ...GUEST_WRITABLE, HvmParam.storePfn, HvmParam.consolePfn, HvmParam.altp2m,
-]);
+const GUEST_READABLE: ReadonlySet<number> = new Set([...GUEST_WRITABLE, HvmParam.storePfn, HvmParam.consolePfn, HvmParam.altp2m]);
 
 /** Deprecated: PAE enabled, DM domain, memory events, nested HVM, port of the buffered page. */
 const DEPRECATED: ReadonlySet<number> = new Set([4, 13, 20, 21, 22, 23, HvmParam.nestedhvm, 25, HvmParam.bufioreqEvtchn, 30]);

@@ -10,7 +10,10 @@ import { bindVirq, setParam, shutdown, TestMachine } from '../testing/machine.ts
 const DOMID_SELF = 0x7ff0;
 
 /** Run a guest that collects results, then powers off. */
-function collect(program: (v: FakeVcpu, put: (...values: unknown[]) => void) => Generator<number, void, void>, machine = new TestMachine()): { results: unknown[]; machine: TestMachine } {
+function collect(
+  program: (v: FakeVcpu, put: (...values: unknown[]) => void) => Generator<number, void, void>,
+  machine = new TestMachine(),
+): { results: unknown[]; machine: TestMachine } {
   const results: unknown[] = [];
   machine.run(function* (v) {
     yield* program(v, (...values) => void results.push(...values));
@@ -33,7 +36,7 @@ const bytesAt = (machine: TestMachine, gpa: number, length: number): Uint8Array 
 const u64 = (machine: TestMachine, gpa: number): bigint => new DataView(bytesAt(machine, gpa, 8).buffer).getBigUint64(0, true);
 
 describe('hypercalls', () => {
-  it('answer what is not there with ENOSYS, the toolstack\'s with EPERM, and nobody but the kernel', () => {
+  it("answer what is not there with ENOSYS, the toolstack's with EPERM, and nobody but the kernel", () => {
     const { results } = collect(function* (v, put) {
       for (const number of [0, 1, 14, 26, 27, 33, 39, 40, 42, 63, 1000, 0xffffffff]) put(yield* v.hypercall(number));
       for (const number of [35, 36, 41]) put(yield* v.hypercall(number));
@@ -183,7 +186,11 @@ describe('hypercalls', () => {
       yield* words(v, 0x1000, DOMID_SELF + 2 ** 32, 3, 0x90);
       put(yield* v.hypercall(12, 7, 0x1000));
       yield* v.write(0x1200, 4, 0x0a216968);
-      put(yield* v.hypercall(18, 0, 4, 0x1200), yield* v.hypercall(18, 0, 0xfffffffe, 0x1200), yield* v.hypercall(18, 1, 1, 0x1200));
+      put(
+        yield* v.hypercall(18, 0, 4, 0x1200),
+        yield* v.hypercall(18, 0, 0xfffffffe, 0x1200),
+        yield* v.hypercall(18, 1, 1, 0x1200),
+      );
       put(yield* setParam(v, 0, 0x20, 0), yield* setParam(v, 5, 1, 0), yield* setParam(v, 39, 1, 0));
       yield* v.write(0xa04, 4, 1);
       put(yield* v.hypercall(34, 1, 0xa00), yield* v.hypercall(34, 9, 0xa00));
@@ -224,7 +231,12 @@ describe('hypercalls', () => {
       // The same back, in a multicall whose next call waits for it.
       yield* words(v, 0x2000, 12, 0x55, 1, 0x1000, 0, 0, 0, 0);
       yield* words(v, 0x2040, 17, 0x55, 7, 0, 0, 0, 0, 0);
-      put(yield* counted(13, 0x2000, 2), (yield* v.read(0x2008, 4)).lo, (yield* v.read(0x2048, 4)).lo, free - machine.pages.freeFrames);
+      put(
+        yield* counted(13, 0x2000, 2),
+        (yield* v.read(0x2008, 4)).lo,
+        (yield* v.read(0x2048, 4)).lo,
+        free - machine.pages.freeFrames,
+      );
       put(turns);
       yield* words(v, 0x1000, 0x10000, 2 ** 27, 0, DOMID_SELF);
       put(yield* v.hypercall(12, 1, 0x1000));
@@ -318,8 +330,16 @@ describe('CPUID', () => {
   it('shows Xen and its features', () => {
     const { results } = collect(function* (v, put) {
       const base = yield* v.cpuid(0x40000000);
-      put(base.a, [base.b, base.c, base.d].map((w) => String.fromCharCode(w & 255, (w >> 8) & 255, (w >> 16) & 255, w >>> 24)).join(''));
-      put((yield* v.cpuid(0x40000001)).a, (yield* v.cpuid(0x40000004)).a, (yield* v.cpuid(0x40000004)).c, (yield* v.cpuid(0x40000003, 2)).a);
+      put(
+        base.a,
+        [base.b, base.c, base.d].map((w) => String.fromCharCode(w & 255, (w >> 8) & 255, (w >> 16) & 255, w >>> 24)).join(''),
+      );
+      put(
+        (yield* v.cpuid(0x40000001)).a,
+        (yield* v.cpuid(0x40000004)).a,
+        (yield* v.cpuid(0x40000004)).c,
+        (yield* v.cpuid(0x40000003, 2)).a,
+      );
       put((yield* v.cpuid(1)).c >>> 31, (yield* v.cpuid(0x12345)).a);
     });
     expect(results).toEqual([0x40000005, 'XenVMMXenVMM', 0x4_0011, 0x58, 1, 1_000_000, 1, 0]);

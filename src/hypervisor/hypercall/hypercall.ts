@@ -15,9 +15,27 @@ import { xenVersion } from './xen-version.ts';
 
 /** __HYPERVISOR_* numbers (public/xen.h). */
 export const Hypercall = {
-  memoryOp: 12, multicall: 13, setTimerOp: 15, xenVersion: 17, consoleIo: 18, grantTableOp: 20, vmAssist: 21, iret: 23, vcpuOp: 24,
-  mmuextOp: 26, xsmOp: 27, schedOp: 29, eventChannelOp: 32, physdevOp: 33, hvmOp: 34, sysctl: 35, domctl: 36, argoOp: 39, xenpmuOp: 40,
-  dmOp: 41, hypfsOp: 42,
+  memoryOp: 12,
+  multicall: 13,
+  setTimerOp: 15,
+  xenVersion: 17,
+  consoleIo: 18,
+  grantTableOp: 20,
+  vmAssist: 21,
+  iret: 23,
+  vcpuOp: 24,
+  mmuextOp: 26,
+  xsmOp: 27,
+  schedOp: 29,
+  eventChannelOp: 32,
+  physdevOp: 33,
+  hvmOp: 34,
+  sysctl: 35,
+  domctl: 36,
+  argoOp: 39,
+  xenpmuOp: 40,
+  dmOp: 41,
+  hypfsOp: 42,
 } as const;
 
 const CONSOLEIO_WRITE = 0;
@@ -72,7 +90,12 @@ export class Hypercalls {
       this.call.continued = 0;
       const number = registers.gprLo(Reg.rax);
       // Of 64 bits in 64-bit code: a number with more than 32 is none.
-      result = longMode && registers.gprHi(Reg.rax) !== 0 ? -ENOSYS : number === Hypercall.multicall ? this.multicall() : this.one(number);
+      result =
+        longMode && registers.gprHi(Reg.rax) !== 0
+          ? -ENOSYS
+          : number === Hypercall.multicall
+            ? this.multicall()
+            : this.one(number);
       if (this.call.continued > 0) {
         this.call.storeRegisters();
         return false;

@@ -11,8 +11,16 @@ import { grantFrame } from './grant-op.ts';
 import { latchSharedInfoSize } from './hvm-op.ts';
 
 const XENMEM = {
-  increaseReservation: 0, decreaseReservation: 1, maximumRamPage: 2, currentReservation: 3, maximumReservation: 4, populatePhysmap: 6,
-  addToPhysmap: 7, memoryMap: 9, maximumGpfn: 14, removeFromPhysmap: 15,
+  increaseReservation: 0,
+  decreaseReservation: 1,
+  maximumRamPage: 2,
+  currentReservation: 3,
+  maximumReservation: 4,
+  populatePhysmap: 6,
+  addToPhysmap: 7,
+  memoryMap: 9,
+  maximumGpfn: 14,
+  removeFromPhysmap: 15,
 } as const;
 const XENMAPSPACE = { sharedInfo: 0, grantTable: 1 } as const;
 /** Frames handled before the call is made again for the rest: nobody else runs meanwhile. */

@@ -72,4 +72,3 @@ export function setTimerOp(call: HypercallContext): number {
   else call.host.singleshotTimer.set(timeout);
   return 0;
 }
-

@@ -8,8 +8,14 @@ import { updateRunstateArea, updateVcpuSystemTime, runstateInfo } from '../domai
 import type { HypercallContext } from './context.ts';
 
 const VCPUOP = {
-  isUp: 3, getRunstateInfo: 4, registerRunstateMemoryArea: 5, setPeriodicTimer: 6, stopPeriodicTimer: 7, setSingleshotTimer: 8,
-  stopSingleshotTimer: 9, registerVcpuInfo: 10,
+  isUp: 3,
+  getRunstateInfo: 4,
+  registerRunstateMemoryArea: 5,
+  setPeriodicTimer: 6,
+  stopPeriodicTimer: 7,
+  setSingleshotTimer: 8,
+  stopSingleshotTimer: 9,
+  registerVcpuInfo: 10,
 } as const;
 const VCPU_SSHOTTMR_FUTURE = 1;
 /** Shortest period Xen accepts: 1 ms. */

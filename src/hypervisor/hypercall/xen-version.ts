@@ -6,8 +6,16 @@ export const XEN_MAJOR = 4;
 export const XEN_MINOR = 17;
 
 const XENVER = {
-  version: 0, extraversion: 1, compileInfo: 2, capabilities: 3, changeset: 4, platformParameters: 5, getFeatures: 6, pagesize: 7,
-  guestHandle: 8, commandline: 9,
+  version: 0,
+  extraversion: 1,
+  compileInfo: 2,
+  capabilities: 3,
+  changeset: 4,
+  platformParameters: 5,
+  getFeatures: 6,
+  pagesize: 7,
+  guestHandle: 8,
+  commandline: 9,
 } as const;
 
 /**
@@ -34,7 +42,12 @@ export function xenVersion(call: HypercallContext): number {
     case XENVER.extraversion:
       return text([['.xenolith', 16]]);
     case XENVER.compileInfo:
-      return text([['none', 64], ['xenolith', 16], ['localdomain', 32], ['none', 32]]);
+      return text([
+        ['none', 64],
+        ['xenolith', 16],
+        ['localdomain', 32],
+        ['none', 32],
+      ]);
     case XENVER.capabilities:
       return text([['hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ', 1024]]);
     case XENVER.changeset:

@@ -20,8 +20,14 @@ describe('memory-mapped I/O', () => {
       yield* shutdown(v);
     });
     expect(machine.requestLines).toEqual([
-      'mmio r f0000008 1', 'mmio w f0000010 1 = f0', 'mmio r f0000008 2', 'mmio w f0000010 2 = def0', 'mmio r f0000008 4',
-      'mmio w f0000010 4 = 9abcdef0', 'mmio r f0000008 8', 'mmio w f0000010 8 = 123456789abcdef0',
+      'mmio r f0000008 1',
+      'mmio w f0000010 1 = f0',
+      'mmio r f0000008 2',
+      'mmio w f0000010 2 = def0',
+      'mmio r f0000008 4',
+      'mmio w f0000010 4 = 9abcdef0',
+      'mmio r f0000008 8',
+      'mmio w f0000010 8 = 123456789abcdef0',
     ]);
     expect(got).toEqual([0x11, 0, 0x2222, 0, 0x44444444, 0, 0x88888888, 0x88888888]);
   });
@@ -36,8 +42,13 @@ describe('memory-mapped I/O', () => {
       yield* shutdown(v);
     });
     expect(machine.requestLines).toEqual([
-      'mmio r f0000ff9 4', 'mmio r f0000ffd 2', 'mmio r f0000fff 1', 'mmio w f0001000 2 = bbaa', 'mmio w f0001002 1 = cc',
-      'mmio w f0001000 4 = 44332211', 'mmio w f0001004 2 = 6655',
+      'mmio r f0000ff9 4',
+      'mmio r f0000ffd 2',
+      'mmio r f0000fff 1',
+      'mmio w f0001000 2 = bbaa',
+      'mmio w f0001002 1 = cc',
+      'mmio w f0001000 4 = 44332211',
+      'mmio w f0001004 2 = 6655',
     ]);
     expect([seven.lo, seven.hi]).toEqual([0xd4d3d2d1, 0xa1b2b1]);
   });
@@ -61,7 +72,11 @@ describe('memory-mapped I/O', () => {
       yield* shutdown(v);
     });
     expect(machine.requestLines).toEqual([
-      'mmio w f0000800 4 x512 = 7', 'mmio w f0001000 4 x988 = 7', 'mmio w f0001002 2 x2 = 8 down', 'mmio w f0000ffe 2 = 8', 'mmio w f0000000 4 = 9',
+      'mmio w f0000800 4 x512 = 7',
+      'mmio w f0001000 4 x988 = 7',
+      'mmio w f0001002 2 x2 = 8 down',
+      'mmio w f0000ffe 2 = 8',
+      'mmio w f0000000 4 = 9',
     ]);
   });
 
@@ -74,9 +89,12 @@ describe('memory-mapped I/O', () => {
       yield* shutdown(v);
     });
     expect(machine.requestLines).toEqual([
-      'mmio r f0000000 4 x512 @2800', 'mmio r f0000800 4 x256 @3000',
-      'mmio w f0000020 4 x4 @5ff0', 'mmio w f0000030 4 x4 @6000',
-      'mmio w f0000103 1 x2 @3001 down', 'mmio w f0000101 1 x2 @2fff down',
+      'mmio r f0000000 4 x512 @2800',
+      'mmio r f0000800 4 x256 @3000',
+      'mmio w f0000020 4 x4 @5ff0',
+      'mmio w f0000030 4 x4 @6000',
+      'mmio w f0000103 1 x2 @3001 down',
+      'mmio w f0000101 1 x2 @2fff down',
     ]);
   });
 
@@ -87,7 +105,10 @@ describe('memory-mapped I/O', () => {
       yield* shutdown(v);
     });
     expect(machine.requestLines).toEqual(['mmio r f0000000 4', 'mmio r f0000004 4']);
-    expect(machine.takeBuffered()).toEqual([[0xa0000, 2, 0x44444444], [0xa0004, 2, 0x44444444]]);
+    expect(machine.takeBuffered()).toEqual([
+      [0xa0000, 2, 0x44444444],
+      [0xa0004, 2, 0x44444444],
+    ]);
   });
 
   it('gives a page fault on the RAM side in the middle of a rep movs, after what went before is done', () => {
@@ -153,7 +174,12 @@ describe('memory-mapped I/O', () => {
 
   it('kills the domain whose access runs out of an in-hypervisor device', () => {
     const machine = new TestMachine();
-    machine.handlers.registerMmioHandler({ name: 'tiny', check: (at) => at < 0xfed0_0004 && at >= 0xfed0_0000, read: () => Emul.okay, write: () => Emul.okay });
+    machine.handlers.registerMmioHandler({
+      name: 'tiny',
+      check: (at) => at < 0xfed0_0004 && at >= 0xfed0_0000,
+      read: () => Emul.okay,
+      write: () => Emul.okay,
+    });
     machine.run(function* (v) {
       yield* v.read(0xfed0_0000, 8);
       yield* shutdown(v);
@@ -208,7 +234,12 @@ describe('port I/O', () => {
       yield* shutdown(v);
     });
     expect(machine.requestLines).toEqual([
-      'pio r 1010 1', 'pio w 1020 1 = ef', 'pio r 1010 2', 'pio w 1020 2 = beef', 'pio r 1010 4', 'pio w 1020 4 = deadbeef',
+      'pio r 1010 1',
+      'pio w 1020 1 = ef',
+      'pio r 1010 2',
+      'pio w 1020 2 = beef',
+      'pio r 1010 4',
+      'pio w 1020 4 = deadbeef',
     ]);
     expect(got).toEqual([0x11, 0x2222, 0x44444444, 0xffffffff, 0xff]);
   });
@@ -224,7 +255,11 @@ describe('port I/O', () => {
       yield* shutdown(v);
     });
     expect(machine.requestLines).toEqual([
-      'pio w 1000 1 x16 @2ff0', 'pio w 1000 1 x4 @3000', 'pio r 1004 4 x3 @5000', 'pio w 1008 2 = abcd', 'pio r 1004 1',
+      'pio w 1000 1 x16 @2ff0',
+      'pio w 1000 1 x4 @3000',
+      'pio r 1004 4 x3 @5000',
+      'pio w 1008 2 = abcd',
+      'pio r 1004 1',
     ]);
     expect(machine.memory.u8[machine.p2m.getMfn(gfn(7)) * 4096]).toBe(0x11);
   });
@@ -242,7 +277,12 @@ describe('port I/O', () => {
       yield* shutdown(v);
     });
     expect(machine.requestLines).toEqual([
-      'pio w cf8 4 = 80001810', 'pio w cf8 2 = 0', 'pci r 1800000012 2', 'pio w cf8 4 = 80002000', 'pio w cf8 4 = 1810', 'pio r cfc 1',
+      'pio w cf8 4 = 80001810',
+      'pio w cf8 2 = 0',
+      'pci r 1800000012 2',
+      'pio w cf8 4 = 80002000',
+      'pio w cf8 4 = 1810',
+      'pio r cfc 1',
     ]);
   });
 

@@ -8,7 +8,13 @@ import type { Gfn, Gpa } from '../../base/address.ts';
 import { EptQualification, EventType, StringKind } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
-  TRC_64_FLAG, TRC_HVM_INJ_EXC, TRC_HVM_IOMEM_READ, TRC_HVM_IOMEM_WRITE, TRC_HVM_IOPORT_READ, TRC_HVM_IOPORT_WRITE, TRC_HVM_PF_INJECT,
+  TRC_64_FLAG,
+  TRC_HVM_INJ_EXC,
+  TRC_HVM_IOMEM_READ,
+  TRC_HVM_IOMEM_WRITE,
+  TRC_HVM_IOPORT_READ,
+  TRC_HVM_IOPORT_WRITE,
+  TRC_HVM_PF_INJECT,
   TRC_HVM_PF_INJECT64,
 } from '../../trace/events.ts';
 import { virtualCost } from '../time/clock.ts';
@@ -125,7 +131,10 @@ export class Emulator {
       const walk = engine.translate(at, isIns ? 'write' : 'read', 'current');
       if (walk.outcome === 'ok') this.stringAt[part] = walk.gpa;
       else {
-        this.injectPageFault(at, walk.outcome === 'fault' ? walk.errorCode : (isIns ? 2 : 0) | (engine.registers.cpl === 3 ? 4 : 0));
+        this.injectPageFault(
+          at,
+          walk.outcome === 'fault' ? walk.errorCode : (isIns ? 2 : 0) | (engine.registers.cpl === 3 ? 4 : 0),
+        );
         return true;
       }
     }
@@ -264,7 +273,14 @@ export class Emulator {
       } else {
         access.lo = access.hi = handler === undefined || 'action' in handler ? 0xffff_ffff : 0;
       }
-      rc = handler === undefined ? Emul.okay : 'action' in handler ? handler.action(access) : p.isWrite ? handler.write(access) : handler.read(access);
+      rc =
+        handler === undefined
+          ? Emul.okay
+          : 'action' in handler
+            ? handler.action(access)
+            : p.isWrite
+              ? handler.write(access)
+              : handler.read(access);
       if (rc !== Emul.okay) break;
       if (p.isWrite) continue;
       this.mask(access.lo, access.hi, p.size);
@@ -440,9 +456,14 @@ export class Emulator {
     const { trace } = this.parts.domain.pcpu;
     if (!trace.on) return;
     const wide = p.addr > 0xffff_ffff;
-    const event = (p.type === IoreqType.copy
-      ? p.isWrite ? TRC_HVM_IOMEM_WRITE : TRC_HVM_IOMEM_READ
-      : p.isWrite ? TRC_HVM_IOPORT_WRITE : TRC_HVM_IOPORT_READ) | (wide ? TRC_64_FLAG : 0);
+    const event =
+      (p.type === IoreqType.copy
+        ? p.isWrite
+          ? TRC_HVM_IOMEM_WRITE
+          : TRC_HVM_IOMEM_READ
+        : p.isWrite
+          ? TRC_HVM_IOPORT_WRITE
+          : TRC_HVM_IOPORT_READ) | (wide ? TRC_64_FLAG : 0);
     if (wide) trace.record(event, p.dataIsPtr ? 2 : 4, p.addr, p.addr / 2 ** 32, p.dataLo, p.dataHi);
     else trace.record(event, p.dataIsPtr ? 1 : 2, p.addr, p.dataLo);
   }

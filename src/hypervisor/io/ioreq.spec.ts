@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { BUFIOREQ_READ_POINTER, BUFIOREQ_SLOTS, BUFIOREQ_WRITE_POINTER, IOREQ_STATE_WORD, IOREQ_VP_EPORT } from '../../abi/ioreq.ts';
+import {
+  BUFIOREQ_READ_POINTER,
+  BUFIOREQ_SLOTS,
+  BUFIOREQ_WRITE_POINTER,
+  IOREQ_STATE_WORD,
+  IOREQ_VP_EPORT,
+} from '../../abi/ioreq.ts';
 import type { Maddr } from '../../base/address.ts';
 import { newIoreq } from './ioreq.ts';
 import { Rangeset, rangesetSize } from './rangeset.ts';
@@ -40,7 +46,11 @@ describe('the synchronous page', () => {
   });
 
   it('kills the domain whose emulator lets the state fall or makes one up', () => {
-    for (const [states, message] of [[[2, 1], /transition 2 -> 1/], [[9], /state 9/], [[2, 2, 15], /state 15/]] as const) {
+    for (const [states, message] of [
+      [[2, 1], /transition 2 -> 1/],
+      [[9], /state 9/],
+      [[2, 2, 15], /state 15/],
+    ] as const) {
       const machine = new TestMachine();
       const left: number[] = [...states];
       machine.serve = (slot) => {
@@ -85,7 +95,7 @@ describe('the synchronous page', () => {
 });
 
 describe('the buffered page', () => {
-  it('takes single writes to the VGA hole and nothing else, in Xen\'s layout', () => {
+  it("takes single writes to the VGA hole and nothing else, in Xen's layout", () => {
     const machine = new TestMachine();
     machine.run(function* (v) {
       yield* v.write(0xb8000, 2, 0x0741);
@@ -97,7 +107,9 @@ describe('the buffered page', () => {
     });
     expect(machine.requestLines).toEqual(['mmio r b8000 1', 'mmio w b8000 2 x4 = 20', 'mmio w f0000000 1 = 1']);
     const page = machine.info.bufioreqPage;
-    const slot = (i: number): number[] => [...machine.memory.u8.slice(page + BUFIOREQ_SLOTS + i * 8, page + BUFIOREQ_SLOTS + i * 8 + 8)];
+    const slot = (i: number): number[] => [
+      ...machine.memory.u8.slice(page + BUFIOREQ_SLOTS + i * 8, page + BUFIOREQ_SLOTS + i * 8 + 8),
+    ];
     expect(machine.memory.u32[(page + BUFIOREQ_WRITE_POINTER) >>> 2]).toBe(3);
     // type 1; size code 1 in bits 3:2 of the second byte, address from bit 12.
     expect(slot(0)).toEqual([1, 0x04, 0x00, 0xb8, 0x41, 0x07, 0, 0]);
@@ -133,7 +145,12 @@ describe('the buffered page', () => {
     memory.u32[(info.bufioreqPage + BUFIOREQ_WRITE_POINTER) >>> 2] = 1200;
     expect(machine.servers.sendBuffered(machine.server, p)).toBe(true);
     expect([...memory.u32.slice(info.bufioreqPage >>> 2, (info.bufioreqPage >>> 2) + 2)]).toEqual([1100 - 1022, 1201 - 1022]);
-    for (const [read, write, sent] of [[5, 3, false], [0xffff_fff0, 8, true], [0, 0xffff_ffff, false], [7, 7, true]] as const) {
+    for (const [read, write, sent] of [
+      [5, 3, false],
+      [0xffff_fff0, 8, true],
+      [0, 0xffff_ffff, false],
+      [7, 7, true],
+    ] as const) {
       memory.u32[(info.bufioreqPage + BUFIOREQ_READ_POINTER) >>> 2] = read;
       memory.u32[(info.bufioreqPage + BUFIOREQ_WRITE_POINTER) >>> 2] = write;
       expect(machine.servers.sendBuffered(machine.server, p)).toBe(sent);
@@ -163,7 +180,7 @@ describe('ioreq servers', () => {
     expect(hypercalls.destroyIoreqServer(second)).toBe(-2);
   });
 
-  it('refuse bad ranges, foreign ids, and more than Xen\'s numbers', () => {
+  it("refuse bad ranges, foreign ids, and more than Xen's numbers", () => {
     const { hypercalls } = new TestMachine();
     expect(hypercalls.mapIoRange(0, 1, 20, 10)).toBe(-22);
     expect(hypercalls.unmapIoRange(0, 1, 20, 10)).toBe(-22);
@@ -197,6 +214,11 @@ describe('range sets', () => {
     set.addRange(20, 29);
     expect([set.count, set.containsRange(10, 39), set.containsRange(9, 10)]).toEqual([1, true, false]);
     set.removeRange(15, 33);
-    expect([set.count, set.containsRange(10, 14), set.containsRange(34, 39), set.overlapsRange(15, 33)]).toEqual([2, true, true, false]);
+    expect([set.count, set.containsRange(10, 14), set.containsRange(34, 39), set.overlapsRange(15, 33)]).toEqual([
+      2,
+      true,
+      true,
+      false,
+    ]);
   });
 });

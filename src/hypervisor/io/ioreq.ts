@@ -5,9 +5,27 @@
  */
 import { EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC } from '../../abi/errno.ts';
 import {
-  BufioreqHandling, BUFIOREQ_MAX_ADDR, BUFIOREQ_READ_POINTER, BUFIOREQ_SLOT_NUM, BUFIOREQ_SLOT_SIZE, BUFIOREQ_SLOTS,
-  BUFIOREQ_WRITE_POINTER, IOREQ_ADDR, IOREQ_COUNT, IOREQ_DATA, IOREQ_DATA_IS_PTR, IOREQ_DF, IOREQ_DIR_READ, IOREQ_SIZE, IOREQ_SIZE_FIELD,
-  IOREQ_STATE_MASK, IOREQ_STATE_SHIFT, IOREQ_STATE_WORD, IOREQ_VP_EPORT, IoreqState, IoreqType,
+  BufioreqHandling,
+  BUFIOREQ_MAX_ADDR,
+  BUFIOREQ_READ_POINTER,
+  BUFIOREQ_SLOT_NUM,
+  BUFIOREQ_SLOT_SIZE,
+  BUFIOREQ_SLOTS,
+  BUFIOREQ_WRITE_POINTER,
+  IOREQ_ADDR,
+  IOREQ_COUNT,
+  IOREQ_DATA,
+  IOREQ_DATA_IS_PTR,
+  IOREQ_DF,
+  IOREQ_DIR_READ,
+  IOREQ_SIZE,
+  IOREQ_SIZE_FIELD,
+  IOREQ_STATE_MASK,
+  IOREQ_STATE_SHIFT,
+  IOREQ_STATE_WORD,
+  IOREQ_VP_EPORT,
+  IoreqState,
+  IoreqType,
 } from '../../abi/ioreq.ts';
 import { IoRangeType } from '../../abi/dm-op.ts';
 import { mfn, mfnToMaddr } from '../../base/address.ts';
@@ -39,7 +57,17 @@ export interface Ioreq {
   dataIsPtr: boolean;
 }
 
-export const newIoreq = (): Ioreq => ({ type: 0, addr: 0, dataLo: 0, dataHi: 0, count: 0, size: 0, isWrite: false, df: false, dataIsPtr: false });
+export const newIoreq = (): Ioreq => ({
+  type: 0,
+  addr: 0,
+  dataLo: 0,
+  dataHi: 0,
+  count: 0,
+  size: 0,
+  isWrite: false,
+  df: false,
+  dataIsPtr: false,
+});
 
 export const ioreqFirstByte = (p: Ioreq): number => (p.df ? p.addr - (p.count - 1) * p.size : p.addr);
 export const ioreqLastByte = (p: Ioreq): number => (p.df ? p.addr : p.addr + (p.count - 1) * p.size) + p.size - 1;
@@ -90,14 +118,22 @@ export class IoreqServers {
     this.lock = new Lock(memory, base, LockOrder.ioreqServer, `ioreq_server.d${domain.domid}`);
     this.servers = base + HEADER;
     this.ranges = Array.from({ length: MAX_NR_IOREQ_SERVERS }, (_, id) =>
-      Array.from({ length: RANGE_TYPES }, (__, type) =>
-        new Rangeset(memory, (this.servers + id * SERVER_SIZE + SERVER_HEADER + type * RANGES_SIZE) as Maddr, MAX_NR_IO_RANGES)));
+      Array.from(
+        { length: RANGE_TYPES },
+        (__, type) =>
+          new Rangeset(memory, (this.servers + id * SERVER_SIZE + SERVER_HEADER + type * RANGES_SIZE) as Maddr, MAX_NR_IO_RANGES),
+      ),
+    );
     this.pointers = new BigInt64Array(memory.memory.buffer);
   }
 
   /** Returns the new server's id, or a negated error number. It is disabled at first. */
   create(handleBufioreq: number): number {
-    if (handleBufioreq !== BufioreqHandling.off && handleBufioreq !== BufioreqHandling.legacy && handleBufioreq !== BufioreqHandling.atomic) {
+    if (
+      handleBufioreq !== BufioreqHandling.off &&
+      handleBufioreq !== BufioreqHandling.legacy &&
+      handleBufioreq !== BufioreqHandling.atomic
+    ) {
       return -EINVAL;
     }
     return this.lock.within(() => {
@@ -120,7 +156,11 @@ export class IoreqServers {
         this.setWord(id, W_VCPU_PORTS + vcpu.id, Math.max(0, port));
         this.domain.pcpu.memory.u32[(this.slot(id, vcpu.id) + IOREQ_VP_EPORT) >>> 2] = Math.max(0, port);
       }
-      this.setWord(id, W_BUFIOREQ_PORT, buffered === undefined ? 0 : Math.max(0, this.events.allocUnboundXen(this.domain, 0, this.emulator)));
+      this.setWord(
+        id,
+        W_BUFIOREQ_PORT,
+        buffered === undefined ? 0 : Math.max(0, this.events.allocUnboundXen(this.domain, 0, this.emulator)),
+      );
       for (const set of this.ranges[id]!) set.clear();
       this.setWord(id, W_ALLOCATED, 1);
       return id;
@@ -166,7 +206,9 @@ export class IoreqServers {
 
   /** −ENOENT when not all of it is mapped. */
   unmapIoRange(id: number, type: number, start: number, end: number): number {
-    return this.withRanges(id, type, start, end, (set) => (set.containsRange(start, end) ? set.removeRange(start, end) : -ENOENT));
+    return this.withRanges(id, type, start, end, (set) =>
+      set.containsRange(start, end) ? set.removeRange(start, end) : -ENOENT,
+    );
   }
 
   /**
@@ -251,7 +293,7 @@ export class IoreqServers {
       const writeAt = page + BUFIOREQ_WRITE_POINTER / 4;
       const write = Atomics.load(i32, writeAt) >>> 0;
       const read = Atomics.load(i32, readAt) >>> 0;
-      if (((write - read) >>> 0) >= BUFIOREQ_SLOT_NUM - quad) return false;
+      if ((write - read) >>> 0 >= BUFIOREQ_SLOT_NUM - quad) return false;
       const header = p.type | ((p.isWrite ? 0 : 1) << 9) | (sizeCode << 10) | (p.addr << 12);
       this.putSlot(u32, page, write, header, p.dataLo);
       if (quad) this.putSlot(u32, page, (write + 1) >>> 0, header, p.dataHi);

@@ -56,7 +56,7 @@ export class GuestMemory {
 
   /** Copy bytes to guest-physical memory; returns how many were copied before there was no RAM. */
   copyToPhys(gpa: Gpa, bytes: Uint8Array): number {
-    for (let done = 0; done < bytes.length;) {
+    for (let done = 0; done < bytes.length; ) {
       const at = this.writable(gpa + done);
       if (at === -1) return done;
       const chunk = Math.min(bytes.length - done, 4096 - ((gpa + done) % 4096));
@@ -68,7 +68,7 @@ export class GuestMemory {
 
   /** Copy guest-physical memory into `out`; returns how many bytes there were. */
   copyFromPhys(gpa: Gpa, out: Uint8Array): number {
-    for (let done = 0; done < out.length;) {
+    for (let done = 0; done < out.length; ) {
       const at = this.p2m.ramAddress(gpa + done);
       if (at === -1) return done;
       const chunk = Math.min(out.length - done, 4096 - ((gpa + done) % 4096));
@@ -80,18 +80,33 @@ export class GuestMemory {
 
   /** copy_from_guest: bytes at a guest-linear address, with the kernel's rights; false when any of it cannot be read. */
   copyFromLinear(address: Gva, out: Uint8Array): boolean {
-    return this.eachPage(address, out.length, 'read', (gpa, done, chunk) => this.copyFromPhys(gpa, out.subarray(done, done + chunk)) === chunk);
+    return this.eachPage(
+      address,
+      out.length,
+      'read',
+      (gpa, done, chunk) => this.copyFromPhys(gpa, out.subarray(done, done + chunk)) === chunk,
+    );
   }
 
   /** copy_to_guest. */
   copyToLinear(address: Gva, bytes: Uint8Array): boolean {
-    return this.eachPage(address, bytes.length, 'write', (gpa, done, chunk) => this.copyToPhys(gpa, bytes.subarray(done, done + chunk)) === chunk);
+    return this.eachPage(
+      address,
+      bytes.length,
+      'write',
+      (gpa, done, chunk) => this.copyToPhys(gpa, bytes.subarray(done, done + chunk)) === chunk,
+    );
   }
 
-  private eachPage(address: Gva, length: number, access: 'read' | 'write', work: (gpa: Gpa, done: number, chunk: number) => boolean): boolean {
+  private eachPage(
+    address: Gva,
+    length: number,
+    access: 'read' | 'write',
+    work: (gpa: Gpa, done: number, chunk: number) => boolean,
+  ): boolean {
     const { engine } = this;
     if (engine === undefined || length > MAX_COPY) return false;
-    for (let done = 0; done < length;) {
+    for (let done = 0; done < length; ) {
       const at = gva(address + BigInt(done));
       const walk = engine.translate(at, access, 'supervisor');
       if (walk.outcome !== 'ok') return false;
@@ -111,7 +126,8 @@ export class GuestMemory {
     const frame = this.p2m.getMfn(gfn);
     this.p2m.markDirty(gfn);
     if (type === P2mType.ramLogdirty) this.p2m.changeType(gfn, P2mType.ramLogdirty, P2mType.ramRw);
-    if (this.engine !== undefined && this.memory.u32[this.memory.frameEntry(frame) >>> 2]! & PGC_CODE) this.engine.invalidateCode(frame);
+    if (this.engine !== undefined && this.memory.u32[this.memory.frameEntry(frame) >>> 2]! & PGC_CODE)
+      this.engine.invalidateCode(frame);
     return (frame * 4096 + (gpa % 4096)) as Maddr;
   }
 }

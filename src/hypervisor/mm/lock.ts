@@ -55,7 +55,8 @@ export class Lock {
   acquire(): void {
     const { i32, heldLocks } = this.host;
     const top = heldLocks.length ? heldLocks[heldLocks.length - 1]! : 0;
-    if (top >= this.rank) throw new Error(`lock order: '${this.name}' (rank ${this.rank}) taken while a lock of rank ${top} is held`);
+    if (top >= this.rank)
+      throw new Error(`lock order: '${this.name}' (rank ${this.rank}) taken while a lock of rank ${top} is held`);
     if (Atomics.compareExchange(i32, this.word, FREE, HELD) !== FREE) this.acquireSlow();
     heldLocks.push(this.rank);
   }

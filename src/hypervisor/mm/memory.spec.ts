@@ -6,13 +6,24 @@ import { machineLayout, MachineMemory } from './memory.ts';
 describe('machine memory', () => {
   it('lays its areas out without overlap, the frames last', () => {
     const layout = machineLayout({ frames: 1024, vcpus: 2, engineAreaSize: 100_000, pcpus: 3, guests: 2, maxGfn: 0x2000 });
-    const areas = [layout.xenheap, layout.frameTable, layout.freeList, ...layout.p2m, layout.traceInfo, ...layout.traceBuffers, ...layout.engineArea];
+    const areas = [
+      layout.xenheap,
+      layout.frameTable,
+      layout.freeList,
+      ...layout.p2m,
+      layout.traceInfo,
+      ...layout.traceBuffers,
+      ...layout.engineArea,
+    ];
     let end = 4096;
     for (const { base, size } of areas) {
       expect(base).toBeGreaterThanOrEqual(end);
       end = base + size;
     }
-    expect(layout.engineArea.map((a) => [a.base % 0x10000, a.size])).toEqual([[0, 0x20000], [0, 0x20000]]);
+    expect(layout.engineArea.map((a) => [a.base % 0x10000, a.size])).toEqual([
+      [0, 0x20000],
+      [0, 0x20000],
+    ]);
     expect(layout.firstFrame * 4096).toBeGreaterThanOrEqual(end);
     expect(layout.size).toBe((layout.firstFrame + 1024) * 4096);
   });
@@ -21,7 +32,7 @@ describe('machine memory', () => {
     expect(() => machineLayout({ frames: 0x100000 })).toThrow(/4096 MiB: give the guest less memory/);
   });
 
-  it('finds a named structure again from another thread\'s view', () => {
+  it("finds a named structure again from another thread's view", () => {
     const memory = MachineMemory.create({ frames: 16, maxGfn: 16 });
     const a = memory.xenheap('a', 100);
     const b = memory.xenheap('b', 8);

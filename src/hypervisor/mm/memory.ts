@@ -95,12 +95,22 @@ export function machineLayout(given: Partial<MachineMemoryOptions> = {}): Machin
   const size = Math.ceil(next / WASM_PAGE) * WASM_PAGE;
   if (size > MAX_SIZE) {
     throw new UserError(
-      `machine memory: ${Math.ceil(size / 0x100000)} MiB needed for ${options.frames * PAGE_SIZE / 0x100000} MiB of guest frames, ` +
-      'but a 32-bit memory holds 4096 MiB: give the guest less memory');
+      `machine memory: ${Math.ceil(size / 0x100000)} MiB needed for ${(options.frames * PAGE_SIZE) / 0x100000} MiB of guest frames, ` +
+        'but a 32-bit memory holds 4096 MiB: give the guest less memory',
+    );
   }
   return {
-    options, xenheap, frameTable, freeList, p2m, traceInfo, traceBuffers, engineArea,
-    firstFrame: mfn(frames.base / PAGE_SIZE), frameCount: options.frames, size,
+    options,
+    xenheap,
+    frameTable,
+    freeList,
+    p2m,
+    traceInfo,
+    traceBuffers,
+    engineArea,
+    firstFrame: mfn(frames.base / PAGE_SIZE),
+    frameCount: options.frames,
+    size,
   };
 }
 
@@ -114,7 +124,9 @@ export function createWasmMemory(layout: MachineLayout): WebAssembly.Memory {
     return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    throw new UserError(`machine memory: ${Math.ceil(layout.size / 0x100000)} MiB could not be had (${error.message}); give the guest less memory`);
+    throw new UserError(
+      `machine memory: ${Math.ceil(layout.size / 0x100000)} MiB could not be had (${error.message}); give the guest less memory`,
+    );
   }
 }
 

@@ -13,8 +13,22 @@ import type { PageAllocator } from './page-alloc.ts';
 
 /** p2m_type_t; the same numbers in Xen 4.4 and 4.17 (14 and 15 only in 4.17). */
 export const P2mType = {
-  ramRw: 0, invalid: 1, ramLogdirty: 2, ramRo: 3, mmioDm: 4, mmioDirect: 5, populateOnDemand: 6, grantMapRw: 7,
-  grantMapRo: 8, pagingOut: 9, paged: 10, pagingIn: 11, shared: 12, broken: 13, mapForeign: 14, ioreqServer: 15,
+  ramRw: 0,
+  invalid: 1,
+  ramLogdirty: 2,
+  ramRo: 3,
+  mmioDm: 4,
+  mmioDirect: 5,
+  populateOnDemand: 6,
+  grantMapRw: 7,
+  grantMapRo: 8,
+  pagingOut: 9,
+  paged: 10,
+  pagingIn: 11,
+  shared: 12,
+  broken: 13,
+  mapForeign: 14,
+  ioreqServer: 15,
 } as const;
 export type P2mType = (typeof P2mType)[keyof typeof P2mType];
 
@@ -49,7 +63,11 @@ const ACCESS_RIGHTS = [0, 1, 2, 3, 4, 5, 6, 7, 5, 0] as const;
 
 /** p2m_is_ram: real memory of the domain. */
 export const p2mIsRam = (type: P2mType): boolean =>
-  type === P2mType.ramRw || type === P2mType.ramLogdirty || type === P2mType.ramRo || type === P2mType.shared || type === P2mType.ioreqServer;
+  type === P2mType.ramRw ||
+  type === P2mType.ramLogdirty ||
+  type === P2mType.ramRo ||
+  type === P2mType.shared ||
+  type === P2mType.ioreqServer;
 
 /** p2m_is_discard_write: writes vanish. */
 export const p2mIsDiscardWrite = (type: P2mType): boolean => type === P2mType.ramRo || type === P2mType.grantMapRo;

@@ -78,11 +78,12 @@ export class Shootdown {
     const { u32, i32 } = this.memory;
     const count = u32[this.word + W_COUNT]!;
     if (count === EVERYTHING) this.dropEverything(engine);
-    else for (let i = 0; i < count; i++) {
-      const entry = u32[this.word + W_ENTRIES + i]!;
-      if (entry & CODE) engine.invalidateCode((entry & ~CODE) as Mfn);
-      else engine.invalidateNested(entry as Gfn);
-    }
+    else
+      for (let i = 0; i < count; i++) {
+        const entry = u32[this.word + W_ENTRIES + i]!;
+        if (entry & CODE) engine.invalidateCode((entry & ~CODE) as Mfn);
+        else engine.invalidateNested(entry as Gfn);
+      }
     Atomics.store(i32, this.word + W_COUNT, 0);
     this.lock.release();
   }

@@ -3,8 +3,16 @@
  * physical CPU, recorded as the scheduler records them.
  */
 import {
-  DOMID_IDLE, runstateChangeEvent, RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, TRC_SCHED_SWITCH,
-  TRC_SCHED_SWITCH_INFNEXT, TRC_SCHED_SWITCH_INFPREV, TRC_SCHED_WAKE,
+  DOMID_IDLE,
+  runstateChangeEvent,
+  RUNSTATE_BLOCKED,
+  RUNSTATE_OFFLINE,
+  RUNSTATE_RUNNABLE,
+  RUNSTATE_RUNNING,
+  TRC_SCHED_SWITCH,
+  TRC_SCHED_SWITCH_INFNEXT,
+  TRC_SCHED_SWITCH_INFPREV,
+  TRC_SCHED_WAKE,
 } from '../../trace/events.ts';
 import { virtualCost } from '../time/clock.ts';
 import { VcpuState, VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from '../domain/domain.ts';
@@ -40,7 +48,8 @@ export class Runqueue {
   /** A trace begins while a vCPU runs here: show how it came to. */
   announce(): void {
     const { trace } = this.pcpu;
-    const record = (vcpu: VcpuState, from: number, to: number): void => trace.recordTsc(runstateChangeEvent(from, to), 1, vcpu.id | (vcpu.domid << 16));
+    const record = (vcpu: VcpuState, from: number, to: number): void =>
+      trace.recordTsc(runstateChangeEvent(from, to), 1, vcpu.id | (vcpu.domid << 16));
     record(this.idle, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING);
     if (this.running === this.idle) return;
     record(this.idle, RUNSTATE_RUNNING, RUNSTATE_RUNNABLE);

@@ -69,16 +69,20 @@ describe('the run loop', () => {
 
   it('stops a guest that halts with interrupts off, and comes back when nothing can ever happen', () => {
     const halted = new TestMachine();
-    expect(halted.run(function* (v) {
-      v.registers.rflags = 2;
-      yield* v.hlt();
-    })).toBe('shutdown');
+    expect(
+      halted.run(function* (v) {
+        v.registers.rflags = 2;
+        yield* v.hlt();
+      }),
+    ).toBe('shutdown');
     expect(halted.domain.shutdownReason).toBe(0x80);
     const idle = new TestMachine();
-    expect(idle.run(function* (v) {
-      yield* v.hlt();
-      yield* shutdown(v);
-    })).toBe('idle');
+    expect(
+      idle.run(function* (v) {
+        yield* v.hlt();
+        yield* shutdown(v);
+      }),
+    ).toBe('idle');
     expect(idle.domain.shutdownReason).toBe(-1);
   });
 

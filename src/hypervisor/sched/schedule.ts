@@ -117,7 +117,13 @@ export class IoWait implements XenWait {
       if (due === Infinity) this.domain.crash('the device model does not answer its ioreq');
       this.checkAnswerLimit();
       if (clock instanceof VirtualClock) clock.skipTo(due);
-      else Atomics.wait(this.pcpu.memory.i32, vcpu.futex >>> 2, vcpu.futexValue, Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS));
+      else
+        Atomics.wait(
+          this.pcpu.memory.i32,
+          vcpu.futex >>> 2,
+          vcpu.futexValue,
+          Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS),
+        );
     }
     runDom0(this.pcpu, this.runqueue, dom0);
   }
@@ -221,8 +227,11 @@ export class PcpuLoop {
 
   /** An event for it, something of its own, or another thread (the wire, the console) raised the word. */
   private dom0Due(dom0: InlineDom0): boolean {
-    return dom0.state.runstate !== RUNSTATE_BLOCKED || dom0.deviceModel.nextDeadlineNs <= this.pcpu.clock.nowNs() ||
-      this.hvm.state.outsideKicks !== this.servedKicks;
+    return (
+      dom0.state.runstate !== RUNSTATE_BLOCKED ||
+      dom0.deviceModel.nextDeadlineNs <= this.pcpu.clock.nowNs() ||
+      this.hvm.state.outsideKicks !== this.servedKicks
+    );
   }
 
   private runGuest(seen: number, untilNs: number): void {
@@ -300,7 +309,8 @@ export class PcpuLoop {
   private end(end: LoopEnd): LoopEnd {
     const { runqueue, hvm } = this;
     this.leaveGuest(EVENT_CHECK_VECTOR);
-    if (runqueue.current !== runqueue.idle) runqueue.switchTo(runqueue.idle, end === 'shutdown' ? RUNSTATE_OFFLINE : RUNSTATE_RUNNABLE);
+    if (runqueue.current !== runqueue.idle)
+      runqueue.switchTo(runqueue.idle, end === 'shutdown' ? RUNSTATE_OFFLINE : RUNSTATE_RUNNABLE);
     if (end === 'shutdown') {
       hvm.state.clearPauseFlag(VPF_BLOCKED | VPF_BLOCKED_IN_XEN);
       // Not by us: the guest said so itself, or its device model did.

@@ -47,17 +47,27 @@ export function attachDom0(options: Dom0ThreadOptions): Dom0Thread {
   const hypervisor = new Hypervisor({ memory, clock, pcpu: 0, log: options.log, guest, guestPcpu });
   const { pcpu, p2m, dom0, domain, runqueue, notifier, events, servers, irq, timers } = hypervisor;
   const kick = (vcpu: number): void => runqueue.unblock(domain.vcpus[vcpu]!);
-  const platform = createPlatform({ memory, domid: guest.domid, clock, timers, irq }, hypervisor.handlers, {
-    kick, nmi: kick, init: kick, startup: kick,
-    guestTsc: () => clock.tsc(),
-    timeOffset: () => {},
-  }, options.platform);
+  const platform = createPlatform(
+    { memory, domid: guest.domid, clock, timers, irq },
+    hypervisor.handlers,
+    {
+      kick,
+      nmi: kick,
+      init: kick,
+      startup: kick,
+      guestTsc: () => clock.tsc(),
+      timeOffset: () => {},
+    },
+    options.platform,
+  );
   notifier.attach(guest.domid, { irq, controllers: platform.controllers });
   const shootdown = new Shootdown(memory, domain.vcpus[0]!);
   p2m.onChange = (gfn) => shootdown.invalidateNested(gfn);
   const state = dom0.vcpus[0]!;
   return {
-    pcpu, clock, domain,
+    pcpu,
+    clock,
+    domain,
     hypercalls: deviceModelHypercalls({ self: dom0, target: domain, p2m, events, servers, irq, shootdown }),
     vcpu: new Dom0Vcpu(pcpu, runqueue, state),
     futex: state.futex >>> 2,

@@ -59,7 +59,13 @@ export class Hypervisor {
     this.domain = new Domain(this.pcpu, guest.domid, guest.name, guest.vcpus, this.p2m);
     this.runqueue = new Runqueue(this.pcpu);
     this.notifier = new UpcallNotifier(this.runqueue);
-    this.events = new EventChannels(new Map([[0, this.dom0], [guest.domid, this.domain]]), this.notifier);
+    this.events = new EventChannels(
+      new Map([
+        [0, this.dom0],
+        [guest.domid, this.domain],
+      ]),
+      this.notifier,
+    );
     this.servers = new IoreqServers(this.domain, 0, this.events);
     this.irq = new HvmIrq(memory, guest.domid, options.controllers ?? (undefined as unknown as InterruptControllers));
     this.timers = new TimerQueue(memory, guestPcpu, guestPcpu === number ? undefined : () => this.domain.vcpus[0]!.kick());

@@ -27,7 +27,12 @@ const hardwareException = 3;
 
 class FakeRegisters implements VcpuRegisters {
   readonly words = new Uint32Array(32);
-  readonly segments: SegmentState[] = Array.from({ length: 8 }, () => ({ selector: 8, base: 0n, limit: 0xffff_ffff, accessRights: 0xa09b }));
+  readonly segments: SegmentState[] = Array.from({ length: 8 }, () => ({
+    selector: 8,
+    base: 0n,
+    limit: 0xffff_ffff,
+    accessRights: 0xa09b,
+  }));
   readonly debug = new Array<bigint>(8).fill(0n);
   rip: Gva = gva(0xffff_ffff_8100_0000n);
   rflags = 0x202;
@@ -97,9 +102,27 @@ export interface StringInstruction {
 export class FakeVcpu implements Vcpu {
   readonly registers = new FakeRegisters();
   readonly exit: VmExit = {
-    reason: ExitReason.hlt, rip: this.registers.rip, instructionLength: 3, qualification: 0, gpa: 0 as Gpa, gla: gva(0n), isWrite: false,
-    size: 0, dataLo: 0, dataHi: 0, port: 0, string: StringKind.none, rep: false, repCount: 1, df: false, sourceGla: gva(0n),
-    destinationGla: gva(0n), register: 0, gpr: 0, vector: 0, errorCode: -1,
+    reason: ExitReason.hlt,
+    rip: this.registers.rip,
+    instructionLength: 3,
+    qualification: 0,
+    gpa: 0 as Gpa,
+    gla: gva(0n),
+    isWrite: false,
+    size: 0,
+    dataLo: 0,
+    dataHi: 0,
+    port: 0,
+    string: StringKind.none,
+    rep: false,
+    repCount: 1,
+    df: false,
+    sourceGla: gva(0n),
+    destinationGla: gva(0n),
+    register: 0,
+    gpr: 0,
+    vector: 0,
+    errorCode: -1,
   };
   readonly kickWord: Maddr;
   instructions = 0;
@@ -253,7 +276,16 @@ export class FakeVcpu implements Vcpu {
   /** Read guest memory at an address: RAM directly, anything else by an EPT violation. */
   *read(address: number, size: number, fields: Partial<VmExit> = {}): Guest<{ lo: number; hi: number }> {
     const at = this.ram(address, NPT_READ);
-    if (at !== undefined) return { lo: size === 1 ? this.memory.view.getUint8(at) : size === 2 ? this.memory.view.getUint16(at, true) : this.memory.view.getUint32(at, true), hi: size === 8 ? this.memory.view.getUint32(at + 4, true) : 0 };
+    if (at !== undefined)
+      return {
+        lo:
+          size === 1
+            ? this.memory.view.getUint8(at)
+            : size === 2
+              ? this.memory.view.getUint16(at, true)
+              : this.memory.view.getUint32(at, true),
+        hi: size === 8 ? this.memory.view.getUint32(at + 4, true) : 0,
+      };
     return (yield* this.violation(address, size, false, 0, 0, fields)) ?? { lo: 0, hi: 0 };
   }
 
@@ -286,7 +318,12 @@ export class FakeVcpu implements Vcpu {
     let destination = s.destination ?? 0;
     while (left > 0) {
       const fields: Partial<VmExit> = {
-        string: StringKind[s.kind], rep: s.count > 1, repCount: left, df: s.down ?? false, sourceGla: gva(BigInt(source)), destinationGla: gva(BigInt(destination)),
+        string: StringKind[s.kind],
+        rep: s.count > 1,
+        repCount: left,
+        df: s.down ?? false,
+        sourceGla: gva(BigInt(source)),
+        destinationGla: gva(BigInt(destination)),
       };
       this.repsDone = 0;
       let value = { lo: s.value ?? 0, hi: 0 };
@@ -366,14 +403,30 @@ export class FakeVcpu implements Vcpu {
     if (!this.skipped) throw new Error(`instruction with exit reason ${reason} was not stepped over`);
   }
 
-  private *violation(address: number, size: number, isWrite: boolean, lo: number, hi: number, fields: Partial<VmExit>): Guest<{ lo: number; hi: number } | undefined> {
+  private *violation(
+    address: number,
+    size: number,
+    isWrite: boolean,
+    lo: number,
+    hi: number,
+    fields: Partial<VmExit>,
+  ): Guest<{ lo: number; hi: number } | undefined> {
     for (;;) {
       const q = EptQualification;
-      Object.assign(this.exit, { string: StringKind.none, rep: false, repCount: 1, df: false, sourceGla: gva(0n), destinationGla: gva(0n) }, fields);
+      Object.assign(
+        this.exit,
+        { string: StringKind.none, rep: false, repCount: 1, df: false, sourceGla: gva(0n), destinationGla: gva(0n) },
+        fields,
+      );
       const at = this.linear(address);
       Object.assign(this.exit, {
-        qualification: (isWrite ? q.write : q.read) | q.glaValid | q.finalAccess, gpa: (at === 'fault' ? 0 : at) as Gpa,
-        gla: gva(BigInt(address)), isWrite, size, dataLo: lo >>> 0, dataHi: hi >>> 0,
+        qualification: (isWrite ? q.write : q.read) | q.glaValid | q.finalAccess,
+        gpa: (at === 'fault' ? 0 : at) as Gpa,
+        gla: gva(BigInt(address)),
+        isWrite,
+        size,
+        dataLo: lo >>> 0,
+        dataHi: hi >>> 0,
       });
       this.completed = undefined;
       this.repsDone = 0;

@@ -1,5 +1,17 @@
 /** A machine for tests: one guest with a FakeVcpu, dom0 inline with a device model that answers from a function. */
-import { BufioreqHandling, BUFIOREQ_READ_POINTER, BUFIOREQ_SLOT_NUM, BUFIOREQ_SLOTS, BUFIOREQ_WRITE_POINTER, IOREQ_ADDR, IOREQ_COUNT, IOREQ_DATA, IOREQ_SIZE_FIELD, IOREQ_STATE_WORD, IOREQ_VP_EPORT } from '../../abi/ioreq.ts';
+import {
+  BufioreqHandling,
+  BUFIOREQ_READ_POINTER,
+  BUFIOREQ_SLOT_NUM,
+  BUFIOREQ_SLOTS,
+  BUFIOREQ_WRITE_POINTER,
+  IOREQ_ADDR,
+  IOREQ_COUNT,
+  IOREQ_DATA,
+  IOREQ_SIZE_FIELD,
+  IOREQ_STATE_WORD,
+  IOREQ_VP_EPORT,
+} from '../../abi/ioreq.ts';
 import type { DeviceModelHypercalls, IoreqServerInfo } from '../../abi/dm-op.ts';
 import { gfn } from '../../base/address.ts';
 import type { Logger } from '../../base/logger.ts';
@@ -37,12 +49,18 @@ export const describe = (p: SeenIoreq): string =>
   `${p.count === 1 ? '' : ` x${p.count}`}${p.ptr ? ` @${(p.dataHi * 2 ** 32 + p.data).toString(16)}` : p.dir === 'w' ? ` = ${(p.dataHi ? p.dataHi.toString(16) : '') + p.data.toString(16)}` : ''}${p.df ? ' down' : ''}`;
 
 /** No local APIC, no PICs: lines end here and are remembered. */
-export function fakeControllers(): InterruptControllers & { readonly edges: string[]; readonly requested: number[]; output: boolean } {
+export function fakeControllers(): InterruptControllers & {
+  readonly edges: string[];
+  readonly requested: number[];
+  output: boolean;
+} {
   const edges: string[] = [];
   const requested: number[] = [];
   let cr8 = 0;
   return {
-    edges, requested, output: false,
+    edges,
+    requested,
+    output: false,
     vioapicIrqPositiveEdge: (gsi) => void edges.push(`gsi ${gsi}`),
     vioapicIsLevel: () => true,
     vpicIrqPositiveEdge: (irq) => void edges.push(`irq+ ${irq}`),
@@ -129,15 +147,33 @@ export class TestMachine extends Hypervisor {
     this.engine = new FakeVcpu(this.memory, this.p2m);
     const dom0: InlineDom0 = { state: this.dom0.vcpus[0]!, deviceModel: this.inlineDeviceModel() };
     this.hvm = new HvmVcpu({
-      pcpu: this.pcpu, domain: this.domain, id: 0, engine: this.engine, p2m: this.p2m, events: this.events, notifier: this.notifier, servers: this.servers,
-      irq: this.irq, controllers: this.controllers, handlers: this.handlers, timers: this.timers,
+      pcpu: this.pcpu,
+      domain: this.domain,
+      id: 0,
+      engine: this.engine,
+      p2m: this.p2m,
+      events: this.events,
+      notifier: this.notifier,
+      servers: this.servers,
+      irq: this.irq,
+      controllers: this.controllers,
+      handlers: this.handlers,
+      timers: this.timers,
       wait: new IoWait(this.pcpu, this.runqueue, this.domain, () => dom0),
-      memoryMap: [{ address: 0, size: 0x9fc00, type: 1 }, { address: 0x100000, size: 0x300000, type: 1 }],
+      memoryMap: [
+        { address: 0, size: 0x9fc00, type: 1 },
+        { address: 0x100000, size: 0x300000, type: 1 },
+      ],
       consoleWrite: (bytes) => void this.console.push(...bytes),
     });
     this.loop = new PcpuLoop(this.pcpu, this.runqueue, this.timers, this.hvm, dom0);
     this.hypercalls = deviceModelHypercalls({
-      self: this.dom0, target: this.domain, p2m: this.p2m, events: this.events, servers: this.servers, irq: this.irq,
+      self: this.dom0,
+      target: this.domain,
+      p2m: this.p2m,
+      events: this.events,
+      servers: this.servers,
+      irq: this.irq,
       shootdown: new Shootdown(this.memory, this.domain.vcpus[0]!),
     });
     this.answer = options.answer ?? ((p) => (0x1111_1111 * p.size) >>> 0);
@@ -237,9 +273,15 @@ export class TestMachine extends Hypervisor {
     if (((state >>> 16) & 15) !== 1) return;
     const flags = state >>> 16;
     const p: SeenIoreq = {
-      type: state >>> 24, addr: u32[slot + IOREQ_ADDR / 4]! + u32[slot + IOREQ_ADDR / 4 + 1]! * 2 ** 32, data: u32[slot + IOREQ_DATA / 4]!,
-      dataHi: u32[slot + IOREQ_DATA / 4 + 1]!, count: u32[slot + IOREQ_COUNT / 4]!, size: u32[slot + IOREQ_SIZE_FIELD / 4]!,
-      dir: flags & 0x20 ? 'r' : 'w', ptr: (flags & 0x10) !== 0, df: (flags & 0x40) !== 0,
+      type: state >>> 24,
+      addr: u32[slot + IOREQ_ADDR / 4]! + u32[slot + IOREQ_ADDR / 4 + 1]! * 2 ** 32,
+      data: u32[slot + IOREQ_DATA / 4]!,
+      dataHi: u32[slot + IOREQ_DATA / 4 + 1]!,
+      count: u32[slot + IOREQ_COUNT / 4]!,
+      size: u32[slot + IOREQ_SIZE_FIELD / 4]!,
+      dir: flags & 0x20 ? 'r' : 'w',
+      ptr: (flags & 0x10) !== 0,
+      df: (flags & 0x40) !== 0,
     };
     Atomics.store(i32, word, state + (1 << 16));
     this.requests.push(p);

@@ -16,28 +16,54 @@ export function platformMachine(memory = MachineMemory.create({ frames: 16, maxG
   const platform = createPlatform(
     { memory, domid: 1, clock, timers, irq: hub },
     io,
-    { kick: (v) => kicks.push(v), nmi() {}, init() {}, startup() {}, guestTsc: () => clock.tsc(), timeOffset: (s) => offsets.push(s) },
+    {
+      kick: (v) => kicks.push(v),
+      nmi() {},
+      init() {},
+      startup() {},
+      guestTsc: () => clock.tsc(),
+      timeOffset: (s) => offsets.push(s),
+    },
     { vcpus: 1, x2apic: false, tscDeadline: true, hpet: true },
   );
   const { controllers } = platform;
-  const access = (isWrite: boolean, address: number, lo: number, size: number): IoAccess => ({ vcpu: 0, isWrite, address, size, lo, hi: 0 });
+  const access = (isWrite: boolean, address: number, lo: number, size: number): IoAccess => ({
+    vcpu: 0,
+    isWrite,
+    address,
+    size,
+    lo,
+    hi: 0,
+  });
   return {
-    memory, clock, timers, io, hub, controllers, platform, kicks, offsets,
+    memory,
+    clock,
+    timers,
+    io,
+    hub,
+    controllers,
+    platform,
+    kicks,
+    offsets,
     mmioWrite(address: number, value: number, size = 4): void {
       const device = io.findMmio(gpa(address), 0);
-      if (device?.write(access(true, address, value, size)) !== Emul.okay) throw new Error(`write to 0x${address.toString(16)} was not served`);
+      if (device?.write(access(true, address, value, size)) !== Emul.okay)
+        throw new Error(`write to 0x${address.toString(16)} was not served`);
     },
     mmioRead(address: number, size = 4): number {
       const a = access(false, address, 0, size);
-      if (io.findMmio(gpa(address), 0)?.read(a) !== Emul.okay) throw new Error(`read of 0x${address.toString(16)} was not served`);
+      if (io.findMmio(gpa(address), 0)?.read(a) !== Emul.okay)
+        throw new Error(`read of 0x${address.toString(16)} was not served`);
       return a.lo;
     },
     outb(port: number, value: number, size = 1): void {
-      if (io.findPortio(port, size)?.action(access(true, port, value, size)) !== Emul.okay) throw new Error(`write to port 0x${port.toString(16)} was not served`);
+      if (io.findPortio(port, size)?.action(access(true, port, value, size)) !== Emul.okay)
+        throw new Error(`write to port 0x${port.toString(16)} was not served`);
     },
     inb(port: number, size = 1): number {
       const a = access(false, port, 0xffffffff, size);
-      if (io.findPortio(port, size)?.action(a) !== Emul.okay) throw new Error(`read of port 0x${port.toString(16)} was not served`);
+      if (io.findPortio(port, size)?.action(a) !== Emul.okay)
+        throw new Error(`read of port 0x${port.toString(16)} was not served`);
       return a.lo;
     },
     /** Let time pass, firing timers at their times. */

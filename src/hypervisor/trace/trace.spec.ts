@@ -1,6 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { Clock } from '../../base/clock.ts';
-import { TRC_ALL, TRC_HVM, TRC_HVM_ENTRYEXIT, TRC_HVM_HLT, TRC_HVM_VMENTRY, TRC_LOST_RECORDS, TRC_SCHED_WAKE, TRC_TRACE_WRAP_BUFFER } from '../../trace/events.ts';
+import {
+  TRC_ALL,
+  TRC_HVM,
+  TRC_HVM_ENTRYEXIT,
+  TRC_HVM_HLT,
+  TRC_HVM_VMENTRY,
+  TRC_LOST_RECORDS,
+  TRC_SCHED_WAKE,
+  TRC_TRACE_WRAP_BUFFER,
+} from '../../trace/events.ts';
 import { TraceWindowWriter } from '../../trace/writer.ts';
 import { MachineMemory } from '../mm/memory.ts';
 import { TraceBuffer, TraceCollector, TraceControl } from './trace.ts';
@@ -18,7 +27,7 @@ const make = () => {
     const words = new Uint32Array(new Uint8Array(parts.flatMap((p) => [...p])).buffer);
     const out = [];
     let cpu = -1;
-    for (let i = 0; i < words.length;) {
+    for (let i = 0; i < words.length; ) {
       const header = words[i++]!;
       const count = (header >>> 28) & 7;
       const event = header & 0x0fffffff;
@@ -69,7 +78,7 @@ describe('trace ring', () => {
     expect(wraps).toBeGreaterThan(10);
   });
 
-  it('counts what finds no room and says so, with the first one\'s time, when there is room again', () => {
+  it("counts what finds no room and says so, with the first one's time, when there is room again", () => {
     const { control, ring, records } = make();
     control.eventMask = TRC_ALL;
     ring.setCurrent(1, 0);

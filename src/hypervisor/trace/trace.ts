@@ -2,7 +2,14 @@
  * Trace buffers (Xen: common/trace.c): one ring a physical CPU in machine memory, laid out as public/trace.h says, with an
  * event mask, lost-records and wrap records; and the collector that drains them into a trace file's windows.
  */
-import { encodeLostRecords, encodeRecord, encodeWrapBuffer, LOST_RECORDS_BYTES, NO_TSC, recordBytes } from '../../trace/writer.ts';
+import {
+  encodeLostRecords,
+  encodeRecord,
+  encodeWrapBuffer,
+  LOST_RECORDS_BYTES,
+  NO_TSC,
+  recordBytes,
+} from '../../trace/writer.ts';
 import type { TraceWindowWriter } from '../../trace/writer.ts';
 import { DOMID_IDLE } from '../../trace/events.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -121,8 +128,16 @@ export class TraceBuffer {
   }
 
   private insert(
-    event: number, tsc: number, count: number,
-    w0: number, w1: number, w2: number, w3: number, w4: number, w5: number, w6: number,
+    event: number,
+    tsc: number,
+    count: number,
+    w0: number,
+    w1: number,
+    w2: number,
+    w3: number,
+    w4: number,
+    w5: number,
+    w6: number,
   ): void {
     const { u32, i32 } = this.memory;
     const size = recordBytes(tsc, count);

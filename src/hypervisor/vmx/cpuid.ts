@@ -116,7 +116,12 @@ function basicLeaf(context: CpuidContext, leaf: number, subleaf: number, out: Cp
 
 /** Deterministic cache parameters: 32 KiB data and instruction, 256 KiB and 4 MiB unified; lines of 64 bytes, 8 ways. */
 function cacheLeaf(subleaf: number, out: CpuidResult): void {
-  const caches = [{ type: 1, level: 1, sets: 64 }, { type: 2, level: 1, sets: 64 }, { type: 3, level: 2, sets: 512 }, { type: 3, level: 3, sets: 8192 }];
+  const caches = [
+    { type: 1, level: 1, sets: 64 },
+    { type: 2, level: 1, sets: 64 },
+    { type: 3, level: 2, sets: 512 },
+    { type: 3, level: 3, sets: 8192 },
+  ];
   const cache = caches[subleaf];
   if (cache === undefined) return;
   out.a = cache.type | (cache.level << 5) | (1 << 8);

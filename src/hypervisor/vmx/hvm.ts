@@ -92,7 +92,16 @@ export class HvmVcpu {
     this.engine = engine;
     state.kickWord = engine.kickWord;
     this.guest = new GuestMemory(pcpu.memory, p2m, engine);
-    this.emulator = new Emulator({ domain, state, engine, guest: this.guest, handlers, servers, wait, tripleFault: () => this.vmx.tripleFault() });
+    this.emulator = new Emulator({
+      domain,
+      state,
+      engine,
+      guest: this.guest,
+      handlers,
+      servers,
+      wait,
+      tripleFault: () => this.vmx.tripleFault(),
+    });
     const live = (): InterruptControllers => controllers;
     this.interrupts = new InterruptAssist(domain, state, engine, irq, live);
     this.shootdown = new Shootdown(pcpu.memory, state);
@@ -101,8 +110,16 @@ export class HvmVcpu {
     options.notifier.attach(domain.domid, { irq, controllers });
     this.msrs = new Msrs(domain, state, engine, this.guest, live);
     this.vmx = new VmxExits({
-      domain, state, engine, p2m, guest: this.guest, emulator: this.emulator, hypercalls: new Hypercalls(this.hypercallHost()), msrs: this.msrs,
-      cpuid: options.cpuid ?? defaultCpuidPolicy, controllers: live,
+      domain,
+      state,
+      engine,
+      p2m,
+      guest: this.guest,
+      emulator: this.emulator,
+      hypercalls: new Hypercalls(this.hypercallHost()),
+      msrs: this.msrs,
+      cpuid: options.cpuid ?? defaultCpuidPolicy,
+      controllers: live,
       hlt: () => this.hlt(),
       monitorTrap: () => options.onMonitorTrap?.(),
       dump: (why) => this.dump(why),
@@ -159,11 +176,18 @@ export class HvmVcpu {
     const { registers } = engine;
     const cs = registers.getSegment(Seg.cs);
     const bitness = registers.efer & EFER_LMA && cs.accessRights & CS_L ? 64 : cs.accessRights & CS_DB ? 32 : 16;
-    const at = bitness === 64 ? registers.rip as bigint : (cs.base + registers.rip) & 0xffff_ffffn;
+    const at = bitness === 64 ? (registers.rip as bigint) : (cs.base + registers.rip) & 0xffff_ffffn;
     const behind = engine.codeBytes(gva(at), CODE_BEHIND);
     const before = at < BigInt(CODE_BEFORE) ? new Uint8Array(0) : engine.codeBytes(gva(at - BigInt(CODE_BEFORE)), CODE_BEFORE);
     const whole = before.length === CODE_BEFORE;
-    return options.disassemble?.(whole ? Uint8Array.of(...before, ...behind) : behind, whole ? at - BigInt(CODE_BEFORE) : at, at, bitness) ?? [];
+    return (
+      options.disassemble?.(
+        whole ? Uint8Array.of(...before, ...behind) : behind,
+        whole ? at - BigInt(CODE_BEFORE) : at,
+        at,
+        bitness,
+      ) ?? []
+    );
   }
 
   /** hvm_hlt: with interrupts off nothing but an NMI could wake it, so the domain is down. */
@@ -193,8 +217,17 @@ export class HvmVcpu {
       if (state.poll !== 0) options.notifier.wakePoller(domain, state);
     });
     return {
-      pcpu, domain, state, p2m: options.p2m, engine: options.engine, guest: this.guest, events, irq: options.irq,
-      singleshotTimer, periodicTimer, pollTimer,
+      pcpu,
+      domain,
+      state,
+      p2m: options.p2m,
+      engine: options.engine,
+      guest: this.guest,
+      events,
+      irq: options.irq,
+      singleshotTimer,
+      periodicTimer,
+      pollTimer,
       memoryMap: options.memoryMap ?? [],
       consoleWrite: (bytes) => options.consoleWrite?.(bytes),
       mapcacheInvalidate: () => this.mapcacheInvalidate(),

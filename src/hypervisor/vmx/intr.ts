@@ -90,7 +90,13 @@ export class InterruptAssist {
   private openWindow(source: IntSource): void {
     const { engine, domain } = this;
     this.windowOpen = true;
-    domain.pcpu.trace.record(TRC_HVM_INTR_WINDOW, 3, this.vector < 0 ? 0 : this.vector, source, engine.injectionPending ? 0x8000_0000 : 0);
+    domain.pcpu.trace.record(
+      TRC_HVM_INTR_WINDOW,
+      3,
+      this.vector < 0 ? 0 : this.vector,
+      source,
+      engine.injectionPending ? 0x8000_0000 : 0,
+    );
     if (source === IntSource.nmi) engine.requestNmiWindow(true);
     else engine.requestInterruptWindow(true);
   }

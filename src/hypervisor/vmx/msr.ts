@@ -12,8 +12,18 @@ import { P2mType } from '../mm/p2m.ts';
 import { updateVcpuSystemTime } from '../domain/time.ts';
 
 const MSR = {
-  tsc: 0x10, tscAdjust: 0x3b, microcodeRevision: 0x8b, platformInfo: 0xce, mtrrCap: 0xfe, mcgCap: 0x179, mcgStatus: 0x17a,
-  miscEnable: 0x1a0, debugCtl: 0x1d9, mtrrDefType: 0x2ff, hypercallPage: 0x4000_0000, miscFeaturesEnables: 0x140,
+  tsc: 0x10,
+  tscAdjust: 0x3b,
+  microcodeRevision: 0x8b,
+  platformInfo: 0xce,
+  mtrrCap: 0xfe,
+  mcgCap: 0x179,
+  mcgStatus: 0x17a,
+  miscEnable: 0x1a0,
+  debugCtl: 0x1d9,
+  mtrrDefType: 0x2ff,
+  hypercallPage: 0x4000_0000,
+  miscFeaturesEnables: 0x140,
 } as const;
 
 /** 8 variable ranges, fixed ranges, write combining. */
@@ -161,7 +171,14 @@ export class Msrs {
   }
 
   private writeMtrr(slot: number, value: bigint): MsrWrite {
-    const bytes = slot < 16 ? (slot % 2 === 0 ? [value & 0xffn] : []) : slot === SLOT_DEFTYPE ? [value & 0xffn] : [0n, 8n, 16n, 24n, 32n, 40n, 48n, 56n].map((at) => (value >> at) & 0xffn);
+    const bytes =
+      slot < 16
+        ? slot % 2 === 0
+          ? [value & 0xffn]
+          : []
+        : slot === SLOT_DEFTYPE
+          ? [value & 0xffn]
+          : [0n, 8n, 16n, 24n, 32n, 40n, 48n, 56n].map((at) => (value >> at) & 0xffn);
     if (!bytes.every((type) => MTRR_TYPES.has(Number(type)))) return 'fault';
     if (slot === SLOT_DEFTYPE && (value & ~0xcffn) !== 0n) return 'fault';
     this.setSlot(slot, value);
@@ -175,7 +192,9 @@ export class Msrs {
     if (this.guest.p2m.getType(gfn) !== P2mType.ramRw && this.guest.p2m.getType(gfn) !== P2mType.ramLogdirty) return 'fault';
     const longMode = (this.engine.registers.efer & 0x400) !== 0;
     this.domain.compatSharedInfo = !longMode;
-    return this.guest.copyToPhys(Number(value) as Parameters<GuestMemory['copyToPhys']>[0], hypercallPage()) === 4096 ? 'done' : 'fault';
+    return this.guest.copyToPhys(Number(value) as Parameters<GuestMemory['copyToPhys']>[0], hypercallPage()) === 4096
+      ? 'done'
+      : 'fault';
   }
 
   private slot(index: number): bigint {

@@ -12,7 +12,17 @@ import type { SegmentState, Vcpu } from '../../cpu/interface.ts';
 export const TaskSwitchSource = { call: 0, iret: 1, jmp: 2, idtGate: 3 } as const;
 
 /** Offsets in a 32-bit TSS (SDM vol. 3A, figure 7-2). Registers lie in the order of their numbers, segments too. */
-const TSS = { backLink: 0x00, cr3: 0x1c, eip: 0x20, eflags: 0x24, gpr: 0x28, segments: 0x48, ldt: 0x60, trap: 0x64, size: 0x68 } as const;
+const TSS = {
+  backLink: 0x00,
+  cr3: 0x1c,
+  eip: 0x20,
+  eflags: 0x24,
+  gpr: 0x28,
+  segments: 0x48,
+  ldt: 0x60,
+  trap: 0x64,
+  size: 0x68,
+} as const;
 const GPRS = 8;
 const SEGMENTS = 6;
 
@@ -26,7 +36,17 @@ const DR7_LOCAL = 0x155n;
 
 /** Descriptor bits in the order of access rights (SDM vol. 3C, 24.4.1). */
 const Rights = {
-  typeMask: 0xf, accessed: 1, writable: 2, expandDown: 4, conforming: 4, code: 8, nonSystem: 0x10, dplShift: 5, present: 0x80, big: 1 << 14, granular: 1 << 15,
+  typeMask: 0xf,
+  accessed: 1,
+  writable: 2,
+  expandDown: 4,
+  conforming: 4,
+  code: 8,
+  nonSystem: 0x10,
+  dplShift: 5,
+  present: 0x80,
+  big: 1 << 14,
+  granular: 1 << 15,
   unusable: 1 << 16,
 } as const;
 const TYPE_LDT = 2;
@@ -129,7 +149,8 @@ class Switch {
     const oldEntry = this.readEntry(registers.gdtrBase + BigInt(oldTr.selector & 0xfff8));
     const entry = this.readEntry(registers.gdtrBase + BigInt(error));
     const tr = segmentOf(selector, entry);
-    if ((tr.accessRights & (Rights.nonSystem | Rights.typeMask)) !== (fromIret ? TYPE_TSS_BUSY : TYPE_TSS)) throw new SwitchFault(refused, error);
+    if ((tr.accessRights & (Rights.nonSystem | Rights.typeMask)) !== (fromIret ? TYPE_TSS_BUSY : TYPE_TSS))
+      throw new SwitchFault(refused, error);
     if (!(tr.accessRights & Rights.present)) throw new SwitchFault(Trap.np, error);
     if (tr.limit < TSS.size - 1) throw new SwitchFault(Trap.ts, error);
     this.saveOld(oldTr);
@@ -151,10 +172,16 @@ class Switch {
     const bytes = this.read(at, TSS.ldt - TSS.eip);
     const view = new DataView(bytes.buffer);
     const event = engine.idtVectoring;
-    const length = source === TaskSwitchSource.idtGate ? event?.instructionLength ?? 0 : exit.instructionLength;
+    const length = source === TaskSwitchSource.idtGate ? (event?.instructionLength ?? 0) : exit.instructionLength;
     let { rflags } = registers;
     if (source === TaskSwitchSource.iret) rflags &= ~Flag.nt;
-    if (source === TaskSwitchSource.idtGate && event?.type === EventType.hardwareException && event.vector !== Trap.db && event.vector !== Trap.df) rflags |= Flag.rf;
+    if (
+      source === TaskSwitchSource.idtGate &&
+      event?.type === EventType.hardwareException &&
+      event.vector !== Trap.db &&
+      event.vector !== Trap.df
+    )
+      rflags |= Flag.rf;
     view.setUint32(0, Number(registers.rip & 0xffff_ffffn) + length, true);
     view.setUint32(TSS.eflags - TSS.eip, rflags, true);
     for (let i = 0; i < GPRS; i++) view.setUint32(TSS.gpr - TSS.eip + 4 * i, registers.gprLo(i), true);
@@ -163,7 +190,10 @@ class Switch {
   }
 
   /** From here on an exception is the new task's. */
-  private enterNew(tss: DataView, to: { cpl: number; tr: SegmentState; entry: DescriptorEntry; oldTr: SegmentState; oldEntry: DescriptorEntry }): void {
+  private enterNew(
+    tss: DataView,
+    to: { cpl: number; tr: SegmentState; entry: DescriptorEntry; oldTr: SegmentState; oldEntry: DescriptorEntry },
+  ): void {
     const { engine, source } = this;
     const { registers } = engine;
     const errorCode = engine.idtVectoring?.errorCode ?? -1;
@@ -178,13 +208,18 @@ class Switch {
         this.loadSegment(seg, tss.getUint16(TSS.segments + 4 * seg, true), to.cpl, (eflags & Flag.vm) !== 0);
       }
     });
-    if (nests) raised = this.attempt(() => this.write(to.tr.base + BigInt(TSS.backLink), Uint8Array.of(to.oldTr.selector, to.oldTr.selector >> 8))) ?? raised;
+    if (nests)
+      raised =
+        this.attempt(() =>
+          this.write(to.tr.base + BigInt(TSS.backLink), Uint8Array.of(to.oldTr.selector, to.oldTr.selector >> 8)),
+        ) ?? raised;
     registers.setSegment(Seg.tr, { ...to.tr, accessRights: (to.tr.accessRights & ~Rights.typeMask) | TYPE_TSS_BUSY });
     registers.cr0 |= CR0_TS;
     if (source === TaskSwitchSource.iret || source === TaskSwitchSource.jmp) this.changeEntry(to.oldEntry, BUSY, 0);
     if (source !== TaskSwitchSource.iret) this.changeEntry(to.entry, 0, BUSY);
     registers.setDr(7, registers.getDr(7) & ~DR7_LOCAL);
-    if (source === TaskSwitchSource.idtGate && errorCode >= 0 && raised === undefined) raised = this.attempt(() => this.pushErrorCode(errorCode));
+    if (source === TaskSwitchSource.idtGate && errorCode >= 0 && raised === undefined)
+      raised = this.attempt(() => this.pushErrorCode(errorCode));
     if (raised !== undefined) this.inject(raised);
     else if (tss.getUint16(TSS.trap, true) & 1) {
       registers.setDr(6, registers.getDr(6) | DR6_BT);
@@ -213,13 +248,17 @@ class Switch {
     const inside = ss.accessRights & Rights.expandDown ? sp > ss.limit && end <= (wide ? 0xffff_ffff : 0xffff) : end <= ss.limit;
     if (!inside) throw new SwitchFault(Trap.ss, 0);
     registers.setGprHalves(Reg.rsp, wide ? sp : ((esp & ~0xffff) | sp) >>> 0, 0);
-    this.write((ss.base + BigInt(sp)) & 0xffff_ffffn, Uint8Array.of(errorCode, errorCode >> 8, errorCode >> 16, errorCode >> 24).subarray(0, size));
+    this.write(
+      (ss.base + BigInt(sp)) & 0xffff_ffffn,
+      Uint8Array.of(errorCode, errorCode >> 8, errorCode >> 16, errorCode >> 24).subarray(0, size),
+    );
   }
 
   /** hvm_load_segment_selector: a segment register of the new task, checked for its privilege. */
   private loadSegment(seg: number, selector: number, cpl: number, vm86: boolean): void {
     const { registers } = this.engine;
-    if (vm86) return registers.setSegment(seg, { selector, base: BigInt(selector) * 16n, limit: 0xffff, accessRights: VM86_RIGHTS });
+    if (vm86)
+      return registers.setSegment(seg, { selector, base: BigInt(selector) * 16n, limit: 0xffff, accessRights: VM86_RIGHTS });
     const error = selector & 0xfffc;
     const fault = (vector: number): never => {
       throw new SwitchFault(vector, error);
@@ -270,7 +309,9 @@ class Switch {
   /** Change bits of a descriptor's high word. Tables are the processor's own, so that a page without write permission does not matter. */
   private changeEntry(entry: DescriptorEntry, clear: number, set: number): void {
     const hi = (entry.hi & ~clear) | set;
-    this.copy(entry.address + 4n, Uint8Array.of(hi, hi >> 8, hi >> 16, hi >> 24), 'read', (gpa, part) => this.host.guest.copyToPhys(gpa, part));
+    this.copy(entry.address + 4n, Uint8Array.of(hi, hi >> 8, hi >> 16, hi >> 24), 'read', (gpa, part) =>
+      this.host.guest.copyToPhys(gpa, part),
+    );
   }
 
   private read(address: bigint, length: number): Uint8Array<ArrayBuffer> {
@@ -286,7 +327,7 @@ class Switch {
   }
 
   private copy(address: bigint, bytes: Uint8Array, access: 'read' | 'write', move: (gpa: Gpa, part: Uint8Array) => number): void {
-    for (let done = 0; done < bytes.length;) {
+    for (let done = 0; done < bytes.length; ) {
       const at = (address + BigInt(done)) & 0xffff_ffffn;
       const chunk = Math.min(bytes.length - done, 4096 - Number(at & 0xfffn));
       const walk = this.engine.translate(gva(at), access, 'supervisor');
@@ -304,7 +345,8 @@ function segmentOf(selector: number, { lo, hi }: DescriptorEntry): SegmentState 
   const accessRights = (hi >>> 8) & 0xf0ff;
   const limit = (lo & 0xffff) | (hi & 0xf0000);
   return {
-    selector, accessRights,
+    selector,
+    accessRights,
     base: BigInt(((lo >>> 16) | ((hi & 0xff) << 16) | (hi & 0xff00_0000)) >>> 0),
     limit: (accessRights & Rights.granular ? (limit << 12) | 0xfff : limit) >>> 0,
   };

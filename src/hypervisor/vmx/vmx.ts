@@ -6,8 +6,22 @@ import type { Gfn } from '../../base/address.ts';
 import { EptQualification, EventType, ExitReason, Reg } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
-  TRC_HVM_CPUID, TRC_HVM_CR_READ, TRC_HVM_CR_READ64, TRC_HVM_CR_WRITE, TRC_HVM_CR_WRITE64, TRC_HVM_DR_READ, TRC_HVM_DR_WRITE, TRC_HVM_INTR,
-  TRC_HVM_MSR_READ, TRC_HVM_MSR_WRITE, TRC_HVM_NPF, TRC_HVM_TRAP, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT, TRC_HVM_VMEXIT64, TRC_HVM_VMMCALL,
+  TRC_HVM_CPUID,
+  TRC_HVM_CR_READ,
+  TRC_HVM_CR_READ64,
+  TRC_HVM_CR_WRITE,
+  TRC_HVM_CR_WRITE64,
+  TRC_HVM_DR_READ,
+  TRC_HVM_DR_WRITE,
+  TRC_HVM_INTR,
+  TRC_HVM_MSR_READ,
+  TRC_HVM_MSR_WRITE,
+  TRC_HVM_NPF,
+  TRC_HVM_TRAP,
+  TRC_HVM_VMENTRY,
+  TRC_HVM_VMEXIT,
+  TRC_HVM_VMEXIT64,
+  TRC_HVM_VMMCALL,
 } from '../../trace/events.ts';
 import { virtualCost } from '../time/clock.ts';
 import { guestCpuid } from './cpuid.ts';
@@ -66,7 +80,8 @@ export class VmxExits {
     this.parts = parts;
     const { engine, guest, emulator, domain } = parts;
     this.taskSwitchHost = {
-      engine, guest,
+      engine,
+      guest,
       injectException: (vector, errorCode) => emulator.injectException(vector, errorCode),
       injectPageFault: (address, errorCode) => emulator.injectPageFault(address, errorCode),
       tripleFault: () => this.tripleFault(),
@@ -157,11 +172,19 @@ export class VmxExits {
       const frame = p2m.getMfn(gfn);
       trace.record(TRC_HVM_NPF, 6, exit.gpa, Math.floor(exit.gpa / 2 ** 32), frame, frame < 0 ? -1 : 0, exit.qualification, type);
     }
-    if (type === P2mType.mmioDm && (exit.qualification & EptQualification.glaValid) !== 0 && !this.mmioLinear.has(gfn) && this.mmioLinear.size < MMIO_LINEAR_MAX) {
+    if (
+      type === P2mType.mmioDm &&
+      (exit.qualification & EptQualification.glaValid) !== 0 &&
+      !this.mmioLinear.has(gfn) &&
+      this.mmioLinear.size < MMIO_LINEAR_MAX
+    ) {
       this.mmioLinear.set(gfn, exit.gla & ~0xfffn);
     }
     const write = (exit.qualification & EptQualification.write) !== 0;
-    const emulate = type === P2mType.mmioDm || (write && (p2mIsDiscardWrite(type) || type === P2mType.ioreqServer)) || emulator.mmioInternal(exit.gpa);
+    const emulate =
+      type === P2mType.mmioDm ||
+      (write && (p2mIsDiscardWrite(type) || type === P2mType.ioreqServer)) ||
+      emulator.mmioInternal(exit.gpa);
     if (emulate) {
       if (!emulator.handleMmio()) emulator.injectException(TRAP_gp, 0);
       return;
@@ -178,8 +201,9 @@ export class VmxExits {
     const q = EptQualification;
     domain.crash(
       `EPT violation 0x${exit.qualification.toString(16)} (${flag(q.read, 'r')}${flag(q.write, 'w')}${flag(q.fetch, 'x')}/` +
-      `${flag(q.readable, 'r')}${flag(q.writable, 'w')}${flag(q.executable, 'x')}) gpa 0x${exit.gpa.toString(16)} ` +
-      `mfn 0x${(p2m.getMfn(gfn) >>> 0).toString(16)} type ${type}`);
+        `${flag(q.readable, 'r')}${flag(q.writable, 'w')}${flag(q.executable, 'x')}) gpa 0x${exit.gpa.toString(16)} ` +
+        `mfn 0x${(p2m.getMfn(gfn) >>> 0).toString(16)} type ${type}`,
+    );
   }
 
   /**
@@ -199,10 +223,19 @@ export class VmxExits {
     const leaf = registers.gprLo(Reg.rax);
     const subleaf = registers.gprLo(Reg.rcx);
     const out = this.cpuidOut;
-    guestCpuid({
-      policy: cpuid, clock: domain.pcpu.clock, vcpu: state.id, domid: domain.domid, osxsave: (registers.cr4 & (1 << 18)) !== 0,
-      apicEnabled: controllers().vlapicEnabled(state.id),
-    }, leaf, subleaf, out);
+    guestCpuid(
+      {
+        policy: cpuid,
+        clock: domain.pcpu.clock,
+        vcpu: state.id,
+        domid: domain.domid,
+        osxsave: (registers.cr4 & (1 << 18)) !== 0,
+        apicEnabled: controllers().vlapicEnabled(state.id),
+      },
+      leaf,
+      subleaf,
+      out,
+    );
     domain.pcpu.trace.record(TRC_HVM_CPUID, 6, leaf, subleaf, out.a, out.b, out.c, out.d);
     registers.setGprHalves(Reg.rax, out.a >>> 0, 0);
     registers.setGprHalves(Reg.rbx, out.b >>> 0, 0);

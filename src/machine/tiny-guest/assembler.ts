@@ -55,7 +55,15 @@ export function assemble(bitness: 32 | 64, origin: number, source: string): Uint
 }
 
 /** String instructions have no operands to choose an encoding by: opcode of the byte form, the next one is that of the wider ones. */
-const STRING_OPCODES: Readonly<Record<string, number>> = { ins: 0x6c, outs: 0x6e, movs: 0xa4, cmps: 0xa6, stos: 0xaa, lods: 0xac, scas: 0xae };
+const STRING_OPCODES: Readonly<Record<string, number>> = {
+  ins: 0x6c,
+  outs: 0x6e,
+  movs: 0xa4,
+  cmps: 0xa6,
+  stos: 0xaa,
+  lods: 0xac,
+  scas: 0xae,
+};
 const STRING_PREFIX: Readonly<Record<string, number[]>> = { b: [], w: [0x66], d: [], q: [0x48] };
 const REP_PREFIX: Readonly<Record<string, number>> = { rep: 0xf3, repe: 0xf3, repne: 0xf2 };
 
@@ -64,7 +72,11 @@ function literal(line: string): IcedInstruction | undefined {
   const string = /^(?:(rep|repe|repne)\s+)?(ins|outs|movs|cmps|stos|lods|scas)([bwdq])$/.exec(line);
   if (string) {
     const [, rep, name, width] = string;
-    return declare([...(rep === undefined ? [] : [REP_PREFIX[rep]!]), ...STRING_PREFIX[width!]!, STRING_OPCODES[name!]! + (width === 'b' ? 0 : 1)]);
+    return declare([
+      ...(rep === undefined ? [] : [REP_PREFIX[rep]!]),
+      ...STRING_PREFIX[width!]!,
+      STRING_OPCODES[name!]! + (width === 'b' ? 0 : 1),
+    ]);
   }
   const bytes = /^db\s+(.+)$/.exec(line);
   return bytes ? declare(bytes[1]!.split(',').map(Number)) : undefined;
@@ -83,7 +95,12 @@ function encode(line: string, bitness: number, idOf: (name: string) => bigint, w
   const bytes = literal(line);
   if (bytes) return bytes;
   const far = /^(jmp|call) far (\w+):(\w+)$/.exec(line);
-  if (far) return Instruction.createFarBranch(far[1] === 'jmp' ? codes.Jmp_ptr1632! : codes.Call_ptr1632!, Number(far[2]), Number(far[3]));
+  if (far)
+    return Instruction.createFarBranch(
+      far[1] === 'jmp' ? codes.Jmp_ptr1632! : codes.Call_ptr1632!,
+      Number(far[2]),
+      Number(far[3]),
+    );
   const [, mnemonic, rest] = /^(\w+)\s*(.*)$/.exec(line)!;
   const operands = rest === '' ? [] : rest!.split(',').map((text) => parseOperand(text.trim(), bitness, where));
   for (const name of codeNames(mnemonic!, operands, bitness)) {
@@ -135,12 +152,20 @@ function parseMemory(text: string, bitness: number, where: string): () => IcedMe
     } else if (/^(0x[0-9a-f]+|\d+)$/i.test(term)) displacement += BigInt(term);
     else throw new Error(`${where}: '${term}' does not belong in an address`);
   }
-  const size = displacement === 0n && base !== 'NONE' ? 0 : displacement <= 127n && base !== 'NONE' ? 1 : base.startsWith('R') || (base === 'NONE' && bitness === 64 && displacement < 0x80000000n) ? 8 : 4;
+  const size =
+    displacement === 0n && base !== 'NONE'
+      ? 0
+      : displacement <= 127n && base !== 'NONE'
+        ? 1
+        : base.startsWith('R') || (base === 'NONE' && bitness === 64 && displacement < 0x80000000n)
+          ? 8
+          : 4;
   return () => MemoryOperand.new64(registers[base]!, registers[index]!, scale, displacement, size, false, registers.None!);
 }
 
 /** Enumerations map numbers back to names too, so a number must not pass for a register. */
-const isRegister = (text: string): boolean => /^[a-z]/.test(text) && text !== 'none' && typeof registers[text.toUpperCase()] === 'number';
+const isRegister = (text: string): boolean =>
+  /^[a-z]/.test(text) && text !== 'none' && typeof registers[text.toUpperCase()] === 'number';
 
 function registerSize(name: string): number {
   if (/^(cr|dr)\d/.test(name)) return 0;
@@ -156,7 +181,10 @@ function codeNames(mnemonic: string, operands: readonly Operand[], bitness: numb
   const capital = mnemonic[0]!.toUpperCase() + mnemonic.slice(1);
   if (mnemonic === 'ret') return [bitness === 64 ? 'Retnq' : 'Retnd'];
   if (operands.length === 0) return [capital];
-  const implied = operands.find((o) => o.kind === 'reg' && o.size > 0)?.kind === 'reg' ? (operands.find((o) => o.kind === 'reg' && o.size > 0) as { size: number }).size : 0;
+  const implied =
+    operands.find((o) => o.kind === 'reg' && o.size > 0)?.kind === 'reg'
+      ? (operands.find((o) => o.kind === 'reg' && o.size > 0) as { size: number }).size
+      : 0;
   const kinds = operands.map((operand, at): string[] => {
     switch (operand.kind) {
       case 'reg':
@@ -166,7 +194,17 @@ function codeNames(mnemonic: string, operands: readonly Operand[], bitness: numb
         return [`r${operand.size}`, `rm${operand.size}`, operand.name, 'r32m16'];
       case 'mem': {
         const size = operand.size || implied;
-        return [`rm${size}`, 'm', `m${size}`, `m${size}fp`, `m${size}int`, 'xmmm128', 'xmmm64', 'xmmm32', bitness === 64 ? 'm1664' : 'm1632'];
+        return [
+          `rm${size}`,
+          'm',
+          `m${size}`,
+          `m${size}fp`,
+          `m${size}int`,
+          'xmmm128',
+          'xmmm64',
+          'xmmm32',
+          bitness === 64 ? 'm1664' : 'm1632',
+        ];
       }
       case 'label':
         return [`rel32_${bitness}`];
@@ -183,11 +221,17 @@ function codeNames(mnemonic: string, operands: readonly Operand[], bitness: numb
   return kinds.reduce((heads, tails) => tails.flatMap((tail) => heads.map((head) => `${head}_${tail}`)), [capital]);
 }
 
-const sizeOf = (operand: Operand, implied: number): number => (operand.kind === 'reg' ? operand.size : operand.kind === 'mem' ? operand.size || implied : 0);
+const sizeOf = (operand: Operand, implied: number): number =>
+  operand.kind === 'reg' ? operand.size : operand.kind === 'mem' ? operand.size || implied : 0;
 const fits = (value: bigint, bits: number): boolean => BigInt.asIntN(bits, value) === value;
 
 /** The instruction, or undefined when this encoding takes other operands (an immediate too big, a register not its own). */
-function create(code: number, name: string, operands: readonly Operand[], idOf: (label: string) => bigint): IcedInstruction | undefined {
+function create(
+  code: number,
+  name: string,
+  operands: readonly Operand[],
+  idOf: (label: string) => bigint,
+): IcedInstruction | undefined {
   const shape = operands.map((o) => o.kind).join(' ');
   const reg = (i: number): number => registers[(operands[i] as { name: string }).name]!;
   const mem = (i: number): IcedMemory => (operands[i] as { make(): IcedMemory }).make();

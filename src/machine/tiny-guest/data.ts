@@ -8,8 +8,43 @@ export const faultHandlerAt = TinyGuest.handlers + 2 * HANDLER_SIZE;
 
 /** Ethernet and ARP request for 10.0.2.2 from 10.0.2.15; the MAC is filled in by the program. */
 const arp = (operation: number): number[] => [
-  ...Array<number>(6).fill(operation === 1 ? 0xff : 0), 0, 0, 0, 0, 0, 0, 0x08, 0x06,
-  0, 1, 0x08, 0, 6, 4, 0, operation, 0, 0, 0, 0, 0, 0, 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2,
+  ...Array<number>(6).fill(operation === 1 ? 0xff : 0),
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0x08,
+  0x06,
+  0,
+  1,
+  0x08,
+  0,
+  6,
+  4,
+  0,
+  operation,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  10,
+  0,
+  2,
+  15,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  10,
+  0,
+  2,
+  2,
   ...Array<number>(18).fill(0),
 ];
 
@@ -28,11 +63,30 @@ function echo(): number[] {
 const text = (value: string): number[] => [...new TextEncoder().encode(value), 0];
 
 /** Interrupt gate for a handler in segment 8 (SDM vol. 3A, figure 6-8). */
-const gate = (handler: number): number[] => [handler & 0xff, (handler >> 8) & 0xff, 8, 0, 0, 0x8e, (handler >> 16) & 0xff, handler >>> 24, 0, 0, 0, 0, 0, 0, 0, 0];
+const gate = (handler: number): number[] => [
+  handler & 0xff,
+  (handler >> 8) & 0xff,
+  8,
+  0,
+  0,
+  0x8e,
+  (handler >> 16) & 0xff,
+  handler >>> 24,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+];
 
 const items = {
   gdt: [0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0x9a, 0xaf, 0, 0xff, 0xff, 0, 0, 0, 0x92, 0xcf, 0],
-  idt: Array.from({ length: 256 }, (_, vector) => (vector < 32 ? gate(faultHandlerAt) : vector === NIC_VECTOR ? gate(nicHandlerAt) : gate(spuriousHandlerAt))).flat(),
+  idt: Array.from({ length: 256 }, (_, vector) =>
+    vector < 32 ? gate(faultHandlerAt) : vector === NIC_VECTOR ? gate(nicHandlerAt) : gate(spuriousHandlerAt),
+  ).flat(),
   gdtr: [] as number[],
   idtr: [] as number[],
   arpRequest: arp(1),

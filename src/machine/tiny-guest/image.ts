@@ -5,7 +5,10 @@ import { TinyGuest } from './layout.ts';
 import { code64, entry32 } from './program.ts';
 import { faultHandler, nicHandler, spuriousHandler } from './handlers.ts';
 
-export type TinyGuestMode = { mode: 'ping'; count?: number } | { mode: 'buffered'; writes: number } | { mode: 'exits'; reads: number };
+export type TinyGuestMode =
+  | { mode: 'ping'; count?: number }
+  | { mode: 'buffered'; writes: number }
+  | { mode: 'exits'; reads: number };
 
 /** Command line for a mode: ping the host, write to 0xb8000 and then to the NIC, or read a register of the NIC n times. */
 export function tinyGuestCommandLine(options: TinyGuestMode): string {

@@ -1,8 +1,31 @@
 import {
-  DOMID_IDLE, RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING, runstateChangeEvent, schedClassEvent, TRC_64_FLAG,
-  TRC_HVM_EMUL, TRC_HVM_HANDLER, TRC_HVM_INJ_VIRQ, TRC_HVM_IOMEM_READ, TRC_HVM_IOMEM_WRITE, TRC_HVM_IOPORT_READ, TRC_HVM_IOPORT_WRITE,
-  TRC_HVM_NPF, TRC_HVM_VMENTRY, TRC_HVM_VMEXIT, TRC_HVM_VMEXIT64, TRC_HW_IRQ, TRC_HW_PM, TRC_MEM, TRC_PV_ENTRY, TRC_PV_HYPERCALL_SUBCALL,
-  TRC_SCHED_CONTINUE_RUNNING, TRC_SCHED_VERBOSE, TRC_SHADOW,
+  DOMID_IDLE,
+  RUNSTATE_BLOCKED,
+  RUNSTATE_OFFLINE,
+  RUNSTATE_RUNNABLE,
+  RUNSTATE_RUNNING,
+  runstateChangeEvent,
+  schedClassEvent,
+  TRC_64_FLAG,
+  TRC_HVM_EMUL,
+  TRC_HVM_HANDLER,
+  TRC_HVM_INJ_VIRQ,
+  TRC_HVM_IOMEM_READ,
+  TRC_HVM_IOMEM_WRITE,
+  TRC_HVM_IOPORT_READ,
+  TRC_HVM_IOPORT_WRITE,
+  TRC_HVM_NPF,
+  TRC_HVM_VMENTRY,
+  TRC_HVM_VMEXIT,
+  TRC_HVM_VMEXIT64,
+  TRC_HW_IRQ,
+  TRC_HW_PM,
+  TRC_MEM,
+  TRC_PV_ENTRY,
+  TRC_PV_HYPERCALL_SUBCALL,
+  TRC_SCHED_CONTINUE_RUNNING,
+  TRC_SCHED_VERBOSE,
+  TRC_SHADOW,
 } from '../events.ts';
 import { NO_TSC, TraceFileWriter } from '../writer.ts';
 import type { TraceSink } from '../writer.ts';
@@ -63,7 +86,18 @@ interface GuestVcpu {
 }
 
 const VMX = { npf: 48, io: 30, interrupt: 1, hlt: 12, cpuid: 10, msrWrite: 32, cr: 28, vmcall: 18, apic: 44, pending: 7 };
-const SVM = { npf: 0x400, io: 123, interrupt: 96, hlt: 120, cpuid: 114, msrWrite: 124, cr: 19, vmcall: 129, apic: 0x400, pending: 100 };
+const SVM = {
+  npf: 0x400,
+  io: 123,
+  interrupt: 96,
+  hlt: 120,
+  cpuid: 114,
+  msrWrite: 124,
+  cr: 19,
+  vmcall: 129,
+  apic: 0x400,
+  pending: 100,
+};
 
 /** [event, extra words] of records that may stand anywhere. Values are random. */
 const ANYWHERE: [number, number][] = [];
@@ -71,7 +105,14 @@ for (const n of [1, 2, 9]) ANYWHERE.push([TRC_SCHED_VERBOSE + n, 1]);
 for (const n of [3, 4, 5, 6, 10, 14, 15, 17]) ANYWHERE.push([TRC_SCHED_VERBOSE + n, 4]);
 for (const n of [7, 16]) ANYWHERE.push([TRC_SCHED_VERBOSE + n, 3]);
 for (const n of [8, 11, 12, 13, 20]) ANYWHERE.push([TRC_SCHED_VERBOSE + n, 0]);
-for (const [id, events] of [[0, 12], [1, 24], [2, 1], [3, 3], [4, 7], [5, 7]] as const) {
+for (const [id, events] of [
+  [0, 12],
+  [1, 24],
+  [2, 1],
+  [3, 3],
+  [4, 7],
+  [5, 7],
+] as const) {
   for (let n = 1; n <= events; n++) ANYWHERE.push([schedClassEvent(id, n), 5]);
 }
 ANYWHERE.push([0x2f00a, 4], [0x24001, 2], [0x41001, 1], [0x41002, 1], [0x42001, 1], [0x1f004, 4], [0x1f002, 3]);
@@ -88,14 +129,79 @@ PV.push([TRC_PV_ENTRY + 11 + TRC_64_FLAG, 6], [TRC_PV_ENTRY + 12, 4], [TRC_PV_EN
 
 /** Handlers without a meaning of their own for the reader, and such as it does not know. */
 const HANDLERS: [number, number][] = [
-  [0x02, 2], [0x102, 3], [0x03, 2], [0x05, 1], [0x06, 2], [0x07, 2], [0x08, 2], [0x108, 3], [0x09, 2], [0x109, 3], [0x0a, 0], [0x0b, 0], [0x0c, 3],
-  [0x0d, 3], [0x0e, 6], [0x0f, 1], [0x10, 0], [0x11, 0], [0x12, 1], [0x13, 1], [0x14, 2], [0x114, 3], [0x15, 0], [0x16, 2], [0x17, 1], [0x17, 2],
-  [0x117, 3], [0x117, 4], [0x216, 2], [0x217, 2], [0x217, 1], [0x317, 4], [0x18, 0], [0x19, 1], [0x119, 2], [0x1a, 2], [0x20, 3], [0x21, 6],
-  [0x22, 0], [0x23, 1], [0x24, 1], [0x25, 0], [0x126, 3], [0x127, 3], [0x100, 0], [0x01, 2], [0x101, 3],
+  [0x02, 2],
+  [0x102, 3],
+  [0x03, 2],
+  [0x05, 1],
+  [0x06, 2],
+  [0x07, 2],
+  [0x08, 2],
+  [0x108, 3],
+  [0x09, 2],
+  [0x109, 3],
+  [0x0a, 0],
+  [0x0b, 0],
+  [0x0c, 3],
+  [0x0d, 3],
+  [0x0e, 6],
+  [0x0f, 1],
+  [0x10, 0],
+  [0x11, 0],
+  [0x12, 1],
+  [0x13, 1],
+  [0x14, 2],
+  [0x114, 3],
+  [0x15, 0],
+  [0x16, 2],
+  [0x17, 1],
+  [0x17, 2],
+  [0x117, 3],
+  [0x117, 4],
+  [0x216, 2],
+  [0x217, 2],
+  [0x217, 1],
+  [0x317, 4],
+  [0x18, 0],
+  [0x19, 1],
+  [0x119, 2],
+  [0x1a, 2],
+  [0x20, 3],
+  [0x21, 6],
+  [0x22, 0],
+  [0x23, 1],
+  [0x24, 1],
+  [0x25, 0],
+  [0x126, 3],
+  [0x127, 3],
+  [0x100, 0],
+  [0x01, 2],
+  [0x101, 3],
 ];
 const SHADOW: [number, number][] = [
-  [1, 3], [6, 3], [8, 4], [2, 1], [4, 1], [5, 1], [3, 1], [7, 1], [9, 2], [10, 2], [11, 2], [12, 2], [13, 2], [14, 2], [15, 2],
-  [0x101, 4], [0x106, 4], [0x108, 6], [0x105, 1], [0x205, 2], [0x209, 4], [0x20b, 4], [0x20c, 2], [16, 2],
+  [1, 3],
+  [6, 3],
+  [8, 4],
+  [2, 1],
+  [4, 1],
+  [5, 1],
+  [3, 1],
+  [7, 1],
+  [9, 2],
+  [10, 2],
+  [11, 2],
+  [12, 2],
+  [13, 2],
+  [14, 2],
+  [15, 2],
+  [0x101, 4],
+  [0x106, 4],
+  [0x108, 6],
+  [0x105, 1],
+  [0x205, 2],
+  [0x209, 4],
+  [0x20b, 4],
+  [0x20c, 2],
+  [16, 2],
 ];
 
 /** A host of several CPUs and domains, simulated just well enough to be traced. */
@@ -118,7 +224,8 @@ export class Generator {
       this.#offset.push(load.skew === undefined ? 0 : this.#random.below(load.skew));
       this.#current.push(null);
     }
-    for (let i = 0; i < load.cpus; i++) this.#vcpus.push({ dom: 0, id: i, hvm: false, runstate: RUNSTATE_BLOCKED, wide: true, inExit: false, time: 0 });
+    for (let i = 0; i < load.cpus; i++)
+      this.#vcpus.push({ dom: 0, id: i, hvm: false, runstate: RUNSTATE_BLOCKED, wide: true, inExit: false, time: 0 });
     for (let dom = 1; dom <= 3; dom++) {
       for (let id = 0; id < Math.min(4, load.cpus + 1); id++) {
         this.#vcpus.push({ dom, id, hvm: dom < 3, runstate: RUNSTATE_BLOCKED, wide: dom === 1, inExit: false, time: 0 });
@@ -204,12 +311,32 @@ export class Generator {
   #deschedule(cpu: number, v: GuestVcpu): void {
     const random = this.#random;
     this.#put(cpu, schedClassEvent(1, 21), this.#tick(cpu, 200), 2, cpu, random.below(2) << 8);
-    this.#put(cpu, schedClassEvent(1, 3), this.#tick(cpu, 100), 4, v.id | (v.dom << 16), random.below(10_000_000), -0x80000000, random.below(500_000));
+    this.#put(
+      cpu,
+      schedClassEvent(1, 3),
+      this.#tick(cpu, 100),
+      4,
+      v.id | (v.dom << 16),
+      random.below(10_000_000),
+      -0x80000000,
+      random.below(500_000),
+    );
     if (random.below(5) === 0) {
       this.#put(cpu, TRC_SCHED_CONTINUE_RUNNING, this.#tick(cpu, 50), 1, v.id | (v.dom << 16));
       return;
     }
-    this.#put(cpu, schedClassEvent(1, 12), this.#tick(cpu, 100), 6, random.below(1 << 20), 0, random.below(1 << 20), 0, 1 | (18 << 24), 0);
+    this.#put(
+      cpu,
+      schedClassEvent(1, 12),
+      this.#tick(cpu, 100),
+      6,
+      random.below(1 << 20),
+      0,
+      random.below(1 << 20),
+      0,
+      1 | (18 << 24),
+      0,
+    );
     this.#runstate(cpu, v, [RUNSTATE_BLOCKED, RUNSTATE_RUNNABLE, RUNSTATE_BLOCKED, RUNSTATE_OFFLINE][random.below(4)]!);
     this.#current[cpu] = null;
   }
@@ -225,8 +352,27 @@ export class Generator {
   #pv(cpu: number, v: GuestVcpu): void {
     const random = this.#random;
     const call = [1, 13, 20, 24, 26, 29, 32, 12, 17, 23][random.below(10)]!;
-    this.#put(cpu, TRC_PV_ENTRY + 13, this.#tick(cpu, 3000), 4, call | (1 << 20) | (1 << 22) | (1 << 24), random.below(12), random.below(9), random.below(5));
-    if (random.below(4) === 0) this.#put(cpu, TRC_PV_HYPERCALL_SUBCALL, this.#tick(cpu, 300), 4, 14 | (2 << 20) | (1 << 24), random.next(), random.next(), v.id);
+    this.#put(
+      cpu,
+      TRC_PV_ENTRY + 13,
+      this.#tick(cpu, 3000),
+      4,
+      call | (1 << 20) | (1 << 22) | (1 << 24),
+      random.below(12),
+      random.below(9),
+      random.below(5),
+    );
+    if (random.below(4) === 0)
+      this.#put(
+        cpu,
+        TRC_PV_HYPERCALL_SUBCALL,
+        this.#tick(cpu, 300),
+        4,
+        14 | (2 << 20) | (1 << 24),
+        random.next(),
+        random.next(),
+        v.id,
+      );
     if (random.below(4) === 0) this.#put(cpu, TRC_PV_ENTRY + 6 + TRC_64_FLAG, NO_TSC, 2, 0x81022506, 0xffffffff);
   }
 
@@ -277,7 +423,18 @@ export class Generator {
         return;
       case 6:
         vmexit(reasons.cpuid);
-        this.#put(cpu, TRC_HVM_HANDLER + 0x0e, NO_TSC, 6, random.below(0x20), 0, random.next(), random.next(), random.next(), random.next());
+        this.#put(
+          cpu,
+          TRC_HVM_HANDLER + 0x0e,
+          NO_TSC,
+          6,
+          random.below(0x20),
+          0,
+          random.next(),
+          random.next(),
+          random.next(),
+          random.next(),
+        );
         break;
       case 7:
         vmexit(reasons.msrWrite);
@@ -285,7 +442,16 @@ export class Generator {
         break;
       case 8:
         vmexit(reasons.cr);
-        if (v.wide) this.#put(cpu, TRC_HVM_HANDLER + 0x109, NO_TSC, 3, [0, 3, 3, 4][random.below(4)]!, random.below(4) * 0x1000, random.below(2));
+        if (v.wide)
+          this.#put(
+            cpu,
+            TRC_HVM_HANDLER + 0x109,
+            NO_TSC,
+            3,
+            [0, 3, 3, 4][random.below(4)]!,
+            random.below(4) * 0x1000,
+            random.below(2),
+          );
         else this.#put(cpu, TRC_HVM_HANDLER + 0x09, NO_TSC, 2, [0, 3, 3, 4][random.below(4)]!, random.below(4) * 0x1000);
         break;
       case 9:
@@ -295,7 +461,14 @@ export class Generator {
       case 10: {
         vmexit(reasons.apic);
         const icr = random.below(3);
-        this.#put(cpu, icr === 2 ? TRC_HVM_IOMEM_READ : TRC_HVM_IOMEM_WRITE, NO_TSC, 2, [0xfee00300, 0xfee000b0, 0xfee00300][icr]!, (random.below(4) << 18) | 0x30);
+        this.#put(
+          cpu,
+          icr === 2 ? TRC_HVM_IOMEM_READ : TRC_HVM_IOMEM_WRITE,
+          NO_TSC,
+          2,
+          [0xfee00300, 0xfee000b0, 0xfee00300][icr]!,
+          (random.below(4) << 18) | 0x30,
+        );
         break;
       }
       default:
@@ -326,7 +499,18 @@ export class Generator {
     // xenalyze takes an IRQ number past its table, or a negative one, for an index and crashes.
     const small = event >>> 12 === 0x28 || event >>> 12 === 0x802;
     const tsc = random.below(2) === 0 ? this.#tick(cpu, 500) : NO_TSC;
-    this.#put(cpu, event, tsc, count, small ? random.below(4) : word(), small ? random.below(4) : word(), word(), word(), word(), word());
+    this.#put(
+      cpu,
+      event,
+      tsc,
+      count,
+      small ? random.below(4) : word(),
+      small ? random.below(4) : word(),
+      word(),
+      word(),
+      word(),
+      word(),
+    );
   }
 
   #lose(cpu: number): void {

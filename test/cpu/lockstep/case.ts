@@ -11,11 +11,33 @@ export const DATA_SIZE = 0x3000;
 export const WRITABLE = 0x2000;
 
 export const REQUEST_SIZE = 816;
-export const request = { mode: 0, codeOffset: 4, codeLength: 8, gpr: 16, rflags: 144, fsBase: 152, gsBase: 160, fx: 176, code: 688 } as const;
+export const request = {
+  mode: 0,
+  codeOffset: 4,
+  codeLength: 8,
+  gpr: 16,
+  rflags: 144,
+  fsBase: 152,
+  gsBase: 160,
+  fx: 176,
+  code: 688,
+} as const;
 export const MAX_CODE = 128;
 
 export const RESULT_SIZE = 704;
-export const result = { vector: 0, errorCode: 4, cr2: 8, rip: 16, rflags: 24, gpr: 32, fsBase: 160, gsBase: 168, selectors: 176, changes: 188, fx: 192 } as const;
+export const result = {
+  vector: 0,
+  errorCode: 4,
+  cr2: 8,
+  rip: 16,
+  rflags: 24,
+  gpr: 32,
+  fsBase: 160,
+  gsBase: 168,
+  selectors: 176,
+  changes: 188,
+  fx: 192,
+} as const;
 /** Vector of a snippet that did not end by itself. */
 export const TIMEOUT_VECTOR = 0xffff;
 
@@ -111,7 +133,19 @@ export function load(saved: SavedCase): { one: Case; expected: Outcome } {
   record.set(Buffer.from(saved.fx, 'hex'), request.fx);
   record.set(code, request.code);
   return {
-    one: { record, memorySeed: saved.memorySeed, boundaries: saved.boundaries, tolerance: saved.tolerance, memory: true, x87: false, mmx: false, sse: false },
-    expected: { record: new Uint8Array(Buffer.from(saved.expected.record, 'hex')), changes: Uint32Array.from(saved.expected.changes) },
+    one: {
+      record,
+      memorySeed: saved.memorySeed,
+      boundaries: saved.boundaries,
+      tolerance: saved.tolerance,
+      memory: true,
+      x87: false,
+      mmx: false,
+      sse: false,
+    },
+    expected: {
+      record: new Uint8Array(Buffer.from(saved.expected.record, 'hex')),
+      changes: Uint32Array.from(saved.expected.changes),
+    },
   };
 }

@@ -41,19 +41,27 @@ export function compare(one: Case, expected: Outcome, actual: Outcome): string[]
   }
 
   const undefinedFlags = here ? here.undefinedFlags : one.boundaries.reduce((sum, boundary) => sum | boundary.undefinedFlags, 0);
-  const undefinedStatus = here ? here.undefinedStatus : one.boundaries.reduce((sum, boundary) => sum | boundary.undefinedStatus, 0);
+  const undefinedStatus = here
+    ? here.undefinedStatus
+    : one.boundaries.reduce((sum, boundary) => sum | boundary.undefinedStatus, 0);
   const flagMask = 0x3fffff & ~undefinedFlags;
   check('rflags', e.getUint32(result.rflags, true) & flagMask, a.getUint32(result.rflags, true) & flagMask);
 
   for (let i = 0; i < (mode === 64 ? 16 : 8); i++) {
     const mask = one.tolerance === 'halves' && (i === 1 || i === 6 || i === 7) ? 0xffffffffn : 0xffffffffffffffffn;
-    check(gprNames[i] as string, e.getBigUint64(result.gpr + i * 8, true) & mask, a.getBigUint64(result.gpr + i * 8, true) & mask);
+    check(
+      gprNames[i] as string,
+      e.getBigUint64(result.gpr + i * 8, true) & mask,
+      a.getBigUint64(result.gpr + i * 8, true) & mask,
+    );
   }
   if (mode === 64) {
     check('fs base', e.getBigUint64(result.fsBase, true), a.getBigUint64(result.fsBase, true));
     check('gs base', e.getBigUint64(result.gsBase, true), a.getBigUint64(result.gsBase, true));
   }
-  ['es', 'cs', 'ss', 'ds', 'fs', 'gs'].forEach((name, i) => check(name, e.getUint16(result.selectors + i * 2, true), a.getUint16(result.selectors + i * 2, true)));
+  ['es', 'cs', 'ss', 'ds', 'fs', 'gs'].forEach((name, i) =>
+    check(name, e.getUint16(result.selectors + i * 2, true), a.getUint16(result.selectors + i * 2, true)),
+  );
 
   const f = result.fx;
   const transcendental = one.tolerance === 'transcendental';
@@ -78,25 +86,38 @@ export function compare(one: Case, expected: Outcome, actual: Outcome): string[]
       const left = e.getBigUint64(at, true);
       const right = a.getBigUint64(at, true);
       if (left === right) continue;
-      if (one.tolerance === 'reciprocal' && close(e.getFloat32(at, true), a.getFloat32(at, true)) && close(e.getFloat32(at + 4, true), a.getFloat32(at + 4, true))) continue;
+      if (
+        one.tolerance === 'reciprocal' &&
+        close(e.getFloat32(at, true), a.getFloat32(at, true)) &&
+        close(e.getFloat32(at + 4, true), a.getFloat32(at + 4, true))
+      )
+        continue;
       check(`xmm${i}[${k}]`, left, right);
     }
   }
 
   if (expected.changes.length !== actual.changes.length || expected.changes.some((change, i) => change !== actual.changes[i])) {
-    const show = (changes: Uint32Array): string => [...changes.subarray(0, 20)].map((change) => `${(change >>> 8).toString(16)}=${(change & 0xff).toString(16)}`).join(' ');
+    const show = (changes: Uint32Array): string =>
+      [...changes.subarray(0, 20)].map((change) => `${(change >>> 8).toString(16)}=${(change & 0xff).toString(16)}`).join(' ');
     const i = expected.changes.findIndex((change, k) => change !== actual.changes[k]);
     const from = Math.max(i, 0);
-    differences.push(`memory (${expected.changes.length} and ${actual.changes.length} bytes changed): expected ${show(expected.changes.subarray(from))}, got ${show(actual.changes.subarray(from))}`);
+    differences.push(
+      `memory (${expected.changes.length} and ${actual.changes.length} bytes changed): expected ${show(expected.changes.subarray(from))}, got ${show(actual.changes.subarray(from))}`,
+    );
   }
   return differences;
 }
 
 /** Sign, exponent and significand as one number that grows with the magnitude. */
-const extended = (view: DataView, at: number): bigint => (BigInt(view.getUint16(at + 8, true)) << 64n) | view.getBigUint64(at, true);
+const extended = (view: DataView, at: number): bigint =>
+  (BigInt(view.getUint16(at + 8, true)) << 64n) | view.getBigUint64(at, true);
 /** Without the integer bit, neighbours differ by one across powers of two as well. */
 const ordinal = (value: bigint): bigint => ((value >> 64n) << 63n) | (value & 0x7fffffffffffffffn);
 
 function close(left: number, right: number): boolean {
-  return Object.is(left, right) || (Number.isNaN(left) && Number.isNaN(right)) || Math.abs(left - right) <= Math.abs(left) * RECIPROCAL_BOUND;
+  return (
+    Object.is(left, right) ||
+    (Number.isNaN(left) && Number.isNaN(right)) ||
+    Math.abs(left - right) <= Math.abs(left) * RECIPROCAL_BOUND
+  );
 }

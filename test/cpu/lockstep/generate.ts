@@ -2,23 +2,70 @@
  * Random user-level snippets: one to eight instructions over every form of instructions.ts, with registers that
  * point into the data pages, borders of pages and of values, branches forward, unaligned and forbidden accesses.
  */
-import { CodeSize, Decoder, DecoderOptions, type Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, RegisterExt, RflagsBits } from 'iced-x86';
-import { type Boundary, type Case, CODE, CODE_SIZE, DATA, DATA_SIZE, MAX_CODE, type Mode, REQUEST_SIZE, WRITABLE, fx, request } from './case.ts';
+import {
+  CodeSize,
+  Decoder,
+  DecoderOptions,
+  type Instruction,
+  InstructionInfoFactory,
+  Mnemonic,
+  OpAccess,
+  Register,
+  RegisterExt,
+  RflagsBits,
+} from 'iced-x86';
+import {
+  type Boundary,
+  type Case,
+  CODE,
+  CODE_SIZE,
+  DATA,
+  DATA_SIZE,
+  MAX_CODE,
+  type Mode,
+  REQUEST_SIZE,
+  WRITABLE,
+  fx,
+  request,
+} from './case.ts';
 import { environmentStores, type Form, forms, reciprocals, transcendentals } from './instructions.ts';
 import { Random } from './random.ts';
 import { BCD_OFFSET, binary32, binary64, extended80, integer64 } from './values.ts';
 
 /** RFLAGS bits of iced's flag sets. */
-const flagBits: [number, number][] = [[RflagsBits.CF, 1], [RflagsBits.PF, 4], [RflagsBits.AF, 0x10], [RflagsBits.ZF, 0x40], [RflagsBits.SF, 0x80], [RflagsBits.OF, 0x800]];
+const flagBits: [number, number][] = [
+  [RflagsBits.CF, 1],
+  [RflagsBits.PF, 4],
+  [RflagsBits.AF, 0x10],
+  [RflagsBits.ZF, 0x40],
+  [RflagsBits.SF, 0x80],
+  [RflagsBits.OF, 0x800],
+];
 /** FSW bits. */
-const statusBits: [number, number][] = [[RflagsBits.C0, 0x100], [RflagsBits.C1, 0x200], [RflagsBits.C2, 0x400], [RflagsBits.C3, 0x4000]];
-const translate = (set: number, bits: [number, number][]): number => bits.reduce((sum, [from, to]) => (set & from ? sum | to : sum), 0);
+const statusBits: [number, number][] = [
+  [RflagsBits.C0, 0x100],
+  [RflagsBits.C1, 0x200],
+  [RflagsBits.C2, 0x400],
+  [RflagsBits.C3, 0x4000],
+];
+const translate = (set: number, bits: [number, number][]): number =>
+  bits.reduce((sum, [from, to]) => (set & from ? sum | to : sum), 0);
 
-const countByCl = new Set(['Shl', 'Shr', 'Sal', 'Sar', 'Rol', 'Ror', 'Rcl', 'Rcr', 'Shld', 'Shrd'].map((name) => Mnemonic[name as keyof typeof Mnemonic]));
-const repeatedCompare = new Set(['Cmpsb', 'Cmpsw', 'Cmpsd', 'Cmpsq', 'Scasb', 'Scasw', 'Scasd', 'Scasq'].map((name) => Mnemonic[name as keyof typeof Mnemonic]));
+const countByCl = new Set(
+  ['Shl', 'Shr', 'Sal', 'Sar', 'Rol', 'Ror', 'Rcl', 'Rcr', 'Shld', 'Shrd'].map((name) => Mnemonic[name as keyof typeof Mnemonic]),
+);
+const repeatedCompare = new Set(
+  ['Cmpsb', 'Cmpsw', 'Cmpsd', 'Cmpsq', 'Scasb', 'Scasw', 'Scasd', 'Scasq'].map((name) => Mnemonic[name as keyof typeof Mnemonic]),
+);
 const storesFlags = new Set(['Pushf', 'Pushfd', 'Pushfq', 'Lahf'].map((name) => Mnemonic[name as keyof typeof Mnemonic]));
-const statusReaders = new Set(['Fnstsw', 'Fnstenv', 'Fnsave', 'Fxsave', 'Fxsave64', 'Fldenv', 'Frstor'].map((name) => Mnemonic[name as keyof typeof Mnemonic]));
-const loadsState = new Set(['Fldenv', 'Frstor', 'Fxrstor', 'Fxrstor64', 'Fldcw', 'Ldmxcsr'].map((name) => Mnemonic[name as keyof typeof Mnemonic]));
+const statusReaders = new Set(
+  ['Fnstsw', 'Fnstenv', 'Fnsave', 'Fxsave', 'Fxsave64', 'Fldenv', 'Frstor'].map(
+    (name) => Mnemonic[name as keyof typeof Mnemonic],
+  ),
+);
+const loadsState = new Set(
+  ['Fldenv', 'Frstor', 'Fxrstor', 'Fxrstor64', 'Fldcw', 'Ldmxcsr'].map((name) => Mnemonic[name as keyof typeof Mnemonic]),
+);
 
 export interface Options {
   modes: readonly Mode[];
@@ -29,7 +76,28 @@ export interface Options {
 }
 
 /** Instructions that leave some of their work done when they fault; how much differs between processors. */
-const partial = new Set(['Pusha', 'Pushaw', 'Pushad', 'Popa', 'Popaw', 'Popad', 'Enter', 'Call', 'Fxsave', 'Fxsave64', 'Fxrstor', 'Fxrstor64', 'Fnsave', 'Frstor', 'Fnstenv', 'Fldenv', 'Movntq', 'Fbstp'].map((name) => Mnemonic[name as keyof typeof Mnemonic]));
+const partial = new Set(
+  [
+    'Pusha',
+    'Pushaw',
+    'Pushad',
+    'Popa',
+    'Popaw',
+    'Popad',
+    'Enter',
+    'Call',
+    'Fxsave',
+    'Fxsave64',
+    'Fxrstor',
+    'Fxrstor64',
+    'Fnsave',
+    'Frstor',
+    'Fnstenv',
+    'Fldenv',
+    'Movntq',
+    'Fbstp',
+  ].map((name) => Mnemonic[name as keyof typeof Mnemonic]),
+);
 
 interface Piece {
   partial: boolean;
@@ -91,7 +159,11 @@ export class Generator {
     for (let i = 0; i < 2; i++) small.add(random.below(registers));
     if (random.chance(0.7)) small.add(1);
     for (let i = 0; i < registers; i++) {
-      let value = pointers.has(i) ? BigInt(this.#dataAddress()) : small.has(i) && i !== 4 ? BigInt(random.below(random.chance(0.8) ? 40 : 300)) : integer64(random);
+      let value = pointers.has(i)
+        ? BigInt(this.#dataAddress())
+        : small.has(i) && i !== 4
+          ? BigInt(random.below(random.chance(0.8) ? 40 : 300))
+          : integer64(random);
       if (mode === 32) value &= 0xffffffffn;
       view.setBigUint64(request.gpr + i * 8, value, true);
     }
@@ -111,7 +183,8 @@ export class Generator {
     const kinds = this.#byKind.get(mode);
     if (!kinds) throw new Error(`no forms for mode ${mode}`);
     const flavour = random.below(10);
-    const pool = flavour < 5 ? kinds.integer : flavour < 7 ? kinds.x87 : flavour < 9 ? kinds.vector : (this.#forms.get(mode) ?? []);
+    const pool =
+      flavour < 5 ? kinds.integer : flavour < 7 ? kinds.x87 : flavour < 9 ? kinds.vector : (this.#forms.get(mode) ?? []);
     const usable = pool.length ? pool : (this.#forms.get(mode) ?? []);
     const wanted = 1 + random.below(random.chance(0.3) ? 8 : 4);
     const pieces: Piece[] = [];
@@ -171,11 +244,20 @@ export class Generator {
         status[target] = (status[target] ?? 0) | afterStatus;
       }
     }
-    const boundaries: Boundary[] = starts.map((offset, i) => ({ offset, undefinedFlags: flags[i] ?? 0, undefinedStatus: status[i] ?? 0, ...(pieces[i]?.partial ? { partial: true } : {}) }));
+    const boundaries: Boundary[] = starts.map((offset, i) => ({
+      offset,
+      undefinedFlags: flags[i] ?? 0,
+      undefinedStatus: status[i] ?? 0,
+      ...(pieces[i]?.partial ? { partial: true } : {}),
+    }));
 
     const code = pieces.flatMap((piece) => piece.bytes);
     code.push(0xcc);
-    const codeOffset = random.chance(0.25) ? 0x1000 - random.below(code.length + 1) : random.chance(0.03) ? CODE_SIZE - code.length : random.below(0x1f00);
+    const codeOffset = random.chance(0.25)
+      ? 0x1000 - random.below(code.length + 1)
+      : random.chance(0.03)
+        ? CODE_SIZE - code.length
+        : random.below(0x1f00);
     view.setUint32(request.mode, mode, true);
     view.setUint32(request.codeOffset, codeOffset, true);
     view.setUint32(request.codeLength, code.length, true);
@@ -183,8 +265,14 @@ export class Generator {
     this.#fixRipRelative(mode, record, pieces, starts, codeOffset);
     const last = pieces[pieces.length - 1];
     return {
-      record, memorySeed, boundaries, tolerance: last?.tolerance ?? 'none',
-      memory: pieces.some((piece) => piece.memory), x87: pieces.some((piece) => piece.x87), mmx: pieces.some((piece) => piece.mmx), sse: pieces.some((piece) => piece.sse),
+      record,
+      memorySeed,
+      boundaries,
+      tolerance: last?.tolerance ?? 'none',
+      memory: pieces.some((piece) => piece.memory),
+      x87: pieces.some((piece) => piece.x87),
+      mmx: pieces.some((piece) => piece.mmx),
+      sse: pieces.some((piece) => piece.sse),
     };
   }
 
@@ -262,7 +350,14 @@ export class Generator {
     const random = this.#random;
     const prefixes: number[] = [];
     if (form.operandPrefix) prefixes.push(0x66);
-    if (random.chance(0.04)) prefixes.push(random.pick(mode === 32 && (isX87(form) || isVector(form)) ? [0x36, 0x3e, 0x26] /* a bad segment or a pending x87 fault: which comes first differs */ : [0x64, 0x65, 0x2e, 0x36, 0x3e, 0x26]));
+    if (random.chance(0.04))
+      prefixes.push(
+        random.pick(
+          mode === 32 && (isX87(form) || isVector(form))
+            ? [0x36, 0x3e, 0x26] /* a bad segment or a pending x87 fault: which comes first differs */
+            : [0x64, 0x65, 0x2e, 0x36, 0x3e, 0x26],
+        ),
+      );
     const bitString = form.group < 0 && /^Bt[scr]?$/.test(form.name);
     const shortAddress = random.chance(mode === 64 ? 0.06 : bitString ? 0 : 0.02);
     if (shortAddress) prefixes.push(0x67);
@@ -294,22 +389,36 @@ export class Generator {
       if (!memoryForm) {
         tail.push(0xc0 | (reg << 3) | random.below(8));
         extend(1);
-      } else if (!this.#memoryOperand(mode, form, reg, pointers, shortAddress, tail, (bit) => { rex |= 0x40 | bit; })) return undefined;
+      } else if (
+        !this.#memoryOperand(mode, form, reg, pointers, shortAddress, tail, (bit) => {
+          rex |= 0x40 | bit;
+        })
+      )
+        return undefined;
     }
     if (form.moffs) {
       const address = BigInt(this.#dataAddress());
       const bytes = mode === 64 ? (shortAddress ? 4 : 8) : shortAddress ? 2 : 4;
       for (let i = 0; i < bytes; i++) tail.push(Number((address >> BigInt(8 * i)) & 0xffn));
     }
-    for (let i = 0; i < form.immediate; i++) tail.push(i === 0 && random.chance(0.3) ? random.below(64) : random.chance(0.3) ? random.pick([0, 0xff, 0x80, 1]) : random.u32() & 0xff);
+    for (let i = 0; i < form.immediate; i++)
+      tail.push(
+        i === 0 && random.chance(0.3)
+          ? random.below(64)
+          : random.chance(0.3)
+            ? random.pick([0, 0xff, 0x80, 1])
+            : random.u32() & 0xff,
+      );
     if (form.name.startsWith('Enter')) {
       // imm16, imm8: a small frame mostly, and few levels
       tail[tail.length - 3] = random.below(64);
       tail[tail.length - 2] = random.chance(0.9) ? 0 : random.below(16);
       tail[tail.length - 1] = random.chance(0.7) ? random.below(4) : random.u32() & 0xff;
     }
-    if ((form.name === 'Shld' || form.name === 'Shrd') && form.operandPrefix) tail[tail.length - 1] = random.below(17) | (random.u32() & 0xe0);
-    if (form.name === 'Retn' || form.name === 'Ret') for (let i = 0; i < form.immediate; i++) tail[tail.length - 1 - i] = i === 0 ? 0 : random.below(64);
+    if ((form.name === 'Shld' || form.name === 'Shrd') && form.operandPrefix)
+      tail[tail.length - 1] = random.below(17) | (random.u32() & 0xe0);
+    if (form.name === 'Retn' || form.name === 'Ret')
+      for (let i = 0; i < form.immediate; i++) tail[tail.length - 1 - i] = i === 0 ? 0 : random.below(64);
     for (let i = 0; i < form.branch; i++) tail.push(0);
     const bytes = [...prefixes, ...(rex ? [rex] : []), ...opcode, ...tail];
     if (bytes.length > 15) return undefined;
@@ -329,7 +438,13 @@ export class Generator {
     }
   }
 
-  #describe(form: Form, bytes: number[], instruction: Instruction, pointers: Set<number>, touchedX87: boolean): Piece | undefined {
+  #describe(
+    form: Form,
+    bytes: number[],
+    instruction: Instruction,
+    pointers: Set<number>,
+    touchedX87: boolean,
+  ): Piece | undefined {
     const random = this.#random;
     const mnemonic = instruction.mnemonic;
     const info = this.#info.info(instruction);
@@ -340,10 +455,15 @@ export class Generator {
     let sse = false;
     for (const one of used) {
       const register: Register = one.register;
-      const write = one.access !== OpAccess.Read && one.access !== OpAccess.CondRead && one.access !== OpAccess.None && one.access !== OpAccess.NoMemAccess;
+      const write =
+        one.access !== OpAccess.Read &&
+        one.access !== OpAccess.CondRead &&
+        one.access !== OpAccess.None &&
+        one.access !== OpAccess.NoMemAccess;
       if (RegisterExt.isGPR(register) && write) {
         const index = RegisterExt.number(RegisterExt.fullRegister(register));
-        if (pointers.has(index) && mnemonic !== Mnemonic.Push && !(index === 4 && form.name.startsWith('Pop'))) writesPointer = true;
+        if (pointers.has(index) && mnemonic !== Mnemonic.Push && !(index === 4 && form.name.startsWith('Pop')))
+          writesPointer = true;
       }
       if (RegisterExt.isMM(register)) mmx = true;
       if (RegisterExt.isXMM(register)) sse = true;
@@ -355,29 +475,66 @@ export class Generator {
     if (writesPointer && !random.chance(0.12)) return undefined;
     if (environmentStores.has(mnemonic) && touchedX87) return undefined;
     if (loadsState.has(mnemonic) && !random.chance(0.5)) return undefined;
-    if ((form.name === 'Ud2' || form.name === 'Int3' || form.name === 'Cli' || form.name === 'Sti' || form.name.startsWith('Popf')) && !random.chance(0.15)) return undefined;
+    if (
+      (form.name === 'Ud2' ||
+        form.name === 'Int3' ||
+        form.name === 'Cli' ||
+        form.name === 'Sti' ||
+        form.name.startsWith('Popf')) &&
+      !random.chance(0.15)
+    )
+      return undefined;
     // Results that only the last instruction may leave.
-    const tolerance: Case['tolerance'] = reciprocals.has(mnemonic) ? 'reciprocal' : transcendentals.has(mnemonic) ? 'transcendental' : 'none';
+    const tolerance: Case['tolerance'] = reciprocals.has(mnemonic)
+      ? 'reciprocal'
+      : transcendentals.has(mnemonic)
+        ? 'transcendental'
+        : 'none';
     // REP with 32-bit addresses in 64-bit mode: what becomes of the upper halves differs between instructions and ends.
-    const halves = bytes.includes(0x67) && (bytes.includes(0xf3) || bytes.includes(0xf2)) && (repeatedCompare.has(mnemonic) || /^(Movs|Stos|Lods)[bwdq]$/.test(form.name)) && instruction.codeSize === CodeSize.Code64;
-    const conditional = (countByCl.has(mnemonic) && form.immediate === 0 && !form.name.endsWith('1')) || repeatedCompare.has(mnemonic) || (countByCl.has(mnemonic) && form.immediate > 0);
+    const halves =
+      bytes.includes(0x67) &&
+      (bytes.includes(0xf3) || bytes.includes(0xf2)) &&
+      (repeatedCompare.has(mnemonic) || /^(Movs|Stos|Lods)[bwdq]$/.test(form.name)) &&
+      instruction.codeSize === CodeSize.Code64;
+    const conditional =
+      (countByCl.has(mnemonic) && form.immediate === 0 && !form.name.endsWith('1')) ||
+      repeatedCompare.has(mnemonic) ||
+      (countByCl.has(mnemonic) && form.immediate > 0);
     const written = instruction.rflagsWritten | instruction.rflagsCleared | instruction.rflagsSet;
     return {
-      bytes, form, partial: partial.has(mnemonic) || (mmx && memories.length > 0), // MMX stores that fault have entered MMX state already, or not
-      undefinedFlags: translate(instruction.rflagsUndefined, flagBits) | (form.immediate > 0 && (form.name === 'Rcl' || form.name === 'Rcr') ? 0x800 : 0), // a whole turn: OF too
+      bytes,
+      form,
+      partial: partial.has(mnemonic) || (mmx && memories.length > 0), // MMX stores that fault have entered MMX state already, or not
+      undefinedFlags:
+        translate(instruction.rflagsUndefined, flagBits) |
+        (form.immediate > 0 && (form.name === 'Rcl' || form.name === 'Rcr') ? 0x800 : 0), // a whole turn: OF too
       definedFlags: conditional ? 0 : translate(written, flagBits),
       undefinedStatus: x87 ? translate(instruction.rflagsUndefined, statusBits) : 0,
       definedStatus: translate(written, statusBits) | (mnemonic === Mnemonic.Fninit || mnemonic === Mnemonic.Fnsave ? 0x4700 : 0),
-      readsFlags: (conditional || storesFlags.has(mnemonic) ? 0x8d5 : 0) | translate(instruction.rflagsRead, flagBits) | (x87 && form.name.startsWith('Fcmov') ? 0x45 : 0),
+      readsFlags:
+        (conditional || storesFlags.has(mnemonic) ? 0x8d5 : 0) |
+        translate(instruction.rflagsRead, flagBits) |
+        (x87 && form.name.startsWith('Fcmov') ? 0x45 : 0),
       readsStatus: statusReaders.has(mnemonic),
       ends: tolerance !== 'none' || halves,
       tolerance: halves ? 'halves' : tolerance,
-      memory: memories.length > 0, x87, mmx, sse: sse || /mxcsr/i.test(form.name),
+      memory: memories.length > 0,
+      x87,
+      mmx,
+      sse: sse || /mxcsr/i.test(form.name),
     };
   }
 
   /** ModRM, SIB and displacement of a memory operand. */
-  #memoryOperand(mode: Mode, form: Form, reg: number, pointers: Set<number>, shortAddress: boolean, tail: number[], extend: (bit: number) => void): boolean {
+  #memoryOperand(
+    mode: Mode,
+    form: Form,
+    reg: number,
+    pointers: Set<number>,
+    shortAddress: boolean,
+    tail: number[],
+    extend: (bit: number) => void,
+  ): boolean {
     const random = this.#random;
     const displace = (size: number, value: number): void => {
       for (let i = 0; i < size; i++) tail.push((value >> (8 * i)) & 0xff);
@@ -385,7 +542,8 @@ export class Generator {
     if (form.name === 'Fbld') {
       const address = DATA + BCD_OFFSET + 16 * random.below(16);
       if (mode === 32 && shortAddress) return false;
-      if (mode === 64) tail.push(4 | (reg << 3), 0x25); // absolute
+      if (mode === 64)
+        tail.push(4 | (reg << 3), 0x25); // absolute
       else tail.push(5 | (reg << 3));
       displace(4, address);
       return true;
@@ -399,7 +557,8 @@ export class Generator {
       return true;
     }
     const way = random.below(20);
-    if (way < 2) { // absolute, or RIP-relative in 64-bit mode (made relative later)
+    if (way < 2) {
+      // absolute, or RIP-relative in 64-bit mode (made relative later)
       if (mode === 64 && way === 0) tail.push(4 | (reg << 3), 0x25);
       else tail.push(5 | (reg << 3));
       displace(4, this.#dataAddress());
@@ -409,7 +568,7 @@ export class Generator {
     const base = random.chance(0.97) ? random.pick(bases) : random.below(mode === 64 ? 16 : 8);
     if (base >= 8) extend(1);
     const wide = random.below(4);
-    const displacement = wide === 0 ? 0 : (random.chance(0.5) ? random.below(256) - 128 : 16 * (random.below(16) - 8));
+    const displacement = wide === 0 ? 0 : random.chance(0.5) ? random.below(256) - 128 : 16 * (random.below(16) - 8);
     const mod = wide === 0 && (base & 7) !== 5 ? 0 : wide === 3 ? 2 : 1;
     const indexed = way < 6;
     if (indexed || (base & 7) === 4) {
@@ -426,12 +585,53 @@ export class Generator {
   }
 }
 
-const plain = (form: Form, bytes: number[]): Piece => ({ bytes, form, partial: false, undefinedFlags: 0, definedFlags: 0, undefinedStatus: 0, definedStatus: 0, readsFlags: 0, readsStatus: false, ends: false, tolerance: 'none', memory: false, x87: false, mmx: false, sse: false });
+const plain = (form: Form, bytes: number[]): Piece => ({
+  bytes,
+  form,
+  partial: false,
+  undefinedFlags: 0,
+  definedFlags: 0,
+  undefinedStatus: 0,
+  definedStatus: 0,
+  readsFlags: 0,
+  readsStatus: false,
+  ends: false,
+  tolerance: 'none',
+  memory: false,
+  x87: false,
+  mmx: false,
+  sse: false,
+});
 
 /** CMP r8, r8: makes every arithmetic flag defined. */
 function compareBytes(random: Random): Piece {
   const bytes = [0x38, 0xc0 | random.below(64)];
-  return { ...plain({ code: 0, name: 'Cmp', opcode: [0x38], mandatoryPrefix: 0, operandPrefix: false, rexW: false, modrm: true, group: -1, wantsMemory: false, wantsRegister: true, opcodeRegister: false, immediate: 0, branch: 0, moffs: false, lock: false, rep: false, repne: false, cpl0: false }, bytes), definedFlags: 0x8d5 };
+  return {
+    ...plain(
+      {
+        code: 0,
+        name: 'Cmp',
+        opcode: [0x38],
+        mandatoryPrefix: 0,
+        operandPrefix: false,
+        rexW: false,
+        modrm: true,
+        group: -1,
+        wantsMemory: false,
+        wantsRegister: true,
+        opcodeRegister: false,
+        immediate: 0,
+        branch: 0,
+        moffs: false,
+        lock: false,
+        rep: false,
+        repne: false,
+        cpl0: false,
+      },
+      bytes,
+    ),
+    definedFlags: 0x8d5,
+  };
 }
 
 function isX87(form: Form): boolean {
@@ -442,5 +642,15 @@ function isX87(form: Form): boolean {
 function isVector(form: Form): boolean {
   if (form.opcode[0] !== 0x0f) return false;
   const second = form.opcode[1] ?? 0;
-  return (second >= 0x10 && second <= 0x17) || (second >= 0x28 && second <= 0x2f) || (second >= 0x50 && second <= 0x7f) || second === 0xc2 || (second >= 0xc4 && second <= 0xc6) || second >= 0xd0 || second === 0x38 || second === 0x3a || form.name.endsWith('mxcsr');
+  return (
+    (second >= 0x10 && second <= 0x17) ||
+    (second >= 0x28 && second <= 0x2f) ||
+    (second >= 0x50 && second <= 0x7f) ||
+    second === 0xc2 ||
+    (second >= 0xc4 && second <= 0xc6) ||
+    second >= 0xd0 ||
+    second === 0x38 ||
+    second === 0x3a ||
+    form.name.endsWith('mxcsr')
+  );
 }

@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /**
  * The instructions of the lock-step test: every legacy-encoded form that iced-x86 knows for the features listed
  * here and that a user-level program can run with a result the manuals define.

@@ -39,7 +39,8 @@ if (missing) {
 const pattern = values.only === undefined ? undefined : new RegExp(values.only, 'i');
 const regressions = join(import.meta.dirname, '../regressions');
 mkdirSync(regressions, { recursive: true });
-const keep = (file: string, saved: SavedCase): void => appendFileSync(join(regressions, `${file}.jsonl`), `${JSON.stringify(saved)}\n`);
+const keep = (file: string, saved: SavedCase): void =>
+  appendFileSync(join(regressions, `${file}.jsonl`), `${JSON.stringify(saved)}\n`);
 const { record } = values;
 const started = Date.now();
 const report = await runLockstep({
@@ -56,21 +57,43 @@ const report = await runLockstep({
   },
 });
 if (process.stderr.isTTY) process.stderr.write('\r');
-if (values.json) console.log(JSON.stringify({ seed: Number(values.seed), ...report.tally, forms: report.forms, seconds: (Date.now() - started) / 1000 }));
+if (values.json)
+  console.log(
+    JSON.stringify({ seed: Number(values.seed), ...report.tally, forms: report.forms, seconds: (Date.now() - started) / 1000 }),
+  );
 else {
   // Alike failures once: the same instructions with the same things different.
   const groups = new Map<string, typeof report.failures>();
   for (const failure of report.failures) {
-    const key = `${failure.disassembly.map((line) => line.slice(23).replace(/\b0?[0-9a-f]+h\b|\d+/gi, '#').split(',')[0]).join(';')} ${failure.differences.map((line) => line.split(':')[0]).join()}`;
+    const key = `${failure.disassembly
+      .map(
+        (line) =>
+          line
+            .slice(23)
+            .replace(/\b0?[0-9a-f]+h\b|\d+/gi, '#')
+            .split(',')[0],
+      )
+      .join(';')} ${failure.differences.map((line) => line.split(':')[0]).join()}`;
     groups.set(key, [...(groups.get(key) ?? []), failure]);
   }
   for (const [first, ...more] of [...groups.values()].sort((a, b) => b.length - a.length)) {
-    if (first) console.log(`\n${first.disassembly.join('\n')}\n  ${registersText(first.one)}\n  ${first.differences.join('\n  ')}${more.length ? `\n  (and ${more.length} alike)` : ''}`);
+    if (first)
+      console.log(
+        `\n${first.disassembly.join('\n')}\n  ${registersText(first.one)}\n  ${first.differences.join('\n  ')}${more.length ? `\n  (and ${more.length} alike)` : ''}`,
+      );
   }
   const t = report.tally;
-  console.log(`seed ${values.seed}; forms of instructions: ${Object.entries(report.forms).map(([mode, count]) => `${count} in ${mode}-bit mode`).join(', ')}; ${((Date.now() - started) / 1000).toFixed(1)} s`);
-  console.log(`${t.cases} cases: ${t.integer} integer only, ${t.memory} with memory, ${t.fault} ended by a fault or trap, ${t.x87} x87, ${t.mmx} MMX, ${t.mxcsr} SSE/MXCSR (a case counts in every kind it has), ${t.notFinished} left out (no end)`);
+  console.log(
+    `seed ${values.seed}; forms of instructions: ${Object.entries(report.forms)
+      .map(([mode, count]) => `${count} in ${mode}-bit mode`)
+      .join(', ')}; ${((Date.now() - started) / 1000).toFixed(1)} s`,
+  );
+  console.log(
+    `${t.cases} cases: ${t.integer} integer only, ${t.memory} with memory, ${t.fault} ended by a fault or trap, ${t.x87} x87, ${t.mmx} MMX, ${t.mxcsr} SSE/MXCSR (a case counts in every kind it has), ${t.notFinished} left out (no end)`,
+  );
   console.log(`${t.failed} differ`);
 }
-if (values.save !== undefined) for (const failure of report.failures) keep(values.save, { ...failure.saved, note: failure.disassembly.map((line) => line.slice(23)).join('; ') });
+if (values.save !== undefined)
+  for (const failure of report.failures)
+    keep(values.save, { ...failure.saved, note: failure.disassembly.map((line) => line.slice(23)).join('; ') });
 process.exit(report.tally.failed ? 1 : 0);

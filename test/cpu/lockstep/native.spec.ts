@@ -38,8 +38,27 @@ describe('snippets', () => {
     const generator = new Generator(7, { modes: [64] });
     expect(generator.formCount(64)).toBeGreaterThan(1000);
     const seen = new Set<string>();
-    for (let i = 0; i < 15_000; i++) for (const line of disassemble(generator.next(0))) seen.add(line.slice(23).split(' ')[0] as string);
-    for (const mnemonic of ['add', 'shld', 'idiv', 'cmpxchg16b', 'fbld', 'fprem1', 'f2xm1', 'pshufw', 'movntdq', 'cvttps2dq', 'rsqrtps', 'loopne', 'xlat', 'bswap', 'enter', 'fxrstor']) expect([...seen]).toContain(mnemonic);
+    for (let i = 0; i < 15_000; i++)
+      for (const line of disassemble(generator.next(0))) seen.add(line.slice(23).split(' ')[0] as string);
+    for (const mnemonic of [
+      'add',
+      'shld',
+      'idiv',
+      'cmpxchg16b',
+      'fbld',
+      'fprem1',
+      'f2xm1',
+      'pshufw',
+      'movntdq',
+      'cvttps2dq',
+      'rsqrtps',
+      'loopne',
+      'xlat',
+      'bswap',
+      'enter',
+      'fxrstor',
+    ])
+      expect([...seen]).toContain(mnemonic);
   });
 });
 
@@ -67,7 +86,11 @@ describe.skipIf(missing !== undefined)('the native runner', () => {
     const divide = await run(snippet('f7f3')); // div ebx
     expect([divide.view.getUint32(result.vector, true), divide.view.getBigUint64(result.rip, true)]).toEqual([0, BigInt(CODE)]);
     const write = await run(snippet('8803', { 3: BigInt(DATA + WRITABLE) })); // mov [rbx], al
-    expect([write.view.getUint32(result.vector, true), write.view.getUint32(result.errorCode, true), write.view.getBigUint64(result.cr2, true)]).toEqual([14, 7, BigInt(DATA + WRITABLE)]);
+    expect([
+      write.view.getUint32(result.vector, true),
+      write.view.getUint32(result.errorCode, true),
+      write.view.getBigUint64(result.cr2, true),
+    ]).toEqual([14, 7, BigInt(DATA + WRITABLE)]);
     const absent = await run(snippet('8a03', { 3: BigInt(DATA + DATA_SIZE) })); // mov al, [rbx]
     expect([absent.view.getUint32(result.vector, true), absent.view.getUint32(result.errorCode, true)]).toEqual([14, 4]);
   });
@@ -86,9 +109,15 @@ describe.skipIf(missing !== undefined)('the native runner', () => {
   });
 
   it('survives snippets that never end and flags that stick', async () => {
-    const [forever, aligned, plain] = await native.run([snippet('ebfe'), snippet('48b8024020000000000050' + '9d'), snippet('9c58')]);
+    const [forever, aligned, plain] = await native.run([
+      snippet('ebfe'),
+      snippet('48b8024020000000000050' + '9d'),
+      snippet('9c58'),
+    ]);
     expect(new DataView((forever as { record: Uint8Array }).record.buffer).getUint32(result.vector, true)).toBe(0xffff);
-    expect(new DataView((aligned as { record: Uint8Array }).record.buffer).getUint32(result.rflags, true) & 0x204000).toBe(0x204000); // ID, NT
+    expect(new DataView((aligned as { record: Uint8Array }).record.buffer).getUint32(result.rflags, true) & 0x204000).toBe(
+      0x204000,
+    ); // ID, NT
     expect(new DataView((plain as { record: Uint8Array }).record.buffer).getBigUint64(result.gpr, true) & 0x204000n).toBe(0n);
   });
 });

@@ -38,7 +38,21 @@ export class NativeProcessor {
     this.#directory = mkdtempSync(join(tmpdir(), 'xenolith-lockstep-'));
     const program = join(this.#directory, 'runner');
     const source = join(import.meta.dirname, '../native/runner.c');
-    execFileSync('gcc', ['-O1', '-static-pie', '-fPIE', '-nostdlib', '-ffreestanding', '-fno-stack-protector', '-mgeneral-regs-only', '-Wall', '-Wextra', '-Werror', '-o', program, source]);
+    execFileSync('gcc', [
+      '-O1',
+      '-static-pie',
+      '-fPIE',
+      '-nostdlib',
+      '-ffreestanding',
+      '-fno-stack-protector',
+      '-mgeneral-regs-only',
+      '-Wall',
+      '-Wextra',
+      '-Werror',
+      '-o',
+      program,
+      source,
+    ]);
     const [first, ...rest] = [...(command ?? []), program];
     this.#process = spawn(first as string, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
     this.#process.stdout?.on('data', (chunk: Buffer) => {
@@ -56,7 +70,8 @@ export class NativeProcessor {
   async run(cases: readonly Case[]): Promise<Outcome[]> {
     const first = cases[0];
     if (!first) return [];
-    if (cases.length > BATCH || cases.some((one) => one.memorySeed !== first.memorySeed)) throw new RangeError('a batch is at most 512 cases with one memory seed');
+    if (cases.length > BATCH || cases.some((one) => one.memorySeed !== first.memorySeed))
+      throw new RangeError('a batch is at most 512 cases with one memory seed');
     const head = Buffer.alloc(4);
     head.writeUInt32LE(cases.length);
     const request = Buffer.concat([head, memoryImage(first.memorySeed), ...cases.map((one) => one.record)]);
@@ -74,7 +89,8 @@ export class NativeProcessor {
 
   async #take(length: number): Promise<Buffer> {
     while (this.#receivedLength < length) {
-      if (this.#ended) throw new Error(`the native runner ended (status ${this.#process.exitCode}, signal ${this.#process.signalCode})`);
+      if (this.#ended)
+        throw new Error(`the native runner ended (status ${this.#process.exitCode}, signal ${this.#process.signalCode})`);
       await new Promise<void>((done) => {
         this.#wake = done;
       });

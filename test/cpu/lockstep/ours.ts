@@ -6,12 +6,33 @@ import { gva } from '../../../src/base/address.ts';
 import { ExitReason, type Vcpu, Seg } from '../../../src/cpu/interface.ts';
 import type { CompilePolicy } from '../../../src/cpu/compiled/hot-loops.ts';
 import { PageTables, Pte, TestMachine } from '../machine.ts';
-import { type Case, CODE, DATA, type Mode, type Outcome, RESULT_SIZE, TIMEOUT_VECTOR, WRITABLE, request, result } from './case.ts';
+import {
+  type Case,
+  CODE,
+  DATA,
+  type Mode,
+  type Outcome,
+  RESULT_SIZE,
+  TIMEOUT_VECTOR,
+  WRITABLE,
+  request,
+  result,
+} from './case.ts';
 import { codePages, memoryImage } from './values.ts';
 
 const KERNEL = 0xffffffff80000000n;
 /** Guest-physical layout. */
-const gpaOf = { gdt: 0x1000, idt: 0x2000, tss: 0x3000, stubs: 0x4000, stack: 0x5000, fx: 0x6000, code: 0x8000, data: 0xb000, tables: 0x10000 } as const;
+const gpaOf = {
+  gdt: 0x1000,
+  idt: 0x2000,
+  tss: 0x3000,
+  stubs: 0x4000,
+  stack: 0x5000,
+  fx: 0x6000,
+  code: 0x8000,
+  data: 0xb000,
+  tables: 0x10000,
+} as const;
 const TABLE_FRAMES = 32;
 const STACK_TOP = gpaOf.stack + 0x1000;
 const STUB_STRIDE = 8;
@@ -24,7 +45,13 @@ const BUDGET = 100_000;
 const withErrorCode = new Set([8, 10, 11, 12, 13, 14, 17, 21]);
 
 /** Linux's GDT: kernel code and data, 32-bit user code, user data, 64-bit user code, TSS. */
-const gdt: [number, bigint][] = [[0x10, 0x00af9b000000ffffn], [0x18, 0x00cf93000000ffffn], [0x20, 0x00cffb000000ffffn], [0x28, 0x00cff3000000ffffn], [0x30, 0x00affb000000ffffn]];
+const gdt: [number, bigint][] = [
+  [0x10, 0x00af9b000000ffffn],
+  [0x18, 0x00cf93000000ffffn],
+  [0x20, 0x00cffb000000ffffn],
+  [0x28, 0x00cff3000000ffffn],
+  [0x30, 0x00affb000000ffffn],
+];
 
 export class OurProcessor {
   readonly machine: TestMachine;
@@ -45,7 +72,8 @@ export class OurProcessor {
     const tables = new PageTables(machine, gpaOf.tables, TABLE_FRAMES);
     for (let gpa = 0x1000; gpa < gpaOf.tables; gpa += 0x1000) tables.map(KERNEL + BigInt(gpa), gpa, Pte.write | Pte.global);
     for (let i = 0; i < 2; i++) tables.map(BigInt(CODE + i * 0x1000), gpaOf.code + i * 0x1000, Pte.user);
-    for (let i = 0; i < 3; i++) tables.map(BigInt(DATA + i * 0x1000), gpaOf.data + i * 0x1000, Pte.user | Pte.noExecute | (i < 2 ? Pte.write : 0n));
+    for (let i = 0; i < 3; i++)
+      tables.map(BigInt(DATA + i * 0x1000), gpaOf.data + i * 0x1000, Pte.user | Pte.noExecute | (i < 2 ? Pte.write : 0n));
     for (const [selector, descriptor] of gdt) machine.writeU64(gpaOf.gdt + selector, descriptor);
     const tss = KERNEL + BigInt(gpaOf.tss);
     machine.writeU64(gpaOf.gdt + 0x40, 0x67n | ((tss & 0xffffffn) << 16n) | (0x8bn << 40n) | (((tss >> 24n) & 0xffn) << 56n));
@@ -55,7 +83,10 @@ export class OurProcessor {
       const stub = KERNEL + BigInt(gpaOf.stubs + vector * STUB_STRIDE);
       machine.write(gpaOf.stubs + vector * STUB_STRIDE, Uint8Array.from(VMCALL));
       const type = vector === 3 || vector === 4 ? 0xeen : 0x8en;
-      machine.writeU64(gpaOf.idt + vector * 16, (stub & 0xffffn) | (0x10n << 16n) | (type << 40n) | (((stub >> 16n) & 0xffffn) << 48n));
+      machine.writeU64(
+        gpaOf.idt + vector * 16,
+        (stub & 0xffffn) | (0x10n << 16n) | (type << 40n) | (((stub >> 16n) & 0xffffn) << 48n),
+      );
       machine.writeU64(gpaOf.idt + vector * 16 + 8, stub >> 32n);
     }
     machine.write(gpaOf.code, codePages());
@@ -82,7 +113,8 @@ export class OurProcessor {
     const r = this.vcpu.registers;
     r.setSegment(Seg.cs, { selector: 0x10, base: 0n, limit: 0xffffffff, accessRights: 0xa09b });
     r.setSegment(Seg.ss, { selector: 0, base: 0n, limit: 0xffffffff, accessRights: 0x10000 });
-    for (const seg of [Seg.ds, Seg.es, Seg.fs, Seg.gs]) r.setSegment(seg, { selector: 0, base: 0n, limit: 0xffffffff, accessRights: 0x10000 });
+    for (const seg of [Seg.ds, Seg.es, Seg.fs, Seg.gs])
+      r.setSegment(seg, { selector: 0, base: 0n, limit: 0xffffffff, accessRights: 0x10000 });
     r.rflags = 2;
     r.setGpr(4, KERNEL + BigInt(STACK_TOP));
   }
@@ -115,7 +147,12 @@ export class OurProcessor {
     r.rflags = input.getUint32(request.rflags, true);
     const data = { selector: 0x2b, base: 0n, limit: 0xffffffff, accessRights: 0xc0f3 };
     const none = { selector: 0, base: 0n, limit: 0xffffffff, accessRights: 0x10000 };
-    r.setSegment(Seg.cs, mode === 64 ? { selector: 0x33, base: 0n, limit: 0xffffffff, accessRights: 0xa0fb } : { selector: 0x23, base: 0n, limit: 0xffffffff, accessRights: 0xc0fb });
+    r.setSegment(
+      Seg.cs,
+      mode === 64
+        ? { selector: 0x33, base: 0n, limit: 0xffffffff, accessRights: 0xa0fb }
+        : { selector: 0x23, base: 0n, limit: 0xffffffff, accessRights: 0xc0fb },
+    );
     r.setSegment(Seg.ss, data);
     r.setSegment(Seg.ds, mode === 64 ? none : data);
     r.setSegment(Seg.es, mode === 64 ? none : data);

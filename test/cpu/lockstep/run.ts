@@ -71,7 +71,15 @@ export async function runLockstep(options: RunOptions): Promise<Report> {
           tally.notFinished++;
           continue;
         }
-        options.record?.(save(one, answer, disassemble(one).map((line) => line.slice(23)).join('; ')));
+        options.record?.(
+          save(
+            one,
+            answer,
+            disassemble(one)
+              .map((line) => line.slice(23))
+              .join('; '),
+          ),
+        );
         if (vector !== 3) tally.fault++;
         if (one.memory) tally.memory++;
         if (one.x87) tally.x87++;
@@ -102,7 +110,12 @@ async function explain(one: Case, native: NativeProcessor, ours: OurProcessor): 
   if (!last || last.differences.length === 0) {
     // Depends on what ran before it: kept as it was.
     const again = await difference(one);
-    return { one, differences: ['differs only after the cases before it', ...(again?.differences ?? [])], disassembly: disassemble(one), saved: save(one, again?.answer as Outcome) };
+    return {
+      one,
+      differences: ['differs only after the cases before it', ...(again?.differences ?? [])],
+      disassembly: disassemble(one),
+      saved: save(one, again?.answer as Outcome),
+    };
   }
   return { one: small, differences: last.differences, disassembly: disassemble(small), saved: save(small, last.answer) };
 }

@@ -14,7 +14,7 @@ export async function shrink(one: Case, fails: Fails): Promise<Case> {
     best = candidate;
     return true;
   };
-  for (let i = 0; i < best.boundaries.length - 1 && best.boundaries.length > 2;) {
+  for (let i = 0; i < best.boundaries.length - 1 && best.boundaries.length > 2; ) {
     if (!(await attempt(withoutInstruction(best, i)))) i++;
   }
   const ranges: [number, number][] = [];
@@ -39,6 +39,8 @@ function withoutInstruction(one: Case, index: number): Case {
   const length = view.getUint32(request.codeLength, true);
   record.copyWithin(request.code + from, request.code + to, request.code + length);
   view.setUint32(request.codeLength, length - (to - from), true);
-  const boundaries = one.boundaries.filter((_, i) => i !== index + 1).map((boundary) => ({ ...boundary, offset: boundary.offset > from ? boundary.offset - (to - from) : boundary.offset }));
+  const boundaries = one.boundaries
+    .filter((_, i) => i !== index + 1)
+    .map((boundary) => ({ ...boundary, offset: boundary.offset > from ? boundary.offset - (to - from) : boundary.offset }));
   return { ...one, record, boundaries };
 }

@@ -6,14 +6,22 @@ import { type Case, CODE, REQUEST_SIZE, request } from './case.ts';
 export function disassemble(one: Case): string[] {
   const view = new DataView(one.record.buffer, one.record.byteOffset, REQUEST_SIZE);
   const length = view.getUint32(request.codeLength, true) - 1;
-  const decoder = new Decoder(view.getUint32(request.mode, true), one.record.subarray(request.code, request.code + length), DecoderOptions.None);
+  const decoder = new Decoder(
+    view.getUint32(request.mode, true),
+    one.record.subarray(request.code, request.code + length),
+    DecoderOptions.None,
+  );
   decoder.ip = BigInt(CODE + view.getUint32(request.codeOffset, true));
   const formatter = new Formatter(FormatterSyntax.Intel);
   const lines: string[] = [];
   while (decoder.canDecode) {
     const instruction = decoder.decode();
     const at = Number(decoder.ip) - instruction.length - CODE - view.getUint32(request.codeOffset, true);
-    lines.push(`${Buffer.from(one.record.subarray(request.code + at, request.code + at + instruction.length)).toString('hex').padEnd(22)} ${formatter.format(instruction)}`);
+    lines.push(
+      `${Buffer.from(one.record.subarray(request.code + at, request.code + at + instruction.length))
+        .toString('hex')
+        .padEnd(22)} ${formatter.format(instruction)}`,
+    );
     instruction.free();
   }
   decoder.free();

@@ -36,7 +36,13 @@ export function differences(qemu: string, ours: string, deviations: readonly Dev
   for (let i = 0; i < Math.max(left.length, right.length); i++) {
     const a = left[i] ?? '(nothing)';
     const b = right[i] ?? '(nothing)';
-    if (a !== b) out.push({ line: i, qemu: a, ours: b, known: deviations.findIndex((one) => one.pattern.test(a) && a.replace(one.pattern, one.ours) === b) });
+    if (a !== b)
+      out.push({
+        line: i,
+        qemu: a,
+        ours: b,
+        known: deviations.findIndex((one) => one.pattern.test(a) && a.replace(one.pattern, one.ours) === b),
+      });
   }
   return out;
 }

@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /**
  * Where the vCPU and QEMU 7.2 (TCG) answer differently, and who is right. Each entry gives both answers exactly: a
  * change on either side shows. docs/vcpu-deviations.md is made of this table. "Seen on a processor": the same thing

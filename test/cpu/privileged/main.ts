@@ -16,7 +16,9 @@ try {
     loadMultiboot(machine, readFileSync(image));
     const ours = runBare(machine);
     const found = differences(qemu.output, ours.output, deviations);
-    console.log(`${name}: ${cases(qemu.output).length} cases under QEMU (status ${qemu.status}), ${cases(ours.output).length} on ours (${JSON.stringify(ours.end)}); ${found.length} differ, ${found.filter((one) => one.known >= 0).length} of them known`);
+    console.log(
+      `${name}: ${cases(qemu.output).length} cases under QEMU (status ${qemu.status}), ${cases(ours.output).length} on ours (${JSON.stringify(ours.end)}); ${found.length} differ, ${found.filter((one) => one.known >= 0).length} of them known`,
+    );
     for (const one of found) if (one.known < 0) console.log(`- ${one.qemu}\n+ ${one.ours}`);
   }
 } finally {

@@ -20,7 +20,10 @@ describe.skipIf(missing !== undefined)('privileged behaviour beside QEMU', () =>
     return runBare(machine);
   };
 
-  for (const [name, count] of [['long', 900], ['legacy', 500]] as [ImageName, number][]) {
+  for (const [name, count] of [
+    ['long', 900],
+    ['legacy', 500],
+  ] as [ImageName, number][]) {
     it(`${name} image: every case as under QEMU, or a known deviation`, () => {
       const image = buildImage(directory, name);
       const qemu = runUnderQemu(image);

@@ -14,7 +14,8 @@ describe('rtl8139', () => {
       };
       wires(0);
       wires(8);
-      for (const bit of (0b110_000000 | address).toString(2)) for (const clock of [0, 4]) wires(8 | clock | (bit === '1' ? 2 : 0));
+      for (const bit of (0b110_000000 | address).toString(2))
+        for (const clock of [0, 4]) wires(8 | clock | (bit === '1' ? 2 : 0));
       let data = 0;
       for (let i = 0; i < 16; i++) {
         wires(8);
@@ -35,12 +36,15 @@ describe('rtl8139', () => {
     expect(() => setUp({ mac: new Uint8Array(5) })).toThrow(UserError);
   });
 
-  it('logs a C+ transmission in the words of QEMU\'s debug log', () => {
+  it("logs a C+ transmission in the words of QEMU's debug log", () => {
     const lines: string[] = [];
     const { bus, write, descriptor, startCplus } = setUp({}, (line) => lines.push(line));
     startCplus();
     descriptor(0, 0xb000005a, 0, 0x802);
-    bus.ram.bytes.set(Array.from({ length: 90 }, (_, i) => i), 0x802);
+    bus.ram.bytes.set(
+      Array.from({ length: 90 }, (_, i) => i),
+      0x802,
+    );
     lines.length = 0;
     write(0x20, 4, RAM);
     write(0xd9, 1, 0x40);
@@ -117,7 +121,7 @@ describe('rtl8139', () => {
     expect(read(0x3a, 2)).toBe(5 * 1408 + 1148);
   });
 
-  it('tells the cable\'s going and coming by interrupt, PHY, MediaStatus and, once, CSCR', () => {
+  it("tells the cable's going and coming by interrupt, PHY, MediaStatus and, once, CSCR", () => {
     const { chip, read, write } = setUp();
     const told = (): (number | boolean)[] => {
       const status = read(0x3e, 2);
@@ -126,9 +130,15 @@ describe('rtl8139', () => {
     };
     expect(told()).toEqual([false, 4, 0, 0]);
     chip.setLink(false);
-    expect([told(), told()]).toEqual([[true, 0, 4, 0x800], [false, 0, 4, 0]]);
+    expect([told(), told()]).toEqual([
+      [true, 0, 4, 0x800],
+      [false, 0, 4, 0],
+    ]);
     chip.setLink(true);
-    expect([told(), told()]).toEqual([[true, 4, 0, 0x800], [false, 4, 0, 0]]);
+    expect([told(), told()]).toEqual([
+      [true, 4, 0, 0x800],
+      [false, 4, 0, 0],
+    ]);
   });
 
   it('says again that frames lie unread, to a driver that waits for the interrupt and has none', () => {
@@ -171,7 +181,13 @@ describe('rtl8139', () => {
     expect([chip.receive(frame, frame.length, true), overflow()]).toEqual(['accepted', false]);
     expect(ram.getUint32(0x1000, true) >>> 0).toBe(0x32000044);
     // What the filter does not let in waits for nothing.
-    expect(chip.receive(Uint8Array.from(frame, (byte, i) => (i === 0 ? 2 : byte)), frame.length, true)).toBe('dropped');
+    expect(
+      chip.receive(
+        Uint8Array.from(frame, (byte, i) => (i === 0 ? 2 : byte)),
+        frame.length,
+        true,
+      ),
+    ).toBe('dropped');
     expect([chip.receive(frame, frame.length, false), read(0x4c, 4), overflow()]).toEqual(['dropped', 1, true]);
 
     write(0xe0, 2, 0);

@@ -10,13 +10,46 @@ import { checkState } from '../../state.ts';
 import { Eeprom93c46 } from '../eeprom-93c46.ts';
 import { accessLine } from './log.ts';
 import {
-  addr64, BMCR_RESET, BMSR_LINK, CMD_RESET, CMD_RX_EMPTY, CMD_RX_ENABLE, CMD_TX_ENABLE, DUMP_STATS, EECS, EEDI, EEDO, EESK, hex, INT_LINK_CHANGE, INT_RX_OK, LINK_CHANGE,
-  INT_TIMEOUT, MODE_AUTOLOAD, MODE_CONFIG_WRITE, MODE_MASK, MODE_PROGRAM, POLL_HIGH, POLL_NORMAL, R, RX_BUF_LEN, TX_ABORTED, TX_LOOPBACK, TX_OK, TX_OWN,
-  TX_UNDERRUN, type ChipPort,
+  addr64,
+  BMCR_RESET,
+  BMSR_LINK,
+  CMD_RESET,
+  CMD_RX_EMPTY,
+  CMD_RX_ENABLE,
+  CMD_TX_ENABLE,
+  DUMP_STATS,
+  EECS,
+  EEDI,
+  EEDO,
+  EESK,
+  hex,
+  INT_LINK_CHANGE,
+  INT_RX_OK,
+  LINK_CHANGE,
+  INT_TIMEOUT,
+  MODE_AUTOLOAD,
+  MODE_CONFIG_WRITE,
+  MODE_MASK,
+  MODE_PROGRAM,
+  POLL_HIGH,
+  POLL_NORMAL,
+  R,
+  RX_BUF_LEN,
+  TX_ABORTED,
+  TX_LOOPBACK,
+  TX_OK,
+  TX_OWN,
+  TX_UNDERRUN,
+  type ChipPort,
 } from './port.ts';
 import { Receiver } from './receive.ts';
 import {
-  CONFIG_LOCK, rtl8139Registers, RTL8139_BLOCK_SIZE, RTL8139_DEVICE_ID, RTL8139_VENDOR_ID, type Rtl8139Register,
+  CONFIG_LOCK,
+  rtl8139Registers,
+  RTL8139_BLOCK_SIZE,
+  RTL8139_DEVICE_ID,
+  RTL8139_VENDOR_ID,
+  type Rtl8139Register,
 } from './registers.ts';
 import { DEFAULT_RING_SIZE, Rtl8139State, Tally, TALLY_SIZE, tallyLayout } from './state.ts';
 import { Transmitter } from './transmit.ts';
@@ -65,19 +98,37 @@ export class Rtl8139 extends PciDevice implements NetDevice {
   private offerAgain = false;
 
   constructor(slot: PciSlot, wire: Wire, options: Rtl8139Options) {
-    super(slot, {
-      vendorId: RTL8139_VENDOR_ID, deviceId: RTL8139_DEVICE_ID, revision: options.revision ?? 0x20, classCode: 0x020000,
-      subsystemVendorId: options.subsystemVendorId ?? 0x1af4, subsystemId: options.subsystemId ?? 0x1100, interruptPin: 1,
-    }, [{ index: 0, kind: 'io', size: RTL8139_BLOCK_SIZE }, { index: 1, kind: 'mem', size: RTL8139_BLOCK_SIZE }]);
+    super(
+      slot,
+      {
+        vendorId: RTL8139_VENDOR_ID,
+        deviceId: RTL8139_DEVICE_ID,
+        revision: options.revision ?? 0x20,
+        classCode: 0x020000,
+        subsystemVendorId: options.subsystemVendorId ?? 0x1af4,
+        subsystemId: options.subsystemId ?? 0x1100,
+        interruptPin: 1,
+      },
+      [
+        { index: 0, kind: 'io', size: RTL8139_BLOCK_SIZE },
+        { index: 1, kind: 'mem', size: RTL8139_BLOCK_SIZE },
+      ],
+    );
     if (options.mac.length !== 6) throw new UserError(`rtl8139: a MAC address has 6 bytes, got ${options.mac.length}`);
     // QEMU names a capability pointer that no Status bit announces; drivers do not look.
     this.config.set(0x34, 1, 0xdc);
     this.mac = options.mac.slice();
     this.wire = wire;
-    this.regs = new RegisterFile(rtl8139Registers, RTL8139_BLOCK_SIZE, this.hooks(),
-      (lock) => lock !== CONFIG_LOCK || (this.regs.values[R.Cfg9346]! & MODE_MASK) === MODE_CONFIG_WRITE);
+    this.regs = new RegisterFile(
+      rtl8139Registers,
+      RTL8139_BLOCK_SIZE,
+      this.hooks(),
+      (lock) => lock !== CONFIG_LOCK || (this.regs.values[R.Cfg9346]! & MODE_MASK) === MODE_CONFIG_WRITE,
+    );
     const { log } = slot;
-    if (log) this.regs.log = (write, register, offset, size, value) => log(accessLine(write, register, offset, size, value, this.state.cplusEnabled));
+    if (log)
+      this.regs.log = (write, register, offset, size, value) =>
+        log(accessLine(write, register, offset, size, value, this.state.cplusEnabled));
     const port: ChipPort = {
       regs: this.regs,
       state: this.state,
@@ -141,7 +192,8 @@ export class Rtl8139 extends PciDevice implements NetDevice {
 
   remind(): void {
     const { values } = this.regs;
-    if (this.hasUnread() && (values[R.IntrMask]! & INT_RX_OK) !== 0 && (values[R.IntrStatus]! & values[R.IntrMask]!) === 0) this.interrupt(INT_RX_OK);
+    if (this.hasUnread() && (values[R.IntrMask]! & INT_RX_OK) !== 0 && (values[R.IntrStatus]! & values[R.IntrMask]!) === 0)
+      this.interrupt(INT_RX_OK);
   }
 
   setLink(up: boolean): void {
@@ -157,22 +209,43 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     const { state } = this;
     const { tally } = state;
     return {
-      tx_packets: state.txPackets, tx_bytes: state.txBytes, rx_packets: state.rxPackets, rx_bytes: state.rxBytes,
-      tx_large_sends: state.txLargeSends, tx_segments: state.txSegments, rx_filtered: state.rxFiltered, rx_no_room: state.rxNoRoom, rx_missed: this.regs.values[R.RxMissed]!,
+      tx_packets: state.txPackets,
+      tx_bytes: state.txBytes,
+      rx_packets: state.rxPackets,
+      rx_bytes: state.rxBytes,
+      tx_large_sends: state.txLargeSends,
+      tx_segments: state.txSegments,
+      rx_filtered: state.rxFiltered,
+      rx_no_room: state.rxNoRoom,
+      rx_missed: this.regs.values[R.RxMissed]!,
       // The tally counters, as 8139cp's `ethtool -S` names them.
-      tx_ok: tally[Tally.TxOk]!, rx_ok: tally[Tally.RxOk]!, tx_err: tally[Tally.TxErr]!, rx_err: tally[Tally.RxErr]!,
-      rx_fifo: tally[Tally.MissPkt]!, frame_align: tally[Tally.FAE]!, tx_ok_1col: tally[Tally.Tx1Col]!, tx_ok_mcol: tally[Tally.TxMCol]!,
-      rx_ok_phys: tally[Tally.RxOkPhy]!, rx_ok_bcast: tally[Tally.RxOkBrd]!, rx_ok_mcast: tally[Tally.RxOkMul]!,
-      tx_abort: tally[Tally.TxAbt]!, tx_underrun: tally[Tally.TxUndrn]!,
+      tx_ok: tally[Tally.TxOk]!,
+      rx_ok: tally[Tally.RxOk]!,
+      tx_err: tally[Tally.TxErr]!,
+      rx_err: tally[Tally.RxErr]!,
+      rx_fifo: tally[Tally.MissPkt]!,
+      frame_align: tally[Tally.FAE]!,
+      tx_ok_1col: tally[Tally.Tx1Col]!,
+      tx_ok_mcol: tally[Tally.TxMCol]!,
+      rx_ok_phys: tally[Tally.RxOkPhy]!,
+      rx_ok_bcast: tally[Tally.RxOkBrd]!,
+      rx_ok_mcast: tally[Tally.RxOkMul]!,
+      tx_abort: tally[Tally.TxAbt]!,
+      tx_underrun: tally[Tally.TxUndrn]!,
     };
   }
 
   override save(): DeviceState {
     const { cplusBuffer, tally, ...plain } = this.state;
     return {
-      device: this.name, version: STATE_VERSION, pci: this.savePci(), registers: this.regs.values.slice(),
-      eeprom: structuredClone(this.eeprom.state), ...plain,
-      tally: tally.slice(), cplusBuffer: cplusBuffer.slice(0, this.state.cplusLength),
+      device: this.name,
+      version: STATE_VERSION,
+      pci: this.savePci(),
+      registers: this.regs.values.slice(),
+      eeprom: structuredClone(this.eeprom.state),
+      ...plain,
+      tally: tally.slice(),
+      cplusBuffer: cplusBuffer.slice(0, this.state.cplusLength),
     };
   }
 
@@ -225,7 +298,8 @@ export class Rtl8139 extends PciDevice implements NetDevice {
 
   private resetPhy(): void {
     const { values, table } = this.regs;
-    for (const register of [R.BasicModeStatus, R.NWayAdvert, R.NWayLPAR, R.NWayExpansion]) values[register] = table[register]!.reset!;
+    for (const register of [R.BasicModeStatus, R.NWayAdvert, R.NWayLPAR, R.NWayExpansion])
+      values[register] = table[register]!.reset!;
     if (!this.state.linkUp) values[R.BasicModeStatus]! &= ~BMSR_LINK;
   }
 
@@ -295,7 +369,10 @@ export class Rtl8139 extends PciDevice implements NetDevice {
   }
 
   private writeTxStatus(n: number, value: number): void {
-    const { regs: { values }, state } = this;
+    const {
+      regs: { values },
+      state,
+    } = this;
     if (state.cplusEnabled) {
       values[R.TxStatus0 + n] = value;
       if (n === 0 && value & DUMP_STATS) {
@@ -310,7 +387,10 @@ export class Rtl8139 extends PciDevice implements NetDevice {
   }
 
   private writeChipCmd(value: number): void {
-    const { regs: { values }, state } = this;
+    const {
+      regs: { values },
+      state,
+    } = this;
     if (value & CMD_RESET) this.resetChip();
     if (value & CMD_RX_ENABLE) state.cplusRxDesc = 0;
     if (value & CMD_TX_ENABLE) state.cplusTxDesc = 0;
@@ -326,7 +406,8 @@ export class Rtl8139 extends PciDevice implements NetDevice {
       return;
     }
     regs.store(R.Cfg9346, value);
-    if ((value & MODE_MASK) === MODE_PROGRAM) this.eeprom.setWires((value & EECS) !== 0, (value & EESK) !== 0, (value & EEDI) !== 0);
+    if ((value & MODE_MASK) === MODE_PROGRAM)
+      this.eeprom.setWires((value & EECS) !== 0, (value & EESK) !== 0, (value & EEDI) !== 0);
   }
 
   private txSummary(): number {

@@ -181,7 +181,8 @@ describe('rtl8139', () => {
     write(0x44, 4, 0x180f);
     const before = bus.ram.bytes.slice();
     const huge = new Uint8Array(0x11000);
-    for (const size of [-1, 2 ** 31, 2 ** 32 + 60, 0xfffc, 0x10000, 0x11001, NaN]) expect(chip.receive(huge, size), `${size}`).toBe('dropped');
+    for (const size of [-1, 2 ** 31, 2 ** 32 + 60, 0xfffc, 0x10000, 0x11001, NaN])
+      expect(chip.receive(huge, size), `${size}`).toBe('dropped');
     expect([read(0x3a, 2), read(0x3e, 2), Buffer.compare(bus.ram.bytes, before)]).toEqual([0, 0, 0]);
     expect(chip.receive(huge.subarray(0, 100), 101)).toBe('dropped');
   });
@@ -266,7 +267,7 @@ describe('rtl8139', () => {
 });
 
 describe('any device that does DMA', () => {
-  it('CVE-2021-3750, CVE-2021-3929, CVE-2023-0330, CVE-2023-3019: descriptors and buffers on the card\'s own BAR change no register', () => {
+  it("CVE-2021-3750, CVE-2021-3929, CVE-2023-0330, CVE-2023-3019: descriptors and buffers on the card's own BAR change no register", () => {
     const { bus, descriptor, startCplus, write, read, ram } = setUp();
     const ramRead = bus.ram.read.bind(bus.ram);
     // A bus on which DMA does come back as register accesses, reads that clear and writes that start things.
@@ -323,10 +324,10 @@ describe('any device that does DMA', () => {
     const { bus, chip, descriptor, startCplus, read, write, ram } = setUp();
     startCplus();
     for (let n = 0; n < 4; n++) descriptor(n, OWN_FIRST_LAST + 60, 0, BUFFER);
-    bus.wire.onSend = (() => {
+    bus.wire.onSend = () => {
       chip.writeConfig(4, 2, 0);
       expect(chip.config.barBase(chip.config.bars[1]!)).toBe(-1);
-    });
+    };
     write(0xd9, 1, 0x40);
     expect([bus.wire.sent.length, read(0x3e, 2)]).toEqual([1, 0xffff]);
     expect([0, 1].map((n) => ram.getUint32(16 * n, true) >>> 31)).toEqual([0, 1]);

@@ -9,7 +9,14 @@ const suffixes = ['(b)', '(w)', '', '(l)'];
  * @param register undefined where nothing decodes
  * @param cplus CpCmd was written: TxStatus means the tally dump
  */
-export function accessLine(write: boolean, register: RegisterDef | undefined, offset: number, size: number, value: number, cplus: boolean): string {
+export function accessLine(
+  write: boolean,
+  register: RegisterDef | undefined,
+  offset: number,
+  size: number,
+  value: number,
+  cplus: boolean,
+): string {
   const dir = write ? 'write' : 'read';
   if (register === undefined || (register.access === 'none' && register.log === undefined)) {
     const data = write ? ` val=0x${hex(value, size * 2)}` : '';
@@ -18,7 +25,8 @@ export function accessLine(write: boolean, register: RegisterDef | undefined, of
   const array = /^(TxStatus|TxAddr)(\d)$/.exec(register.name);
   if (array) {
     const at = `offset=0x${hex(Number(array[2]) * 4, 1)} val=0x${hex(value, 8)}`;
-    if (!write) return `RTL8139: TxStatus/TxAddr[${array[2]}] read addr=0x${hex(offset, 1)} size=0x${size} val=0x${hex(value, 8)}`;
+    if (!write)
+      return `RTL8139: TxStatus/TxAddr[${array[2]}] read addr=0x${hex(offset, 1)} size=0x${size} val=0x${hex(value, 8)}`;
     if (array[1] === 'TxAddr') return `RTL8139: TxAddr write ${at}`;
     return `RTL8139: ${cplus ? 'RTL8139C+ DTCCR' : 'TxStatus'} write ${at} descriptor=${array[2]}`;
   }

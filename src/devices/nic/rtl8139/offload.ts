@@ -81,7 +81,14 @@ export function offload(command: number, frame: Uint8Array, size: number, send: 
   return size;
 }
 
-function largeSend(frame: Uint8Array, size: number, headerLength: number, dataLength: number, mss: number, send: (length: number) => void): number {
+function largeSend(
+  frame: Uint8Array,
+  size: number,
+  headerLength: number,
+  dataLength: number,
+  mss: number,
+  send: (length: number) => void,
+): number {
   const transport = ETH_HLEN + headerLength;
   if (mss === 0) return size;
   // 20 ≤ header ≤ data: so there is a TCP header.

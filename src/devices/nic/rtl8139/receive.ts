@@ -2,8 +2,22 @@
 import { be16, crc32, ETH_ALEN, ETH_P_8021Q, ETH_ZLEN, multicastHash, VLAN_HLEN } from '../ethernet.ts';
 import type { ReceiveResult } from '../../interfaces.ts';
 import {
-  addr64, CMD_RX_ENABLE, CP_RX_ENABLE, CP_RX_VLAN, hex, INT_RX_OK, INT_RX_OVERFLOW, le32, putLe32, R, RX_ALL_PHYS,
-  RX_BROADCAST, RX_MULTICAST, RX_MY_PHYS, RX_NO_WRAP, type ChipPort,
+  addr64,
+  CMD_RX_ENABLE,
+  CP_RX_ENABLE,
+  CP_RX_VLAN,
+  hex,
+  INT_RX_OK,
+  INT_RX_OVERFLOW,
+  le32,
+  putLe32,
+  R,
+  RX_ALL_PHYS,
+  RX_BROADCAST,
+  RX_MULTICAST,
+  RX_MY_PHYS,
+  RX_NO_WRAP,
+  type ChipPort,
 } from './port.ts';
 import { Tally } from './state.ts';
 
@@ -160,11 +174,15 @@ export class Receiver {
     const need = size + RING_OVERHEAD;
     const noWrap = this.noWrap();
     if (
-      this.isFull(need) || need > state.rxBufferSize || (noWrap && state.rxBufAddr + need > state.rxBufferSize + NO_WRAP_ROOM)
+      this.isFull(need) ||
+      need > state.rxBufferSize ||
+      (noWrap && state.rxBufAddr + need > state.rxBufferSize + NO_WRAP_ROOM)
     ) {
       if (log) {
-        log(`RTL8139: rx overflow: rx buffer length ${state.rxBufferSize} head 0x${hex(state.rxBufAddr, 4)} `
-          + `read 0x${hex(state.rxBufPtr, 4)} === available 0x${hex(available, 4)} need 0x${hex(need, 4)}`);
+        log(
+          `RTL8139: rx overflow: rx buffer length ${state.rxBufferSize} head 0x${hex(state.rxBufAddr, 4)} ` +
+            `read 0x${hex(state.rxBufPtr, 4)} === available 0x${hex(available, 4)} need 0x${hex(need, 4)}`,
+        );
       }
       return false;
     }
@@ -175,7 +193,9 @@ export class Receiver {
     this.ringWrite(this.word, CRC_SIZE, noWrap);
     state.rxBufAddr = alignWord(state.rxBufAddr) & (state.rxBufferSize - 1);
     if (log) {
-      log(`RTL8139: received: rx buffer length ${state.rxBufferSize} head 0x${hex(state.rxBufAddr, 4)} read 0x${hex(state.rxBufPtr, 4)}`);
+      log(
+        `RTL8139: received: rx buffer length ${state.rxBufferSize} head 0x${hex(state.rxBufAddr, 4)} read 0x${hex(state.rxBufPtr, 4)}`,
+      );
     }
     return true;
   }
@@ -210,7 +230,10 @@ export class Receiver {
 
   /** Where the next C+ descriptor lies. */
   private descriptorAddress(): number {
-    const { regs: { values }, state } = this.chip;
+    const {
+      regs: { values },
+      state,
+    } = this.chip;
     return addr64(values[R.RxRingAddr]!, values[R.RxRingAddrHI]!) + state.cplusRxDesc * DESCRIPTOR_SIZE;
   }
 
@@ -218,9 +241,14 @@ export class Receiver {
     const { chip } = this;
     const at = this.descriptorAddress();
     if (chip.log) {
-      const { regs: { values }, state } = chip;
-      chip.log(`RTL8139: +++ C+ mode reading RX descriptor ${state.cplusRxDesc} from host memory at `
-        + `${hex(values[R.RxRingAddrHI]!, 8)} ${hex(values[R.RxRingAddr]!, 8)} = ${hex(at, 8)}`);
+      const {
+        regs: { values },
+        state,
+      } = chip;
+      chip.log(
+        `RTL8139: +++ C+ mode reading RX descriptor ${state.cplusRxDesc} from host memory at ` +
+          `${hex(values[R.RxRingAddrHI]!, 8)} ${hex(values[R.RxRingAddr]!, 8)} = ${hex(at, 8)}`,
+      );
     }
     chip.dmaRead(at, this.descriptor, 0, DESCRIPTOR_SIZE);
   }
@@ -228,21 +256,30 @@ export class Receiver {
   /** C+ mode: the frame and its CRC into the fetched descriptor's buffer. False when the chip has none, or a small one. */
   private intoDescriptor(data: Uint8Array, padded: number, length: number, status: number): boolean {
     const { chip, descriptor } = this;
-    const { regs: { values }, state, log } = chip;
+    const {
+      regs: { values },
+      state,
+      log,
+    } = chip;
     const n = state.cplusRxDesc;
     const at = this.descriptorAddress();
     const command = le32(descriptor, 0);
     let vlan = le32(descriptor, 4);
     const bufferLow = le32(descriptor, 8);
     const bufferHigh = le32(descriptor, 12);
-    if (log) log(`RTL8139: +++ C+ mode RX descriptor ${n} ${hex(command, 8)} ${hex(vlan, 8)} ${hex(bufferLow, 8)} ${hex(bufferHigh, 8)}`);
+    if (log)
+      log(
+        `RTL8139: +++ C+ mode RX descriptor ${n} ${hex(command, 8)} ${hex(vlan, 8)} ${hex(bufferLow, 8)} ${hex(bufferHigh, 8)}`,
+      );
     const tagged = (values[R.CpCmd]! & CP_RX_VLAN) !== 0 && be16(data, 2 * ETH_ALEN) === ETH_P_8021Q;
     const size = tagged ? Math.max(padded - VLAN_HLEN, ETH_ZLEN) : padded;
     if (!(command & CP_RX_OWN) || size + CRC_SIZE > (command & CP_RX_SIZE_MASK)) {
       if (log) {
-        log(command & CP_RX_OWN
-          ? `RTL8139: C+ Rx mode : descriptor ${n} size ${command & CP_RX_SIZE_MASK} received ${size} + 4`
-          : `RTL8139: C+ Rx mode : descriptor ${n} is owned by host`);
+        log(
+          command & CP_RX_OWN
+            ? `RTL8139: C+ Rx mode : descriptor ${n} size ${command & CP_RX_SIZE_MASK} received ${size} + 4`
+            : `RTL8139: C+ Rx mode : descriptor ${n} is owned by host`,
+        );
       }
       state.tally[Tally.RxErr]!++;
       state.tally[Tally.MissPkt]!++;
@@ -263,9 +300,16 @@ export class Receiver {
     // Ownership last: a driver on another processor may look as soon as it changes.
     putLe32(descriptor, 4, vlan);
     chip.dmaWrite(at + 4, descriptor, 4, 4);
-    putLe32(descriptor, 0, (command & ~(CP_RX_OWN | CP_RX_SIZE_MASK)) | CP_RX_FIRST_LAST | (size + CRC_SIZE)
-      | (status & STATUS_BROADCAST ? CP_RX_BROADCAST : 0) | (status & STATUS_MULTICAST ? CP_RX_MULTICAST : 0)
-      | (status & STATUS_PHYSICAL ? CP_RX_PHYSICAL : 0));
+    putLe32(
+      descriptor,
+      0,
+      (command & ~(CP_RX_OWN | CP_RX_SIZE_MASK)) |
+        CP_RX_FIRST_LAST |
+        (size + CRC_SIZE) |
+        (status & STATUS_BROADCAST ? CP_RX_BROADCAST : 0) |
+        (status & STATUS_MULTICAST ? CP_RX_MULTICAST : 0) |
+        (status & STATUS_PHYSICAL ? CP_RX_PHYSICAL : 0),
+    );
     chip.dmaWrite(at, descriptor, 0, 4);
     state.tally[Tally.RxOk]!++;
     state.cplusRxDesc = command & CP_RX_END_OF_RING ? 0 : (n + 1) >>> 0;

@@ -1,3 +1,4 @@
+// biome-ignore-all format: a table, a row a line or a few
 /**
  * The registers of the RTL8139C(L)+, once: C mode (the original RTL8139 interface) and C+ mode (descriptor rings).
  * Names are those of Linux's 8139too and 8139cp, `dataSheet` those of Realtek's data sheets (RTL8139C 1.4, RTL8139C(L)+ 1.6).

@@ -5,8 +5,19 @@
 
 /** The tally counters, in the order and with the widths (bytes) in which a dump writes them. */
 export const tallyLayout = [
-  ['TxOk', 8], ['RxOk', 8], ['TxErr', 8], ['RxErr', 4], ['MissPkt', 2], ['FAE', 2], ['Tx1Col', 4], ['TxMCol', 4],
-  ['RxOkPhy', 8], ['RxOkBrd', 8], ['RxOkMul', 4], ['TxAbt', 2], ['TxUndrn', 2],
+  ['TxOk', 8],
+  ['RxOk', 8],
+  ['TxErr', 8],
+  ['RxErr', 4],
+  ['MissPkt', 2],
+  ['FAE', 2],
+  ['Tx1Col', 4],
+  ['TxMCol', 4],
+  ['RxOkPhy', 8],
+  ['RxOkBrd', 8],
+  ['RxOkMul', 4],
+  ['TxAbt', 2],
+  ['TxUndrn', 2],
 ] as const;
 
 export type TallyName = (typeof tallyLayout)[number][0];

@@ -13,7 +13,16 @@ function whole(offset: number, size: number, write: boolean): [RegisterDef, numb
     const at = offset - r.offset;
     if (at < 0 || at >= r.width) continue;
     if (at === 0 && r.width === size) return [r, 0];
-    const mask = size === 1 ? (write ? r.partial?.writeb : r.partial?.readb) : size === 2 ? (write ? r.partial?.writew : r.partial?.readw) : 0;
+    const mask =
+      size === 1
+        ? write
+          ? r.partial?.writeb
+          : r.partial?.readb
+        : size === 2
+          ? write
+            ? r.partial?.writew
+            : r.partial?.readw
+          : 0;
     return (mask ?? 0) & (1 << at) ? [r, at] : undefined;
   }
   return undefined;
@@ -27,7 +36,7 @@ function expected(values: ReadonlyMap<string, number>, offset: number, size: num
     if (size === 1) return 0;
   }
   let value = 0;
-  for (let at = offset; at < offset + size;) {
+  for (let at = offset; at < offset + size; ) {
     const step = offset % size !== 0 && at % 2 === 0 && at + 2 <= offset + size ? 2 : 1;
     value |= expected(values, at, step) << (8 * (at - offset));
     at += step;
@@ -40,9 +49,26 @@ function dirty() {
   const at = setUp();
   at.write(0x50, 1, 0xc0);
   at.write(0x37, 1, 0x04);
-  for (const [name, value] of [['MAR0', 0x12], ['MAR7', 0x9a], ['RxBuf', 0x89abcdef], ['IntrMask', 0xa5a5], ['TxConfig', 0x03070770], ['RxConfig', 0x0003_f78f],
-    ['Config1', 0xff], ['Config3', 0xff], ['Config4', 0x55], ['MultiIntr', 0x0abc], ['TxAddr0', 0x11223344], ['TxAddr3', 0xfedcba98], ['NWayAdvert', 0x8765],
-    ['Config5', 0x5a], ['RxRingAddr', 0xcafebabe], ['RxRingAddrHI', 0x0badcafe], ['TxThresh', 0x3f], ['TimerInt', 0x7fffffff]] as const) {
+  for (const [name, value] of [
+    ['MAR0', 0x12],
+    ['MAR7', 0x9a],
+    ['RxBuf', 0x89abcdef],
+    ['IntrMask', 0xa5a5],
+    ['TxConfig', 0x03070770],
+    ['RxConfig', 0x0003_f78f],
+    ['Config1', 0xff],
+    ['Config3', 0xff],
+    ['Config4', 0x55],
+    ['MultiIntr', 0x0abc],
+    ['TxAddr0', 0x11223344],
+    ['TxAddr3', 0xfedcba98],
+    ['NWayAdvert', 0x8765],
+    ['Config5', 0x5a],
+    ['RxRingAddr', 0xcafebabe],
+    ['RxRingAddrHI', 0x0badcafe],
+    ['TxThresh', 0x3f],
+    ['TimerInt', 0x7fffffff],
+  ] as const) {
     const register = byName(name);
     at.write(register.offset, register.width, value);
   }
@@ -50,8 +76,27 @@ function dirty() {
 }
 
 /** Registers whose write does more than store, or whose read is computed. */
-const special = new Set(['ChipCmd', 'RxBufPtr', 'RxBufAddr', 'IntrStatus', 'Cfg9346', 'Timer', 'RxMissed', 'HltClk', 'PCIRevisionID', 'MediaStatus', 'TxSummary',
-  'TxPoll', 'BasicModeCtrl', 'RxConfig', 'TxStatus0', 'TxStatus1', 'TxStatus2', 'TxStatus3', 'CpCmd']);
+const special = new Set([
+  'ChipCmd',
+  'RxBufPtr',
+  'RxBufAddr',
+  'IntrStatus',
+  'Cfg9346',
+  'Timer',
+  'RxMissed',
+  'HltClk',
+  'PCIRevisionID',
+  'MediaStatus',
+  'TxSummary',
+  'TxPoll',
+  'BasicModeCtrl',
+  'RxConfig',
+  'TxStatus0',
+  'TxStatus1',
+  'TxStatus2',
+  'TxStatus3',
+  'CpCmd',
+]);
 
 describe('rtl8139 register sweep', () => {
   it('power-on values are those of the table', () => {
@@ -91,7 +136,10 @@ describe('rtl8139 register sweep', () => {
         write(r.offset, r.width, (value & widthMask(r.width)) >>> 0);
         const mask = r.access === 'rw' ? (r.writable ?? widthMask(r.width)) : 0;
         rtl8139Registers.forEach((other, i) => {
-          const want = other.name === r.name ? ((before[i]! & ~mask) | (value & mask)) & (r.width === 4 ? -1 : widthMask(r.width)) : before[i]!;
+          const want =
+            other.name === r.name
+              ? ((before[i]! & ~mask) | (value & mask)) & (r.width === 4 ? -1 : widthMask(r.width))
+              : before[i]!;
           expect(read(other.offset, other.width), `${other.name} after ${r.name}`).toBe(want >>> 0);
         });
       }
@@ -107,9 +155,15 @@ describe('rtl8139 register sweep', () => {
         const before = rtl8139Registers.map((r) => read(r.offset, r.width));
         write(offset, size, widthMask(size));
         rtl8139Registers.forEach((r, i) => {
-          if (!touched.includes(r)) expect(read(r.offset, r.width), `${r.name} after ${size} bytes at 0x${offset.toString(16)}`).toBe(before[i]);
+          if (!touched.includes(r))
+            expect(read(r.offset, r.width), `${r.name} after ${size} bytes at 0x${offset.toString(16)}`).toBe(before[i]);
           // An aligned access narrower than the register changes nothing when the table lists neither it nor its bytes.
-          else if (size < r.width && offset % size === 0 && !whole(offset, size, true) && !(size === 2 && (whole(offset, 1, true) ?? whole(offset + 1, 1, true)))) {
+          else if (
+            size < r.width &&
+            offset % size === 0 &&
+            !whole(offset, size, true) &&
+            !(size === 2 && (whole(offset, 1, true) ?? whole(offset + 1, 1, true)))
+          ) {
             expect(read(r.offset, r.width), r.name).toBe(before[i]);
           }
         });

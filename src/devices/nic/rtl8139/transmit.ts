@@ -92,13 +92,19 @@ export class Transmitter {
     const ringLow = regs.values[R.TxAddr0]!;
     const ringHigh = regs.values[R.TxAddr1]!;
     const at = addr64(ringLow, ringHigh) + n * DESCRIPTOR_SIZE;
-    if (log) log(`RTL8139: +++ C+ mode reading TX descriptor ${n} from host memory at ${hex(ringHigh, 8)} ${hex(ringLow, 8)} = 0x${hex(at, 8)}`);
+    if (log)
+      log(
+        `RTL8139: +++ C+ mode reading TX descriptor ${n} from host memory at ${hex(ringHigh, 8)} ${hex(ringLow, 8)} = 0x${hex(at, 8)}`,
+      );
     chip.dmaRead(at, descriptor, 0, DESCRIPTOR_SIZE);
     const command = le32(descriptor, 0);
     const vlan = le32(descriptor, 4);
     const bufferLow = le32(descriptor, 8);
     const bufferHigh = le32(descriptor, 12);
-    if (log) log(`RTL8139: +++ C+ mode TX descriptor ${n} ${hex(command, 8)} ${hex(vlan, 8)} ${hex(bufferLow, 8)} ${hex(bufferHigh, 8)}`);
+    if (log)
+      log(
+        `RTL8139: +++ C+ mode TX descriptor ${n} ${hex(command, 8)} ${hex(vlan, 8)} ${hex(bufferLow, 8)} ${hex(bufferHigh, 8)}`,
+      );
     if (!(command & CP_TX_OWN)) {
       if (log) log(`RTL8139: C+ Tx mode : descriptor ${n} is owned by host`);
       return false;
@@ -110,7 +116,10 @@ export class Transmitter {
     }
     const from = addr64(bufferLow, bufferHigh);
     const size = Math.min(command & CP_TX_SIZE_MASK, CPLUS_BUFFER_SIZE - state.cplusLength);
-    if (log) log(`RTL8139: +++ C+ mode transmit reading ${size} bytes from host memory at ${hex(from, 8)} to offset ${state.cplusLength}`);
+    if (log)
+      log(
+        `RTL8139: +++ C+ mode transmit reading ${size} bytes from host memory at ${hex(from, 8)} to offset ${state.cplusLength}`,
+      );
     chip.dmaRead(from, state.cplusBuffer, state.cplusLength, size);
     state.cplusLength += size;
     state.cplusTxDesc = command & CP_TX_END_OF_RING ? 0 : (n + 1) % CPLUS_RING_SIZE;
