@@ -60,7 +60,7 @@ describe('fuzzer', () => {
     [
       'ioreq',
       'was given back and written',
-      { file: 'src/device-model/ioreq.ts', find: 'this.#t.mapCache.invalidate();', replace: '' },
+      { file: 'src/device-model/ioreq.ts', find: 'this.t.mapCache.invalidate();', replace: '' },
     ],
   ] as const;
   for (const [target, error, mutation] of missing) {

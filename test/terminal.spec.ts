@@ -48,25 +48,25 @@ const terminals: Terminal[] = [];
 /** A command on a terminal of its own. */
 class Terminal {
   output = '';
-  readonly #child;
-  readonly #ended: Promise<number | null>;
+  private readonly child;
+  private readonly ended: Promise<number | null>;
 
   constructor(args: string, environment: Record<string, string> = {}) {
     const command = `echo "BEFORE $(stty -g)"; (echo "PID $BASHPID"; exec ${process.execPath} ${cli} run ${args}); echo "STATUS $?"; echo "AFTER $(stty -g)"`;
-    this.#child = spawn('script', ['-qec', command, '/dev/null'], {
+    this.child = spawn('script', ['-qec', command, '/dev/null'], {
       cwd: folder,
       env: { ...process.env, SHELL: '/bin/bash', ...environment },
       stdio: ['pipe', 'pipe', 'inherit'],
     });
-    this.#child.stdout.on('data', (data: Buffer) => (this.output += data.toString('latin1')));
-    this.#ended = new Promise((resolve) => this.#child.on('close', resolve));
+    this.child.stdout.on('data', (data: Buffer) => (this.output += data.toString('latin1')));
+    this.ended = new Promise((resolve) => this.child.on('close', resolve));
     terminals.push(this);
   }
 
   /** Nothing of a test that failed stays behind. */
   clear(): void {
     const pid = /PID (\d+)/.exec(this.output)?.[1];
-    if (this.#child.exitCode !== null || pid === undefined) return;
+    if (this.child.exitCode !== null || pid === undefined) return;
     try {
       process.kill(Number(pid), 'SIGKILL');
     } catch {
@@ -79,14 +79,14 @@ class Terminal {
     for (let i = 0; i < 6000; i++) {
       const match = pattern.exec(this.output.slice(from));
       if (match !== null) return match;
-      if (this.#child.exitCode !== null) break;
+      if (this.child.exitCode !== null) break;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     throw new Error(`no ${pattern} on the terminal:\n${this.output.slice(-2000)}`);
   }
 
   type(text: string): void {
-    this.#child.stdin.write(text, 'latin1');
+    this.child.stdin.write(text, 'latin1');
   }
 
   async signal(name: NodeJS.Signals): Promise<void> {
@@ -97,8 +97,8 @@ class Terminal {
   async end(): Promise<number> {
     const [, status] = await this.shows(/STATUS (\d+)/);
     const [, after] = await this.shows(/AFTER (\S+)/);
-    this.#child.stdin.end();
-    await this.#ended;
+    this.child.stdin.end();
+    await this.ended;
     expect(after).toBe(/BEFORE (\S+)/.exec(this.output)![1]);
     expect(after!.length).toBeGreaterThan(30);
     return Number(status);

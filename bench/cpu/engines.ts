@@ -58,9 +58,7 @@ function processorTime(pid: number): number {
   for (const task of readdirSync(`/proc/${pid}/task`)) {
     try {
       nanoseconds += Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]);
-    } catch {
-      continue; // a thread that ended meanwhile
-    }
+    } catch {}
   }
   return nanoseconds / 1e6;
 }

@@ -70,22 +70,22 @@ class TransferPeer {
   download: Span = { fromUs: 0, toUs: 0 };
   upload: Span = { fromUs: 0, toUs: 0 };
   returned = '';
-  readonly #servers: Server[] = [];
-  readonly #data: Uint8Array;
+  private readonly servers: Server[] = [];
+  private readonly data: Uint8Array;
 
   constructor(data: Uint8Array) {
-    this.#data = data;
+    this.data = data;
   }
 
   /** Two neighbouring ports of the loopback. */
   async listen(): Promise<void> {
     for (let tries = 0; tries < 20; tries++) {
-      const send = createServer((socket) => this.#send(socket));
-      const take = createServer((socket) => this.#take(socket));
+      const send = createServer((socket) => this.send(socket));
+      const take = createServer((socket) => this.take(socket));
       const port = await listenOn(send, 0);
       if (port !== undefined && (await listenOn(take, port + 1)) !== undefined) {
         this.port = port;
-        this.#servers.push(send, take);
+        this.servers.push(send, take);
         return;
       }
       send.close();
@@ -94,22 +94,22 @@ class TransferPeer {
   }
 
   close(): void {
-    for (const server of this.#servers) server.close();
+    for (const server of this.servers) server.close();
   }
 
-  #send(socket: Socket): void {
+  private send(socket: Socket): void {
     const fromUs = nowUs();
     socket.on('error', () => {});
     // The guest closes its side when it has read everything.
     socket.on('close', () => (this.download = { fromUs, toUs: nowUs() }));
     socket.resume();
-    socket.end(this.#data);
+    socket.end(this.data);
   }
 
-  #take(socket: Socket): void {
+  private take(socket: Socket): void {
     const fromUs = nowUs();
     const hash = createHash('sha256');
-    let left = this.#data.length;
+    let left = this.data.length;
     socket.on('error', () => {});
     // passt resets a connection after 24 s on which nothing was ever sent to the guest.
     socket.write('ready\n');

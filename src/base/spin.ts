@@ -12,22 +12,22 @@ const MOST_CREDIT = 8;
 const TRIAL = 16;
 
 export class SpinWait {
-  #credit = MOST_CREDIT;
-  #since = 0;
+  private credit = MOST_CREDIT;
+  private since = 0;
 
   /** Looks until `isReady` says yes, for a bounded time. False: sleep. */
   until(isReady: () => boolean): boolean {
-    if (this.#credit === 0 && ++this.#since < TRIAL) return isReady();
-    this.#since = 0;
+    if (this.credit === 0 && ++this.since < TRIAL) return isReady();
+    this.since = 0;
     const end = performance.now() + SPIN_MS;
     do {
       for (let look = 0; look < LOOKS; look++) {
         if (!isReady()) continue;
-        if (this.#credit < MOST_CREDIT) this.#credit++;
+        if (this.credit < MOST_CREDIT) this.credit++;
         return true;
       }
     } while (performance.now() < end);
-    if (this.#credit > 0) this.#credit--;
+    if (this.credit > 0) this.credit--;
     return false;
   }
 }

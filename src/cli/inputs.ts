@@ -9,7 +9,7 @@ const identity = ({ dev, ino }: Stats): string => `${dev}:${ino}`;
 
 /** Reads files whole, and knows them again under any name. */
 export class Inputs {
-  readonly #read = new Set<string>();
+  private readonly alreadyRead = new Set<string>();
 
   /** Bytes of a file or pipe. Throws UserError when there are none: `expected` says what should be there. */
   read(path: string, expected: string): Uint8Array {
@@ -19,7 +19,7 @@ export class Inputs {
       try {
         const stats = fstatSync(fd);
         if (stats.isDirectory()) throw new UserError(`${path}: a directory; expected ${expected}`);
-        this.#read.add(identity(stats));
+        this.alreadyRead.add(identity(stats));
         bytes = stats.isFile() ? readFileSync(fd) : readToEnd(fd, path, expected);
       } finally {
         closeSync(fd);
@@ -35,7 +35,7 @@ export class Inputs {
 
   /** Whether this open file is one of those read. */
   has(stats: Stats): boolean {
-    return this.#read.has(identity(stats));
+    return this.alreadyRead.has(identity(stats));
   }
 }
 

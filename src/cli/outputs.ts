@@ -20,12 +20,12 @@ const FLAGS: Readonly<Record<FileName, string>> = { trace: '--trace', dmLog: '--
 export class Outputs {
   /** Called once, when the first of the outputs can take no more. */
   onLost: (error: NodeJS.ErrnoException) => void = () => {};
-  readonly #files = new Map<FileName, WriteStream>();
-  readonly #consoles: WriteStream[] = [];
-  readonly #toStdout: boolean;
-  readonly #streams: { path: string; stream: WriteStream }[] = [];
-  #lost: { path: string; error: NodeJS.ErrnoException } | undefined;
-  readonly #stdoutLost = (error: NodeJS.ErrnoException): void => this.#lose('standard output', error);
+  private readonly files = new Map<FileName, WriteStream>();
+  private readonly consoles: WriteStream[] = [];
+  private readonly toStdout: boolean;
+  private readonly streams: { path: string; stream: WriteStream }[] = [];
+  private lost: { path: string; error: NodeJS.ErrnoException } | undefined;
+  private readonly stdoutLost = (error: NodeJS.ErrnoException): void => this.lose('standard output', error);
 
   /**
    * Opens all files, and empties them only when every one could be opened. Throws UserError when one cannot be written,
@@ -48,52 +48,52 @@ export class Outputs {
       claim(path, stats);
       if (stats.isFile()) opened.push(fd);
       const stream = createWriteStream(path, { fd });
-      stream.on('error', (error) => this.#lose(path, error));
-      this.#streams.push({ path, stream });
+      stream.on('error', (error) => this.lose(path, error));
+      this.streams.push({ path, stream });
       return stream;
     };
     const consoles = paths.console.length > 0 ? paths.console : ['-'];
     if (consoles.filter((path) => path === '-').length > 1)
       throw new UserError('--console -: named for two outputs; give it once');
-    this.#toStdout = consoles.includes('-');
-    if (this.#toStdout) claim('standard output', fstatSync(1));
+    this.toStdout = consoles.includes('-');
+    if (this.toStdout) claim('standard output', fstatSync(1));
     for (const name of ['trace', 'dmLog', 'pcap'] as const) {
       const path = paths[name];
       if (path === '-') throw new UserError(`${FLAGS[name]} -: only the console goes to standard output; name a file`);
-      if (path !== undefined) this.#files.set(name, open(path));
+      if (path !== undefined) this.files.set(name, open(path));
     }
-    for (const path of consoles) if (path !== '-') this.#consoles.push(open(path));
+    for (const path of consoles) if (path !== '-') this.consoles.push(open(path));
     for (const fd of opened) ftruncateSync(fd);
-    process.stdout.on('error', this.#stdoutLost);
+    process.stdout.on('error', this.stdoutLost);
   }
 
   write(name: FileName, data: Uint8Array | string): void {
-    this.#files.get(name)?.write(data);
+    this.files.get(name)?.write(data);
   }
 
   console(bytes: Uint8Array): void {
-    if (this.#toStdout && this.#lost?.path !== 'standard output') process.stdout.write(bytes);
-    for (const stream of this.#consoles) stream.write(bytes);
+    if (this.toStdout && this.lost?.path !== 'standard output') process.stdout.write(bytes);
+    for (const stream of this.consoles) stream.write(bytes);
   }
 
   /** Waits until everything is written. Throws UserError when an output was lost; a reader of standard output that left is no error. */
   async close(): Promise<void> {
     await Promise.all(
-      this.#streams.map(async ({ stream }) => {
+      this.streams.map(async ({ stream }) => {
         stream.end();
         // An error is told to #lose.
         await finished(stream).catch(() => {});
       }),
     );
-    process.stdout.off('error', this.#stdoutLost);
-    if (this.#lost !== undefined && this.#lost.error.code !== 'EPIPE') {
-      throw new UserError(`${this.#lost.path}: cannot be written: ${this.#lost.error.message}; the run ended there`);
+    process.stdout.off('error', this.stdoutLost);
+    if (this.lost !== undefined && this.lost.error.code !== 'EPIPE') {
+      throw new UserError(`${this.lost.path}: cannot be written: ${this.lost.error.message}; the run ended there`);
     }
   }
 
-  #lose(path: string, error: NodeJS.ErrnoException): void {
-    if (this.#lost !== undefined) return;
-    this.#lost = { path, error };
+  private lose(path: string, error: NodeJS.ErrnoException): void {
+    if (this.lost !== undefined) return;
+    this.lost = { path, error };
     this.onLost(error);
   }
 }

@@ -14,16 +14,16 @@ interface QmpTarget {
 }
 
 export class Qmp {
-  readonly #target: QmpTarget;
-  readonly #send: (line: string) => void;
-  readonly #release: QemuRelease;
+  private readonly target: QmpTarget;
+  private readonly send: (line: string) => void;
+  private readonly release: QemuRelease;
 
   /** Sends the greeting at once. */
   constructor(target: QmpTarget, send: (line: string) => void, release: QemuRelease = 7) {
-    this.#target = target;
-    this.#send = send;
-    this.#release = release;
-    this.#reply({ QMP: { version: { qemu: qemuReleases[release], package: '' }, capabilities: [] } });
+    this.target = target;
+    this.send = send;
+    this.release = release;
+    this.reply({ QMP: { version: { qemu: qemuReleases[release], package: '' }, capabilities: [] } });
   }
 
   /** Serve one line from the client. */
@@ -33,49 +33,49 @@ export class Qmp {
     try {
       message = JSON.parse(line) as typeof message;
     } catch {
-      this.#reply({ error: { class: 'GenericError', desc: 'JSON parse error' } });
+      this.reply({ error: { class: 'GenericError', desc: 'JSON parse error' } });
       return;
     }
     if (typeof message?.execute !== 'string') {
-      this.#reply({ error: { class: 'GenericError', desc: "QMP input must be a JSON object with a string 'execute'" } });
+      this.reply({ error: { class: 'GenericError', desc: "QMP input must be a JSON object with a string 'execute'" } });
       return;
     }
     const id = message.id === undefined ? {} : { id: message.id };
-    const result = this.#execute(message.execute);
+    const result = this.execute(message.execute);
     if (result === undefined)
-      this.#reply({ error: { class: 'CommandNotFound', desc: `The command ${message.execute} has not been found` }, ...id });
-    else this.#reply({ return: result, ...id });
+      this.reply({ error: { class: 'CommandNotFound', desc: `The command ${message.execute} has not been found` }, ...id });
+    else this.reply({ return: result, ...id });
     if (message.execute === 'system_reset') {
-      this.#target.reset();
+      this.target.reset();
       this.event('RESET', { guest: false, reason: 'host-qmp-system-reset' });
     }
-    if (message.execute === 'quit') this.#target.quit();
+    if (message.execute === 'quit') this.target.quit();
   }
 
   event(name: string, data: object): void {
     const now = Date.now();
-    this.#reply({ timestamp: { seconds: Math.floor(now / 1000), microseconds: (now % 1000) * 1000 }, event: name, data });
+    this.reply({ timestamp: { seconds: Math.floor(now / 1000), microseconds: (now % 1000) * 1000 }, event: name, data });
   }
 
-  #execute(command: unknown): unknown {
+  private execute(command: unknown): unknown {
     switch (command) {
       case 'qmp_capabilities':
       case 'system_reset':
       case 'quit':
         return {};
       case 'query-version':
-        return { qemu: qemuReleases[this.#release], package: '' };
+        return { qemu: qemuReleases[this.release], package: '' };
       case 'query-machines':
         return [
           {
-            name: this.#release === 7 ? 'pc-i440fx-7.2' : 'pc-i440fx-10.0',
+            name: this.release === 7 ? 'pc-i440fx-7.2' : 'pc-i440fx-10.0',
             alias: 'pc',
             'is-default': true,
             'cpu-max': 1,
             'hotpluggable-cpus': false,
             'numa-mem-supported': false,
             deprecated: false,
-            ...(this.#release === 7 ? {} : { acpi: true }),
+            ...(this.release === 7 ? {} : { acpi: true }),
           },
         ];
       case 'qom-list-types':
@@ -85,7 +85,7 @@ export class Qmp {
     }
   }
 
-  #reply(message: object): void {
-    this.#send(JSON.stringify(message));
+  private reply(message: object): void {
+    this.send(JSON.stringify(message));
   }
 }

@@ -56,37 +56,37 @@ export class QtestMachine {
   /** Told of a reset that the machine itself asked for. */
   onReset: (() => void) | undefined;
   onPowerOff: (() => void) | undefined;
-  readonly #ram: Ram;
-  readonly #bus: PciBus;
+  private readonly ram: Ram;
+  private readonly bus: PciBus;
   /** ISA interrupt by link, 0: none; devices that assert a link, as bits. */
-  readonly #routes = new Uint8Array(LINKS);
-  readonly #asserted: number[] = [0, 0, 0, 0];
-  readonly #pins: boolean[] = new Array<boolean>(IOAPIC_PINS).fill(false);
+  private readonly routes = new Uint8Array(LINKS);
+  private readonly asserted: number[] = [0, 0, 0, 0];
+  private readonly pins: boolean[] = new Array<boolean>(IOAPIC_PINS).fill(false);
   /** Pins whose level the links have set; others only move by hand. */
-  readonly #driven = new Set<number>();
+  private readonly driven = new Set<number>();
 
   constructor(ramSize: number, devices: readonly QtestDevice[]) {
-    this.#ram = new Ram(ramSize);
-    this.#bus = new PciBus({
+    this.ram = new Ram(ramSize);
+    this.bus = new PciBus({
       ports: this.ports,
       memory: this.memory,
-      dma: this.#ram,
+      dma: this.ram,
       clock: this.clock,
       setIntx: (device, intx, level) => {
         const link = pciLink(device, intx);
         const bit = 1 << device;
-        this.#asserted[link] = level ? this.#asserted[link]! | bit : this.#asserted[link]! & ~bit;
-        this.#updatePins();
+        this.asserted[link] = level ? this.asserted[link]! | bit : this.asserted[link]! & ~bit;
+        this.updatePins();
       },
     });
-    const bus = this.#bus;
+    const bus = this.bus;
     bus.attach(devfn(0, 0), new HostBridge(bus.slot(devfn(0, 0)), bus, this.ports));
     bus.attach(
       devfn(1, 0),
       new Piix3(bus.slot(devfn(1, 0)), this.ports, {
         setPciLinkRoute: (link, irq) => {
-          this.#routes[link] = irq;
-          this.#updatePins();
+          this.routes[link] = irq;
+          this.updatePins();
         },
         reset: () => {
           this.reset();
@@ -115,13 +115,13 @@ export class QtestMachine {
   }
 
   reset(): void {
-    this.#bus.reset();
+    this.bus.reset();
   }
 
   /** An interrupt line by hand, at an I/O APIC input. */
   setPin(pin: number, level: boolean): void {
-    if (!(pin >= 0 && pin < IOAPIC_PINS) || this.#pins[pin] === level) return;
-    this.#pins[pin] = level;
+    if (!(pin >= 0 && pin < IOAPIC_PINS) || this.pins[pin] === level) return;
+    this.pins[pin] = level;
     this.onIrq?.(pin, level);
   }
 
@@ -140,20 +140,20 @@ export class QtestMachine {
 
   readBytes(address: number, length: number): Uint8Array {
     const bytes = new Uint8Array(length);
-    this.#pieces(
+    this.pieces(
       address,
       length,
       (at, offset, size) => {
         const value = this.memory.read(at, size);
         for (let i = 0; i < size; i++) bytes[offset + i] = value >>> (i * 8);
       },
-      (at, offset, size) => void this.#ram.read(at, bytes, offset, size),
+      (at, offset, size) => void this.ram.read(at, bytes, offset, size),
     );
     return bytes;
   }
 
   writeBytes(address: number, bytes: Uint8Array): void {
-    this.#pieces(
+    this.pieces(
       address,
       bytes.length,
       (at, offset, size) => {
@@ -161,12 +161,12 @@ export class QtestMachine {
         for (let i = 0; i < size; i++) value |= bytes[offset + i]! << (i * 8);
         this.memory.write(at, size, value >>> 0);
       },
-      (at, offset, size) => void this.#ram.write(at, bytes, offset, size),
+      (at, offset, size) => void this.ram.write(at, bytes, offset, size),
     );
   }
 
   /** Cut a range into register accesses (aligned, at most 4 bytes) and runs of RAM. */
-  #pieces(
+  private pieces(
     address: number,
     length: number,
     registers: (at: number, offset: number, size: number) => void,
@@ -188,15 +188,15 @@ export class QtestMachine {
     }
   }
 
-  #updatePins(): void {
+  private updatePins(): void {
     for (let pin = 1; pin < 16; pin++) {
       let level = false;
       for (let link = 0; link < LINKS; link++) {
-        if (this.#routes[link] !== pin) continue;
-        this.#driven.add(pin);
-        if (this.#asserted[link] !== 0) level = true;
+        if (this.routes[link] !== pin) continue;
+        this.driven.add(pin);
+        if (this.asserted[link] !== 0) level = true;
       }
-      if (this.#driven.has(pin)) this.setPin(pin, level);
+      if (this.driven.has(pin)) this.setPin(pin, level);
     }
   }
 }

@@ -29,16 +29,16 @@ function parseNumber(text: string | undefined, what: string): bigint {
 const hex = (value: bigint | number, digits: number): string => `0x${value.toString(16).padStart(digits, '0')}`;
 
 export class QtestProtocol {
-  readonly #machine: QtestMachine;
-  readonly #send: (line: string) => void;
-  #intercepted: string | undefined;
+  private readonly machine: QtestMachine;
+  private readonly send: (line: string) => void;
+  private intercepted: string | undefined;
 
   /** @param send takes one line without its end */
   constructor(machine: QtestMachine, send: (line: string) => void) {
-    this.#machine = machine;
-    this.#send = send;
+    this.machine = machine;
+    this.send = send;
     machine.onIrq = (pin, level) => {
-      if (this.#intercepted !== undefined) send(`IRQ ${level ? 'raise' : 'lower'} ${pin}`);
+      if (this.intercepted !== undefined) send(`IRQ ${level ? 'raise' : 'lower'} ${pin}`);
     };
   }
 
@@ -51,51 +51,51 @@ export class QtestProtocol {
     if (words.length === 0) return;
     let answer: string;
     try {
-      answer = this.#serve(words[0]!, words.slice(1));
+      answer = this.serve(words[0]!, words.slice(1));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       answer = `${error.kind} ${error.message}`;
     }
-    this.#send(answer);
+    this.send(answer);
   }
 
-  #serve(command: string, args: readonly string[]): string {
+  private serve(command: string, args: readonly string[]): string {
     const access = /^(in|out|read|write)([bwlq])$/.exec(command);
     if (access && !(access[2] === 'q' && (access[1] === 'in' || access[1] === 'out')))
-      return this.#access(access[1]!, WIDTHS[access[2]!]!, args);
+      return this.access(access[1]!, WIDTHS[access[2]!]!, args);
     switch (command) {
       case 'endianness':
         return 'OK little';
       case 'read':
-        return `OK 0x${Buffer.from(this.#read(args)).toString('hex')}`;
+        return `OK 0x${Buffer.from(this.read(args)).toString('hex')}`;
       case 'b64read':
-        return `OK ${Buffer.from(this.#read(args)).toString('base64')}`;
+        return `OK ${Buffer.from(this.read(args)).toString('base64')}`;
       case 'write':
-        return this.#write(args, this.#hexBytes(args[2]));
+        return this.write(args, this.hexBytes(args[2]));
       case 'b64write':
-        return this.#write(args, Buffer.from(args[2] ?? '', 'base64'));
+        return this.write(args, Buffer.from(args[2] ?? '', 'base64'));
       case 'memset': {
-        const length = this.#length(args, 0);
-        const address = this.#address(args[0]);
-        this.#machine.writeBytes(address, new Uint8Array(length).fill(Number(parseNumber(args[2], 'value') & 0xffn)));
+        const length = this.length(args, 0);
+        const address = this.address(args[0]);
+        this.machine.writeBytes(address, new Uint8Array(length).fill(Number(parseNumber(args[2], 'value') & 0xffn)));
         return 'OK';
       }
       case 'clock_step': {
-        const { clock } = this.#machine;
+        const { clock } = this.machine;
         const next = Number.isFinite(clock.nextNs) ? clock.nextNs : clock.nowNs();
         clock.advance(args.length > 0 ? clock.nowNs() + Number(parseNumber(args[0], 'time')) : next);
         return `OK ${clock.nowNs()}`;
       }
       case 'clock_set': {
-        this.#machine.clock.advance(Number(parseNumber(args[0], 'time')));
-        return `OK ${this.#machine.clock.nowNs()}`;
+        this.machine.clock.advance(Number(parseNumber(args[0], 'time')));
+        return `OK ${this.machine.clock.nowNs()}`;
       }
       case 'irq_intercept_in':
       case 'irq_intercept_out':
-        return this.#intercept(command, args[0]);
+        return this.intercept(command, args[0]);
       case 'set_irq_in': {
         if (args[0] !== 'ioapic' && !args[0]?.endsWith('/ioapic')) throw new Refusal('FAIL', 'Unknown device');
-        this.#machine.setPin(Number(parseNumber(args[2], 'line')), parseNumber(args[3], 'level') !== 0n);
+        this.machine.setPin(Number(parseNumber(args[2], 'line')), parseNumber(args[3], 'level') !== 0n);
         return 'OK';
       }
       case 'module_load':
@@ -105,56 +105,56 @@ export class QtestProtocol {
     }
   }
 
-  #access(direction: string, size: number, args: readonly string[]): string {
+  private access(direction: string, size: number, args: readonly string[]): string {
     if (direction === 'in' || direction === 'out') {
       const port = Number(parseNumber(args[0], 'port'));
       if (port > 0xffff) throw new Refusal('ERR', `port ${hex(port, 4)} is past 0xffff`);
-      if (direction === 'in') return `OK ${hex(this.#machine.ports.read(port, size), 4)}`;
-      this.#machine.ports.write(port, size, Number(BigInt.asUintN(size * 8, parseNumber(args[1], 'value'))));
+      if (direction === 'in') return `OK ${hex(this.machine.ports.read(port, size), 4)}`;
+      this.machine.ports.write(port, size, Number(BigInt.asUintN(size * 8, parseNumber(args[1], 'value'))));
       return 'OK';
     }
-    const address = this.#address(args[0]);
-    if (direction === 'read') return `OK ${hex(this.#machine.readMemory(address, size), 16)}`;
-    this.#machine.writeMemory(address, size, parseNumber(args[1], 'value'));
+    const address = this.address(args[0]);
+    if (direction === 'read') return `OK ${hex(this.machine.readMemory(address, size), 16)}`;
+    this.machine.writeMemory(address, size, parseNumber(args[1], 'value'));
     return 'OK';
   }
 
-  #address(text: string | undefined): number {
+  private address(text: string | undefined): number {
     const address = parseNumber(text, 'address');
     if (address >= 1n << 52n) throw new Refusal('ERR', `address ${hex(address, 1)} is past 52 bits`);
     return Number(address);
   }
 
-  #length(args: readonly string[], least: number): number {
+  private length(args: readonly string[], least: number): number {
     const length = Number(parseNumber(args[1], 'length'));
     if (length < least || length > RANGE_LIMIT) throw new Refusal('ERR', `length ${length}: expected ${least} to ${RANGE_LIMIT}`);
     return length;
   }
 
-  #read(args: readonly string[]): Uint8Array {
-    return this.#machine.readBytes(this.#address(args[0]), this.#length(args, 1));
+  private read(args: readonly string[]): Uint8Array {
+    return this.machine.readBytes(this.address(args[0]), this.length(args, 1));
   }
 
   /** Data shorter than the range is filled up with zeros; longer data is cut. */
-  #write(args: readonly string[], data: Uint8Array): string {
-    const bytes = new Uint8Array(this.#length(args, 1));
+  private write(args: readonly string[], data: Uint8Array): string {
+    const bytes = new Uint8Array(this.length(args, 1));
     bytes.set(data.subarray(0, bytes.length));
-    this.#machine.writeBytes(this.#address(args[0]), bytes);
+    this.machine.writeBytes(this.address(args[0]), bytes);
     return 'OK';
   }
 
-  #hexBytes(text: string | undefined): Uint8Array {
+  private hexBytes(text: string | undefined): Uint8Array {
     if (text === undefined || !/^0x([0-9a-f]{2})*$/i.test(text))
       throw new Refusal('ERR', 'data: expected 0x and hexadecimal bytes');
     return Buffer.from(text.slice(2), 'hex');
   }
 
   /** One device for the whole run, as QEMU has it; its inputs are the I/O APIC's. */
-  #intercept(command: string, path: string | undefined): string {
+  private intercept(command: string, path: string | undefined): string {
     if (path === undefined || (path !== 'ioapic' && !path.endsWith('/ioapic')) || command === 'irq_intercept_out')
       throw new Refusal('FAIL', 'Unknown device');
-    if (this.#intercepted !== undefined && this.#intercepted !== path) throw new Refusal('FAIL', 'IRQ intercept already enabled');
-    this.#intercepted = path;
+    if (this.intercepted !== undefined && this.intercepted !== path) throw new Refusal('FAIL', 'IRQ intercept already enabled');
+    this.intercepted = path;
     return 'OK';
   }
 }

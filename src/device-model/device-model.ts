@@ -96,60 +96,60 @@ export class DeviceModel {
   readonly mapCache: MapCache;
   readonly dma: Dma;
   readonly server: IoreqServer;
-  readonly #o: DeviceModelOptions;
-  readonly #timers: TimerList;
-  readonly #events: EventChannels;
-  readonly #endpoint: Dom0Endpoint | undefined;
-  readonly #socket: RingPort | undefined;
-  readonly #consoleInput: FrameRingConsumer | undefined;
-  readonly #console = new Uint8Array(CONSOLE_BUFFER);
-  #consoleLength = 0;
+  private readonly o: DeviceModelOptions;
+  private readonly timers: TimerList;
+  private readonly events: EventChannels;
+  private readonly endpoint: Dom0Endpoint | undefined;
+  private readonly socket: RingPort | undefined;
+  private readonly consoleInput: FrameRingConsumer | undefined;
+  private readonly console = new Uint8Array(CONSOLE_BUFFER);
+  private consoleLength = 0;
 
   constructor(options: DeviceModelOptions) {
-    this.#o = options;
+    this.o = options;
     const { hypercalls, clock, log } = options;
     const logger = options.logger ?? silentLogger;
     const { buffer } = options.memory;
-    this.#timers = new TimerList(clock);
+    this.timers = new TimerList(clock);
     this.mapCache = new MapCache({ hypercalls, clock, log });
     this.dma = new Dma(new Uint8Array(buffer), this.mapCache, clock, options.onRamWrite);
     this.pci = new PciBus({
       ports: this.ports,
       memory: this.memory,
       dma: this.dma,
-      clock: this.#timers,
+      clock: this.timers,
       setIntx: (device, intx, level) => hypercalls.setPciIntxLevel(0, 0, device, intx, level ? 1 : 0),
     });
     this.hub = new Hub({ latencyNs: options.wireLatencyNs ?? 0, now: () => clock.nowNs() });
 
     this.uart = new Uart16550({
       setIrq: (level) => hypercalls.setIsaIrqLevel(COM1_IRQ, level ? 1 : 0),
-      transmit: (byte) => this.#putConsole(byte),
+      transmit: (byte) => this.putConsole(byte),
     });
     this.ports.add(this.uart, COM1_PORT);
     this.ports.add(
-      debugPort((byte) => this.#putConsole(byte)),
+      debugPort((byte) => this.putConsole(byte)),
       PLATFORM_LOG_PORT,
     );
     this.memory.add(this.vga, VGA_HOLE_BASE);
-    this.#attachChipset();
-    this.nics = options.nics.map((nic, i) => this.#attachNic(nic, i));
+    this.attachChipset();
+    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i));
     const { pcap } = options;
     if (pcap && this.nics[0]) {
       this.nics[0].port.tap = (frame, direction) =>
         pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined);
     }
     if (options.endpoint !== null) {
-      this.#endpoint = new Dom0Endpoint(options.endpoint);
-      this.#endpoint.connect(this.hub.attach(this.#endpoint));
+      this.endpoint = new Dom0Endpoint(options.endpoint);
+      this.endpoint.connect(this.hub.attach(this.endpoint));
     }
     if (options.socket) {
       const { fromMachine, toMachine } = options.socket;
-      this.#socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
+      this.socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
     }
-    if (options.consoleInput) this.#consoleInput = new FrameRingConsumer(options.consoleInput);
+    if (options.consoleInput) this.consoleInput = new FrameRingConsumer(options.consoleInput);
 
-    this.#events = new EventChannels(buffer, hypercalls);
+    this.events = new EventChannels(buffer, hypercalls);
     const dispatch = new IoreqDispatch({
       ports: this.ports,
       memory: this.memory,
@@ -163,8 +163,8 @@ export class DeviceModel {
       memory: buffer,
       hypercalls,
       dispatch,
-      events: this.#events,
-      timers: this.#timers,
+      events: this.events,
+      timers: this.timers,
       clock,
       logger,
       log,
@@ -199,13 +199,13 @@ export class DeviceModel {
 
   /** Do what there is to do now, a bounded piece of it. False: there was nothing. */
   turn(): boolean {
-    let busy = this.#events.scan() > 0;
-    if (this.#timers.run()) busy = true;
+    let busy = this.events.scan() > 0;
+    if (this.timers.run()) busy = true;
     for (const nic of this.nics) if (nic.poll()) busy = true;
     if (this.hub.poll() > 0) busy = true;
     // While the NIC has no room the socket's frames stay in its ring, and the peer feels it.
-    if (this.#socket !== undefined && this.hub.waiting < SOCKET_WAITING_LIMIT && this.#socket.poll() > 0) busy = true;
-    if (this.#consoleInput !== undefined && this.#pollConsole(this.#consoleInput)) busy = true;
+    if (this.socket !== undefined && this.hub.waiting < SOCKET_WAITING_LIMIT && this.socket.poll() > 0) busy = true;
+    if (this.consoleInput !== undefined && this.pollConsole(this.consoleInput)) busy = true;
     return busy;
   }
 
@@ -222,7 +222,7 @@ export class DeviceModel {
 
   /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. Infinity: nothing. */
   get nextDeadlineNs(): number {
-    let next = Math.min(this.#timers.nextNs, this.hub.nextDueNs);
+    let next = Math.min(this.timers.nextNs, this.hub.nextDueNs);
     for (const nic of this.nics) next = Math.min(next, nic.nextDueNs);
     return next;
   }
@@ -234,7 +234,7 @@ export class DeviceModel {
 
   /** Frames lost because the party behind the socket had no room for them. */
   get socketDrops(): number {
-    return this.#socket?.drops ?? 0;
+    return this.socket?.drops ?? 0;
   }
 
   /** Characters for COM1. */
@@ -245,15 +245,15 @@ export class DeviceModel {
   /** Hand out console characters, log lines and captured frames gathered so far. */
   flush(): void {
     this.flushConsole();
-    this.#o.log?.flush();
-    this.#o.pcap?.flush();
+    this.o.log?.flush();
+    this.o.pcap?.flush();
   }
 
   flushConsole(): void {
-    if (this.#consoleLength === 0) return;
-    const bytes = this.#console.slice(0, this.#consoleLength);
-    this.#consoleLength = 0;
-    this.#o.console?.(bytes);
+    if (this.consoleLength === 0) return;
+    const bytes = this.console.slice(0, this.consoleLength);
+    this.consoleLength = 0;
+    this.o.console?.(bytes);
   }
 
   save(): DeviceModelState {
@@ -263,7 +263,7 @@ export class DeviceModel {
       version: 1,
       devices,
       wire: this.hub.save(),
-      endpoint: this.#endpoint?.save() ?? null,
+      endpoint: this.endpoint?.save() ?? null,
       ringSlot: this.server.ringSlot,
     };
   }
@@ -282,12 +282,12 @@ export class DeviceModel {
     this.vga.restore(saved('vga'));
     for (const [at, device] of this.pci.functions) device.restore(saved(`pci${at}`));
     this.hub.restore(state.wire);
-    if (state.endpoint) this.#endpoint?.restore(state.endpoint);
+    if (state.endpoint) this.endpoint?.restore(state.endpoint);
     this.server.restoreRingSlot(state.ringSlot);
   }
 
-  #attachChipset(): void {
-    const { hypercalls } = this.#o;
+  private attachChipset(): void {
+    const { hypercalls } = this.o;
     const { pci, ports } = this;
     const bridge = devfn(0, 0);
     pci.attach(bridge, new HostBridge(pci.slot(bridge), pci, ports));
@@ -303,8 +303,8 @@ export class DeviceModel {
     pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(SHUTDOWN_POWEROFF) }));
   }
 
-  #attachNic(options: NicOptions, index: number): NicPort {
-    const { clock, log } = this.#o;
+  private attachNic(options: NicOptions, index: number): NicPort {
+    const { clock, log } = this.o;
     const model = nicModel(options.model);
     const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
     const port = new NicPort(`${options.model}.${index}`, this.hub, clock);
@@ -314,12 +314,12 @@ export class DeviceModel {
     return port;
   }
 
-  #putConsole(byte: number): void {
-    this.#console[this.#consoleLength++] = byte;
-    if (this.#consoleLength === CONSOLE_BUFFER) this.flushConsole();
+  private putConsole(byte: number): void {
+    this.console[this.consoleLength++] = byte;
+    if (this.consoleLength === CONSOLE_BUFFER) this.flushConsole();
   }
 
-  #pollConsole(ring: FrameRingConsumer): boolean {
+  private pollConsole(ring: FrameRingConsumer): boolean {
     const bytes = ring.peek();
     if (bytes === undefined) return false;
     this.uart.receive(bytes);

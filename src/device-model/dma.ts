@@ -29,38 +29,38 @@ interface DmaCounters {
 
 export class Dma implements DmaBus {
   readonly counters: DmaCounters = { reads: 0, readBytes: 0, writes: 0, writtenBytes: 0, refused: 0 };
-  readonly #memory: Uint8Array;
-  readonly #cache: MapCache;
-  readonly #clock: Clock;
-  readonly #onRamWrite: RamWriteHook | undefined;
+  private readonly memory: Uint8Array;
+  private readonly cache: MapCache;
+  private readonly clock: Clock;
+  private readonly onRamWrite: RamWriteHook | undefined;
 
   constructor(memory: Uint8Array, cache: MapCache, clock: Clock, onRamWrite?: RamWriteHook) {
-    this.#memory = memory;
-    this.#cache = cache;
-    this.#clock = clock;
-    this.#onRamWrite = onRamWrite;
+    this.memory = memory;
+    this.cache = cache;
+    this.clock = clock;
+    this.onRamWrite = onRamWrite;
   }
 
   read(gpa: number, buffer: Uint8Array, offset: number, length: number): boolean {
     this.counters.reads++;
     this.counters.readBytes += length;
-    return this.#transfer(gpa, buffer, offset, length, false);
+    return this.transfer(gpa, buffer, offset, length, false);
   }
 
   write(gpa: number, buffer: Uint8Array, offset: number, length: number): boolean {
     this.counters.writes++;
     this.counters.writtenBytes += length;
-    return this.#transfer(gpa, buffer, offset, length, true);
+    return this.transfer(gpa, buffer, offset, length, true);
   }
 
   /** One bucket at a time, one page at a time in it: pages that follow each other for the guest do not in the host. */
-  #transfer(gpa: number, buffer: Uint8Array, offset: number, length: number, toGuest: boolean): boolean {
+  private transfer(gpa: number, buffer: Uint8Array, offset: number, length: number, toGuest: boolean): boolean {
     let whole = true;
     let done = 0;
     while (done < length) {
       const at = gpa + done;
       const inBucket = Math.min(length - done, BUCKET_SIZE - (at & (BUCKET_SIZE - 1)));
-      const mapping = this.#cache.lookup(at);
+      const mapping = this.cache.lookup(at);
       if (mapping === undefined) {
         // That page only: later pages of the bucket may be RAM.
         const step = Math.min(length - done, PAGE_SIZE - (at & (PAGE_SIZE - 1)));
@@ -69,32 +69,32 @@ export class Dma implements DmaBus {
         done += step;
         continue;
       }
-      this.#cache.lock(mapping);
+      this.cache.lock(mapping);
       for (const end = done + inBucket; done < end; ) {
         const address = gpa + done;
         const step = Math.min(end - done, PAGE_SIZE - (address & (PAGE_SIZE - 1)));
-        if (this.#cache.hasPage(mapping, (address & (BUCKET_SIZE - 1)) >>> PAGE_SHIFT)) {
-          const maddr = this.#cache.maddr(mapping, address);
-          this.#copy(maddr, buffer, offset + done, step, toGuest);
-          if (toGuest) this.#onRamWrite?.(address as Gpa, step, maddr);
+        if (this.cache.hasPage(mapping, (address & (BUCKET_SIZE - 1)) >>> PAGE_SHIFT)) {
+          const maddr = this.cache.maddr(mapping, address);
+          this.copy(maddr, buffer, offset + done, step, toGuest);
+          if (toGuest) this.onRamWrite?.(address as Gpa, step, maddr);
         } else {
           if (!toGuest) buffer.fill(0, offset + done, offset + done + step);
           whole = false;
         }
         done += step;
       }
-      this.#cache.unlock(mapping);
+      this.cache.unlock(mapping);
     }
     if (!whole) this.counters.refused++;
     return whole;
   }
 
-  #copy(maddr: Maddr, buffer: Uint8Array, offset: number, length: number, toGuest: boolean): void {
-    const memory = this.#memory;
+  private copy(maddr: Maddr, buffer: Uint8Array, offset: number, length: number, toGuest: boolean): void {
+    const memory = this.memory;
     if (length >= SHORT_COPY) {
       if (toGuest) memory.set(buffer.subarray(offset, offset + length), maddr);
       else buffer.set(memory.subarray(maddr, maddr + length), offset);
-      this.#clock.charge(Math.ceil((cost.copyPage * length) / PAGE_SIZE));
+      this.clock.charge(Math.ceil((cost.copyPage * length) / PAGE_SIZE));
     } else if (toGuest) {
       for (let i = 0; i < length; i++) memory[maddr + i] = buffer[offset + i]!;
     } else {

@@ -8,13 +8,13 @@ import type { IoSpace, IoSpaceListener } from '../devices/io-space.ts';
 import type { DmLog } from './log.ts';
 
 export class IoRanges implements IoSpaceListener {
-  readonly #space: IoSpace;
-  readonly #hypercalls: Pick<DeviceModelHypercalls, 'mapIoRange' | 'unmapIoRange'>;
-  readonly #server: number;
-  readonly #log: DmLog | undefined;
-  readonly #logger: Logger;
+  private readonly space: IoSpace;
+  private readonly hypercalls: Pick<DeviceModelHypercalls, 'mapIoRange' | 'unmapIoRange'>;
+  private readonly server: number;
+  private readonly log: DmLog | undefined;
+  private readonly logger: Logger;
   /** Registered ranges: end (inclusive) by start. */
-  #ranges = new Map<number, number>();
+  private ranges = new Map<number, number>();
 
   constructor(
     space: IoSpace,
@@ -23,51 +23,51 @@ export class IoRanges implements IoSpaceListener {
     logger: Logger,
     log?: DmLog,
   ) {
-    this.#space = space;
-    this.#hypercalls = hypercalls;
-    this.#server = server;
-    this.#logger = logger;
-    this.#log = log?.traces ? log : undefined;
+    this.space = space;
+    this.hypercalls = hypercalls;
+    this.server = server;
+    this.logger = logger;
+    this.log = log?.traces ? log : undefined;
     space.listener = this;
-    this.#update();
+    this.update();
   }
 
   added(): void {
-    this.#update();
+    this.update();
   }
 
   removed(): void {
-    this.#update();
+    this.update();
   }
 
-  #update(): void {
-    const wanted = this.#union();
+  private update(): void {
+    const wanted = this.union();
     const [type, name] =
-      this.#space.kind === 'port' ? ([IoRangeType.port, 'portio'] as const) : ([IoRangeType.memory, 'mmio'] as const);
-    for (const [start, end] of this.#ranges) {
+      this.space.kind === 'port' ? ([IoRangeType.port, 'portio'] as const) : ([IoRangeType.memory, 'mmio'] as const);
+    for (const [start, end] of this.ranges) {
       if (wanted.get(start) === end) continue;
-      if (this.#log !== undefined)
-        this.#log.event(`xen_unmap_${name}_range id: ${this.#server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
-      this.#hypercalls.unmapIoRange(this.#server, type, start, end);
+      if (this.log !== undefined)
+        this.log.event(`xen_unmap_${name}_range id: ${this.server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
+      this.hypercalls.unmapIoRange(this.server, type, start, end);
     }
     for (const [start, end] of wanted) {
-      if (this.#ranges.get(start) === end) continue;
-      if (this.#log !== undefined)
-        this.#log.event(`xen_map_${name}_range id: ${this.#server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
-      const error = this.#hypercalls.mapIoRange(this.#server, type, start, end);
+      if (this.ranges.get(start) === end) continue;
+      if (this.log !== undefined)
+        this.log.event(`xen_map_${name}_range id: ${this.server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
+      const error = this.hypercalls.mapIoRange(this.server, type, start, end);
       if (error < 0) {
-        this.#logger.warn(
+        this.logger.warn(
           `device model: ${name} range 0x${start.toString(16)}-0x${end.toString(16)} not granted (error ${-error}); accesses there go unanswered`,
         );
         wanted.delete(start);
       }
     }
-    this.#ranges = wanted;
+    this.ranges = wanted;
   }
 
-  #union(): Map<number, number> {
+  private union(): Map<number, number> {
     const joined = new Map<number, number>();
-    const sorted = this.#space.mappings
+    const sorted = this.space.mappings
       .map(({ base, region }) => [base, base + region.size - 1] as const)
       .sort(([a], [b]) => a - b);
     let start = -1;

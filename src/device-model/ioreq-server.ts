@@ -67,56 +67,56 @@ export class IoreqServer {
   readonly counters: IoreqCounters = { synchronous: 0, buffered: 0 };
   /** The request in service, or the last one. */
   readonly current: Ioreq = emptyIoreq();
-  readonly #o: IoreqServerOptions;
-  readonly #words: Int32Array;
-  readonly #page: number;
-  readonly #ring: number;
-  readonly #bufferedPort: number;
+  private readonly o: IoreqServerOptions;
+  private readonly words: Int32Array;
+  private readonly page: number;
+  private readonly ring: number;
+  private readonly bufferedPort: number;
   /** Local port by vCPU. */
-  readonly #ports: number[] = [];
-  readonly #pollTimer: DeviceTimer;
-  readonly #buffered: Ioreq = emptyIoreq();
+  private readonly ports: number[] = [];
+  private readonly pollTimer: DeviceTimer;
+  private readonly buffered: Ioreq = emptyIoreq();
   /** Ring slot to read next; the guest's read pointer must agree modulo the ring's size. */
-  #slot = 0;
-  #inService = false;
-  #stopped = false;
+  private slot = 0;
+  private requestInService = false;
+  private hasStopped = false;
 
   /** Creates the server with the hypervisor; it serves after start(). */
   constructor(options: IoreqServerOptions) {
-    this.#o = options;
+    this.o = options;
     const { hypercalls, log } = options;
-    this.#words = new Int32Array(options.memory);
+    this.words = new Int32Array(options.memory);
     this.id = succeeded(hypercalls.createIoreqServer(BufioreqHandling.atomic), 'create an ioreq server');
     if (log?.traces) log.event(`xen_ioreq_server_create id: ${this.id}`);
     const info = hypercalls.getIoreqServerInfo(this.id);
-    this.#page = info.ioreqPage;
-    this.#ring = info.bufioreqPage;
-    this.#bufferedPort = info.bufioreqPort;
-    this.#pollTimer = options.timers.newTimer(() => this.#pollBuffered());
+    this.page = info.ioreqPage;
+    this.ring = info.bufioreqPage;
+    this.bufferedPort = info.bufioreqPort;
+    this.pollTimer = options.timers.newTimer(() => this.pollBuffered());
   }
 
   /** Enable the server and bind a port for each vCPU: from here on requests come. */
   start(): void {
-    const { hypercalls, events, log } = this.#o;
+    const { hypercalls, events, log } = this.o;
     if (log?.traces) log.event(`xen_ioreq_server_state id: ${this.id}: enable: 1`);
     succeeded(hypercalls.setIoreqServerState(this.id, true), 'enable the ioreq server');
     const count = Math.min(succeeded(hypercalls.nrVcpus(), 'ask for the number of vCPUs'), IOREQS_PER_PAGE);
     for (let vcpu = 0; vcpu < count; vcpu++) {
-      const remote = Atomics.load(this.#words, (this.#page + vcpu * IOREQ_SIZE + IOREQ_VP_EPORT) >>> 2) >>> 0;
+      const remote = Atomics.load(this.words, (this.page + vcpu * IOREQ_SIZE + IOREQ_VP_EPORT) >>> 2) >>> 0;
       const port = succeeded(hypercalls.bindInterdomain(remote), `bind the port of vCPU ${vcpu}`);
-      this.#ports.push(port);
+      this.ports.push(port);
       events.bind(port, () => {
-        this.#serve(vcpu);
+        this.serve(vcpu);
         return true;
       });
     }
-    events.bind(this.#bufferedPort, () => this.#bufferedEvent());
+    events.bind(this.bufferedPort, () => this.bufferedEvent());
   }
 
   stop(): void {
-    const { hypercalls, log } = this.#o;
-    this.#stopped = true;
-    this.#pollTimer.cancel();
+    const { hypercalls, log } = this.o;
+    this.hasStopped = true;
+    this.pollTimer.cancel();
     hypercalls.setIoreqServerState(this.id, false);
     if (log?.traces) log.event(`xen_ioreq_server_destroy id: ${this.id}`);
     hypercalls.destroyIoreqServer(this.id);
@@ -124,29 +124,29 @@ export class IoreqServer {
 
   /** Is a synchronous request being served? */
   get inService(): boolean {
-    return this.#inService;
+    return this.requestInService;
   }
 
   /** Guest gone wrong: no request is served any more. */
   get stopped(): boolean {
-    return this.#stopped;
+    return this.hasStopped;
   }
 
   /** Ring position and whether the poll is due, for save() of the whole device model. */
   get ringSlot(): number {
-    return this.#slot;
+    return this.slot;
   }
 
   restoreRingSlot(slot: number): void {
-    this.#slot = slot % BUFIOREQ_SLOT_NUM;
+    this.slot = slot % BUFIOREQ_SLOT_NUM;
   }
 
   /** Serve the slot of this vCPU if it holds a request. */
-  #serve(vcpu: number): void {
-    if (this.#stopped) return;
-    const { clock, dispatch } = this.#o;
-    const words = this.#words;
-    const slot = (this.#page + vcpu * IOREQ_SIZE) >>> 2;
+  private serve(vcpu: number): void {
+    if (this.hasStopped) return;
+    const { clock, dispatch } = this.o;
+    const words = this.words;
+    const slot = (this.page + vcpu * IOREQ_SIZE) >>> 2;
     const stateAt = slot + (IOREQ_STATE_WORD >>> 2);
 
     // State, flags and type are one word: one atomic step takes the request and says that it is in service.
@@ -154,12 +154,12 @@ export class IoreqServer {
     if (((word >>> IOREQ_STATE_SHIFT) & IOREQ_STATE_MASK) !== IoreqState.ready) return;
     const inProcess = (word & ~STATE_BITS) | (IoreqState.inProcess << IOREQ_STATE_SHIFT);
     if (Atomics.compareExchange(words, stateAt, word, inProcess) !== word) {
-      this.#endGuest(`ioreq slot ${vcpu} changed while it was taken`);
+      this.endGuest(`ioreq slot ${vcpu} changed while it was taken`);
       return;
     }
     clock.charge(cost.takeRequest);
     const r = this.current;
-    this.#takeFlags(r, vcpu, word);
+    this.takeFlags(r, vcpu, word);
     r.addrLo = words[slot + (IOREQ_ADDR >>> 2)]! >>> 0;
     r.addrHi = words[slot + (IOREQ_ADDR >>> 2) + 1]! >>> 0;
     r.dataLo = words[slot + (IOREQ_DATA >>> 2)]! >>> 0;
@@ -170,13 +170,13 @@ export class IoreqServer {
     r.serial = this.counters.synchronous;
 
     // Buffered writes were made before this access and must be seen before it.
-    this.#drain();
-    if (this.#stopped) return;
-    this.#inService = true;
+    this.drain();
+    if (this.hasStopped) return;
+    this.requestInService = true;
     const wrong = dispatch.handle(r);
-    this.#inService = false;
+    this.requestInService = false;
     if (wrong !== undefined) {
-      this.#endGuest(`ioreq of vCPU ${vcpu}: ${wrong}`);
+      this.endGuest(`ioreq of vCPU ${vcpu}: ${wrong}`);
       return;
     }
     words[slot + (IOREQ_DATA >>> 2)] = r.dataLo;
@@ -184,13 +184,13 @@ export class IoreqServer {
     clock.charge(cost.finishRequest);
     const ready = (word & ~STATE_BITS) | (IoreqState.respReady << IOREQ_STATE_SHIFT);
     if (Atomics.compareExchange(words, stateAt, inProcess, ready) !== inProcess) {
-      this.#endGuest(`ioreq slot ${vcpu} changed while it was in service`);
+      this.endGuest(`ioreq slot ${vcpu} changed while it was in service`);
       return;
     }
-    this.#o.hypercalls.evtchnSend(this.#ports[vcpu]!);
+    this.o.hypercalls.evtchnSend(this.ports[vcpu]!);
   }
 
-  #takeFlags(r: Ioreq, vcpu: number, word: number): void {
+  private takeFlags(r: Ioreq, vcpu: number, word: number): void {
     const flags = word >>> IOREQ_STATE_SHIFT;
     r.vcpu = vcpu;
     r.type = word >>> 24;
@@ -200,22 +200,22 @@ export class IoreqServer {
   }
 
   /** The buffered page's event: with something in the ring, poll for a while instead of taking an event each time. */
-  #bufferedEvent(): boolean {
-    if (this.#drain() === 0) return true;
-    this.#pollTimer.arm(this.#o.clock.nowNs() + BUFFERED_POLL_NS);
+  private bufferedEvent(): boolean {
+    if (this.drain() === 0) return true;
+    this.pollTimer.arm(this.o.clock.nowNs() + BUFFERED_POLL_NS);
     return false;
   }
 
-  #pollBuffered(): void {
-    if (this.#bufferedEvent()) this.#o.events.unmask(this.#bufferedPort);
+  private pollBuffered(): void {
+    if (this.bufferedEvent()) this.o.events.unmask(this.bufferedPort);
   }
 
   /** Serve what the buffered ring holds now; gives the number of requests. */
-  #drain(): number {
-    if (this.#stopped) return 0;
-    const words = this.#words;
-    const readAt = (this.#ring + BUFIOREQ_READ_POINTER) >>> 2;
-    const writeAt = (this.#ring + BUFIOREQ_WRITE_POINTER) >>> 2;
+  private drain(): number {
+    if (this.hasStopped) return 0;
+    const words = this.words;
+    const readAt = (this.ring + BUFIOREQ_READ_POINTER) >>> 2;
+    const writeAt = (this.ring + BUFIOREQ_WRITE_POINTER) >>> 2;
     // The hypervisor now and then lowers both pointers by the same multiple of the ring's size: take a pair that belongs together.
     let read = Atomics.load(words, readAt) >>> 0;
     let write = Atomics.load(words, writeAt) >>> 0;
@@ -227,16 +227,16 @@ export class IoreqServer {
     let left = (write - read) >>> 0;
     if (left === 0) return 0;
     if (left > BUFIOREQ_SLOT_NUM) {
-      this.#endGuest(`buffered ring holds ${left} slots of ${BUFIOREQ_SLOT_NUM}`);
+      this.endGuest(`buffered ring holds ${left} slots of ${BUFIOREQ_SLOT_NUM}`);
       return 0;
     }
-    if (read % BUFIOREQ_SLOT_NUM !== this.#slot) {
-      this.#endGuest(`read pointer of the buffered ring moved to slot ${read % BUFIOREQ_SLOT_NUM}, expected ${this.#slot}`);
+    if (read % BUFIOREQ_SLOT_NUM !== this.slot) {
+      this.endGuest(`read pointer of the buffered ring moved to slot ${read % BUFIOREQ_SLOT_NUM}, expected ${this.slot}`);
       return 0;
     }
     let served = 0;
-    while (left > 0 && !this.#stopped) {
-      const used = this.#serveBuffered(left);
+    while (left > 0 && !this.hasStopped) {
+      const used = this.serveBuffered(left);
       left -= used;
       served++;
       // The two halves of an 8-byte write go together.
@@ -246,10 +246,10 @@ export class IoreqServer {
   }
 
   /** Serve one buffered request; gives the slots it took. */
-  #serveBuffered(left: number): number {
-    const words = this.#words;
-    const r = this.#buffered;
-    const word = this.#slotWord(0);
+  private serveBuffered(left: number): number {
+    const words = this.words;
+    const r = this.buffered;
+    const word = this.slotWord(0);
     r.vcpu = -1;
     r.type = word & 0xff;
     r.isRead = (word & 0x200) !== 0;
@@ -258,41 +258,41 @@ export class IoreqServer {
     r.count = 1;
     r.addrLo = word >>> 12;
     r.addrHi = 0;
-    r.dataLo = words[this.#slotAt(0) + 1]! >>> 0;
+    r.dataLo = words[this.slotAt(0) + 1]! >>> 0;
     r.dataHi = 0;
     const slots = r.size === 8 ? 2 : 1;
     if (slots > left) {
-      this.#endGuest('buffered ring: an 8-byte write with one slot');
+      this.endGuest('buffered ring: an 8-byte write with one slot');
       return left;
     }
-    if (slots === 2) r.dataHi = words[this.#slotAt(1) + 1]! >>> 0;
-    this.#slot = (this.#slot + slots) % BUFIOREQ_SLOT_NUM;
+    if (slots === 2) r.dataHi = words[this.slotAt(1) + 1]! >>> 0;
+    this.slot = (this.slot + slots) % BUFIOREQ_SLOT_NUM;
     if (r.isRead || (r.type !== IoreqType.copy && r.type !== IoreqType.timeOffset)) {
-      this.#endGuest(`buffered ring: ${r.isRead ? 'a read' : `type ${r.type}`}`);
+      this.endGuest(`buffered ring: ${r.isRead ? 'a read' : `type ${r.type}`}`);
       return slots;
     }
     this.counters.buffered++;
     r.serial = this.counters.buffered;
-    this.#o.clock.charge(cost.bufferedSlot);
-    this.#o.dispatch.handle(r);
+    this.o.clock.charge(cost.bufferedSlot);
+    this.o.dispatch.handle(r);
     return slots;
   }
 
-  #slotAt(ahead: number): number {
-    return (this.#ring + BUFIOREQ_SLOTS + ((this.#slot + ahead) % BUFIOREQ_SLOT_NUM) * BUFIOREQ_SLOT_SIZE) >>> 2;
+  private slotAt(ahead: number): number {
+    return (this.ring + BUFIOREQ_SLOTS + ((this.slot + ahead) % BUFIOREQ_SLOT_NUM) * BUFIOREQ_SLOT_SIZE) >>> 2;
   }
 
-  #slotWord(ahead: number): number {
-    return Atomics.load(this.#words, this.#slotAt(ahead));
+  private slotWord(ahead: number): number {
+    return Atomics.load(this.words, this.slotAt(ahead));
   }
 
   /** The guest, or what stands between, broke the protocol: stop it; the device model lives on. */
-  #endGuest(what: string): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
-    this.#pollTimer.cancel();
-    this.#o.logger.warn(`device model: ${what}; the domain is stopped`);
-    this.#o.hypercalls.remoteShutdown(SHUTDOWN_CRASH);
+  private endGuest(what: string): void {
+    if (this.hasStopped) return;
+    this.hasStopped = true;
+    this.pollTimer.cancel();
+    this.o.logger.warn(`device model: ${what}; the domain is stopped`);
+    this.o.hypercalls.remoteShutdown(SHUTDOWN_CRASH);
   }
 }
 

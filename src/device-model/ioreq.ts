@@ -80,13 +80,13 @@ export function describeIoreq(r: Ioreq): string {
 }
 
 export class IoreqDispatch {
-  readonly #t: IoreqTargets;
-  readonly #log: DmLog | undefined;
-  readonly #item = new Uint8Array(8);
+  private readonly t: IoreqTargets;
+  private readonly log: DmLog | undefined;
+  private readonly item = new Uint8Array(8);
 
   constructor(targets: IoreqTargets) {
-    this.#t = targets;
-    this.#log = targets.log;
+    this.t = targets;
+    this.log = targets.log;
   }
 
   /**
@@ -94,45 +94,45 @@ export class IoreqDispatch {
    * @returns undefined, or what is wrong with a request that no hypervisor makes; nothing was done then
    */
   handle(r: Ioreq): string | undefined {
-    const log = this.#log;
-    if (log !== undefined) this.#logRequest(log, r);
+    const log = this.log;
+    if (log !== undefined) this.logRequest(log, r);
     if (!r.isPtr && !r.isRead && r.size < 8) {
       r.dataHi = 0;
       if (r.size < 4) r.dataLo &= (1 << (r.size * 8)) - 1;
     }
     if (log !== undefined && log.traces && !r.isRead)
-      log.event(`handle_ioreq_write I/O=${REQUEST_ADDRESS} write ${this.#tail(r)}`);
-    const wrong = this.#serve(r);
-    if (log !== undefined && log.traces && r.isRead) log.event(`handle_ioreq_read I/O=${REQUEST_ADDRESS} read ${this.#tail(r)}`);
+      log.event(`handle_ioreq_write I/O=${REQUEST_ADDRESS} write ${this.tail(r)}`);
+    const wrong = this.serve(r);
+    if (log !== undefined && log.traces && r.isRead) log.event(`handle_ioreq_read I/O=${REQUEST_ADDRESS} read ${this.tail(r)}`);
     return wrong;
   }
 
-  #serve(r: Ioreq): string | undefined {
+  private serve(r: Ioreq): string | undefined {
     switch (r.type) {
       case IoreqType.pio:
-        return this.#refuse(r, 4) ?? this.#pio(r);
+        return this.refuse(r, 4) ?? this.pio(r);
       case IoreqType.copy:
-        return this.#refuse(r, 8) ?? this.#move(r);
+        return this.refuse(r, 8) ?? this.move(r);
       case IoreqType.pciConfig:
-        return this.#refuse(r, 4) ?? this.#config(r);
+        return this.refuse(r, 4) ?? this.config(r);
       case IoreqType.timeOffset:
         return undefined; // the guest's RTC moved: nothing here keeps wall-clock time
       case IoreqType.invalidate:
-        this.#t.mapCache.invalidate();
+        this.t.mapCache.invalidate();
         return undefined;
       default:
         return `type ${r.type}`;
     }
   }
 
-  #refuse(r: Ioreq, widest: 4 | 8): string | undefined {
+  private refuse(r: Ioreq, widest: 4 | 8): string | undefined {
     if (r.size !== 1 && r.size !== 2 && r.size !== 4 && r.size !== widest) return `size ${r.size}`;
     if (r.count * r.size > MAX_REP_BYTES) return `count ${r.count} of ${r.size} bytes, past a page`;
     return undefined;
   }
 
-  #pio(r: Ioreq): undefined {
-    const log = this.#log !== undefined && this.#log.traces ? this.#log : undefined;
+  private pio(r: Ioreq): undefined {
+    const log = this.log !== undefined && this.log.traces ? this.log : undefined;
     if (log !== undefined) {
       log.event(
         `cpu_ioreq_pio I/O=${REQUEST_ADDRESS} pio dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
@@ -140,7 +140,7 @@ export class IoreqDispatch {
     }
     if (!r.isPtr) {
       if (r.isRead) {
-        r.dataLo = this.#in(r);
+        r.dataLo = this.in(r);
         r.dataHi = 0;
         if (log !== undefined)
           log.event(
@@ -151,38 +151,38 @@ export class IoreqDispatch {
           log.event(
             `cpu_ioreq_pio_write_reg I/O=${REQUEST_ADDRESS} pio write reg data=0x${hex64(r.dataLo, r.dataHi)} port=0x${hex64(r.addrLo, r.addrHi)} size=${r.size}`,
           );
-        this.#out(r, r.dataLo);
+        this.out(r, r.dataLo);
       }
       return;
     }
     for (let i = 0; i < r.count; i++) {
-      if (r.isRead) this.#putItem(r, i, this.#in(r), 0);
+      if (r.isRead) this.putItem(r, i, this.in(r), 0);
       else {
-        this.#getItem(r, i);
-        this.#out(r, this.#itemLo());
+        this.getItem(r, i);
+        this.out(r, this.itemLo());
       }
     }
   }
 
-  #in(r: Ioreq): number {
-    this.#t.clock.charge(cost.registerAccess);
+  private in(r: Ioreq): number {
+    this.t.clock.charge(cost.registerAccess);
     if (r.addrHi !== 0 || r.addrLo >= PORT_LIMIT) return r.size === 4 ? 0xffffffff : (1 << (r.size * 8)) - 1;
-    return this.#t.ports.read(r.addrLo, r.size);
+    return this.t.ports.read(r.addrLo, r.size);
   }
 
-  #out(r: Ioreq, value: number): void {
-    this.#t.clock.charge(cost.registerAccess);
-    if (r.addrHi === 0 && r.addrLo < PORT_LIMIT) this.#t.ports.write(r.addrLo, r.size, value);
+  private out(r: Ioreq, value: number): void {
+    this.t.clock.charge(cost.registerAccess);
+    if (r.addrHi === 0 && r.addrLo < PORT_LIMIT) this.t.ports.write(r.addrLo, r.size, value);
   }
 
-  #move(r: Ioreq): undefined {
-    const log = this.#log !== undefined && this.#log.traces ? this.#log : undefined;
+  private move(r: Ioreq): undefined {
+    const log = this.log !== undefined && this.log.traces ? this.log : undefined;
     if (log !== undefined) {
       log.event(
         `cpu_ioreq_move I/O=${REQUEST_ADDRESS} copy dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
       );
     }
-    const { memory, clock } = this.#t;
+    const { memory, clock } = this.t;
     const base = r.addrHi * 0x1_0000_0000 + r.addrLo;
     const step = r.df ? -r.size : r.size;
     for (let i = 0; i < r.count; i++) {
@@ -190,28 +190,28 @@ export class IoreqDispatch {
       clock.charge(cost.registerAccess);
       if (r.isRead) {
         const low = memory.read(address, r.size);
-        if (r.isPtr) this.#putItem(r, i, low, memory.high);
+        if (r.isPtr) this.putItem(r, i, low, memory.high);
         else {
           r.dataLo = low;
           r.dataHi = memory.high;
         }
       } else if (r.isPtr) {
-        this.#getItem(r, i);
-        memory.write(address, r.size, this.#itemLo(), this.#itemHi());
+        this.getItem(r, i);
+        memory.write(address, r.size, this.itemLo(), this.itemHi());
       } else {
         memory.write(address, r.size, r.dataLo, r.dataHi);
       }
     }
   }
 
-  #config(r: Ioreq): string | undefined {
+  private config(r: Ioreq): string | undefined {
     if (r.count !== 1) return `count ${r.count} of a configuration access`;
-    const log = this.#log !== undefined && this.#log.traces ? this.#log : undefined;
-    const { pci, clock } = this.#t;
+    const log = this.log !== undefined && this.log.traces ? this.log : undefined;
+    const { pci, clock } = this.t;
     clock.charge(cost.configAccess);
     if (r.isRead) {
       const value = pci.configRead(r.addrHi, r.addrLo, r.size);
-      if (r.isPtr) this.#putItem(r, 0, value, 0);
+      if (r.isPtr) this.putItem(r, 0, value, 0);
       else {
         r.dataLo = value;
         r.dataHi = 0;
@@ -222,8 +222,8 @@ export class IoreqDispatch {
         );
       return undefined;
     }
-    if (r.isPtr) this.#getItem(r, 0);
-    const value = r.isPtr ? this.#itemLo() : r.dataLo;
+    if (r.isPtr) this.getItem(r, 0);
+    const value = r.isPtr ? this.itemLo() : r.dataLo;
     if (log !== undefined)
       log.event(
         `cpu_ioreq_config_write I/O=${REQUEST_ADDRESS} sbdf=0x${r.addrHi.toString(16)} reg=${r.addrLo} size=${r.size} data=0x${value.toString(16)}`,
@@ -233,34 +233,34 @@ export class IoreqDispatch {
   }
 
   /** Guest-physical address of item i of a string access. */
-  #itemAddress(r: Ioreq, i: number): number {
+  private itemAddress(r: Ioreq, i: number): number {
     return r.dataHi * 0x1_0000_0000 + r.dataLo + (r.df ? -i : i) * r.size;
   }
 
-  #getItem(r: Ioreq, i: number): void {
-    this.#item.fill(0);
-    this.#t.dma.read(this.#itemAddress(r, i), this.#item, 0, r.size);
+  private getItem(r: Ioreq, i: number): void {
+    this.item.fill(0);
+    this.t.dma.read(this.itemAddress(r, i), this.item, 0, r.size);
   }
 
-  #putItem(r: Ioreq, i: number, low: number, high: number): void {
+  private putItem(r: Ioreq, i: number, low: number, high: number): void {
     for (let k = 0; k < 4; k++) {
-      this.#item[k] = low >>> (k * 8);
-      this.#item[k + 4] = high >>> (k * 8);
+      this.item[k] = low >>> (k * 8);
+      this.item[k + 4] = high >>> (k * 8);
     }
-    this.#t.dma.write(this.#itemAddress(r, i), this.#item, 0, r.size);
+    this.t.dma.write(this.itemAddress(r, i), this.item, 0, r.size);
   }
 
-  #itemLo(): number {
-    const b = this.#item;
+  private itemLo(): number {
+    const b = this.item;
     return (b[0]! | (b[1]! << 8) | (b[2]! << 16) | (b[3]! << 24)) >>> 0;
   }
 
-  #itemHi(): number {
-    const b = this.#item;
+  private itemHi(): number {
+    const b = this.item;
     return (b[4]! | (b[5]! << 8) | (b[6]! << 16) | (b[7]! << 24)) >>> 0;
   }
 
-  #logRequest(log: DmLog, r: Ioreq): void {
+  private logRequest(log: DmLog, r: Ioreq): void {
     const port = hex64(r.addrLo, r.addrHi);
     const data = hex64(r.dataLo, r.dataHi);
     if (log.traces) {
@@ -274,7 +274,7 @@ export class IoreqDispatch {
     }
   }
 
-  #tail(r: Ioreq): string {
+  private tail(r: Ioreq): string {
     return `type=${r.type} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`;
   }
 }

@@ -35,22 +35,22 @@ const clockHeader = (clock: Clock): string =>
 
 export class DmLog {
   readonly form: DmLogForm;
-  readonly #clock: Clock;
-  readonly #sink: (text: string) => void;
-  readonly #bufferSize: number;
-  readonly #pid: string;
-  #text = '';
+  private readonly clock: Clock;
+  private readonly sink: (text: string) => void;
+  private readonly bufferSize: number;
+  private readonly pid: string;
+  private text = '';
   /** The second last printed, as text: it changes seldom. */
-  #second = -1;
-  #secondText = '';
+  private second = -1;
+  private secondText = '';
 
   constructor(options: DmLogOptions) {
     this.form = options.form;
-    this.#clock = options.clock;
-    this.#sink = options.sink;
-    this.#bufferSize = options.bufferSize ?? 64 * 1024;
-    this.#pid = `${options.pid}@`;
-    this.#text = clockHeader(options.clock);
+    this.clock = options.clock;
+    this.sink = options.sink;
+    this.bufferSize = options.bufferSize ?? 64 * 1024;
+    this.pid = `${options.pid}@`;
+    this.text = clockHeader(options.clock);
   }
 
   /** True for the trace form: whoever forms an event's text asks first. */
@@ -60,27 +60,27 @@ export class DmLog {
 
   /** One trace event: name, a blank, its arguments. */
   event(text: string): void {
-    const us = this.#clock.epochUs + Math.floor(this.#clock.nowNs() / 1000);
+    const us = this.clock.epochUs + Math.floor(this.clock.nowNs() / 1000);
     const second = Math.floor(us / 1_000_000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#secondText = `${this.#pid}${second}.`;
+    if (second !== this.second) {
+      this.second = second;
+      this.secondText = `${this.pid}${second}.`;
     }
     const micros = us - second * 1_000_000;
-    this.#text += `${this.#secondText}${(micros + 1_000_000).toString().slice(1)}:${text}\n`;
-    if (this.#text.length >= this.#bufferSize) this.flush();
+    this.text += `${this.secondText}${(micros + 1_000_000).toString().slice(1)}:${text}\n`;
+    if (this.text.length >= this.bufferSize) this.flush();
   }
 
   /** One plain line. */
   line(text: string): void {
-    this.#text += `${text}\n`;
-    if (this.#text.length >= this.#bufferSize) this.flush();
+    this.text += `${text}\n`;
+    if (this.text.length >= this.bufferSize) this.flush();
   }
 
   flush(): void {
-    if (this.#text === '') return;
-    const text = this.#text;
-    this.#text = '';
-    this.#sink(text);
+    if (this.text === '') return;
+    const text = this.text;
+    this.text = '';
+    this.sink(text);
   }
 }

@@ -58,27 +58,27 @@ interface MapCacheOptions {
 
 export class MapCache {
   readonly counters: MapCacheCounters = { accesses: 0, hits: 0, remaps: 0, evictions: 0, failures: 0, invalidations: 0 };
-  readonly #hypercalls: Pick<DeviceModelHypercalls, 'foreignMap' | 'foreignUnmap'>;
-  readonly #clock: Clock;
-  readonly #log: DmLog | undefined;
-  readonly #capacity: number;
+  private readonly hypercalls: Pick<DeviceModelHypercalls, 'foreignMap' | 'foreignUnmap'>;
+  private readonly clock: Clock;
+  private readonly log: DmLog | undefined;
+  private readonly capacity: number;
   /** Insertion order is age. */
-  readonly #buckets = new Map<number, Mapping>();
-  readonly #freePlaces: number[] = [];
-  #places = 0;
-  #last: Mapping | undefined;
-  readonly #onePage = new Int32Array(1);
+  private readonly buckets = new Map<number, Mapping>();
+  private readonly freePlaces: number[] = [];
+  private places = 0;
+  private last: Mapping | undefined;
+  private readonly onePage = new Int32Array(1);
 
   constructor(options: MapCacheOptions) {
-    this.#hypercalls = options.hypercalls;
-    this.#clock = options.clock;
-    this.#log = options.log?.traces ? options.log : undefined;
-    this.#capacity = options.capacity ?? 4096;
+    this.hypercalls = options.hypercalls;
+    this.clock = options.clock;
+    this.log = options.log?.traces ? options.log : undefined;
+    this.capacity = options.capacity ?? 4096;
   }
 
   /** Buckets mapped now. */
   get size(): number {
-    return this.#buckets.size;
+    return this.buckets.size;
   }
 
   /**
@@ -87,17 +87,17 @@ export class MapCache {
    */
   lookup(gpa: number): Mapping | undefined {
     this.counters.accesses++;
-    const log = this.#log;
+    const log = this.log;
     if (log !== undefined) log.event(`xen_map_cache want 0x${gpa.toString(16)}`);
-    const mapping = this.#find(gpa);
-    if (log !== undefined) log.event(`xen_map_cache_return ${mapping === undefined ? '(nil)' : this.#ownAddress(mapping, gpa)}`);
+    const mapping = this.find(gpa);
+    if (log !== undefined) log.event(`xen_map_cache_return ${mapping === undefined ? '(nil)' : this.ownAddress(mapping, gpa)}`);
     if (mapping === undefined) this.counters.failures++;
     return mapping;
   }
 
   /** Is this page of the mapping there? For an access that runs on past the page lookup() was asked for. */
   hasPage(mapping: Mapping, page: number): boolean {
-    return ((mapping.valid[page >>> 5]! >>> (page & 31)) & 1) !== 0 || this.#mapPage(mapping, page);
+    return ((mapping.valid[page >>> 5]! >>> (page & 31)) & 1) !== 0 || this.mapPage(mapping, page);
   }
 
   /** Machine address of `gpa`, whose page is valid in `mapping`. */
@@ -112,36 +112,36 @@ export class MapCache {
 
   unlock(mapping: Mapping): void {
     mapping.locks--;
-    if (mapping.locks === 0 && mapping.stale) this.#unmap(mapping);
+    if (mapping.locks === 0 && mapping.stale) this.unmap(mapping);
   }
 
   /** The guest's memory map may have changed (ioreq type INVALIDATE): forget every mapping; locked ones end with their lock. */
   invalidate(): void {
     this.counters.invalidations++;
-    for (const mapping of this.#buckets.values()) this.#drop(mapping);
+    for (const mapping of this.buckets.values()) this.drop(mapping);
   }
 
-  #find(gpa: number): Mapping | undefined {
+  private find(gpa: number): Mapping | undefined {
     if (!(gpa >= 0 && gpa < GPA_LIMIT)) return undefined;
     const bucket = Math.floor(gpa / BUCKET_SIZE);
     const page = (gpa & (BUCKET_SIZE - 1)) >>> PAGE_SHIFT;
-    const last = this.#last;
-    const mapping = last !== undefined && last.bucket === bucket ? last : this.#buckets.get(bucket);
-    if (mapping === undefined) return this.#remap(bucket, page);
-    this.#last = mapping;
+    const last = this.last;
+    const mapping = last !== undefined && last.bucket === bucket ? last : this.buckets.get(bucket);
+    if (mapping === undefined) return this.remap(bucket, page);
+    this.last = mapping;
     if ((mapping.valid[page >>> 5]! >>> (page & 31)) & 1) {
       this.counters.hits++;
-      this.#clock.charge(cost.mapCacheHit);
+      this.clock.charge(cost.mapCacheHit);
       return mapping;
     }
-    return this.#mapPage(mapping, page) ? mapping : undefined;
+    return this.mapPage(mapping, page) ? mapping : undefined;
   }
 
-  #remap(bucket: number, page: number): Mapping | undefined {
-    this.#countRemap(bucket);
+  private remap(bucket: number, page: number): Mapping | undefined {
+    this.countRemap(bucket);
     const frames = new Int32Array(PAGES_PER_BUCKET).fill(NO_FRAME);
     const first = gfn(bucket * PAGES_PER_BUCKET);
-    if (this.#hypercalls.foreignMap(first, PAGES_PER_BUCKET, frames) < 0) return undefined;
+    if (this.hypercalls.foreignMap(first, PAGES_PER_BUCKET, frames) < 0) return undefined;
     const valid = new Uint32Array(PAGES_PER_BUCKET / 32);
     let any = false;
     for (let i = 0; i < PAGES_PER_BUCKET; i++) {
@@ -151,54 +151,54 @@ export class MapCache {
     }
     // A bucket of nothing but holes is not kept: a guest could fill the cache with them.
     if (!any) return undefined;
-    if (this.#buckets.size >= this.#capacity) this.#evict();
-    const mapping: Mapping = { bucket, frames, valid, place: this.#freePlaces.pop() ?? this.#places++, locks: 0, stale: false };
-    this.#buckets.set(bucket, mapping);
-    this.#last = mapping;
+    if (this.buckets.size >= this.capacity) this.evict();
+    const mapping: Mapping = { bucket, frames, valid, place: this.freePlaces.pop() ?? this.places++, locks: 0, stale: false };
+    this.buckets.set(bucket, mapping);
+    this.last = mapping;
     return (valid[page >>> 5]! >>> (page & 31)) & 1 ? mapping : undefined;
   }
 
   /** A page that was a hole when its bucket was mapped may be RAM by now. */
-  #mapPage(mapping: Mapping, page: number): boolean {
+  private mapPage(mapping: Mapping, page: number): boolean {
     if (mapping.stale) return false;
-    this.#countRemap(mapping.bucket);
-    this.#onePage[0] = NO_FRAME;
-    const failed = this.#hypercalls.foreignMap(gfn(mapping.bucket * PAGES_PER_BUCKET + page), 1, this.#onePage) < 0;
-    if (failed || this.#onePage[0] === NO_FRAME) return false;
-    mapping.frames[page] = this.#onePage[0]!;
+    this.countRemap(mapping.bucket);
+    this.onePage[0] = NO_FRAME;
+    const failed = this.hypercalls.foreignMap(gfn(mapping.bucket * PAGES_PER_BUCKET + page), 1, this.onePage) < 0;
+    if (failed || this.onePage[0] === NO_FRAME) return false;
+    mapping.frames[page] = this.onePage[0]!;
     mapping.valid[page >>> 5]! |= 1 << (page & 31);
     return true;
   }
 
-  #countRemap(bucket: number): void {
+  private countRemap(bucket: number): void {
     this.counters.remaps++;
-    if (this.#log !== undefined) this.#log.event(`xen_remap_bucket index 0x${bucket.toString(16)}`);
-    this.#clock.charge(cost.mapCacheRemap);
+    if (this.log !== undefined) this.log.event(`xen_remap_bucket index 0x${bucket.toString(16)}`);
+    this.clock.charge(cost.mapCacheRemap);
   }
 
-  #evict(): void {
-    for (const mapping of this.#buckets.values()) {
+  private evict(): void {
+    for (const mapping of this.buckets.values()) {
       if (mapping.locks > 0) continue;
       this.counters.evictions++;
-      this.#drop(mapping);
+      this.drop(mapping);
       return;
     }
   }
 
-  #drop(mapping: Mapping): void {
-    this.#buckets.delete(mapping.bucket);
-    if (this.#last === mapping) this.#last = undefined;
+  private drop(mapping: Mapping): void {
+    this.buckets.delete(mapping.bucket);
+    if (this.last === mapping) this.last = undefined;
     if (mapping.locks > 0) mapping.stale = true;
-    else this.#unmap(mapping);
+    else this.unmap(mapping);
   }
 
-  #unmap(mapping: Mapping): void {
-    this.#hypercalls.foreignUnmap(gfn(mapping.bucket * PAGES_PER_BUCKET), PAGES_PER_BUCKET, mapping.frames);
-    this.#freePlaces.push(mapping.place);
+  private unmap(mapping: Mapping): void {
+    this.hypercalls.foreignUnmap(gfn(mapping.bucket * PAGES_PER_BUCKET), PAGES_PER_BUCKET, mapping.frames);
+    this.freePlaces.push(mapping.place);
   }
 
   /** The address in the device model's own space, as a C program would print the pointer. */
-  #ownAddress(mapping: Mapping, gpa: number): string {
+  private ownAddress(mapping: Mapping, gpa: number): string {
     const low = mapping.place * BUCKET_SIZE + (gpa & (BUCKET_SIZE - 1));
     return `0x${hex64(low % 0x1_0000_0000, MAPPING_BASE_HIGH + Math.floor(low / 0x1_0000_0000))}`;
   }

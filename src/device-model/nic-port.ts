@@ -25,48 +25,48 @@ export class NicPort implements NetPort, Wire {
   readonly port: HubPort;
   /** Times the wire was paused, and those among them whose pause ran out. */
   readonly pauses = { begun: 0, expired: 0 };
-  readonly #clock: Clock;
-  #nic: NetDevice | undefined;
+  private readonly clock: Clock;
+  private nic: NetDevice | undefined;
   /** Since when the NIC has had no room; Infinity: it has. */
-  #pausedNs = Number.POSITIVE_INFINITY;
-  #expired = false;
+  private pausedNs = Number.POSITIVE_INFINITY;
+  private expired = false;
   /** When frames that wait are offered again. */
-  #offerNs = Number.POSITIVE_INFINITY;
+  private offerNs = Number.POSITIVE_INFINITY;
   /** When the NIC is to be asked for frames that the driver may have forgotten. */
-  #remindNs = Number.POSITIVE_INFINITY;
+  private remindNs = Number.POSITIVE_INFINITY;
 
   constructor(name: string, hub: Hub, clock: Clock) {
     this.name = name;
-    this.#clock = clock;
+    this.clock = clock;
     this.port = hub.attach(this);
   }
 
   /** The chip is built with its wire in hand, so it comes second. */
   plug(nic: NetDevice): void {
-    this.#nic = nic;
+    this.nic = nic;
   }
 
   setLink(up: boolean): void {
     this.port.setLink(up);
-    this.#nic?.setLink(up);
+    this.nic?.setLink(up);
   }
 
   statistics(): Readonly<Record<string, number>> {
-    return this.#nic?.statistics() ?? {};
+    return this.nic?.statistics() ?? {};
   }
 
   receive(frame: Uint8Array): boolean {
-    const pilesUp = this.#nic?.hasUnread() ?? false;
-    const result = this.#nic?.receive(frame, frame.length, !this.#expired) ?? 'dropped';
+    const pilesUp = this.nic?.hasUnread() ?? false;
+    const result = this.nic?.receive(frame, frame.length, !this.expired) ?? 'dropped';
     if (result === 'refused') {
-      this.#pause();
+      this.pause();
       return false;
     }
-    this.#clock.charge(cost.frame);
+    this.clock.charge(cost.frame);
     if (result === 'accepted') {
-      if (pilesUp) this.#remindNs = this.#clock.nowNs() + REMIND_NS;
-      this.#pausedNs = Number.POSITIVE_INFINITY;
-      this.#expired = false;
+      if (pilesUp) this.remindNs = this.clock.nowNs() + REMIND_NS;
+      this.pausedNs = Number.POSITIVE_INFINITY;
+      this.expired = false;
     }
     return true;
   }
@@ -75,25 +75,25 @@ export class NicPort implements NetPort, Wire {
   poll(): boolean {
     const due = this.nextDueNs;
     if (due === Number.POSITIVE_INFINITY) return false;
-    const now = this.#clock.nowNs();
+    const now = this.clock.nowNs();
     if (due > now) return false;
-    if (this.#remindNs <= now) {
-      this.#nic?.remind();
-      this.#remindNs = this.#nic?.hasUnread() ? now + REMIND_NS : Number.POSITIVE_INFINITY;
+    if (this.remindNs <= now) {
+      this.nic?.remind();
+      this.remindNs = this.nic?.hasUnread() ? now + REMIND_NS : Number.POSITIVE_INFINITY;
     }
     const before = this.port.waitingFrames;
-    if (before === 0 || this.#offerNs > now) return false;
+    if (before === 0 || this.offerNs > now) return false;
     this.port.roomAgain();
     return this.port.waitingFrames < before;
   }
 
   /** When poll() has something to do, in nanoseconds of the clock; Infinity: nothing waits. */
   get nextDueNs(): number {
-    return Math.min(this.#remindNs, this.port.waitingFrames > 0 ? this.#offerNs : Number.POSITIVE_INFINITY);
+    return Math.min(this.remindNs, this.port.waitingFrames > 0 ? this.offerNs : Number.POSITIVE_INFINITY);
   }
 
   send(buffer: Uint8Array, length: number): void {
-    this.#clock.charge(cost.frame);
+    this.clock.charge(cost.frame);
     this.port.send(buffer.subarray(0, length));
   }
 
@@ -102,14 +102,14 @@ export class NicPort implements NetPort, Wire {
   }
 
   /** The NIC has refused a frame. */
-  #pause(): void {
-    const now = this.#clock.nowNs();
-    this.#offerNs = now + RING_POLL_NS;
-    if (this.#pausedNs === Number.POSITIVE_INFINITY) {
-      this.#pausedNs = now;
+  private pause(): void {
+    const now = this.clock.nowNs();
+    this.offerNs = now + RING_POLL_NS;
+    if (this.pausedNs === Number.POSITIVE_INFINITY) {
+      this.pausedNs = now;
       this.pauses.begun++;
-    } else if (!this.#expired && now - this.#pausedNs >= LONGEST_PAUSE_NS) {
-      this.#expired = true;
+    } else if (!this.expired && now - this.pausedNs >= LONGEST_PAUSE_NS) {
+      this.expired = true;
       this.pauses.expired++;
     }
   }

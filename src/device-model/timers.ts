@@ -20,35 +20,35 @@ class Timer implements DeviceTimer {
 }
 
 export class TimerList implements DeviceClock {
-  readonly #clock: Clock;
-  readonly #timers: Timer[] = [];
+  private readonly clock: Clock;
+  private readonly timers: Timer[] = [];
 
   constructor(clock: Clock) {
-    this.#clock = clock;
+    this.clock = clock;
   }
 
   nowNs(): number {
-    return this.#clock.nowNs();
+    return this.clock.nowNs();
   }
 
   newTimer(expire: () => void): DeviceTimer {
     const timer = new Timer(expire);
-    this.#timers.push(timer);
+    this.timers.push(timer);
     return timer;
   }
 
   /** The earliest deadline in nanoseconds, Infinity when no timer is armed. */
   get nextNs(): number {
     let next = Number.POSITIVE_INFINITY;
-    for (const timer of this.#timers) if (timer.atNs < next) next = timer.atNs;
+    for (const timer of this.timers) if (timer.atNs < next) next = timer.atNs;
     return next;
   }
 
   /** Run every timer that is due, each once: one that arms itself again in the past runs in the next call. */
   run(): boolean {
-    const now = this.#clock.nowNs();
+    const now = this.clock.nowNs();
     let ran = false;
-    for (const timer of this.#timers) {
+    for (const timer of this.timers) {
       if (timer.atNs > now) continue;
       timer.cancel();
       timer.expire();

@@ -14,57 +14,55 @@ const hex2 = (n: number): string => n.toString(16).padStart(2, '0');
 const place = (at: number): string => `${hex2(at >>> 8)}:${hex2((at >>> 3) & 31)}.${at & 7}`;
 
 export class RegionTrace implements IoProbe {
-  readonly #log: DmLog;
-  readonly #ids = new Map<object, string>();
+  private readonly log: DmLog;
+  private readonly ids = new Map<object, string>();
 
   constructor(log: DmLog) {
-    this.#log = log;
+    this.log = log;
   }
 
   read(mapping: IoMapping, offset: number, size: number, value: number): void {
-    this.#log.event(`memory_region_ops_read ${this.#access(mapping, offset, size, value)}`);
+    this.log.event(`memory_region_ops_read ${this.access(mapping, offset, size, value)}`);
   }
 
   write(mapping: IoMapping, offset: number, size: number, value: number): void {
-    this.#log.event(`memory_region_ops_write ${this.#access(mapping, offset, size, value)}`);
+    this.log.event(`memory_region_ops_write ${this.access(mapping, offset, size, value)}`);
   }
 
-  #access(mapping: IoMapping, offset: number, size: number, value: number): string {
-    return `cpu -1 mr ${this.#id(mapping.region)} addr 0x${(mapping.logBase() + offset).toString(16)} value 0x${value.toString(16)} size ${size} name '${mapping.region.name}'`;
+  private access(mapping: IoMapping, offset: number, size: number, value: number): string {
+    return `cpu -1 mr ${this.id(mapping.region)} addr 0x${(mapping.logBase() + offset).toString(16)} value 0x${value.toString(16)} size ${size} name '${mapping.region.name}'`;
   }
 
-  #id(region: object): string {
-    let id = this.#ids.get(region);
+  private id(region: object): string {
+    let id = this.ids.get(region);
     if (id === undefined) {
-      id = `0x${(REGION_BASE + this.#ids.size * REGION_STEP).toString(16)}`;
-      this.#ids.set(region, id);
+      id = `0x${(REGION_BASE + this.ids.size * REGION_STEP).toString(16)}`;
+      this.ids.set(region, id);
     }
     return id;
   }
 }
 
 export class PciTrace implements PciConfigProbe {
-  readonly #log: DmLog;
+  private readonly log: DmLog;
 
   constructor(log: DmLog) {
-    this.#log = log;
+    this.log = log;
   }
 
   read(device: PciDevice | undefined, at: number, register: number, value: number): void {
     const shown = device === undefined ? 0xffffffff : value;
-    this.#log.event(
-      `pci_cfg_read ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} -> 0x${shown.toString(16)}`,
-    );
+    this.log.event(`pci_cfg_read ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} -> 0x${shown.toString(16)}`);
   }
 
   write(device: PciDevice | undefined, at: number, register: number, value: number): void {
-    this.#log.event(
+    this.log.event(
       `pci_cfg_write ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} <- 0x${value.toString(16)}`,
     );
   }
 
   moved(device: PciDevice, at: number, bar: BarDef, base: number, mapped: boolean): void {
-    this.#log.event(
+    this.log.event(
       `pci_update_mappings_${mapped ? 'add' : 'del'} ${device.name} ${place(at)} ${bar.index},0x${base.toString(16)}+0x${bar.size.toString(16)}`,
     );
   }

@@ -48,32 +48,32 @@ export class IoSpace {
   listener: IoSpaceListener | undefined;
   /** High half of the last 8-byte read. */
   high = 0;
-  #mappings: IoMapping[] = [];
+  private mapped: IoMapping[] = [];
 
   constructor(kind: 'port' | 'memory') {
     this.kind = kind;
   }
 
   get mappings(): readonly IoMapping[] {
-    return this.#mappings;
+    return this.mapped;
   }
 
   add(region: IoRegion, base: number, options: { priority?: number; logBase?: () => number } = {}): IoMapping {
     const mapping: IoMapping = { region, base, priority: options.priority ?? 0, logBase: options.logBase ?? (() => base) };
-    this.#mappings.push(mapping);
-    this.#mappings.sort((a, b) => b.priority - a.priority);
+    this.mapped.push(mapping);
+    this.mapped.sort((a, b) => b.priority - a.priority);
     this.listener?.added(mapping);
     return mapping;
   }
 
   remove(mapping: IoMapping): void {
-    this.#mappings = this.#mappings.filter((other) => other !== mapping);
+    this.mapped = this.mapped.filter((other) => other !== mapping);
     this.listener?.removed(mapping);
   }
 
   /** Who decodes this address. */
   find(address: number): IoMapping | undefined {
-    for (const mapping of this.#mappings) {
+    for (const mapping of this.mapped) {
       if (address >= mapping.base && address < mapping.base + mapping.region.size) return mapping;
     }
     return undefined;
@@ -85,14 +85,14 @@ export class IoSpace {
     if (size <= 4 && (address & (size - 1)) === 0) {
       const mapping = this.find(address);
       if (mapping === undefined) return ones(size);
-      if (size <= mapping.region.widest) return this.#readPiece(mapping, address, size);
+      if (size <= mapping.region.widest) return this.readPiece(mapping, address, size);
     }
     let low = 0;
     let high = 0;
     for (let done = 0; done < size; ) {
-      const piece = this.#pieceSize(address + done, size - done);
+      const piece = this.pieceSize(address + done, size - done);
       const owner = this.find(address + done);
-      const value = owner === undefined ? ones(piece) : this.#readPiece(owner, address + done, piece);
+      const value = owner === undefined ? ones(piece) : this.readPiece(owner, address + done, piece);
       if (done < 4) {
         low = (low | (value << (done * 8))) >>> 0;
         if (done > 0 && done + piece > 4) high = value >>> ((4 - done) * 8);
@@ -111,37 +111,37 @@ export class IoSpace {
       const mapping = this.find(address);
       if (mapping === undefined) return;
       if (size <= mapping.region.widest) {
-        this.#writePiece(mapping, address, size, low);
+        this.writePiece(mapping, address, size, low);
         return;
       }
     }
     for (let done = 0; done < size; ) {
-      const piece = this.#pieceSize(address + done, size - done);
+      const piece = this.pieceSize(address + done, size - done);
       const owner = this.find(address + done);
       if (owner !== undefined) {
         let value = done < 4 ? low >>> (done * 8) : high >>> ((done - 4) * 8);
         if (done > 0 && done < 4 && done + piece > 4) value |= high << ((4 - done) * 8);
-        this.#writePiece(owner, address + done, piece, (value & ones(piece)) >>> 0);
+        this.writePiece(owner, address + done, piece, (value & ones(piece)) >>> 0);
       }
       done += piece;
     }
   }
 
-  #pieceSize(address: number, left: number): number {
+  private pieceSize(address: number, left: number): number {
     const widest = this.find(address)?.region.widest ?? 4;
     let piece = Math.min(widest, 4);
     while (piece > left || (address & (piece - 1)) !== 0) piece >>= 1;
     return piece;
   }
 
-  #readPiece(mapping: IoMapping, address: number, size: number): number {
+  private readPiece(mapping: IoMapping, address: number, size: number): number {
     const offset = address - mapping.base;
     const value = (mapping.region.read(offset, size) & ones(size)) >>> 0;
     if (this.probe !== undefined) this.probe.read(mapping, offset, size, value);
     return value;
   }
 
-  #writePiece(mapping: IoMapping, address: number, size: number, value: number): void {
+  private writePiece(mapping: IoMapping, address: number, size: number, value: number): void {
     const offset = address - mapping.base;
     if (this.probe !== undefined) this.probe.write(mapping, offset, size, value);
     mapping.region.write(offset, size, (value & ones(size)) >>> 0);

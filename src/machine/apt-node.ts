@@ -22,32 +22,32 @@ export interface AptPackage {
 export type Progress = (what: string, fraction: number) => void;
 
 export class Apt {
-  readonly #directory: string;
-  readonly #progress: Progress;
-  readonly #options: string[];
+  private readonly directory: string;
+  private readonly progress: Progress;
+  private readonly options: string[];
 
   /** `directory` holds the packages and, if need be, private apt state. */
   constructor(directory: string, progress: Progress) {
-    this.#directory = directory;
-    this.#progress = progress;
+    this.directory = directory;
+    this.progress = progress;
     for (const sub of ['cache/archives/partial', 'debs']) mkdirSync(join(directory, sub), { recursive: true });
-    this.#options = ['APT::Architecture=amd64', 'APT::Sandbox::User=root', `Dir::Cache=${join(directory, 'cache')}`];
+    this.options = ['APT::Architecture=amd64', 'APT::Sandbox::User=root', `Dir::Cache=${join(directory, 'cache')}`];
   }
 
   /** Look a package up; undefined when no list names it. Asks the system's lists first, then private ones. */
   async find(name: string): Promise<AptPackage | undefined> {
-    return (await this.#show(name)) ?? ((await this.#usePrivateLists()) ? this.#show(name) : undefined);
+    return (await this.show(name)) ?? ((await this.usePrivateLists()) ? this.show(name) : undefined);
   }
 
   /** Path of the package's .deb, downloaded unless a copy with the right checksum is here already. */
   async download(wanted: AptPackage): Promise<string> {
-    const path = join(this.#directory, 'debs', `${wanted.name}_${wanted.version.replace(/^\d+:/, '')}_amd64.deb`);
+    const path = join(this.directory, 'debs', `${wanted.name}_${wanted.version.replace(/^\d+:/, '')}_amd64.deb`);
     if (existsSync(path) && (await sha256(path)) === wanted.sha256) return path;
-    const work = join(this.#directory, `download-${process.pid}`);
+    const work = join(this.directory, `download-${process.pid}`);
     mkdirSync(work, { recursive: true });
     try {
-      let result = await this.#get(wanted, work);
-      if (result.status !== 0 && (await this.#usePrivateLists())) result = await this.#get(wanted, work);
+      let result = await this.get(wanted, work);
+      if (result.status !== 0 && (await this.usePrivateLists())) result = await this.get(wanted, work);
       const file = readdirSync(work).find((f) => f.endsWith('.deb'));
       if (result.status !== 0 || file === undefined)
         throw new UserError(`apt-get could not download ${wanted.name} ${wanted.version}: ${firstError(result.stderr)}`);
@@ -63,8 +63,8 @@ export class Apt {
     }
   }
 
-  async #show(name: string): Promise<AptPackage | undefined> {
-    const { status, stdout } = await run('apt-cache', [...this.#flags(), 'show', '--no-all-versions', name]);
+  private async show(name: string): Promise<AptPackage | undefined> {
+    const { status, stdout } = await run('apt-cache', [...this.flags(), 'show', '--no-all-versions', name]);
     if (status !== 0 || stdout === '') return undefined;
     const field = (key: string): string => new RegExp(`^${key}: (.*)$`, 'm').exec(stdout)?.[1] ?? '';
     const sha = field('SHA256');
@@ -81,33 +81,33 @@ export class Apt {
     };
   }
 
-  #get(wanted: AptPackage, cwd: string): Promise<Result> {
+  private get(wanted: AptPackage, cwd: string): Promise<Result> {
     return run(
       'apt-get',
-      [...this.#flags(), '-o', 'APT::Status-Fd=3', 'download', `${wanted.name}=${wanted.version}`],
+      [...this.flags(), '-o', 'APT::Status-Fd=3', 'download', `${wanted.name}=${wanted.version}`],
       cwd,
       (line) => {
         const percent = /^dlstatus:[^:]*:([0-9.]+):/.exec(line)?.[1];
-        if (percent !== undefined) this.#progress(`download ${wanted.name}`, Number(percent) / 100);
+        if (percent !== undefined) this.progress(`download ${wanted.name}`, Number(percent) / 100);
       },
     );
   }
 
   /** Switch to package lists of our own, freshly fetched; false when they are in use already or cannot be had. */
-  async #usePrivateLists(): Promise<boolean> {
-    if (this.#options.some((o) => o.startsWith('Dir::State='))) return false;
-    const state = join(this.#directory, 'state');
+  private async usePrivateLists(): Promise<boolean> {
+    if (this.options.some((o) => o.startsWith('Dir::State='))) return false;
+    const state = join(this.directory, 'state');
     mkdirSync(join(state, 'lists/partial'), { recursive: true });
     writeFileSync(join(state, 'status'), '');
-    this.#options.push(`Dir::State=${state}`, `Dir::State::status=${join(state, 'status')}`, 'Acquire::Languages=none');
-    this.#progress('package lists', 0);
-    const { status } = await run('apt-get', [...this.#flags(), '-q', 'update']);
-    this.#progress('package lists', 1);
+    this.options.push(`Dir::State=${state}`, `Dir::State::status=${join(state, 'status')}`, 'Acquire::Languages=none');
+    this.progress('package lists', 0);
+    const { status } = await run('apt-get', [...this.flags(), '-q', 'update']);
+    this.progress('package lists', 1);
     return status === 0;
   }
 
-  #flags(): string[] {
-    return this.#options.flatMap((option) => ['-o', option]);
+  private flags(): string[] {
+    return this.options.flatMap((option) => ['-o', option]);
   }
 }
 

@@ -123,8 +123,8 @@ export class GuestSide extends Hypervisor {
   readonly hvm: HvmVcpu;
   /** Where the firmware put the BARs; empty before boot(). */
   bars: readonly PlacedBar[] = [];
-  readonly #builder: DomainBuilder;
-  readonly #warned = new Set<string>();
+  private readonly builder: DomainBuilder;
+  private readonly warned = new Set<string>();
 
   /** Makes the hypervisor and builds the domain. Throws UserError when the guest does not fit. */
   constructor(placement: GuestPlacement, options: MachineOptions, sinks: MachineSinks) {
@@ -155,10 +155,10 @@ export class GuestSide extends Hypervisor {
           runqueue.unblock(domain.vcpus[vcpu]!);
         },
         // With one vCPU an INIT or STARTUP can only be aimed at the sender, whom it does not stop here.
-        init: () => this.#warnOnce('INIT to its only vCPU ignored'),
-        startup: () => this.#warnOnce('STARTUP to its only vCPU ignored'),
+        init: () => this.warnOnce('INIT to its only vCPU ignored'),
+        startup: () => this.warnOnce('STARTUP to its only vCPU ignored'),
         guestTsc: () => Number(this.hvm.guestTsc()),
-        timeOffset: (seconds) => this.#sendTimeOffset(seconds),
+        timeOffset: (seconds) => this.sendTimeOffset(seconds),
       },
       guestPlatform(config),
     );
@@ -182,8 +182,8 @@ export class GuestSide extends Hypervisor {
       consoleWrite: (bytes) => sinks.console?.(bytes),
       ...(sinks.disassemble === undefined ? {} : { disassemble: sinks.disassemble }),
     });
-    this.#builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
-    this.#builder.build();
+    this.builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
+    this.builder.build();
   }
 
   /** The firmware's work, through the device model, which must be serving; then the vCPU stands at the kernel's entry. */
@@ -191,10 +191,10 @@ export class GuestSide extends Hypervisor {
     const { runqueue } = this;
     const state = this.domain.vcpus[0]!;
     runqueue.switchTo(state, RUNSTATE_RUNNABLE);
-    this.bars = this.#builder.setUpFirmware(firmwareIo(this.hvm.emulator));
+    this.bars = this.builder.setUpFirmware(firmwareIo(this.hvm.emulator));
     runqueue.switchTo(runqueue.idle, RUNSTATE_RUNNABLE);
     state.clearPauseFlag(VPF_BLOCKED);
-    this.#builder.enter(this.hvm.engine.registers);
+    this.builder.enter(this.hvm.engine.registers);
   }
 
   /** Trace everything asked for, from here on: the firmware's own accesses have no exit around them that a trace could show. */
@@ -203,14 +203,14 @@ export class GuestSide extends Hypervisor {
   }
 
   /** What a guest can bring about as often as it likes is said the first time. */
-  #warnOnce(what: string): void {
-    if (this.#warned.has(what)) return;
-    this.#warned.add(what);
+  private warnOnce(what: string): void {
+    if (this.warned.has(what)) return;
+    this.warned.add(what);
     this.pcpu.log.warn(`d${GUEST_DOMID}: ${what}`);
   }
 
   /** send_timeoffset_req: to every server, by the buffered page. */
-  #sendTimeOffset(seconds: number): void {
+  private sendTimeOffset(seconds: number): void {
     const p = newIoreq();
     Object.assign(p, {
       type: IoreqType.timeOffset,
@@ -220,7 +220,7 @@ export class GuestSide extends Hypervisor {
       dataLo: seconds >>> 0,
       dataHi: seconds < 0 ? 0xffffffff : 0,
     });
-    if (this.servers.broadcastBuffered(p) > 0) this.#warnOnce('Unsuccessful timeoffset update');
+    if (this.servers.broadcastBuffered(p) > 0) this.warnOnce('Unsuccessful timeoffset update');
   }
 }
 

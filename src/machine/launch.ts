@@ -39,22 +39,22 @@ export function checkPlacement({ clock, deviceModel, socket }: Pick<MachineJob, 
 export class MachineRun {
   /** How the run ended; rejects when it could not be made or broke. All threads are gone by then, and all output is handed out. */
   readonly result: Promise<JobResult>;
-  readonly #output: (message: JobOutput) => void;
-  readonly #threads: { terminate(): void }[] = [];
-  #running: number;
-  #memory: MachineMemory | undefined;
-  #dom0: VcpuState | undefined;
-  #ended: GuestReport | undefined;
-  #served: DeviceModelReport | undefined;
-  #failure: Error | undefined;
-  #interrupted = false;
-  #settle!: { resolve(result: JobResult): void; reject(error: Error): void };
+  private readonly output: (message: JobOutput) => void;
+  private readonly threads: { terminate(): void }[] = [];
+  private running: number;
+  private memory: MachineMemory | undefined;
+  private dom0: VcpuState | undefined;
+  private ended: GuestReport | undefined;
+  private served: DeviceModelReport | undefined;
+  private failure: Error | undefined;
+  private interrupted = false;
+  private settle!: { resolve(result: JobResult): void; reject(error: Error): void };
 
   /** Throws UserError when the job asks for what cannot be. */
   constructor(job: MachineJob, start: StartThread, output: (message: JobOutput) => void) {
     checkPlacement(job);
-    this.#output = output;
-    this.result = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    this.output = output;
+    this.result = new Promise((resolve, reject) => (this.settle = { resolve, reject }));
     const parts: JobPart[] = [];
     if (job.deviceModel === 'inline') parts.push({ part: 'machine', job });
     else {
@@ -64,69 +64,69 @@ export class MachineRun {
         { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split },
       );
     }
-    this.#running = parts.length;
+    this.running = parts.length;
     const events: ThreadEvents = {
-      message: (message) => this.#take(message),
-      error: (error) => this.#fail(error),
-      exit: () => this.#exited(),
+      message: (message) => this.take(message),
+      error: (error) => this.fail(error),
+      exit: () => this.exited(),
     };
-    for (const part of parts) this.#threads.push(start(part, events));
+    for (const part of parts) this.threads.push(start(part, events));
   }
 
   /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
   interrupt(): void {
-    if (this.#memory === undefined || this.#interrupted) this.#fail(new Interrupted('interrupted'));
-    else shutdownDomain(this.#memory, GUEST_DOMID, [new VcpuState(this.#memory, GUEST_DOMID, 0)], ShutdownReason.interrupted);
-    this.#interrupted = true;
+    if (this.memory === undefined || this.interrupted) this.fail(new Interrupted('interrupted'));
+    else shutdownDomain(this.memory, GUEST_DOMID, [new VcpuState(this.memory, GUEST_DOMID, 0)], ShutdownReason.interrupted);
+    this.interrupted = true;
   }
 
   /** Something for the device model lies in one of its rings. */
   wakeDeviceModel(): void {
     // Before the guest runs the device model looks by itself.
-    if (this.#memory === undefined) return;
-    this.#dom0 ??= new VcpuState(this.#memory, 0, 0);
-    this.#dom0.kick();
+    if (this.memory === undefined) return;
+    this.dom0 ??= new VcpuState(this.memory, 0, 0);
+    this.dom0.kick();
   }
 
-  #take(message: JobMessage): void {
+  private take(message: JobMessage): void {
     switch (message.kind) {
       case 'started':
-        this.#memory = new MachineMemory(message.split.memory, message.split.layout);
+        this.memory = new MachineMemory(message.split.memory, message.split.layout);
         break;
       case 'ended':
-        this.#ended = message.report;
+        this.ended = message.report;
         break;
       case 'served':
-        this.#served = message.report;
+        this.served = message.report;
         break;
       case 'failed': {
         const error = message.isUser ? new UserError(message.message) : new Error(message.message);
         error.stack = message.stack;
-        this.#fail(error);
+        this.fail(error);
         break;
       }
       default:
-        this.#output(message);
+        this.output(message);
     }
   }
 
   /** The first failure counts; the threads that are left are of no use to anybody. */
-  #fail(error: Error): void {
-    this.#failure ??= error;
-    for (const thread of this.#threads) thread.terminate();
+  private fail(error: Error): void {
+    this.failure ??= error;
+    for (const thread of this.threads) thread.terminate();
   }
 
-  #exited(): void {
-    this.#running--;
-    const whole = this.#ended !== undefined && this.#served !== undefined;
-    if (this.#running > 0) {
+  private exited(): void {
+    this.running--;
+    const whole = this.ended !== undefined && this.served !== undefined;
+    if (this.running > 0) {
       // One side went without a word: the other would wait for ever.
-      if (this.#ended === undefined && this.#served === undefined)
-        this.#fail(new Error('a thread of the machine stopped without a word'));
+      if (this.ended === undefined && this.served === undefined)
+        this.fail(new Error('a thread of the machine stopped without a word'));
       return;
     }
-    if (this.#failure !== undefined) this.#settle.reject(this.#failure);
-    else if (whole) this.#settle.resolve({ ...this.#ended!, ...this.#served! });
-    else this.#settle.reject(new Error('the machine stopped without a word'));
+    if (this.failure !== undefined) this.settle.reject(this.failure);
+    else if (whole) this.settle.resolve({ ...this.ended!, ...this.served! });
+    else this.settle.reject(new Error('the machine stopped without a word'));
   }
 }

@@ -28,18 +28,18 @@ export class InlineMachine {
   readonly deviceModel: DeviceModel;
   /** Where the firmware put the BARs. */
   readonly bars: readonly PlacedBar[];
-  readonly #loop: PcpuLoop;
-  readonly #collector: TraceCollector;
-  readonly #windows: TraceWindowWriter;
+  private readonly loop: PcpuLoop;
+  private readonly collector: TraceCollector;
+  private readonly windows: TraceWindowWriter;
 
   /** Builds the domain, starts its device model and does the firmware's work. Throws UserError when the guest does not fit. */
   constructor(options: MachineOptions, sinks: MachineSinks = {}) {
     const memory = MachineMemory.create(guestMemoryOptions(options.domain.memoryMiB, options.engine, 1));
     const clock = options.clock === 'virtual' ? new VirtualClock(options.epochUs) : new HostClock(memory);
-    this.#collector = new TraceCollector(memory);
-    this.#windows = new TraceWindowWriter((bytes) => sinks.trace?.(bytes));
+    this.collector = new TraceCollector(memory);
+    this.windows = new TraceWindowWriter((bytes) => sinks.trace?.(bytes));
     let inline: InlineDom0 | undefined;
-    const drainTrace = (): void => void this.#collector.drain(this.#windows);
+    const drainTrace = (): void => void this.collector.drain(this.windows);
     const guest = new GuestSide({ memory, clock, pcpu: 0, drainTrace, inline: () => inline }, options, sinks);
     const { pcpu, dom0, domain, p2m, events, servers, irq, hvm } = guest;
     this.memory = memory;
@@ -61,7 +61,7 @@ export class InlineMachine {
         },
       },
     };
-    this.#loop = new PcpuLoop(pcpu, guest.runqueue, guest.timers, hvm, inline);
+    this.loop = new PcpuLoop(pcpu, guest.runqueue, guest.timers, hvm, inline);
     deviceModel.start();
     // Binding its ports has raised them once each: the device model looks at that before it sleeps for the first time.
     deviceModel.runUntilIdle();
@@ -72,7 +72,7 @@ export class InlineMachine {
 
   /** Run until the domain is shut down, the clock reaches `untilNs`, or nothing can happen any more. */
   run(untilNs = Infinity): LoopEnd {
-    const end = this.#loop.run(untilNs);
+    const end = this.loop.run(untilNs);
     this.flush();
     return end;
   }
@@ -80,6 +80,6 @@ export class InlineMachine {
   /** Hand everything gathered so far to the sinks. */
   flush(): void {
     this.deviceModel.flush();
-    this.#collector.drain(this.#windows);
+    this.collector.drain(this.windows);
   }
 }

@@ -84,64 +84,64 @@ interface DhcpRequest {
 
 export class Dom0Endpoint implements NetPort {
   readonly name = 'dom0';
-  readonly #options: Dom0EndpointOptions;
-  #port: HubPort | undefined;
+  private readonly options: Dom0EndpointOptions;
+  private port: HubPort | undefined;
   /** Address index by client MAC; hands out dhcpCount addresses and no more, so that a guest cannot grow it. */
-  readonly #leases = new Map<string, number>();
-  readonly #fragments = new Ipv4Reassembler();
-  #ipId = 0;
+  private readonly leases = new Map<string, number>();
+  private readonly fragments = new Ipv4Reassembler();
+  private ipId = 0;
 
   constructor(options: Partial<Dom0EndpointOptions> = {}) {
-    this.#options = { ...dom0EndpointDefaults, ...options };
+    this.options = { ...dom0EndpointDefaults, ...options };
   }
 
   get ip(): number {
-    return this.#options.ip;
+    return this.options.ip;
   }
 
   get mac(): Uint8Array {
-    return this.#options.mac;
+    return this.options.mac;
   }
 
   /** Tell the endpoint where its answers go. */
   connect(port: HubPort): void {
-    this.#port = port;
+    this.port = port;
   }
 
   /** Leases and the next IP identification, as plain data. Datagrams half put together are left out: a wire may lose frames. */
   save(): Dom0EndpointState {
-    return { version: 1, leases: [...this.#leases], ipId: this.#ipId };
+    return { version: 1, leases: [...this.leases], ipId: this.ipId };
   }
 
   restore(state: Dom0EndpointState): void {
     if (state.version !== 1)
       throw new UserError(`saved state of the dom0 endpoint, version ${String(state.version)}: expected version 1`);
-    this.#leases.clear();
-    for (const [mac, index] of state.leases) this.#leases.set(mac, index);
-    this.#ipId = state.ipId;
-    this.#fragments.clear();
+    this.leases.clear();
+    for (const [mac, index] of state.leases) this.leases.set(mac, index);
+    this.ipId = state.ipId;
+    this.fragments.clear();
   }
 
   /** Always takes the frame; what it does not understand it drops. */
   receive(frame: Uint8Array): boolean {
     if (frame.length < ETH_HLEN) return true;
-    if (!isBroadcast(frame) && !this.#isMine(frame)) return true;
+    if (!isBroadcast(frame) && !this.isMine(frame)) return true;
     const type = be16(frame, ETH_TYPE);
-    if (type === EtherType.arp) this.#arp(frame);
-    else if (type === EtherType.ipv4) this.#ipv4(frame);
+    if (type === EtherType.arp) this.arp(frame);
+    else if (type === EtherType.ipv4) this.ipv4(frame);
     return true;
   }
 
-  #isMine(frame: Uint8Array): boolean {
-    for (let i = 0; i < ETH_ALEN; i++) if (frame[i] !== this.#options.mac[i]) return false;
+  private isMine(frame: Uint8Array): boolean {
+    for (let i = 0; i < ETH_ALEN; i++) if (frame[i] !== this.options.mac[i]) return false;
     return true;
   }
 
-  #send(frame: Uint8Array): void {
-    this.#port?.send(frame);
+  private send(frame: Uint8Array): void {
+    this.port?.send(frame);
   }
 
-  #arp(frame: Uint8Array): void {
+  private arp(frame: Uint8Array): void {
     if (
       frame.length < 42 ||
       be16(frame, 14) !== 1 ||
@@ -150,22 +150,22 @@ export class Dom0Endpoint implements NetPort {
       frame[19] !== 4
     )
       return;
-    if (be16(frame, 20) !== 1 || be32(frame, 38) !== this.#options.ip) return;
+    if (be16(frame, 20) !== 1 || be32(frame, 38) !== this.options.ip) return;
     const asker = { mac: frame.slice(22, 28), ip: be32(frame, 28) };
-    this.#send(arpFrame('reply', this.#options, asker, asker.mac));
+    this.send(arpFrame('reply', this.options, asker, asker.mac));
   }
 
-  #ipv4(frame: Uint8Array): void {
+  private ipv4(frame: Uint8Array): void {
     const ip = ipv4Layout(frame);
     if (!ip || checksum(frame, ip.header, ip.payload) !== 0) return;
-    if (ip.protocol === IpProtocol.udp && !ip.fragmented) this.#udp(frame, ip);
-    if (ip.protocol !== IpProtocol.icmp || ip.destination !== this.#options.ip) return;
-    const message = ip.fragmented ? this.#fragments.add(frame, ip) : frame.subarray(ip.payload, ip.end);
-    if (message !== undefined) this.#icmp(frame, ip.source, message);
+    if (ip.protocol === IpProtocol.udp && !ip.fragmented) this.udp(frame, ip);
+    if (ip.protocol !== IpProtocol.icmp || ip.destination !== this.options.ip) return;
+    const message = ip.fragmented ? this.fragments.add(frame, ip) : frame.subarray(ip.payload, ip.end);
+    if (message !== undefined) this.icmp(frame, ip.source, message);
   }
 
   /** Answer an echo request. `frame` is the one that brought the message or its last piece. */
-  #icmp(frame: Uint8Array, source: number, message: Uint8Array): void {
+  private icmp(frame: Uint8Array, source: number, message: Uint8Array): void {
     if (message.length < 8 || message[0] !== ICMP_ECHO_REQUEST || message[1] !== 0 || checksum(message, 0, message.length) !== 0)
       return;
     const reply = message.slice();
@@ -173,16 +173,16 @@ export class Dom0Endpoint implements NetPort {
     putBe16(reply, 2, 0);
     putBe16(reply, 2, checksum(reply, 0, reply.length));
     const ethernet = new Uint8Array(ETH_HLEN);
-    putEthernet(ethernet, frame.subarray(ETH_SOURCE, ETH_SOURCE + ETH_ALEN), this.#options.mac, EtherType.ipv4);
-    for (const out of ipv4Frames(ethernet, this.#options.ip, source, IpProtocol.icmp, reply, this.#nextId())) this.#send(out);
+    putEthernet(ethernet, frame.subarray(ETH_SOURCE, ETH_SOURCE + ETH_ALEN), this.options.mac, EtherType.ipv4);
+    for (const out of ipv4Frames(ethernet, this.options.ip, source, IpProtocol.icmp, reply, this.nextId())) this.send(out);
   }
 
-  #nextId(): number {
-    this.#ipId = (this.#ipId + 1) & 0xffff;
-    return this.#ipId;
+  private nextId(): number {
+    this.ipId = (this.ipId + 1) & 0xffff;
+    return this.ipId;
   }
 
-  #udp(frame: Uint8Array, ip: Ipv4Layout): void {
+  private udp(frame: Uint8Array, ip: Ipv4Layout): void {
     const length = ip.end - ip.payload;
     if (length < 8 || be16(frame, ip.payload + 2) !== UDP_DHCP_SERVER) return;
     const udpLength = be16(frame, ip.payload + 4);
@@ -190,49 +190,49 @@ export class Dom0Endpoint implements NetPort {
     const message = frame.subarray(ip.payload + 8, ip.payload + udpLength);
     if (message.length < BOOTP_LENGTH + 4 || message[0] !== 1 || message[1] !== 1 || message[2] !== ETH_ALEN) return;
     if (be32(message, BOOTP_LENGTH) !== DHCP_MAGIC) return;
-    this.#dhcp(message, parseDhcpOptions(message.subarray(BOOTP_LENGTH + 4)));
+    this.dhcp(message, parseDhcpOptions(message.subarray(BOOTP_LENGTH + 4)));
   }
 
-  #dhcp(message: Uint8Array, request: DhcpRequest): void {
+  private dhcp(message: Uint8Array, request: DhcpRequest): void {
     const clientMac = message.slice(28, 28 + ETH_ALEN);
     const key = formatMac(clientMac);
     switch (request.type) {
       case Dhcp.discover: {
-        const address = this.#lease(key);
-        if (address !== undefined) this.#dhcpReply(message, clientMac, Dhcp.offer, address);
+        const address = this.lease(key);
+        if (address !== undefined) this.dhcpReply(message, clientMac, Dhcp.offer, address);
         break;
       }
       case Dhcp.request: {
-        if (request.serverId !== 0 && request.serverId !== this.#options.ip) break;
+        if (request.serverId !== 0 && request.serverId !== this.options.ip) break;
         const wanted = request.requestedIp || be32(message, 12);
-        const address = this.#lease(key);
+        const address = this.lease(key);
         const granted = address !== undefined && address === wanted;
-        this.#dhcpReply(message, clientMac, granted ? Dhcp.ack : Dhcp.nak, granted ? address : 0);
+        this.dhcpReply(message, clientMac, granted ? Dhcp.ack : Dhcp.nak, granted ? address : 0);
         break;
       }
       case Dhcp.inform:
-        this.#dhcpReply(message, clientMac, Dhcp.ack, 0);
+        this.dhcpReply(message, clientMac, Dhcp.ack, 0);
         break;
       case Dhcp.release:
-        this.#leases.delete(key);
+        this.leases.delete(key);
         break;
       default:
         break;
     }
   }
 
-  #lease(key: string): number | undefined {
-    let index = this.#leases.get(key);
+  private lease(key: string): number | undefined {
+    let index = this.leases.get(key);
     if (index === undefined) {
-      const taken = new Set(this.#leases.values());
+      const taken = new Set(this.leases.values());
       for (index = 0; taken.has(index); index++);
-      if (index >= this.#options.dhcpCount) return undefined;
-      this.#leases.set(key, index);
+      if (index >= this.options.dhcpCount) return undefined;
+      this.leases.set(key, index);
     }
-    return this.#options.dhcpFirst + index;
+    return this.options.dhcpFirst + index;
   }
 
-  #dhcpReply(request: Uint8Array, clientMac: Uint8Array, type: number, address: number): void {
+  private dhcpReply(request: Uint8Array, clientMac: Uint8Array, type: number, address: number): void {
     const options = new Uint8Array(64);
     let at = 0;
     const put = (code: number, size: 1 | 4, value: number): void => {
@@ -243,11 +243,11 @@ export class Dom0Endpoint implements NetPort {
       at += 2 + size;
     };
     put(Option.messageType, 1, type);
-    put(Option.serverId, 4, this.#options.ip);
+    put(Option.serverId, 4, this.options.ip);
     if (type !== Dhcp.nak) {
-      if (address !== 0) put(Option.leaseTime, 4, this.#options.leaseSeconds);
-      put(Option.netmask, 4, this.#options.netmask);
-      put(Option.router, 4, this.#options.ip);
+      if (address !== 0) put(Option.leaseTime, 4, this.options.leaseSeconds);
+      put(Option.netmask, 4, this.options.netmask);
+      put(Option.router, 4, this.options.ip);
     }
     options[at] = Option.end;
 
@@ -256,9 +256,9 @@ export class Dom0Endpoint implements NetPort {
     const broadcast = new Uint8Array(ETH_ALEN).fill(0xff);
     const toBroadcast = type === Dhcp.nak || (be16(request, 10) & 0x8000) !== 0;
     const ciaddr = be32(request, 12);
-    putEthernet(frame, toBroadcast ? broadcast : clientMac, this.#options.mac, EtherType.ipv4);
+    putEthernet(frame, toBroadcast ? broadcast : clientMac, this.options.mac, EtherType.ipv4);
     const destination = toBroadcast ? 0xffffffff : ciaddr || address;
-    putIpv4(frame, this.#options.ip, destination, IpProtocol.udp, length, this.#nextId());
+    putIpv4(frame, this.options.ip, destination, IpProtocol.udp, length, this.nextId());
     const udp = ETH_HLEN + 20;
     putBe16(frame, udp, UDP_DHCP_SERVER);
     putBe16(frame, udp + 2, UDP_DHCP_CLIENT);
@@ -271,13 +271,13 @@ export class Dom0Endpoint implements NetPort {
     bootp.set(request.subarray(10, 12), 10); // flags
     putBe32(bootp, 12, type === Dhcp.nak ? 0 : ciaddr);
     putBe32(bootp, 16, address);
-    putBe32(bootp, 20, this.#options.ip);
+    putBe32(bootp, 20, this.options.ip);
     bootp.set(clientMac, 28);
     putBe32(bootp, BOOTP_LENGTH, DHCP_MAGIC);
     bootp.set(options, BOOTP_LENGTH + 4);
-    const sum = checksum(frame, udp, udp + length, pseudoHeaderSum(this.#options.ip, destination, IpProtocol.udp, length));
+    const sum = checksum(frame, udp, udp + length, pseudoHeaderSum(this.options.ip, destination, IpProtocol.udp, length));
     putBe16(frame, udp + 6, sum === 0 ? 0xffff : sum);
-    this.#send(frame);
+    this.send(frame);
   }
 }
 

@@ -57,17 +57,17 @@ class RingView {
 }
 
 export class FrameRingProducer {
-  readonly #ring: RingView;
-  readonly #bell: RingBell;
+  private readonly ring: RingView;
+  private readonly bell: RingBell;
 
   constructor(buffer: SharedArrayBuffer, bell: RingBell = () => {}) {
-    this.#ring = new RingView(buffer);
-    this.#bell = bell;
+    this.ring = new RingView(buffer);
+    this.bell = bell;
   }
 
   /** Copy a frame into the ring. False when it does not fit now; the caller keeps or drops it. */
   push(frame: Uint8Array): boolean {
-    const ring = this.#ring;
+    const ring = this.ring;
     if (frame.length === 0 || frame.length > MAX_FRAME || ring.closed) return false;
     const record = 4 + ((frame.length + 3) & ~3);
     const head = Atomics.load(ring.words, HEAD) >>> 0;
@@ -85,48 +85,48 @@ export class FrameRingProducer {
     Atomics.store(ring.words, HEAD, (head + need) | 0);
     // A consumer that has not taken everything before this frame looks again before it waits.
     if (Atomics.load(ring.words, TAIL) === (head | 0)) ring.ring();
-    this.#bell();
+    this.bell();
     return true;
   }
 
   /** Count a frame that was dropped for want of room; the consumer can report it. */
   countDrop(): void {
-    Atomics.add(this.#ring.words, DROPPED, 1);
+    Atomics.add(this.ring.words, DROPPED, 1);
   }
 
   get closed(): boolean {
-    return this.#ring.closed;
+    return this.ring.closed;
   }
 
   close(): void {
-    this.#ring.close();
-    this.#bell();
+    this.ring.close();
+    this.bell();
   }
 }
 
 export class FrameRingConsumer {
-  readonly #ring: RingView;
-  readonly #scratch = new Uint8Array(MAX_FRAME);
-  /** The record #locate() found: offset of its length word, frame length, cursor value after it. */
-  #at = 0;
-  #length = 0;
-  #next = 0;
-  #broken = false;
+  private readonly ring: RingView;
+  private readonly scratch = new Uint8Array(MAX_FRAME);
+  /** The record locate() found: offset of its length word, frame length, cursor value after it. */
+  private at = 0;
+  private length = 0;
+  private next = 0;
+  private broken = false;
 
   constructor(buffer: SharedArrayBuffer) {
-    this.#ring = new RingView(buffer);
+    this.ring = new RingView(buffer);
   }
 
   get empty(): boolean {
-    return this.#ring.used === 0;
+    return this.ring.used === 0;
   }
 
   get closed(): boolean {
-    return this.#ring.closed;
+    return this.ring.closed;
   }
 
   get dropped(): number {
-    return Atomics.load(this.#ring.words, DROPPED);
+    return Atomics.load(this.ring.words, DROPPED);
   }
 
   /**
@@ -134,20 +134,20 @@ export class FrameRingConsumer {
    * A record no producer writes (the other side is broken) closes the ring.
    */
   peek(): Uint8Array | undefined {
-    if (!this.#locate()) return undefined;
-    const frame = this.#scratch.subarray(0, this.#length);
-    frame.set(this.#ring.data.subarray(this.#at + 4, this.#at + 4 + this.#length));
+    if (!this.locate()) return undefined;
+    const frame = this.scratch.subarray(0, this.length);
+    frame.set(this.ring.data.subarray(this.at + 4, this.at + 4 + this.length));
     return frame;
   }
 
   /** Drop the frame peek() gave. */
   advance(): void {
-    if (this.#locate()) Atomics.store(this.#ring.words, TAIL, this.#next | 0);
+    if (this.locate()) Atomics.store(this.ring.words, TAIL, this.next | 0);
   }
 
   /** Resolves when the ring holds a frame or is closed: for a consumer that has an event loop. */
   async waitForFrame(): Promise<void> {
-    const { words } = this.#ring;
+    const { words } = this.ring;
     for (;;) {
       const bell = Atomics.load(words, BELL);
       if (!this.empty || this.closed) return;
@@ -157,13 +157,13 @@ export class FrameRingConsumer {
   }
 
   close(): void {
-    this.#ring.close();
+    this.ring.close();
   }
 
-  #locate(): boolean {
-    const ring = this.#ring;
+  private locate(): boolean {
+    const ring = this.ring;
     const used = ring.used;
-    if (used === 0 || this.#broken) return false;
+    if (used === 0 || this.broken) return false;
     const tail = Atomics.load(ring.words, TAIL) >>> 0;
     let at = tail & (ring.capacity - 1);
     let size = 0;
@@ -175,13 +175,13 @@ export class FrameRingConsumer {
     }
     size += 4 + ((length + 3) & ~3);
     if (length === 0 || length > MAX_FRAME || size > used || at + 4 + length > ring.capacity) {
-      this.#broken = true;
+      this.broken = true;
       ring.close();
       return false;
     }
-    this.#at = at;
-    this.#length = length;
-    this.#next = tail + size;
+    this.at = at;
+    this.length = length;
+    this.next = tail + size;
     return true;
   }
 }

@@ -74,38 +74,38 @@ interface Flight {
 
 /** FIFO on an array: shift() without moving the rest each time. */
 class Queue<T> {
-  #items: T[] = [];
-  #head = 0;
+  private items: T[] = [];
+  private head = 0;
 
   get length(): number {
-    return this.#items.length - this.#head;
+    return this.items.length - this.head;
   }
 
   get first(): T | undefined {
-    return this.#items[this.#head];
+    return this.items[this.head];
   }
 
   /** In order, first out first. */
   toArray(): T[] {
-    return this.#items.slice(this.#head);
+    return this.items.slice(this.head);
   }
 
   push(item: T): void {
-    this.#items.push(item);
+    this.items.push(item);
   }
 
   shift(): void {
-    this.#head++;
-    if (this.#head === this.#items.length) this.clear();
-    else if (this.#head >= 1024) {
-      this.#items.splice(0, this.#head);
-      this.#head = 0;
+    this.head++;
+    if (this.head === this.items.length) this.clear();
+    else if (this.head >= 1024) {
+      this.items.splice(0, this.head);
+      this.head = 0;
     }
   }
 
   clear(): void {
-    this.#items = [];
-    this.#head = 0;
+    this.items = [];
+    this.head = 0;
   }
 }
 
@@ -115,10 +115,10 @@ class Attached implements HubPort {
   readonly counters: PortCounters = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, dropped: 0 };
   tap: FrameTap | undefined;
   linkUp = true;
-  readonly #hub: Hub;
+  private readonly hub: Hub;
 
   constructor(hub: Hub, party: NetPort) {
-    this.#hub = hub;
+    this.hub = hub;
     this.party = party;
   }
 
@@ -130,7 +130,7 @@ class Attached implements HubPort {
     this.counters.sent++;
     this.counters.sentBytes += frame.length;
     this.tap?.(frame, 'outbound');
-    this.#hub.launch(this, frame.slice());
+    this.hub.launch(this, frame.slice());
   }
 
   get waitingFrames(): number {
@@ -138,7 +138,7 @@ class Attached implements HubPort {
   }
 
   roomAgain(): void {
-    while (this.waiting.length > 0 && this.#offer(this.waiting.first!)) this.waiting.shift();
+    while (this.waiting.length > 0 && this.offer(this.waiting.first!)) this.waiting.shift();
   }
 
   setLink(up: boolean): void {
@@ -151,13 +151,13 @@ class Attached implements HubPort {
   deliver(frame: Uint8Array, limit: number): void {
     if (!this.linkUp) {
       this.counters.dropped++;
-    } else if (this.waiting.length > 0 || !this.#offer(frame)) {
+    } else if (this.waiting.length > 0 || !this.offer(frame)) {
       if (this.waiting.length < limit) this.waiting.push(frame);
       else this.counters.dropped++;
     }
   }
 
-  #offer(frame: Uint8Array): boolean {
+  private offer(frame: Uint8Array): boolean {
     if (!this.party.receive(frame)) return false;
     this.counters.received++;
     this.counters.receivedBytes += frame.length;
@@ -167,37 +167,37 @@ class Attached implements HubPort {
 }
 
 export class Hub {
-  readonly #ports: Attached[] = [];
-  readonly #flights = new Queue<Flight>();
-  readonly #latencyNs: number;
-  readonly #now: () => number;
-  readonly #waitingLimit: number;
+  private readonly ports: Attached[] = [];
+  private readonly flights = new Queue<Flight>();
+  private readonly latencyNs: number;
+  private readonly now: () => number;
+  private readonly waitingLimit: number;
 
   constructor(options: HubOptions) {
-    this.#latencyNs = options.latencyNs;
-    this.#now = options.now;
-    this.#waitingLimit = options.waitingLimit ?? 1000;
+    this.latencyNs = options.latencyNs;
+    this.now = options.now;
+    this.waitingLimit = options.waitingLimit ?? 1000;
   }
 
   attach(party: NetPort): HubPort {
     const port = new Attached(this, party);
-    this.#ports.push(port);
+    this.ports.push(port);
     return port;
   }
 
   /** Frames sent and not yet offered to their receivers. A frame that waits for room is not in flight: it may wait for ever. */
   get inFlight(): number {
-    return this.#flights.length;
+    return this.flights.length;
   }
 
   /** Frames that wait at some port for room. */
   get waiting(): number {
-    return this.#ports.reduce((sum, port) => sum + port.waiting.length, 0);
+    return this.ports.reduce((sum, port) => sum + port.waiting.length, 0);
   }
 
   /** Time at which the next frame arrives, Infinity when none is on its way. */
   get nextDueNs(): number {
-    return this.#flights.first?.dueNs ?? Number.POSITIVE_INFINITY;
+    return this.flights.first?.dueNs ?? Number.POSITIVE_INFINITY;
   }
 
   /**
@@ -207,11 +207,11 @@ export class Hub {
   poll(limit = 64): number {
     let delivered = 0;
     while (delivered < limit) {
-      const flight = this.#flights.first;
-      if (flight === undefined || flight.dueNs > this.#now()) break;
-      this.#flights.shift();
+      const flight = this.flights.first;
+      if (flight === undefined || flight.dueNs > this.now()) break;
+      this.flights.shift();
       delivered++;
-      for (const port of this.#ports) if (port !== flight.from) port.deliver(flight.frame, this.#waitingLimit);
+      for (const port of this.ports) if (port !== flight.from) port.deliver(flight.frame, this.waitingLimit);
     }
     return delivered;
   }
@@ -219,8 +219,8 @@ export class Hub {
   save(): HubState {
     return {
       version: 1,
-      flights: this.#flights.toArray().map(({ frame, from, dueNs }) => ({ frame, from: this.#ports.indexOf(from), dueNs })),
-      ports: this.#ports.map(({ linkUp, counters, waiting }) => ({
+      flights: this.flights.toArray().map(({ frame, from, dueNs }) => ({ frame, from: this.ports.indexOf(from), dueNs })),
+      ports: this.ports.map(({ linkUp, counters, waiting }) => ({
         linkUp,
         counters: { ...counters },
         waiting: waiting.toArray(),
@@ -230,15 +230,15 @@ export class Hub {
 
   /** Takes the state of a hub with the same ports, attached in the same order. */
   restore(state: HubState): void {
-    if (state.version !== 1 || state.ports.length !== this.#ports.length) {
+    if (state.version !== 1 || state.ports.length !== this.ports.length) {
       throw new UserError(
-        `saved state of a wire with ${state.ports.length} ports, version ${state.version}: this one has ${this.#ports.length} ports, version 1; restore it into the same machine`,
+        `saved state of a wire with ${state.ports.length} ports, version ${state.version}: this one has ${this.ports.length} ports, version 1; restore it into the same machine`,
       );
     }
-    this.#flights.clear();
-    for (const { frame, from, dueNs } of state.flights) this.#flights.push({ frame, from: this.#ports[from]!, dueNs });
+    this.flights.clear();
+    for (const { frame, from, dueNs } of state.flights) this.flights.push({ frame, from: this.ports[from]!, dueNs });
     state.ports.forEach((saved, i) => {
-      const port = this.#ports[i]!;
+      const port = this.ports[i]!;
       port.linkUp = saved.linkUp;
       Object.assign(port.counters, saved.counters);
       port.waiting.clear();
@@ -248,6 +248,6 @@ export class Hub {
 
   /** Called by a port: put a frame on its way. */
   launch(from: Attached, frame: Uint8Array): void {
-    this.#flights.push({ frame, from, dueNs: this.#now() + this.#latencyNs });
+    this.flights.push({ frame, from, dueNs: this.now() + this.latencyNs });
   }
 }

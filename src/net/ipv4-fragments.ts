@@ -24,7 +24,7 @@ interface Datagram {
 }
 
 export class Ipv4Reassembler {
-  #datagrams: Datagram[] = [];
+  private datagrams: Datagram[] = [];
 
   /**
    * Take a fragment; gives the whole payload when it was the missing one. Fragments that cannot be (past 64 KiB, a middle
@@ -36,30 +36,30 @@ export class Ipv4Reassembler {
     const more = (field & MORE_FRAGMENTS) !== 0;
     const size = ip.end - ip.payload;
     const key = `${ip.source} ${ip.destination} ${ip.protocol} ${be16(frame, ip.header + 4)}`;
-    const datagram = this.#find(key);
+    const datagram = this.find(key);
     const end = offset + size;
     const wrong =
       size === 0 ||
       end > MAX_PAYLOAD ||
       (more && size % BLOCK !== 0) ||
       (datagram.length >= 0 && (!more || end > datagram.length));
-    if (wrong || !this.#fill(datagram, offset, end)) {
-      this.#drop(datagram);
+    if (wrong || !this.fill(datagram, offset, end)) {
+      this.drop(datagram);
       return undefined;
     }
     datagram.payload.set(frame.subarray(ip.payload, ip.end), offset);
     if (!more) datagram.length = end;
     if (datagram.length < 0 || datagram.blocks !== Math.ceil(datagram.length / BLOCK)) return undefined;
-    this.#drop(datagram);
+    this.drop(datagram);
     return datagram.payload.subarray(0, datagram.length);
   }
 
   clear(): void {
-    this.#datagrams = [];
+    this.datagrams = [];
   }
 
-  #find(key: string): Datagram {
-    let datagram = this.#datagrams.find((d) => d.key === key);
+  private find(key: string): Datagram {
+    let datagram = this.datagrams.find((d) => d.key === key);
     if (datagram === undefined) {
       datagram = {
         key,
@@ -68,13 +68,13 @@ export class Ipv4Reassembler {
         blocks: 0,
         length: -1,
       };
-      this.#datagrams.push(datagram);
-      if (this.#datagrams.length > DATAGRAMS) this.#datagrams.shift();
+      this.datagrams.push(datagram);
+      if (this.datagrams.length > DATAGRAMS) this.datagrams.shift();
     }
     return datagram;
   }
 
-  #fill(datagram: Datagram, offset: number, end: number): boolean {
+  private fill(datagram: Datagram, offset: number, end: number): boolean {
     for (let block = offset / BLOCK; block * BLOCK < end; block++) {
       if (datagram.have[block] !== 0) return false;
       datagram.have[block] = 1;
@@ -83,8 +83,8 @@ export class Ipv4Reassembler {
     return true;
   }
 
-  #drop(datagram: Datagram): void {
-    this.#datagrams = this.#datagrams.filter((d) => d !== datagram);
+  private drop(datagram: Datagram): void {
+    this.datagrams = this.datagrams.filter((d) => d !== datagram);
   }
 }
 

@@ -34,133 +34,133 @@ export interface PcapngOptions {
 const pad4 = (length: number): number => (length + 3) & ~3;
 
 export class PcapngWriter {
-  readonly #clock: Clock;
-  readonly #sink: ByteSink;
-  readonly #encoder = new TextEncoder();
-  #buffer: Uint8Array;
-  #view: DataView;
-  #length = 0;
-  #packets = 0;
+  private readonly clock: Clock;
+  private readonly sink: ByteSink;
+  private readonly encoder = new TextEncoder();
+  private buffer: Uint8Array;
+  private view: DataView;
+  private length = 0;
+  private packetCount = 0;
 
   constructor(options: PcapngOptions) {
-    this.#clock = options.clock;
-    this.#sink = options.sink;
-    this.#buffer = new Uint8Array(options.bufferSize ?? 64 * 1024);
-    this.#view = new DataView(this.#buffer.buffer);
-    this.#header(options.interfaceName);
+    this.clock = options.clock;
+    this.sink = options.sink;
+    this.buffer = new Uint8Array(options.bufferSize ?? 64 * 1024);
+    this.view = new DataView(this.buffer.buffer);
+    this.header(options.interfaceName);
   }
 
   get packets(): number {
-    return this.#packets;
+    return this.packetCount;
   }
 
   /** Write one frame with the clock's time. The comment, where there is one, names the I/O behind the frame. */
   write(frame: Uint8Array, direction: FrameDirection, comment?: string): void {
-    const text = comment === undefined ? undefined : this.#encoder.encode(comment).subarray(0, 0xfffc);
+    const text = comment === undefined ? undefined : this.encoder.encode(comment).subarray(0, 0xfffc);
     const total = 28 + pad4(frame.length) + 8 + (text ? 4 + pad4(text.length) : 0) + 4 + 4;
-    const start = this.#reserve(total);
+    const start = this.reserve(total);
     let at = start;
-    at = this.#u32(at, BLOCK_ENHANCED_PACKET);
-    at = this.#u32(at, total);
-    at = this.#u32(at, 0);
-    const { high, low } = this.#timestamp();
-    at = this.#u32(at, high);
-    at = this.#u32(at, low);
-    at = this.#u32(at, frame.length);
-    at = this.#u32(at, frame.length);
-    at = this.#bytes(at, frame);
-    at = this.#optionHeader(at, EPB_FLAGS, 4);
-    at = this.#u32(at, DIRECTION_FLAG[direction]);
+    at = this.u32(at, BLOCK_ENHANCED_PACKET);
+    at = this.u32(at, total);
+    at = this.u32(at, 0);
+    const { high, low } = this.timestamp();
+    at = this.u32(at, high);
+    at = this.u32(at, low);
+    at = this.u32(at, frame.length);
+    at = this.u32(at, frame.length);
+    at = this.bytes(at, frame);
+    at = this.optionHeader(at, EPB_FLAGS, 4);
+    at = this.u32(at, DIRECTION_FLAG[direction]);
     if (text) {
-      at = this.#optionHeader(at, OPT_COMMENT, text.length);
-      at = this.#bytes(at, text);
+      at = this.optionHeader(at, OPT_COMMENT, text.length);
+      at = this.bytes(at, text);
     }
-    at = this.#optionHeader(at, OPT_END, 0);
-    this.#u32(at, total);
-    this.#packets++;
+    at = this.optionHeader(at, OPT_END, 0);
+    this.u32(at, total);
+    this.packetCount++;
   }
 
   /** Hand what is gathered to the sink. */
   flush(): void {
-    if (this.#length === 0) return;
-    this.#sink(this.#buffer.slice(0, this.#length));
-    this.#length = 0;
+    if (this.length === 0) return;
+    this.sink(this.buffer.slice(0, this.length));
+    this.length = 0;
   }
 
   /**
    * Nanoseconds since 1970 in two 32-bit halves. The product passes 2^53, so microseconds and the nanoseconds
    * within one are kept apart until the halves are made.
    */
-  #timestamp(): { high: number; low: number } {
-    const ns = this.#clock.nowNs();
+  private timestamp(): { high: number; low: number } {
+    const ns = this.clock.nowNs();
     const us = Math.floor(ns / 1000);
     const restNs = Math.floor(ns - us * 1000);
-    const totalUs = this.#clock.epochUs + us;
+    const totalUs = this.clock.epochUs + us;
     const usHigh = Math.floor(totalUs / 0x10000);
     const lowPart = (totalUs - usHigh * 0x10000) * 1000 + restNs; // < 2^26
     const middle = usHigh * 1000 + Math.floor(lowPart / 0x10000); // in units of 65536 ns, < 2^53
     return { high: Math.floor(middle / 0x10000), low: (middle % 0x10000) * 0x10000 + (lowPart % 0x10000) };
   }
 
-  #header(interfaceName: string): void {
-    const application = this.#encoder.encode('Xenolith');
+  private header(interfaceName: string): void {
+    const application = this.encoder.encode('Xenolith');
     const sectionLength = 24 + 4 + pad4(application.length) + 4 + 4;
-    let at = this.#reserve(sectionLength);
-    at = this.#u32(at, BLOCK_SECTION_HEADER);
-    at = this.#u32(at, sectionLength);
-    at = this.#u32(at, BYTE_ORDER_MAGIC);
-    at = this.#u32(at, 1); // version 1.0: u16 major 1, u16 minor 0
-    at = this.#u32(at, 0xffffffff); // section length not given
-    at = this.#u32(at, 0xffffffff);
-    at = this.#optionHeader(at, SHB_USERAPPL, application.length);
-    at = this.#bytes(at, application);
-    at = this.#optionHeader(at, OPT_END, 0);
-    this.#u32(at, sectionLength);
+    let at = this.reserve(sectionLength);
+    at = this.u32(at, BLOCK_SECTION_HEADER);
+    at = this.u32(at, sectionLength);
+    at = this.u32(at, BYTE_ORDER_MAGIC);
+    at = this.u32(at, 1); // version 1.0: u16 major 1, u16 minor 0
+    at = this.u32(at, 0xffffffff); // section length not given
+    at = this.u32(at, 0xffffffff);
+    at = this.optionHeader(at, SHB_USERAPPL, application.length);
+    at = this.bytes(at, application);
+    at = this.optionHeader(at, OPT_END, 0);
+    this.u32(at, sectionLength);
 
-    const name = this.#encoder.encode(interfaceName);
+    const name = this.encoder.encode(interfaceName);
     const interfaceLength = 16 + 4 + pad4(name.length) + 8 + 4 + 4;
-    at = this.#reserve(interfaceLength);
-    at = this.#u32(at, BLOCK_INTERFACE);
-    at = this.#u32(at, interfaceLength);
-    at = this.#u32(at, LINKTYPE_ETHERNET);
-    at = this.#u32(at, 0); // no snapshot length: whole frames
-    at = this.#optionHeader(at, IF_NAME, name.length);
-    at = this.#bytes(at, name);
-    at = this.#optionHeader(at, IF_TSRESOL, 1);
-    at = this.#u32(at, 9); // 10^-9 s, padded
-    at = this.#optionHeader(at, OPT_END, 0);
-    this.#u32(at, interfaceLength);
+    at = this.reserve(interfaceLength);
+    at = this.u32(at, BLOCK_INTERFACE);
+    at = this.u32(at, interfaceLength);
+    at = this.u32(at, LINKTYPE_ETHERNET);
+    at = this.u32(at, 0); // no snapshot length: whole frames
+    at = this.optionHeader(at, IF_NAME, name.length);
+    at = this.bytes(at, name);
+    at = this.optionHeader(at, IF_TSRESOL, 1);
+    at = this.u32(at, 9); // 10^-9 s, padded
+    at = this.optionHeader(at, OPT_END, 0);
+    this.u32(at, interfaceLength);
   }
 
-  #reserve(bytes: number): number {
-    if (this.#length + bytes > this.#buffer.length) {
+  private reserve(bytes: number): number {
+    if (this.length + bytes > this.buffer.length) {
       this.flush();
-      if (bytes > this.#buffer.length) {
-        this.#buffer = new Uint8Array(pad4(bytes));
-        this.#view = new DataView(this.#buffer.buffer);
+      if (bytes > this.buffer.length) {
+        this.buffer = new Uint8Array(pad4(bytes));
+        this.view = new DataView(this.buffer.buffer);
       }
     }
-    const start = this.#length;
-    this.#length += bytes;
+    const start = this.length;
+    this.length += bytes;
     return start;
   }
 
-  #u32(at: number, value: number): number {
-    this.#view.setUint32(at, value, true);
+  private u32(at: number, value: number): number {
+    this.view.setUint32(at, value, true);
     return at + 4;
   }
 
-  #optionHeader(at: number, code: number, length: number): number {
-    this.#view.setUint16(at, code, true);
-    this.#view.setUint16(at + 2, length, true);
+  private optionHeader(at: number, code: number, length: number): number {
+    this.view.setUint16(at, code, true);
+    this.view.setUint16(at + 2, length, true);
     return at + 4;
   }
 
-  #bytes(at: number, bytes: Uint8Array): number {
-    this.#buffer.set(bytes, at);
+  private bytes(at: number, bytes: Uint8Array): number {
+    this.buffer.set(bytes, at);
     const end = at + bytes.length;
     const padded = at + pad4(bytes.length);
-    this.#buffer.fill(0, end, padded);
+    this.buffer.fill(0, end, padded);
     return padded;
   }
 }

@@ -6,23 +6,23 @@ import type { Hub, HubPort, NetPort } from './hub.ts';
 
 export class RingPort implements NetPort {
   readonly name: string;
-  readonly #out: FrameRingProducer;
-  readonly #in: FrameRingConsumer;
-  readonly #port: HubPort;
+  private readonly out: FrameRingProducer;
+  private readonly in: FrameRingConsumer;
+  private readonly port: HubPort;
   /** Frames the other thread had no room for. */
   drops = 0;
 
   constructor(name: string, hub: Hub, out: FrameRingProducer, incoming: FrameRingConsumer) {
     this.name = name;
-    this.#out = out;
-    this.#in = incoming;
-    this.#port = hub.attach(this);
+    this.out = out;
+    this.in = incoming;
+    this.port = hub.attach(this);
   }
 
   /** Always takes the frame: a wire has no flow control, so a frame the other thread has no room for is lost and counted. */
   receive(frame: Uint8Array): boolean {
-    if (this.#out.push(frame)) return true;
-    this.#out.countDrop();
+    if (this.out.push(frame)) return true;
+    this.out.countDrop();
     this.drops++;
     return true;
   }
@@ -30,15 +30,15 @@ export class RingPort implements NetPort {
   /** Put frames that have come in onto the hub, at most `limit`. Gives how many. */
   poll(limit = 64): number {
     let count = 0;
-    for (let frame = this.#in.peek(); frame !== undefined && count < limit; frame = this.#in.peek()) {
-      this.#port.send(frame);
-      this.#in.advance();
+    for (let frame = this.in.peek(); frame !== undefined && count < limit; frame = this.in.peek()) {
+      this.port.send(frame);
+      this.in.advance();
       count++;
     }
     return count;
   }
 
   get idle(): boolean {
-    return this.#in.empty;
+    return this.in.empty;
   }
 }

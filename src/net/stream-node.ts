@@ -46,81 +46,81 @@ const RETRY_MS = 1;
 
 /** Takes a byte stream apart into frames. */
 export class StreamDeframer {
-  #pending: Uint8Array = new Uint8Array(0);
+  private pending: Uint8Array = new Uint8Array(0);
 
   /**
    * Add bytes from the peer. Throws UserError when a length field cannot be one of a frame: the stream is out of
    * step then and nothing after it can be trusted.
    */
   push(bytes: Uint8Array): void {
-    if (this.#pending.length === 0) {
-      this.#pending = bytes;
+    if (this.pending.length === 0) {
+      this.pending = bytes;
       return;
     }
-    const joined = new Uint8Array(this.#pending.length + bytes.length);
-    joined.set(this.#pending);
-    joined.set(bytes, this.#pending.length);
-    this.#pending = joined;
+    const joined = new Uint8Array(this.pending.length + bytes.length);
+    joined.set(this.pending);
+    joined.set(bytes, this.pending.length);
+    this.pending = joined;
   }
 
   /** The next whole frame, left in place until advance(). */
   peek(): Uint8Array | undefined {
-    if (this.#pending.length < LENGTH_BYTES) return undefined;
-    const length = new DataView(this.#pending.buffer, this.#pending.byteOffset).getUint32(0);
+    if (this.pending.length < LENGTH_BYTES) return undefined;
+    const length = new DataView(this.pending.buffer, this.pending.byteOffset).getUint32(0);
     if (length === 0 || length > MAX_FRAME) {
       throw new UserError(
         `network peer: a frame of ${length} bytes was announced, expected 1 to ${MAX_FRAME}; is the other end a QEMU stream socket?`,
       );
     }
-    if (this.#pending.length < LENGTH_BYTES + length) return undefined;
-    return this.#pending.subarray(LENGTH_BYTES, LENGTH_BYTES + length);
+    if (this.pending.length < LENGTH_BYTES + length) return undefined;
+    return this.pending.subarray(LENGTH_BYTES, LENGTH_BYTES + length);
   }
 
   advance(): void {
     const frame = this.peek();
-    if (frame) this.#pending = this.#pending.subarray(LENGTH_BYTES + frame.length);
+    if (frame) this.pending = this.pending.subarray(LENGTH_BYTES + frame.length);
   }
 }
 
 export class StreamNetdev {
-  readonly #options: StreamNetdevOptions;
-  readonly #logger: Logger;
-  readonly #out: FrameRingConsumer;
-  readonly #in: FrameRingProducer;
-  #socket: Socket | undefined;
-  #server: Server | undefined;
-  #closed = false;
+  private readonly options: StreamNetdevOptions;
+  private readonly logger: Logger;
+  private readonly out: FrameRingConsumer;
+  private readonly in: FrameRingProducer;
+  private socket: Socket | undefined;
+  private server: Server | undefined;
+  private closed = false;
   /** Ends a wait for room in the socket. */
-  #resume = (): void => {};
-  readonly #batch = new Uint8Array(BATCH_BYTES + LENGTH_BYTES + MAX_FRAME);
+  private resume = (): void => {};
+  private readonly batch = new Uint8Array(BATCH_BYTES + LENGTH_BYTES + MAX_FRAME);
 
   constructor(options: StreamNetdevOptions) {
-    this.#options = options;
-    this.#logger = options.logger ?? silentLogger;
-    this.#out = new FrameRingConsumer(options.fromMachine);
-    this.#in = new FrameRingProducer(options.toMachine, options.wakeMachine);
+    this.options = options;
+    this.logger = options.logger ?? silentLogger;
+    this.out = new FrameRingConsumer(options.fromMachine);
+    this.in = new FrameRingProducer(options.toMachine, options.wakeMachine);
   }
 
   /** Connect, or listen and wait for one peer. Resolves with the connection up; rejects with UserError. */
   async open(): Promise<void> {
-    const { address } = this.#options;
-    this.#socket = await (address.listen ? this.#accept(address) : this.#connect(address));
-    this.#socket.on('close', () => this.close());
-    this.#socket.on('error', (error) => this.#logger.warn(`network peer: ${error.message}`));
-    this.#receive(this.#socket);
-    void this.#transmit(this.#socket);
+    const { address } = this.options;
+    this.socket = await (address.listen ? this.accept(address) : this.connect(address));
+    this.socket.on('close', () => this.close());
+    this.socket.on('error', (error) => this.logger.warn(`network peer: ${error.message}`));
+    this.receive(this.socket);
+    void this.transmit(this.socket);
   }
 
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#out.close();
-    this.#in.close();
-    this.#socket?.destroy();
-    this.#server?.close();
+    if (this.closed) return;
+    this.closed = true;
+    this.out.close();
+    this.in.close();
+    this.socket?.destroy();
+    this.server?.close();
   }
 
-  #connect(address: StreamAddress): Promise<Socket> {
+  private connect(address: StreamAddress): Promise<Socket> {
     return new Promise((resolve, reject) => {
       const socket = connect({ ...address });
       socket.once('connect', () => resolve(socket));
@@ -130,25 +130,25 @@ export class StreamNetdev {
     });
   }
 
-  #accept(address: StreamAddress): Promise<Socket> {
+  private accept(address: StreamAddress): Promise<Socket> {
     return new Promise((resolve, reject) => {
       const server = createServer((socket) => {
         server.close();
         resolve(socket);
       });
-      this.#server = server;
+      this.server = server;
       server.once('error', (error) => reject(new UserError(`cannot listen on ${describe(address)}: ${error.message}`)));
       server.listen({ ...address });
     });
   }
 
-  #receive(socket: Socket): void {
+  private receive(socket: Socket): void {
     const deframer = new StreamDeframer();
     const drain = (): void => {
       try {
         for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
-          if (!this.#in.push(frame)) {
-            if (this.#in.closed) return;
+          if (!this.in.push(frame)) {
+            if (this.in.closed) return;
             socket.pause();
             setTimeout(drain, RETRY_MS);
             return;
@@ -157,7 +157,7 @@ export class StreamNetdev {
         }
         socket.resume();
       } catch (error) {
-        this.#logger.warn(error instanceof Error ? error.message : String(error));
+        this.logger.warn(error instanceof Error ? error.message : String(error));
         this.close();
       }
     };
@@ -167,30 +167,30 @@ export class StreamNetdev {
     });
   }
 
-  async #transmit(socket: Socket): Promise<void> {
-    const resume = (): void => this.#resume();
+  private async transmit(socket: Socket): Promise<void> {
+    const resume = (): void => this.resume();
     socket.on('drain', resume).on('close', resume);
     for (;;) {
-      await this.#out.waitForFrame();
-      const batch = this.#gather();
+      await this.out.waitForFrame();
+      const batch = this.gather();
       const accepted = batch.length === 0 || socket.write(batch);
-      if (this.#out.closed && this.#out.empty) break;
-      if (!accepted) await new Promise<void>((resolve) => (this.#resume = resolve));
-      if (this.#closed) break;
+      if (this.out.closed && this.out.empty) break;
+      if (!accepted) await new Promise<void>((resolve) => (this.resume = resolve));
+      if (this.closed) break;
     }
   }
 
   /** What lies in the ring, as the peer's byte stream: one piece, at most BATCH_BYTES and a frame. */
-  #gather(): Uint8Array {
-    const batch = this.#batch;
+  private gather(): Uint8Array {
+    const batch = this.batch;
     const view = new DataView(batch.buffer);
     let length = 0;
-    for (let frame = this.#out.peek(); frame && length < BATCH_BYTES; frame = this.#out.peek()) {
+    for (let frame = this.out.peek(); frame && length < BATCH_BYTES; frame = this.out.peek()) {
       const packet = withoutPadding(frame);
       view.setUint32(length, packet.length);
       batch.set(packet, length + LENGTH_BYTES);
       length += LENGTH_BYTES + packet.length;
-      this.#out.advance();
+      this.out.advance();
     }
     return batch.slice(0, length);
   }

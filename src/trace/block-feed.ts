@@ -118,25 +118,25 @@ export class BlockFeed<P extends Pcpu> implements RecordFeed<P> {
   maxActivePcpu = -1;
   tscBaseHigh = 0;
   position = 0;
-  readonly #words: Int32Array;
-  readonly #makePcpu: (pid: number) => P;
-  readonly #observer: MergeObserver<P>;
-  #block = -1;
-  #at = 0;
-  #end = 0;
-  #last = false;
+  private readonly words: Int32Array;
+  private readonly makePcpu: (pid: number) => P;
+  private readonly observer: MergeObserver<P>;
+  private block = -1;
+  private at = 0;
+  private end = 0;
+  private last = false;
 
   constructor(memory: SharedArrayBuffer, makePcpu: (pid: number) => P, observer: MergeObserver<P>) {
-    this.#words = new Int32Array(memory);
-    this.#makePcpu = makePcpu;
-    this.#observer = observer;
+    this.words = new Int32Array(memory);
+    this.makePcpu = makePcpu;
+    this.observer = observer;
   }
 
   pcpu(pid: number): P {
     let p = this.pcpus[pid];
     if (p === undefined) {
-      p = this.#makePcpu(pid);
-      p.words = this.#words;
+      p = this.makePcpu(pid);
+      p.words = this.words;
       this.pcpus[pid] = p;
     }
     return p;
@@ -147,14 +147,14 @@ export class BlockFeed<P extends Pcpu> implements RecordFeed<P> {
   }
 
   next(): P | null {
-    const words = this.#words;
+    const words = this.words;
     for (;;) {
-      if (this.#at >= this.#end && !this.#nextBlock()) return null;
-      const at = this.#at;
+      if (this.at >= this.end && !this.nextBlock()) return null;
+      const at = this.at;
       const tag = words[at]!;
       if (tag >= TAG_ACTIVATED) {
-        this.#at = at + 2;
-        this.#control(tag & TAG_KIND, words[at + 1]!);
+        this.at = at + 2;
+        this.control(tag & TAG_KIND, words[at + 1]!);
         continue;
       }
       const p = this.pcpus[tag & 0xff]!;
@@ -181,7 +181,7 @@ export class BlockFeed<P extends Pcpu> implements RecordFeed<P> {
         p.size = 4 + extra * 4;
         p.tsc = p.lastTsc;
       }
-      this.#at = at + 1 + (p.size >> 2);
+      this.at = at + 1 + (p.size >> 2);
       return p;
     }
   }
@@ -194,13 +194,13 @@ export class BlockFeed<P extends Pcpu> implements RecordFeed<P> {
     throw new NotPlain();
   }
 
-  #control(kind: number, value: number): void {
+  private control(kind: number, value: number): void {
     switch (kind) {
       case TAG_ACTIVATED:
-        this.#observer.activated(this.pcpu(value));
+        this.observer.activated(this.pcpu(value));
         break;
       case TAG_DEACTIVATED:
-        this.#observer.deactivated(this.pcpu(value));
+        this.observer.deactivated(this.pcpu(value));
         break;
       case TAG_MAX_ACTIVE:
         this.maxActivePcpu = value;
@@ -215,22 +215,22 @@ export class BlockFeed<P extends Pcpu> implements RecordFeed<P> {
     }
   }
 
-  #nextBlock(): boolean {
-    const words = this.#words;
-    if (this.#last) return false;
-    if (this.#block >= 0) {
-      Atomics.store(words, this.#block, FREE);
-      Atomics.notify(words, this.#block);
+  private nextBlock(): boolean {
+    const words = this.words;
+    if (this.last) return false;
+    if (this.block >= 0) {
+      Atomics.store(words, this.block, FREE);
+      Atomics.notify(words, this.block);
     }
-    this.#block = (this.#block + 1) % BLOCKS;
-    while (Atomics.load(words, this.#block) === FREE) {
-      if (Atomics.wait(words, this.#block, FREE, PATIENCE_MS) === 'timed-out') throw new NotPlain();
+    this.block = (this.block + 1) % BLOCKS;
+    while (Atomics.load(words, this.block) === FREE) {
+      if (Atomics.wait(words, this.block, FREE, PATIENCE_MS) === 'timed-out') throw new NotPlain();
     }
-    const state = Atomics.load(words, this.#block);
+    const state = Atomics.load(words, this.block);
     if (state === GIVEN_UP) throw new NotPlain();
-    this.#last = state === LAST;
-    this.#at = CONTROL_WORDS + this.#block * BLOCK_WORDS;
-    this.#end = this.#at + words[BLOCKS + this.#block]!;
-    return this.#at < this.#end || !this.#last || this.#nextBlock();
+    this.last = state === LAST;
+    this.at = CONTROL_WORDS + this.block * BLOCK_WORDS;
+    this.end = this.at + words[BLOCKS + this.block]!;
+    return this.at < this.end || !this.last || this.nextBlock();
   }
 }

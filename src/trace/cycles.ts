@@ -47,79 +47,79 @@ export class CycleSummary {
   count = 0;
   cycles = 0;
   /** The values in the order they came, in chunks that grow to 4096. Four bytes a value keep long traces small. */
-  readonly #chunks: Uint32Array[] = [];
-  #last: Uint32Array = EMPTY;
-  #used = 0;
-  #sampled = 0;
+  private readonly chunks: Uint32Array[] = [];
+  private last: Uint32Array = EMPTY;
+  private used = 0;
+  private sampled = 0;
   /** Values of 2^32 − 1 and more, by their place. */
-  #large: Map<number, number> | null = null;
+  private large: Map<number, number> | null = null;
   /** Percentiles found ahead, of so many values. */
-  #found: { readonly count: number; readonly weighted: boolean; readonly percentiles: Percentiles } | null = null;
+  private result: { readonly count: number; readonly weighted: boolean; readonly percentiles: Percentiles } | null = null;
 
   add(cycles: number): void {
     this.events++;
     if (cycles === 0) return;
     this.count++;
     this.cycles += cycles;
-    if (this.#sampled === SAMPLE_MAX) {
-      this.#replace(cycles);
+    if (this.sampled === SAMPLE_MAX) {
+      this.replace(cycles);
       return;
     }
-    if (this.#used === this.#last.length) {
-      this.#last = allocate(Math.min(CHUNK, Math.max(FIRST_CHUNK, this.#used * 4)));
-      this.#chunks.push(this.#last);
-      this.#used = 0;
+    if (this.used === this.last.length) {
+      this.last = allocate(Math.min(CHUNK, Math.max(FIRST_CHUNK, this.used * 4)));
+      this.chunks.push(this.last);
+      this.used = 0;
     }
     if (cycles >= LARGE) {
-      (this.#large ??= new Map()).set(this.#sampled, cycles);
-      this.#last[this.#used++] = LARGE;
+      (this.large ??= new Map()).set(this.sampled, cycles);
+      this.last[this.used++] = LARGE;
     } else {
-      this.#last[this.#used++] = cycles;
+      this.last[this.used++] = cycles;
     }
-    this.#sampled++;
+    this.sampled++;
   }
 
   /** All places are taken: every lap keeps one value in so many. */
-  #replace(cycles: number): void {
+  private replace(cycles: number): void {
     const count = this.count - 1;
     const lap = Math.floor(count / SAMPLE_MAX) + 1;
     const index = count % SAMPLE_MAX;
     if ((index - Math.floor(lap / 3)) % lap !== 0) return;
     let at = 0;
     let within = index;
-    while (this.#chunks[at]!.length < CHUNK && within >= this.#chunks[at]!.length) within -= this.#chunks[at++]!.length;
+    while (this.chunks[at]!.length < CHUNK && within >= this.chunks[at]!.length) within -= this.chunks[at++]!.length;
     at += Math.floor(within / CHUNK);
-    this.#chunks[at]![within % CHUNK] = Math.min(cycles, LARGE);
-    if (cycles >= LARGE) (this.#large ??= new Map()).set(index, cycles);
-    else this.#large?.delete(index);
+    this.chunks[at]![within % CHUNK] = Math.min(cycles, LARGE);
+    if (cycles >= LARGE) (this.large ??= new Map()).set(index, cycles);
+    else this.large?.delete(index);
   }
 
   /** Values kept. */
   get samples(): number {
-    return this.#sampled;
+    return this.sampled;
   }
 
   /** All values are words in shared memory. */
   get shareable(): boolean {
-    return this.#large === null && sharing;
+    return this.large === null && sharing;
   }
 
   /** The values, in the order they came. */
   parts(): Uint32Array[] {
-    return this.#chunks.map((chunk) => (chunk === this.#last ? chunk.subarray(0, this.#used) : chunk));
+    return this.chunks.map((chunk) => (chunk === this.last ? chunk.subarray(0, this.used) : chunk));
   }
 
   /** Another thread found the percentiles of the values that are there now. */
   found(percentiles: Percentiles, weighted: boolean): void {
-    this.#found = { count: this.count, weighted, percentiles };
+    this.result = { count: this.count, weighted, percentiles };
   }
 
-  #percentiles(weighted: boolean): Percentiles {
-    if (this.#found?.count === this.count && this.#found.weighted === weighted) return this.#found.percentiles;
-    if (this.#large === null) return percentilesOf(this.parts(), weighted);
-    const values = new Float64Array(roomFor(this.#sampled * 8), 0, this.#sampled);
+  private findPercentiles(weighted: boolean): Percentiles {
+    if (this.result?.count === this.count && this.result.weighted === weighted) return this.result.percentiles;
+    if (this.large === null) return percentilesOf(this.parts(), weighted);
+    const values = new Float64Array(roomFor(this.sampled * 8), 0, this.sampled);
     gather(this.parts(), values);
-    for (const [index, value] of this.#large) values[index] = value;
+    for (const [index, value] of this.large) values[index] = value;
     return percentilesIn(values, weighted);
   }
 
@@ -130,12 +130,12 @@ export class CycleSummary {
 
   /** Percentiles of the values: how long one event took. */
   percentiles(): Percentiles {
-    return this.#percentiles(false);
+    return this.findPercentiles(false);
   }
 
   /** Percentiles weighted by the values themselves: how long the event was in which a tick was spent. */
   weightedPercentiles(): Percentiles {
-    return this.#percentiles(true);
+    return this.findPercentiles(true);
   }
 }
 

@@ -112,13 +112,13 @@ const TRAP_NAMES = [
 
 /** Vectors of Xen's own interrupts, as xenalyze knows them. */
 export const EXTERNAL_VECTOR_NAMES: Readonly<Record<number, string>> = {
-  0xff: 'SPURIOS_APIC',
-  0xfe: 'ERROR_APIC',
-  0xfd: 'INVALIDATE_TLB',
-  0xfc: 'EVENT_CHECK',
-  0xfb: 'CALL_FUNCTION',
-  0xfa: 'THERMAL_APIC',
-  0xf9: 'LOCAL_TIMER',
+  255: 'SPURIOS_APIC',
+  254: 'ERROR_APIC',
+  253: 'INVALIDATE_TLB',
+  252: 'EVENT_CHECK',
+  251: 'CALL_FUNCTION',
+  250: 'THERMAL_APIC',
+  249: 'LOCAL_TIMER',
 };
 const EXTERNAL_VECTOR_MAX = 256;
 

@@ -66,20 +66,20 @@ export class Engine {
   readonly defaultDomain = new Domain(DEFAULT_DOMAIN);
   /** In the order of their ids. */
   readonly domains: Domain[] = [];
-  readonly #byId = new Map<number, Domain>();
+  private readonly byId = new Map<number, Domain>();
   /** Domains and vCPUs made. */
-  #made = 0;
-  #overflow: Vcpu | null = null;
+  private made = 0;
+  private overflow: Vcpu | null = null;
   /** The record's time, as printed: nanoseconds since the first TSC. */
   timeNs = 0;
 
-  readonly #pcpuString = new Uint8Array(MAX_CPUS + 1);
-  #pcpuStringLength = 0;
-  #drawnPcpu = -1;
-  #drawnLast = -1;
-  readonly #header = new TextBuffer(1024);
-  #headerTime = -1;
-  #headerTimeLength = 0;
+  private readonly pcpuString = new Uint8Array(MAX_CPUS + 1);
+  private pcpuStringLength = 0;
+  private drawnPcpu = -1;
+  private drawnLast = -1;
+  private readonly header = new TextBuffer(1024);
+  private headerTime = -1;
+  private headerTimeLength = 0;
 
   /** @param source the trace, or shared memory into which another thread's merge writes (block-feed.ts) */
   constructor(source: ByteSource | SharedArrayBuffer, options: EngineOptions) {
@@ -88,8 +88,8 @@ export class Engine {
     this.scale = new TscScale(options.cpuHz);
     const makePcpu = (pid: number): TracedPcpu => new TracedPcpu(pid);
     const observer: MergeObserver<TracedPcpu> = {
-      activated: (p) => this.#activateDefaultVcpu(p),
-      deactivated: (p) => this.#deactivated(p),
+      activated: (p) => this.activateDefaultVcpu(p),
+      deactivated: (p) => this.deactivated(p),
       warn: (text) => this.warn(text),
       fatal: (text) => {
         if (text !== '') this.warn(text);
@@ -118,7 +118,7 @@ export class Engine {
       const p = merge.next();
       if (p === NEED_DATA) return NEED_DATA;
       if (p === null) return count;
-      this.#process(p);
+      this.process(p);
       merge.advance(p);
       count--;
     }
@@ -178,7 +178,7 @@ export class Engine {
   line(prefix: number): TextBuffer {
     const out = this.out;
     out.byte(prefix);
-    out.raw(this.#header.bytes, this.#header.length);
+    out.raw(this.header.bytes, this.header.length);
     return out;
   }
 
@@ -189,7 +189,7 @@ export class Engine {
     out.time(this.timeNs);
     out.byte(32);
     this.drawPcpus(p.pid);
-    out.raw(this.#pcpuString, this.#pcpuStringLength);
+    out.raw(this.pcpuString, this.pcpuStringLength);
     return out;
   }
 
@@ -248,13 +248,13 @@ export class Engine {
   }
 
   domain(id: number): Domain {
-    const known = this.#byId.get(id);
+    const known = this.byId.get(id);
     if (known !== undefined) return known;
-    if (this.#tooMany) return this.defaultDomain;
-    this.#made++;
+    if (this.tooMany) return this.defaultDomain;
+    this.made++;
     this.warn(`Creating domain ${id}\n`);
     const made = new Domain(id);
-    this.#byId.set(id, made);
+    this.byId.set(id, made);
     let at = this.domains.length;
     while (at > 0 && this.domains[at - 1]!.id > id) at--;
     this.domains.splice(at, 0, made);
@@ -263,12 +263,12 @@ export class Engine {
 
   vcpu(dom: number, id: number): Vcpu {
     const domain = this.domain(dom);
-    return domain.vcpus[id] ?? this.#createVcpu(domain, id);
+    return domain.vcpus[id] ?? this.createVcpu(domain, id);
   }
 
   /** No host has so many: a damaged file's ids share one place, so that memory stays bounded. */
-  get #tooMany(): boolean {
-    return this.#made > VCPUS_MAX && !this.options.exact;
+  private get tooMany(): boolean {
+    return this.made > VCPUS_MAX && !this.options.exact;
   }
 
   /** Mark `v` as HVM or PV. */
@@ -281,7 +281,7 @@ export class Engine {
   /** The CPU's mark in the row of CPUs must be redrawn. */
   drawPcpu(p: TracedPcpu): void {
     const domid = p.current === null ? -1 : p.current.domain.id;
-    this.#pcpuString[p.pid] = p.lostActive
+    this.pcpuString[p.pid] = p.lostActive
       ? 108
       : domid < 0
         ? 32
@@ -290,49 +290,49 @@ export class Engine {
           : domid === IDLE_DOMAIN
             ? 45
             : 124;
-    if (p.pid >= this.#pcpuStringLength) this.#measurePcpuString();
+    if (p.pid >= this.pcpuStringLength) this.measurePcpuString();
   }
 
   /** Redraw the row of CPUs with a cross at `pid`. */
   drawPcpus(pid: number): void {
-    if (this.#drawnLast !== pid) {
-      if (this.#drawnLast >= 0) this.drawPcpu(this.merge.pcpu(this.#drawnLast));
-      this.#drawnLast = pid;
+    if (this.drawnLast !== pid) {
+      if (this.drawnLast >= 0) this.drawPcpu(this.merge.pcpu(this.drawnLast));
+      this.drawnLast = pid;
     }
-    if (this.merge.maxActivePcpu > this.#drawnPcpu) {
-      for (let i = this.#drawnPcpu + 1; i <= this.merge.maxActivePcpu; i++) this.drawPcpu(this.merge.pcpu(i));
-      this.#drawnPcpu = this.merge.maxActivePcpu;
-      this.#measurePcpuString();
+    if (this.merge.maxActivePcpu > this.drawnPcpu) {
+      for (let i = this.drawnPcpu + 1; i <= this.merge.maxActivePcpu; i++) this.drawPcpu(this.merge.pcpu(i));
+      this.drawnPcpu = this.merge.maxActivePcpu;
+      this.measurePcpuString();
     }
-    this.#pcpuString[pid] = 120;
+    this.pcpuString[pid] = 120;
   }
 
   pcpuRow(pid: number): void {
     this.drawPcpus(pid);
-    this.out.raw(this.#pcpuString, this.#pcpuStringLength);
+    this.out.raw(this.pcpuString, this.pcpuStringLength);
   }
 
   /** A row ends at the first CPU that was never drawn. */
-  #measurePcpuString(): void {
+  private measurePcpuString(): void {
     let length = 0;
-    while (this.#pcpuString[length] !== 0) length++;
-    this.#pcpuStringLength = length;
+    while (this.pcpuString[length] !== 0) length++;
+    this.pcpuStringLength = length;
   }
 
-  #createVcpu(domain: Domain, id: number): Vcpu {
-    if (this.#tooMany) {
-      this.#overflow ??= new Vcpu(new Domain(DEFAULT_DOMAIN), 0);
-      return this.#overflow;
+  private createVcpu(domain: Domain, id: number): Vcpu {
+    if (this.tooMany) {
+      this.overflow ??= new Vcpu(new Domain(DEFAULT_DOMAIN), 0);
+      return this.overflow;
     }
-    this.#made++;
+    this.made++;
     this.warn(`Creating vcpu ${id} for dom ${domain.id}\n`);
     const v = new Vcpu(domain, id);
     domain.vcpus[id] = v;
     return v;
   }
 
-  #activateDefaultVcpu(p: TracedPcpu): void {
-    const v = this.defaultDomain.vcpus[p.pid] ?? this.#createVcpu(this.defaultDomain, p.pid);
+  private activateDefaultVcpu(p: TracedPcpu): void {
+    const v = this.defaultDomain.vcpus[p.pid] ?? this.createVcpu(this.defaultDomain, p.pid);
     v.activated = true;
     v.guestPagingLevels = 2;
     v.pcpu = p;
@@ -341,14 +341,14 @@ export class Engine {
     this.drawPcpu(p);
   }
 
-  #deactivated(p: TracedPcpu): void {
+  private deactivated(p: TracedPcpu): void {
     if (p.current === null) return;
     pcpuRunstateUpdate(p, p.lastTsc);
     this.warn(`deactivate_pcpu: setting d${p.current.domain.id}v${p.current.id} to state LOST\n`);
     loseVcpu(this, p.current, p.lastTsc);
   }
 
-  #process(p: TracedPcpu): void {
+  private process(p: TracedPcpu): void {
     p.summary = true;
     this.records++;
     const tsc = p.tsc;
@@ -361,7 +361,7 @@ export class Engine {
       this.drawPcpus(p.pid);
       if (this.text) {
         this.out.reserve();
-        this.#makeHeader(p);
+        this.makeHeader(p);
       }
     }
     const event = p.event;
@@ -397,7 +397,7 @@ export class Engine {
         default:
           hwProcess(this, p);
       }
-    } else if (this.#mayProcess(p, toplevel)) {
+    } else if (this.mayProcess(p, toplevel)) {
       switch (toplevel) {
         case TOPLEVEL_HVM:
           hvmProcess(this, p);
@@ -413,19 +413,19 @@ export class Engine {
   }
 
   /** HVM, shadow and PV records need a vCPU of their kind. */
-  #mayProcess(p: TracedPcpu, toplevel: number): boolean {
+  private mayProcess(p: TracedPcpu, toplevel: number): boolean {
     const current = p.current;
     if (current === null) {
-      this.#refuse(p, 'WARNING: p->current null!  Not processing\n');
+      this.refuse(p, 'WARNING: p->current null!  Not processing\n');
       return false;
     }
     if (current.domain.id === IDLE_DOMAIN) {
-      this.#refuse(p, 'WARNING: Unexpected record for idle domain! Not processing\n');
+      this.refuse(p, 'WARNING: Unexpected record for idle domain! Not processing\n');
       return false;
     }
     const expected = toplevel === TOPLEVEL_PV ? 2 : DATA_HVM;
     if (current.dataType !== DATA_NONE && current.dataType !== expected) {
-      this.#refuse(
+      this.refuse(
         p,
         `WARNING: Unexpected vcpu data type for d${current.domain.id}v${current.id} on proc ${p.pid}! ` +
           `Expected ${expected} got ${current.dataType}. Not processing\n`,
@@ -435,7 +435,7 @@ export class Engine {
     return true;
   }
 
-  #refuse(p: TracedPcpu, text: string): void {
+  private refuse(p: TracedPcpu, text: string): void {
     if (this.options.exact || !this.options.dump) {
       this.warn(text);
       this.warnGeneric(p);
@@ -444,21 +444,21 @@ export class Engine {
     }
   }
 
-  #makeHeader(p: TracedPcpu): void {
-    const header = this.#header;
+  private makeHeader(p: TracedPcpu): void {
+    const header = this.header;
     const ticks = p.tsc - this.firstTsc;
-    if (p.tsc !== this.#headerTime) {
+    if (p.tsc !== this.headerTime) {
       header.clear();
       this.timeNs = p.tsc > this.firstTsc ? this.scale.ns(ticks) : 0;
       if (this.timeNs > 0) header.time(this.timeNs);
       else header.str(NO_TIME);
       header.byte(32);
-      this.#headerTime = p.tsc;
-      this.#headerTimeLength = header.length;
+      this.headerTime = p.tsc;
+      this.headerTimeLength = header.length;
     } else {
-      header.length = this.#headerTimeLength;
+      header.length = this.headerTimeLength;
     }
-    header.raw(this.#pcpuString, this.#pcpuStringLength);
+    header.raw(this.pcpuString, this.pcpuStringLength);
     const current = p.current;
     if (current === null) {
       header.str(' d?v?');

@@ -5,18 +5,18 @@ const KINDS_KEPT = 20;
 
 /** Collects warnings: one line each kind, with how often it came. */
 export class Notes {
-  readonly #kinds = new Map<string, { first: string; count: number }>();
+  private readonly kinds = new Map<string, { first: string; count: number }>();
 
   add(line: string): void {
     if (BOOKKEEPING.test(line)) return;
     const kind = line.replace(/\d+/g, '#');
-    const known = this.#kinds.get(kind);
+    const known = this.kinds.get(kind);
     if (known !== undefined) known.count++;
-    else if (this.#kinds.size < KINDS_KEPT) this.#kinds.set(kind, { first: line.trim(), count: 1 });
+    else if (this.kinds.size < KINDS_KEPT) this.kinds.set(kind, { first: line.trim(), count: 1 });
   }
 
   lines(): string[] {
-    return [...this.#kinds.values()].map(({ first, count }) =>
+    return [...this.kinds.values()].map(({ first, count }) =>
       count === 1 ? first : `${first} (and ${count - 1} more of the kind)`,
     );
   }

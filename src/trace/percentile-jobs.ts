@@ -32,17 +32,17 @@ export function work(jobs: PercentileJobs): void {
 
 /** Finds the percentiles of many summaries with another thread's help, and leaves them with the summaries. */
 export class PercentilePlan {
-  readonly #wanted = new Map<CycleSummary, boolean>();
+  private readonly wanted = new Map<CycleSummary, boolean>();
 
   /** Notes that percentiles of a summary will be asked for. */
   add(summary: CycleSummary, weighted: boolean): void {
-    if (summary.shareable && summary.samples >= WORTH_SHARING) this.#wanted.set(summary, weighted);
+    if (summary.shareable && summary.samples >= WORTH_SHARING) this.wanted.set(summary, weighted);
   }
 
   /** @param hand gives the jobs to the other thread, which does `work` */
   run(hand: (jobs: PercentileJobs) => void): void {
     // The largest first: then both are done at about the same time.
-    const wanted = [...this.#wanted].sort((a, b) => b[0].samples - a[0].samples);
+    const wanted = [...this.wanted].sort((a, b) => b[0].samples - a[0].samples);
     if (wanted.length < 2) return;
     const jobs: PercentileJobs = {
       values: wanted.map(([summary]) => summary.parts()),

@@ -98,7 +98,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
   tscBase = 0n;
   /** TSC that is time zero; 0 until a record with a TSC was met. */
   firstTsc = 0;
-  readonly #damages = new DamageList();
+  private readonly damages = new DamageList();
   /** What decodeRecord needs beside a record of this trace. */
   readonly context: DecodeContext;
 
@@ -118,7 +118,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
    * `visit` may return false to stop.
    */
   async scan(visit: (record: RawRecord) => boolean | void): Promise<void> {
-    const walk = this.#walk();
+    const walk = this.walk();
     for (;;) {
       const p = walk.next();
       if (p === NEED_DATA) await walk.load();
@@ -128,12 +128,12 @@ export class Trace implements AsyncIterable<TraceRecord> {
 
   /** Records in time order; a lost-records record comes at the time of the first lost one. */
   async *records(): AsyncGenerator<TraceRecord, void, void> {
-    const walk = this.#walk();
+    const walk = this.walk();
     for (;;) {
       const p = walk.next();
       if (p === NEED_DATA) await walk.load();
       else if (p === null) return;
-      else yield this.#record(p);
+      else yield this.record(p);
     }
   }
 
@@ -143,12 +143,12 @@ export class Trace implements AsyncIterable<TraceRecord> {
 
   /** Parts of the file that could not be read, in the order they were met; filled while iterating. */
   get damage(): readonly Damage[] {
-    return this.#damages.list;
+    return this.damages.list;
   }
 
   /** All damages met, also those past what `damage` keeps. */
   get damageCount(): number {
-    return this.#damages.count;
+    return this.damages.count;
   }
 
   /** Let go of the file. */
@@ -157,7 +157,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
   }
 
   /** Steps through the records in time order and keeps account of who runs where. */
-  #walk(): { next(): ScheduledPcpu | null | typeof NEED_DATA; load(): Promise<void> } {
+  private walk(): { next(): ScheduledPcpu | null | typeof NEED_DATA; load(): Promise<void> } {
     const merge = new RecordMerge(
       this.source,
       (pid) => new ScheduledPcpu(pid),
@@ -166,7 +166,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
         deactivated() {},
         warn() {},
         fatal() {},
-        damage: (damage) => this.#damages.add(damage),
+        damage: (damage) => this.damages.add(damage),
       },
       true,
     );
@@ -194,7 +194,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
           this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
           this.context.tscBaseHigh = merge.tscBaseHigh;
         }
-        this.#checkClass(p);
+        this.checkClass(p);
         given = p;
         return p;
       }
@@ -203,10 +203,10 @@ export class Trace implements AsyncIterable<TraceRecord> {
   }
 
   /** A record of Xen has one class bit. */
-  #checkClass(p: ScheduledPcpu): void {
+  private checkClass(p: ScheduledPcpu): void {
     const bits = (p.event >>> 16) & 0xfff;
     if (bits !== 0 && (bits & (bits - 1)) === 0) return;
-    this.#damages.add({
+    this.damages.add({
       offset: p.offset,
       end: p.offset + p.size,
       cpu: p.pid,
@@ -214,7 +214,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
     });
   }
 
-  #record(p: ScheduledPcpu): TraceRecord {
+  private record(p: ScheduledPcpu): TraceRecord {
     const words: number[] = [];
     for (let i = 0; i < p.extra; i++) words.push(p.words[p.data + i]! >>> 0);
     return {

@@ -2,7 +2,7 @@ import { closeSync, createWriteStream, fstatSync, openSync, readSync } from 'nod
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { UserError } from '../base/errors.ts';
 import type { ByteSource } from './source.ts';

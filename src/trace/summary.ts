@@ -1,6 +1,6 @@
 import type { CycleSummary, Percentiles } from './cycles.ts';
 import { PercentilePlan, type PercentileJobs } from './percentile-jobs.ts';
-import { CycleTable, DOMAIN_RUNSTATE_NAMES, GUEST_INTERRUPT_MAX, RUNNABLE_NAMES, RUNSTATE_NAMES } from './domains.ts';
+import { type CycleTable, DOMAIN_RUNSTATE_NAMES, GUEST_INTERRUPT_MAX, RUNNABLE_NAMES, RUNSTATE_NAMES } from './domains.ts';
 import type { Domain, HvmState, IoAddress, PvState, TracedPcpu, Vcpu } from './domains.ts';
 import type { Damage } from './merge.ts';
 import { DamageList } from './damage.ts';
@@ -124,27 +124,27 @@ const POD_CONTEXTS = ['unknown', 'fault', 'balloon'] as const;
 
 /** Makes figures of counts, given the trace's length and rate. */
 class Figurer {
-  readonly #total: number;
-  readonly #hz: number;
-  readonly #plan: PercentilePlan | undefined;
+  private readonly total: number;
+  private readonly hz: number;
+  private readonly plan: PercentilePlan | undefined;
 
   /** @param plan takes note of the percentiles that will be needed; the figures then have none */
   constructor(total: number, hz: number, plan?: PercentilePlan) {
-    this.#total = total;
-    this.#hz = hz;
-    this.#plan = plan;
+    this.total = total;
+    this.hz = hz;
+    this.plan = plan;
   }
 
   of(s: CycleSummary, weighted = false): Figures {
-    this.#plan?.add(s, weighted);
+    this.plan?.add(s, weighted);
     return {
       events: s.events,
       count: s.count,
       cycles: s.cycles,
-      seconds: s.cycles / this.#hz,
-      percent: this.#total === 0 ? 0 : (s.cycles * 100) / this.#total,
+      seconds: s.cycles / this.hz,
+      percent: this.total === 0 ? 0 : (s.cycles * 100) / this.total,
       average: s.average,
-      ...(this.#plan !== undefined ? NO_PERCENTILES : weighted ? s.weightedPercentiles() : s.percentiles()),
+      ...(this.plan !== undefined ? NO_PERCENTILES : weighted ? s.weightedPercentiles() : s.percentiles()),
     };
   }
 

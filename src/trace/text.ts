@@ -13,7 +13,7 @@ for (let n = 0; n < 1000; n++) {
 export class TextBuffer {
   bytes: Uint8Array<ArrayBuffer>;
   length = 0;
-  readonly #scratch = new Uint8Array(24);
+  private readonly scratch = new Uint8Array(24);
 
   constructor(capacity = 1 << 14) {
     this.bytes = new Uint8Array(capacity + SLACK);
@@ -182,12 +182,12 @@ export class TextBuffer {
     const below = rest - millions * 1_000_000;
     const thousands = (below / 1000) | 0;
     this.bytes[this.length++] = 46;
-    this.#three(millions);
-    this.#three(thousands);
-    this.#three(below - thousands * 1000);
+    this.three(millions);
+    this.three(thousands);
+    this.three(below - thousands * 1000);
   }
 
-  #three(n: number): void {
+  private three(n: number): void {
     const bytes = this.bytes;
     const at = this.length;
     const i = n * 3;
@@ -212,7 +212,7 @@ export class TextBuffer {
     const whole = Math.floor(n / 1000);
     this.u(base + whole);
     this.bytes[this.length++] = 46;
-    this.#three(n - whole * 1000);
+    this.three(n - whole * 1000);
   }
 
   /** Decimal digits with zeros to `width` on the left: %0<width>lu. */
@@ -221,9 +221,9 @@ export class TextBuffer {
     this.u64(low, high);
     const digits = this.length - from;
     if (digits >= width) return;
-    this.#scratch.set(this.bytes.subarray(from, this.length));
+    this.scratch.set(this.bytes.subarray(from, this.length));
     this.length = from;
     for (let i = digits; i < width; i++) this.bytes[this.length++] = 48;
-    this.raw(this.#scratch, digits);
+    this.raw(this.scratch, digits);
   }
 }

@@ -20,23 +20,23 @@ export function parseCpuHz(text: string): number {
 /** xenalyze's TSC arithmetic: nanoseconds = ticks · 1024 / floor(hz · 1024 / 10^9), rounded down. */
 export class TscScale {
   readonly hz: number;
-  readonly #qhz: number;
+  private readonly qhz: number;
 
   constructor(hz: number) {
     this.hz = hz;
-    this.#qhz = Math.floor((hz * 1024) / 1_000_000_000);
-    if (this.#qhz < 1) throw new UserError(`a TSC rate of ${hz} Hz is too low; expected at least 1M`);
+    this.qhz = Math.floor((hz * 1024) / 1_000_000_000);
+    if (this.qhz < 1) throw new UserError(`a TSC rate of ${hz} Hz is too low; expected at least 1M`);
   }
 
   /** Nanoseconds a tick, before they are rounded down. */
   get nsPerTick(): number {
-    return 1024 / this.#qhz;
+    return 1024 / this.qhz;
   }
 
   /** Nanoseconds of `ticks`, exact for all ticks below 2^53; 0 for a negative number. */
   ns(ticks: number): number {
     if (ticks <= 0) return 0;
-    const qhz = this.#qhz;
+    const qhz = this.qhz;
     if (ticks < 0x80000000000) {
       // ticks · 1024 stays below 2^53; the quotient can still round up to the next integer.
       const scaled = ticks * 1024;

@@ -15,7 +15,7 @@ export const plausibleWindow = (header: number, cpu: number, bytes: number): boo
 /** Reads a source at once where it can answer at once, else when `load` is awaited. */
 export class SourceReader {
   readonly source: ByteSource;
-  #wanted: { bytes: Uint8Array; offset: number; done: (read: number) => void } | null = null;
+  private wanted: { bytes: Uint8Array; offset: number; done: (read: number) => void } | null = null;
 
   constructor(source: ByteSource) {
     this.source = source;
@@ -27,15 +27,15 @@ export class SourceReader {
       done(this.source.readSync(offset, bytes));
       return 0;
     }
-    this.#wanted = { bytes, offset, done };
+    this.wanted = { bytes, offset, done };
     return NEED_DATA;
   }
 
   /** Do what the last NEED_DATA asked for. */
   async load(): Promise<void> {
-    const wanted = this.#wanted;
+    const wanted = this.wanted;
     if (wanted === null) return;
-    this.#wanted = null;
+    this.wanted = null;
     wanted.done(await this.source.read(wanted.offset, wanted.bytes));
   }
 }
@@ -44,55 +44,55 @@ export class SourceReader {
 export class WindowProbe {
   /** Bytes of the file; `at` says where a file offset lies in it. */
   readonly view: DataView;
-  readonly #reader: SourceReader;
-  readonly #bytes: Uint8Array;
-  #offset = 0;
-  #filled = 0;
+  private readonly reader: SourceReader;
+  private readonly bytes: Uint8Array;
+  private offset = 0;
+  private filled = 0;
   /** Where a search that began at some offset ended: other CPUs need not search again. */
-  readonly #found = new Map<number, number>();
+  private readonly found = new Map<number, number>();
   /** The search that waits for data: where it began, how far it is. */
-  #searchFrom = -1;
-  #searchAt = 0;
+  private searchFrom = -1;
+  private searchAt = 0;
 
   constructor(reader: SourceReader) {
-    this.#reader = reader;
+    this.reader = reader;
     // A header that the file's end cuts is looked at as if something followed.
-    this.#bytes = new Uint8Array(Math.min(PROBE_BYTES, reader.source.size) + 64);
-    this.view = new DataView(this.#bytes.buffer);
+    this.bytes = new Uint8Array(Math.min(PROBE_BYTES, reader.source.size) + 64);
+    this.view = new DataView(this.bytes.buffer);
   }
 
   /** Index in `view` of file offset `offset`, with `bytes` bytes behind it unless the file ends; or NEED_DATA. */
   at(offset: number, bytes: number): number {
-    const { size } = this.#reader.source;
-    const inside = offset >= this.#offset && Math.min(offset + bytes, size) <= this.#offset + this.#filled;
+    const { size } = this.reader.source;
+    const inside = offset >= this.offset && Math.min(offset + bytes, size) <= this.offset + this.filled;
     if (!inside) {
-      const loaded = this.#reader.fetch(
-        bytes === CPU_CHANGE_BYTES ? this.#bytes : this.#bytes.subarray(0, bytes),
+      const loaded = this.reader.fetch(
+        bytes === CPU_CHANGE_BYTES ? this.bytes : this.bytes.subarray(0, bytes),
         offset,
         (read) => {
-          this.#offset = offset;
-          this.#filled = read;
+          this.offset = offset;
+          this.filled = read;
         },
       );
       if (loaded === NEED_DATA) return NEED_DATA;
     }
-    return offset - this.#offset;
+    return offset - this.offset;
   }
 
   /** Offset of the first thing at or after `from` that looks like a window, or the file's size; or NEED_DATA. */
   nextWindow(from: number): number {
-    const known = this.#found.get(from);
+    const known = this.found.get(from);
     if (known !== undefined) return known;
-    if (this.#searchFrom !== from) {
-      this.#searchFrom = from;
-      this.#searchAt = from;
+    if (this.searchFrom !== from) {
+      this.searchFrom = from;
+      this.searchAt = from;
     }
-    const { size } = this.#reader.source;
+    const { size } = this.reader.source;
     let found = size;
-    for (let offset = this.#searchAt; offset + CPU_CHANGE_BYTES <= size; offset++) {
+    for (let offset = this.searchAt; offset + CPU_CHANGE_BYTES <= size; offset++) {
       const have = this.at(offset, CPU_CHANGE_BYTES);
       if (have === NEED_DATA) {
-        this.#searchAt = offset;
+        this.searchAt = offset;
         return NEED_DATA;
       }
       const { view } = this;
@@ -101,7 +101,7 @@ export class WindowProbe {
         break;
       }
     }
-    if (this.#found.size < MAX_SEARCHES) this.#found.set(from, found);
+    if (this.found.size < MAX_SEARCHES) this.found.set(from, found);
     return found;
   }
 }

@@ -121,14 +121,14 @@ export const MAX_CPUS = 256;
  * reader a CPU number below the one before starts a new round ("epoch").
  */
 export class TraceWindowWriter {
-  readonly #sink: TraceSink;
-  readonly #header = new Int32Array(CPU_CHANGE_BYTES / 4);
-  readonly #headerBytes = new Uint8Array(this.#header.buffer);
+  private readonly sink: TraceSink;
+  private readonly header = new Int32Array(CPU_CHANGE_BYTES / 4);
+  private readonly headerBytes = new Uint8Array(this.header.buffer);
   /** Bytes handed to the sink so far. */
   bytesWritten = 0;
 
   constructor(sink: TraceSink) {
-    this.#sink = sink;
+    this.sink = sink;
   }
 
   /**
@@ -139,10 +139,10 @@ export class TraceWindowWriter {
   window(cpu: number, first: Uint8Array, second?: Uint8Array): void {
     const bytes = first.length + (second?.length ?? 0);
     if (bytes === 0) return;
-    encodeCpuChange(this.#header, 0, cpu, bytes);
-    this.#sink(this.#headerBytes);
-    if (first.length > 0) this.#sink(first);
-    if (second !== undefined && second.length > 0) this.#sink(second);
+    encodeCpuChange(this.header, 0, cpu, bytes);
+    this.sink(this.headerBytes);
+    if (first.length > 0) this.sink(first);
+    if (second !== undefined && second.length > 0) this.sink(second);
     this.bytesWritten += CPU_CHANGE_BYTES + bytes;
   }
 }
@@ -152,35 +152,35 @@ export class TraceWindowWriter {
  * a CPU, and all buffers go out as one round of windows when one is full.
  */
 export class TraceFileWriter {
-  readonly #windows: TraceWindowWriter;
-  readonly #words: Int32Array[] = [];
-  readonly #bytes: Uint8Array[] = [];
-  readonly #used: number[] = [];
+  private readonly windows: TraceWindowWriter;
+  private readonly words: Int32Array[] = [];
+  private readonly bytes: Uint8Array[] = [];
+  private readonly used: number[] = [];
 
   /** @param windowBytes room for one CPU's window, at least one record (40) */
   constructor(sink: TraceSink, cpus: number, windowBytes = 32768) {
     if (cpus < 1 || cpus > MAX_CPUS) throw new RangeError(`a trace holds 1 to ${MAX_CPUS} CPUs, not ${cpus}`);
-    this.#windows = new TraceWindowWriter(sink);
+    this.windows = new TraceWindowWriter(sink);
     const room = Math.max(TRACE_RECORD_MAX_BYTES, windowBytes & ~3);
     for (let cpu = 0; cpu < cpus; cpu++) {
       const words = new Int32Array(room / 4);
-      this.#words.push(words);
-      this.#bytes.push(new Uint8Array(words.buffer));
-      this.#used.push(0);
+      this.words.push(words);
+      this.bytes.push(new Uint8Array(words.buffer));
+      this.used.push(0);
     }
   }
 
   /** Bytes handed to the sink so far. */
   get bytesWritten(): number {
-    return this.#windows.bytesWritten;
+    return this.windows.bytesWritten;
   }
 
   /** Append a record to `cpu`'s window; the rest as in encodeRecord. Within a CPU the TSC must not go back. */
   record(cpu: number, event: number, tsc: number, count = 0, w0 = 0, w1 = 0, w2 = 0, w3 = 0, w4 = 0, w5 = 0, w6 = 0): void {
-    const words = this.#words[cpu];
-    if (words === undefined) throw new RangeError(`CPU ${cpu} is not one of the ${this.#words.length} this trace was made for`);
-    if (this.#used[cpu]! + recordBytes(tsc, count) > words.length * 4) this.flush();
-    this.#used[cpu]! += encodeRecord(words, this.#used[cpu]! >> 2, event, tsc, count, w0, w1, w2, w3, w4, w5, w6);
+    const words = this.words[cpu];
+    if (words === undefined) throw new RangeError(`CPU ${cpu} is not one of the ${this.words.length} this trace was made for`);
+    if (this.used[cpu]! + recordBytes(tsc, count) > words.length * 4) this.flush();
+    this.used[cpu]! += encodeRecord(words, this.used[cpu]! >> 2, event, tsc, count, w0, w1, w2, w3, w4, w5, w6);
   }
 
   /** A lost-records record on `cpu`; see encodeLostRecords. */
@@ -199,9 +199,9 @@ export class TraceFileWriter {
 
   /** Write every CPU's collected records, CPUs in rising order. Call it once more at the end of the file. */
   flush(): void {
-    for (let cpu = 0; cpu < this.#words.length; cpu++) {
-      this.#windows.window(cpu, this.#bytes[cpu]!.subarray(0, this.#used[cpu]!));
-      this.#used[cpu] = 0;
+    for (let cpu = 0; cpu < this.words.length; cpu++) {
+      this.windows.window(cpu, this.bytes[cpu]!.subarray(0, this.used[cpu]!));
+      this.used[cpu] = 0;
     }
   }
 }

@@ -3,7 +3,7 @@
  * those in turn scattered frames, and an IDT whose every gate leads to a VMCALL.
  */
 import { type Gfn, gfn, gva } from '../../src/base/address.ts';
-import { ExitReason, Reg, Seg } from '../../src/cpu/interface.ts';
+import { type ExitReason, Reg, Seg } from '../../src/cpu/interface.ts';
 import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
 import { PageTables, Pte, TestMachine } from './machine.ts';
 

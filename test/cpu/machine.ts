@@ -16,9 +16,9 @@ export class TestMachine implements NestedPaging {
   readonly vcpu: Vcpu;
   readonly bytes: Uint8Array;
   readonly view: DataView;
-  readonly #entries: Int32Array;
-  readonly #firstFrame: number;
-  readonly #frames: number;
+  private readonly entries: Int32Array;
+  private readonly firstFrame: number;
+  private readonly frames: number;
   /** gfns asked for, while a test listens. */
   lookups: number[] | undefined;
 
@@ -29,26 +29,26 @@ export class TestMachine implements NestedPaging {
     this.memory = new WebAssembly.Memory({ initial: wasmPages, maximum: wasmPages, shared: true });
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
-    this.#firstFrame = ENGINE_PAGES;
-    this.#frames = pages;
-    this.#entries = new Int32Array(Math.max(pages, 0x100000));
-    for (let i = 0; i < pages; i++) this.#entries[i] = (this.mfnOf(gfn(i)) << NPT_MFN_SHIFT) | ALL;
+    this.firstFrame = ENGINE_PAGES;
+    this.frames = pages;
+    this.entries = new Int32Array(Math.max(pages, 0x100000));
+    for (let i = 0; i < pages; i++) this.entries[i] = (this.mfnOf(gfn(i)) << NPT_MFN_SHIFT) | ALL;
     this.vcpu = createVcpu(this.memory, this, compile);
   }
 
   /** Frame of a gfn: never the identity, never in order. */
   mfnOf(frame: Gfn): Mfn {
-    return mfn(this.#firstFrame + this.#frames - 1 - frame);
+    return mfn(this.firstFrame + this.frames - 1 - frame);
   }
 
   lookup(frame: Gfn): number {
     this.lookups?.push(frame);
-    return frame < this.#entries.length ? (this.#entries[frame] ?? 0) : 0;
+    return frame < this.entries.length ? (this.entries[frame] ?? 0) : 0;
   }
 
   /** Changes the p2m entry of a gfn: permissions (0: no frame there), and which gfn's frame it shows. */
   setEntry(frame: Gfn, permissions: number, showing: Gfn = frame): void {
-    this.#entries[frame] = permissions === 0 ? 0 : (this.mfnOf(showing) << NPT_MFN_SHIFT) | permissions;
+    this.entries[frame] = permissions === 0 ? 0 : (this.mfnOf(showing) << NPT_MFN_SHIFT) | permissions;
     this.vcpu.invalidateNested(frame);
   }
 

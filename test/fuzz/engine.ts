@@ -55,20 +55,20 @@ const classes = Uint8Array.from({ length: 256 }, (_, n) =>
 
 /** xorshift32. */
 export class Random {
-  #state: number;
+  private state: number;
 
   constructor(seed: number) {
-    this.#state = seed >>> 0 || 1;
+    this.state = seed >>> 0 || 1;
   }
 
   /** A whole number below `n`. */
   below(n: number): number {
-    let x = this.#state;
+    let x = this.state;
     x ^= x << 13;
     x ^= x >>> 17;
     x ^= x << 5;
-    this.#state = x >>> 0;
-    return this.#state % n;
+    this.state = x >>> 0;
+    return this.state % n;
   }
 }
 
@@ -119,17 +119,17 @@ export class Fuzzer {
   readonly corpus: Uint8Array[] = [];
   executions = 0;
   edges = 0;
-  readonly #target: Target;
-  readonly #seen = new Uint8Array(MAP_SIZE);
-  readonly #random: Random;
-  readonly #errors = new Set<string>();
-  readonly #countOften: boolean;
+  private readonly target: Target;
+  private readonly seen = new Uint8Array(MAP_SIZE);
+  private readonly random: Random;
+  private readonly errors = new Set<string>();
+  private readonly countOften: boolean;
 
   /** @param countOften does an edge taken a new number of times count as new? */
   constructor(target: Target, seed: number, countOften = true) {
-    this.#target = target;
-    this.#random = new Random(seed);
-    this.#countOften = countOften;
+    this.target = target;
+    this.random = new Random(seed);
+    this.countOften = countOften;
   }
 
   /** Runs one input; true when it reached something new (and is in the corpus now). */
@@ -137,20 +137,20 @@ export class Fuzzer {
     touchedCount = 0;
     previous = 0;
     this.executions++;
-    this.#guard(input, () => this.#target.run(input));
+    this.guard(input, () => this.target.run(input));
     let fresh = false;
     for (let i = 0; i < touchedCount; i++) {
       const edge = touched[i]!;
-      const bit = this.#countOften ? classes[counts[edge]!]! : 1;
+      const bit = this.countOften ? classes[counts[edge]!]! : 1;
       counts[edge] = 0;
-      if (this.#seen[edge]! & bit) continue;
-      if (this.#seen[edge] === 0) this.edges++;
-      this.#seen[edge]! |= bit;
+      if (this.seen[edge]! & bit) continue;
+      if (this.seen[edge] === 0) this.edges++;
+      this.seen[edge]! |= bit;
       fresh = true;
     }
     if (fresh) {
       this.corpus.push(input);
-      this.#guard(input, () => this.#target.runThoroughly?.(input));
+      this.guard(input, () => this.target.runThoroughly?.(input));
       for (let i = 0; i < touchedCount; i++) counts[touched[i]!] = 0;
     }
     return fresh;
@@ -158,7 +158,7 @@ export class Fuzzer {
 
   /** Mutates the corpus for a while. */
   run(milliseconds: number, maxExecutions = Infinity, progress: (fuzzer: Fuzzer) => void = () => {}): void {
-    const random = this.#random;
+    const random = this.random;
     if (this.corpus.length === 0) this.corpus.push(new Uint8Array(1));
     const end = Date.now() + milliseconds;
     let nextReport = Date.now() + 10_000;
@@ -180,7 +180,7 @@ export class Fuzzer {
 
   /** Few and short inputs that still reach every edge the corpus reaches. */
   distilled(): Uint8Array[] {
-    const target: Target = { ...this.#target, run: (input) => this.#target.run(input), runThoroughly: () => {} };
+    const target: Target = { ...this.target, run: (input) => this.target.run(input), runThoroughly: () => {} };
     const forward = new Fuzzer(target, 1, false);
     for (const input of [...this.corpus].sort((a, b) => a.length - b.length)) forward.try(input);
     // Once more from the last: what a later input reached too may be superfluous now.
@@ -189,14 +189,14 @@ export class Fuzzer {
     return backward.corpus;
   }
 
-  #guard(input: Uint8Array, work: () => void): void {
+  private guard(input: Uint8Array, work: () => void): void {
     try {
       work();
     } catch (error) {
       const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
       const kind = text.split('\n').slice(0, 3).join('\n');
-      if (this.#errors.has(kind)) return;
-      this.#errors.add(kind);
+      if (this.errors.has(kind)) return;
+      this.errors.add(kind);
       this.findings.push({ input, error: text });
     }
   }

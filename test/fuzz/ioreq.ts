@@ -44,27 +44,27 @@ const ports = [NIC_PORT, NIC_PORT + 0x37, NIC_PORT + 0xd8, 0xcf8, 0xcfc, 0x3f8, 
 const sizes = [1, 2, 4, 8];
 
 class Run {
-  readonly #hv: ReturnType<typeof setUp>['hv'];
-  readonly #dm: ReturnType<typeof setUp>['dm'];
-  readonly #clock: ReturnType<typeof setUp>['clock'];
-  readonly #givenBack: number[] = [];
+  private readonly hv: ReturnType<typeof setUp>['hv'];
+  private readonly dm: ReturnType<typeof setUp>['dm'];
+  private readonly clock: ReturnType<typeof setUp>['clock'];
+  private readonly givenBack: number[] = [];
   /** Change to a slot's word that the next hypercall in service makes: [word index, value]. */
-  #flip: [number, number] | undefined;
+  private flip: [number, number] | undefined;
   /** A flip hit the last request: any end of it is right that keeps the other rules. */
-  #touched = false;
+  private touched = false;
 
   constructor() {
     const bytes = new Uint8Array(memory.buffer);
     bytes.fill(0, 0, USED_BYTES);
     for (const frame of canaries) bytes.fill(CANARY, frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE);
     const { hv, dm, clock } = setUp({ ramPages: RAM_PAGES, vcpus: VCPUS, memory });
-    this.#hv = hv;
-    this.#dm = dm;
-    this.#clock = clock;
+    this.hv = hv;
+    this.dm = dm;
+    this.clock = clock;
     const flip = (): void => {
-      if (!this.#flip) return;
-      hv.words[this.#flip[0]] = this.#flip[1];
-      this.#flip = undefined;
+      if (!this.flip) return;
+      hv.words[this.flip[0]] = this.flip[1];
+      this.flip = undefined;
     };
     const { foreignMap, setPciIntxLevel, modifiedMemory } = hv;
     hv.foreignMap = (...a) => (flip(), foreignMap.apply(hv, a));
@@ -74,18 +74,18 @@ class Run {
 
   run(input: Uint8Array): void {
     const program = new Program(input);
-    for (let step = 0; step < MOST_STEPS && !program.done; step++) this.#step(program);
-    this.#finish();
+    for (let step = 0; step < MOST_STEPS && !program.done; step++) this.step(program);
+    this.finish();
   }
 
-  #step(program: Program): void {
-    const hv = this.#hv;
+  private step(program: Program): void {
+    const hv = this.hv;
     const op = program.u8();
     const vcpu = op >> 7;
     switch (op % 13) {
       case 0: {
         const write = program.u8();
-        this.#post(vcpu, {
+        this.post(vcpu, {
           type: write & 2 ? IoreqType.pio : IoreqType.copy,
           addr: (write & 2 ? ports : addresses)[program.u8() % 10]! + (write >> 4),
           size: sizes[program.u8() & 3]!,
@@ -94,7 +94,7 @@ class Run {
         break;
       }
       case 1:
-        this.#post(vcpu, {
+        this.post(vcpu, {
           type: program.u8() & 1 ? IoreqType.pio : IoreqType.copy,
           addr: (op & 0x40 ? ports : addresses)[program.u8() % 10]!,
           size: sizes[program.u8() & 3]!,
@@ -108,13 +108,13 @@ class Run {
         // Straight into the slot, state included.
         const word = ((hv.ioreqPage + vcpu * IOREQ_SIZE) >>> 2) + (program.u8() & 7);
         hv.words[word] = program.u32();
-        if (op & 0x40) this.#raise(VCPU_PORT + vcpu);
+        if (op & 0x40) this.raise(VCPU_PORT + vcpu);
         break;
       }
       case 3: {
         const word = (hv.ring >>> 2) + (program.u8() & 7 ? program.u16() & 0x3ff : program.u8() & 1);
         hv.words[word] = program.u32();
-        if (op & 0x40) this.#raise(BUFFERED_PORT);
+        if (op & 0x40) this.raise(BUFFERED_PORT);
         break;
       }
       case 4: {
@@ -125,33 +125,33 @@ class Run {
             BigInt(program.u8()),
             op & 0x40 ? program.u8() : IoreqType.copy,
           );
-        this.#raise(BUFFERED_PORT);
+        this.raise(BUFFERED_PORT);
         break;
       }
       case 5:
-        this.#pokeDescriptor(program);
+        this.pokeDescriptor(program);
         break;
       case 6:
-        this.#giveBack(program.u8() % RAM_PAGES);
+        this.giveBack(program.u8() % RAM_PAGES);
         break;
       case 7:
-        this.#clock.ns += program.u8() * 10 ** (program.u8() % 11);
-        this.#idle();
+        this.clock.ns += program.u8() * 10 ** (program.u8() % 11);
+        this.idle();
         break;
       case 8:
-        this.#flip = [((hv.ioreqPage + vcpu * IOREQ_SIZE) >>> 2) + (program.u8() & 7), program.u32()];
+        this.flip = [((hv.ioreqPage + vcpu * IOREQ_SIZE) >>> 2) + (program.u8() & 7), program.u32()];
         break;
       case 9:
-        this.#raise(program.u16() & 0xfff);
+        this.raise(program.u16() & 0xfff);
         break;
       case 10:
-        this.#startNic(program.u8());
+        this.startNic(program.u8());
         break;
       case 11:
-        this.#post(vcpu, { addr: NIC_MMIO + 0xd9, size: 1, write: 0x40 });
+        this.post(vcpu, { addr: NIC_MMIO + 0xd9, size: 1, write: 0x40 });
         break;
       case 12:
-        this.#post(vcpu, {
+        this.post(vcpu, {
           type: IoreqType.pciConfig,
           addr: (program.u8() & 0x1f) * 8 * 2 ** 32 + program.u8(),
           size: sizes[program.u8() & 3]!,
@@ -161,67 +161,64 @@ class Run {
     }
   }
 
-  #post(vcpu: number, access: Access): void {
-    const hv = this.#hv;
+  private post(vcpu: number, access: Access): void {
+    const hv = this.hv;
     hv.post({ ...access, vcpu });
-    this.#raise(VCPU_PORT + vcpu);
+    this.raise(VCPU_PORT + vcpu);
     // Posted by the rules and left alone: it must have been answered, or the guest stopped.
     const state = hv.state(vcpu);
-    check(
-      this.#dm.server.stopped || state === IoreqState.respReady || this.#touched,
-      `a request was not answered: state ${state}`,
-    );
-    this.#touched = false;
+    check(this.dm.server.stopped || state === IoreqState.respReady || this.touched, `a request was not answered: state ${state}`);
+    this.touched = false;
     if (state === IoreqState.respReady) hv.setState(IoreqState.none, vcpu);
   }
 
-  #raise(port: number): void {
-    const armed = this.#flip !== undefined;
-    const stopped = this.#dm.server.stopped;
-    const { synchronous, buffered } = this.#dm.server.counters;
-    this.#hv.raise(port);
-    this.#idle();
-    if (armed && this.#flip === undefined) this.#touched = true;
+  private raise(port: number): void {
+    const armed = this.flip !== undefined;
+    const stopped = this.dm.server.stopped;
+    const { synchronous, buffered } = this.dm.server.counters;
+    this.hv.raise(port);
+    this.idle();
+    if (armed && this.flip === undefined) this.touched = true;
     if (stopped)
       check(
-        synchronous === this.#dm.server.counters.synchronous && buffered === this.#dm.server.counters.buffered,
+        synchronous === this.dm.server.counters.synchronous && buffered === this.dm.server.counters.buffered,
         'a request was served after the guest was stopped',
       );
   }
 
-  #idle(): void {
-    check(this.#dm.runUntilIdle(), 'the device model did not come to rest');
+  private idle(): void {
+    check(this.dm.runUntilIdle(), 'the device model did not come to rest');
   }
 
   /** A NIC descriptor, or bytes, in guest memory that is still there. */
-  #pokeDescriptor(program: Program): void {
+  private pokeDescriptor(program: Program): void {
     const at = (program.u8() & 1 ? RX_RING : TX_RING) + 16 * (program.u8() & 7);
     const command = program.u16();
     const length = program.u16();
     const buffer = program.u16() * 4;
     const words = [(command << 16) | length, 0, buffer, program.u8() & 0x80 ? program.u8() : 0];
-    if (this.#hv.p2m.has(at >>> 12))
-      this.#hv.poke(
+    if (this.hv.p2m.has(at >>> 12))
+      this.hv.poke(
         at,
         words.flatMap((w) => [w & 0xff, (w >>> 8) & 0xff, (w >>> 16) & 0xff, w >>> 24]),
       );
   }
 
   /** The guest gives a page back; the hypervisor invalidates the map cache before the frame goes to another. */
-  #giveBack(gfn: number): void {
-    const hv = this.#hv;
+  private giveBack(gfn: number): void {
+    const hv = this.hv;
     const mfn = hv.p2m.get(gfn);
     if (mfn === undefined) return;
     hv.p2m.delete(gfn);
-    this.#post(0, { type: IoreqType.invalidate, addr: 0, write: -1 });
-    if (this.#dm.server.stopped) return;
+    this.post(0, { type: IoreqType.invalidate, addr: 0, write: -1 });
+    if (this.dm.server.stopped) return;
     hv.bytes.fill(GIVEN_BACK, mfn * PAGE_SIZE, (mfn + 1) * PAGE_SIZE);
-    this.#givenBack.push(mfn);
+    this.givenBack.push(mfn);
   }
 
-  #startNic(kind: number): void {
+  private startNic(kind: number): void {
     const write = (offset: number, size: number, value: number): void =>
-      this.#post(0, { addr: NIC_MMIO + offset, size, write: value });
+      this.post(0, { addr: NIC_MMIO + offset, size, write: value });
     write(0xe0, 2, 3);
     write(0x37, 1, 0x0c);
     write(0x20, 4, TX_RING);
@@ -231,14 +228,14 @@ class Run {
     write(0x40, 4, kind & 1 ? 0x60000 : 0);
   }
 
-  #finish(): void {
-    const hv = this.#hv;
+  private finish(): void {
+    const hv = this.hv;
     const intact = (frame: number, value: number): boolean =>
       Buffer.compare(hv.bytes.subarray(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE), filled[value]!) === 0;
     for (const frame of canaries) check(intact(frame, CANARY), `frame ${frame} is not the guest's and was written`);
-    for (const frame of this.#givenBack) check(intact(frame, GIVEN_BACK), `frame ${frame} was given back and written`);
+    for (const frame of this.givenBack) check(intact(frame, GIVEN_BACK), `frame ${frame} was given back and written`);
     check(hv.calls.filter((call) => call === 'shutdown 3').length <= 1, 'the guest was crashed twice');
-    this.#dm.stop();
+    this.dm.stop();
     for (const [mfn, references] of hv.references) check(references === 0, `frame ${mfn} is left with ${references} mappings`);
   }
 }

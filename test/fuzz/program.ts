@@ -1,18 +1,18 @@
 /** Takes numbers off a fuzz input; past its end come zeros. */
 export class Program {
-  readonly #bytes: Uint8Array;
-  #at = 0;
+  private readonly bytes: Uint8Array;
+  private at = 0;
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
+    this.bytes = bytes;
   }
 
   get done(): boolean {
-    return this.#at >= this.#bytes.length;
+    return this.at >= this.bytes.length;
   }
 
   u8(): number {
-    return this.#bytes[this.#at++] ?? 0;
+    return this.bytes[this.at++] ?? 0;
   }
 
   u16(): number {

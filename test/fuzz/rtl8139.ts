@@ -45,29 +45,29 @@ class Trail {
 class Run {
   readonly bus: TestBus;
   readonly trail = new Trail();
-  readonly #replace: boolean;
-  #dma = 0;
-  #framesBefore = 0;
-  #spent = 0;
-  readonly #ram: DataView;
+  private readonly replace: boolean;
+  private dma = 0;
+  private framesBefore = 0;
+  private spent = 0;
+  private readonly ram: DataView;
 
   /** @param replace save, and go on with a new chip, before every step */
   constructor(replace: boolean) {
-    this.#replace = replace;
+    this.replace = replace;
     this.bus = new TestBus((slot, wire) => new Rtl8139(slot, wire, { mac: MAC }), RAM, RAM_SIZE);
     const { ram, wire, chip } = this.bus;
-    this.#ram = new DataView(ram.bytes.buffer);
+    this.ram = new DataView(ram.bytes.buffer);
     chip.writeConfig(0x10, 4, IO);
     chip.writeConfig(0x14, 4, MMIO);
     chip.writeConfig(4, 2, 7);
     const read = ram.read.bind(ram);
     const write = ram.write.bind(ram);
     ram.read = (gpa, buffer, offset, length) => {
-      this.#count(gpa, offset, length, buffer);
+      this.count(gpa, offset, length, buffer);
       return read(gpa, buffer, offset, length);
     };
     ram.write = (gpa, buffer, offset, length) => {
-      this.#count(gpa, offset, length, buffer);
+      this.count(gpa, offset, length, buffer);
       ram.written.length = 0;
       return write(gpa, buffer, offset, length);
     };
@@ -76,19 +76,19 @@ class Run {
         Number.isInteger(length) && length > 0 && length <= 65540 && length <= buffer.length,
         `frame of ${length} bytes from a buffer of ${buffer.length}`,
       );
-      this.#spend();
+      this.spend();
       this.trail.add(length);
       for (let i = 0; i < length; i += 61) this.trail.add(buffer[i]!);
     };
   }
 
-  #count(gpa: number, offset: number, length: number, buffer: Uint8Array): void {
+  private count(gpa: number, offset: number, length: number, buffer: Uint8Array): void {
     check((this.bus.chip.config.command & 4) !== 0, 'DMA with bus mastering off');
-    if (++this.#dma > STEP_DMA) {
-      const most = STEP_DMA + FRAME_DMA * (this.#frames() - this.#framesBefore + 1);
-      check(this.#dma <= most, `more than ${most} DMA accesses in one step`);
+    if (++this.dma > STEP_DMA) {
+      const most = STEP_DMA + FRAME_DMA * (this.frames() - this.framesBefore + 1);
+      check(this.dma <= most, `more than ${most} DMA accesses in one step`);
     }
-    this.#spend();
+    this.spend();
     check(Number.isFinite(gpa) && gpa >= 0, `DMA at ${gpa}`);
     check(
       length >= 0 && offset >= 0 && offset + length <= buffer.length,
@@ -96,47 +96,47 @@ class Run {
     );
   }
 
-  #spend(): void {
-    if (++this.#spent > BUDGET) throw new Enough();
+  private spend(): void {
+    if (++this.spent > BUDGET) throw new Enough();
   }
 
   /** Frames the chip has seen in either direction. */
-  #frames(): number {
+  private frames(): number {
     const s = this.bus.chip.statistics();
     return s['tx_packets']! + s['rx_packets']! + s['rx_filtered']! + s['rx_no_room']!;
   }
 
   run(input: Uint8Array): void {
     try {
-      this.#steps(input);
+      this.steps(input);
     } catch (error) {
       if (!(error instanceof Enough)) throw error;
     }
-    this.#finish();
+    this.finish();
   }
 
-  #steps(input: Uint8Array): void {
+  private steps(input: Uint8Array): void {
     const program = new Program(input);
     for (let step = 0; step < MOST_STEPS && !program.done; step++) {
-      if (this.#replace) this.bus.replaceChip();
-      this.#dma = 0;
-      this.#framesBefore = this.#frames();
-      this.#step(program);
-      this.#invariants();
+      if (this.replace) this.bus.replaceChip();
+      this.dma = 0;
+      this.framesBefore = this.frames();
+      this.step(program);
+      this.invariants();
     }
   }
 
-  #write(offset: number, size: number, value: number): void {
+  private write(offset: number, size: number, value: number): void {
     this.bus.write('mem', MMIO + offset, size, value);
   }
 
-  #step(program: Program): void {
+  private step(program: Program): void {
     const { bus } = this;
     const op = program.u8();
     switch (op % 17) {
       case 0: {
         const register = rtl8139Registers[program.u8() % rtl8139Registers.length]!;
-        this.#write(
+        this.write(
           register.offset,
           register.width,
           register.width === 1 ? program.u8() : register.width === 2 ? program.u16() : program.u32(),
@@ -150,16 +150,16 @@ class Run {
         this.trail.add(bus.read(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + program.u8(), sizes[program.u8() % 3]!));
         break;
       case 3:
-        this.#descriptor(TX_RING, program);
+        this.descriptor(TX_RING, program);
         break;
       case 4:
-        this.#descriptor(RX_RING, program);
+        this.descriptor(RX_RING, program);
         break;
       case 5:
-        this.#ipFrame(program);
+        this.ipFrame(program);
         break;
       case 6:
-        this.#arrive(program);
+        this.arrive(program);
         break;
       case 7:
         bus.clock.advance(bus.clock.nowNs() + program.u8() * 10 ** (program.u8() % 12));
@@ -176,23 +176,23 @@ class Run {
         break;
       }
       case 11:
-        this.#start(program.u8());
+        this.start(program.u8());
         break;
       case 12:
-        this.#write(0xd9, 1, program.u8() | 0x40);
+        this.write(0xd9, 1, program.u8() | 0x40);
         break;
       case 13: {
         const n = program.u8() & 3;
-        this.#write(0x20 + 4 * n, 4, RAM + BUFFERS + program.u8() * 0x100);
-        this.#write(0x10 + 4 * n, 4, program.u16() & ~0x2000);
+        this.write(0x20 + 4 * n, 4, RAM + BUFFERS + program.u8() * 0x100);
+        this.write(0x10 + 4 * n, 4, program.u16() & ~0x2000);
         break;
       }
       case 14:
         bus.chip.reset();
         break;
       case 15: {
-        this.#write(0x3e, 2, bus.read('mem', MMIO + 0x3e, 2));
-        this.#write(0x38, 2, (bus.read('mem', MMIO + 0x3a, 2) - 16 + (program.u8() << 2)) & 0xffff);
+        this.write(0x3e, 2, bus.read('mem', MMIO + 0x3e, 2));
+        this.write(0x38, 2, (bus.read('mem', MMIO + 0x3a, 2) - 16 + (program.u8() << 2)) & 0xffff);
         break;
       }
       case 16: {
@@ -200,24 +200,24 @@ class Run {
         bus.chip.writeConfig(0x10, 4, IO);
         bus.chip.writeConfig(0x14, 4, MMIO);
         bus.chip.writeConfig(4, 2, 7);
-        this.#write(0x5b, 1, 0x52);
+        this.write(0x5b, 1, 0x52);
         break;
       }
     }
   }
 
   /** Flags, length, tag and buffer of one descriptor. */
-  #descriptor(ring: number, program: Program): void {
+  private descriptor(ring: number, program: Program): void {
     const at = ring + 16 * (program.u8() & 0x3f);
-    this.#ram.setUint32(at, ((program.u16() << 16) | program.u16()) >>> 0, true);
+    this.ram.setUint32(at, ((program.u16() << 16) | program.u16()) >>> 0, true);
     const tag = program.u8();
-    this.#ram.setUint32(at + 4, ((tag & 3) << 16) | tag, true);
-    this.#ram.setUint32(at + 8, RAM + BUFFERS + program.u8() * 0x100, true);
-    this.#ram.setUint32(at + 12, 0, true);
+    this.ram.setUint32(at + 4, ((tag & 3) << 16) | tag, true);
+    this.ram.setUint32(at + 8, RAM + BUFFERS + program.u8() * 0x100, true);
+    this.ram.setUint32(at + 12, 0, true);
   }
 
   /** An IPv4 frame with TCP, UDP or something else inside, true or not, in a transmit buffer. */
-  #ipFrame(program: Program): void {
+  private ipFrame(program: Program): void {
     const at = BUFFERS + program.u8() * 0x100;
     const { bytes } = this.bus.ram;
     bytes.set(MAC, at);
@@ -231,7 +231,7 @@ class Run {
     bytes[at + 14 + 20 + 13] = 0x19;
   }
 
-  #arrive(program: Program): void {
+  private arrive(program: Program): void {
     const kind = program.u8();
     const frame = new Uint8Array(program.u16() % (kind & 0x80 ? 0xffff : 1600));
     const to = [MAC, [255, 255, 255, 255, 255, 255], [1, 0, 0x5e, program.u8(), 0, 1], [2, 0, 0, 0, 0, 9]][kind & 3]!;
@@ -240,24 +240,24 @@ class Run {
     if (this.bus.wire.waitingFrames < 64) this.bus.wire.arrive(frame);
   }
 
-  #start(kind: number): void {
+  private start(kind: number): void {
     if (kind & 1) {
-      this.#write(0xe0, 2, 3 | (kind & 0x40));
-      this.#write(0x20, 4, RAM + TX_RING);
-      this.#write(0x24, 4, 0);
-      this.#write(0xe4, 4, RAM + RX_RING);
-      this.#write(0xe8, 4, 0);
+      this.write(0xe0, 2, 3 | (kind & 0x40));
+      this.write(0x20, 4, RAM + TX_RING);
+      this.write(0x24, 4, 0);
+      this.write(0xe4, 4, RAM + RX_RING);
+      this.write(0xe8, 4, 0);
     } else {
-      this.#write(0x30, 4, RAM + C_RING);
+      this.write(0x30, 4, RAM + C_RING);
     }
-    this.#write(0x37, 1, 0x0c);
-    this.#write(0x44, 4, 0x0e | (kind & 2 ? 1 : 0) | (kind & 4 ? 0x80 : 0) | ((kind & 0x18) << 8));
-    this.#write(0x3c, 2, 0xffff);
-    this.#write(0x40, 4, kind & 0x20 ? 0x60000 : 0);
-    for (let i = 0; i < 8; i++) this.#write(8 + i, 1, 0x55);
+    this.write(0x37, 1, 0x0c);
+    this.write(0x44, 4, 0x0e | (kind & 2 ? 1 : 0) | (kind & 4 ? 0x80 : 0) | ((kind & 0x18) << 8));
+    this.write(0x3c, 2, 0xffff);
+    this.write(0x40, 4, kind & 0x20 ? 0x60000 : 0);
+    for (let i = 0; i < 8; i++) this.write(8 + i, 1, 0x55);
   }
 
-  #invariants(): void {
+  private invariants(): void {
     const { chip, irqLevel } = this.bus;
     const values = registerValues(chip as Rtl8139);
     const pending = (values.IntrStatus & values.IntrMask) !== 0;
@@ -266,7 +266,7 @@ class Run {
     check(((chip.config.bytes[6]! & 8) !== 0) === pending, 'Status.INTx does not follow');
   }
 
-  #finish(): void {
+  private finish(): void {
     const state = this.bus.chip.save() as unknown as Record<string, number>;
     const within = (name: string, most: number): void =>
       check(Number.isInteger(state[name]) && state[name]! >= 0 && state[name]! <= most, `${name} = ${state[name]}`);

@@ -21,8 +21,8 @@ export default [
   },
   {
     guard: 'a buffered slot is copied before it is served', file: server, spec, test: 'XSA-197 / CVE-2016-9381: a buffered request rewritten',
-    find: 'if (slots === 2) r.dataHi = words[this.#slotAt(1) + 1]! >>> 0;',
-    replace: "if (slots === 2) { const at = this.#slotAt(1) + 1; Object.defineProperty(r, 'dataHi', { configurable: true, get: () => words[at]! >>> 0, set() {} }); }",
+    find: 'if (slots === 2) r.dataHi = words[this.slotAt(1) + 1]! >>> 0;',
+    replace: "if (slots === 2) { const at = this.slotAt(1) + 1; Object.defineProperty(r, 'dataHi', { configurable: true, get: () => words[at]! >>> 0, set() {} }); }",
   },
   {
     guard: 'the write pointer is read once a turn', file: server, spec, test: 'XSA-197 / CVE-2016-9381: a write pointer that runs on',
@@ -30,13 +30,13 @@ export default [
   },
   {
     guard: 'ports end at 0xffff: reads', file: dispatch, spec, test: 'XSA-199',
-    find: 'if (r.addrHi !== 0 || r.addrLo >= PORT_LIMIT) return r.size === 4 ? 0xffffffff : (1 << (r.size * 8)) - 1;\n    return this.#t.ports.read(r.addrLo, r.size);',
-    replace: 'return this.#t.ports.read(r.addrLo & 0xffff, r.size);',
+    find: 'if (r.addrHi !== 0 || r.addrLo >= PORT_LIMIT) return r.size === 4 ? 0xffffffff : (1 << (r.size * 8)) - 1;\n    return this.t.ports.read(r.addrLo, r.size);',
+    replace: 'return this.t.ports.read(r.addrLo & 0xffff, r.size);',
   },
   {
     guard: 'ports end at 0xffff: writes', file: dispatch, spec, test: 'XSA-199',
-    find: 'if (r.addrHi === 0 && r.addrLo < PORT_LIMIT) this.#t.ports.write(r.addrLo, r.size, value);',
-    replace: 'this.#t.ports.write(r.addrLo & 0xffff, r.size, value);',
+    find: 'if (r.addrHi === 0 && r.addrLo < PORT_LIMIT) this.t.ports.write(r.addrLo, r.size, value);',
+    replace: 'this.t.ports.write(r.addrLo & 0xffff, r.size, value);',
   },
   {
     guard: 'the answer is given only if the slot is still in service', file: server, spec, test: 'XSA-262',
@@ -48,7 +48,7 @@ export default [
   },
   {
     guard: 'the high half of an answer is cleared: ports', file: dispatch, spec, test: 'XSA-239',
-    find: 'r.dataLo = this.#in(r);\n        r.dataHi = 0;', replace: 'r.dataLo = this.#in(r);',
+    find: 'r.dataLo = this.in(r);\n        r.dataHi = 0;', replace: 'r.dataLo = this.in(r);',
   },
   {
     guard: 'the high half of an answer is cleared: configuration space', file: dispatch, spec, test: 'XSA-239',
@@ -68,7 +68,7 @@ export default [
   },
   {
     guard: 'the data side of a string access is RAM only', file: dispatch, spec, test: 'XSA-463',
-    find: 'this.#t.dma.read(this.#itemAddress(r, i), this.#item, 0, r.size);', replace: 'if (!this.#t.dma.read(this.#itemAddress(r, i), this.#item, 0, r.size)) this.#t.memory.read(this.#itemAddress(r, i), r.size);',
+    find: 'this.t.dma.read(this.itemAddress(r, i), this.item, 0, r.size);', replace: 'if (!this.t.dma.read(this.itemAddress(r, i), this.item, 0, r.size)) this.t.memory.read(this.itemAddress(r, i), r.size);',
   },
   {
     guard: 'no more buffered slots than the ring has', file: server, spec, test: 'Buffered ring: more slots than it has',
@@ -80,7 +80,7 @@ export default [
   },
   {
     guard: 'the read pointer is where this side left it', file: server, spec, test: 'Buffered ring: a read pointer moved',
-    find: 'if (read % BUFIOREQ_SLOT_NUM !== this.#slot) {', replace: 'if (false) {',
+    find: 'if (read % BUFIOREQ_SLOT_NUM !== this.slot) {', replace: 'if (false) {',
   },
   {
     guard: 'buffered requests are writes of memory or time', file: server, spec, test: 'Buffered ring: reads and other types',
@@ -88,19 +88,19 @@ export default [
   },
   {
     guard: 'ring slots count modulo the ring', file: server, spec, test: 'Buffered ring: pointers that the hypervisor lowers',
-    find: 'this.#slot = (this.#slot + slots) % BUFIOREQ_SLOT_NUM;', replace: 'this.#slot = this.#slot + slots;',
+    find: 'this.slot = (this.slot + slots) % BUFIOREQ_SLOT_NUM;', replace: 'this.slot = this.slot + slots;',
   },
   {
     guard: 'the buffered ring is drained before a synchronous request', file: server, spec, test: 'Buffered ring: what is in it is seen before',
-    find: '    this.#drain();\n    if (this.#stopped) return;', replace: '',
+    find: '    this.drain();\n    if (this.hasStopped) return;', replace: '',
   },
   {
     guard: 'the port to notify is not read from the page again', file: server, spec, test: 'vp_eport changed by the guest',
-    find: 'this.#o.hypercalls.evtchnSend(this.#ports[vcpu]!);', replace: 'this.#o.hypercalls.evtchnSend(words[slot + 6]!);',
+    find: 'this.o.hypercalls.evtchnSend(this.ports[vcpu]!);', replace: 'this.o.hypercalls.evtchnSend(words[slot + 6]!);',
   },
   {
     guard: 'a port is masked while it is served', file: 'src/device-model/event-channels.ts', spec, test: 'Event-channel storm: a turn serves each port once',
-    find: 'Atomics.or(this.#words, maskAt + word, bit);', replace: '',
+    find: 'Atomics.or(this.words, maskAt + word, bit);', replace: '',
   },
   {
     guard: 'a port nobody bound stays masked', file: 'src/device-model/event-channels.ts', spec, test: 'Event-channel storm: ports that nobody bound',
@@ -108,19 +108,19 @@ export default [
   },
   {
     guard: 'INVALIDATE drops the mappings', file: cache, spec, test: 'Mapcache: a page given back by the guest',
-    find: 'for (const mapping of this.#buckets.values()) this.#drop(mapping);', replace: '',
+    find: 'for (const mapping of this.buckets.values()) this.drop(mapping);', replace: '',
   },
   {
     guard: 'a locked mapping outlives INVALIDATE', file: cache, spec, test: 'Mapcache: INVALIDATE lets a locked DMA mapping finish',
-    find: 'if (mapping.locks > 0) mapping.stale = true;\n    else this.#unmap(mapping);', replace: 'this.#unmap(mapping);',
+    find: 'if (mapping.locks > 0) mapping.stale = true;\n    else this.unmap(mapping);', replace: 'this.unmap(mapping);',
   },
   {
     guard: 'the last unlock of a stale mapping unmaps it', file: cache, spec, test: 'Mapcache: INVALIDATE lets a locked DMA mapping finish',
-    find: 'if (mapping.locks === 0 && mapping.stale) this.#unmap(mapping);', replace: '',
+    find: 'if (mapping.locks === 0 && mapping.stale) this.unmap(mapping);', replace: '',
   },
   {
     guard: 'a page that failed is asked for again', file: cache, spec, test: 'Unmapped gpa inside a cached bucket',
-    find: 'return this.#mapPage(mapping, page) ? mapping : undefined;', replace: 'return undefined;',
+    find: 'return this.mapPage(mapping, page) ? mapping : undefined;', replace: 'return undefined;',
   },
   {
     guard: 'a bucket of nothing but holes is not kept', file: cache, spec, test: 'Unmapped gpa: holes do not fill the cache',

@@ -1,6 +1,6 @@
 // biome-ignore-all format: a table, a row a line or a few
 /** The HPET's registers at 0xfed00000, three timers, the counter at 62.5 MHz as Xen's. Source: IA-PC HPET specification 1.0a. */
-import { type RegisterDef } from '../../base/registers.ts';
+import type { RegisterDef } from '../../base/registers.ts';
 
 export const HPET_TIMERS = 3;
 /** Period of the counter in femtoseconds, and in nanoseconds. */

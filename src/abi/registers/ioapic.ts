@@ -1,6 +1,6 @@
 // biome-ignore-all format: a table, a row a line or a few
 /** The IO-APIC's registers. Source: 82093AA data sheet; 48 pins as Xen's vioapic has. */
-import { type RegisterDef } from '../../base/registers.ts';
+import type { RegisterDef } from '../../base/registers.ts';
 
 /** Registers in its page at 0xfec00000. */
 export const ioapicPage: readonly RegisterDef[] = [

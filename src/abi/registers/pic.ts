@@ -1,6 +1,6 @@
 // biome-ignore-all format: a table, a row a line or a few
 /** The two 8259A interrupt controllers and their edge/level registers. Source: Intel 8259A data sheet; 82371AB (PIIX4) for ELCR. */
-import { type RegisterDef } from '../../base/registers.ts';
+import type { RegisterDef } from '../../base/registers.ts';
 
 /** Offsets are port numbers. */
 export const picRegisters: readonly RegisterDef[] = [

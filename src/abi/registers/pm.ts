@@ -1,6 +1,6 @@
 // biome-ignore-all format: a table, a row a line or a few
 /** The ACPI fixed registers that live in the hypervisor. Source: ACPI 6.4, chapter 4.8.3. Offsets are ports; PM1a_CNT (0xb004) is the device model's. */
-import { type BitField, type RegisterDef } from '../../base/registers.ts';
+import type { BitField, RegisterDef } from '../../base/registers.ts';
 
 const events: BitField[] = [{ name: 'TMR', lsb: 0 }, { name: 'GBL', lsb: 5 }, { name: 'PWRBTN', lsb: 8 }, { name: 'SLPBTN', lsb: 9 }, { name: 'RTC', lsb: 10 }];
 

@@ -1,6 +1,6 @@
 // biome-ignore-all format: a table, a row a line or a few
 /** The MC146818 real-time clock's registers. Source: Motorola MC146818 data sheet. Offsets are indices written to port 0x70. */
-import { type RegisterDef } from '../../base/registers.ts';
+import type { RegisterDef } from '../../base/registers.ts';
 
 const time = (name: string, offset: number, doc: string): RegisterDef => ({ name, offset, width: 1, access: 'rw', doc });
 

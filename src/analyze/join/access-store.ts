@@ -81,22 +81,22 @@ export class AccessStore {
   readonly kept = new Rows(2, 2);
   readonly reasons = new Names();
   readonly losses: LostEvent[] = [];
-  readonly #lossNumbers = new Map<LostEvent, number>();
-  readonly #accesses: IoAccess[] = [];
-  #injected = 0;
-  #kept = 0;
-  #file: Ref['file'] = 'trace';
-  #unit: Ref['unit'] = 'offset';
+  private readonly lossNumbers = new Map<LostEvent, number>();
+  private readonly accessList: IoAccess[] = [];
+  private lastInjected = 0;
+  private lastKept = 0;
+  private file: Ref['file'] = 'trace';
+  private unit: Ref['unit'] = 'offset';
 
   /** Takes an access that will not change any more. */
   add(a: IoAccess): void {
     const { rows } = this;
     const row = a.index;
-    this.#file = a.record.ref.file;
-    this.#unit = a.record.ref.unit;
+    this.file = a.record.ref.file;
+    this.unit = a.record.ref.unit;
     rows.reserve(row);
     rows.setDouble(row, ADDRESS, a.addr);
-    this.#setMark(row, RECORD, a.record);
+    this.setMark(row, RECORD, a.record);
     let flags =
       (a.space === 'pio' ? F_PIO : 0) |
       (a.dir === 'write' ? F_WRITE : 0) |
@@ -106,7 +106,7 @@ export class AccessStore {
       const mark = a.marks[name];
       if (mark === undefined) return;
       flags |= F_MARK << i;
-      this.#setMark(row, MARK + 2 * i, mark);
+      this.setMark(row, MARK + 2 * i, mark);
     });
     rows.setWord(row, DOM, a.dom);
     rows.setWord(row, VCPU, a.vcpu);
@@ -147,188 +147,188 @@ export class AccessStore {
       rows.setWord(row, MODEL, model.dom);
       rows.setWord(row, MODEL + 1, model.vcpu);
     }
-    if (a.lost !== undefined) rows.setWord(row, LOSS, this.#lossNumber(a.lost));
+    if (a.lost !== undefined) rows.setWord(row, LOSS, this.lossNumber(a.lost));
     rows.setWord(row, FLAGS, flags);
     rows.setWord(row, HYPERCALLS, a.hypercalls.total);
-    this.#keepHypercalls(row, a.hypercalls);
-    this.#keepInjected(row, a.injected);
-    this.#accesses[row] = new StoredAccess(this, row);
+    this.keepHypercalls(row, a.hypercalls);
+    this.keepInjected(row, a.injected);
+    this.accessList[row] = new StoredAccess(this, row);
   }
 
   /** All accesses, in the order of their indices. */
   get accesses(): readonly IoAccess[] {
-    return this.#accesses;
+    return this.accessList;
   }
 
   ref(at: number): Ref {
-    return { file: this.#file, unit: this.#unit, at };
+    return { file: this.file, unit: this.unit, at };
   }
 
-  #setMark(row: number, column: number, mark: Mark): void {
+  private setMark(row: number, column: number, mark: Mark): void {
     this.rows.setDouble(row, column, mark.timeNs);
     this.rows.setDouble(row, column + 1, mark.ref.at);
   }
 
-  #lossNumber(lost: LostEvent): number {
-    let n = this.#lossNumbers.get(lost);
+  private lossNumber(lost: LostEvent): number {
+    let n = this.lossNumbers.get(lost);
     if (n === undefined) {
       n = this.losses.push(lost);
-      this.#lossNumbers.set(lost, n);
+      this.lossNumbers.set(lost, n);
     }
     return n;
   }
 
-  #keepHypercalls(row: number, calls: Hypercalls): void {
-    this.rows.setWord(row, KEPT, this.#kept);
+  private keepHypercalls(row: number, calls: Hypercalls): void {
+    this.rows.setWord(row, KEPT, this.lastKept);
     for (const number of KEPT_HYPERCALLS) {
       const call = calls.get(number);
       if (call === undefined) continue;
-      this.kept.reserve(this.#kept);
-      this.kept.setDouble(this.#kept, 0, call.timeNs);
-      this.kept.setDouble(this.#kept, 1, call.ref.at);
-      this.kept.setWord(this.#kept, 0, number);
-      this.kept.setWord(this.#kept++, 1, call.count);
+      this.kept.reserve(this.lastKept);
+      this.kept.setDouble(this.lastKept, 0, call.timeNs);
+      this.kept.setDouble(this.lastKept, 1, call.ref.at);
+      this.kept.setWord(this.lastKept, 0, number);
+      this.kept.setWord(this.lastKept++, 1, call.count);
     }
-    this.rows.setWord(row, KEPT + 1, this.#kept - this.rows.word(row, KEPT));
+    this.rows.setWord(row, KEPT + 1, this.lastKept - this.rows.word(row, KEPT));
   }
 
-  #keepInjected(row: number, injected: readonly Injection[]): void {
-    this.rows.setWord(row, INJECTED, this.#injected);
+  private keepInjected(row: number, injected: readonly Injection[]): void {
+    this.rows.setWord(row, INJECTED, this.lastInjected);
     this.rows.setWord(row, INJECTED + 1, injected.length);
     for (const { timeNs, ref, vector } of injected) {
-      this.injected.reserve(this.#injected);
-      this.injected.setDouble(this.#injected, 0, timeNs);
-      this.injected.setDouble(this.#injected, 1, ref.at);
-      this.injected.setWord(this.#injected++, 0, vector);
+      this.injected.reserve(this.lastInjected);
+      this.injected.setDouble(this.lastInjected, 0, timeNs);
+      this.injected.setDouble(this.lastInjected, 1, ref.at);
+      this.injected.setWord(this.lastInjected++, 0, vector);
     }
   }
 }
 
 /** One row, read as an access. */
 class StoredAccess implements IoAccess {
-  readonly #store: AccessStore;
-  readonly #row: number;
+  private readonly store: AccessStore;
+  private readonly row: number;
 
   constructor(store: AccessStore, row: number) {
-    this.#store = store;
-    this.#row = row;
+    this.store = store;
+    this.row = row;
   }
 
-  #flag(bit: number): boolean {
-    return (this.#store.rows.word(this.#row, FLAGS) & bit) !== 0;
+  private flag(bit: number): boolean {
+    return (this.store.rows.word(this.row, FLAGS) & bit) !== 0;
   }
 
-  #mark(column: number): Mark {
-    const { rows } = this.#store;
-    return { timeNs: rows.double(this.#row, column), ref: this.#store.ref(rows.double(this.#row, column + 1)) };
+  private mark(column: number): Mark {
+    const { rows } = this.store;
+    return { timeNs: rows.double(this.row, column), ref: this.store.ref(rows.double(this.row, column + 1)) };
   }
 
   get index(): number {
-    return this.#row;
+    return this.row;
   }
 
   get dom(): number {
-    return this.#store.rows.word(this.#row, DOM);
+    return this.store.rows.word(this.row, DOM);
   }
 
   get vcpu(): number {
-    return this.#store.rows.word(this.#row, VCPU);
+    return this.store.rows.word(this.row, VCPU);
   }
 
   get space(): 'mmio' | 'pio' {
-    return this.#flag(F_PIO) ? 'pio' : 'mmio';
+    return this.flag(F_PIO) ? 'pio' : 'mmio';
   }
 
   get dir(): 'read' | 'write' {
-    return this.#flag(F_WRITE) ? 'write' : 'read';
+    return this.flag(F_WRITE) ? 'write' : 'read';
   }
 
   get addr(): number {
-    return this.#store.rows.double(this.#row, ADDRESS);
+    return this.store.rows.double(this.row, ADDRESS);
   }
 
   get data(): bigint | undefined {
-    return this.#flag(F_DATA) ? this.#store.rows.big(this.#row, DATA) : undefined;
+    return this.flag(F_DATA) ? this.store.rows.big(this.row, DATA) : undefined;
   }
 
   get exitReason(): string | undefined {
-    return this.#flag(F_REASON) ? this.#store.reasons.name(this.#store.rows.word(this.#row, REASON)) : undefined;
+    return this.flag(F_REASON) ? this.store.reasons.name(this.store.rows.word(this.row, REASON)) : undefined;
   }
 
   get rip(): bigint | undefined {
-    return this.#flag(F_RIP) ? this.#store.rows.big(this.#row, RIP) : undefined;
+    return this.flag(F_RIP) ? this.store.rows.big(this.row, RIP) : undefined;
   }
 
   get npf(): NestedFault | undefined {
-    if (!this.#flag(F_NPF)) return undefined;
-    const { rows } = this.#store;
+    if (!this.flag(F_NPF)) return undefined;
+    const { rows } = this.store;
     return {
-      ref: this.#store.ref(rows.double(this.#row, NPF_AT)),
-      gpa: rows.double(this.#row, NPF_GPA),
-      mfn: this.#flag(F_NPF_MFN) ? rows.big(this.#row, NPF_MFN) : undefined,
-      qualification: rows.word(this.#row, NPF_QUALIFICATION) >>> 0,
-      p2mType: rows.word(this.#row, NPF_TYPE) >>> 0,
+      ref: this.store.ref(rows.double(this.row, NPF_AT)),
+      gpa: rows.double(this.row, NPF_GPA),
+      mfn: this.flag(F_NPF_MFN) ? rows.big(this.row, NPF_MFN) : undefined,
+      qualification: rows.word(this.row, NPF_QUALIFICATION) >>> 0,
+      p2mType: rows.word(this.row, NPF_TYPE) >>> 0,
     };
   }
 
   get record(): Mark {
-    return this.#mark(RECORD);
+    return this.mark(RECORD);
   }
 
   get marks(): Marks {
-    const flags = this.#store.rows.word(this.#row, FLAGS);
+    const flags = this.store.rows.word(this.row, FLAGS);
     const marks: Marks = {};
-    for (let i = 0; i < MARKS.length; i++) if ((flags & (F_MARK << i)) !== 0) marks[MARKS[i]!] = this.#mark(MARK + 2 * i);
+    for (let i = 0; i < MARKS.length; i++) if ((flags & (F_MARK << i)) !== 0) marks[MARKS[i]!] = this.mark(MARK + 2 * i);
     if ((flags & F_MODEL) !== 0)
-      marks.model = { dom: this.#store.rows.word(this.#row, MODEL), vcpu: this.#store.rows.word(this.#row, MODEL + 1) };
+      marks.model = { dom: this.store.rows.word(this.row, MODEL), vcpu: this.store.rows.word(this.row, MODEL + 1) };
     return marks;
   }
 
   get pcpus(): IoAccess['pcpus'] {
-    const { rows } = this.#store;
+    const { rows } = this.store;
     return {
-      exit: this.#flag(F_EXIT_PCPU) ? rows.word(this.#row, PCPUS) : undefined,
-      entry: this.#flag(F_ENTRY_PCPU) ? rows.word(this.#row, PCPUS + 1) : undefined,
+      exit: this.flag(F_EXIT_PCPU) ? rows.word(this.row, PCPUS) : undefined,
+      entry: this.flag(F_ENTRY_PCPU) ? rows.word(this.row, PCPUS + 1) : undefined,
     };
   }
 
   get hypercalls(): Hypercalls {
-    const { rows } = this.#store;
-    return { total: rows.word(this.#row, HYPERCALLS), get: (number) => this.#hypercall(number) };
+    const { rows } = this.store;
+    return { total: rows.word(this.row, HYPERCALLS), get: (number) => this.hypercall(number) };
   }
 
-  #hypercall(number: number): HypercallCount | undefined {
-    const { rows, kept } = this.#store;
-    const from = rows.word(this.#row, KEPT);
-    for (let i = from; i < from + rows.word(this.#row, KEPT + 1); i++) {
+  private hypercall(number: number): HypercallCount | undefined {
+    const { rows, kept } = this.store;
+    const from = rows.word(this.row, KEPT);
+    for (let i = from; i < from + rows.word(this.row, KEPT + 1); i++) {
       if (kept.word(i, 0) === number)
-        return { count: kept.word(i, 1), timeNs: kept.double(i, 0), ref: this.#store.ref(kept.double(i, 1)) };
+        return { count: kept.word(i, 1), timeNs: kept.double(i, 0), ref: this.store.ref(kept.double(i, 1)) };
     }
     return undefined;
   }
 
   get injected(): readonly Injection[] {
-    const { rows, injected } = this.#store;
-    const from = rows.word(this.#row, INJECTED);
-    const count = rows.word(this.#row, INJECTED + 1);
+    const { rows, injected } = this.store;
+    const from = rows.word(this.row, INJECTED);
+    const count = rows.word(this.row, INJECTED + 1);
     if (count === 0) return NONE;
     return Array.from({ length: count }, (_, i) => ({
       timeNs: injected.double(from + i, 0),
-      ref: this.#store.ref(injected.double(from + i, 1)),
+      ref: this.store.ref(injected.double(from + i, 1)),
       vector: injected.word(from + i, 0),
     }));
   }
 
   get lost(): LostEvent | undefined {
-    return this.#store.losses[this.#store.rows.word(this.#row, LOSS) - 1];
+    return this.store.losses[this.store.rows.word(this.row, LOSS) - 1];
   }
 
   get lossBefore(): boolean {
-    return this.#flag(F_LOSS_BEFORE);
+    return this.flag(F_LOSS_BEFORE);
   }
 
   get unfinished(): IoAccess['unfinished'] {
-    return UNFINISHED[(this.#store.rows.word(this.#row, FLAGS) >>> UNFINISHED_SHIFT) & 3];
+    return UNFINISHED[(this.store.rows.word(this.row, FLAGS) >>> UNFINISHED_SHIFT) & 3];
   }
 }
 

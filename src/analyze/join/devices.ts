@@ -32,7 +32,7 @@ export const rtl8139: Chip = {
   deviceId: RTL8139_DEVICE_ID,
   blockSize: RTL8139_BLOCK_SIZE,
   registers: rtl8139Registers,
-  bars: { 0x10: 'pio', 0x14: 'mmio' },
+  bars: { 16: 'pio', 20: 'mmio' },
   drivers: ['8139cp', '8139too'],
 };
 

@@ -50,23 +50,23 @@ export interface Hypercalls {
 class OpenCount implements HypercallCount {
   count = 1;
   timeNs: number;
-  #at: number;
-  readonly #refOf: (at: number) => Ref;
+  private at: number;
+  private readonly refOf: (at: number) => Ref;
 
   constructor(at: number, timeNs: number, refOf: (at: number) => Ref) {
-    this.#at = at;
+    this.at = at;
     this.timeNs = timeNs;
-    this.#refOf = refOf;
+    this.refOf = refOf;
   }
 
   again(at: number, timeNs: number): void {
     this.count++;
-    this.#at = at;
+    this.at = at;
     this.timeNs = timeNs;
   }
 
   get ref(): Ref {
-    return this.#refOf(this.#at);
+    return this.refOf(this.at);
   }
 }
 
@@ -76,19 +76,19 @@ export const KEPT_HYPERCALLS: ReadonlySet<number> = new Set(Object.values(Hyperc
 /** Counts the hypercalls of a wait. */
 class OpenCounts implements Hypercalls {
   total = 0;
-  #kept: Map<number, OpenCount> | undefined;
+  private kept: Map<number, OpenCount> | undefined;
 
   add(number: number, at: number, timeNs: () => number, refOf: (at: number) => Ref): void {
     this.total++;
     if (!KEPT_HYPERCALLS.has(number)) return;
-    this.#kept ??= new Map();
-    const seen = this.#kept.get(number);
-    if (seen === undefined) this.#kept.set(number, new OpenCount(at, timeNs(), refOf));
+    this.kept ??= new Map();
+    const seen = this.kept.get(number);
+    if (seen === undefined) this.kept.set(number, new OpenCount(at, timeNs(), refOf));
     else seen.again(at, timeNs());
   }
 
   get(number: number): HypercallCount | undefined {
-    return this.#kept?.get(number);
+    return this.kept?.get(number);
   }
 }
 
@@ -178,14 +178,14 @@ const NOTIFY_AFTER_OFFLINE_NS = 1000;
  * `add` gives the accesses that the event completed (usually none).
  */
 export class IoBuilder {
-  readonly #vcpus = new Map<string, Vcpu>();
-  readonly #current = new Map<number, Vcpu>();
+  private readonly vcpus = new Map<string, Vcpu>();
+  private readonly current = new Map<number, Vcpu>();
   /** vCPUs with an exit open and offline, or about to be: they collect hypercalls. */
-  readonly #open = new Set<Vcpu>();
-  #count = 0;
-  #lossSeen = false;
+  private readonly open = new Set<Vcpu>();
+  private count = 0;
+  private lossSeen = false;
   /** The loss that may not be over yet. */
-  #loss: LostEvent | undefined;
+  private loss: LostEvent | undefined;
   readonly lost: LostEvent[] = [];
   /** Virtual interrupts by vector. */
   readonly injections = new Map<number, number>();
@@ -195,7 +195,7 @@ export class IoBuilder {
    * @param at where it stands, which `refOf` makes a reference of
    */
   hypercall(dom: number, number: number, at: number, timeNs: () => number, refOf: (at: number) => Ref): void {
-    for (const v of this.#open) {
+    for (const v of this.open) {
       if (v.dom === dom) continue;
       v.open!.wait.hypercalls.add(number, at, timeNs, refOf);
     }
@@ -205,11 +205,11 @@ export class IoBuilder {
   add(event: TraceEvent): IoAccess[] | undefined {
     switch (event.kind) {
       case 'vmexit':
-        return this.#exit(event);
+        return this.exit(event);
       case 'vmentry':
-        return this.#entry(event);
+        return this.entry(event);
       case 'npf': {
-        const v = this.#vcpu(event.dom, event.vcpu);
+        const v = this.vcpu(event.dom, event.vcpu);
         if (v.open !== undefined) {
           v.open.npf = event;
           // It stands after a write's record and before a read's.
@@ -218,10 +218,10 @@ export class IoBuilder {
         return undefined;
       }
       case 'io':
-        this.#io(event);
+        this.io(event);
         return undefined;
       case 'runstate':
-        this.#runstate(event);
+        this.runstate(event);
         return undefined;
       case 'hypercall':
         if (!event.hvm)
@@ -234,14 +234,14 @@ export class IoBuilder {
           );
         return undefined;
       case 'inject': {
-        const v = this.#vcpu(event.dom, event.vcpu);
+        const v = this.vcpu(event.dom, event.vcpu);
         if (v.injected.length >= MAX_INJECTED) v.injected.shift();
         v.injected.push({ timeNs: event.timeNs, ref: event.ref, vector: event.vector });
         this.injections.set(event.vector, (this.injections.get(event.vector) ?? 0) + 1);
         return undefined;
       }
       case 'lost':
-        return this.#lost(event);
+        return this.noteLost(event);
       case 'p2m':
         return undefined;
     }
@@ -250,34 +250,34 @@ export class IoBuilder {
   /** Ends the trace: the accesses still open. */
   finish(): IoAccess[] {
     const done: IoAccess[] = [];
-    for (const v of this.#vcpus.values()) this.#close(v, 'trace ends', done);
+    for (const v of this.vcpus.values()) this.close(v, 'trace ends', done);
     return done;
   }
 
-  #vcpu(dom: number, vcpu: number): Vcpu {
+  private vcpu(dom: number, vcpu: number): Vcpu {
     const key = `${dom}.${vcpu}`;
-    let v = this.#vcpus.get(key);
+    let v = this.vcpus.get(key);
     if (v === undefined) {
       v = { dom, vcpu, open: undefined, offline: false, injected: [], pcpu: -1 };
-      this.#vcpus.set(key, v);
+      this.vcpus.set(key, v);
     }
     return v;
   }
 
-  #exit(event: VmexitEvent): IoAccess[] | undefined {
-    const v = this.#vcpu(event.dom, event.vcpu);
+  private exit(event: VmexitEvent): IoAccess[] | undefined {
+    const v = this.vcpu(event.dom, event.vcpu);
     const done: IoAccess[] = [];
-    this.#close(v, v.open?.lost !== undefined ? 'records lost' : 'next exit without an entry', done);
+    this.close(v, v.open?.lost !== undefined ? 'records lost' : 'next exit without an entry', done);
     v.open = newExit(event);
-    if (this.#loss !== undefined && event.timeNs <= this.#loss.untilNs) v.open.lost = this.#loss;
+    if (this.loss !== undefined && event.timeNs <= this.loss.untilNs) v.open.lost = this.loss;
     v.offline = false;
     v.pcpu = event.pcpu;
-    this.#current.set(event.pcpu, v);
+    this.current.set(event.pcpu, v);
     return done.length > 0 ? done : undefined;
   }
 
-  #entry(event: TraceEvent): IoAccess[] | undefined {
-    const v = this.#vcpu(event.dom, event.vcpu);
+  private entry(event: TraceEvent): IoAccess[] | undefined {
+    const v = this.vcpu(event.dom, event.vcpu);
     v.pcpu = event.pcpu;
     const { open } = v;
     if (open === undefined) return undefined;
@@ -287,22 +287,22 @@ export class IoBuilder {
       access.lost ??= open.lost;
     }
     v.open = undefined;
-    this.#open.delete(v);
+    this.open.delete(v);
     return open.accesses.length > 0 ? open.accesses : undefined;
   }
 
-  #close(v: Vcpu, why: NonNullable<IoAccess['unfinished']>, done: IoAccess[]): void {
+  private close(v: Vcpu, why: NonNullable<IoAccess['unfinished']>, done: IoAccess[]): void {
     for (const access of v.open?.accesses ?? []) {
       access.unfinished = why;
       access.lost ??= v.open!.lost;
       done.push(access);
     }
     v.open = undefined;
-    this.#open.delete(v);
+    this.open.delete(v);
   }
 
-  #io(event: IoEvent): void {
-    const v = this.#vcpu(event.dom, event.vcpu);
+  private io(event: IoEvent): void {
+    const v = this.vcpu(event.dom, event.vcpu);
     const open = (v.open ??= newExit(undefined));
     // The raw form hides the direction: it appears where xenalyze lost sight of the exit, that is after a wait,
     // and only a read is recorded after its wait.
@@ -312,7 +312,7 @@ export class IoBuilder {
     const own = dir === 'read' ? wait : open.wait;
     if (open.exit !== undefined) own.marks.exit = mark(open.exit);
     const access: OpenAccess = {
-      index: this.#count++,
+      index: this.count++,
       dom: event.dom,
       vcpu: event.vcpu,
       space: event.space,
@@ -328,25 +328,25 @@ export class IoBuilder {
       pcpus: { exit: open.exit?.pcpu, entry: undefined },
       injected: v.injected.length === 0 ? NONE : v.injected,
       lost: undefined,
-      lossBefore: this.#lossSeen,
+      lossBefore: this.lossSeen,
       unfinished: undefined,
     };
-    this.#lossSeen = false;
+    this.lossSeen = false;
     if (v.injected.length > 0) v.injected = [];
     open.accesses.push(access);
-    if (dir === 'write') this.#open.add(v);
+    if (dir === 'write') this.open.add(v);
   }
 
-  #runstate(event: RunstateEvent): void {
-    const v = this.#vcpu(event.dom, event.vcpu);
+  private runstate(event: RunstateEvent): void {
+    const v = this.vcpu(event.dom, event.vcpu);
     if (event.to === 'running') {
       v.pcpu = event.pcpu;
-      this.#current.set(event.pcpu, v);
+      this.current.set(event.pcpu, v);
       if (v.open !== undefined && v.offline) {
         v.open.wait.marks.resumed = mark(event);
         v.offline = false;
       }
-      for (const other of this.#open) {
+      for (const other of this.open) {
         if (other === v) continue;
         const { marks } = other.open!.wait;
         if (
@@ -363,7 +363,7 @@ export class IoBuilder {
       if (v.open !== undefined) {
         v.open.wait.marks.blocked ??= mark(event);
         v.offline = true;
-        this.#open.add(v);
+        this.open.add(v);
       }
       return;
     }
@@ -373,12 +373,12 @@ export class IoBuilder {
       // The last of several counts: one before was a late notification of the answer before, and the vCPU waited on.
       marks.woken = mark(event);
       delete marks.resumed;
-      const waker = this.#current.get(event.pcpu);
+      const waker = this.current.get(event.pcpu);
       if (waker !== undefined && waker !== v && waker.dom < IDLE_DOMAIN) marks.model ??= { dom: waker.dom, vcpu: waker.vcpu };
       return;
     }
     // With one pCPU and an idle vCPU between: the notification comes right after the guest went offline.
-    for (const v of this.#open) {
+    for (const v of this.open) {
       if (event.from !== 'blocked' || !v.offline || v.dom === event.dom || v.pcpu !== event.pcpu || v.open === undefined)
         continue;
       const { marks } = v.open.wait;
@@ -394,7 +394,7 @@ export class IoBuilder {
       return;
     }
     // Another domain's vCPU made runnable on the pCPU where a guest is inside an exit: the ioreq's notification.
-    const here = this.#current.get(event.pcpu);
+    const here = this.current.get(event.pcpu);
     if (
       here !== undefined &&
       here !== v &&
@@ -406,20 +406,20 @@ export class IoBuilder {
       const { marks } = here.open.wait;
       marks.notified ??= mark(event);
       marks.model ??= { dom: event.dom, vcpu: event.vcpu };
-      this.#open.add(here);
+      this.open.add(here);
     }
   }
 
-  #lost(event: LostEvent): undefined {
+  private noteLost(event: LostEvent): undefined {
     this.lost.push(event);
-    this.#lossSeen = true;
-    this.#loss = event;
-    for (const v of this.#vcpus.values()) {
+    this.lossSeen = true;
+    this.loss = event;
+    for (const v of this.vcpus.values()) {
       if (v.open === undefined) continue;
       v.open.lost ??= event;
       for (const access of v.open.accesses) access.lost ??= event;
     }
-    this.#current.delete(event.pcpu);
+    this.current.delete(event.pcpu);
     return undefined;
   }
 }

@@ -16,42 +16,42 @@ export type MapCacheOutcome = 'hit' | 'miss';
  * address and pointer is still the same mapping, so no hypercall was needed.
  */
 export class MapCacheHistory {
-  readonly #log: DmLog;
-  readonly #all: DmDma[];
+  private readonly log: DmLog;
+  private readonly all: DmDma[];
   /** Answered accesses of each bucket, in the log's order. */
-  readonly #byBucket = new Map<number, DmDma[]>();
+  private readonly byBucket = new Map<number, DmDma[]>();
   /** Usual microseconds between a want and its return: the median. */
   readonly usualGapUs: number | undefined;
   /** The log prints remaps: then a missing one means a hit. */
   readonly remapsLogged: boolean;
 
   constructor(log: DmLog) {
-    this.#log = log;
-    this.#all = [...log.early.dma, ...log.requests.flatMap((r) => r.dma)];
-    for (const d of this.#all) {
+    this.log = log;
+    this.all = [...log.early.dma, ...log.requests.flatMap((r) => r.dma)];
+    for (const d of this.all) {
       if (d.pointer === undefined) continue;
       const bucket = Math.floor(d.gpa / BUCKET_BYTES);
-      const list = this.#byBucket.get(bucket);
-      if (list === undefined) this.#byBucket.set(bucket, [d]);
+      const list = this.byBucket.get(bucket);
+      if (list === undefined) this.byBucket.set(bucket, [d]);
       else list.push(d);
     }
-    const gaps = this.#all
+    const gaps = this.all
       .map(gapOf)
       .filter((g) => g !== undefined)
       .sort((a, b) => a - b);
     this.usualGapUs = gaps[gaps.length >> 1];
-    this.remapsLogged = this.#all.some((d) => d.remapIndex !== undefined);
+    this.remapsLogged = this.all.some((d) => d.remapIndex !== undefined);
   }
 
   /** Whether an access found its bucket mapped, as far as the log goes. */
   outcome(dma: DmDma): Claim<MapCacheOutcome> {
-    const here = logLine(dma.line, this.#log.source);
+    const here = logLine(dma.line, this.log.source);
     if (dma.remapIndex !== undefined)
       return claim('miss', 'proven', `the device model logs a remap of bucket 0x${dma.remapIndex.toString(16)}`, [here]);
     const distance = distanceOf(dma);
     const bucket = Math.floor(dma.gpa / BUCKET_BYTES);
-    const before = lastBefore(this.#byBucket.get(bucket) ?? [], dma.line);
-    const refs = before === undefined ? [here] : [logLine(before.line, this.#log.source), here];
+    const before = lastBefore(this.byBucket.get(bucket) ?? [], dma.line);
+    const refs = before === undefined ? [here] : [logLine(before.line, this.log.source), here];
     if (before !== undefined && distance !== undefined && distanceOf(before) === distance) {
       return claim(
         'hit',
@@ -77,29 +77,29 @@ export class MapCacheHistory {
 
   /** The miss by which a hit's bucket came to be mapped: the last one before it. Unknown where the log shows none. */
   mappedBy(hit: DmDma): Claim<DmDma> {
-    const list = this.#byBucket.get(Math.floor(hit.gpa / BUCKET_BYTES)) ?? [];
+    const list = this.byBucket.get(Math.floor(hit.gpa / BUCKET_BYTES)) ?? [];
     for (let i = list.length - 1; i >= 0; i--) {
       const dma = list[i]!;
       if (dma.line >= hit.line) continue;
       const outcome = this.outcome(dma);
       if (outcome.value === 'miss')
-        return claim(dma, outcome.strength as 'proven', outcome.why, [logLine(dma.line, this.#log.source)]);
+        return claim(dma, outcome.strength as 'proven', outcome.why, [logLine(dma.line, this.log.source)]);
     }
     return unknown(
       'no use of the bucket in this log is a miss',
-      list[0] === undefined ? [] : [logLine(list[0].line, this.#log.source)],
+      list[0] === undefined ? [] : [logLine(list[0].line, this.log.source)],
     );
   }
 
   /** All accesses, and how many mappings (bucket and distance) they used. */
   totals(): { accesses: number; mappings: number; remaps: number } {
     const mappings = new Set(
-      this.#all.filter((d) => d.pointer !== undefined).map((d) => `${Math.floor(d.gpa / BUCKET_BYTES)} ${distanceOf(d)}`),
+      this.all.filter((d) => d.pointer !== undefined).map((d) => `${Math.floor(d.gpa / BUCKET_BYTES)} ${distanceOf(d)}`),
     );
     return {
-      accesses: this.#all.length,
+      accesses: this.all.length,
       mappings: mappings.size,
-      remaps: this.#all.filter((d) => d.remapIndex !== undefined).length,
+      remaps: this.all.filter((d) => d.remapIndex !== undefined).length,
     };
   }
 }

@@ -98,22 +98,22 @@ interface DeviceWrite {
 
 /** The last writes of address registers, by register. */
 class Rings {
-  readonly #last = new Map<string, DeviceWrite>();
-  readonly #access = new Map<string, IoAccess>();
+  private readonly last = new Map<string, DeviceWrite>();
+  private readonly registerAccess = new Map<string, IoAccess>();
 
   set(write: DeviceWrite): void {
     const key = `${write.window.base} ${write.offset}`;
-    this.#last.set(key, write);
-    if (write.access !== undefined) this.#access.set(key, write.access);
+    this.last.set(key, write);
+    if (write.access !== undefined) this.registerAccess.set(key, write.access);
   }
 
   get(window: DeviceWindow, register: number): DeviceWrite | undefined {
-    return this.#last.get(`${window.base} ${register}`);
+    return this.last.get(`${window.base} ${register}`);
   }
 
   /** The last write that the trace holds. */
   access(window: DeviceWindow, register: number): IoAccess | undefined {
-    return this.#access.get(`${window.base} ${register}`);
+    return this.registerAccess.get(`${window.base} ${register}`);
   }
 }
 

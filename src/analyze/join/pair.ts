@@ -45,12 +45,12 @@ class Paired implements Pairing {
   readonly requestOf: readonly (DmRequest | undefined)[];
   readonly accessOf: readonly (IoAccess | undefined)[];
   readonly pairs: number;
-  readonly #accesses: readonly IoAccess[];
-  readonly #requests: readonly DmRequest[];
-  readonly #accessReasons: Uint8Array;
-  readonly #requestReasons: Uint8Array;
+  private readonly accesses: readonly IoAccess[];
+  private readonly requests: readonly DmRequest[];
+  private readonly accessReasons: Uint8Array;
+  private readonly requestReasons: Uint8Array;
   /** Where an access stands, if not at its index. */
-  #positions: Map<IoAccess, number> | undefined;
+  private positions: Map<IoAccess, number> | undefined;
 
   constructor(
     accesses: readonly IoAccess[],
@@ -61,36 +61,36 @@ class Paired implements Pairing {
     accessReasons: Uint8Array,
     requestReasons: Uint8Array,
   ) {
-    this.#accesses = accesses;
-    this.#requests = requests;
+    this.accesses = accesses;
+    this.requests = requests;
     this.pairs = pairs;
     this.requestOf = requestOf;
     this.accessOf = accessOf;
-    this.#accessReasons = accessReasons;
-    this.#requestReasons = requestReasons;
+    this.accessReasons = accessReasons;
+    this.requestReasons = requestReasons;
   }
 
   reasonOf(access: IoAccess): AccessUnpaired | undefined {
     let at: number | undefined = access.index;
-    if (this.#accesses[at] !== access) {
-      this.#positions ??= new Map(this.#accesses.map((a, i) => [a, i]));
-      at = this.#positions.get(access);
+    if (this.accesses[at] !== access) {
+      this.positions ??= new Map(this.accesses.map((a, i) => [a, i]));
+      at = this.positions.get(access);
     }
-    return at === undefined ? undefined : ACCESS_REASONS[this.#accessReasons[at]! - 1];
+    return at === undefined ? undefined : ACCESS_REASONS[this.accessReasons[at]! - 1];
   }
 
   get unpairedAccesses(): Pairing['unpairedAccesses'] {
     const out: { access: IoAccess; reason: AccessUnpaired }[] = [];
-    this.#accessReasons.forEach((code, i) => {
-      if (code > 0) out.push({ access: this.#accesses[i]!, reason: ACCESS_REASONS[code - 1]! });
+    this.accessReasons.forEach((code, i) => {
+      if (code > 0) out.push({ access: this.accesses[i]!, reason: ACCESS_REASONS[code - 1]! });
     });
     return out;
   }
 
   get unpairedRequests(): Pairing['unpairedRequests'] {
     const out: { request: DmRequest; reason: RequestUnpaired }[] = [];
-    this.#requestReasons.forEach((code, i) => {
-      if (code > 0) out.push({ request: this.#requests[i]!, reason: REQUEST_REASONS[code - 1]! });
+    this.requestReasons.forEach((code, i) => {
+      if (code > 0) out.push({ request: this.requests[i]!, reason: REQUEST_REASONS[code - 1]! });
     });
     return out;
   }
@@ -369,47 +369,47 @@ function findAnchors(
 
 /** Runs of equal length in one sequence by their content: an open hash table of positions, four bytes each. */
 class RunTable {
-  readonly #s: readonly number[];
-  readonly #gram: number;
+  private readonly s: readonly number[];
+  private readonly gram: number;
   /** Position + 1 of a run's first place, negative when it has several; 0 is free. */
-  readonly #slots: Int32Array;
+  private readonly slots: Int32Array;
 
   constructor(s: readonly number[], from: number, to: number, gram: number) {
-    this.#s = s;
-    this.#gram = gram;
-    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2((to - from) * 2 + 2)));
+    this.s = s;
+    this.gram = gram;
+    this.slots = new Int32Array(2 ** Math.ceil(Math.log2((to - from) * 2 + 2)));
     for (let i = from; i + gram <= to; i++) {
-      const slot = this.#find(s, i);
-      const have = this.#slots[slot]!;
-      this.#slots[slot] = have === 0 ? i + 1 : -Math.abs(have);
+      const slot = this.find(s, i);
+      const have = this.slots[slot]!;
+      this.slots[slot] = have === 0 ? i + 1 : -Math.abs(have);
     }
   }
 
   forEachSingle(visit: (at: number) => void): void {
-    for (const slot of this.#slots) if (slot > 0) visit(slot - 1);
+    for (const slot of this.slots) if (slot > 0) visit(slot - 1);
   }
 
   /** Where the run that stands at `at` of `other` occurs here, if exactly once; else −1. */
   single(other: readonly number[], at: number): number {
-    const slot = this.#slots[this.#find(other, at)]!;
+    const slot = this.slots[this.find(other, at)]!;
     return slot > 0 ? slot - 1 : -1;
   }
 
   /** The slot of a run, or the free one where it belongs. */
-  #find(s: readonly number[], at: number): number {
+  private find(s: readonly number[], at: number): number {
     let hash = 0x811c9dc5;
-    for (let i = at; i < at + this.#gram; i++) hash = Math.imul(hash ^ s[i]!, 0x01000193);
+    for (let i = at; i < at + this.gram; i++) hash = Math.imul(hash ^ s[i]!, 0x01000193);
     hash ^= hash >>> 15;
     hash = Math.imul(hash, 0x2c1b3c6d);
-    const mask = this.#slots.length - 1;
+    const mask = this.slots.length - 1;
     for (let slot = (hash ^ (hash >>> 12)) & mask; ; slot = (slot + 1) & mask) {
-      const have = this.#slots[slot]!;
-      if (have === 0 || this.#equal(Math.abs(have) - 1, s, at)) return slot;
+      const have = this.slots[slot]!;
+      if (have === 0 || this.equal(Math.abs(have) - 1, s, at)) return slot;
     }
   }
 
-  #equal(here: number, s: readonly number[], at: number): boolean {
-    for (let i = 0; i < this.#gram; i++) if (this.#s[here + i] !== s[at + i]) return false;
+  private equal(here: number, s: readonly number[], at: number): boolean {
+    for (let i = 0; i < this.gram; i++) if (this.s[here + i] !== s[at + i]) return false;
     return true;
   }
 }

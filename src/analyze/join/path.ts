@@ -109,15 +109,15 @@ const LCR_DLAB = 0x80n;
 
 /** Which registers of a 16550A a guest's first two ports are: bit DLAB of LCR, as the trace last saw it written; at first clear. */
 class DivisorLatches {
-  readonly #set = new Set<number>();
+  private readonly set = new Set<number>();
 
   /** Takes accesses in trace order; the mode of one. */
   mode(access: IoAccess): string {
     if (access.space === 'pio' && access.addr === LCR && access.dir === 'write' && access.data !== undefined) {
-      if ((access.data & LCR_DLAB) !== 0n) this.#set.add(access.dom);
-      else this.#set.delete(access.dom);
+      if ((access.data & LCR_DLAB) !== 0n) this.set.add(access.dom);
+      else this.set.delete(access.dom);
     }
-    return this.#set.has(access.dom) ? 'DLAB=1' : 'DLAB=0';
+    return this.set.has(access.dom) ? 'DLAB=1' : 'DLAB=0';
   }
 }
 

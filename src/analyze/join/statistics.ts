@@ -34,7 +34,7 @@ const STAGES: readonly (keyof Stages)[] = ['emulate', 'schedule', 'work', 'wake'
 
 /** Counts and times per register, direction and route: the cost table. */
 export class CostTable {
-  readonly #buckets = new Map<string, Bucket>();
+  private readonly buckets = new Map<string, Bucket>();
 
   add(path: IoPath): void {
     const device =
@@ -43,7 +43,7 @@ export class CostTable {
     const register = registerNames(path) ?? '';
     const route = path.route.value ?? 'unknown';
     const key = `${device} ${register} ${path.access.dir} ${route}`;
-    let bucket = this.#buckets.get(key);
+    let bucket = this.buckets.get(key);
     if (bucket === undefined) {
       bucket = {
         device,
@@ -53,7 +53,7 @@ export class CostTable {
         count: 0,
         times: { emulate: [], schedule: [], work: [], wake: [], enter: [], blocked: [], total: [] },
       };
-      this.#buckets.set(key, bucket);
+      this.buckets.set(key, bucket);
     }
     bucket.count++;
     for (const stage of STAGES) {
@@ -65,8 +65,8 @@ export class CostTable {
   /** Rows, the costliest first. */
   rows(): CostRow[] {
     let all = 0;
-    for (const b of this.#buckets.values()) all += sum(b.times.total);
-    return [...this.#buckets.values()]
+    for (const b of this.buckets.values()) all += sum(b.times.total);
+    return [...this.buckets.values()]
       .map((b) => {
         const times = Float64Array.from(b.times.total).sort();
         const total = sum(b.times.total);

@@ -26,14 +26,14 @@ export interface DmLog {
 /** Groups the lines of a log into requests. Feed lines in order, then take `log`. */
 export class DmLogBuilder {
   readonly log: DmLog;
-  readonly #store = new RequestStore();
-  #lastUs: number | undefined;
-  #pendingDma: { -readonly [K in keyof DmDma]: DmDma[K] } | undefined;
+  private readonly store = new RequestStore();
+  private lastUs: number | undefined;
+  private pendingDma: { -readonly [K in keyof DmDma]: DmDma[K] } | undefined;
 
   constructor(source: DmLog['source'] = 'dm-log') {
     this.log = {
       source,
-      requests: this.#store.requests,
+      requests: this.store.requests,
       early: { dma: [], chip: [] },
       mappings: [],
       configs: [],
@@ -48,14 +48,14 @@ export class DmLogBuilder {
   add(line: DmLine): void {
     const { log } = this;
     // A chip's debug line carries no time where QEMU prints it: it was written after the stamped line before it.
-    const entry = line.kind === 'chip' && line.timeUs === undefined ? { ...line, timeUs: this.#lastUs } : line;
-    this.#lastUs = entry.timeUs ?? this.#lastUs;
+    const entry = line.kind === 'chip' && line.timeUs === undefined ? { ...line, timeUs: this.lastUs } : line;
+    this.lastUs = entry.timeUs ?? this.lastUs;
     log.lines = Math.max(log.lines, entry.line);
-    const store = this.#store;
+    const store = this.store;
     const current = log.requests[log.requests.length - 1];
     switch (entry.kind) {
       case 'request':
-        this.#pendingDma = undefined;
+        this.pendingDma = undefined;
         store.begin(entry);
         break;
       case 'response':
@@ -78,7 +78,7 @@ export class DmLogBuilder {
         log.mappings.push(entry);
         break;
       case 'mapCache':
-        this.#pendingDma = {
+        this.pendingDma = {
           gpa: entry.gpa,
           pointer: undefined,
           remapIndex: undefined,
@@ -86,17 +86,17 @@ export class DmLogBuilder {
           returnTimeUs: undefined,
           line: entry.line,
         };
-        if (current !== undefined) store.addDma(this.#pendingDma);
-        else log.early.dma.push(this.#pendingDma);
+        if (current !== undefined) store.addDma(this.pendingDma);
+        else log.early.dma.push(this.pendingDma);
         break;
       case 'remap':
-        if (this.#pendingDma !== undefined) this.#pendingDma.remapIndex = entry.index;
+        if (this.pendingDma !== undefined) this.pendingDma.remapIndex = entry.index;
         break;
       case 'mapReturn':
-        if (this.#pendingDma !== undefined) {
-          this.#pendingDma.pointer = entry.pointer;
-          this.#pendingDma.returnTimeUs = entry.timeUs;
-          this.#pendingDma = undefined;
+        if (this.pendingDma !== undefined) {
+          this.pendingDma.pointer = entry.pointer;
+          this.pendingDma.returnTimeUs = entry.timeUs;
+          this.pendingDma = undefined;
         }
         break;
       case 'chip':

@@ -76,30 +76,30 @@ export class RequestStore {
     if (line.dir !== undefined) this.setDirection(line.dir);
   }
 
-  get #last(): number {
+  private get last(): number {
     return this.requests.length - 1;
   }
 
-  #flag(bits: number): void {
-    this.rows.setWord(this.#last, FLAGS, this.rows.word(this.#last, FLAGS) | bits);
+  private flag(bits: number): void {
+    this.rows.setWord(this.last, FLAGS, this.rows.word(this.last, FLAGS) | bits);
   }
 
   /** The latest request's direction is known: a write's data is what was sent. */
   setDirection(dir: 'read' | 'write'): void {
-    this.#flag(F_DIR | (dir === 'write' ? F_WRITE : 0));
-    if (dir === 'write') this.setData(this.rows.big(this.#last, SENT));
+    this.flag(F_DIR | (dir === 'write' ? F_WRITE : 0));
+    if (dir === 'write') this.setData(this.rows.big(this.last, SENT));
   }
 
   setData(data: bigint): void {
-    this.#flag(F_DATA);
-    this.rows.setBig(this.#last, DATA, data);
+    this.flag(F_DATA);
+    this.rows.setBig(this.last, DATA, data);
   }
 
   /** The device that served the latest request; the first line counts. @returns false where there was one before */
   setRegion(line: DmRegionLine): boolean {
-    const row = this.#last;
+    const row = this.last;
     if ((this.rows.word(row, FLAGS) & F_REGION) !== 0) return false;
-    this.#flag(F_REGION);
+    this.flag(F_REGION);
     this.rows.setDouble(row, REGION_ADDRESS, line.addr);
     this.rows.setWord(row, REGION_LINE, line.line);
     this.rows.setWord(row, REGION_NAME, this.names.number(line.name));
@@ -108,25 +108,25 @@ export class RequestStore {
 
   /** A line of configuration space belongs to the latest request. @returns false where there was one before */
   setConfig(): boolean {
-    if ((this.rows.word(this.#last, FLAGS) & F_CONFIG) !== 0) return false;
-    this.#flag(F_CONFIG);
+    if ((this.rows.word(this.last, FLAGS) & F_CONFIG) !== 0) return false;
+    this.flag(F_CONFIG);
     return true;
   }
 
   /** The latest request goes on to this line. */
   end(line: { readonly line: number; readonly timeUs: number | undefined }): void {
-    this.rows.setWord(this.#last, END_LINE, line.line);
+    this.rows.setWord(this.last, END_LINE, line.line);
     if (line.timeUs === undefined) return;
-    this.#flag(F_END_TIME);
-    this.rows.setDouble(this.#last, END_TIME, line.timeUs);
+    this.flag(F_END_TIME);
+    this.rows.setDouble(this.last, END_TIME, line.timeUs);
   }
 
   addDma(dma: DmDma): void {
-    addTo(this.dma, this.#last, dma);
+    addTo(this.dma, this.last, dma);
   }
 
   addChip(line: DmChipLine): void {
-    addTo(this.chip, this.#last, line);
+    addTo(this.chip, this.last, line);
   }
 }
 
@@ -138,74 +138,74 @@ function addTo<T>(map: Map<number, T[]>, key: number, value: T): void {
 
 /** One row, read as a request. */
 class StoredRequest implements DmRequest {
-  readonly #store: RequestStore;
-  readonly #row: number;
+  private readonly store: RequestStore;
+  private readonly row: number;
 
   constructor(store: RequestStore, row: number) {
-    this.#store = store;
-    this.#row = row;
+    this.store = store;
+    this.row = row;
   }
 
-  #word(column: number): number {
-    return this.#store.rows.word(this.#row, column);
+  private word(column: number): number {
+    return this.store.rows.word(this.row, column);
   }
 
-  #flag(bit: number): boolean {
-    return (this.#word(FLAGS) & bit) !== 0;
+  private flag(bit: number): boolean {
+    return (this.word(FLAGS) & bit) !== 0;
   }
 
   get index(): number {
-    return this.#row;
+    return this.row;
   }
 
   get request(): DmRequestLine {
-    const { rows } = this.#store;
-    const flags = this.#word(FLAGS);
+    const { rows } = this.store;
+    const flags = this.word(FLAGS);
     return {
       kind: 'request',
-      line: this.#word(LINE),
-      timeUs: (flags & F_TIME) === 0 ? undefined : rows.double(this.#row, TIME),
-      type: this.#word(TYPE),
+      line: this.word(LINE),
+      timeUs: (flags & F_TIME) === 0 ? undefined : rows.double(this.row, TIME),
+      type: this.word(TYPE),
       dir: (flags & F_LINE_DIR) === 0 ? undefined : this.dir,
       dataIsPtr: (flags & F_POINTER) !== 0,
-      addr: rows.double(this.#row, ADDRESS),
-      data: rows.big(this.#row, SENT),
-      count: this.#word(COUNT),
-      size: this.#word(SIZE),
+      addr: rows.double(this.row, ADDRESS),
+      data: rows.big(this.row, SENT),
+      count: this.word(COUNT),
+      size: this.word(SIZE),
       form: (flags & F_PLAIN) === 0 ? 'event' : 'plain',
     };
   }
 
   get data(): bigint | undefined {
-    return this.#flag(F_DATA) ? this.#store.rows.big(this.#row, DATA) : undefined;
+    return this.flag(F_DATA) ? this.store.rows.big(this.row, DATA) : undefined;
   }
 
   get dir(): 'read' | 'write' | undefined {
-    return this.#flag(F_DIR) ? (this.#flag(F_WRITE) ? 'write' : 'read') : undefined;
+    return this.flag(F_DIR) ? (this.flag(F_WRITE) ? 'write' : 'read') : undefined;
   }
 
   get region(): DmRequest['region'] {
-    if (!this.#flag(F_REGION)) return undefined;
+    if (!this.flag(F_REGION)) return undefined;
     return {
-      name: this.#store.names.name(this.#word(REGION_NAME)),
-      addr: this.#store.rows.double(this.#row, REGION_ADDRESS),
-      line: this.#word(REGION_LINE),
+      name: this.store.names.name(this.word(REGION_NAME)),
+      addr: this.store.rows.double(this.row, REGION_ADDRESS),
+      line: this.word(REGION_LINE),
     };
   }
 
   get dma(): readonly DmDma[] {
-    return this.#store.dma.get(this.#row) ?? NO_DMA;
+    return this.store.dma.get(this.row) ?? NO_DMA;
   }
 
   get chip(): readonly DmChipLine[] {
-    return this.#store.chip.get(this.#row) ?? NO_CHIP;
+    return this.store.chip.get(this.row) ?? NO_CHIP;
   }
 
   get endLine(): number {
-    return this.#word(END_LINE);
+    return this.word(END_LINE);
   }
 
   get endTimeUs(): number | undefined {
-    return this.#flag(F_END_TIME) ? this.#store.rows.double(this.#row, END_TIME) : undefined;
+    return this.flag(F_END_TIME) ? this.store.rows.double(this.row, END_TIME) : undefined;
   }
 }

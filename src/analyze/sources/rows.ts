@@ -3,38 +3,38 @@ const CHUNK_ROWS = 4096;
 
 /** A table of numbers that grows: `doubles` f64 and `words` i32 columns. Unset fields are 0. */
 export class Rows {
-  readonly #doubles: number;
-  readonly #words: number;
-  readonly #f64: Float64Array[] = [];
-  readonly #i32: Int32Array[] = [];
+  private readonly doubles: number;
+  private readonly words: number;
+  private readonly f64: Float64Array[] = [];
+  private readonly i32: Int32Array[] = [];
 
   constructor(doubles: number, words: number) {
-    this.#doubles = doubles;
-    this.#words = words;
+    this.doubles = doubles;
+    this.words = words;
   }
 
   /** Makes room for a row. */
   reserve(row: number): void {
-    while (row >= this.#f64.length * CHUNK_ROWS) {
-      this.#f64.push(new Float64Array(this.#doubles * CHUNK_ROWS));
-      this.#i32.push(new Int32Array(this.#words * CHUNK_ROWS));
+    while (row >= this.f64.length * CHUNK_ROWS) {
+      this.f64.push(new Float64Array(this.doubles * CHUNK_ROWS));
+      this.i32.push(new Int32Array(this.words * CHUNK_ROWS));
     }
   }
 
   double(row: number, column: number): number {
-    return this.#f64[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.#doubles + column]!;
+    return this.f64[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.doubles + column]!;
   }
 
   setDouble(row: number, column: number, value: number): void {
-    this.#f64[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.#doubles + column] = value;
+    this.f64[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.doubles + column] = value;
   }
 
   word(row: number, column: number): number {
-    return this.#i32[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.#words + column]!;
+    return this.i32[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.words + column]!;
   }
 
   setWord(row: number, column: number, value: number): void {
-    this.#i32[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.#words + column] = value;
+    this.i32[Math.floor(row / CHUNK_ROWS)]![(row % CHUNK_ROWS) * this.words + column] = value;
   }
 
   /** 64 bits in two columns, low word first. */
@@ -50,20 +50,20 @@ export class Rows {
 
 /** Strings that repeat, by number. */
 export class Names {
-  readonly #numbers = new Map<string, number>();
-  readonly #names: string[] = [];
+  private readonly numbers = new Map<string, number>();
+  private readonly names: string[] = [];
 
   number(name: string): number {
-    let n = this.#numbers.get(name);
+    let n = this.numbers.get(name);
     if (n === undefined) {
-      n = this.#names.length;
-      this.#numbers.set(name, n);
-      this.#names.push(name);
+      n = this.names.length;
+      this.numbers.set(name, n);
+      this.names.push(name);
     }
     return n;
   }
 
   name(number: number): string {
-    return this.#names[number]!;
+    return this.names[number]!;
   }
 }

@@ -3,7 +3,7 @@ import { errorUsText, guessedHzText, traceToWallUs, tscHzHint, type ClockAlignme
 import { claim, logLine, unknown, type Claim, type Ref, type Strength } from '../sources/evidence.ts';
 import { Hypercall } from '../sources/events.ts';
 import type { IoAccess } from '../join/io.ts';
-import { MapCacheHistory, type MapCacheOutcome } from '../join/mapcache.ts';
+import type { MapCacheHistory, MapCacheOutcome } from '../join/mapcache.ts';
 import { registerText, type Transmission } from '../join/packet.ts';
 import { p2mTypeName, routeOf, type Route } from '../join/route.ts';
 import { hex, say, sayClaim, us, vcpuName, type AddressRow, type Sentence } from './story-model.ts';

@@ -115,7 +115,7 @@ describe('8139cp', () => {
 
   it('records lost in the middle: what is missing is unknown', async () => {
     const e = excerpt('8139cp');
-    e.trace = change(e.trace, /\n   6\.77[^]*?\n(?=   6\.78)/, `\n${LOST}\n`);
+    e.trace = change(e.trace, /\n {3}6\.77[^]*?\n(?= {3}6\.78)/, `\n${LOST}\n`);
     const text = textOf(await tell(e, 2));
     expect(text).toContain('40 records of pCPU 0 are lost here: what is missing below is unknown.');
     expect(text).toContain(

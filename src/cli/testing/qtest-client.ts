@@ -4,20 +4,20 @@ import { createInterface } from 'node:readline';
 import { join } from 'node:path';
 
 class Lines {
-  readonly #waiting: ((line: string) => void)[] = [];
-  readonly #ready: string[] = [];
+  private readonly waiting: ((line: string) => void)[] = [];
+  private readonly ready: string[] = [];
 
   attach(socket: Socket): void {
     createInterface({ input: socket }).on('line', (line) => {
-      const next = this.#waiting.shift();
+      const next = this.waiting.shift();
       if (next) next(line);
-      else this.#ready.push(line);
+      else this.ready.push(line);
     });
   }
 
   next(): Promise<string> {
-    const ready = this.#ready.shift();
-    return ready === undefined ? new Promise((resolve) => this.#waiting.push(resolve)) : Promise.resolve(ready);
+    const ready = this.ready.shift();
+    return ready === undefined ? new Promise((resolve) => this.waiting.push(resolve)) : Promise.resolve(ready);
   }
 }
 
@@ -36,18 +36,18 @@ export class QtestClient {
   readonly args: readonly string[];
   /** IRQ lines seen, in order. */
   readonly irqs: string[] = [];
-  readonly #qtest: Promise<Socket>;
-  readonly #qmp: Promise<Socket>;
-  readonly #lines = new Lines();
-  readonly #qmpLines = new Lines();
-  #socket: Socket | undefined;
-  #qmpSocket: Socket | undefined;
+  private readonly qtest: Promise<Socket>;
+  private readonly qmpReady: Promise<Socket>;
+  private readonly lines = new Lines();
+  private readonly qmpLines = new Lines();
+  private socket: Socket | undefined;
+  private qmpSocket: Socket | undefined;
 
   /** Listens in `folder`; `args` then hold the command line that QEMU's library makes. */
   constructor(folder: string, testArgs: readonly string[]) {
     const [qtest, qmp] = [join(folder, 'qtest.sock'), join(folder, 'qmp.sock')];
-    this.#qtest = listen(qtest).socket;
-    this.#qmp = listen(qmp).socket;
+    this.qtest = listen(qtest).socket;
+    this.qmpReady = listen(qmp).socket;
     this.args = [
       '-qtest',
       `unix:${qtest}`,
@@ -67,20 +67,20 @@ export class QtestClient {
 
   /** Wait for both connections; QMP's greeting and capabilities are exchanged. */
   async ready(): Promise<void> {
-    this.#socket = await this.#qtest;
-    this.#lines.attach(this.#socket);
-    this.#qmpSocket = await this.#qmp;
-    this.#qmpLines.attach(this.#qmpSocket);
-    const greeting = JSON.parse(await this.#qmpLines.next()) as { QMP?: unknown };
+    this.socket = await this.qtest;
+    this.lines.attach(this.socket);
+    this.qmpSocket = await this.qmpReady;
+    this.qmpLines.attach(this.qmpSocket);
+    const greeting = JSON.parse(await this.qmpLines.next()) as { QMP?: unknown };
     if (!greeting.QMP) throw new Error('no QMP greeting');
     await this.qmp('qmp_capabilities');
   }
 
   /** One request; gives the words after OK. */
   async command(text: string): Promise<string> {
-    this.#socket!.write(`${text}\n`);
+    this.socket!.write(`${text}\n`);
     for (;;) {
-      const line = await this.#lines.next();
+      const line = await this.lines.next();
       if (line.startsWith('IRQ ')) this.irqs.push(line.slice(4));
       else if (line === 'OK' || line.startsWith('OK ')) return line.slice(3);
       else throw new Error(line);
@@ -92,17 +92,17 @@ export class QtestClient {
   }
 
   async qmp(execute: string, args?: object): Promise<Record<string, unknown>> {
-    this.#qmpSocket!.write(`${JSON.stringify({ execute, ...(args ? { arguments: args } : {}) })}\n`);
-    return JSON.parse(await this.#qmpLines.next()) as Record<string, unknown>;
+    this.qmpSocket!.write(`${JSON.stringify({ execute, ...(args ? { arguments: args } : {}) })}\n`);
+    return JSON.parse(await this.qmpLines.next()) as Record<string, unknown>;
   }
 
   async qmpEvent(): Promise<Record<string, unknown>> {
-    return JSON.parse(await this.#qmpLines.next()) as Record<string, unknown>;
+    return JSON.parse(await this.qmpLines.next()) as Record<string, unknown>;
   }
 
   close(): void {
-    this.#socket?.destroy();
-    this.#qmpSocket?.destroy();
+    this.socket?.destroy();
+    this.qmpSocket?.destroy();
   }
 
   /** Scan bus 0 as QEMU's library does; gives the first function's place with this identity. */

@@ -23,23 +23,23 @@ export const Pte = {
 /** Four-level page tables built in guest frames. */
 export class PageTables {
   readonly root: number;
-  #next: number;
-  readonly #machine: GuestMemory;
-  readonly #limit: number;
+  private next: number;
+  private readonly machine: GuestMemory;
+  private readonly limit: number;
 
   /** Tables take frames from gpa `first` on, at most `count`. */
   constructor(machine: GuestMemory, first: number, count: number) {
-    this.#machine = machine;
-    this.#next = first;
-    this.#limit = first + count * PAGE_SIZE;
-    this.root = this.#take();
+    this.machine = machine;
+    this.next = first;
+    this.limit = first + count * PAGE_SIZE;
+    this.root = this.take();
   }
 
-  #take(): number {
-    const page = this.#next;
-    if (page >= this.#limit) throw new RangeError('no frame left for page tables');
-    this.#next += PAGE_SIZE;
-    this.#machine.write(page, new Uint8Array(PAGE_SIZE));
+  private take(): number {
+    const page = this.next;
+    if (page >= this.limit) throw new RangeError('no frame left for page tables');
+    this.next += PAGE_SIZE;
+    this.machine.write(page, new Uint8Array(PAGE_SIZE));
     return page;
   }
 
@@ -50,16 +50,16 @@ export class PageTables {
       const index = Number((linear >> BigInt(12 + 9 * (at - 1))) & 0x1ffn);
       const slot = table + index * 8;
       if (at === level) return slot;
-      let entry = this.#machine.readU64(slot);
+      let entry = this.machine.readU64(slot);
       if (!(entry & Pte.present)) {
-        entry = BigInt(this.#take()) | Pte.present | Pte.write | Pte.user;
-        this.#machine.writeU64(slot, entry);
+        entry = BigInt(this.take()) | Pte.present | Pte.write | Pte.user;
+        this.machine.writeU64(slot, entry);
       }
       table = Number(entry & 0xffffffffff000n);
     }
   }
 
   map(linear: bigint, gpa: number, flags: bigint, level = 1): void {
-    this.#machine.writeU64(this.entry(linear, level), BigInt(gpa) | flags | Pte.present | (level > 1 ? Pte.large : 0n));
+    this.machine.writeU64(this.entry(linear, level), BigInt(gpa) | flags | Pte.present | (level > 1 ? Pte.large : 0n));
   }
 }

@@ -3,7 +3,7 @@
  * so that emitters compose like formulas: `i64.add(a.get, i64.const(1))`.
  * Opcodes: WebAssembly core specification 2.0, chapter 5.4; threads proposal for atomics.
  */
-import { Encoder, Label } from './encoder.ts';
+import type { Encoder, Label } from './encoder.ts';
 
 export type ValType = 'i32' | 'i64' | 'f32' | 'f64' | 'v128';
 export const VAL_TYPE_CODE: Record<ValType, number> = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b };

@@ -84,14 +84,14 @@ export class FakeHypervisor implements DeviceModelHypercalls {
   readonly sent: number[] = [];
   foreignMaps = 0;
   deviceModel: DeviceModel | undefined;
-  readonly #vcpus: number;
+  private readonly vcpus: number;
 
   /**
    * @param ramPages guest RAM from gfn 0 on, with a hole at 0xa0-0xbf; frames are handed out backwards
    * @param memory of an earlier hypervisor, zeroed, to be used again
    */
   constructor(ramPages = 1024, vcpus = 1, memory = new WebAssembly.Memory({ initial: 512, maximum: 512, shared: true })) {
-    this.#vcpus = vcpus;
+    this.vcpus = vcpus;
     this.memory = memory;
     this.words = new Int32Array(this.memory.buffer);
     this.bytes = new Uint8Array(this.memory.buffer);
@@ -101,7 +101,7 @@ export class FakeHypervisor implements DeviceModelHypercalls {
   }
 
   createIoreqServer(): number {
-    for (let vcpu = 0; vcpu < this.#vcpus; vcpu++)
+    for (let vcpu = 0; vcpu < this.vcpus; vcpu++)
       this.words[(this.ioreqPage + vcpu * IOREQ_SIZE + 24) >>> 2] = REMOTE_PORT + vcpu;
     return 0;
   }
@@ -160,7 +160,7 @@ export class FakeHypervisor implements DeviceModelHypercalls {
   }
 
   nrVcpus(): number {
-    return this.#vcpus;
+    return this.vcpus;
   }
 
   foreignMap(first: Gfn, count: number, out: Int32Array): number {
@@ -183,7 +183,7 @@ export class FakeHypervisor implements DeviceModelHypercalls {
   }
 
   bindInterdomain(remotePort: number): number {
-    return remotePort >= REMOTE_PORT && remotePort < REMOTE_PORT + this.#vcpus ? VCPU_PORT + remotePort - REMOTE_PORT : -EINVAL;
+    return remotePort >= REMOTE_PORT && remotePort < REMOTE_PORT + this.vcpus ? VCPU_PORT + remotePort - REMOTE_PORT : -EINVAL;
   }
 
   evtchnSend(localPort: number): number {
@@ -195,21 +195,21 @@ export class FakeHypervisor implements DeviceModelHypercalls {
     const word = (this.sharedInfo + SHARED_INFO_EVTCHN_MASK) / 4 + (port >>> 5);
     Atomics.and(this.words, word, ~(1 << (port & 31)));
     if (Atomics.load(this.words, (this.sharedInfo + SHARED_INFO_EVTCHN_PENDING) / 4 + (port >>> 5)) & (1 << (port & 31)))
-      this.#upcall(port);
+      this.upcall(port);
     return 0;
   }
 
   /** Raise one of the device model's ports, as a notification from the hypervisor does. */
   raise(port: number): void {
     Atomics.or(this.words, (this.sharedInfo + SHARED_INFO_EVTCHN_PENDING) / 4 + (port >>> 5), 1 << (port & 31));
-    if (!this.isMasked(port)) this.#upcall(port);
+    if (!this.isMasked(port)) this.upcall(port);
   }
 
   isMasked(port: number): boolean {
     return (Atomics.load(this.words, (this.sharedInfo + SHARED_INFO_EVTCHN_MASK) / 4 + (port >>> 5)) & (1 << (port & 31))) !== 0;
   }
 
-  #upcall(port: number): void {
+  private upcall(port: number): void {
     const bit = port >>> 6;
     Atomics.or(this.words, (this.sharedInfo + VCPU_INFO_PENDING_SEL) / 4 + (bit >>> 5), 1 << (bit & 31));
     Atomics.store(this.bytes, this.sharedInfo + VCPU_INFO_UPCALL_PENDING, 1);

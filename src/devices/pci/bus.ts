@@ -42,58 +42,58 @@ class BarRegion implements IoRegion {
   readonly size: number;
   readonly widest = 4;
   readonly bar: BarDef;
-  readonly #device: PciDevice;
+  private readonly device: PciDevice;
   mapping: IoMapping | undefined;
 
   constructor(device: PciDevice, bar: BarDef) {
     this.name = device.name;
     this.size = bar.size;
     this.bar = bar;
-    this.#device = device;
+    this.device = device;
   }
 
   read(offset: number, size: number): number {
-    return this.#device.readBar(this.bar.index, offset, size);
+    return this.device.readBar(this.bar.index, offset, size);
   }
 
   write(offset: number, size: number, value: number): void {
-    this.#device.writeBar(this.bar.index, offset, size, value);
+    this.device.writeBar(this.bar.index, offset, size, value);
   }
 }
 
 export class PciBus {
   probe: PciConfigProbe | undefined;
-  readonly #options: PciBusOptions;
-  readonly #functions = new Map<number, PciDevice>();
+  private readonly options: PciBusOptions;
+  private readonly functionTable = new Map<number, PciDevice>();
 
   constructor(options: PciBusOptions) {
-    this.#options = options;
+    this.options = options;
   }
 
   /** The slot that the function at `at` is built into; attach() then puts the function there. */
   slot(at: number, log?: DebugLog): PciSlot {
-    const { dma, clock, setIntx } = this.#options;
+    const { dma, clock, setIntx } = this.options;
     return {
       dma,
       clock,
       log,
       setIrq: (level) => {
-        const pin = this.#functions.get(at)?.config.bytes[0x3d] ?? 0;
+        const pin = this.functionTable.get(at)?.config.bytes[0x3d] ?? 0;
         if (pin > 0) setIntx(at >>> 3, pin - 1, level);
       },
     };
   }
 
   attach(at: number, device: PciDevice, options: AttachOptions = {}): void {
-    if (this.#functions.has(at))
-      throw new RangeError(`PCI function ${(at >>> 3).toString(16)}.${at & 7} is taken by ${this.#functions.get(at)!.name}`);
-    this.#functions.set(at, device);
+    if (this.functionTable.has(at))
+      throw new RangeError(`PCI function ${(at >>> 3).toString(16)}.${at & 7} is taken by ${this.functionTable.get(at)!.name}`);
+    this.functionTable.set(at, device);
     const regions = device.config.bars.map((bar) => new BarRegion(device, bar));
     const decode = (): void => {
       for (const region of regions) {
         const base = device.config.barBase(region.bar);
         if (base === (region.mapping?.base ?? -1)) continue;
-        const space = region.bar.kind === 'io' ? this.#options.ports : this.#options.memory;
+        const space = region.bar.kind === 'io' ? this.options.ports : this.options.memory;
         if (region.mapping) {
           this.probe?.moved(device, at, region.bar, region.mapping.base, false);
           space.remove(region.mapping);
@@ -112,29 +112,29 @@ export class PciBus {
   }
 
   function(at: number): PciDevice | undefined {
-    return this.#functions.get(at);
+    return this.functionTable.get(at);
   }
 
   /** Functions with their places, ascending. */
   get functions(): readonly (readonly [number, PciDevice])[] {
-    return [...this.#functions].sort(([a], [b]) => a - b);
+    return [...this.functionTable].sort(([a], [b]) => a - b);
   }
 
   /** Software reads 1, 2 or 4 bytes of a function's configuration space; ones where no function is. */
   configRead(at: number, register: number, size: number): number {
-    const device = this.#functions.get(at);
+    const device = this.functionTable.get(at);
     const value = device === undefined ? (size === 4 ? 0xffffffff : (1 << (size * 8)) - 1) : device.readConfig(register, size);
     this.probe?.read(device, at, register, value);
     return value;
   }
 
   configWrite(at: number, register: number, size: number, value: number): void {
-    const device = this.#functions.get(at);
+    const device = this.functionTable.get(at);
     this.probe?.write(device, at, register, value);
     device?.writeConfig(register, size, value);
   }
 
   reset(): void {
-    for (const device of this.#functions.values()) device.reset();
+    for (const device of this.functionTable.values()) device.reset();
   }
 }

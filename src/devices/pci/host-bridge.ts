@@ -33,29 +33,29 @@ export const hostBridgePorts = [
 
 export class HostBridge extends PciDevice {
   readonly name = 'i440FX';
-  readonly #bus: PciBus;
-  #address = 0;
+  private readonly bus: PciBus;
+  private address = 0;
 
   constructor(slot: PciSlot, bus: PciBus, ports: IoSpace) {
     super(slot, { vendorId: 0x8086, deviceId: 0x1237, revision: 2, classCode: 0x060000 }, []);
-    this.#bus = bus;
+    this.bus = bus;
     // The low two bits of CONFADD stay as written: QEMU's bridge takes them into the register number, and its tests rely on it.
     const index: IoRegion = {
       name: 'pci-conf-idx',
       size: 4,
       widest: 4,
-      read: (offset, size) => (offset === 0 && size === 4 ? this.#address : size === 4 ? 0xffffffff : (1 << (size * 8)) - 1),
+      read: (offset, size) => (offset === 0 && size === 4 ? this.address : size === 4 ? 0xffffffff : (1 << (size * 8)) - 1),
       write: (offset, size, value) => {
-        if (offset === 0 && size === 4) this.#address = value;
+        if (offset === 0 && size === 4) this.address = value;
       },
     };
     const data: IoRegion = {
       name: 'pci-conf-data',
       size: 4,
       widest: 4,
-      read: (offset, size) => (this.#enabled ? this.#bus.configRead(this.#target, this.#register(offset), size) : 0xffffffff),
+      read: (offset, size) => (this.enabled ? this.bus.configRead(this.target, this.register(offset), size) : 0xffffffff),
       write: (offset, size, value) => {
-        if (this.#enabled) this.#bus.configWrite(this.#target, this.#register(offset), size, value);
+        if (this.enabled) this.bus.configWrite(this.target, this.register(offset), size, value);
       },
     };
     ports.add(index, CONFIG_ADDRESS_PORT);
@@ -63,17 +63,17 @@ export class HostBridge extends PciDevice {
   }
 
   /** Enabled, and for bus 0: nothing is on any other bus. */
-  get #enabled(): boolean {
-    return this.#address >>> 31 === 1;
+  private get enabled(): boolean {
+    return this.address >>> 31 === 1;
   }
 
   /** Device and function; a place that no function has (0x100 and up) for another bus. */
-  get #target(): number {
-    return (this.#address >>> 8) & 0xffff;
+  private get target(): number {
+    return (this.address >>> 8) & 0xffff;
   }
 
-  #register(offset: number): number {
-    return (this.#address & 0xff) | offset;
+  private register(offset: number): number {
+    return (this.address & 0xff) | offset;
   }
 
   readBar(): number {
@@ -83,16 +83,16 @@ export class HostBridge extends PciDevice {
   writeBar(): void {}
 
   protected resetChip(): void {
-    this.#address = 0;
+    this.address = 0;
   }
 
   save(): DeviceState {
-    return { device: this.name, version: 1, ...this.savePci(), address: this.#address };
+    return { device: this.name, version: 1, ...this.savePci(), address: this.address };
   }
 
   restore(state: DeviceState): void {
     checkState(state, this.name, 1);
     this.restorePci(state as unknown as { config: Uint8Array; irqWanted: boolean });
-    this.#address = state['address'] as number;
+    this.address = state['address'] as number;
   }
 }

@@ -51,21 +51,21 @@ interface Piix3Wires {
 
 export class Piix3 extends PciDevice {
   readonly name = 'PIIX3';
-  readonly #wires: Piix3Wires;
-  #resetControl = 0;
+  private readonly wires: Piix3Wires;
+  private resetControl = 0;
 
   constructor(slot: PciSlot, ports: IoSpace, wires: Piix3Wires) {
     super(slot, { vendorId: 0x8086, deviceId: 0x7000, revision: 0, classCode: 0x060100, headerType: 0x80 }, []);
-    this.#wires = wires;
+    this.wires = wires;
     this.config.bytes.fill(PIRQ_DISABLED, PIRQ_FIRST, PIRQ_FIRST + PIRQ_COUNT);
     const resetControl: IoRegion = {
       name: 'piix3-reset-control',
       size: 1,
       widest: 1,
-      read: () => this.#resetControl,
+      read: () => this.resetControl,
       write: (_offset, _size, value) => {
-        if (value & RESET_CPU) this.#wires.reset();
-        this.#resetControl = value & RESET_SYSTEM_TYPE;
+        if (value & RESET_CPU) this.wires.reset();
+        this.resetControl = value & RESET_SYSTEM_TYPE;
       },
     };
     // Reads give ones, as where no keyboard controller is, so that no driver looks for keys.
@@ -75,7 +75,7 @@ export class Piix3 extends PciDevice {
       widest: 1,
       read: () => 0xff,
       write: (_offset, _size, value) => {
-        if (value === KEYBOARD_PULSE_RESET) this.#wires.reset();
+        if (value === KEYBOARD_PULSE_RESET) this.wires.reset();
       },
     };
     ports.add(resetControl, RESET_CONTROL_PORT, { priority: 1 });
@@ -86,14 +86,14 @@ export class Piix3 extends PciDevice {
     super.writeConfig(offset, size, value);
     for (let link = 0; link < PIRQ_COUNT; link++) {
       const at = PIRQ_FIRST + link;
-      if (at >= offset && at < offset + size) this.#route(link);
+      if (at >= offset && at < offset + size) this.route(link);
     }
   }
 
-  #route(link: number): void {
+  private route(link: number): void {
     const value = this.config.bytes[PIRQ_FIRST + link]!;
     const irq = value & 0x0f;
-    this.#wires.setPciLinkRoute(link, value & PIRQ_DISABLED || !((ROUTABLE >>> irq) & 1) ? 0 : irq);
+    this.wires.setPciLinkRoute(link, value & PIRQ_DISABLED || !((ROUTABLE >>> irq) & 1) ? 0 : irq);
   }
 
   readBar(): number {
@@ -103,19 +103,19 @@ export class Piix3 extends PciDevice {
   writeBar(): void {}
 
   protected resetChip(): void {
-    this.#resetControl = 0;
+    this.resetControl = 0;
     this.config.bytes.fill(PIRQ_DISABLED, PIRQ_FIRST, PIRQ_FIRST + PIRQ_COUNT);
-    for (let link = 0; link < PIRQ_COUNT; link++) this.#route(link);
+    for (let link = 0; link < PIRQ_COUNT; link++) this.route(link);
   }
 
   save(): DeviceState {
-    return { device: this.name, version: 1, ...this.savePci(), resetControl: this.#resetControl };
+    return { device: this.name, version: 1, ...this.savePci(), resetControl: this.resetControl };
   }
 
   restore(state: DeviceState): void {
     checkState(state, this.name, 1);
     this.restorePci(state as unknown as { config: Uint8Array; irqWanted: boolean });
-    this.#resetControl = state['resetControl'] as number;
-    for (let link = 0; link < PIRQ_COUNT; link++) this.#route(link);
+    this.resetControl = state['resetControl'] as number;
+    for (let link = 0; link < PIRQ_COUNT; link++) this.route(link);
   }
 }

@@ -49,49 +49,49 @@ interface Piix4PmWires {
 
 export class Piix4Pm extends PciDevice {
   readonly name = 'PIIX4_PM';
-  readonly #ports: IoSpace;
-  readonly #wires: Piix4PmWires;
-  readonly #control: IoRegion;
-  #mapping: IoMapping | undefined;
-  #value = SCI_EN;
+  private readonly ports: IoSpace;
+  private readonly wires: Piix4PmWires;
+  private readonly control: IoRegion;
+  private mapping: IoMapping | undefined;
+  private value = SCI_EN;
 
   constructor(slot: PciSlot, ports: IoSpace, wires: Piix4PmWires) {
     super(slot, { vendorId: 0x8086, deviceId: 0x7113, revision: 3, classCode: 0x068000, interruptPin: 1 }, []);
-    this.#ports = ports;
-    this.#wires = wires;
+    this.ports = ports;
+    this.wires = wires;
     this.config.bytes[PMBA] = 1;
     this.config.writable.set([0xc0, 0xff, 0, 0], PMBA);
-    this.#control = {
+    this.control = {
       name: 'acpi-cnt',
       size: 2,
       widest: 2,
-      read: (offset, size) => (this.#value >>> (offset * 8)) & (size === 2 ? 0xffff : 0xff),
+      read: (offset, size) => (this.value >>> (offset * 8)) & (size === 2 ? 0xffff : 0xff),
       write: (offset, size, value) => {
         const mask = (size === 2 ? 0xffff : 0xff) << (offset * 8);
-        this.#write((this.#value & ~mask) | ((value << (offset * 8)) & mask));
+        this.write((this.value & ~mask) | ((value << (offset * 8)) & mask));
       },
     };
   }
 
-  #write(value: number): void {
-    this.#value = value & ~SLP_EN;
+  private write(value: number): void {
+    this.value = value & ~SLP_EN;
     if (!(value & SLP_EN)) return;
     const type = (value >>> SLP_TYP_SHIFT) & 7;
-    if (type === SLP_TYP_SOFT_OFF || type === SLP_TYP_SUSPEND_TO_DISK) this.#wires.powerOff();
+    if (type === SLP_TYP_SOFT_OFF || type === SLP_TYP_SUSPEND_TO_DISK) this.wires.powerOff();
     else if (type === SLP_TYP_SUSPEND_TO_RAM) this.slot.log?.('PIIX4_PM: suspend to RAM is not offered');
   }
 
   override writeConfig(offset: number, size: number, value: number): void {
     super.writeConfig(offset, size, value);
-    this.#decode();
+    this.decode();
   }
 
-  #decode(): void {
+  private decode(): void {
     const base = this.config.read(PMBA, 2) & 0xffc0;
     const wanted = this.config.bytes[PMREGMISC]! & PMIOSE && base !== 0 ? base + PM1_CONTROL_OFFSET : -1;
-    if (wanted === (this.#mapping?.base ?? -1)) return;
-    if (this.#mapping) this.#ports.remove(this.#mapping);
-    this.#mapping = wanted < 0 ? undefined : this.#ports.add(this.#control, wanted);
+    if (wanted === (this.mapping?.base ?? -1)) return;
+    if (this.mapping) this.ports.remove(this.mapping);
+    this.mapping = wanted < 0 ? undefined : this.ports.add(this.control, wanted);
   }
 
   readBar(): number {
@@ -103,18 +103,18 @@ export class Piix4Pm extends PciDevice {
   protected resetChip(): void {
     this.config.set(PMBA, 4, 1);
     this.config.bytes[PMREGMISC] = 0;
-    this.#value = SCI_EN;
-    this.#decode();
+    this.value = SCI_EN;
+    this.decode();
   }
 
   save(): DeviceState {
-    return { device: this.name, version: 1, ...this.savePci(), control: this.#value };
+    return { device: this.name, version: 1, ...this.savePci(), control: this.value };
   }
 
   restore(state: DeviceState): void {
     checkState(state, this.name, 1);
     this.restorePci(state as unknown as { config: Uint8Array; irqWanted: boolean });
-    this.#value = state['control'] as number;
-    this.#decode();
+    this.value = state['control'] as number;
+    this.decode();
   }
 }

@@ -17,16 +17,16 @@ export class VgaLowmem implements IoRegion {
   readonly name = 'vga-lowmem';
   readonly size = VGA_HOLE_SIZE;
   readonly widest = 4;
-  readonly #bytes = new Uint8Array(VGA_HOLE_SIZE);
+  private readonly bytes = new Uint8Array(VGA_HOLE_SIZE);
 
   read(offset: number, size: number): number {
     let value = 0;
-    for (let i = 0; i < size; i++) value |= this.#bytes[offset + i]! << (i * 8);
+    for (let i = 0; i < size; i++) value |= this.bytes[offset + i]! << (i * 8);
     return value >>> 0;
   }
 
   write(offset: number, size: number, value: number): void {
-    for (let i = 0; i < size; i++) this.#bytes[offset + i] = value >>> (i * 8);
+    for (let i = 0; i < size; i++) this.bytes[offset + i] = value >>> (i * 8);
   }
 
   /** The text page as lines without trailing blanks; characters outside printable ASCII show as '.', zero as blank. */
@@ -34,7 +34,7 @@ export class VgaLowmem implements IoRegion {
     return Array.from({ length: ROWS }, (_, row) => {
       let line = '';
       for (let column = 0; column < COLUMNS; column++) {
-        const byte = this.#bytes[TEXT_PAGE + (row * COLUMNS + column) * 2]!;
+        const byte = this.bytes[TEXT_PAGE + (row * COLUMNS + column) * 2]!;
         line += byte === 0 ? ' ' : byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '.';
       }
       return line.trimEnd();
@@ -42,15 +42,15 @@ export class VgaLowmem implements IoRegion {
   }
 
   reset(): void {
-    this.#bytes.fill(0);
+    this.bytes.fill(0);
   }
 
   save(): DeviceState {
-    return { device: this.name, version: 1, bytes: this.#bytes.slice() };
+    return { device: this.name, version: 1, bytes: this.bytes.slice() };
   }
 
   restore(state: DeviceState): void {
     checkState(state, this.name, 1);
-    this.#bytes.set(state['bytes'] as Uint8Array);
+    this.bytes.set(state['bytes'] as Uint8Array);
   }
 }

@@ -1,7 +1,7 @@
 /** A domain's interrupt controllers, wired together as the interrupt hub and the injection of events see them. */
 import type { Clock } from '../../base/clock.ts';
 import type { IoHandlers } from '../io/intercept.ts';
-import { type HvmIrq, type InterruptControllers } from './irq.ts';
+import type { HvmIrq, InterruptControllers } from './irq.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { TimerQueue } from '../time/timer.ts';
 import { Vioapic } from './vioapic.ts';

@@ -52,10 +52,10 @@ const SCI_IRQ = 9;
 
 /** Table under construction: header, then fields put one after the other. */
 class Table {
-  readonly #bytes: number[] = [];
+  private readonly bytes: number[] = [];
 
   u8(...values: number[]): this {
-    this.#bytes.push(...values.map((v) => v & 0xff));
+    this.bytes.push(...values.map((v) => v & 0xff));
     return this;
   }
 
@@ -84,7 +84,7 @@ class Table {
   }
 
   get body(): Uint8Array {
-    return Uint8Array.from(this.#bytes);
+    return Uint8Array.from(this.bytes);
   }
 }
 

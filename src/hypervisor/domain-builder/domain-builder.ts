@@ -63,15 +63,15 @@ interface Entry {
 }
 
 export class DomainBuilder {
-  readonly #config: DomainConfig;
-  readonly #target: DomainBuilderTarget;
-  readonly #ram: GuestRam;
-  #entry: Entry | undefined;
+  private readonly config: DomainConfig;
+  private readonly target: DomainBuilderTarget;
+  private readonly ram: GuestRam;
+  private entry: Entry | undefined;
 
   constructor(target: DomainBuilderTarget, config: DomainConfig) {
-    this.#target = target;
-    this.#config = config;
-    this.#ram = new GuestRam(target.memory, target.p2m);
+    this.target = target;
+    this.config = config;
+    this.ram = new GuestRam(target.memory, target.p2m);
   }
 
   /**
@@ -79,13 +79,13 @@ export class DomainBuilder {
    * images do not fit its memory or have no entry of the wanted type.
    */
   build(): void {
-    for (const [first, count] of ramRuns(this.#config.memoryMiB)) this.#populate(first, count);
-    this.#populate(gfn(GuestLayout.acpiTables / PAGE_SIZE), GuestLayout.acpiTablesSize / PAGE_SIZE);
-    this.#setUpSpecialPages();
-    this.#writeAcpiTables();
-    const { entry, end } = this.#loadKernel();
-    this.#entry = entry;
-    this.#writeBootInformation(this.#loadRamdisk(end));
+    for (const [first, count] of ramRuns(this.config.memoryMiB)) this.populate(first, count);
+    this.populate(gfn(GuestLayout.acpiTables / PAGE_SIZE), GuestLayout.acpiTablesSize / PAGE_SIZE);
+    this.setUpSpecialPages();
+    this.writeAcpiTables();
+    const { entry, end } = this.loadKernel();
+    this.entry = entry;
+    this.writeBootInformation(this.loadRamdisk(end));
   }
 
   /** hvmloader's turn, once the device model serves requests. Gives where the BARs went. */
@@ -112,8 +112,8 @@ export class DomainBuilder {
 
   /** Put the boot vCPU at the kernel's entry. After build(). */
   enter(registers: VcpuRegisters): void {
-    if (this.#entry === undefined) throw new Error('domain builder: enter() before build()');
-    const { mode, address } = this.#entry;
+    if (this.entry === undefined) throw new Error('domain builder: enter() before build()');
+    const { mode, address } = this.entry;
     for (let index = 0; index < 16; index++) registers.setGpr(index, 0n);
     registers.rflags = 2;
     registers.setSegment(Seg.ldtr, { selector: 0, base: 0n, limit: 0, accessRights: 0x10000 });
@@ -144,44 +144,44 @@ export class DomainBuilder {
     registers.rip = gva(BigInt(address));
   }
 
-  #populate(first: ReturnType<typeof gfn>, count: number): void {
-    const placed = this.#target.p2m.populate(first, count);
+  private populate(first: ReturnType<typeof gfn>, count: number): void {
+    const placed = this.target.p2m.populate(first, count);
     if (placed !== count)
       throw new UserError(
-        `memory = ${this.#config.memoryMiB}: only ${placed} of ${count} frames from gfn 0x${first.toString(16)} could be had; give the guest less memory`,
+        `memory = ${this.config.memoryMiB}: only ${placed} of ${count} frames from gfn 0x${first.toString(16)} could be had; give the guest less memory`,
       );
   }
 
-  #setUpSpecialPages(): void {
-    this.#populate(ioreqServerPfn, NR_IOREQ_SERVER_PAGES + NR_SPECIAL_PAGES);
-    const set = (index: number, value: number): void => this.#target.setParam(index, value, 0);
+  private setUpSpecialPages(): void {
+    this.populate(ioreqServerPfn, NR_IOREQ_SERVER_PAGES + NR_SPECIAL_PAGES);
+    const set = (index: number, value: number): void => this.target.setParam(index, value, 0);
     set(HvmParam.ioreqPfn, specialPfn(SpecialPage.ioreq));
     set(HvmParam.bufioreqPfn, specialPfn(SpecialPage.bufioreq));
     set(HvmParam.ioreqServerPfn, ioreqServerPfn);
     set(HvmParam.nrIoreqServerPages, NR_IOREQ_SERVER_PAGES);
     set(HvmParam.identPt, gfnToGpa(gfn(specialPfn(SpecialPage.identPt))));
-    set(HvmParam.hpetEnabled, this.#config.hpet ? 1 : 0);
+    set(HvmParam.hpetEnabled, this.config.hpet ? 1 : 0);
     set(HvmParam.tripleFaultReason, ShutdownReason.crash); // not the default, a reboot: whoever watches wants to see the dump
     set(HvmParam.timerMode, 1); // no delay for missed ticks
     set(HvmParam.acpiIoportsLocation, 1); // PM1a at 0xb000
     // Page tables for a CPU whose EPT needs paging on: 1,024 pages of 4 MiB onto themselves.
     const table = new Uint32Array(1024).map((_, i) => (i << 22) | 0xe7);
-    this.#ram.write(gfnToGpa(gfn(specialPfn(SpecialPage.identPt))), new Uint8Array(table.buffer));
+    this.ram.write(gfnToGpa(gfn(specialPfn(SpecialPage.identPt))), new Uint8Array(table.buffer));
   }
 
-  #writeAcpiTables(): void {
+  private writeAcpiTables(): void {
     const { rsdp, tables } = buildAcpiTables({
-      vcpus: this.#config.vcpus,
+      vcpus: this.config.vcpus,
       base: GuestLayout.acpiTables,
-      hpet: this.#config.hpet,
+      hpet: this.config.hpet,
     });
-    this.#ram.write(GuestLayout.acpiTables, tables);
-    this.#ram.write(GuestLayout.rsdp, rsdp);
+    this.ram.write(GuestLayout.acpiTables, tables);
+    this.ram.write(GuestLayout.rsdp, rsdp);
   }
 
   /** Load the kernel; gives its entry and the first byte after what it needs at the start. */
-  #loadKernel(): { entry: Entry; end: number } {
-    const { kernel, type } = this.#config;
+  private loadKernel(): { entry: Entry; end: number } {
+    const { kernel, type } = this.config;
     if (kernel.kind === 'bzimage') {
       if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note of its own; give its vmlinux");
       if (!kernel.has64bitEntry)
@@ -189,16 +189,16 @@ export class DomainBuilder {
           'kernel: this bzImage has no 64-bit entry (boot protocol 2.12); give a 64-bit kernel of Linux 3.8 or later',
         );
       const end = kernel.prefAddress + Math.max(kernel.initSize, kernel.kernel.length);
-      this.#mustFit('kernel', kernel.prefAddress, end);
-      this.#ram.write(gpa(kernel.prefAddress), kernel.kernel);
+      this.mustFit('kernel', kernel.prefAddress, end);
+      this.ram.write(gpa(kernel.prefAddress), kernel.kernel);
       return { entry: { mode: 'long', address: kernel.prefAddress + 0x200 }, end };
     }
     const { elf } = kernel;
     let end = 0;
     for (const segment of elf.segments) {
       end = Math.max(end, segment.address + segment.memorySize);
-      this.#mustFit('kernel', segment.address, segment.address + segment.memorySize);
-      this.#ram.write(segment.address, segment.data);
+      this.mustFit('kernel', segment.address, segment.address + segment.memorySize);
+      this.ram.write(segment.address, segment.data);
       // Frames come zeroed, so what lies beyond the data needs no write.
     }
     if (type === 'pvh') {
@@ -214,31 +214,31 @@ export class DomainBuilder {
     return { entry: { mode: elf.bits === 64 ? 'long' : 'protected', address: elf.entry }, end };
   }
 
-  #loadRamdisk(kernelEnd: number): { address: Gpa; size: number } | undefined {
-    const { ramdisk } = this.#config;
+  private loadRamdisk(kernelEnd: number): { address: Gpa; size: number } | undefined {
+    const { ramdisk } = this.config;
     if (ramdisk === undefined) return undefined;
-    const top = Math.min(this.#config.memoryMiB * 0x100000, GuestLayout.mmioHole, 0x80000000);
+    const top = Math.min(this.config.memoryMiB * 0x100000, GuestLayout.mmioHole, 0x80000000);
     const address = Math.floor((top - ramdisk.length) / PAGE_SIZE) * PAGE_SIZE;
     if (address < kernelEnd)
       throw new UserError(
-        `memory = ${this.#config.memoryMiB}: too little for the kernel (up to ${Math.ceil(kernelEnd / 0x100000)} MiB) and a ramdisk of ${Math.ceil(ramdisk.length / 0x100000)} MiB; give more memory`,
+        `memory = ${this.config.memoryMiB}: too little for the kernel (up to ${Math.ceil(kernelEnd / 0x100000)} MiB) and a ramdisk of ${Math.ceil(ramdisk.length / 0x100000)} MiB; give more memory`,
       );
-    this.#ram.write(gpa(address), ramdisk);
+    this.ram.write(gpa(address), ramdisk);
     return { address: gpa(address), size: ramdisk.length };
   }
 
-  #writeBootInformation(ramdisk: { address: Gpa; size: number } | undefined): void {
-    const { commandLine, kernel, memoryMiB } = this.#config;
+  private writeBootInformation(ramdisk: { address: Gpa; size: number } | undefined): void {
+    const { commandLine, kernel, memoryMiB } = this.config;
     const line = new TextEncoder().encode(`${commandLine}\0`);
     if (line.length > GuestLayout.commandLineSize)
       throw new UserError(
         `the kernel's command line is ${line.length - 1} bytes long; at most ${GuestLayout.commandLineSize - 1} fit`,
       );
     const e820 = buildE820(memoryMiB);
-    this.#ram.write(GuestLayout.commandLine, line);
-    this.#ram.write(GuestLayout.gdt, bootGdt());
-    this.#ram.write(GuestLayout.pageTables, identityPageTables(GuestLayout.pageTables));
-    this.#ram.write(
+    this.ram.write(GuestLayout.commandLine, line);
+    this.ram.write(GuestLayout.gdt, bootGdt());
+    this.ram.write(GuestLayout.pageTables, identityPageTables(GuestLayout.pageTables));
+    this.ram.write(
       GuestLayout.bootParams,
       buildBootParams({
         commandLine: GuestLayout.commandLine,
@@ -273,12 +273,12 @@ export class DomainBuilder {
       u64(at + HvmMemmapEntry.size, entry.size);
       v.setUint32(at + HvmMemmapEntry.type, entry.type, true);
     });
-    this.#ram.write(GuestLayout.startInfo, info);
+    this.ram.write(GuestLayout.startInfo, info);
   }
 
   /** What is loaded may lie in RAM between 1 MiB and the MMIO hole, and nowhere else. */
-  #mustFit(what: string, start: number, end: number): void {
-    const top = Math.min(this.#config.memoryMiB * 0x100000, GuestLayout.mmioHole);
+  private mustFit(what: string, start: number, end: number): void {
+    const top = Math.min(this.config.memoryMiB * 0x100000, GuestLayout.mmioHole);
     if (!(start >= GuestLayout.highRam && end <= top))
       throw new UserError(
         `${what}: wants guest-physical 0x${start.toString(16)} to 0x${end.toString(16)}, but RAM for it is from 0x100000 to 0x${top.toString(16)}; give the guest more memory or link the kernel elsewhere`,

@@ -47,11 +47,11 @@ function bus(functions: Record<number, { id: number; bars?: Record<number, numbe
 
 describe('PCI set-up', () => {
   const b = bus({
-    0x00: { id: 0x12378086 },
-    0x08: { id: 0x70008086, header: 0x80 },
-    0x0b: { id: 0x71138086, pin: 1 },
-    0x18: { id: 0x813910ec, bars: { 0x10: 0xffffff01, 0x14: 0xffffff00 }, pin: 1 },
-    0x20: { id: 0x11111234, bars: { 0x10: 0xff000008, 0x14: 0xfffc0004, 0x18: 0xffffffff } },
+    0: { id: 0x12378086 },
+    8: { id: 0x70008086, header: 0x80 },
+    11: { id: 0x71138086, pin: 1 },
+    24: { id: 0x813910ec, bars: { 16: 0xffffff01, 20: 0xffffff00 }, pin: 1 },
+    32: { id: 0x11111234, bars: { 16: 0xff000008, 20: 0xfffc0004, 24: 0xffffffff } },
   });
   const bars = setUpPci(b.io);
 
@@ -78,7 +78,7 @@ describe('PCI set-up', () => {
   });
 
   it('refuses what does not fit into the hole', () => {
-    expect(() => setUpPci(bus({ 0x18: { id: 1, bars: { 0x10: 0xf0000000 } } }).io)).toThrow(
+    expect(() => setUpPci(bus({ 24: { id: 1, bars: { 16: 0xf0000000 } } }).io)).toThrow(
       /PCI function 3.0: its 268435456 bytes of memory do not fit below 0xfc000000/,
     );
   });

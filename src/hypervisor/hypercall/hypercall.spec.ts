@@ -4,7 +4,7 @@ import { Reg, Seg } from '../../cpu/interface.ts';
 import { POISON } from '../mm/page-alloc.ts';
 import { P2mType } from '../mm/p2m.ts';
 import type { FakeVcpu } from '../testing/fake-vcpu.ts';
-import { GuestFault } from '../testing/fake-vcpu.ts';
+import type { GuestFault } from '../testing/fake-vcpu.ts';
 import { bindVirq, setParam, shutdown, TestMachine } from '../testing/machine.ts';
 
 const DOMID_SELF = 0x7ff0;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { gfn } from '../../base/address.ts';
 import { Emul } from './intercept.ts';
 import { P2mType } from '../mm/p2m.ts';
-import { GuestFault } from '../testing/fake-vcpu.ts';
+import type { GuestFault } from '../testing/fake-vcpu.ts';
 import { shutdown, TestMachine } from '../testing/machine.ts';
 
 const BAR = 0xf000_0000;

@@ -10,7 +10,7 @@ import type { Maddr } from '../../base/address.ts';
 import { newIoreq } from './ioreq.ts';
 import { Rangeset, rangesetSize } from './rangeset.ts';
 import { MachineMemory } from '../mm/memory.ts';
-import { GuestFault } from '../testing/fake-vcpu.ts';
+import type { GuestFault } from '../testing/fake-vcpu.ts';
 import { shutdown, TestMachine } from '../testing/machine.ts';
 
 const BAR = 0xf000_0000;

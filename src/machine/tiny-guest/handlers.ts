@@ -1,5 +1,5 @@
 /** The tiny guest's interrupt and exception handlers. */
-import { type DataSymbols } from './data.ts';
+import type { DataSymbols } from './data.ts';
 import { variable } from './layout.ts';
 
 /** Handler of the NIC's interrupt: acknowledge at the NIC, then at the local APIC. */

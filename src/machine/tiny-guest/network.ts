@@ -1,5 +1,5 @@
 /** The tiny guest's network: ARP for the host, echo requests, answers. */
-import { type DataSymbols } from './data.ts';
+import type { DataSymbols } from './data.ts';
 import { variable } from './layout.ts';
 
 /** 64-bit; sends and receives by the driver's routines. */

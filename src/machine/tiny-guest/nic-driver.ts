@@ -1,5 +1,5 @@
 /** The tiny guest's RTL8139 driver: finds the chip on PCI, routes its interrupt, resets it, sets up its rings, sends and receives. */
-import { type DataSymbols } from './data.ts';
+import type { DataSymbols } from './data.ts';
 import { NIC_VECTOR, RX_DESCRIPTORS, TinyGuest, variable } from './layout.ts';
 
 /** 64-bit; RBX holds the NIC's registers throughout. */

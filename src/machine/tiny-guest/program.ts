@@ -3,7 +3,7 @@
  * C+ descriptor rings, routes its interrupt through the IO-APIC, ARPs for the host, pings it three times, powers off.
  * Registers and bits: RTL8139C+ data sheet; PCI Local Bus 3.0; Intel SDM vol. 3 (LAPIC), 82093AA (IO-APIC).
  */
-import { type DataSymbols } from './data.ts';
+import type { DataSymbols } from './data.ts';
 import { TinyGuest, variable } from './layout.ts';
 import { network } from './network.ts';
 import { nicDriver } from './nic-driver.ts';

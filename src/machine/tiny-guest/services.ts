@@ -1,5 +1,5 @@
 /** What the tiny guest's program is served by: PCI configuration, text on the console, its command line. */
-import { type DataSymbols } from './data.ts';
+import type { DataSymbols } from './data.ts';
 import { variable } from './layout.ts';
 
 /** 64-bit routines. */

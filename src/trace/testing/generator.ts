@@ -50,18 +50,18 @@ export interface Workload {
 
 /** xorshift32: the same trace for the same seed, everywhere. */
 export class Random {
-  #state: number;
+  private state: number;
 
   constructor(seed: number) {
-    this.#state = (seed * 2654435761) | 1;
+    this.state = (seed * 2654435761) | 1;
   }
 
   next(): number {
-    let x = this.#state;
+    let x = this.state;
     x ^= x << 13;
     x ^= x >>> 17;
     x ^= x << 5;
-    this.#state = x;
+    this.state = x;
     return x >>> 0;
   }
 
@@ -206,115 +206,115 @@ const SHADOW: [number, number][] = [
 
 /** A host of several CPUs and domains, simulated just well enough to be traced. */
 export class Generator {
-  readonly #load: Workload;
-  readonly #random: Random;
-  readonly #writer: TraceFileWriter;
-  readonly #time: number[] = [];
-  readonly #offset: number[] = [];
-  readonly #current: (GuestVcpu | null)[] = [];
-  readonly #vcpus: GuestVcpu[] = [];
+  private readonly load: Workload;
+  private readonly random: Random;
+  private readonly writer: TraceFileWriter;
+  private readonly time: number[] = [];
+  private readonly offset: number[] = [];
+  private readonly current: (GuestVcpu | null)[] = [];
+  private readonly vcpus: GuestVcpu[] = [];
   records = 0;
 
   constructor(load: Workload, sink: TraceSink) {
-    this.#load = load;
-    this.#random = new Random(load.seed);
-    this.#writer = new TraceFileWriter(sink, load.cpus, load.windowBytes ?? 32768);
+    this.load = load;
+    this.random = new Random(load.seed);
+    this.writer = new TraceFileWriter(sink, load.cpus, load.windowBytes ?? 32768);
     for (let cpu = 0; cpu < load.cpus; cpu++) {
-      this.#time.push((load.firstTsc ?? 1_000_000) + cpu * 37);
-      this.#offset.push(load.skew === undefined ? 0 : this.#random.below(load.skew));
-      this.#current.push(null);
+      this.time.push((load.firstTsc ?? 1_000_000) + cpu * 37);
+      this.offset.push(load.skew === undefined ? 0 : this.random.below(load.skew));
+      this.current.push(null);
     }
     for (let i = 0; i < load.cpus; i++)
-      this.#vcpus.push({ dom: 0, id: i, hvm: false, runstate: RUNSTATE_BLOCKED, wide: true, inExit: false, time: 0 });
+      this.vcpus.push({ dom: 0, id: i, hvm: false, runstate: RUNSTATE_BLOCKED, wide: true, inExit: false, time: 0 });
     for (let dom = 1; dom <= 3; dom++) {
       for (let id = 0; id < Math.min(4, load.cpus + 1); id++) {
-        this.#vcpus.push({ dom, id, hvm: dom < 3, runstate: RUNSTATE_BLOCKED, wide: dom === 1, inExit: false, time: 0 });
+        this.vcpus.push({ dom, id, hvm: dom < 3, runstate: RUNSTATE_BLOCKED, wide: dom === 1, inExit: false, time: 0 });
       }
     }
   }
 
   /** Write the whole trace. */
   run(): void {
-    for (let step = 0; step < this.#load.steps; step++) this.step();
+    for (let step = 0; step < this.load.steps; step++) this.step();
     this.finish();
   }
 
   finish(): void {
-    this.#writer.flush();
+    this.writer.flush();
   }
 
   get bytesWritten(): number {
-    return this.#writer.bytesWritten;
+    return this.writer.bytesWritten;
   }
 
   step(): void {
     let cpu = 0;
-    for (let i = 1; i < this.#time.length; i++) if (this.#time[i]! < this.#time[cpu]!) cpu = i;
-    const random = this.#random;
-    if (this.#load.losses !== undefined && random.chance(this.#load.losses)) this.#lose(cpu);
-    const v = this.#current[cpu]!;
-    if (v === null) this.#schedule(cpu);
-    else if (random.below(100) < 8) this.#deschedule(cpu, v);
-    else if (random.below(100) < 6) this.#wake(cpu);
-    else if (v.hvm) this.#exit(cpu, v);
-    else this.#pv(cpu, v);
-    if (this.#load.oddities !== undefined && random.chance(this.#load.oddities)) this.#odd(cpu);
+    for (let i = 1; i < this.time.length; i++) if (this.time[i]! < this.time[cpu]!) cpu = i;
+    const random = this.random;
+    if (this.load.losses !== undefined && random.chance(this.load.losses)) this.lose(cpu);
+    const v = this.current[cpu]!;
+    if (v === null) this.schedule(cpu);
+    else if (random.below(100) < 8) this.deschedule(cpu, v);
+    else if (random.below(100) < 6) this.wake(cpu);
+    else if (v.hvm) this.exit(cpu, v);
+    else this.pv(cpu, v);
+    if (this.load.oddities !== undefined && random.chance(this.load.oddities)) this.odd(cpu);
   }
 
-  #tick(cpu: number, most: number): number {
-    this.#time[cpu]! += 1 + this.#random.below(most);
-    return this.#time[cpu]! + this.#offset[cpu]!;
+  private tick(cpu: number, most: number): number {
+    this.time[cpu]! += 1 + this.random.below(most);
+    return this.time[cpu]! + this.offset[cpu]!;
   }
 
-  #put(cpu: number, event: number, tsc: number, count = 0, w0 = 0, w1 = 0, w2 = 0, w3 = 0, w4 = 0, w5 = 0, w6 = 0): void {
+  private put(cpu: number, event: number, tsc: number, count = 0, w0 = 0, w1 = 0, w2 = 0, w3 = 0, w4 = 0, w5 = 0, w6 = 0): void {
     this.records++;
-    this.#writer.record(cpu, event, tsc, count, w0, w1, w2, w3, w4, w5, w6);
+    this.writer.record(cpu, event, tsc, count, w0, w1, w2, w3, w4, w5, w6);
   }
 
-  #runstate(cpu: number, v: GuestVcpu, to: number): void {
-    this.#time[cpu] = Math.max(this.#time[cpu]!, v.time);
-    this.#put(cpu, runstateChangeEvent(v.runstate, to), this.#tick(cpu, 60), 1, v.id | (v.dom << 16));
+  private runstate(cpu: number, v: GuestVcpu, to: number): void {
+    this.time[cpu] = Math.max(this.time[cpu]!, v.time);
+    this.put(cpu, runstateChangeEvent(v.runstate, to), this.tick(cpu, 60), 1, v.id | (v.dom << 16));
     v.runstate = to;
-    v.time = this.#time[cpu]!;
+    v.time = this.time[cpu]!;
   }
 
-  #idle(cpu: number, from: number, to: number): void {
-    this.#put(cpu, runstateChangeEvent(from, to), this.#tick(cpu, 60), 1, cpu | (DOMID_IDLE << 16));
+  private idle(cpu: number, from: number, to: number): void {
+    this.put(cpu, runstateChangeEvent(from, to), this.tick(cpu, 60), 1, cpu | (DOMID_IDLE << 16));
   }
 
-  #schedule(cpu: number): void {
-    const random = this.#random;
-    const ready = this.#vcpus.filter((v) => v.runstate === RUNSTATE_RUNNABLE);
+  private schedule(cpu: number): void {
+    const random = this.random;
+    const ready = this.vcpus.filter((v) => v.runstate === RUNSTATE_RUNNABLE);
     if (ready.length === 0 || random.below(4) === 0) {
-      this.#idle(cpu, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING);
-      this.#put(cpu, TRC_HW_PM + 2, this.#tick(cpu, 300), 2, 1, random.below(1000));
-      this.#wake(cpu);
-      this.#put(cpu, TRC_HW_PM + 3, this.#tick(cpu, 20000), 2, 1, random.below(1000));
-      this.#idle(cpu, RUNSTATE_RUNNING, RUNSTATE_RUNNABLE);
+      this.idle(cpu, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING);
+      this.put(cpu, TRC_HW_PM + 2, this.tick(cpu, 300), 2, 1, random.below(1000));
+      this.wake(cpu);
+      this.put(cpu, TRC_HW_PM + 3, this.tick(cpu, 20000), 2, 1, random.below(1000));
+      this.idle(cpu, RUNSTATE_RUNNING, RUNSTATE_RUNNABLE);
       return;
     }
     const v = ready[random.below(ready.length)]!;
-    this.#put(cpu, TRC_SCHED_VERBOSE + 14, this.#tick(cpu, 200), 3, DOMID_IDLE, cpu, random.below(1_000_000));
-    this.#put(cpu, TRC_SCHED_VERBOSE + 15, this.#tick(cpu, 100), 4, v.dom, v.id, random.below(1_000_000), 10_000_000);
-    this.#put(cpu, TRC_SCHED_VERBOSE + 10, this.#tick(cpu, 100), 4, DOMID_IDLE, cpu, v.dom, v.id);
-    this.#runstate(cpu, v, RUNSTATE_RUNNING);
-    this.#current[cpu] = v;
-    if (v.inExit) this.#enter(cpu, v);
+    this.put(cpu, TRC_SCHED_VERBOSE + 14, this.tick(cpu, 200), 3, DOMID_IDLE, cpu, random.below(1_000_000));
+    this.put(cpu, TRC_SCHED_VERBOSE + 15, this.tick(cpu, 100), 4, v.dom, v.id, random.below(1_000_000), 10_000_000);
+    this.put(cpu, TRC_SCHED_VERBOSE + 10, this.tick(cpu, 100), 4, DOMID_IDLE, cpu, v.dom, v.id);
+    this.runstate(cpu, v, RUNSTATE_RUNNING);
+    this.current[cpu] = v;
+    if (v.inExit) this.enter(cpu, v);
   }
 
-  #enter(cpu: number, v: GuestVcpu): void {
-    if (v.hvm && this.#random.below(3) === 0) this.#put(cpu, TRC_HVM_INJ_VIRQ, NO_TSC, 2, 0x30 + this.#random.below(4) * 16, 0);
-    this.#put(cpu, TRC_HVM_VMENTRY, this.#tick(cpu, 900));
+  private enter(cpu: number, v: GuestVcpu): void {
+    if (v.hvm && this.random.below(3) === 0) this.put(cpu, TRC_HVM_INJ_VIRQ, NO_TSC, 2, 0x30 + this.random.below(4) * 16, 0);
+    this.put(cpu, TRC_HVM_VMENTRY, this.tick(cpu, 900));
     v.inExit = false;
   }
 
-  #deschedule(cpu: number, v: GuestVcpu): void {
-    const random = this.#random;
-    this.#put(cpu, schedClassEvent(1, 21), this.#tick(cpu, 200), 2, cpu, random.below(2) << 8);
-    this.#put(
+  private deschedule(cpu: number, v: GuestVcpu): void {
+    const random = this.random;
+    this.put(cpu, schedClassEvent(1, 21), this.tick(cpu, 200), 2, cpu, random.below(2) << 8);
+    this.put(
       cpu,
       schedClassEvent(1, 3),
-      this.#tick(cpu, 100),
+      this.tick(cpu, 100),
       4,
       v.id | (v.dom << 16),
       random.below(10_000_000),
@@ -322,13 +322,13 @@ export class Generator {
       random.below(500_000),
     );
     if (random.below(5) === 0) {
-      this.#put(cpu, TRC_SCHED_CONTINUE_RUNNING, this.#tick(cpu, 50), 1, v.id | (v.dom << 16));
+      this.put(cpu, TRC_SCHED_CONTINUE_RUNNING, this.tick(cpu, 50), 1, v.id | (v.dom << 16));
       return;
     }
-    this.#put(
+    this.put(
       cpu,
       schedClassEvent(1, 12),
-      this.#tick(cpu, 100),
+      this.tick(cpu, 100),
       6,
       random.below(1 << 20),
       0,
@@ -337,25 +337,25 @@ export class Generator {
       1 | (18 << 24),
       0,
     );
-    this.#runstate(cpu, v, [RUNSTATE_BLOCKED, RUNSTATE_RUNNABLE, RUNSTATE_BLOCKED, RUNSTATE_OFFLINE][random.below(4)]!);
-    this.#current[cpu] = null;
+    this.runstate(cpu, v, [RUNSTATE_BLOCKED, RUNSTATE_RUNNABLE, RUNSTATE_BLOCKED, RUNSTATE_OFFLINE][random.below(4)]!);
+    this.current[cpu] = null;
   }
 
-  #wake(cpu: number): void {
-    const sleeping = this.#vcpus.filter((v) => v.runstate === RUNSTATE_BLOCKED || v.runstate === RUNSTATE_OFFLINE);
+  private wake(cpu: number): void {
+    const sleeping = this.vcpus.filter((v) => v.runstate === RUNSTATE_BLOCKED || v.runstate === RUNSTATE_OFFLINE);
     if (sleeping.length === 0) return;
-    const v = sleeping[this.#random.below(sleeping.length)]!;
-    this.#put(cpu, TRC_SCHED_VERBOSE + 4, this.#tick(cpu, 400), 2, v.dom, v.id);
-    this.#runstate(cpu, v, RUNSTATE_RUNNABLE);
+    const v = sleeping[this.random.below(sleeping.length)]!;
+    this.put(cpu, TRC_SCHED_VERBOSE + 4, this.tick(cpu, 400), 2, v.dom, v.id);
+    this.runstate(cpu, v, RUNSTATE_RUNNABLE);
   }
 
-  #pv(cpu: number, v: GuestVcpu): void {
-    const random = this.#random;
+  private pv(cpu: number, v: GuestVcpu): void {
+    const random = this.random;
     const call = [1, 13, 20, 24, 26, 29, 32, 12, 17, 23][random.below(10)]!;
-    this.#put(
+    this.put(
       cpu,
       TRC_PV_ENTRY + 13,
-      this.#tick(cpu, 3000),
+      this.tick(cpu, 3000),
       4,
       call | (1 << 20) | (1 << 22) | (1 << 24),
       random.below(12),
@@ -363,67 +363,67 @@ export class Generator {
       random.below(5),
     );
     if (random.below(4) === 0)
-      this.#put(
+      this.put(
         cpu,
         TRC_PV_HYPERCALL_SUBCALL,
-        this.#tick(cpu, 300),
+        this.tick(cpu, 300),
         4,
         14 | (2 << 20) | (1 << 24),
         random.next(),
         random.next(),
         v.id,
       );
-    if (random.below(4) === 0) this.#put(cpu, TRC_PV_ENTRY + 6 + TRC_64_FLAG, NO_TSC, 2, 0x81022506, 0xffffffff);
+    if (random.below(4) === 0) this.put(cpu, TRC_PV_ENTRY + 6 + TRC_64_FLAG, NO_TSC, 2, 0x81022506, 0xffffffff);
   }
 
-  #exit(cpu: number, v: GuestVcpu): void {
-    const random = this.#random;
-    const reasons = this.#load.svm ? SVM : VMX;
+  private exit(cpu: number, v: GuestVcpu): void {
+    const random = this.random;
+    const reasons = this.load.svm ? SVM : VMX;
     const kind = random.below(12);
     const rip = 0x81000000 + random.below(0x8000) * 16;
     const vmexit = (reason: number): void => {
-      if (v.wide) this.#put(cpu, TRC_HVM_VMEXIT64, this.#tick(cpu, 8000), 3, reason, rip, 0xffffffff);
-      else this.#put(cpu, TRC_HVM_VMEXIT, this.#tick(cpu, 8000), 2, reason, rip);
+      if (v.wide) this.put(cpu, TRC_HVM_VMEXIT64, this.tick(cpu, 8000), 3, reason, rip, 0xffffffff);
+      else this.put(cpu, TRC_HVM_VMEXIT, this.tick(cpu, 8000), 2, reason, rip);
     };
     v.inExit = true;
     const gpa = 0xf2050000 + random.below(64) * 4;
     switch (kind) {
       case 0:
         vmexit(reasons.npf);
-        this.#put(cpu, TRC_HVM_IOMEM_WRITE, NO_TSC, 2, gpa, random.next());
-        this.#put(cpu, TRC_HVM_NPF, NO_TSC, 6, gpa, 0, -1, -1, 0x182, 4);
+        this.put(cpu, TRC_HVM_IOMEM_WRITE, NO_TSC, 2, gpa, random.next());
+        this.put(cpu, TRC_HVM_NPF, NO_TSC, 6, gpa, 0, -1, -1, 0x182, 4);
         break;
       case 1:
         vmexit(reasons.npf);
-        this.#put(cpu, TRC_HVM_NPF, NO_TSC, 6, gpa, 0, -1, -1, 0x181, 4);
+        this.put(cpu, TRC_HVM_NPF, NO_TSC, 6, gpa, 0, -1, -1, 0x181, 4);
         if (random.below(2) === 0) {
-          this.#runstate(cpu, v, RUNSTATE_OFFLINE);
-          this.#current[cpu] = null;
+          this.runstate(cpu, v, RUNSTATE_OFFLINE);
+          this.current[cpu] = null;
           return;
         }
-        this.#put(cpu, TRC_HVM_IOMEM_READ, NO_TSC, 2, gpa, random.next());
+        this.put(cpu, TRC_HVM_IOMEM_READ, NO_TSC, 2, gpa, random.next());
         break;
       case 2:
         vmexit(reasons.io);
-        this.#put(cpu, TRC_HVM_IOPORT_WRITE, NO_TSC, 2, 0xcf8 + random.below(8), random.next());
+        this.put(cpu, TRC_HVM_IOPORT_WRITE, NO_TSC, 2, 0xcf8 + random.below(8), random.next());
         break;
       case 3:
         vmexit(reasons.io);
-        this.#put(cpu, TRC_HVM_IOPORT_READ, NO_TSC, 2, 0x70 + random.below(2), random.below(256));
+        this.put(cpu, TRC_HVM_IOPORT_READ, NO_TSC, 2, 0x70 + random.below(2), random.below(256));
         break;
       case 4:
         vmexit(reasons.interrupt);
-        this.#put(cpu, TRC_HVM_HANDLER + 0x0f, NO_TSC, 1, 0xf0 + random.below(16));
+        this.put(cpu, TRC_HVM_HANDLER + 0x0f, NO_TSC, 1, 0xf0 + random.below(16));
         break;
       case 5:
         vmexit(reasons.hlt);
-        this.#put(cpu, TRC_HVM_HANDLER + 0x13, NO_TSC, 1, 0);
-        this.#runstate(cpu, v, RUNSTATE_BLOCKED);
-        this.#current[cpu] = null;
+        this.put(cpu, TRC_HVM_HANDLER + 0x13, NO_TSC, 1, 0);
+        this.runstate(cpu, v, RUNSTATE_BLOCKED);
+        this.current[cpu] = null;
         return;
       case 6:
         vmexit(reasons.cpuid);
-        this.#put(
+        this.put(
           cpu,
           TRC_HVM_HANDLER + 0x0e,
           NO_TSC,
@@ -438,12 +438,12 @@ export class Generator {
         break;
       case 7:
         vmexit(reasons.msrWrite);
-        this.#put(cpu, TRC_HVM_HANDLER + 0x0d, NO_TSC, 3, 0x6e0, random.next(), 1);
+        this.put(cpu, TRC_HVM_HANDLER + 0x0d, NO_TSC, 3, 0x6e0, random.next(), 1);
         break;
       case 8:
         vmexit(reasons.cr);
         if (v.wide)
-          this.#put(
+          this.put(
             cpu,
             TRC_HVM_HANDLER + 0x109,
             NO_TSC,
@@ -452,16 +452,16 @@ export class Generator {
             random.below(4) * 0x1000,
             random.below(2),
           );
-        else this.#put(cpu, TRC_HVM_HANDLER + 0x09, NO_TSC, 2, [0, 3, 3, 4][random.below(4)]!, random.below(4) * 0x1000);
+        else this.put(cpu, TRC_HVM_HANDLER + 0x09, NO_TSC, 2, [0, 3, 3, 4][random.below(4)]!, random.below(4) * 0x1000);
         break;
       case 9:
         vmexit(reasons.vmcall);
-        this.#put(cpu, TRC_HVM_HANDLER + 0x12, NO_TSC, 1, random.below(45));
+        this.put(cpu, TRC_HVM_HANDLER + 0x12, NO_TSC, 1, random.below(45));
         break;
       case 10: {
         vmexit(reasons.apic);
         const icr = random.below(3);
-        this.#put(
+        this.put(
           cpu,
           icr === 2 ? TRC_HVM_IOMEM_READ : TRC_HVM_IOMEM_WRITE,
           NO_TSC,
@@ -473,16 +473,16 @@ export class Generator {
       }
       default:
         vmexit(reasons.pending);
-        this.#put(cpu, TRC_HVM_HANDLER + 0x20, NO_TSC, 3, 0x30, 2, random.below(2) === 0 ? -1 : 0x30);
-        this.#put(cpu, TRC_HVM_EMUL + 0x11, this.#tick(cpu, 50), 2, 0, 1);
+        this.put(cpu, TRC_HVM_HANDLER + 0x20, NO_TSC, 3, 0x30, 2, random.below(2) === 0 ? -1 : 0x30);
+        this.put(cpu, TRC_HVM_EMUL + 0x11, this.tick(cpu, 50), 2, 0, 1);
     }
-    this.#enter(cpu, v);
+    this.enter(cpu, v);
   }
 
   /** A record of any kind, with random content. */
-  #odd(cpu: number): void {
-    const random = this.#random;
-    const v = this.#current[cpu] ?? null;
+  private odd(cpu: number): void {
+    const random = this.random;
+    const v = this.current[cpu] ?? null;
     const word = (): number => (random.below(3) === 0 ? random.below(200) : random.next());
     const anything = random.below(3);
     let [event, count] = ANYWHERE[random.below(ANYWHERE.length)]!;
@@ -498,8 +498,8 @@ export class Generator {
     }
     // xenalyze takes an IRQ number past its table, or a negative one, for an index and crashes.
     const small = event >>> 12 === 0x28 || event >>> 12 === 0x802;
-    const tsc = random.below(2) === 0 ? this.#tick(cpu, 500) : NO_TSC;
-    this.#put(
+    const tsc = random.below(2) === 0 ? this.tick(cpu, 500) : NO_TSC;
+    this.put(
       cpu,
       event,
       tsc,
@@ -513,14 +513,14 @@ export class Generator {
     );
   }
 
-  #lose(cpu: number): void {
-    const first = this.#tick(cpu, 400);
-    const lost = 1 + this.#random.below(500);
-    const tsc = this.#tick(cpu, 200_000);
-    const v = this.#current[cpu] ?? null;
+  private lose(cpu: number): void {
+    const first = this.tick(cpu, 400);
+    const lost = 1 + this.random.below(500);
+    const tsc = this.tick(cpu, 200_000);
+    const v = this.current[cpu] ?? null;
     this.records++;
-    this.#writer.lost(cpu, tsc, lost, v === null ? DOMID_IDLE : v.dom, v === null ? cpu : v.id, first);
-    if (v === null) this.#idle(cpu, RUNSTATE_RUNNING, RUNSTATE_RUNNABLE);
+    this.writer.lost(cpu, tsc, lost, v === null ? DOMID_IDLE : v.dom, v === null ? cpu : v.id, first);
+    if (v === null) this.idle(cpu, RUNSTATE_RUNNING, RUNSTATE_RUNNABLE);
   }
 }
 

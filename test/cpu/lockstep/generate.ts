@@ -10,7 +10,7 @@ import {
   InstructionInfoFactory,
   Mnemonic,
   OpAccess,
-  Register,
+  type Register,
   RegisterExt,
   RflagsBits,
 } from 'iced-x86';
@@ -120,33 +120,33 @@ interface Piece {
 }
 
 export class Generator {
-  readonly #random: Random;
-  readonly #forms = new Map<Mode, Form[]>();
-  readonly #byKind = new Map<Mode, { integer: Form[]; x87: Form[]; vector: Form[] }>();
-  readonly #info = new InstructionInfoFactory();
-  readonly #modes: readonly Mode[];
+  private readonly random: Random;
+  private readonly forms = new Map<Mode, Form[]>();
+  private readonly byKind = new Map<Mode, { integer: Form[]; x87: Form[]; vector: Form[] }>();
+  private readonly info = new InstructionInfoFactory();
+  private readonly modes: readonly Mode[];
 
   constructor(seed: number, options: Options = { modes: [64] }) {
-    this.#random = new Random(seed);
-    this.#modes = options.modes;
+    this.random = new Random(seed);
+    this.modes = options.modes;
     for (const mode of options.modes) {
       const all = forms(mode, options.features ?? []).filter(options.only ?? (() => true));
-      this.#forms.set(mode, all);
+      this.forms.set(mode, all);
       const x87 = all.filter((form) => isX87(form));
       const vector = all.filter((form) => !isX87(form) && isVector(form));
       const rest = new Set([...x87, ...vector]);
-      this.#byKind.set(mode, { integer: all.filter((form) => !rest.has(form)), x87, vector });
+      this.byKind.set(mode, { integer: all.filter((form) => !rest.has(form)), x87, vector });
     }
   }
 
   formCount(mode: Mode): number {
-    return this.#forms.get(mode)?.length ?? 0;
+    return this.forms.get(mode)?.length ?? 0;
   }
 
   /** The next case; its memory is that of `memorySeed`. */
   next(memorySeed: number): Case {
-    const random = this.#random;
-    const mode = random.pick(this.#modes);
+    const random = this.random;
+    const mode = random.pick(this.modes);
     const record = new Uint8Array(REQUEST_SIZE);
     const view = new DataView(record.buffer);
     const registers = mode === 64 ? 16 : 8;
@@ -160,7 +160,7 @@ export class Generator {
     if (random.chance(0.7)) small.add(1);
     for (let i = 0; i < registers; i++) {
       let value = pointers.has(i)
-        ? BigInt(this.#dataAddress())
+        ? BigInt(this.dataAddress())
         : small.has(i) && i !== 4
           ? BigInt(random.below(random.chance(0.8) ? 40 : 300))
           : integer64(random);
@@ -175,17 +175,17 @@ export class Generator {
     if (random.chance(0.01)) rflags |= 0x100;
     view.setUint32(request.rflags, rflags, true);
     if (mode === 64) {
-      view.setBigUint64(request.fsBase, BigInt(this.#dataAddress() - 16 * random.below(4)), true);
-      view.setBigUint64(request.gsBase, BigInt(this.#dataAddress() - 16 * random.below(4)), true);
+      view.setBigUint64(request.fsBase, BigInt(this.dataAddress() - 16 * random.below(4)), true);
+      view.setBigUint64(request.gsBase, BigInt(this.dataAddress() - 16 * random.below(4)), true);
     }
-    this.#floatingPoint(view);
+    this.floatingPoint(view);
 
-    const kinds = this.#byKind.get(mode);
+    const kinds = this.byKind.get(mode);
     if (!kinds) throw new Error(`no forms for mode ${mode}`);
     const flavour = random.below(10);
     const pool =
-      flavour < 5 ? kinds.integer : flavour < 7 ? kinds.x87 : flavour < 9 ? kinds.vector : (this.#forms.get(mode) ?? []);
-    const usable = pool.length ? pool : (this.#forms.get(mode) ?? []);
+      flavour < 5 ? kinds.integer : flavour < 7 ? kinds.x87 : flavour < 9 ? kinds.vector : (this.forms.get(mode) ?? []);
+    const usable = pool.length ? pool : (this.forms.get(mode) ?? []);
     const wanted = 1 + random.below(random.chance(0.3) ? 8 : 4);
     const pieces: Piece[] = [];
     let size = 0;
@@ -193,8 +193,8 @@ export class Generator {
     let undefinedStatus = 0;
     let touchedX87 = false;
     while (pieces.length < wanted) {
-      const from = random.chance(0.85) ? usable : (this.#forms.get(mode) ?? usable);
-      const piece = this.#instruction(mode, random.pick(from), pointers, touchedX87);
+      const from = random.chance(0.85) ? usable : (this.forms.get(mode) ?? usable);
+      const piece = this.instruction(mode, random.pick(from), pointers, touchedX87);
       if (!piece) continue;
       if (piece.readsStatus && undefinedStatus) continue;
       if (piece.readsFlags & undefinedFlags) {
@@ -211,12 +211,12 @@ export class Generator {
       if (piece.ends) break;
     }
 
-    return this.#assemble(mode, record, view, pieces, memorySeed);
+    return this.assemble(mode, record, view, pieces, memorySeed);
   }
 
   /** Lays the pieces out, points branches at later boundaries, and works out what each boundary leaves undefined. */
-  #assemble(mode: Mode, record: Uint8Array, view: DataView, pieces: Piece[], memorySeed: number): Case {
-    const random = this.#random;
+  private assemble(mode: Mode, record: Uint8Array, view: DataView, pieces: Piece[], memorySeed: number): Case {
+    const random = this.random;
     const starts: number[] = [];
     let at = 0;
     for (const piece of pieces) {
@@ -262,7 +262,7 @@ export class Generator {
     view.setUint32(request.codeOffset, codeOffset, true);
     view.setUint32(request.codeLength, code.length, true);
     record.set(code, request.code);
-    this.#fixRipRelative(mode, record, pieces, starts, codeOffset);
+    this.fixRipRelative(mode, record, pieces, starts, codeOffset);
     const last = pieces[pieces.length - 1];
     return {
       record,
@@ -277,7 +277,7 @@ export class Generator {
   }
 
   /** RIP-relative displacements were drawn as data addresses; they become distances here. */
-  #fixRipRelative(mode: Mode, record: Uint8Array, pieces: Piece[], starts: number[], codeOffset: number): void {
+  private fixRipRelative(mode: Mode, record: Uint8Array, pieces: Piece[], starts: number[], codeOffset: number): void {
     if (mode !== 64) return;
     const view = new DataView(record.buffer);
     pieces.forEach((piece, i) => {
@@ -296,8 +296,8 @@ export class Generator {
   }
 
   /** An address in or near the data pages. */
-  #dataAddress(): number {
-    const random = this.#random;
+  private dataAddress(): number {
+    const random = this.random;
     const where = random.below(20);
     const aligned = random.chance(0.75) ? ~15 : ~0;
     if (where < 14) return DATA + ((64 + random.below(WRITABLE - 512)) & aligned);
@@ -308,8 +308,8 @@ export class Generator {
     return DATA + random.below(24);
   }
 
-  #floatingPoint(view: DataView): void {
-    const random = this.#random;
+  private floatingPoint(view: DataView): void {
+    const random = this.random;
     const base = request.fx;
     // Exceptions masked in most cases; rounding and precision at random (precision 01 is reserved).
     let fcw = 0x40 | (random.chance(0.85) ? 0x3f : random.u32() & 0x3f);
@@ -346,8 +346,8 @@ export class Generator {
   }
 
   /** One instruction of the form, or undefined when this draw is not wanted. */
-  #instruction(mode: Mode, form: Form, pointers: Set<number>, touchedX87: boolean): Piece | undefined {
-    const random = this.#random;
+  private instruction(mode: Mode, form: Form, pointers: Set<number>, touchedX87: boolean): Piece | undefined {
+    const random = this.random;
     const prefixes: number[] = [];
     if (form.operandPrefix) prefixes.push(0x66);
     if (random.chance(0.04))
@@ -390,14 +390,14 @@ export class Generator {
         tail.push(0xc0 | (reg << 3) | random.below(8));
         extend(1);
       } else if (
-        !this.#memoryOperand(mode, form, reg, pointers, shortAddress, tail, (bit) => {
+        !this.memoryOperand(mode, form, reg, pointers, shortAddress, tail, (bit) => {
           rex |= 0x40 | bit;
         })
       )
         return undefined;
     }
     if (form.moffs) {
-      const address = BigInt(this.#dataAddress());
+      const address = BigInt(this.dataAddress());
       const bytes = mode === 64 ? (shortAddress ? 4 : 8) : shortAddress ? 2 : 4;
       for (let i = 0; i < bytes; i++) tail.push(Number((address >> BigInt(8 * i)) & 0xffn));
     }
@@ -431,23 +431,23 @@ export class Generator {
         if (!(prefixes.includes(0xf0) && instruction.isInvalid)) return undefined;
         return { ...plain(form, bytes), ends: true };
       }
-      return this.#describe(form, bytes, instruction, pointers, touchedX87);
+      return this.describe(form, bytes, instruction, pointers, touchedX87);
     } finally {
       instruction.free();
       decoder.free();
     }
   }
 
-  #describe(
+  private describe(
     form: Form,
     bytes: number[],
     instruction: Instruction,
     pointers: Set<number>,
     touchedX87: boolean,
   ): Piece | undefined {
-    const random = this.#random;
+    const random = this.random;
     const mnemonic = instruction.mnemonic;
-    const info = this.#info.info(instruction);
+    const info = this.info.info(instruction);
     const used = info.usedRegisters();
     const memories = info.usedMemory();
     let writesPointer = false;
@@ -526,7 +526,7 @@ export class Generator {
   }
 
   /** ModRM, SIB and displacement of a memory operand. */
-  #memoryOperand(
+  private memoryOperand(
     mode: Mode,
     form: Form,
     reg: number,
@@ -535,7 +535,7 @@ export class Generator {
     tail: number[],
     extend: (bit: number) => void,
   ): boolean {
-    const random = this.#random;
+    const random = this.random;
     const displace = (size: number, value: number): void => {
       for (let i = 0; i < size; i++) tail.push((value >> (8 * i)) & 0xff);
     };
@@ -561,7 +561,7 @@ export class Generator {
       // absolute, or RIP-relative in 64-bit mode (made relative later)
       if (mode === 64 && way === 0) tail.push(4 | (reg << 3), 0x25);
       else tail.push(5 | (reg << 3));
-      displace(4, this.#dataAddress());
+      displace(4, this.dataAddress());
       return true;
     }
     const bases = [...pointers];

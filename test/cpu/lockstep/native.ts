@@ -27,16 +27,16 @@ export function sharedFeatures(): string[] {
 
 /** One runner process. All cases of a batch share one memory image. */
 export class NativeProcessor {
-  readonly #directory: string;
-  readonly #process: ChildProcess;
-  #received: Buffer[] = [];
-  #receivedLength = 0;
-  #wake: (() => void) | undefined;
-  #ended = false;
+  private readonly directory: string;
+  private readonly process: ChildProcess;
+  private received: Buffer[] = [];
+  private receivedLength = 0;
+  private wake: (() => void) | undefined;
+  private ended = false;
 
   constructor(command?: readonly string[]) {
-    this.#directory = mkdtempSync(join(tmpdir(), 'xenolith-lockstep-'));
-    const program = join(this.#directory, 'runner');
+    this.directory = mkdtempSync(join(tmpdir(), 'xenolith-lockstep-'));
+    const program = join(this.directory, 'runner');
     const source = join(import.meta.dirname, '../native/runner.c');
     execFileSync('gcc', [
       '-O1',
@@ -54,15 +54,15 @@ export class NativeProcessor {
       source,
     ]);
     const [first, ...rest] = [...(command ?? []), program];
-    this.#process = spawn(first as string, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
-    this.#process.stdout?.on('data', (chunk: Buffer) => {
-      this.#received.push(chunk);
-      this.#receivedLength += chunk.length;
-      this.#wake?.();
+    this.process = spawn(first as string, rest, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.process.stdout?.on('data', (chunk: Buffer) => {
+      this.received.push(chunk);
+      this.receivedLength += chunk.length;
+      this.wake?.();
     });
-    this.#process.on('close', () => {
-      this.#ended = true;
-      this.#wake?.();
+    this.process.on('close', () => {
+      this.ended = true;
+      this.wake?.();
     });
   }
 
@@ -76,35 +76,35 @@ export class NativeProcessor {
     head.writeUInt32LE(cases.length);
     const request = Buffer.concat([head, memoryImage(first.memorySeed), ...cases.map((one) => one.record)]);
     if (request.length !== 4 + 0x3000 + cases.length * REQUEST_SIZE) throw new Error('request of wrong length');
-    this.#process.stdin?.write(request);
+    this.process.stdin?.write(request);
     const outcomes: Outcome[] = [];
     while (outcomes.length < cases.length) {
-      const record = new Uint8Array(await this.#take(RESULT_SIZE));
+      const record = new Uint8Array(await this.take(RESULT_SIZE));
       const count = new DataView(record.buffer).getUint32(result.changes, true);
-      const changes = new Uint8Array(await this.#take(count * 4));
+      const changes = new Uint8Array(await this.take(count * 4));
       outcomes.push({ record, changes: new Uint32Array(changes.buffer) });
     }
     return outcomes;
   }
 
-  async #take(length: number): Promise<Buffer> {
-    while (this.#receivedLength < length) {
-      if (this.#ended)
-        throw new Error(`the native runner ended (status ${this.#process.exitCode}, signal ${this.#process.signalCode})`);
+  private async take(length: number): Promise<Buffer> {
+    while (this.receivedLength < length) {
+      if (this.ended)
+        throw new Error(`the native runner ended (status ${this.process.exitCode}, signal ${this.process.signalCode})`);
       await new Promise<void>((done) => {
-        this.#wake = done;
+        this.wake = done;
       });
     }
-    const all = this.#received.length === 1 ? (this.#received[0] as Buffer) : Buffer.concat(this.#received);
+    const all = this.received.length === 1 ? (this.received[0] as Buffer) : Buffer.concat(this.received);
     const out = all.subarray(0, length);
     const rest = all.subarray(length);
-    this.#received = rest.length ? [rest] : [];
-    this.#receivedLength = rest.length;
+    this.received = rest.length ? [rest] : [];
+    this.receivedLength = rest.length;
     return out;
   }
 
   close(): void {
-    this.#process.stdin?.end();
-    rmSync(this.#directory, { recursive: true, force: true });
+    this.process.stdin?.end();
+    rmSync(this.directory, { recursive: true, force: true });
   }
 }

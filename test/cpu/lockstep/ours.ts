@@ -56,18 +56,18 @@ const gdt: [number, bigint][] = [
 export class OurProcessor {
   readonly machine: TestMachine;
   readonly vcpu: Vcpu;
-  #memorySeed = -1;
-  #image: Uint8Array = new Uint8Array(0);
-  readonly #dataAt: number[];
+  private memorySeed = -1;
+  private image: Uint8Array = new Uint8Array(0);
+  private readonly dataAt: number[];
 
   constructor(compile?: CompilePolicy) {
     this.machine = new TestMachine(256, compile);
     this.vcpu = this.machine.vcpu;
-    this.#build();
-    this.#dataAt = [0, 0x1000, 0x2000].map((offset) => this.machine.maddr(gpaOf.data + offset));
+    this.build();
+    this.dataAt = [0, 0x1000, 0x2000].map((offset) => this.machine.maddr(gpaOf.data + offset));
   }
 
-  #build(): void {
+  private build(): void {
     const { machine, vcpu } = this;
     const tables = new PageTables(machine, gpaOf.tables, TABLE_FRAMES);
     for (let gpa = 0x1000; gpa < gpaOf.tables; gpa += 0x1000) tables.map(KERNEL + BigInt(gpa), gpa, Pte.write | Pte.global);
@@ -106,10 +106,10 @@ export class OurProcessor {
     r.idtrLimit = 0xfff;
     r.setSegment(Seg.tr, { selector: 0x40, base: tss, limit: 0x67, accessRights: 0x8b });
     r.setSegment(Seg.ldtr, { selector: 0, base: 0n, limit: 0, accessRights: 0x10000 });
-    this.#kernel();
+    this.kernel();
   }
 
-  #kernel(): void {
+  private kernel(): void {
     const r = this.vcpu.registers;
     r.setSegment(Seg.cs, { selector: 0x10, base: 0n, limit: 0xffffffff, accessRights: 0xa09b });
     r.setSegment(Seg.ss, { selector: 0, base: 0n, limit: 0xffffffff, accessRights: 0x10000 });
@@ -119,8 +119,8 @@ export class OurProcessor {
     r.setGpr(4, KERNEL + BigInt(STACK_TOP));
   }
 
-  #stub(at: number): void {
-    this.#kernel();
+  private stub(at: number): void {
+    this.kernel();
     this.vcpu.registers.rip = gva(KERNEL + BigInt(at));
     const reason = this.vcpu.run(BUDGET);
     if (reason !== ExitReason.vmcall) throw new Error(`the harness's own code left with exit ${reason}\n${this.vcpu.dump()}`);
@@ -131,16 +131,16 @@ export class OurProcessor {
     const r = vcpu.registers;
     const input = new DataView(one.record.buffer, one.record.byteOffset, one.record.byteLength);
     const mode = input.getUint32(request.mode, true) as Mode;
-    if (one.memorySeed !== this.#memorySeed) {
-      this.#image = memoryImage(one.memorySeed);
-      this.#memorySeed = one.memorySeed;
-      machine.write(gpaOf.data, this.#image);
+    if (one.memorySeed !== this.memorySeed) {
+      this.image = memoryImage(one.memorySeed);
+      this.memorySeed = one.memorySeed;
+      machine.write(gpaOf.data, this.image);
     }
     const codeOffset = input.getUint32(request.codeOffset, true);
     const codeLength = input.getUint32(request.codeLength, true);
     machine.write(gpaOf.code + codeOffset, one.record.subarray(request.code, request.code + codeLength));
     machine.bytes.set(one.record.subarray(request.fx, request.fx + 512), machine.maddr(gpaOf.fx));
-    this.#stub(RESTORE_STUB);
+    this.stub(RESTORE_STUB);
 
     for (let i = 0; i < 16; i++) r.setGpr(i, input.getBigUint64(request.gpr + i * 8, true));
     r.rip = gva(BigInt(CODE + codeOffset));
@@ -190,23 +190,23 @@ export class OurProcessor {
     });
     out.setBigUint64(result.fsBase, r.getSegment(Seg.fs).base, true);
     out.setBigUint64(result.gsBase, r.getSegment(Seg.gs).base, true);
-    this.#stub(SAVE_STUB);
+    this.stub(SAVE_STUB);
     const fxAt = machine.maddr(gpaOf.fx);
     record.set(machine.bytes.subarray(fxAt, fxAt + 512), result.fx);
 
-    const changes = this.#changes();
+    const changes = this.changes();
     out.setUint32(result.changes, changes.length, true);
     machine.write(gpaOf.code + codeOffset, new Uint8Array(codeLength).fill(0xcc));
     return { record, changes };
   }
 
   /** What the case changed in the writable pages; put back as it was. */
-  #changes(): Uint32Array {
+  private changes(): Uint32Array {
     const changes: number[] = [];
     for (let at = 0; at < WRITABLE; at++) {
-      const place = (this.#dataAt[at >> 12] ?? 0) + (at & 0xfff);
+      const place = (this.dataAt[at >> 12] ?? 0) + (at & 0xfff);
       const now = this.machine.bytes[place] ?? 0;
-      const before = this.#image[at] ?? 0;
+      const before = this.image[at] ?? 0;
       if (now !== before) {
         changes.push(((at << 8) | now) >>> 0);
         this.machine.bytes[place] = before;

@@ -1,24 +1,24 @@
 /** Seeded pseudo-random numbers (sfc32, Chris Doty-Humphrey): the same seed gives the same cases everywhere. */
 export class Random {
-  #a: number;
-  #b: number;
-  #c: number;
-  #counter = 1;
+  private a: number;
+  private b: number;
+  private c: number;
+  private counter = 1;
 
   constructor(seed: number) {
-    this.#a = 0x9e3779b9 ^ seed;
-    this.#b = Math.imul(seed, 0x85ebca6b) | 0;
-    this.#c = 0x243f6a88;
+    this.a = 0x9e3779b9 ^ seed;
+    this.b = Math.imul(seed, 0x85ebca6b) | 0;
+    this.c = 0x243f6a88;
     for (let i = 0; i < 12; i++) this.u32();
   }
 
   /** 32 random bits, unsigned. */
   u32(): number {
-    const t = (((this.#a + this.#b) | 0) + this.#counter) | 0;
-    this.#counter = (this.#counter + 1) | 0;
-    this.#a = this.#b ^ (this.#b >>> 9);
-    this.#b = (this.#c + (this.#c << 3)) | 0;
-    this.#c = (((this.#c << 21) | (this.#c >>> 11)) + t) | 0;
+    const t = (((this.a + this.b) | 0) + this.counter) | 0;
+    this.counter = (this.counter + 1) | 0;
+    this.a = this.b ^ (this.b >>> 9);
+    this.b = (this.c + (this.c << 3)) | 0;
+    this.c = (((this.c << 21) | (this.c >>> 11)) + t) | 0;
     return t >>> 0;
   }
 
