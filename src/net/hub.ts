@@ -19,7 +19,7 @@ export interface NetPort {
 /** Which way a frame crosses a port, as the party attached there sees it. */
 export type FrameDirection = 'outbound' | 'inbound';
 /** Called with every frame that crosses a port: outbound when sent, inbound when the party has taken it. */
-export type FrameTap = (frame: Uint8Array, direction: FrameDirection) => void;
+type FrameTap = (frame: Uint8Array, direction: FrameDirection) => void;
 
 /** The party's end of its cable. */
 export interface HubPort {

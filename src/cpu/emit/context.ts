@@ -95,7 +95,7 @@ export const SLOW_STACK = 0x200;
 /** A 16-byte access whose operand must be aligned. */
 export const SLOW_ALIGNED = 0x400;
 /** A locked access. */
-export const SLOW_LOCKED = 0x800;
+const SLOW_LOCKED = 0x800;
 
 /** An operand of an instruction. */
 export interface Operand {

@@ -62,7 +62,7 @@ export interface InterpreterImports {
 const ZERO = i32.const(0);
 
 /** Abstract operands of one form of a row. */
-export function bindOperands(c: EmitContext, forms: InstructionForms, form: Form): Operand[] {
+function bindOperands(c: EmitContext, forms: InstructionForms, form: Form): Operand[] {
   const { site } = c;
   const { instruction } = forms;
   const inlineAddress = () =>

@@ -44,7 +44,7 @@ const PTE_GLOBAL = 0x100;
 const PTE_NX_HIGH = 0x80000000;
 
 /** #PF error code bits (SDM vol. 3A, 4.7). */
-export const PageFaultCode = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
+const PageFaultCode = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
 
 /** Physical address width shown by CPUID 80000008. */
 export const PHYSICAL_ADDRESS_BITS = 39;

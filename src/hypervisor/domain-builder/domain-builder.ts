@@ -18,7 +18,7 @@ import { bootGdt, buildBootParams, identityPageTables } from './linux-boot.ts';
 import { type PlacedBar, type PortIo, setUpPci } from './pci.ts';
 
 /** The protected-mode part of a bzImage, as its setup header describes it. */
-export interface BzImageKernel {
+interface BzImageKernel {
   setupHeader: Uint8Array;
   kernel: Uint8Array;
   has64bitEntry: boolean;

@@ -3,7 +3,7 @@ import { XEN_ELFNOTE_PHYS32_ENTRY } from '../../abi/start-info.ts';
 import { type Gpa, gpa } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
 
-export interface ElfSegment {
+interface ElfSegment {
   /** Guest-physical address (p_paddr). */
   address: Gpa;
   data: Uint8Array;

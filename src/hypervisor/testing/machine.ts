@@ -44,7 +44,7 @@ export interface SeenIoreq {
 }
 
 /** The request in one line: "r f2051020 4", "w f2051020 4 = d4e6c400", "w 3f8 1 x16 @1000 down". */
-export const describe = (p: SeenIoreq): string =>
+const describe = (p: SeenIoreq): string =>
   `${['pio', 'mmio', 'pci', '', '', '', '', '', 'invalidate'][p.type] ?? p.type} ${p.dir} ${p.addr.toString(16)} ${p.size}` +
   `${p.count === 1 ? '' : ` x${p.count}`}${p.ptr ? ` @${(p.dataHi * 2 ** 32 + p.data).toString(16)}` : p.dir === 'w' ? ` = ${(p.dataHi ? p.dataHi.toString(16) : '') + p.data.toString(16)}` : ''}${p.df ? ' down' : ''}`;
 
