@@ -30,7 +30,7 @@ import {
   RECORD_SIZE,
 } from '../records/record.ts';
 
-export const MAX_BLOCK_INSTRUCTIONS = 32;
+const MAX_BLOCK_INSTRUCTIONS = 32;
 /** Records a block can take: an address record and a record each, and the end. */
 export const MAX_BLOCK_RECORDS = 2 * MAX_BLOCK_INSTRUCTIONS + 2;
 

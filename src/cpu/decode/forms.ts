@@ -5,12 +5,12 @@
 import type { FlagsFrom, Mode } from '../emit/context.ts';
 import { parseEncoding, type Encoding, type Instruction } from '../tables/definition.ts';
 
-export const ADDRESS_FORMS = ['register', 'inline', 'computed'] as const;
+const ADDRESS_FORMS = ['register', 'inline', 'computed'] as const;
 /** register: no memory operand. inline: base + index × scale + disp in the record. computed: an address record goes before. */
-export type AddressForm = (typeof ADDRESS_FORMS)[number];
-export const FLAGS_FROM = ['any', 'sub', 'logic'] as const;
-export const MODES: readonly Mode[] = ['long', 'legacy'];
-export const WORD_SIZES = [2, 4, 8] as const;
+type AddressForm = (typeof ADDRESS_FORMS)[number];
+const FLAGS_FROM = ['any', 'sub', 'logic'] as const;
+const MODES: readonly Mode[] = ['long', 'legacy'];
+const WORD_SIZES = [2, 4, 8] as const;
 export type WordSize = (typeof WORD_SIZES)[number];
 
 export interface Form {

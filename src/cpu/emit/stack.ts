@@ -121,8 +121,6 @@ export const popf: Emit = (c, sized) => {
   );
 };
 
-export const enter: Emit = (c, imm) => seq(c.store64(CB_SLOW_VALUE, imm!.read()), c.helper('enter'), nop);
-
 /** PUSHA, POPA. */
 export const pusha: Emit = (c, sized) => c.helper('pusha', sized!.size);
 export const popa: Emit = (c, sized) => c.helper('popa', sized!.size);

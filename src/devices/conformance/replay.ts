@@ -7,7 +7,7 @@ import { TestBus } from './test-bus.ts';
 import { parseLine, toHex, type Effect, type Input, type SequenceHeader } from './transcript.ts';
 
 /** The first step at which a sequence and our chip differ. */
-export interface Difference {
+interface Difference {
   /** Line of the input in its file, from 1. */
   readonly line: number;
   /** Inputs before this one in the sequence. */

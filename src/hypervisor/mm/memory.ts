@@ -7,7 +7,7 @@
  * The layout is a plain object of numbers: `machineLayout(options)` gives the same one on every thread.
  */
 import { UserError } from '../../base/errors.ts';
-import { maddr, mfn, PAGE_SHIFT, PAGE_SIZE } from '../../base/address.ts';
+import { maddr, mfn, PAGE_SIZE } from '../../base/address.ts';
 import type { Maddr, Mfn } from '../../base/address.ts';
 import { Lock, LockOrder } from './lock.ts';
 
