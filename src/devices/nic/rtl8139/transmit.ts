@@ -12,7 +12,7 @@ const CP_TX_FIRST = 0x20000000;
 const CP_TX_LAST = 0x10000000;
 /** Underrun, error summary, out-of-window, link failure, excessive collisions: the chip clears them. */
 const CP_TX_STATUS = 0x02f00000;
-const CP_TX_SIZE_MASK = 0xffff;
+export const CP_TX_SIZE_MASK = 0xffff;
 /** Second word: insert the tag in bits 15:0 (its first byte in bits 7:0). */
 const CP_TX_INSERT_TAG = 0x00020000;
 
