@@ -10,7 +10,7 @@ import {
   type Marks,
   type NestedFault,
 } from './io.ts';
-import { Names, Rows } from '../sources/rows.ts';
+import { FLAGS, Names, Rows, StoredRow } from '../sources/rows.ts';
 
 /**
  * Accesses of a whole trace, each a row of numbers: about 300 bytes, where the objects they are read as take 1.4 KB.
@@ -35,10 +35,9 @@ const NPF_GPA = MARK + 2 * MARKS.length;
 const NPF_AT = NPF_GPA + 1;
 const DOUBLES = NPF_AT + 1;
 
-// i32 columns.
-const DOM = 0;
-const VCPU = 1;
-const FLAGS = 2;
+// i32 columns, beside FLAGS.
+const DOM = 1;
+const VCPU = 2;
 const DATA = 3;
 const RIP = 5;
 const REASON = 7;
@@ -205,34 +204,17 @@ export class AccessStore {
 }
 
 /** One row, read as an access. */
-class StoredAccess implements IoAccess {
-  private readonly store: AccessStore;
-  private readonly row: number;
-
-  constructor(store: AccessStore, row: number) {
-    this.store = store;
-    this.row = row;
-  }
-
-  private flag(bit: number): boolean {
-    return (this.store.rows.word(this.row, FLAGS) & bit) !== 0;
-  }
-
+class StoredAccess extends StoredRow<AccessStore> implements IoAccess {
   private mark(column: number): Mark {
-    const { rows } = this.store;
-    return { timeNs: rows.double(this.row, column), ref: this.store.ref(rows.double(this.row, column + 1)) };
-  }
-
-  get index(): number {
-    return this.row;
+    return { timeNs: this.double(column), ref: this.store.ref(this.double(column + 1)) };
   }
 
   get dom(): number {
-    return this.store.rows.word(this.row, DOM);
+    return this.word(DOM);
   }
 
   get vcpu(): number {
-    return this.store.rows.word(this.row, VCPU);
+    return this.word(VCPU);
   }
 
   get space(): 'mmio' | 'pio' {
@@ -244,30 +226,29 @@ class StoredAccess implements IoAccess {
   }
 
   get addr(): number {
-    return this.store.rows.double(this.row, ADDRESS);
+    return this.double(ADDRESS);
   }
 
   get data(): bigint | undefined {
-    return this.flag(F_DATA) ? this.store.rows.big(this.row, DATA) : undefined;
+    return this.flag(F_DATA) ? this.big(DATA) : undefined;
   }
 
   get exitReason(): string | undefined {
-    return this.flag(F_REASON) ? this.store.reasons.name(this.store.rows.word(this.row, REASON)) : undefined;
+    return this.flag(F_REASON) ? this.store.reasons.name(this.word(REASON)) : undefined;
   }
 
   get rip(): bigint | undefined {
-    return this.flag(F_RIP) ? this.store.rows.big(this.row, RIP) : undefined;
+    return this.flag(F_RIP) ? this.big(RIP) : undefined;
   }
 
   get npf(): NestedFault | undefined {
     if (!this.flag(F_NPF)) return undefined;
-    const { rows } = this.store;
     return {
-      ref: this.store.ref(rows.double(this.row, NPF_AT)),
-      gpa: rows.double(this.row, NPF_GPA),
-      mfn: this.flag(F_NPF_MFN) ? rows.big(this.row, NPF_MFN) : undefined,
-      qualification: rows.word(this.row, NPF_QUALIFICATION) >>> 0,
-      p2mType: rows.word(this.row, NPF_TYPE) >>> 0,
+      ref: this.store.ref(this.double(NPF_AT)),
+      gpa: this.double(NPF_GPA),
+      mfn: this.flag(F_NPF_MFN) ? this.big(NPF_MFN) : undefined,
+      qualification: this.word(NPF_QUALIFICATION) >>> 0,
+      p2mType: this.word(NPF_TYPE) >>> 0,
     };
   }
 
@@ -276,31 +257,28 @@ class StoredAccess implements IoAccess {
   }
 
   get marks(): Marks {
-    const flags = this.store.rows.word(this.row, FLAGS);
+    const flags = this.word(FLAGS);
     const marks: Marks = {};
     for (let i = 0; i < MARKS.length; i++) if ((flags & (F_MARK << i)) !== 0) marks[MARKS[i]!] = this.mark(MARK + 2 * i);
-    if ((flags & F_MODEL) !== 0)
-      marks.model = { dom: this.store.rows.word(this.row, MODEL), vcpu: this.store.rows.word(this.row, MODEL + 1) };
+    if ((flags & F_MODEL) !== 0) marks.model = { dom: this.word(MODEL), vcpu: this.word(MODEL + 1) };
     return marks;
   }
 
   get pcpus(): IoAccess['pcpus'] {
-    const { rows } = this.store;
     return {
-      exit: this.flag(F_EXIT_PCPU) ? rows.word(this.row, PCPUS) : undefined,
-      entry: this.flag(F_ENTRY_PCPU) ? rows.word(this.row, PCPUS + 1) : undefined,
+      exit: this.flag(F_EXIT_PCPU) ? this.word(PCPUS) : undefined,
+      entry: this.flag(F_ENTRY_PCPU) ? this.word(PCPUS + 1) : undefined,
     };
   }
 
   get hypercalls(): Hypercalls {
-    const { rows } = this.store;
-    return { total: rows.word(this.row, HYPERCALLS), get: (number) => this.hypercall(number) };
+    return { total: this.word(HYPERCALLS), get: (number) => this.hypercall(number) };
   }
 
   private hypercall(number: number): HypercallCount | undefined {
-    const { rows, kept } = this.store;
-    const from = rows.word(this.row, KEPT);
-    for (let i = from; i < from + rows.word(this.row, KEPT + 1); i++) {
+    const { kept } = this.store;
+    const from = this.word(KEPT);
+    for (let i = from; i < from + this.word(KEPT + 1); i++) {
       if (kept.word(i, 0) === number)
         return { count: kept.word(i, 1), timeNs: kept.double(i, 0), ref: this.store.ref(kept.double(i, 1)) };
     }
@@ -308,9 +286,9 @@ class StoredAccess implements IoAccess {
   }
 
   get injected(): readonly Injection[] {
-    const { rows, injected } = this.store;
-    const from = rows.word(this.row, INJECTED);
-    const count = rows.word(this.row, INJECTED + 1);
+    const { injected } = this.store;
+    const from = this.word(INJECTED);
+    const count = this.word(INJECTED + 1);
     if (count === 0) return NONE;
     return Array.from({ length: count }, (_, i) => ({
       timeNs: injected.double(from + i, 0),
@@ -320,7 +298,7 @@ class StoredAccess implements IoAccess {
   }
 
   get lost(): LostEvent | undefined {
-    return this.store.losses[this.store.rows.word(this.row, LOSS) - 1];
+    return this.store.losses[this.word(LOSS) - 1];
   }
 
   get lossBefore(): boolean {
@@ -328,7 +306,7 @@ class StoredAccess implements IoAccess {
   }
 
   get unfinished(): IoAccess['unfinished'] {
-    return UNFINISHED[(this.store.rows.word(this.row, FLAGS) >>> UNFINISHED_SHIFT) & 3];
+    return UNFINISHED[(this.word(FLAGS) >>> UNFINISHED_SHIFT) & 3];
   }
 }
 

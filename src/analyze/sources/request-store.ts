@@ -1,5 +1,5 @@
 import type { DmChipLine, DmDma, DmRegionLine, DmRequest, DmRequestLine } from './dm-lines.ts';
-import { Names, Rows } from './rows.ts';
+import { FLAGS, Names, Rows, StoredRow } from './rows.ts';
 
 /**
  * Requests of a device model's log, each a row of numbers: about 120 bytes beside its DMA and chip lines. Objects are
@@ -13,10 +13,9 @@ const END_TIME = 2;
 const REGION_ADDRESS = 3;
 const DOUBLES = 4;
 
-// i32 columns.
-const LINE = 0;
-const END_LINE = 1;
-const FLAGS = 2;
+// i32 columns, beside FLAGS.
+const LINE = 1;
+const END_LINE = 2;
 const TYPE = 3;
 const COUNT = 4;
 const SIZE = 5;
@@ -137,39 +136,18 @@ function addTo<T>(map: Map<number, T[]>, key: number, value: T): void {
 }
 
 /** One row, read as a request. */
-class StoredRequest implements DmRequest {
-  private readonly store: RequestStore;
-  private readonly row: number;
-
-  constructor(store: RequestStore, row: number) {
-    this.store = store;
-    this.row = row;
-  }
-
-  private word(column: number): number {
-    return this.store.rows.word(this.row, column);
-  }
-
-  private flag(bit: number): boolean {
-    return (this.word(FLAGS) & bit) !== 0;
-  }
-
-  get index(): number {
-    return this.row;
-  }
-
+class StoredRequest extends StoredRow<RequestStore> implements DmRequest {
   get request(): DmRequestLine {
-    const { rows } = this.store;
     const flags = this.word(FLAGS);
     return {
       kind: 'request',
       line: this.word(LINE),
-      timeUs: (flags & F_TIME) === 0 ? undefined : rows.double(this.row, TIME),
+      timeUs: (flags & F_TIME) === 0 ? undefined : this.double(TIME),
       type: this.word(TYPE),
       dir: (flags & F_LINE_DIR) === 0 ? undefined : this.dir,
       dataIsPtr: (flags & F_POINTER) !== 0,
-      addr: rows.double(this.row, ADDRESS),
-      data: rows.big(this.row, SENT),
+      addr: this.double(ADDRESS),
+      data: this.big(SENT),
       count: this.word(COUNT),
       size: this.word(SIZE),
       form: (flags & F_PLAIN) === 0 ? 'event' : 'plain',
@@ -177,7 +155,7 @@ class StoredRequest implements DmRequest {
   }
 
   get data(): bigint | undefined {
-    return this.flag(F_DATA) ? this.store.rows.big(this.row, DATA) : undefined;
+    return this.flag(F_DATA) ? this.big(DATA) : undefined;
   }
 
   get dir(): 'read' | 'write' | undefined {
@@ -188,7 +166,7 @@ class StoredRequest implements DmRequest {
     if (!this.flag(F_REGION)) return undefined;
     return {
       name: this.store.names.name(this.word(REGION_NAME)),
-      addr: this.store.rows.double(this.row, REGION_ADDRESS),
+      addr: this.double(REGION_ADDRESS),
       line: this.word(REGION_LINE),
     };
   }
@@ -206,6 +184,6 @@ class StoredRequest implements DmRequest {
   }
 
   get endTimeUs(): number | undefined {
-    return this.flag(F_END_TIME) ? this.store.rows.double(this.row, END_TIME) : undefined;
+    return this.flag(F_END_TIME) ? this.double(END_TIME) : undefined;
   }
 }

@@ -48,6 +48,41 @@ export class Rows {
   }
 }
 
+/** The i32 column of every stored row that holds its flags; what a flag means is the store's. */
+export const FLAGS = 0;
+
+/** One row of a store, read as the object it was made of: the base of every such reader. */
+export abstract class StoredRow<Store extends { readonly rows: Rows }> {
+  protected readonly store: Store;
+  protected readonly row: number;
+
+  constructor(store: Store, row: number) {
+    this.store = store;
+    this.row = row;
+  }
+
+  get index(): number {
+    return this.row;
+  }
+
+  protected double(column: number): number {
+    return this.store.rows.double(this.row, column);
+  }
+
+  protected word(column: number): number {
+    return this.store.rows.word(this.row, column);
+  }
+
+  protected big(column: number): bigint {
+    return this.store.rows.big(this.row, column);
+  }
+
+  /** Is this bit of the row's flags set? */
+  protected flag(bit: number): boolean {
+    return (this.word(FLAGS) & bit) !== 0;
+  }
+}
+
 /** Strings that repeat, by number. */
 export class Names {
   private readonly numbers = new Map<string, number>();
