@@ -43,7 +43,7 @@ function compileConstant(
   fields: { a: number; b: number; imm: number },
 ): { run: () => void; statusFlags: () => number; memory: DataView } {
   const forms = new InstructionMap().all.find(
-    (one) => one.instruction.name === name && one.instruction.operands.join(' ') === operands,
+    (one) => one.instruction.name === name && one.instruction.operands.map((o) => o.notation).join(' ') === operands,
   );
   if (!forms) throw new Error(`no row ${name} ${operands}`);
   const form = [...forms.forms()].find(

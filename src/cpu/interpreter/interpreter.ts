@@ -19,13 +19,14 @@ import {
 import { EmitContext, type Operand, type Runtime } from '../emit/context.ts';
 import { carryFlagBody, conditionBody, CONDITION_NAMES, statusFlagsBody } from '../emit/flags.ts';
 import { constantOperand, fixedRegister, immediateOperand, memoryOperand, registerOperand } from '../emit/operands.ts';
-import { isRare, operandBytes, type Form, type InstructionForms } from '../decode/forms.ts';
+import { isRare, type Form, type InstructionForms } from '../decode/forms.ts';
 import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED, SPECIAL, SPECIAL_COUNT } from '../records/handler-numbers.ts';
 import { HELPER_NAMES } from '../emit/helpers.ts';
 import { OUTCOME_DONE, OUTCOME_FIND, OUTCOME_MASK, OUTLINED_SIGNATURE, pack } from './outlined.ts';
 import { REC_HANDLER, REC_INDEX } from '../records/record.ts';
 import { findBlock, RecordSite, type Frame } from './record-site.ts';
 import { SPECIAL_EMITTERS } from './special-handlers.ts';
+import { bytesOf, type OperandSpec } from '../tables/operands.ts';
 import { Label } from '../wasm/encoder.ts';
 import {
   block,
@@ -71,66 +72,48 @@ function bindOperands(c: EmitContext, forms: InstructionForms, form: Form): Oper
       site.disp(),
     );
   const address = form.address === 'inline' ? inlineAddress : () => c.ea.get;
-  return instruction.operands.map((code): Operand => {
-    const size = operandBytes(code, form.operandSize);
-    const memory = (bytes: number) => memoryOperand(c, address, bytes, instruction.aligned ?? false, 0);
-    switch (code) {
-      case 'AL':
-        return fixedRegister(c, 0, 1);
-      case 'CL':
-        return fixedRegister(c, 1, 1);
-      case 'DX':
-        return fixedRegister(c, 2, 2);
-      case 'rAX':
-        return fixedRegister(c, 0, size);
-      case 'aCX':
-        return fixedRegister(c, 1, form.addressSize);
-      case '1':
+  const memory = (operand: OperandSpec) =>
+    memoryOperand(c, address, bytesOf(operand.memoryBytes, form.operandSize), instruction.aligned ?? false, 0);
+  return instruction.operands.map((operand): Operand => {
+    const size = bytesOf(operand.bytes, operand.scales === 'address' ? form.addressSize : form.operandSize);
+    switch (operand.kind) {
+      case 'implied':
+        return fixedRegister(c, operand.register, size);
+      case 'one':
         return constantOperand(1);
+      case 'size':
+        return immediateOperand(() => i64.const(0), size);
+      case 'reg':
+      case 'opcode':
+        return registerOperand(c, site.fieldA(), size);
+      case 'number':
+        return immediateOperand(() => i64.extendU(site.fieldA()), 1);
+      case 'rm':
+        return form.address === 'register' ? registerOperand(c, site.fieldB(), size) : memory(operand);
+      case 'memory':
+      case 'moffs':
+        return memory(operand);
+      case 'rmRegister':
+        return registerOperand(c, site.fieldB(), size);
       case 'st':
         return immediateOperand(() => i64.extendU(site.fieldB()), 1);
-      case '$v':
-        return immediateOperand(() => i64.const(0), form.operandSize);
-      case '$a':
-        return immediateOperand(() => i64.const(0), form.addressSize);
-      case 'Ib2':
-        return immediateOperand(() => i64.extendS(site.aux()), 1);
-    }
-    switch (code[0]) {
-      case 'E': {
-        if (form.address !== 'register') return memory(code === 'Esv' ? 2 : size);
-        return registerOperand(c, site.fieldB(), size);
-      }
-      case 'W':
-      case 'Q':
-        return form.address === 'register' ? registerOperand(c, site.fieldB(), size) : memory(size);
-      case 'M':
-      case 'O':
-        return memory(size);
-      case 'R':
-      case 'U':
-      case 'N':
-        return registerOperand(c, site.fieldB(), code[1] === 'm' ? 8 : size);
-      case 'G':
-      case 'V':
-      case 'P':
-      case 'Z':
-        return registerOperand(c, site.fieldA(), size);
-      case 'S':
-      case 'C':
-      case 'D':
-        return immediateOperand(() => i64.extendU(site.fieldA()), 1);
-      case 'I':
-        return code === 'Iv' && form.operandSize === 8
-          ? immediateOperand(() => site.imm64(), 8)
-          : immediateOperand(() => site.imm(), size);
-      case 'J':
-      case 'A':
+      case 'immediate':
+        if (operand.second) return immediateOperand(() => i64.extendS(site.aux()), 1);
+        return isWide(operand, form) ? immediateOperand(() => site.imm64(), 8) : immediateOperand(() => site.imm(), size);
+      case 'relative':
+      case 'far':
         return immediateOperand(() => i64.extendS(site.aux()), form.operandSize);
-      default:
-        throw new Error(`instruction ${instruction.name}: operand code '${code}'`);
     }
   });
+}
+
+/** An immediate of eight bytes, which takes the place of disp and imm. */
+const isWide = (operand: OperandSpec, form: Form): boolean => bytesOf(operand.encoded, form.operandSize) === 8;
+
+/** Operands with the same key are bound alike in every form: immediates and distances of all widths are read from the same field. */
+function bindingKey(operand: OperandSpec): string {
+  if (operand.kind === 'relative') return 'J';
+  return operand.kind === 'immediate' && !operand.second && operand.encoded[2] < 8 ? 'I' : operand.notation;
 }
 
 /** Emit one form of a row: the instruction's meaning, then on to the next record. */
@@ -277,7 +260,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const known = new Map<unknown, Map<string, number>>();
   for (const forms of all) {
     const { emit, emitChained, ends, aligned, rare } = forms.instruction;
-    const kinds = forms.instruction.operands.map((o) => o.replace(/^I(b|bs|z|w)$/, 'I').replace(/^J[bz]$/, 'J')).join(' ');
+    const kinds = forms.instruction.operands.map(bindingKey).join(' ');
     for (const form of forms.forms()) {
       const meaning = form.chained ? emitChained : emit;
       let same = known.get(meaning);

@@ -5,11 +5,11 @@ import { addr64, CMD_TX_ENABLE, CP_TX_ENABLE, hex, INT_TX_OK, le32, putLe32, R, 
 import { CPLUS_BUFFER_SIZE, Tally } from './state.ts';
 
 /** C+ transmit descriptor: command and length, VLAN, address (RTL8139C(L)+ data sheet, "Transmit Descriptor"). */
-const DESCRIPTOR_SIZE = 16;
-const CP_TX_OWN = 0x80000000;
-const CP_TX_END_OF_RING = 0x40000000;
-const CP_TX_FIRST = 0x20000000;
-const CP_TX_LAST = 0x10000000;
+export const DESCRIPTOR_SIZE = 16;
+export const CP_TX_OWN = 0x80000000;
+export const CP_TX_END_OF_RING = 0x40000000;
+export const CP_TX_FIRST = 0x20000000;
+export const CP_TX_LAST = 0x10000000;
 /** Underrun, error summary, out-of-window, link failure, excessive collisions: the chip clears them. */
 const CP_TX_STATUS = 0x02f00000;
 export const CP_TX_SIZE_MASK = 0xffff;
@@ -17,7 +17,7 @@ export const CP_TX_SIZE_MASK = 0xffff;
 const CP_TX_INSERT_TAG = 0x00020000;
 
 /** Descriptors of a C+ ring, and so the most that one doorbell may walk. */
-const CPLUS_RING_SIZE = 64;
+export const CPLUS_RING_SIZE = 64;
 /**
  * Frames after which a doorbell takes no further descriptor: large sends cut into single bytes would keep the chip busy
  * for seconds. 64 descriptors of 64 KiB at an MSS of 536 are half of it.
