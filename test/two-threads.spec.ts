@@ -14,6 +14,7 @@ import { silentLogger } from '../src/base/logger.ts';
 import { HostClock } from '../src/hypervisor/time/clock.ts';
 import { HvmVcpu } from '../src/hypervisor/vmx/hvm.ts';
 import { MachineMemory } from '../src/hypervisor/mm/memory.ts';
+import { Shootdown } from '../src/hypervisor/mm/shootdown.ts';
 import { createPlatform } from '../src/hypervisor/chips/platform.ts';
 import { IoWait, PcpuLoop } from '../src/hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../src/hypervisor/setup/setup.ts';
@@ -25,9 +26,11 @@ import { TraceWindowWriter } from '../src/trace/writer.ts';
 
 const dist = join(import.meta.dirname, '../dist');
 /** The Worker's code is the built one: it must be of these sources. */
-const builtAt = existsSync(join(dist, 'hypervisor/dom0.js')) ? statSync(join(dist, 'hypervisor/dom0.js')).mtimeMs : 0;
+const builtAt = existsSync(join(dist, 'hypervisor/setup/dom0.js')) ? statSync(join(dist, 'hypervisor/setup/dom0.js')).mtimeMs : 0;
 const sources = join(import.meta.dirname, '../src/hypervisor');
-const built = readdirSync(sources).every((file) => statSync(join(sources, file)).mtimeMs <= builtAt);
+const built = readdirSync(sources, { recursive: true, encoding: 'utf8' }).every(
+  (file) => statSync(join(sources, file)).mtimeMs <= builtAt,
+);
 if (!built) console.warn('dist/ is missing or older than src/hypervisor (npm run build): the test with two threads is skipped');
 const xenalyze = spawnSync('/usr/bin/xenalyze', ['--help']).error === undefined;
 
@@ -78,23 +81,20 @@ describe.skipIf(!built)('guest and device model on threads of their own', () => 
     async (spins) => {
       const memory = MachineMemory.create({ frames: 1024, maxGfn: 0x100000, pcpus: 2, tracePages: 256 });
       const clock = new HostClock(memory);
-      const { pcpu, p2m, dom0, domain, runqueue, notifier, events, servers, handlers, timers, irq, control } = new Hypervisor({
+      const hypervisor = new Hypervisor({
         memory,
         clock,
         pcpu: 1,
         log: silentLogger,
         seed: 3,
         guest: { domid: 1, name: 'test', vcpus: 1 },
+        platform: (parts) => createPlatform(parts, platform),
       });
+      const { pcpu, p2m, dom0, domain, runqueue, notifier, events, servers, handlers, timers, irq, control } = hypervisor;
       p2m.populate(gfn(0), 256);
-      const kick = (): void => runqueue.unblock(domain.vcpus[0]!);
-      const { controllers } = createPlatform(
-        { memory, domid: 1, clock, timers, irq },
-        handlers,
-        { kick, nmi: kick, init: kick, startup: kick, guestTsc: () => clock.tsc(), timeOffset: () => {} },
-        platform,
-      );
       const engine = new FakeVcpu(memory, p2m);
+      const shootdown = new Shootdown(memory, domain.vcpus[0]!, engine);
+      p2m.changes.add((changed) => shootdown.invalidateNested(changed));
       const hvm = new HvmVcpu({
         pcpu,
         domain,
@@ -105,9 +105,10 @@ describe.skipIf(!built)('guest and device model on threads of their own', () => 
         notifier,
         servers,
         irq,
-        controllers,
+        controllers: hypervisor.platform.controllers,
         handlers,
         timers,
+        shootdown,
         wait: new IoWait(pcpu, runqueue, domain),
       });
       control.eventMask = TRC_ALL;
@@ -115,7 +116,7 @@ describe.skipIf(!built)('guest and device model on threads of their own', () => 
       const worker = new Worker(deviceModel, {
         eval: true,
         workerData: {
-          url: pathToFileURL(join(dist, 'hypervisor/dom0.js')).href,
+          url: pathToFileURL(join(dist, 'hypervisor/setup/dom0.js')).href,
           memory: memory.memory,
           layout: memory.layout,
           platform,

@@ -37,9 +37,9 @@ export class QtestProtocol {
   constructor(machine: QtestMachine, send: (line: string) => void) {
     this.machine = machine;
     this.send = send;
-    machine.onIrq = (pin, level) => {
+    machine.irqs.add(({ pin, level }) => {
       if (this.intercepted !== undefined) send(`IRQ ${level ? 'raise' : 'lower'} ${pin}`);
-    };
+    });
   }
 
   /** Serve one request. */

@@ -303,7 +303,7 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
   let restore = (): void => {};
   try {
     run = launchMachine(job, (message) => takeOutput(message, outputs));
-    outputs.onLost = () => interrupt('SIGPIPE');
+    outputs.losses.add(() => interrupt('SIGPIPE'));
     for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
     if (job.consoleInput !== undefined)
       restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT'));

@@ -19,7 +19,8 @@ import { TraceWindowWriter } from '../../trace/writer.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { deviceModelHypercalls } from '../hypercall/dm.ts';
 import { HvmVcpu } from '../vmx/hvm.ts';
-import type { InterruptControllers } from '../chips/irq.ts';
+import { GsiLines, HvmIrq } from '../chips/irq.ts';
+import type { HvmInterrupts, InterruptControllers, InterruptInputs } from '../chips/irq.ts';
 import { MachineMemory } from '../mm/memory.ts';
 import type { MachineMemoryOptions } from '../mm/memory.ts';
 import type { PageAllocator } from '../mm/page-alloc.ts';
@@ -48,12 +49,18 @@ const describe = (p: SeenIoreq): string =>
   `${['pio', 'mmio', 'pci', '', '', '', '', '', 'invalidate'][p.type] ?? p.type} ${p.dir} ${p.addr.toString(16)} ${p.size}` +
   `${p.count === 1 ? '' : ` x${p.count}`}${p.ptr ? ` @${(p.dataHi * 2 ** 32 + p.data).toString(16)}` : p.dir === 'w' ? ` = ${(p.dataHi ? p.dataHi.toString(16) : '') + p.data.toString(16)}` : ''}${p.df ? ' down' : ''}`;
 
-/** No local APIC, no PICs: lines end here and are remembered. */
-export function fakeControllers(): InterruptControllers & {
+interface FakeControllers extends InterruptControllers, InterruptInputs {
   readonly edges: string[];
   readonly requested: number[];
   output: boolean;
-} {
+}
+
+interface TestInterrupts extends HvmInterrupts {
+  readonly controllers: FakeControllers;
+}
+
+/** No local APIC, no PICs: lines end here and are remembered. */
+export function fakeControllers(): FakeControllers {
   const edges: string[] = [];
   const requested: number[] = [];
   let cr8 = 0;
@@ -62,7 +69,6 @@ export function fakeControllers(): InterruptControllers & {
     requested,
     output: false,
     vioapicIrqPositiveEdge: (gsi) => void edges.push(`gsi ${gsi}`),
-    vioapicIsLevel: () => true,
     vpicIrqPositiveEdge: (irq) => void edges.push(`irq+ ${irq}`),
     vpicIrqNegativeEdge: (irq) => void edges.push(`irq- ${irq}`),
     vpicIntOutput() {
@@ -95,11 +101,11 @@ export interface TestMachineOptions {
   readonly answer?: (p: SeenIoreq) => number;
 }
 
-export class TestMachine extends Hypervisor {
+export class TestMachine extends Hypervisor<TestInterrupts> {
   readonly clock: VirtualClock;
   readonly memory: MachineMemory;
   readonly pages: PageAllocator;
-  readonly controllers: ReturnType<typeof fakeControllers>;
+  readonly controllers: FakeControllers;
   readonly engine: FakeVcpu;
   readonly hvm: HvmVcpu;
   readonly loop: PcpuLoop;
@@ -130,22 +136,34 @@ export class TestMachine extends Hypervisor {
   constructor(options: TestMachineOptions = {}) {
     const clock = new VirtualClock();
     const memory = MachineMemory.create({ frames: 2048, maxGfn: 0x100000, pcpus: 1, tracePages: 16, ...options.memory });
-    const controllers = fakeControllers();
     const lines: string[] = [];
     const log: Logger = { debug() {}, info: (m) => lines.push(m), warn: (m) => lines.push(m) };
-    super({ memory, clock, pcpu: 0, log, seed: options.seed ?? 1, guest: { domid: 1, name: 'test', vcpus: 1 }, controllers });
+    super({
+      memory,
+      clock,
+      pcpu: 0,
+      log,
+      seed: options.seed ?? 1,
+      guest: { domid: 1, name: 'test', vcpus: 1 },
+      platform: () => {
+        const controllers = fakeControllers();
+        return { controllers, irq: new HvmIrq(new GsiLines(memory, 1), controllers) };
+      },
+    });
     this.clock = clock;
     this.memory = memory;
-    this.controllers = controllers;
+    this.controllers = this.platform.controllers;
     this.log = lines;
     this.pages = this.pcpu.pages;
     this.collector = new TraceCollector(memory);
-    this.pcpu.trace.onHighWater = () => void this.collector.drain(this.windows);
+    this.pcpu.trace.highWater.add(() => void this.collector.drain(this.windows));
     this.p2m.populate(gfn(0), 0xa0);
     this.p2m.populate(gfn(0x100), (options.ram ?? 0x400) - 0x100);
     this.dom0.vcpus[0]!.shareFutex(this.domain.vcpus[0]!);
     this.engine = new FakeVcpu(this.memory, this.p2m);
     const dom0: InlineDom0 = { state: this.dom0.vcpus[0]!, deviceModel: this.inlineDeviceModel() };
+    const shootdown = new Shootdown(memory, this.domain.vcpus[0]!, this.engine);
+    this.p2m.changes.add((gfn) => shootdown.invalidateNested(gfn));
     this.hvm = new HvmVcpu({
       pcpu: this.pcpu,
       domain: this.domain,
@@ -159,7 +177,8 @@ export class TestMachine extends Hypervisor {
       controllers: this.controllers,
       handlers: this.handlers,
       timers: this.timers,
-      wait: new IoWait(this.pcpu, this.runqueue, this.domain, () => dom0),
+      shootdown,
+      wait: new IoWait(this.pcpu, this.runqueue, this.domain, dom0),
       memoryMap: [
         { address: 0, size: 0x9fc00, type: 1 },
         { address: 0x100000, size: 0x300000, type: 1 },
@@ -259,7 +278,6 @@ export class TestMachine extends Hypervisor {
 
   private serveSlot(): void {
     const { u32, i32 } = this.memory;
-    if (this.info === undefined) return;
     if (this.serve !== undefined) {
       // A device model of a test's own: called for as long as a request is in the slot.
       if (((Atomics.load(i32, (this.info.ioreqPage + IOREQ_STATE_WORD) >>> 2) >>> 16) & 15) === 0) return;
