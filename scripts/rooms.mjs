@@ -25,7 +25,7 @@ export const rooms = {
       decode: { holds: 'bytes to records; the cache of decoded blocks', imports: ['.', 'memory', 'records', 'emit', 'tables'] },
       interpreter: {
         holds: 'the generated function that runs records',
-        imports: ['wasm', 'memory', 'records', 'emit', 'decode'],
+        imports: ['wasm', 'memory', 'records', 'emit', 'tables', 'decode'],
       },
       compiled: {
         holds: 'hot loops as functions of their own',

@@ -272,7 +272,8 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
       expect(status).toBe(0);
       const usual =
         /^(Using VMX|Creating |init_pcpus: through|scan_for_new_pcpu: Activating|read_record: read returned zero, deactivating|deactivate_pcpu: (setting d\d+v\d+ to state LOST|Setting max_active_pcpu)|Unknown hvm event)/;
-      // A read that waits is recorded when its answer is in, after the vCPU was switched: on a real host too xenalyze says so, once an exit reason.
+      // A read that waits is recorded when its answer is in, after the vCPU was switched: on a real host too xenalyze says so,
+      // once an exit reason.
       const rest = stderr.split('\n').filter((line) => line !== '' && !usual.test(line));
       expect(rest.filter((line) => !MISSING_HANDLER.test(line))).toEqual([]);
       expect(new Set(rest).size).toBe(rest.length);

@@ -179,7 +179,8 @@ describe('files of a whole machine of our own', () => {
     expect(frame.mfn).toMatchObject({ value: `0x${files.m.p2m.getMfn(gfn(0x202)).toString(16)}`, strength: 'proven' });
     expect(frame.mapping.value).toMatch(/^0x7f/);
     expect(frame.gva.value).toBe('0xffff888000202000');
-    expect(files.m.hvm.vmx.mmioLinear.get(gfn(0xf0000))).toBe(0xf0000000n); // paging off: the exit's linear address is the guest-physical one
+    // Paging is off: the exit's linear address is the guest-physical one.
+    expect(files.m.hvm.vmx.mmioLinear.get(gfn(0xf0000))).toBe(0xf0000000n);
     expect(text).toContain('EPT_VIOLATION');
     expect(text).toContain('injects vector 0x30 into d1v0, the vector of this device');
     expect(text).toContain('has taken it: reads IntrStatus (RxOK TxOK) = 0x5');

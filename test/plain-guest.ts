@@ -1,7 +1,7 @@
 /** Guests of a few instructions: a plain 32-bit ELF around assembled code, entered in flat 32-bit mode or led on to long mode. */
 import { assemble } from '../src/machine/tiny-guest/assembler.ts';
 
-export const PLAIN_ENTRY = 0x100000;
+const PLAIN_ENTRY = 0x100000;
 const HEADERS = 52 + 2 * 32;
 const NOTE_PHYS32_ENTRY = 18;
 

@@ -42,8 +42,12 @@ const deviceModel = `
 const { workerData: d } = require('node:worker_threads');
 import(d.url).then(({ attachDom0 }) => {
   const log = { debug() {}, info() {}, warn(m) { console.error(m); } };
-  const dom0 = attachDom0({ memory: d.memory, layout: d.layout, guest: { domid: 1, name: 'test', vcpus: 1 }, guestPcpu: 1, platform: d.platform, log });
-  const { hypercalls: h } = dom0, words = new Int32Array(d.memory.buffer), bytes = new Uint8Array(d.memory.buffer), u32 = new Uint32Array(d.memory.buffer);
+  const guest = { domid: 1, name: 'test', vcpus: 1 };
+  const dom0 = attachDom0({ memory: d.memory, layout: d.layout, guest, guestPcpu: 1, platform: d.platform, log });
+  const { hypercalls: h } = dom0;
+  const words = new Int32Array(d.memory.buffer);
+  const bytes = new Uint8Array(d.memory.buffer);
+  const u32 = new Uint32Array(d.memory.buffer);
   const id = h.createIoreqServer(2), info = h.getIoreqServerInfo(id);
   h.mapIoRange(id, 1, ${BAR}, ${BAR + 0xfff});
   const port = h.bindInterdomain(u32[info.ioreqPage / 4 + 6]);

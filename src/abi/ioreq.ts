@@ -16,7 +16,7 @@ export const IOREQ_WRITE = 0;
 export const IOREQ_READ = 1;
 
 /** Bits of the flags byte. */
-export const IOREQ_STATE_MASK = 0x0f;
+const IOREQ_STATE_MASK = 0x0f;
 export const IOREQ_DATA_IS_PTR = 0x10;
 export const IOREQ_DIR_SHIFT = 5;
 export const IOREQ_DF = 0x40;
@@ -38,7 +38,7 @@ export const IOREQS_PER_PAGE = 128;
 export const BUFIOREQ_READ_POINTER = 0;
 export const BUFIOREQ_WRITE_POINTER = 4;
 export const BUFIOREQ_SLOTS = 8;
-export const BUFIOREQ_SLOT_SIZE = 8;
+const BUFIOREQ_SLOT_SIZE = 8;
 export const BUFIOREQ_SLOT_NUM = 511;
 /** Only addresses up to this may be buffered: a slot has 20 address bits. */
 export const BUFIOREQ_MAX_ADDR = 0xfffff;

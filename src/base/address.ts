@@ -33,5 +33,3 @@ export const gpaToGfn = (address: Gpa): Gfn => Math.floor(address / PAGE_SIZE) a
 export const gfnToGpa = (frame: Gfn): Gpa => (frame * PAGE_SIZE) as Gpa;
 export const mfnToMaddr = (frame: Mfn): Maddr => (frame * PAGE_SIZE) as Maddr;
 export const maddrToMfn = (address: Maddr): Mfn => (address >>> PAGE_SHIFT) as Mfn;
-/** Byte offset within the page. Division-free for addresses past 32 bits too: & keeps the low bits. */
-export const pageOffset = (address: Gpa | Maddr): number => address & (PAGE_SIZE - 1);

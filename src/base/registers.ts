@@ -5,7 +5,7 @@
  */
 
 /** Bytes in one register or one access. */
-export type Width = 1 | 2 | 4;
+type Width = 1 | 2 | 4;
 
 /** A bit field of a register: `bits` wide, lowest bit `lsb`. */
 export interface BitField {
@@ -23,7 +23,7 @@ export interface BitField {
  * `w1c` writing a one clears the bit, `wc` any write clears it all, `cmd` a write is a command and reads give
  * zero, `none` decoded by the data sheet but not by this model (reads zero, writes lost).
  */
-export type Access = 'rw' | 'ro' | 'wo' | 'w1c' | 'wc' | 'cmd' | 'none';
+type Access = 'rw' | 'ro' | 'wo' | 'w1c' | 'wc' | 'cmd' | 'none';
 
 /**
  * Accesses narrower than the register that the chip decodes, as masks of byte offsets within the register

@@ -5,7 +5,7 @@
 import { qtestDevices } from './qtest-machine.ts';
 
 /** Releases of QEMU whose protocol is spoken; what they tell of a machine differs, and their tests take no field they do not know. */
-export const qemuReleases = { 7: { micro: 22, minor: 2, major: 7 }, 10: { micro: 0, minor: 0, major: 10 } } as const;
+const qemuReleases = { 7: { micro: 22, minor: 2, major: 7 }, 10: { micro: 0, minor: 0, major: 10 } } as const;
 export type QemuRelease = keyof typeof qemuReleases;
 
 interface QmpTarget {

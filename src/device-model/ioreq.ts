@@ -13,7 +13,7 @@ import { hex64, type DmLog } from './log.ts';
 import type { MapCache } from './map-cache.ts';
 
 /** The longest string access one request may carry: Xen cuts them at page ends. */
-export const MAX_REP_BYTES = 4096;
+const MAX_REP_BYTES = 4096;
 /** What stands for the address of the request's copy in the log; a real device model prints a stack address. */
 const REQUEST_ADDRESS = '0x7ffe5a000000';
 const PORT_LIMIT = 0x10000;

@@ -24,7 +24,12 @@ const raise = () => {
   }
 };
 for (const c of text) {
-  words[slot] = 0x3f8; words[slot + 1] = 0; words[slot + 2] = c.charCodeAt(0); words[slot + 3] = 0; words[slot + 4] = 1; words[slot + 5] = 1;
+  words[slot] = 0x3f8;
+  words[slot + 1] = 0;
+  words[slot + 2] = c.charCodeAt(0);
+  words[slot + 3] = 0;
+  words[slot + 4] = 1;
+  words[slot + 5] = 1;
   Atomics.store(words, slot + 7, (0 << 24) | (1 << 16));
   raise();
   for (;;) { const w = Atomics.load(words, slot + 7); if (((w >>> 16) & 15) === 3) break; Atomics.wait(words, slot + 7, w, 5); }

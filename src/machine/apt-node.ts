@@ -150,7 +150,7 @@ const firstError = (stderr: string): string =>
   'no reason given';
 
 /** SHA-256 of a file as hex. */
-export async function sha256(path: string): Promise<string> {
+async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
   return hash.digest('hex');

@@ -23,7 +23,8 @@ export async function openSevenZip(): Promise<{
     nodefs: module.NODEFS,
     run(args) {
       lines.length = 0;
-      // A copy: callMain puts the program's name in front of the list it is given. It gives main's exit status (0 fine, 1 warning, 2 and up failure) though its type says void.
+      // A copy: callMain puts the program's name in front of the list it is given. It gives main's exit status (0 fine, 1
+      // warning, 2 and up failure) though its type says void.
       const status = module.callMain([...args]) as unknown as number | undefined;
       if (status !== undefined && status > 1)
         throw new UserError(

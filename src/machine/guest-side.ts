@@ -35,7 +35,7 @@ const LOG_PID = 1;
 const SPARE_FRAMES = 256;
 
 /** What an engine is given: the memory it works in, its own area there, the guest's second-stage translation, the clock of RDTSC. */
-export interface EngineParts {
+interface EngineParts {
   readonly memory: MachineMemory;
   readonly p2m: P2m;
   /** Machine address and size of the vCPU's own area. */

@@ -16,7 +16,7 @@ import { TraceCollector } from '../hypervisor/trace/trace.ts';
 import { TraceWindowWriter } from '../trace/writer.ts';
 import { createDeviceModel, guestMemoryOptions, GuestSide, type MachineOptions, type MachineSinks } from './guest-side.ts';
 
-export type { EngineFactory, EngineParts, MachineOptions, MachineSinks } from './guest-side.ts';
+export type { EngineFactory, MachineOptions, MachineSinks } from './guest-side.ts';
 
 export class InlineMachine {
   readonly memory: MachineMemory;

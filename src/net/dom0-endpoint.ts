@@ -41,7 +41,7 @@ export interface Dom0EndpointOptions {
 }
 
 /** 10.0.2.2/24 with addresses from 10.0.2.15 on; the MAC is the one Xen's tools give a vif's backend. */
-export const dom0EndpointDefaults: Dom0EndpointOptions = {
+const dom0EndpointDefaults: Dom0EndpointOptions = {
   mac: parseMac('fe:ff:ff:ff:ff:ff'),
   ip: parseIpv4('10.0.2.2'),
   netmask: parseIpv4('255.255.255.0'),

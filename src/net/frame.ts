@@ -6,7 +6,7 @@
 import { UserError } from '../base/errors.ts';
 import { ETH_ALEN, ETH_HLEN, ETH_ZLEN, be16, foldChecksum, putBe16, sum16 } from '../base/ethernet.ts';
 
-export { ETH_ALEN, ETH_HLEN, ETH_ZLEN, be16, putBe16 } from '../base/ethernet.ts';
+export { ETH_ALEN, ETH_HLEN, be16, putBe16 } from '../base/ethernet.ts';
 
 /** Longest frame a backend carries, without FCS. Jumbo and offloaded frames stay below it. */
 export const MAX_FRAME = 65_535;

@@ -13,7 +13,7 @@ import {
   POST_SHADOW_PROPAGATE,
   POST_VMCALL,
 } from './domains.ts';
-import type { CycleTable, HvmState, IoAddress, Vcpu } from './domains.ts';
+import type { HvmState, IoAddress, Vcpu } from './domains.ts';
 import { CycleSummary } from './cycles.ts';
 import { ERR_RECORD } from './engine-errors.ts';
 import type { Engine } from './engine.ts';
@@ -133,7 +133,7 @@ function warnMissing(engine: Engine, reason: number): void {
 }
 
 /** The entry of a port or an address, made when first seen. */
-export function address(table: Map<number, IoAddress>, at: number, va: number): IoAddress {
+function address(table: Map<number, IoAddress>, at: number, va: number): IoAddress {
   let entry = table.get(at);
   if (entry === undefined) {
     if (table.size >= ADDRESSES_MAX && at !== OTHER_ADDRESSES) return address(table, OTHER_ADDRESSES, 0);
@@ -189,6 +189,3 @@ function crWrite(engine: Engine, h: HvmState, summary: boolean): void {
   }
   if (cr > 15) engine.onWarning(`Unexpected cr: ${cr}\n`);
 }
-
-/** Add a duration to one table of a summary. */
-export const count = (table: CycleTable, index: number, h: HvmState): void => table.add(index, h.arcCycles);

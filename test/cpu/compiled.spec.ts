@@ -121,7 +121,8 @@ const RUNS: Record<string, Run> = {
       for (let i = 0; i < 0x2000; i += 8) machine.writeU64(DATA_GPA + i, BigInt.asUintN(64, BigInt(i + 1) * 0x9e3779b97f4a7c15n));
     },
   },
-  // outer: mov ecx, 20; inner: test cl, 1; jz skip; add ah, cl; add ax, 3; skip: rol rax, 5; adc dl, ah; dec ecx; jnz inner; dec ebx; jnz outer
+  // outer: mov ecx, 20; inner: test cl, 1; jz skip; add ah, cl; add ax, 3; skip: rol rax, 5; adc dl, ah; dec ecx; jnz inner;
+  // dec ebx; jnz outer
   'loops in loops, a jump over, partial registers': {
     code: 'b914000000 f6c101 7406 00cc 6683c003 48c1c005 10e2 ffc9 75eb ffcb 75e2',
     registers: { rax: 1n, rbx: 400n, rdx: 0n },

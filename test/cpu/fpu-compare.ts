@@ -49,7 +49,7 @@ const RFLAGS_RF = 0x10000n;
 const ADDRESS_LIMIT = 0x8000n;
 
 /** What is comparable of a record: addresses made alike, RF of a fault dropped. */
-export function normalize(record: DataView, storesEnvironment: boolean, loadsEnvironment: boolean): Uint8Array {
+function normalize(record: DataView, storesEnvironment: boolean, loadsEnvironment: boolean): Uint8Array {
   const copy = new Uint8Array(record.buffer.slice(record.byteOffset, record.byteOffset + RECORD.size));
   const view = new DataView(copy.buffer);
   if (!loadsEnvironment) {
@@ -69,7 +69,7 @@ export function normalizeX87(c: X87Case, record: DataView): Uint8Array {
 export const normalizeSse = (record: DataView): Uint8Array => normalize(record, false, false);
 
 /** How far apart the registers of a transcendental result may be: units in the last place. */
-export const TRANSCENDENTAL_ULP = 1n;
+const TRANSCENDENTAL_ULP = 1n;
 
 /** Names of what differs; empty when the model and the processor agree. */
 export function differences(mine: Uint8Array, theirs: Uint8Array): string[] {
@@ -130,7 +130,7 @@ function ordinal(view: DataView, at: number): bigint {
 /** 64-bit FNV-1a digests of all normalized records of each operation, with their number. */
 export type Digests = Record<string, [count: number, digest: string]>;
 
-export function digest(names: readonly string[], normalized: readonly Uint8Array[]): Digests {
+function digest(names: readonly string[], normalized: readonly Uint8Array[]): Digests {
   const sums = new Map<string, { count: number; hi: number; lo: number }>();
   names.forEach((name, i) => {
     let sum = sums.get(name);

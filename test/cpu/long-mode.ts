@@ -22,8 +22,8 @@ export const CODE_GPA = 0x20000;
 export const DATA = 0x600000n;
 export const DATA_GPA = 0x30000;
 /** Pages of code and of data. */
-export const PAGES = 16;
-export const STACK = DATA + 0xf000n;
+const PAGES = 16;
+const STACK = DATA + 0xf000n;
 
 export interface Trapped {
   vector: number;

@@ -1,5 +1,4 @@
 /** Random MMX, SSE and SSE2 instructions of every row of the tables, as records for the processor and the engine. */
-import { parseEncoding } from '../../src/cpu/tables/definition.ts';
 import type { Instruction } from '../../src/cpu/tables/definition.ts';
 import { FPU_MXCSR, FPU_XMM } from '../../src/cpu/fpu/state.ts';
 import { SIMD } from '../../src/cpu/tables/simd.ts';
@@ -11,28 +10,26 @@ const PREFIX_BYTES: Record<string, number[]> = { any: [], NP: [], 66: [0x66], F3
 
 /** Bytes of one random form of a row. Registers are low ones; memory is [rbx + displacement]. */
 function encode(random: Random, instruction: Instruction): number[] {
-  const { operands } = instruction;
-  const encoding = parseEncoding(instruction);
-  const isGeneral = (code: string) => /^[GER]/.test(code);
-  const wide = operands.some((code) => /y$/.test(code)) && random.below(2) === 1;
-  const regOperand = operands.find((code) => /^[GVP]/.test(code));
-  const rmOperand = operands.find((code) => /^[EWUQNM]/.test(code));
+  const { operands, encoding } = instruction;
+  const wide = operands.some(({ scales }) => scales === 'operand') && random.below(2) === 1;
+  const regOperand = operands.find(({ kind }) => kind === 'reg');
+  const rmOperand = operands.find(({ kind }) => kind === 'rm' || kind === 'rmRegister' || kind === 'memory');
   const bytes = [...PREFIX_BYTES[encoding.prefix]!];
   const high = { reg: 0, rm: 0 };
-  if (regOperand?.startsWith('V') && random.below(4) === 0) high.reg = 4;
-  if (rmOperand && /^[WU]/.test(rmOperand) && random.below(4) === 0) high.rm = 1;
+  if (regOperand?.file === 'xmm' && random.below(4) === 0) high.reg = 4;
+  if (rmOperand?.file === 'xmm' && random.below(4) === 0) high.rm = 1;
   const memory = rmOperand !== undefined && encoding.mod !== 'reg' && (encoding.mod === 'mem' || random.below(2) === 1);
   if (memory) high.rm = 0;
   const rex = (wide ? 8 : 0) | high.reg | high.rm;
   if (rex) bytes.push(0x40 | rex);
   bytes.push(0x0f, encoding.opcode);
   if (!encoding.hasModrm) return bytes;
-  const reg = encoding.digit >= 0 ? encoding.digit : regOperand && isGeneral(regOperand) ? 0 : random.below(8);
+  const reg = encoding.digit >= 0 ? encoding.digit : regOperand?.file === 'general' ? 0 : random.below(8);
   if (memory) {
     const displacement = random.below(6) === 0 ? 1 + random.below(15) : random.below(2) * 16;
     bytes.push(0x43 | (reg << 3), displacement);
-  } else bytes.push(0xc0 | (reg << 3) | (rmOperand && isGeneral(rmOperand) ? 0 : random.below(8)));
-  if (operands.includes('Ib')) bytes.push(random.below(4) ? random.below(256) : random.below(70));
+  } else bytes.push(0xc0 | (reg << 3) | (rmOperand?.file === 'general' ? 0 : random.below(8)));
+  if (operands.some(({ kind }) => kind === 'immediate')) bytes.push(random.below(4) ? random.below(256) : random.below(70));
   return bytes;
 }
 

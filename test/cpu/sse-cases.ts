@@ -84,7 +84,7 @@ export function randomFloat(random: Random, wide: boolean): bigint {
   }
 }
 
-export const NATIVE_SSE: readonly SseOperation[] = SSE_OPERATIONS.filter((operation) => encode(operation.name));
+const NATIVE_SSE: readonly SseOperation[] = SSE_OPERATIONS.filter((operation) => encode(operation.name));
 
 export function makeSseCase(random: Random, record: DataView, operations: readonly SseOperation[] = NATIVE_SSE): SseOperation {
   const operation = operations[random.below(operations.length)]!;

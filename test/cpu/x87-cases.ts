@@ -50,7 +50,7 @@ const SPECIAL_80: readonly bigint[] = [
   0x403effffffffffffffffn,
 ];
 
-export function randomFloat80(random: Random): bigint {
+function randomFloat80(random: Random): bigint {
   const fraction = random.bits(64);
   const sign = random.bits(1) << 79n;
   switch (random.below(10)) {

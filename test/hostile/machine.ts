@@ -9,9 +9,8 @@ import { InlineMachine } from '../../src/machine/machine.ts';
 import { parseMac } from '../../src/net/frame.ts';
 import type { Gfn, Mfn } from '../../src/base/address.ts';
 
-/** The NIC's memory BAR, and its ports, as the firmware places them. */
+/** The NIC's memory BAR, as the firmware places it. */
 export const BAR = 0xf0000000;
-export const NIC_PORT = 0xc000;
 export const MEMORY_MIB = 8;
 /** First address behind the guest's RAM. */
 export const RAM_END = MEMORY_MIB << 20;

@@ -5,7 +5,7 @@ import { BAR, busMaster } from './machine.ts';
 /** A ring, two buffers and a frame of the guest's own, in its RAM. */
 export const RING = 0x200000;
 export const FRAME = 0x201000;
-export const RX_BUFFER = 0x202000;
+const RX_BUFFER = 0x202000;
 export const RX_RING = 0x203000;
 
 export const OWN_FIRST_LAST = 0xf0000000; // OWN, end of ring, first, last

@@ -11,11 +11,13 @@ export default [
     find: 'if (marks.notified !== undefined) {', replace: 'if (marks.blocked === undefined) {',
   },
   {
-    guard: 'a buffered slot has 20 address bits', file: at('join/route'), spec: story, test: 'an address in the VGA hole changes the answer',
+    guard: 'a buffered slot has 20 address bits', file: at('join/route'), spec: story,
+    test: 'an address in the VGA hole changes the answer',
     find: "access.space === 'mmio' && access.dir === 'write' && access.addr <= BUFIOREQ_MAX_ADDR", replace: 'false',
   },
   {
-    guard: 'records lost inside an access leave its route open', file: at('join/route'), spec: story, test: 'records lost in the middle',
+    guard: 'records lost inside an access leave its route open', file: at('join/route'), spec: story,
+    test: 'records lost in the middle',
     find: 'if (access.lost !== undefined) {', replace: 'if (false) {',
   },
   {
@@ -35,11 +37,13 @@ export default [
     find: 'if (outliers.length >= allowed) {', replace: 'if (false) {',
   },
   {
-    guard: 'hypercalls that map memory are named', file: at('tell/story-answers'), spec: story, test: 'a logged remap proves the miss',
+    guard: 'hypercalls that map memory are named', file: at('tell/story-answers'), spec: story,
+    test: 'a logged remap proves the miss',
     find: 'if (seen.length > 0) {', replace: 'if (false) {',
   },
   {
-    guard: 'a frame leaves in its request\'s time', file: at('join/packet'), spec: story, test: 'a frame captured at another time',
+    guard: 'a frame leaves in its request\'s time', file: at('join/packet'), spec: story,
+    test: 'a frame captured at another time',
     find: 'f.timeUs >= from && f.timeUs <= until', replace: 'true',
   },
   {
@@ -47,19 +51,23 @@ export default [
     find: 'if (dma.remapIndex !== undefined)\n', replace: 'if (false)\n',
   },
   {
-    guard: "a log's header that contradicts the pairs is not used", file: at('join/clock'), spec: ownFiles, test: 'are aligned by their pairs where the header does not fit',
+    guard: "a log's header that contradicts the pairs is not used", file: at('join/clock'), spec: ownFiles,
+    test: 'are aligned by their pairs where the header does not fit',
     find: 'if (contradicting > 0) return', replace: 'if (false) return',
   },
   {
-    guard: "the device model's steps lie within dom0's running time", file: at('tell/story-hops'), spec: ownFiles, test: 'lie on one clock',
+    guard: "the device model's steps lie within dom0's running time", file: at('tell/story-hops'), spec: ownFiles,
+    test: 'lie on one clock',
     find: 'return from <= until ? {', replace: 'return false ? {',
   },
   {
-    guard: 'a way is told in the order of its times', file: at('tell/story-hops'), spec: 'src/analyze/tell/story-hops.spec.ts', test: 'is that of the times',
+    guard: 'a way is told in the order of its times', file: at('tell/story-hops'), spec: 'src/analyze/tell/story-hops.spec.ts',
+    test: 'is that of the times',
     find: 'const ownFirst = q === undefined ||', replace: 'const ownFirst = p !== undefined || q === undefined ||',
   },
   {
-    guard: 'mapping calls matter only where the map cache missed', file: at('tell/story-answers'), spec: story, test: 'mapping calls of dom0 matter',
+    guard: 'mapping calls matter only where the map cache missed', file: at('tell/story-answers'), spec: story,
+    test: 'mapping calls of dom0 matter',
     find: "outcomes.every((o) => o === 'hit')", replace: 'false',
   },
 ];

@@ -5,7 +5,8 @@ const server = 'src/device-model/ioreq-server.ts';
 const dispatch = 'src/device-model/ioreq.ts';
 const codec = 'src/abi/ioreq.ts';
 const cache = 'src/device-model/map-cache.ts';
-const twice = (field, index) => `Object.defineProperty(p, '${field}', { configurable: true, get: () => words[slot + ${index}]! >>> 0, set() {} });`;
+const twice = (field,
+  index) => `Object.defineProperty(p, '${field}', { configurable: true, get: () => words[slot + ${index}]! >>> 0, set() {} });`;
 
 export default [
   {
@@ -26,8 +27,10 @@ export default [
     replace: "const second = bufferedAt(page, pointer + 1) + 1; Object.defineProperty(p, 'dataHi', { configurable: true, get: () => words[second]! >>> 0, set() {} });",
   },
   {
-    guard: 'the write pointer is read once a turn', file: server, spec, test: 'XSA-197 / CVE-2016-9381: a write pointer that runs on',
-    find: 'left -= used;', replace: 'left = ((Atomics.load(words, writeAt) >>> 0) - (Atomics.load(words, readAt) >>> 0) - used) >>> 0;',
+    guard: 'the write pointer is read once a turn', file: server, spec,
+    test: 'XSA-197 / CVE-2016-9381: a write pointer that runs on',
+    find: 'left -= used;',
+    replace: 'left = ((Atomics.load(words, writeAt) >>> 0) - (Atomics.load(words, readAt) >>> 0) - used) >>> 0;',
   },
   {
     guard: 'ports end at 0xffff: reads', file: dispatch, spec, test: 'XSA-199',
@@ -65,18 +68,21 @@ export default [
   },
   {
     guard: 'a string access stays within a page', file: dispatch, spec, test: 'XSA-112',
-    find: 'if (r.count * r.size > MAX_REP_BYTES) return `count ${r.count} of ${r.size} bytes, past a page`;', replace: 'if (r.count > 100000) r.count = 100000;',
+    find: 'if (r.count * r.size > MAX_REP_BYTES) return `count ${r.count} of ${r.size} bytes, past a page`;',
+    replace: 'if (r.count > 100000) r.count = 100000;',
   },
   {
     guard: 'the data side of a string access is RAM only', file: dispatch, spec, test: 'XSA-463',
-    find: 'this.t.dma.read(this.itemAddress(r, i), this.item, 0, r.size);', replace: 'if (!this.t.dma.read(this.itemAddress(r, i), this.item, 0, r.size)) this.t.memory.read(this.itemAddress(r, i), r.size);',
+    find: 'this.t.dma.read(this.itemAddress(r, i), this.item, 0, r.size);',
+    replace: 'if (!this.t.dma.read(this.itemAddress(r, i), this.item, 0, r.size)) this.t.memory.read(this.itemAddress(r, i), r.size);',
   },
   {
     guard: 'no more buffered slots than the ring has', file: server, spec, test: 'Buffered ring: more slots than it has',
     find: 'if (left > BUFIOREQ_SLOT_NUM) {', replace: 'if (false) {',
   },
   {
-    guard: 'both halves of an 8-byte buffered write are there', file: server, spec, test: 'Buffered ring: an 8-byte write with one slot',
+    guard: 'both halves of an 8-byte buffered write are there', file: server, spec,
+    test: 'Buffered ring: an 8-byte write with one slot',
     find: 'if (slots > left) {', replace: 'if (false) {',
   },
   {
@@ -92,7 +98,8 @@ export default [
     find: 'this.slot = (this.slot + slots) % BUFIOREQ_SLOT_NUM;', replace: 'this.slot = this.slot + slots;',
   },
   {
-    guard: 'the buffered ring is drained before a synchronous request', file: server, spec, test: 'Buffered ring: what is in it is seen before',
+    guard: 'the buffered ring is drained before a synchronous request', file: server, spec,
+    test: 'Buffered ring: what is in it is seen before',
     find: '    this.drain();\n    if (this.hasStopped) return;', replace: '',
   },
   {
@@ -100,11 +107,13 @@ export default [
     find: 'this.o.hypercalls.evtchnSend(this.ports[vcpu]!);', replace: 'this.o.hypercalls.evtchnSend(words[slot + 6]!);',
   },
   {
-    guard: 'a port is masked while it is served', file: 'src/device-model/event-channels.ts', spec, test: 'Event-channel storm: a turn serves each port once',
+    guard: 'a port is masked while it is served', file: 'src/device-model/event-channels.ts', spec,
+    test: 'Event-channel storm: a turn serves each port once',
     find: 'Atomics.or(this.words, maskAt + word, bit);', replace: '',
   },
   {
-    guard: 'a port nobody bound stays masked', file: 'src/device-model/event-channels.ts', spec, test: 'Event-channel storm: ports that nobody bound',
+    guard: 'a port nobody bound stays masked', file: 'src/device-model/event-channels.ts', spec,
+    test: 'Event-channel storm: ports that nobody bound',
     find: 'if (handler?.(port)) this.unmask(port);', replace: 'if (handler?.(port) ?? true) this.unmask(port);',
   },
   {
@@ -112,11 +121,13 @@ export default [
     find: 'for (const mapping of this.buckets.values()) this.drop(mapping);', replace: '',
   },
   {
-    guard: 'a locked mapping outlives INVALIDATE', file: cache, spec, test: 'Mapcache: INVALIDATE lets a locked DMA mapping finish',
+    guard: 'a locked mapping outlives INVALIDATE', file: cache, spec,
+    test: 'Mapcache: INVALIDATE lets a locked DMA mapping finish',
     find: 'if (mapping.locks > 0) mapping.stale = true;\n    else this.unmap(mapping);', replace: 'this.unmap(mapping);',
   },
   {
-    guard: 'the last unlock of a stale mapping unmaps it', file: cache, spec, test: 'Mapcache: INVALIDATE lets a locked DMA mapping finish',
+    guard: 'the last unlock of a stale mapping unmaps it', file: cache, spec,
+    test: 'Mapcache: INVALIDATE lets a locked DMA mapping finish',
     find: 'if (mapping.locks === 0 && mapping.stale) this.unmap(mapping);', replace: '',
   },
   {
@@ -132,7 +143,9 @@ export default [
     find: 'const step = Math.min(end - done, PAGE_SIZE - (address & (PAGE_SIZE - 1)));', replace: 'const step = end - done;',
   },
   {
-    guard: 'a guest-physical address is no machine address', file: cache, spec: 'test/device-model-hypervisor.spec.ts', test: 'serves a doorbell',
-    find: 'return ((mapping.frames[(gpa & (BUCKET_SIZE - 1)) >>> PAGE_SHIFT]! >>> 0) + (gpa & (PAGE_SIZE - 1))) as Maddr;', replace: 'return gpa as Maddr;',
+    guard: 'a guest-physical address is no machine address', file: cache, spec: 'test/device-model-hypervisor.spec.ts',
+    test: 'serves a doorbell',
+    find: 'return ((mapping.frames[(gpa & (BUCKET_SIZE - 1)) >>> PAGE_SHIFT]! >>> 0) + (gpa & (PAGE_SIZE - 1))) as Maddr;',
+    replace: 'return gpa as Maddr;',
   },
 ];

@@ -33,7 +33,8 @@ export default [
   },
   {
     guard: 'a looped frame goes to the receiver instead of the wire', file: nic('core'), spec, test: 'CVE-2021-3416',
-    find: 'this.receiver.receive(frame, length - inserted, false);\n      return;', replace: 'this.receiver.receive(frame, length - inserted, false);',
+    find: 'this.receiver.receive(frame, length - inserted, false);\n      return;',
+    replace: 'this.receiver.receive(frame, length - inserted, false);',
   },
   {
     guard: 'a busy chip takes no register write', file: nic('core'), spec, test: 'CVE-2021-3416',
@@ -132,23 +133,28 @@ export default [
     find: 'if (this.busMaster) return this.slot', replace: 'return this.slot',
   },
   {
-    guard: 'a full C mode ring never looks empty', file: nic('receive'), spec: core, test: 'rtl8139 counts whole words of the C mode ring',
+    guard: 'a full C mode ring never looks empty', file: nic('receive'), spec: core,
+    test: 'rtl8139 counts whole words of the C mode ring',
     find: 'alignWord(need) >= available', replace: 'need >= available',
   },
   {
-    guard: 'a frame that can wait is not lost', file: nic('receive'), spec: core, test: 'rtl8139 loses and counts no frame that can wait',
+    guard: 'a frame that can wait is not lost', file: nic('receive'), spec: core,
+    test: 'rtl8139 loses and counts no frame that can wait',
     find: "return 'refused';\n    }", replace: '}',
   },
   {
-    guard: 'a driver whose ring is full is told', file: nic('receive'), spec: core, test: 'rtl8139 loses and counts no frame that can wait',
+    guard: 'a driver whose ring is full is told', file: nic('receive'), spec: core,
+    test: 'rtl8139 loses and counts no frame that can wait',
     find: 'if (!(regs.values[R.IntrStatus]! & INT_RX_OVERFLOW)) this.chip.interrupt(INT_RX_OVERFLOW);', replace: '',
   },
   {
-    guard: 'a wire is paused no longer than a PAUSE frame can', file: 'src/device-model/nic-port.ts', spec: cable, test: 'a NIC without room holds the wire',
+    guard: 'a wire is paused no longer than a PAUSE frame can', file: 'src/device-model/nic-port.ts', spec: cable,
+    test: 'a NIC without room holds the wire',
     find: 'this.expired = true;', replace: '',
   },
   {
-    guard: 'frames that pile up are told of again', file: 'src/device-model/nic-port.ts', spec: cable, test: 'a NIC without room is asked again',
+    guard: 'frames that pile up are told of again', file: 'src/device-model/nic-port.ts', spec: cable,
+    test: 'a NIC without room is asked again',
     find: 'this.nic.remind();', replace: '',
   },
   {

@@ -1,10 +1,17 @@
-// biome-ignore-all format: a table, a row a line or a few
 /** The IO-APIC's registers. Source: 82093AA data sheet; 48 pins as Xen's vioapic has. */
 import type { RegisterDef } from '../../base/registers.ts';
 
 /** Registers in its page at 0xfec00000. */
 export const ioapicPage: readonly RegisterDef[] = [
-  { name: 'IOREGSEL', offset: 0x00, width: 4, access: 'rw', reset: 0, writable: 0xff, doc: 'number of the register in the window' },
+  {
+    name: 'IOREGSEL',
+    offset: 0x00,
+    width: 4,
+    access: 'rw',
+    reset: 0,
+    writable: 0xff,
+    doc: 'number of the register in the window',
+  },
   { name: 'IOWIN', offset: 0x10, width: 4, access: 'rw', doc: 'window to the register selected' },
 ];
 
@@ -13,7 +20,14 @@ export const IOAPIC_PINS = 48;
 /** Registers behind the window; `offset` is the number selected. */
 export const ioapicRegisters: readonly RegisterDef[] = [
   { name: 'IOAPICID', offset: 0x00, width: 4, access: 'rw', reset: 0, writable: 0x0f000000, doc: 'identifier' },
-  { name: 'IOAPICVER', offset: 0x01, width: 4, access: 'ro', reset: 0x11 | ((IOAPIC_PINS - 1) << 16), doc: 'version 0x11, number of the last pin' },
+  {
+    name: 'IOAPICVER',
+    offset: 0x01,
+    width: 4,
+    access: 'ro',
+    reset: 0x11 | ((IOAPIC_PINS - 1) << 16),
+    doc: 'version 0x11, number of the last pin',
+  },
   { name: 'IOAPICARB', offset: 0x02, width: 4, access: 'ro', reset: 0, doc: 'arbitration identifier' },
 ];
 

@@ -1,4 +1,3 @@
-// biome-ignore-all format: a table, a row a line or a few
 /** Register tables of the chips that live in the hypervisor, by name: for the documentation and for readers of traces. */
 import type { RegisterDef } from '../../base/registers.ts';
 import { hpetRegisters } from './hpet.ts';

@@ -26,7 +26,7 @@ export interface Chip {
   readonly drivers: readonly string[];
 }
 
-export const rtl8139: Chip = {
+const rtl8139: Chip = {
   name: 'rtl8139',
   vendorId: RTL8139_VENDOR_ID,
   deviceId: RTL8139_DEVICE_ID,

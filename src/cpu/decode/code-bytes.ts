@@ -2,14 +2,14 @@
  * The bytes of an instruction: immediates, prefixes, memory operands. Source: SDM vol. 2, chapter 2.
  */
 import { CB_ZERO } from '../memory/control-block.ts';
-import type { WordSize } from './forms.ts';
+import type { WordSize } from '../tables/operands.ts';
 import { Seg } from '../interface.ts';
 
 export const MAX_LENGTH = 15;
 
 export class CodeBytes {
   // The block in hand
-  protected source!: Uint8Array;
+  protected source: Uint8Array;
   protected at = 0;
   protected limit = 0;
   protected overrun = false;
@@ -33,6 +33,11 @@ export class CodeBytes {
 
   private longMode = false;
 
+  /** @param source where code lies, until a block comes with one of its own */
+  constructor(source: Uint8Array) {
+    this.source = source;
+  }
+
   /** The mode of the block to come. */
   setMode(bits: 16 | 32 | 64): void {
     this.longMode = bits === 64;
@@ -47,6 +52,9 @@ export class CodeBytes {
   }
   protected u16(): number {
     return this.u8() | (this.u8() << 8);
+  }
+  protected i16(): number {
+    return (this.u16() << 16) >> 16;
   }
   protected i32(): number {
     return this.u16() | (this.u16() << 16);
@@ -153,7 +161,7 @@ export class CodeBytes {
     this.index = [SI, DI, SI, DI, CB_ZERO, CB_ZERO, CB_ZERO, CB_ZERO][rm]!;
     if (this.base === BP) this.defaultSegment = Seg.ss;
     if (mod === 1) this.disp = this.i8();
-    else if (mod === 2) this.disp = (this.u16() << 16) >> 16;
+    else if (mod === 2) this.disp = this.i16();
   }
 }
 

@@ -2,14 +2,16 @@
  * The decoder: machine code to records, for every mode. It knows encodings only; what an instruction does is in the
  * tables. Source: SDM vol. 2, chapter 2.
  */
+import { PAGE_SIZE } from '../../base/address.ts';
 import { CodeBytes, MAX_LENGTH } from './code-bytes.ts';
 import { CB_XMM, CB_X87, CB_ZERO } from '../memory/control-block.ts';
 import type { FlagsFrom } from '../emit/context.ts';
-import { operandBytes, type Form, type InstructionForms, type WordSize } from './forms.ts';
+import type { Form, InstructionForms } from './forms.ts';
 import { SPECIAL } from '../records/handler-numbers.ts';
 import { InstructionMap } from './instruction-map.ts';
 import { Seg } from '../interface.ts';
 import type { MemoryViews } from '../memory/memory-views.ts';
+import { bytesOf, type OperandSpec, type WordSize } from '../tables/operands.ts';
 import {
   EXTRA_ASIZE_SHIFT,
   EXTRA_REP,
@@ -30,7 +32,7 @@ import {
   RECORD_SIZE,
 } from '../records/record.ts';
 
-export const MAX_BLOCK_INSTRUCTIONS = 32;
+const MAX_BLOCK_INSTRUCTIONS = 32;
 /** Records a block can take: an address record and a record each, and the end. */
 export const MAX_BLOCK_RECORDS = 2 * MAX_BLOCK_INSTRUCTIONS + 2;
 
@@ -61,7 +63,7 @@ export class Decoder extends CodeBytes {
   byteLength = 0;
 
   constructor(views: MemoryViews) {
-    super();
+    super(views.u8);
     this.views = views;
   }
 
@@ -116,7 +118,7 @@ export class Decoder extends CodeBytes {
   /** The block runs into the next one. */
   private endBlock(request: BlockRequest, count: number): void {
     const length = this.at - request.start;
-    const samePage = !request.crossing && request.pageOffset + length < 4096;
+    const samePage = !request.crossing && request.pageOffset + length < PAGE_SIZE;
     this.special(samePage ? SPECIAL.fallThroughChained : SPECIAL.fallThrough, request, request.ripLo + length, count - 1, 0);
   }
 
@@ -171,7 +173,7 @@ export class Decoder extends CodeBytes {
       modrm = this.u8();
       isMemory = modrm < 0xc0;
       // Control and debug register moves take ModRM.mod as 11 whatever it says.
-      if (instruction.operands.includes('Rm')) isMemory = false;
+      if (encoding.mod === 'ignored') isMemory = false;
       if (isMemory) this.memoryOperand(modrm, addressSize);
     }
     const reg = (modrm >> 3) & 7;
@@ -182,57 +184,28 @@ export class Decoder extends CodeBytes {
     let fieldA = CB_ZERO;
     let fieldB = CB_ZERO;
     let moffs = false;
-    for (const code of instruction.operands) {
-      switch (code) {
-        case 'AL':
-        case 'CL':
-        case 'DX':
-        case 'rAX':
-        case 'aCX':
-        case '1':
-        case '$v':
-        case '$a':
-          continue;
+    for (const operand of instruction.operands) {
+      switch (operand.kind) {
+        case 'reg':
+          fieldA = this.registerOffset(operand, operandSize, reg, rexR);
+          break;
+        case 'opcode':
+          fieldA = this.registerOffset(operand, operandSize, opcode & 7, rexB);
+          break;
+        case 'number':
+          // CS can be stored, not loaded.
+          if (operand.file === 'segment' && (reg > 5 || (reg === Seg.cs && instruction.operands[0] === operand)))
+            return this.undefinedOpcode(request, rip, index, start);
+          fieldA = operand.file === 'segment' ? reg : reg | rexR;
+          break;
+        case 'rm':
+        case 'rmRegister':
+          if (!isMemory) fieldB = this.registerOffset(operand, operandSize, rm, rexB);
+          break;
         case 'st':
           fieldB = rm;
-          continue;
-      }
-      const size = operandBytes(code, operandSize);
-      switch (code[0]) {
-        case 'G':
-          fieldA = this.generalOffset(reg | rexR, size);
           break;
-        case 'Z':
-          fieldA = this.generalOffset((opcode & 7) | rexB, size);
-          break;
-        case 'V':
-          fieldA = CB_XMM + (reg | rexR) * 16;
-          break;
-        case 'P':
-          fieldA = CB_X87 + reg * 16;
-          break;
-        case 'S':
-          // CS can be stored, not loaded.
-          if (reg > 5 || (reg === 1 && instruction.operands[0] === code)) return this.undefinedOpcode(request, rip, index, start);
-          fieldA = reg;
-          break;
-        case 'C':
-        case 'D':
-          fieldA = reg | rexR;
-          break;
-        case 'E':
-        case 'R':
-          if (!isMemory) fieldB = this.generalOffset(rm | rexB, size);
-          break;
-        case 'W':
-        case 'U':
-          if (!isMemory) fieldB = CB_XMM + (rm | rexB) * 16;
-          break;
-        case 'Q':
-        case 'N':
-          if (!isMemory) fieldB = CB_X87 + rm * 16;
-          break;
-        case 'O':
+        case 'moffs':
           moffs = true;
           break;
       }
@@ -260,36 +233,33 @@ export class Decoder extends CodeBytes {
     let farOffset = 0;
     let hasFar = false;
     let wideImmediate = false;
-    for (const code of instruction.operands) {
-      switch (code) {
-        case 'Ib':
-        case 'Ibs':
-          imm = this.i8();
-          break;
-        case 'Ib2':
-          aux = this.u8();
-          break;
-        case 'Iw':
-          imm = (this.u16() << 16) >> 16;
-          break;
-        case 'Iz':
-          imm = operandSize === 2 ? (this.u16() << 16) >> 16 : this.i32();
-          break;
-        case 'Iv':
-          if (operandSize === 2) imm = (this.u16() << 16) >> 16;
-          else imm = this.i32();
-          if (operandSize === 8) {
-            imm64High = this.i32();
-            wideImmediate = true;
+    for (const operand of instruction.operands) {
+      switch (operand.kind) {
+        case 'immediate':
+          switch (bytesOf(operand.encoded, operandSize)) {
+            case 1:
+              if (operand.second) aux = this.u8();
+              else imm = this.i8();
+              break;
+            case 2:
+              imm = this.i16();
+              break;
+            case 4:
+              imm = this.i32();
+              break;
+            case 8:
+              imm = this.i32();
+              imm64High = this.i32();
+              wideImmediate = true;
+              break;
           }
           break;
-        case 'Jb':
-          aux = this.i8();
+        case 'relative': {
+          const bytes = bytesOf(operand.encoded, operandSize);
+          aux = bytes === 1 ? this.i8() : bytes === 2 ? this.i16() : this.i32();
           break;
-        case 'Jz':
-          aux = operandSize === 2 ? (this.u16() << 16) >> 16 : this.i32();
-          break;
-        case 'Ap':
+        }
+        case 'far':
           farOffset = operandSize === 2 ? this.u16() : this.i32();
           imm = this.u16();
           hasFar = true;
@@ -349,14 +319,22 @@ export class Decoder extends CodeBytes {
       this.putAddress(segment, disp);
       const imms = this.views.i32;
       if (absolute) imms[(this.out + REC_IMM) >> 2] = absoluteHigh;
-      else if (!long) imms[(this.out + REC_IMM) >> 2] = this.accessSize(forms, operandSize) | (instruction.writes ? 0x100 : 0);
+      else if (!long)
+        imms[(this.out + REC_IMM) >> 2] =
+          (bytesOf(forms.addressed!.memoryBytes, operandSize) || 1) | (instruction.writes ? 0x100 : 0);
       this.out += RECORD_SIZE;
     }
 
     const target = request.pageOffset + (this.at - request.start) + aux;
     const nextOffset = request.pageOffset + (this.at - request.start);
     const chained =
-      long && !!instruction.chains && !request.single && !request.crossing && target >= 0 && target < 4096 && nextOffset < 4096;
+      long &&
+      !!instruction.chains &&
+      !request.single &&
+      !request.crossing &&
+      target >= 0 &&
+      target < PAGE_SIZE &&
+      nextOffset < PAGE_SIZE;
     const form: Form = {
       mode: long ? 'long' : 'legacy',
       operandSize: forms.usesOperandSize ? operandSize : 4,
@@ -408,13 +386,6 @@ export class Decoder extends CodeBytes {
     i32[(this.out + REC_DISP) >> 2] = disp;
   }
 
-  /** Bytes that the memory operand covers, for the segment limit. */
-  private accessSize(forms: InstructionForms, operandSize: WordSize): number {
-    const code = forms.instruction.operands.find((o) => /^[EMWQO]/.test(o))!;
-    if (code === 'Esv') return 2;
-    return operandBytes(code, operandSize) || 1;
-  }
-
   private select(map: number, opcode: number, bits: number): InstructionForms | undefined {
     const list = this.map.candidates(map, opcode);
     // ModRM is looked at, not taken.
@@ -443,16 +414,21 @@ export class Decoder extends CodeBytes {
       }
       if (encoding.modrm >= 0 && encoding.modrm !== modrm) continue;
       if (encoding.digit >= 0 && encoding.digit !== ((modrm >> 3) & 7)) continue;
-      if (encoding.mod !== 'any' && !instruction.operands.includes('Rm') && (encoding.mod === 'mem') !== modrm < 0xc0) continue;
+      if (modrm < 0xc0 ? encoding.mod === 'reg' : encoding.mod === 'mem') continue;
       return forms;
     }
     return undefined;
   }
 
-  /** Control-block offset of a general register; without REX, byte registers 4..7 are AH, CH, DH, BH. */
-  private generalOffset(number: number, size: number): number {
-    if (size === 1 && !this.hasRex && number >= 4) return (number - 4) * 8 + 1;
-    return number * 8;
+  /**
+   * Control-block offset of a register operand: `low`, the three bits in the code, with `high` from REX. Without REX, byte registers
+   * 4..7 are AH, CH, DH, BH. MMX registers have no high half.
+   */
+  private registerOffset(operand: OperandSpec, operandSize: WordSize, low: number, high: number): number {
+    if (operand.file === 'xmm') return CB_XMM + (low | high) * 16;
+    if (operand.file === 'mmx') return CB_X87 + low * 16;
+    if (low >= 4 && !this.hasRex && bytesOf(operand.bytes, operandSize) === 1) return (low - 4) * 8 + 1;
+    return (low | high) * 8;
   }
 }
 

@@ -3,15 +3,15 @@
  * apart is one handler of the interpreter.
  */
 import type { FlagsFrom, Mode } from '../emit/context.ts';
-import { parseEncoding, type Encoding, type Instruction } from '../tables/definition.ts';
+import type { Encoding, Instruction } from '../tables/definition.ts';
+import { hasAddress, type OperandSpec, type WordSize } from '../tables/operands.ts';
 
-export const ADDRESS_FORMS = ['register', 'inline', 'computed'] as const;
+const ADDRESS_FORMS = ['register', 'inline', 'computed'] as const;
 /** register: no memory operand. inline: base + index × scale + disp in the record. computed: an address record goes before. */
-export type AddressForm = (typeof ADDRESS_FORMS)[number];
-export const FLAGS_FROM = ['any', 'sub', 'logic'] as const;
-export const MODES: readonly Mode[] = ['long', 'legacy'];
-export const WORD_SIZES = [2, 4, 8] as const;
-export type WordSize = (typeof WORD_SIZES)[number];
+type AddressForm = (typeof ADDRESS_FORMS)[number];
+const FLAGS_FROM = ['any', 'sub', 'logic'] as const;
+const MODES: readonly Mode[] = ['long', 'legacy'];
+const WORD_SIZES: readonly WordSize[] = [2, 4, 8];
 
 export interface Form {
   operandSize: WordSize;
@@ -27,6 +27,7 @@ export interface Form {
 const uniform = ({
   name,
   opcode,
+  encoding,
   operands,
   emit,
   emitChained,
@@ -49,6 +50,7 @@ const uniform = ({
   ({
     name,
     opcode,
+    encoding,
     operands,
     emit,
     emitChained,
@@ -75,22 +77,23 @@ export class InstructionForms {
   readonly encoding: Encoding;
   readonly usesOperandSize: boolean;
   readonly usesAddressSize: boolean;
-  readonly hasAddress: boolean;
+  /** The operand that can lie in memory. */
+  readonly addressed: OperandSpec | undefined;
   private readonly handlers = new Int32Array(3 * 3 * 3 * 2 * 3 * 2 * 2).fill(-1);
 
   constructor(instruction: Instruction) {
     this.instruction = uniform(instruction);
-    this.encoding = parseEncoding(instruction);
-    this.usesOperandSize = instruction.operands.some((o) => /(v|z|y|c)$|^rAX$|bs$/.test(o));
-    this.usesAddressSize = instruction.operands.some((o) => /^(aCX|\$a)$/.test(o));
-    this.hasAddress = instruction.operands.some((o) => /^[EMWQO]/.test(o));
+    this.encoding = instruction.encoding;
+    this.usesOperandSize = instruction.operands.some((o) => o.scales === 'operand');
+    this.usesAddressSize = instruction.operands.some((o) => o.scales === 'address');
+    this.addressed = instruction.operands.find(hasAddress);
   }
 
   /** Every form that decoding can ask for. */
   forms(): Form[] {
     const { instruction } = this;
-    const registerPossible = this.encoding.mod !== 'mem' && !instruction.operands.some((o) => /^O/.test(o));
-    const memoryPossible = this.hasAddress && this.encoding.mod !== 'reg';
+    const registerPossible = this.encoding.mod !== 'mem' && this.addressed?.kind !== 'moffs';
+    const memoryPossible = this.addressed !== undefined && this.encoding.mod !== 'reg';
     const addresses: AddressForm[] = [
       ...(registerPossible ? ['register' as const] : []),
       ...(memoryPossible ? [...(instruction.hot ? ['inline' as const] : []), 'computed' as const] : []),
@@ -154,43 +157,4 @@ export function isRare({ instruction, usesOperandSize }: InstructionForms, form:
     (usesOperandSize && form.operandSize === 2) ||
     (form.address === 'computed' && !instruction.hot)
   );
-}
-
-/** Bytes of an operand by its size letter. */
-export function operandBytes(code: string, operandSize: WordSize): number {
-  if (code === 'AL' || code === 'CL' || code === '1' || code === 'st') return 1;
-  if (code === 'DX') return 2;
-  if (code === 'rAX') return operandSize;
-  const letters = code.slice(1);
-  switch (letters) {
-    case 'b':
-    case 'b2':
-      return 1;
-    case 'w':
-      return 2;
-    case 'd':
-      return 4;
-    case 'q':
-      return 8;
-    case 't':
-      return 10;
-    case 'x':
-      return 16;
-    case 'v':
-    case 'bs':
-    case 'sv':
-      return operandSize;
-    case 'z':
-      return operandSize === 2 ? 2 : 4;
-    case 'y':
-      return operandSize === 8 ? 8 : 4;
-    case 'c':
-      return operandSize === 8 ? 16 : 8;
-    case 'e':
-      return operandSize === 2 ? 14 : 28;
-    case 's':
-      return operandSize === 2 ? 94 : 108;
-    default:
-      return 0;
-  }
 }

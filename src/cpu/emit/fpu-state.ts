@@ -9,7 +9,7 @@ const ZERO = i32.const(0);
 
 /** Offsets from the control block. */
 export const load16 = (c: EmitContext, offset: number): I32 => i32.load16U(ZERO, c.cb + offset);
-export const store16 = (c: EmitContext, offset: number, value: I32): Stmt => i32.store16(ZERO, value, c.cb + offset);
+const store16 = (c: EmitContext, offset: number, value: I32): Stmt => i32.store16(ZERO, value, c.cb + offset);
 export const store8 = (c: EmitContext, offset: number, value: I32): Stmt => i32.store8(ZERO, value, c.cb + offset);
 export const loadVectorCell = (c: EmitContext, offset: number): V128 => v128.load(ZERO, c.cb + offset);
 export const storeVectorCell = (c: EmitContext, offset: number, value: V128): Stmt => v128.store(ZERO, value, c.cb + offset);

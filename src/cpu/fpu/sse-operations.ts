@@ -10,7 +10,7 @@ import type { FloatFormat } from '../softfloat/format.ts';
 import { approximateReciprocal, approximateReciprocalRoot } from './sse-approximate.ts';
 import { FPU_MXCSR, FPU_RFLAGS, FPU_SSE_A, FPU_SSE_B, FPU_SSE_RESULT } from './state.ts';
 
-export const Mxcsr = { denormalsAreZero: 1 << 6, masks: 0x1f80, maskShift: 7, roundingShift: 13, flushToZero: 1 << 15 } as const;
+const Mxcsr = { denormalsAreZero: 1 << 6, masks: 0x1f80, maskShift: 7, roundingShift: 13, flushToZero: 1 << 15 } as const;
 
 export interface SseOperation {
   readonly name: string;

@@ -12,7 +12,7 @@ import type { X87 } from './x87.ts';
 export type Conditions = number | undefined;
 
 /** By the reg field of the opcode: x is ST(0), y the other operand. */
-export const ARITHMETIC = ['fadd', 'fmul', 'fcom', 'fcomp', 'fsub', 'fsubr', 'fdiv', 'fdivr'] as const;
+const ARITHMETIC = ['fadd', 'fmul', 'fcom', 'fcomp', 'fsub', 'fsubr', 'fdiv', 'fdivr'] as const;
 export type Arithmetic = Exclude<(typeof ARITHMETIC)[number], 'fcom' | 'fcomp'>;
 
 function compute(f: X87, which: Arithmetic, x: Float, y: Float): bigint {

@@ -11,10 +11,10 @@ export interface EnvironmentFormat {
   readonly wide: boolean;
   readonly real: boolean;
 }
-export const environmentSize = (format: EnvironmentFormat): number => (format.wide ? 28 : 14);
+const environmentSize = (format: EnvironmentFormat): number => (format.wide ? 28 : 14);
 
 /** Tag word with two bits a register: 0 valid, 1 zero, 2 special, 3 empty. */
-export function tagWord(f: X87): number {
+function tagWord(f: X87): number {
   let word = 0;
   for (let physical = 0; physical < 8; physical++) {
     let tag = 3;

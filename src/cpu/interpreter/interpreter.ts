@@ -17,15 +17,16 @@ import {
   Status,
 } from '../memory/control-block.ts';
 import { EmitContext, type Operand, type Runtime } from '../emit/context.ts';
-import { carryFlagBody, conditionBody, CONDITION_NAMES, statusFlagsBody } from '../emit/flags.ts';
+import { defineFlagFunctions } from './primitives.ts';
 import { constantOperand, fixedRegister, immediateOperand, memoryOperand, registerOperand } from '../emit/operands.ts';
-import { isRare, operandBytes, type Form, type InstructionForms } from '../decode/forms.ts';
+import { isRare, type Form, type InstructionForms } from '../decode/forms.ts';
 import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED, SPECIAL, SPECIAL_COUNT } from '../records/handler-numbers.ts';
 import { HELPER_NAMES } from '../emit/helpers.ts';
 import { OUTCOME_DONE, OUTCOME_FIND, OUTCOME_MASK, OUTLINED_SIGNATURE, pack } from './outlined.ts';
 import { REC_HANDLER, REC_INDEX } from '../records/record.ts';
 import { findBlock, RecordSite, type Frame } from './record-site.ts';
 import { SPECIAL_EMITTERS } from './special-handlers.ts';
+import { bytesOf, type OperandSpec } from '../tables/operands.ts';
 import { Label } from '../wasm/encoder.ts';
 import {
   block,
@@ -33,8 +34,6 @@ import {
   i32,
   i64,
   loop,
-  memoryCopy,
-  memoryFill,
   ret,
   seq,
   switchOver,
@@ -45,9 +44,6 @@ import {
   type ValType,
 } from '../wasm/expr.ts';
 import { FunctionBuilder, ModuleBuilder, type FunctionRef, type Local } from '../wasm/module.ts';
-
-/** Name that the function for a condition code is exported by. */
-export const conditionExport = (cc: number): string => `condition${cc}`;
 
 export interface InterpreterImports {
   slowRead(record: number, size: number): number;
@@ -62,7 +58,7 @@ export interface InterpreterImports {
 const ZERO = i32.const(0);
 
 /** Abstract operands of one form of a row. */
-export function bindOperands(c: EmitContext, forms: InstructionForms, form: Form): Operand[] {
+function bindOperands(c: EmitContext, forms: InstructionForms, form: Form): Operand[] {
   const { site } = c;
   const { instruction } = forms;
   const inlineAddress = () =>
@@ -71,66 +67,48 @@ export function bindOperands(c: EmitContext, forms: InstructionForms, form: Form
       site.disp(),
     );
   const address = form.address === 'inline' ? inlineAddress : () => c.ea.get;
-  return instruction.operands.map((code): Operand => {
-    const size = operandBytes(code, form.operandSize);
-    const memory = (bytes: number) => memoryOperand(c, address, bytes, instruction.aligned ?? false, 0);
-    switch (code) {
-      case 'AL':
-        return fixedRegister(c, 0, 1);
-      case 'CL':
-        return fixedRegister(c, 1, 1);
-      case 'DX':
-        return fixedRegister(c, 2, 2);
-      case 'rAX':
-        return fixedRegister(c, 0, size);
-      case 'aCX':
-        return fixedRegister(c, 1, form.addressSize);
-      case '1':
+  const memory = (operand: OperandSpec) =>
+    memoryOperand(c, address, bytesOf(operand.memoryBytes, form.operandSize), instruction.aligned ?? false, 0);
+  return instruction.operands.map((operand): Operand => {
+    const size = bytesOf(operand.bytes, operand.scales === 'address' ? form.addressSize : form.operandSize);
+    switch (operand.kind) {
+      case 'implied':
+        return fixedRegister(c, operand.register, size);
+      case 'one':
         return constantOperand(1);
+      case 'size':
+        return immediateOperand(() => i64.const(0), size);
+      case 'reg':
+      case 'opcode':
+        return registerOperand(c, site.fieldA(), size);
+      case 'number':
+        return immediateOperand(() => i64.extendU(site.fieldA()), 1);
+      case 'rm':
+        return form.address === 'register' ? registerOperand(c, site.fieldB(), size) : memory(operand);
+      case 'memory':
+      case 'moffs':
+        return memory(operand);
+      case 'rmRegister':
+        return registerOperand(c, site.fieldB(), size);
       case 'st':
         return immediateOperand(() => i64.extendU(site.fieldB()), 1);
-      case '$v':
-        return immediateOperand(() => i64.const(0), form.operandSize);
-      case '$a':
-        return immediateOperand(() => i64.const(0), form.addressSize);
-      case 'Ib2':
-        return immediateOperand(() => i64.extendS(site.aux()), 1);
-    }
-    switch (code[0]) {
-      case 'E': {
-        if (form.address !== 'register') return memory(code === 'Esv' ? 2 : size);
-        return registerOperand(c, site.fieldB(), size);
-      }
-      case 'W':
-      case 'Q':
-        return form.address === 'register' ? registerOperand(c, site.fieldB(), size) : memory(size);
-      case 'M':
-      case 'O':
-        return memory(size);
-      case 'R':
-      case 'U':
-      case 'N':
-        return registerOperand(c, site.fieldB(), code[1] === 'm' ? 8 : size);
-      case 'G':
-      case 'V':
-      case 'P':
-      case 'Z':
-        return registerOperand(c, site.fieldA(), size);
-      case 'S':
-      case 'C':
-      case 'D':
-        return immediateOperand(() => i64.extendU(site.fieldA()), 1);
-      case 'I':
-        return code === 'Iv' && form.operandSize === 8
-          ? immediateOperand(() => site.imm64(), 8)
-          : immediateOperand(() => site.imm(), size);
-      case 'J':
-      case 'A':
+      case 'immediate':
+        if (operand.second) return immediateOperand(() => i64.extendS(site.aux()), 1);
+        return isWide(operand, form) ? immediateOperand(() => site.imm64(), 8) : immediateOperand(() => site.imm(), size);
+      case 'relative':
+      case 'far':
         return immediateOperand(() => i64.extendS(site.aux()), form.operandSize);
-      default:
-        throw new Error(`instruction ${instruction.name}: operand code '${code}'`);
     }
   });
+}
+
+/** An immediate of eight bytes, which takes the place of disp and imm. */
+const isWide = (operand: OperandSpec, form: Form): boolean => bytesOf(operand.encoded, form.operandSize) === 8;
+
+/** Operands with the same key are bound alike in every form: immediates and distances of all widths are read from the same field. */
+function bindingKey(operand: OperandSpec): string {
+  if (operand.kind === 'relative') return 'J';
+  return operand.kind === 'immediate' && !operand.second && operand.encoded[2] < 8 ? 'I' : operand.notation;
 }
 
 /** Emit one form of a row: the instruction's meaning, then on to the next record. */
@@ -150,8 +128,7 @@ export interface Interpreter {
 
 /**
  * Generate the interpreter for a control block at `cb`. Sets the handler of every form. Exports
- * `run(record, budget) → budget left`, `handlers` (the table of functions that are handlers), what compiled code calls, and `fill`
- * and `copy` (bulk memory; typed arrays over shared memory are slow at both).
+ * `run(record, budget) → budget left`, `handlers` (the table of functions that are handlers) and what compiled code calls.
  */
 export function generateInterpreter(all: readonly InstructionForms[], cb: number, memoryPages: number): Interpreter {
   const module = new ModuleBuilder(memoryPages);
@@ -162,23 +139,10 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const lookup = module.import('lookup', { params: [], results: ['i32'] });
   const link = module.import('link', slowSignature);
 
-  const flagFunction = { params: [] as const, results: ['i32'] as const };
-  const carryFlag = module.declare(flagFunction, 'carryFlag');
-  const statusFlags = module.declare(flagFunction, 'statusFlags');
-  const condition = CONDITION_NAMES.map((_name, cc) => module.declare(flagFunction, conditionExport(cc)));
+  const { carryFlag, statusFlags, condition } = defineFlagFunctions(module, cb);
   const legacyAddress = module.declare({ params: ['i32', 'i64', 'i32'], results: ['i64'] }, 'legacyAddress');
   const runSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const run = module.declare(runSignature, 'run');
-
-  const three = { params: ['i32', 'i32', 'i32'], results: [] } as const;
-  for (const [name, instruction] of [
-    ['fill', memoryFill],
-    ['copy', memoryCopy],
-  ] as const) {
-    const ref = module.declare(three, name);
-    const fb = new FunctionBuilder(three);
-    module.define(ref, fb, instruction(fb.param('i32', 0).get, fb.param('i32', 1).get, fb.param('i32', 2).get));
-  }
 
   // Imports as functions of this module: compiled code calls them without a way through JavaScript of its own.
   for (const [name, target] of [
@@ -191,24 +155,6 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
     module.define(ref, fb, ret(target.call('i32', ...target.signature.params.map((_type, i) => fb.param('i32', i).get))));
   }
 
-  const cell = {
-    load32: (offset: number) => i32.load(ZERO, cb + offset),
-    load64: (offset: number) => i64.load(ZERO, cb + offset),
-  };
-  module.define(carryFlag, new FunctionBuilder(flagFunction), carryFlagBody(cell));
-  module.define(
-    statusFlags,
-    new FunctionBuilder(flagFunction),
-    statusFlagsBody(cell, () => carryFlag.call('i32')),
-  );
-  condition.forEach((ref, cc) => {
-    const fb = new FunctionBuilder(flagFunction);
-    module.define(
-      ref,
-      fb,
-      conditionBody(cell, cc, () => statusFlags.call('i32'), fb),
-    );
-  });
   defineLegacyAddress(module, legacyAddress, cb);
 
   const helperNumbers = new Map(HELPER_NAMES.map((name, i) => [name, i]));
@@ -277,7 +223,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const known = new Map<unknown, Map<string, number>>();
   for (const forms of all) {
     const { emit, emitChained, ends, aligned, rare } = forms.instruction;
-    const kinds = forms.instruction.operands.map((o) => o.replace(/^I(b|bs|z|w)$/, 'I').replace(/^J[bz]$/, 'J')).join(' ');
+    const kinds = forms.instruction.operands.map(bindingKey).join(' ');
     for (const form of forms.forms()) {
       const meaning = form.chained ? emitChained : emit;
       let same = known.get(meaning);

@@ -45,7 +45,7 @@ export function toInteger(env: FloatEnv, a: Float, width: number, rounding: Roun
 }
 
 /** Finite value to the nearest integer in the direction asked; env.inexact and env.roundedUp tell about it. */
-export function roundedInteger(env: FloatEnv, a: Float, rounding: Rounding): bigint {
+function roundedInteger(env: FloatEnv, a: Float, rounding: Rounding): bigint {
   const saved = env.rounding;
   env.rounding = rounding;
   const magnitude = env.cut(a.negative, a.significand, -a.exponent);

@@ -39,7 +39,7 @@ export const binary64 = format('binary64', 64, 53, false);
 export const extended80 = format('double-extended', 80, 64, true);
 
 /** unsupported: pseudo-infinity, pseudo-NaN and unnormal of the double-extended format: invalid as an operand. */
-export type FloatKind = 'zero' | 'finite' | 'infinity' | 'quietNan' | 'signalingNan' | 'unsupported';
+type FloatKind = 'zero' | 'finite' | 'infinity' | 'quietNan' | 'signalingNan' | 'unsupported';
 
 export interface Float {
   readonly kind: FloatKind;
@@ -52,8 +52,8 @@ export interface Float {
   readonly denormal: boolean;
 }
 
-export const INTEGER_BIT = 1n << 63n;
-export const QUIET_BIT = 1n << 62n;
+const INTEGER_BIT = 1n << 63n;
+const QUIET_BIT = 1n << 62n;
 
 const double = new Float64Array(1);
 const doubleWords = new Uint32Array(double.buffer);

@@ -14,14 +14,15 @@ import {
   Efer,
   SEG_ACCESS,
   SEG_SIZE,
+  Rights,
 } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import type { Core } from './core.ts';
 import { Seg } from '../interface.ts';
 import { PHYSICAL_MASK } from './msr.ts';
 
 const CR0_DEFINED = Cr0.pe | Cr0.mp | Cr0.em | Cr0.ts | Cr0.et | Cr0.ne | Cr0.wp | Cr0.am | Cr0.nw | Cr0.cd | Cr0.pg;
 /** CR4 bits of the features that CPUID shows (features.ts). */
-export const CR4_DEFINED =
+const CR4_DEFINED =
   Cr4.vme |
   Cr4.pvi |
   Cr4.tsd |

@@ -4,7 +4,7 @@ import { PHYSICAL_ADDRESS_BITS } from '../memory/mmu.ts';
 import { Seg } from '../interface.ts';
 import { linearFromBigInt, type ControlBlock } from '../memory/memory-views.ts';
 
-export const Msr = {
+const Msr = {
   sysenterCs: 0x174,
   sysenterEsp: 0x175,
   sysenterEip: 0x176,
@@ -24,10 +24,10 @@ const cell = (n: number): number => CB_MSR + n * 8;
 export const CB_SYSENTER_CS = cell(0);
 export const CB_SYSENTER_ESP = cell(1);
 export const CB_SYSENTER_EIP = cell(2);
-export const CB_PAT = cell(3);
+const CB_PAT = cell(3);
 export const CB_STAR = cell(4);
 export const CB_LSTAR = cell(5);
-export const CB_CSTAR = cell(6);
+const CB_CSTAR = cell(6);
 export const CB_FMASK = cell(7);
 export const CB_KERNEL_GS_BASE = cell(8);
 export const CB_TSC_AUX = cell(9);

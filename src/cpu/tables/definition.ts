@@ -4,19 +4,10 @@
  *
  * Encoding: an optional mandatory prefix (NP, 66, F3, F2), the opcode bytes, then optionally `+r` (register in the low
  * three opcode bits), `/0`..`/7` (ModRM.reg), `=C1` (whole ModRM byte), `mem` or `reg` (ModRM.mod).
- *
- * Operands, as in Intel's opcode map (SDM vol. 2, appendix A.2.1), separated by spaces:
- *   E r/m · G ModRM.reg general register · Z opcode register · M memory only · R register-only r/m
- *   I immediate · J relative target · O moffs · S segment register in ModRM.reg (its number)
- *   V/W XMM register / r/m · U register-only XMM · P/Q MMX register / r/m · N register-only MMX
- *   C/D control or debug register in ModRM.reg (its number) · A far pointer
- *   AL, CL, rAX (operand-sized), aCX (address-sized rCX), DX, 1 (constant one), st (x87 rm register number)
- *   $ no operand in the encoding: only carries the operand size; $a the address size
- * Size letters: b 1, w 2, d 4, q 8, x 16, t 10, v operand size, z min(operand size, 4), y 4 or 8, p far pointer,
- *   bs an immediate byte sign-extended to the operand size, e x87 environment (14 or 28),
- *   s x87 state (94 or 108), - none. For W and Q: size of the memory form.
+ * Operands: the notation of operands.ts.
  */
 import type { Emit } from '../emit/integer.ts';
+import { parseOperand, usesModrm, type OperandSpec } from './operands.ts';
 
 export interface InstructionAttributes {
   /** A frequent instruction: memory operands get their address computed inside the handler. */
@@ -53,11 +44,15 @@ export interface InstructionAttributes {
 export interface Instruction extends InstructionAttributes {
   name: string;
   opcode: string;
-  operands: readonly string[];
+  encoding: Encoding;
+  operands: readonly OperandSpec[];
   emit: Emit;
   /** For `chains`: the emitter when the targets chain. */
   emitChained?: Emit;
 }
+
+/** A byte of an encoding, as rows have it. */
+export const hex = (byte: number): string => byte.toString(16).toUpperCase().padStart(2, '0');
 
 /** A row without ceremony. */
 export function row(
@@ -67,7 +62,8 @@ export function row(
   emit: Emit,
   attributes: InstructionAttributes & { emitChained?: Emit } = {},
 ): Instruction {
-  return { name, opcode, operands: operands ? operands.split(' ') : [], emit, ...attributes };
+  const specs = operands ? operands.split(' ').map(parseOperand) : [];
+  return { name, opcode, encoding: parseEncoding(name, opcode, specs), operands: specs, emit, ...attributes };
 }
 
 export interface Encoding {
@@ -79,16 +75,13 @@ export interface Encoding {
   plusRegister: boolean;
   digit: number; // -1: none
   modrm: number; // -1: none
-  mod: 'any' | 'mem' | 'reg';
+  /** Forms by ModRM.mod; ignored: always a register, whatever it says. */
+  mod: 'any' | 'mem' | 'reg' | 'ignored';
   hasModrm: boolean;
 }
 
-const USES_MODRM = /^[EGMRSVWUPQNCD]/;
-const MEMORY_ONLY = /^M/;
-const REGISTER_ONLY = /^[RUN]/;
-
-export function parseEncoding(instruction: Instruction): Encoding {
-  const tokens = instruction.opcode.split(' ');
+function parseEncoding(name: string, opcode: string, operands: readonly OperandSpec[]): Encoding {
+  const tokens = opcode.split(' ');
   const encoding: Encoding = {
     prefix: 'any',
     map: 0,
@@ -111,7 +104,7 @@ export function parseEncoding(instruction: Instruction): Encoding {
     } else if (/^\/[0-7]$/.test(token)) encoding.digit = Number(token[1]);
     else if (/^=[0-9A-F]{2}$/.test(token)) encoding.modrm = parseInt(token.slice(1), 16);
     else if (token === 'mem' || token === 'reg') encoding.mod = token;
-    else throw new Error(`instruction ${instruction.name}: encoding token '${token}'`);
+    else throw new Error(`instruction ${name}: encoding token '${token}'`);
   }
   if (bytes[0] === 0x0f && bytes.length > 1) {
     bytes.shift();
@@ -119,14 +112,13 @@ export function parseEncoding(instruction: Instruction): Encoding {
     encoding.map = bytes.length === 1 ? 1 : escape === 0x38 ? 2 : 3;
     if (encoding.map > 1) bytes.shift();
   }
-  if (bytes.length !== 1) throw new Error(`instruction ${instruction.name}: opcode '${instruction.opcode}'`);
+  if (bytes.length !== 1) throw new Error(`instruction ${name}: opcode '${opcode}'`);
   encoding.opcode = bytes[0]!;
-  for (const operand of instruction.operands) {
-    // $, 1, AL, CL, DX, aCX, rAX are not ModRM operands, though CL and DX start like some.
-    if (/^(AL|CL|DX|rAX|aCX|\$|1)/.test(operand)) continue;
-    if (operand === 'st' || USES_MODRM.test(operand)) encoding.hasModrm = true;
-    if (MEMORY_ONLY.test(operand)) encoding.mod = 'mem';
-    if (REGISTER_ONLY.test(operand) || operand === 'st') encoding.mod = 'reg';
+  for (const operand of operands) {
+    if (usesModrm(operand)) encoding.hasModrm = true;
+    if (operand.kind === 'memory') encoding.mod = 'mem';
+    if (operand.kind === 'rmRegister') encoding.mod = operand.ignoresMod ? 'ignored' : 'reg';
+    if (operand.kind === 'st') encoding.mod = 'reg';
   }
   if (encoding.digit >= 0 || encoding.modrm >= 0 || encoding.mod !== 'any') encoding.hasModrm = true;
   return encoding;

@@ -10,10 +10,10 @@ import { PageTables, Pte, type GuestMemory } from './page-tables.ts';
 const MEMORY_PAGES = 1024; // 64 MiB
 const AREA = { base: maddr(1 << 20), size: 24 << 20 };
 const FIRST_FRAME = (32 << 20) / 4096;
-export const GUEST_FRAMES = 4096;
+const GUEST_FRAMES = 4096;
 
 export const CODE_GPA = 0x10000;
-export const STACK_TOP = 0x80000;
+const STACK_TOP = 0x80000;
 export const DATA_GPA = 0x100000;
 
 export class BenchMachine implements NestedPaging, GuestMemory {

@@ -9,7 +9,7 @@ import { Lock, LockOrder } from '../mm/lock.ts';
 import { MIN_TIMER_PERIOD_NS, type PlatformContext } from './platform-context.ts';
 import type { Timer } from '../time/timer.ts';
 
-export const HPET_BASE = 0xfed00000;
+const HPET_BASE = 0xfed00000;
 const HPET_SIZE = 0x400;
 const CFG = 0x10;
 const STATUS = 0x20;

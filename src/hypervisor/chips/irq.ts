@@ -53,9 +53,9 @@ export type CallbackVia = (typeof CallbackVia)[keyof typeof CallbackVia];
 /** GSI of a PCI function's INTx line: hvm_pci_intx_gsi. */
 export const hvmPciIntxGsi = (device: number, intx: number): number => (((device << 2) + (device >> 3) + intx) & 31) + 16;
 /** PCI link (0..3: A..D) of it: hvm_pci_intx_link. */
-export const hvmPciIntxLink = (device: number, intx: number): number => (device + intx) & 3;
+const hvmPciIntxLink = (device: number, intx: number): number => (device + intx) & 3;
 /** ISA IRQ 0 is wired to pin 2: hvm_isa_irq_to_gsi. */
-export const hvmIsaIrqToGsi = (irq: number): number => (irq === 0 ? 2 : irq);
+const hvmIsaIrqToGsi = (irq: number): number => (irq === 0 ? 2 : irq);
 
 /** Words of the state, in units of 4 bytes; word 0 is its lock. */
 const ISA_IRQ = 1;

@@ -16,7 +16,7 @@ import type { GsiLines } from './irq.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { Vlapics } from './vlapic.ts';
 
-export const VIOAPIC_DEFAULT_BASE = 0xfec00000;
+const VIOAPIC_DEFAULT_BASE = 0xfec00000;
 
 /** State, in words. */
 const IOAPICARB = ioapicRegisters.find(({ name }) => name === 'IOAPICARB')!.offset;

@@ -47,7 +47,7 @@ export const method = (path: string, args: number, ...terms: Aml[]): Aml => [
   ...withLength([...nameString(path), args, ...terms.flat()]),
 ];
 export const pkg = (...elements: Aml[]): Aml => [0x12, ...withLength([elements.length, ...elements.flat()])];
-export const buffer = (bytes: Aml): Aml => [0x11, ...withLength([...integer(bytes.length), ...bytes])];
+const buffer = (bytes: Aml): Aml => [0x11, ...withLength([...integer(bytes.length), ...bytes])];
 export const iff = (condition: Aml, ...terms: Aml[]): Aml => [0xa0, ...withLength([...condition, ...terms.flat()])];
 export const ret = (value: Aml): Aml => [0xa4, ...value];
 export const store = (value: Aml, target: Aml): Aml => [0x70, ...value, ...target];

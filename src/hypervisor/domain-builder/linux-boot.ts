@@ -6,7 +6,7 @@ import type { Gpa } from '../../base/address.ts';
 import { type E820Entry, GuestLayout } from './layout.ts';
 
 /** Offsets in boot_params. */
-export const BootParams = {
+const BootParams = {
   acpiRsdpAddr: 0x070,
   extRamdiskImage: 0x0c0,
   extRamdiskSize: 0x0c4,

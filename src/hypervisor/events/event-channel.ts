@@ -14,8 +14,7 @@ export const EvtchnState = { free: 0, reserved: 1, unbound: 2, interdomain: 3, p
 export type EvtchnState = (typeof EvtchnState)[keyof typeof EvtchnState];
 
 export const VIRQ_TIMER = 0;
-export const VIRQ_DEBUG = 1;
-export const VIRQ_CONSOLE = 2;
+const VIRQ_DEBUG = 1;
 /** NR_VIRQS. */
 const NR_VIRQS = 24;
 /** virq_is_global: everything but per-vCPU timer, debug, xenoprof and PMU. */

@@ -14,7 +14,7 @@ import { vcpuOp } from './vcpu-op.ts';
 import { xenVersion } from './xen-version.ts';
 
 /** __HYPERVISOR_* numbers (public/xen.h). */
-export const Hypercall = {
+const Hypercall = {
   memoryOp: 12,
   multicall: 13,
   setTimerOp: 15,

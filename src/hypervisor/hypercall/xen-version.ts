@@ -23,7 +23,7 @@ const XENVER = {
  * hvm_safe_pvclock, memory_op_vnode_supported, not_direct_mapped. hvm_pirqs (10) is hidden: interrupts of emulated
  * devices then go by INTx, IO-APIC and local APIC.
  */
-export const FEATURES = (1 << 0) | (1 << 2) | (1 << 8) | (1 << 9) | (1 << 13) | (1 << 16);
+const FEATURES = (1 << 0) | (1 << 2) | (1 << 8) | (1 << 9) | (1 << 13) | (1 << 16);
 
 export function xenVersion(call: HypercallContext): number {
   const address = call.pointer(1);

@@ -35,7 +35,7 @@ const MAX_REPS = 4096;
 export const TRAP_ud = 6;
 const TRAP_df = 8;
 export const TRAP_gp = 13;
-export const TRAP_pf = 14;
+const TRAP_pf = 14;
 /** #DE, #TS, #NP, #SS, #GP (SDM vol. 3A table 6-4). */
 const isContributory = (vector: number): boolean => vector === 0 || (vector >= 10 && vector <= 13);
 

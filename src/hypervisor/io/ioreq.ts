@@ -33,16 +33,16 @@ import type { EventChannels } from '../events/event-channel.ts';
 import { Lock, LockOrder } from '../mm/lock.ts';
 import { Rangeset, rangesetSize } from './rangeset.ts';
 
-export const MAX_NR_IOREQ_SERVERS = 8;
+const MAX_NR_IOREQ_SERVERS = 8;
 /** MAX_NR_IO_RANGES: ranges of each kind of a server. */
-export const MAX_NR_IO_RANGES = 256;
+const MAX_NR_IO_RANGES = 256;
 const RANGE_TYPES = 3;
 
 export const ioreqFirstByte = (p: Ioreq): number => (p.df ? p.addr - (p.count - 1) * p.size : p.addr);
 export const ioreqLastByte = (p: Ioreq): number => (p.df ? p.addr : p.addr + (p.count - 1) * p.size) + p.size - 1;
 
 /** ioreq_needs_completion: everything but a port write and what goes to or from memory by itself. */
-export const ioreqNeedsCompletion = (p: Ioreq): boolean => !p.dataIsPtr && (p.type !== IoreqType.pio || p.dir !== IOREQ_WRITE);
+const ioreqNeedsCompletion = (p: Ioreq): boolean => !p.dataIsPtr && (p.type !== IoreqType.pio || p.dir !== IOREQ_WRITE);
 
 /** How the vCPU's thread waits inside Xen for its device model; the scheduler's part. */
 export interface XenWait {

@@ -7,12 +7,12 @@
  * The layout is a plain object of numbers: `machineLayout(options)` gives the same one on every thread.
  */
 import { UserError } from '../../base/errors.ts';
-import { maddr, mfn, PAGE_SHIFT, PAGE_SIZE } from '../../base/address.ts';
+import { maddr, mfn, PAGE_SIZE } from '../../base/address.ts';
 import type { Maddr, Mfn } from '../../base/address.ts';
 import { Lock, LockOrder } from './lock.ts';
 
 /** A stretch of machine memory: first byte and length, both in bytes. */
-export interface Area {
+interface Area {
   readonly base: Maddr;
   readonly size: number;
 }
@@ -36,7 +36,7 @@ export interface MachineMemoryOptions {
   readonly xenheapSize: number;
 }
 
-export const defaultMemoryOptions: MachineMemoryOptions = {
+const defaultMemoryOptions: MachineMemoryOptions = {
   frames: 0x4000,
   vcpus: 1,
   engineAreaSize: 0x10000,
@@ -257,6 +257,3 @@ export class MachineMemory {
     return maddr(this.layout.frameTable.base + (frame - this.layout.firstFrame) * FRAME_ENTRY_SIZE);
   }
 }
-
-/** Frame holding a machine address; addresses reach 4 GiB, so the shift is unsigned. */
-export const frameOf = (address: Maddr): Mfn => mfn(address >>> PAGE_SHIFT);

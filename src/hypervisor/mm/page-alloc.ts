@@ -10,13 +10,13 @@ import type { MachineMemory } from './memory.ts';
 import { FRAME_ENTRY_SIZE } from './memory.ts';
 
 /** Frame-table word 0: references in the low bits, then flags. */
-export const PGC_COUNT_MASK = 0x00ff_ffff;
+const PGC_COUNT_MASK = 0x00ff_ffff;
 /** The owner's own reference is still in (Xen's PGC_allocated). */
-export const PGC_ALLOCATED = 1 << 24;
+const PGC_ALLOCATED = 1 << 24;
 /** Code was decoded from this frame: whoever writes to it behind the vCPU's back must tell the vCPU. */
 export const PGC_CODE = 1 << 25;
 /** Holds old bytes (poison): to be scrubbed before it is handed out. */
-export const PGC_NEED_SCRUB = 1 << 26;
+const PGC_NEED_SCRUB = 1 << 26;
 
 /** Frame-table word 1 of a free frame. */
 export const DOMID_FREE = 0xffff;

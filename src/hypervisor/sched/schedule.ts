@@ -19,7 +19,7 @@ import type { TimerQueue } from '../time/timer.ts';
 import { EVENT_CHECK_VECTOR, LOCAL_TIMER_VECTOR } from '../vmx/vmx.ts';
 
 /** The device model when it runs on the guest's own thread. */
-export interface InlineDeviceModel {
+interface InlineDeviceModel {
   /** Serve everything that is there to do. */
   runUntilIdle(): boolean;
   /** When it has something to do of itself, in nanoseconds of the clock; Infinity: never. */

@@ -58,7 +58,7 @@ interface TestInterrupts extends HvmInterrupts {
 }
 
 /** No local APIC, no PICs: lines end here and are remembered. */
-export function fakeControllers(): FakeControllers {
+function fakeControllers(): FakeControllers {
   const edges: string[] = [];
   const requested: number[] = [];
   let cr8 = 0;

@@ -69,7 +69,6 @@ export const virtualCost = {
   injection: 200,
   contextSwitch: 900,
 } as const;
-export type VirtualCost = keyof typeof virtualCost;
 
 /**
  * Time that advances by what the guest executes and by declared costs alone: 1 GHz, one instruction one tick.

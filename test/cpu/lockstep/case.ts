@@ -60,7 +60,7 @@ export interface Boundary {
  * Results the manuals give only to a bound: RCPPS and RSQRTPS (relative error), transcendental x87 (units in the last
  * place). halves: the upper halves of RCX, RSI and RDI are left open (REP with 32-bit addresses in 64-bit mode).
  */
-export type Tolerance = 'none' | 'halves' | 'reciprocal' | 'transcendental';
+type Tolerance = 'none' | 'halves' | 'reciprocal' | 'transcendental';
 
 export interface Case {
   /** The record sent to the runner. */

@@ -1,5 +1,6 @@
 /**
- * npm run cpu:lockstep -- [--cases N] [--seed N] [--mode 64|32] [--only REGEX] [--detailed N] [--compiled] [--save FILE] [--record FILE] [--json]
+ * npm run cpu:lockstep -- [--cases N] [--seed N] [--mode 64|32] [--only REGEX] [--detailed N] [--compiled]
+ *   [--save FILE] [--record FILE] [--json]
  *
  * Runs random user-level snippets on this machine's processor and on the vCPU and compares everything they leave.
  * --compiled: the vCPU compiles every block before it runs, as it does hot loops, instead of interpreting it.

@@ -24,7 +24,7 @@ export interface RunOptions {
   progress?: (done: number, failed: number) => void;
 }
 
-export interface Failure {
+interface Failure {
   one: Case;
   differences: string[];
   disassembly: string[];
@@ -32,7 +32,7 @@ export interface Failure {
 }
 
 /** Cases by kind. A case counts in every kind it has; `integer` are those with neither x87, MMX nor SSE. */
-export interface Tally {
+interface Tally {
   cases: number;
   integer: number;
   memory: number;

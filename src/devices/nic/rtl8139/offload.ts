@@ -6,10 +6,10 @@
 import { be16, ETH_HLEN, ETH_P_IP, foldChecksum, putBe16, sum16 } from '../ethernet.ts';
 
 /** First word of a C+ transmit descriptor. */
-export const CP_TX_LARGE_SEND = 0x08000000;
-export const CP_TX_IP_CHECKSUM = 0x00040000;
-export const CP_TX_UDP_CHECKSUM = 0x00020000;
-export const CP_TX_TCP_CHECKSUM = 0x00010000;
+const CP_TX_LARGE_SEND = 0x08000000;
+const CP_TX_IP_CHECKSUM = 0x00040000;
+const CP_TX_UDP_CHECKSUM = 0x00020000;
+const CP_TX_TCP_CHECKSUM = 0x00010000;
 export const CP_TX_OFFLOAD = CP_TX_LARGE_SEND | CP_TX_IP_CHECKSUM | CP_TX_UDP_CHECKSUM | CP_TX_TCP_CHECKSUM;
 const LARGE_SEND_MSS_SHIFT = 16;
 const LARGE_SEND_MSS_MASK = 0x7ff;

@@ -38,7 +38,7 @@ export const putLe32 = (data: Uint8Array, at: number, value: number): void => {
 };
 
 /** Mask of a bit field, from the register table. */
-export function fieldMask(register: Rtl8139Register, name: string, mode?: string): number {
+function fieldMask(register: Rtl8139Register, name: string, mode?: string): number {
   const def = rtl8139Registers[R[register]]!;
   const field = (mode === undefined ? def.fields : def.otherwise?.fields)?.find((f) => f.name === name);
   if (!field) throw new Error(`rtl8139: register ${register} has no field ${name}`);

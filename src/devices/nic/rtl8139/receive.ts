@@ -31,7 +31,7 @@ const RING_OVERHEAD = 8;
 /** Room a frame needs for the wire to be let in. */
 const RING_LOW_WATER = 1514;
 /** Behind the ring, what the driver keeps free for a frame that may not wrap. */
-export const NO_WRAP_ROOM = 1536;
+const NO_WRAP_ROOM = 1536;
 
 /** C+ receive descriptor. */
 const CP_RX_OWN = 0x80000000;

@@ -12,7 +12,7 @@ export const CP_TX_FIRST = 0x20000000;
 export const CP_TX_LAST = 0x10000000;
 /** Underrun, error summary, out-of-window, link failure, excessive collisions: the chip clears them. */
 const CP_TX_STATUS = 0x02f00000;
-const CP_TX_SIZE_MASK = 0xffff;
+export const CP_TX_SIZE_MASK = 0xffff;
 /** Second word: insert the tag in bits 15:0 (its first byte in bits 7:0). */
 const CP_TX_INSERT_TAG = 0x00020000;
 
@@ -22,7 +22,7 @@ export const CPLUS_RING_SIZE = 64;
  * Frames after which a doorbell takes no further descriptor: large sends cut into single bytes would keep the chip busy
  * for seconds. 64 descriptors of 64 KiB at an MSS of 536 are half of it.
  */
-export const MOST_FRAMES = 16384;
+const MOST_FRAMES = 16384;
 const C_BUFFER_SIZE = 0x2000;
 
 export class Transmitter {
