@@ -1,7 +1,8 @@
 /** A register table as Markdown, for docs/. */
+import { hex } from '../base/hex.ts';
 import type { BitField, RegisterDef } from './registers.ts';
 
-const hex = (value: number, digits: number): string => `0x${value.toString(16).padStart(digits, '0')}`;
+const shown = (value: number, digits: number): string => `0x${hex(value, digits)}`;
 
 const fieldText = (field: BitField): string => {
   const bits = field.bits ?? 1;
@@ -43,8 +44,12 @@ export function registerTable(table: readonly RegisterDef[]): string {
   for (const [first, last] of rows(table)) {
     const digits = first.width * 2;
     const reset =
-      first.reset !== undefined ? hex(first.reset, digits) : first.powerOn !== undefined ? `(${hex(first.powerOn, digits)})` : '';
-    const writable = first.writable !== undefined && first.access !== 'ro' ? hex(first.writable, digits) : '';
+      first.reset !== undefined
+        ? shown(first.reset, digits)
+        : first.powerOn !== undefined
+          ? `(${shown(first.powerOn, digits)})`
+          : '';
+    const writable = first.writable !== undefined && first.access !== 'ro' ? shown(first.writable, digits) : '';
     const { otherwise } = first;
     const meaning = [
       first.mode && otherwise ? `${first.mode} mode: ${first.doc}` : first.doc,
@@ -57,7 +62,7 @@ export function registerTable(table: readonly RegisterDef[]): string {
       .filter(Boolean)
       .join('. ');
     lines.push(
-      `| ${span(hex(first.offset, 2), hex(last.offset, 2))} | ${first.width} | ${span(first.name, last.name)} ` +
+      `| ${span(shown(first.offset, 2), shown(last.offset, 2))} | ${first.width} | ${span(first.name, last.name)} ` +
         `| ${span(first.dataSheet ?? '', last.dataSheet ?? '')} | ${first.access} | ${reset} | ${writable} | ${meaning} |`,
     );
   }
