@@ -43,6 +43,8 @@ export class Ne2kPci extends PciDevice implements NetDevice {
   private readonly regs: RegisterFile<Ne2kRegister>;
   private readonly remote: RemoteDma;
   private readonly receiver: Receiver;
+  /** The frame being sent. */
+  private readonly frame = new Uint8Array(PMEM_END);
   /** In a handler: nothing may come in from outside until it is done. */
   private busy = false;
   /** When the handler is done, let the wire offer again what it holds. */
@@ -219,10 +221,11 @@ export class Ne2kPci extends PciDevice implements NetDevice {
     let at = values[W.EN0_TPSR]! << 8;
     if (at >= PMEM_END) at -= PMEM_SIZE;
     const length = values[W.EN0_TCNTLO]! | (values[W.EN0_TCNTHI]! << 8);
-    if (length > 0 && at + length <= PMEM_END && state.linkUp) {
+    if (at + length <= PMEM_END && state.linkUp) {
+      for (let i = 0; i < length; i++) this.frame[i] = state.mem[at + i]!;
       state.txPackets++;
       state.txBytes += length;
-      this.wire.send(state.mem.subarray(at, at + length), length);
+      this.wire.send(this.frame, length);
     }
     state.tsr = TSR_PTX;
     values[R.E8390_CMD]! &= ~CMD_TRANS;

@@ -113,10 +113,7 @@ export class Receiver {
     mem[at + 3] = total >> 8;
     at += HEADER_SIZE;
     for (let done = 0; done < size && at < stop;) {
-      const length = Math.min(size - done, stop - at);
-      mem.set(data.subarray(done, done + length), at);
-      done += length;
-      at += length;
+      for (const end = Math.min(stop, at + size - done); at < end;) mem[at++] = data[done++]!;
       if (at === stop) at = start;
     }
     values[R.EN1_CURPAG] = (next >> 8) & 0xff;
