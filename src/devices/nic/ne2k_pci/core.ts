@@ -208,7 +208,6 @@ export class Ne2kPci extends PciDevice implements NetDevice {
   private writeCommand(value: number): void {
     const { regs: { values }, state } = this;
     values[R.E8390_CMD] = value;
-    this.offerAgain = true;
     if (value & CMD_STOP) return;
     values[R.EN0_ISR]! &= ~ISR_RESET;
     if (value & CMD_REMOTE && state.rcnt === 0) this.interrupt(ISR_RDC);
@@ -276,7 +275,6 @@ export class Ne2kPci extends PciDevice implements NetDevice {
       NE_RESET: {
         read: () => {
           this.resetPulse();
-          this.offerAgain = true;
           return 0;
         },
       },

@@ -112,9 +112,11 @@ export class Receiver {
     mem[at + 2] = total;
     mem[at + 3] = total >> 8;
     at += HEADER_SIZE;
-    for (let done = 0; done < size && at < stop;) {
-      for (const end = Math.min(stop, at + size - done); at < end;) mem[at++] = data[done++]!;
-      if (at === stop) at = start;
+    if (at < stop) {
+      for (let done = 0; done < size; done++) {
+        mem[at++] = data[done]!;
+        if (at === stop) at = start;
+      }
     }
     values[R.EN1_CURPAG] = (next >> 8) & 0xff;
   }
