@@ -12,7 +12,13 @@ const MEMORY = 0xc000;
 
 class Run extends NicRun {
   constructor(replace: boolean) {
-    super({ make: (slot, wire) => new Ne2kPci(slot, wire, { mac: MAC }), ramSize: 0x1000, stepDma: 0, longestFrame: MEMORY, replace });
+    super({
+      make: (slot, wire) => new Ne2kPci(slot, wire, { mac: MAC }),
+      ramSize: 0x1000,
+      stepDma: 0,
+      longestFrame: MEMORY,
+      replace,
+    });
   }
 
   private write(port: number, value: number): void {
@@ -23,9 +29,15 @@ class Run extends NicRun {
     const { bus } = this;
     const op = program.u8();
     switch (op % 13) {
-      case 0: this.write(program.u8() & 0x0f, program.u8()); break;
-      case 1: bus.write('io', IO + (program.u8() & (op & 0x80 ? 0xff : 0x1f)), sizes[program.u8() % 3]!, program.u32()); break;
-      case 2: this.add(bus.read('io', IO + (program.u8() & (op & 0x80 ? 0xff : 0x1f)), sizes[program.u8() % 3]!)); break;
+      case 0:
+        this.write(program.u8() & 0x0f, program.u8());
+        break;
+      case 1:
+        bus.write('io', IO + (program.u8() & (op & 0x80 ? 0xff : 0x1f)), sizes[program.u8() % 3]!, program.u32());
+        break;
+      case 2:
+        this.add(bus.read('io', IO + (program.u8() & (op & 0x80 ? 0xff : 0x1f)), sizes[program.u8() % 3]!));
+        break;
       case 3: {
         // Remote DMA: address, count, command, then some accesses.
         const command = program.u8();
@@ -39,14 +51,19 @@ class Run extends NicRun {
         }
         break;
       }
-      case 4: case 5: this.arrive(program); break;
+      case 4:
+      case 5:
+        this.arrive(program);
+        break;
       case 6: {
         this.write(0, 0x22);
         for (const port of [0x04, 0x05, 0x06]) this.write(port, program.u8());
         this.write(0, 0x26);
         break;
       }
-      case 7: this.start(program); break;
+      case 7:
+        this.start(program);
+        break;
       case 8: {
         // As a driver that has read all.
         this.write(0, 0x62);
@@ -56,8 +73,12 @@ class Run extends NicRun {
         this.write(7, 0xff);
         break;
       }
-      case 9: bus.chip.setLink((program.u8() & 1) === 1); break;
-      case 10: bus.chip.writeConfig(program.u8(), sizes[program.u8() % 3]!, program.u32()); break;
+      case 9:
+        bus.chip.setLink((program.u8() & 1) === 1);
+        break;
+      case 10:
+        bus.chip.writeConfig(program.u8(), sizes[program.u8() % 3]!, program.u32());
+        break;
       case 11: {
         if (program.u8() & 1) bus.chip.reset();
         else bus.read('io', IO + 0x1f, 1);
@@ -92,11 +113,24 @@ class Run extends NicRun {
   }
 
   protected override invariants(): void {
-    const { regs: { values }, state } = this.bus.chip as unknown as { regs: { values: Uint32Array }; state: Record<string, number> };
-    for (const [index, most] of [[W.EN0_STARTPG, 0xc0], [W.EN0_STOPPG, 0xc0], [R.EN0_BOUNDARY, 0xbf], [R.EN1_CURPAG, 0xff], [R.EN0_ISR, 0xff], [W.EN0_IMR, 0xff]] as const) {
+    const {
+      regs: { values },
+      state,
+    } = this.bus.chip as unknown as { regs: { values: Uint32Array }; state: Record<string, number> };
+    for (const [index, most] of [
+      [W.EN0_STARTPG, 0xc0],
+      [W.EN0_STOPPG, 0xc0],
+      [R.EN0_BOUNDARY, 0xbf],
+      [R.EN1_CURPAG, 0xff],
+      [R.EN0_ISR, 0xff],
+      [W.EN0_IMR, 0xff],
+    ] as const) {
       check(values[index]! <= most, `register ${index} is ${values[index]}`);
     }
-    check(state['rcnt']! >= 0 && state['rcnt']! <= 0xffff && state['rsar']! >= 0 && Number.isInteger(state['rsar']), `remote DMA at ${state['rsar']}, ${state['rcnt']} bytes`);
+    check(
+      state['rcnt']! >= 0 && state['rcnt']! <= 0xffff && state['rsar']! >= 0 && Number.isInteger(state['rsar']),
+      `remote DMA at ${state['rsar']}, ${state['rcnt']} bytes`,
+    );
     check(!this.bus.irqLevel || (this.bus.chip.config.command & 0x400) === 0, 'INTx with INTxDisable');
     this.add(Number(this.bus.chip.hasUnread()));
   }
@@ -116,7 +150,10 @@ export const ne2kTarget: Target = {
     // A small ring that runs over, frames to groups, promiscuous mode.
     Uint8Array.from([7, 0x2e, 4, 1, 0xdc, 5, 0, 4, 2, 0xdc, 5, 7, 4, 3, 0xdc, 5, 0, 4, 0, 0xdc, 5, 0, 8, 12, 4, 0, 60, 0, 0]),
     // A ring by the program's own pages, words and double words, writes at the end of memory.
-    Uint8Array.from([7, 0x51, 0xb8, 0xc0, 0xbf, 0xb9, 4, 0x80, 0xa0, 0x0f, 0, 4, 0, 60, 0, 0, 3, 0x2a, 0xfe, 0xbf, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
+    Uint8Array.from([
+      7, 0x51, 0xb8, 0xc0, 0xbf, 0xb9, 4, 0x80, 0xa0, 0x0f, 0, 4, 0, 60, 0, 0, 3, 0x2a, 0xfe, 0xbf, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8,
+      9, 10, 11, 12,
+    ]),
     // Reset, link, configuration.
     Uint8Array.from([7, 2, 11, 0, 9, 0, 6, 0x40, 60, 0, 9, 1, 10, 4, 1, 3, 4, 0, 0, 11, 1, 12, 2, 7, 0]),
   ],

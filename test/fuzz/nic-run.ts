@@ -52,7 +52,10 @@ export abstract class NicRun {
       return write(gpa, buffer, offset, length);
     };
     wire.send = (buffer, length) => {
-      check(Number.isInteger(length) && length >= 0 && length <= options.longestFrame && length <= buffer.length, `frame of ${length} bytes from a buffer of ${buffer.length}`);
+      check(
+        Number.isInteger(length) && length >= 0 && length <= options.longestFrame && length <= buffer.length,
+        `frame of ${length} bytes from a buffer of ${buffer.length}`,
+      );
       this.spend();
       this.add(length);
       for (let i = 0; i < length; i += 61) this.add(buffer[i]!);
@@ -81,7 +84,8 @@ export abstract class NicRun {
     } catch (error) {
       if (!(error instanceof Enough)) throw error;
     }
-    for (const value of Object.values(this.bus.chip.statistics())) check(Number.isSafeInteger(value) && value >= 0, `a counter is ${value}`);
+    for (const value of Object.values(this.bus.chip.statistics()))
+      check(Number.isSafeInteger(value) && value >= 0, `a counter is ${value}`);
     this.add(Number(this.bus.irqLevel));
     const { bytes } = this.bus.ram;
     for (let at = 0; at < bytes.length; at += 13) this.add(bytes[at]!);
@@ -92,7 +96,8 @@ export abstract class NicRun {
   private addState(value: unknown): void {
     if (typeof value === 'number') this.add(value);
     else if (typeof value === 'boolean') this.add(Number(value));
-    else if (value instanceof Uint8Array || value instanceof Uint32Array) for (let i = 0; i < value.length; i++) this.add(value[i]!);
+    else if (value instanceof Uint8Array || value instanceof Uint32Array)
+      for (let i = 0; i < value.length; i++) this.add(value[i]!);
     else if (value !== null && typeof value === 'object') for (const inner of Object.values(value)) this.addState(inner);
   }
 
@@ -110,7 +115,10 @@ export abstract class NicRun {
     check(++this.dma <= this.options.stepDma, `more than ${this.options.stepDma} DMA accesses in one step`);
     this.spend();
     check(Number.isInteger(gpa) && gpa >= 0 && gpa <= 0xffffffff, `DMA at ${gpa}`);
-    check(length >= 0 && offset >= 0 && offset + length <= buffer.length, `DMA of ${length} bytes at ${offset} of a buffer of ${buffer.length}`);
+    check(
+      length >= 0 && offset >= 0 && offset + length <= buffer.length,
+      `DMA of ${length} bytes at ${offset} of a buffer of ${buffer.length}`,
+    );
   }
 
   private spend(): void {

@@ -21,7 +21,13 @@ class Run extends NicRun {
   private readonly view: DataView;
 
   constructor(replace: boolean) {
-    super({ make: (slot, wire) => new Pcnet(slot, wire, { mac: MAC }), ramSize: RAM_SIZE, stepDma: STEP_DMA, longestFrame: 4092, replace });
+    super({
+      make: (slot, wire) => new Pcnet(slot, wire, { mac: MAC }),
+      ramSize: RAM_SIZE,
+      stepDma: STEP_DMA,
+      longestFrame: 4092,
+      replace,
+    });
     this.view = new DataView(this.bus.ram.bytes.buffer);
   }
 
@@ -38,24 +44,56 @@ class Run extends NicRun {
     const { bus } = this;
     const op = program.u8();
     switch (op % 15) {
-      case 0: this.csr(program.u8(), program.u16()); break;
-      case 1: this.port(0x12, program.u8()); this.port(0x16, program.u16()); break;
-      case 2: bus.write(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + (program.u8() & 0x1f), sizes[program.u8() % 3]!, program.u32()); break;
-      case 3: this.add(bus.read(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + (program.u8() & 0x1f), sizes[program.u8() % 3]!)); break;
-      case 4: this.descriptor(RX_RING, program); break;
-      case 5: this.descriptor(TX_RING, program); break;
-      case 6: this.arrive(program); break;
-      case 7: bus.clock.advance(bus.clock.nowNs() + program.u8() * 10 ** (program.u8() % 6)); break;
-      case 8: bus.chip.writeConfig(program.u8(), sizes[program.u8() % 3]!, program.u32()); break;
-      case 9: bus.chip.setLink((program.u8() & 1) === 1); break;
+      case 0:
+        this.csr(program.u8(), program.u16());
+        break;
+      case 1:
+        this.port(0x12, program.u8());
+        this.port(0x16, program.u16());
+        break;
+      case 2:
+        bus.write(
+          op & 0x80 ? 'io' : 'mem',
+          (op & 0x80 ? IO : MMIO) + (program.u8() & 0x1f),
+          sizes[program.u8() % 3]!,
+          program.u32(),
+        );
+        break;
+      case 3:
+        this.add(bus.read(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + (program.u8() & 0x1f), sizes[program.u8() % 3]!));
+        break;
+      case 4:
+        this.descriptor(RX_RING, program);
+        break;
+      case 5:
+        this.descriptor(TX_RING, program);
+        break;
+      case 6:
+        this.arrive(program);
+        break;
+      case 7:
+        bus.clock.advance(bus.clock.nowNs() + program.u8() * 10 ** (program.u8() % 6));
+        break;
+      case 8:
+        bus.chip.writeConfig(program.u8(), sizes[program.u8() % 3]!, program.u32());
+        break;
+      case 9:
+        bus.chip.setLink((program.u8() & 1) === 1);
+        break;
       case 10: {
         const at = (program.u16() * 4) % RAM_SIZE;
         bus.ram.bytes.fill(program.u8(), at, at + program.u8() * 8);
         break;
       }
-      case 11: this.start(program); break;
-      case 12: this.csr(0, program.u8() | 0x48); break;
-      case 13: bus.chip.reset(); break;
+      case 11:
+        this.start(program);
+        break;
+      case 12:
+        this.csr(0, program.u8() | 0x48);
+        break;
+      case 13:
+        bus.chip.reset();
+        break;
       case 14: {
         // Put back what a driver needs, however far the program went astray; acknowledge.
         bus.chip.writeConfig(0x10, 4, IO);
@@ -112,11 +150,17 @@ class Run extends NicRun {
 
   protected override invariants(): void {
     const { chip, irqLevel } = this.bus;
-    const { regs: { values }, state } = chip as unknown as { regs: { values: Uint32Array }; state: Record<string, number> };
+    const {
+      regs: { values },
+      state,
+    } = chip as unknown as { regs: { values: Uint32Array }; state: Record<string, number> };
     for (let i = 0; i < values.length; i++) check(values[i]! <= 0xffff, `register ${i} is ${values[i]}`);
     check(state['rap']! <= 0x7f && state['rdra']! >= 0 && state['tdra']! >= 0, 'RAP or a ring address is out of range');
     const disabled = (chip.config.command & 0x400) !== 0;
-    check(irqLevel === (Boolean(state['isr']) && !disabled), `INTx is ${irqLevel}, the chip says ${state['isr']}, INTxDisable ${disabled}`);
+    check(
+      irqLevel === (Boolean(state['isr']) && !disabled),
+      `INTx is ${irqLevel}, the chip says ${state['isr']}, INTxDisable ${disabled}`,
+    );
     check(((chip.config.bytes[6]! & 8) !== 0) === Boolean(state['isr']), 'Status.INTx does not follow');
   }
 }
@@ -136,8 +180,14 @@ export const pcnetTarget: Target = {
     Uint8Array.from([11, 0, 0x22, 0, 0, 5, 0x80, 0, 0x83, 60, 0, 0, 12, 0, 4, 0x80, 0, 0x80, 0, 6, 1, 6, 0, 100, 0, 0]),
     Uint8Array.from([11, 3, 0x22, 0, 0, 5, 0x40, 0, 0x83, 60, 0, 0, 12, 0, 4, 0x40, 0, 0x80, 0, 6, 1, 6, 0, 100, 0, 0]),
     // Loopback with and without a link, three descriptors a frame, time.
-    Uint8Array.from([11, 6, 0x33, 0x4c, 0, 5, 0, 0, 0xa2, 60, 0, 0, 5, 1, 0, 0x80, 60, 0, 1, 5, 2, 0, 0x81, 60, 0, 2, 4, 0, 0, 0x80, 32, 0, 1, 4, 1, 0, 0x80, 32, 0, 2, 12, 0, 9, 0, 12, 0, 7, 200, 4, 7, 200, 4]),
+    Uint8Array.from([
+      11, 6, 0x33, 0x4c, 0, 5, 0, 0, 0xa2, 60, 0, 0, 5, 1, 0, 0x80, 60, 0, 1, 5, 2, 0, 0x81, 60, 0, 2, 4, 0, 0, 0x80, 32, 0, 1, 4,
+      1, 0, 0x80, 32, 0, 2, 12, 0, 9, 0, 12, 0, 7, 200, 4, 7, 200, 4,
+    ]),
     // Ring lengths by CSR, counters outside, DWIO, resets, masks.
-    Uint8Array.from([11, 2, 0, 0, 0, 0, 76, 0xff, 0xff, 0, 74, 0, 0, 0, 72, 9, 0, 6, 1, 60, 0, 0, 12, 0, 2, 16, 2, 0, 0, 0, 0, 3, 24, 2, 13, 14, 0, 5, 0xff, 0xff, 0, 4, 0xff, 0xff]),
+    Uint8Array.from([
+      11, 2, 0, 0, 0, 0, 76, 0xff, 0xff, 0, 74, 0, 0, 0, 72, 9, 0, 6, 1, 60, 0, 0, 12, 0, 2, 16, 2, 0, 0, 0, 0, 3, 24, 2, 13, 14,
+      0, 5, 0xff, 0xff, 0, 4, 0xff, 0xff,
+    ]),
   ],
 };

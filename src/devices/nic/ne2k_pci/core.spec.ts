@@ -13,7 +13,9 @@ const frameTo = (to: Uint8Array, length: number): Uint8Array => {
 describe('ne2k_pci', () => {
   it('is 10ec:8029 with one I/O BAR of 256 ports', () => {
     const { chip } = setUp();
-    expect([chip.readConfig(0, 4), chip.readConfig(8, 4), chip.readConfig(0x2c, 4), chip.readConfig(0x3d, 1)]).toEqual([0x802910ec, 0x02000000, 0x11001af4, 1]);
+    expect([chip.readConfig(0, 4), chip.readConfig(8, 4), chip.readConfig(0x2c, 4), chip.readConfig(0x3d, 1)]).toEqual([
+      0x802910ec, 0x02000000, 0x11001af4, 1,
+    ]);
     chip.writeConfig(0x10, 4, 0xffffffff);
     chip.writeConfig(0x14, 4, 0xffffffff);
     expect([chip.readConfig(0x10, 4), chip.readConfig(0x14, 4)]).toEqual([0xffffff01, 0]);
@@ -39,7 +41,9 @@ describe('ne2k_pci', () => {
     put('EN0_ISR', 0x40);
     remote(1, 0x4000, 8);
     expect([read(0x10, 2), get('EN0_CRDALO'), get('EN0_ISR')]).toEqual([0x0201, 2, 0]);
-    expect([read(0x10, 2), read(0x10, 4), get('EN0_CRDALO'), get('EN0_CRDAHI'), get('EN0_ISR')]).toEqual([0x0403, 0, 8, 0x40, 0x40]);
+    expect([read(0x10, 2), read(0x10, 4), get('EN0_CRDALO'), get('EN0_CRDAHI'), get('EN0_ISR')]).toEqual([
+      0x0403, 0, 8, 0x40, 0x40,
+    ]);
   });
 
   it('sends what lies at the transmit page', () => {
@@ -48,7 +52,13 @@ describe('ne2k_pci', () => {
     const frame = frameTo(MAC, 61);
     writeMemory(0x4000, frame);
     transmit(0x40, 61);
-    expect([bus.wire.sent.map(toHex), get('EN0_TSR'), get('EN0_ISR') & 2, get('E8390_CMD') & 4, bus.irqLevel]).toEqual([[toHex(frame)], 1, 2, 0, true]);
+    expect([bus.wire.sent.map(toHex), get('EN0_TSR'), get('EN0_ISR') & 2, get('E8390_CMD') & 4, bus.irqLevel]).toEqual([
+      [toHex(frame)],
+      1,
+      2,
+      0,
+      true,
+    ]);
     expect(chip.statistics()).toMatchObject({ tx_packets: 1, tx_bytes: 61 });
   });
 
@@ -161,15 +171,17 @@ describe('ne2k_pci', () => {
     expect(bus.chip.save()).toEqual(state);
   });
 
-  it('logs in the words of QEMU\'s trace events', () => {
+  it("logs in the words of QEMU's trace events", () => {
     const lines: string[] = [];
     const { read, write } = setUp({}, (line) => lines.push(line));
     write(0x00, 1, 0x21);
     read(0x07, 1);
     read(0x10, 2);
     expect(lines).toEqual([
-      'ne2000_write write addr=0x0 val=0x21', 'ne2000_ioport_write io write addr=0x00 val=0x21',
-      'ne2000_ioport_read io read addr=0x07 val=0x80', 'ne2000_read read addr=0x7 val=0x80',
+      'ne2000_write write addr=0x0 val=0x21',
+      'ne2000_ioport_write io write addr=0x00 val=0x21',
+      'ne2000_ioport_read io read addr=0x07 val=0x80',
+      'ne2000_read read addr=0x7 val=0x80',
       'ne2000_read read addr=0x10 val=0x52',
     ]);
   });

@@ -4,6 +4,7 @@
  * exceptions in docs/ne2k_pci.md.
  */
 import { UserError } from '../../../base/errors.ts';
+import { alignedStep } from '../../aligned.ts';
 import type { NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
@@ -11,11 +12,31 @@ import { widthMask } from '../../registers.ts';
 import { checkState } from '../../state.ts';
 import { accessLines } from './log.ts';
 import {
-  CMD_PAGE_SHIFT, CMD_REMOTE, CMD_STOP, CMD_TRANS, ISR_ALL, ISR_RDC, ISR_RESET, ISR_RX, ISR_TX, R, TSR_PTX, W, type ChipPort,
+  CMD_PAGE_SHIFT,
+  CMD_REMOTE,
+  CMD_STOP,
+  CMD_TRANS,
+  ISR_ALL,
+  ISR_RDC,
+  ISR_RESET,
+  ISR_RX,
+  ISR_TX,
+  R,
+  TSR_PTX,
+  W,
+  type ChipPort,
 } from './port.ts';
 import { Receiver } from './receive.ts';
 import {
-  NE2K_BLOCK_SIZE, NE2K_DATA_PORT, NE2K_DEVICE_ID, NE2K_PAGED_PORTS, NE2K_RESET_PORT, NE2K_TABLE_SIZE, NE2K_VENDOR_ID, ne2kRegisters, tableOffset,
+  NE2K_BLOCK_SIZE,
+  NE2K_DATA_PORT,
+  NE2K_DEVICE_ID,
+  NE2K_PAGED_PORTS,
+  NE2K_RESET_PORT,
+  NE2K_TABLE_SIZE,
+  NE2K_VENDOR_ID,
+  ne2kRegisters,
+  tableOffset,
   type Ne2kRegister,
 } from './registers.ts';
 import { RemoteDma } from './remote.ts';
@@ -51,10 +72,19 @@ export class Ne2kPci extends PciDevice implements NetDevice {
   private offerAgain = false;
 
   constructor(slot: PciSlot, wire: Wire, options: Ne2kOptions) {
-    super(slot, {
-      vendorId: NE2K_VENDOR_ID, deviceId: NE2K_DEVICE_ID, revision: 0, classCode: 0x020000,
-      subsystemVendorId: 0x1af4, subsystemId: 0x1100, interruptPin: 1,
-    }, [{ index: 0, kind: 'io', size: NE2K_BLOCK_SIZE }]);
+    super(
+      slot,
+      {
+        vendorId: NE2K_VENDOR_ID,
+        deviceId: NE2K_DEVICE_ID,
+        revision: 0,
+        classCode: 0x020000,
+        subsystemVendorId: 0x1af4,
+        subsystemId: 0x1100,
+        interruptPin: 1,
+      },
+      [{ index: 0, kind: 'io', size: NE2K_BLOCK_SIZE }],
+    );
     if (options.mac.length !== 6) throw new UserError(`ne2k_pci: a MAC address has 6 bytes, got ${options.mac.length}`);
     this.mac = options.mac.slice();
     this.wire = wire;
@@ -128,14 +158,25 @@ export class Ne2kPci extends PciDevice implements NetDevice {
   statistics(): Record<string, number> {
     const { state } = this;
     return {
-      tx_packets: state.txPackets, tx_bytes: state.txBytes, rx_packets: state.rxPackets, rx_bytes: state.rxBytes,
-      rx_filtered: state.rxFiltered, rx_no_room: state.rxNoRoom,
+      tx_packets: state.txPackets,
+      tx_bytes: state.txBytes,
+      rx_packets: state.rxPackets,
+      rx_bytes: state.rxBytes,
+      rx_filtered: state.rxFiltered,
+      rx_no_room: state.rxNoRoom,
     };
   }
 
   override save(): DeviceState {
     const { mem, ...plain } = this.state;
-    return { device: this.name, version: STATE_VERSION, pci: this.savePci(), registers: this.regs.values.slice(), ...plain, mem: mem.slice() };
+    return {
+      device: this.name,
+      version: STATE_VERSION,
+      pci: this.savePci(),
+      registers: this.regs.values.slice(),
+      ...plain,
+      mem: mem.slice(),
+    };
   }
 
   override restore(saved: DeviceState): void {
@@ -177,7 +218,8 @@ export class Ne2kPci extends PciDevice implements NetDevice {
   private read(port: number, size: number): number {
     let value = widthMask(size);
     if (port === NE2K_DATA_PORT) value = this.remote.read(size);
-    else if (size === 1 && (port < NE2K_PAGED_PORTS || port === NE2K_RESET_PORT)) value = this.regs.read(tableOffset(port, this.page), 1);
+    else if (size === 1 && (port < NE2K_PAGED_PORTS || port === NE2K_RESET_PORT))
+      value = this.regs.read(tableOffset(port, this.page), 1);
     const { log } = this.slot;
     if (log) for (const line of accessLines(false, port, size, value)) log(line);
     return value;
@@ -206,7 +248,10 @@ export class Ne2kPci extends PciDevice implements NetDevice {
   }
 
   private writeCommand(value: number): void {
-    const { regs: { values }, state } = this;
+    const {
+      regs: { values },
+      state,
+    } = this;
     values[R.E8390_CMD] = value;
     if (value & CMD_STOP) return;
     values[R.EN0_ISR]! &= ~ISR_RESET;
@@ -216,7 +261,10 @@ export class Ne2kPci extends PciDevice implements NetDevice {
 
   /** Sends the frame at TPSR. One that does not lie in the chip's memory as a whole is not sent, though reported as sent. */
   private transmit(): void {
-    const { regs: { values }, state } = this;
+    const {
+      regs: { values },
+      state,
+    } = this;
     let at = values[W.EN0_TPSR]! << 8;
     if (at >= PMEM_END) at -= PMEM_SIZE;
     const length = values[W.EN0_TCNTLO]! | (values[W.EN0_TCNTHI]! << 8);
@@ -237,11 +285,13 @@ export class Ne2kPci extends PciDevice implements NetDevice {
     const { state } = this;
     const zero = () => 0;
     /** A page of the packet memory, or no write at all. `most`: the highest page that may be written. */
-    const page = (index: number, most: number): ((value: number) => void) => (value) => {
-      if (value > most) return;
-      values()[index] = value;
-      this.offerAgain = true;
-    };
+    const page =
+      (index: number, most: number): ((value: number) => void) =>
+      (value) => {
+        if (value > most) return;
+        values()[index] = value;
+        this.offerAgain = true;
+      };
     const count = (shift: number) => (value: number) => void (state.rcnt = (state.rcnt & (0xff00 >> shift)) | (value << shift));
     const start = (shift: number) => (value: number) => void (state.rsar = (state.rsar & (0xff00 >> shift)) | (value << shift));
     const hooks: Partial<Record<Ne2kRegister, RegisterHook>> = {
@@ -285,6 +335,3 @@ export class Ne2kPci extends PciDevice implements NetDevice {
     return hooks;
   }
 }
-
-/** Bytes of the widest aligned access at `offset` of at most `rest` bytes: a bus splits an unaligned access into these. */
-const alignedStep = (offset: number, rest: number): number => (rest >= 4 && (offset & 3) === 0 ? 4 : rest >= 2 && (offset & 1) === 0 ? 2 : 1);

@@ -20,7 +20,12 @@ describe('ne2k_pci', () => {
   describe('CVE-2007-1321, CVE-2015-5279: pages outside the packet memory', () => {
     it('PSTART, PSTOP, BNRY and CURR take no page behind it', () => {
       const { get, put } = setUp();
-      for (const [name, mirror, last] of [['EN0_STARTPG', 'EN2_STARTPG', 0xc0], ['EN0_STOPPG', 'EN2_STOPPG', 0xc0], ['EN0_BOUNDARY', 'EN0_BOUNDARY', 0xbf], ['EN1_CURPAG', 'EN1_CURPAG', 0xbf]] as const) {
+      for (const [name, mirror, last] of [
+        ['EN0_STARTPG', 'EN2_STARTPG', 0xc0],
+        ['EN0_STOPPG', 'EN2_STOPPG', 0xc0],
+        ['EN0_BOUNDARY', 'EN0_BOUNDARY', 0xbf],
+        ['EN1_CURPAG', 'EN1_CURPAG', 0xbf],
+      ] as const) {
         for (const value of [last, last + 1, 0xff]) put(name, value);
         expect(get(mirror), name).toBe(last);
       }
@@ -89,7 +94,8 @@ describe('ne2k_pci', () => {
       start();
       const before = memoryOf(chip);
       const huge = frameOf(0x11000, 0x55);
-      for (const size of [-1, 2 ** 31, 2 ** 32 + 60, 0xfffc, 0x10000, 0x11001, NaN]) expect(chip.receive(huge, size), `${size}`).toBe('dropped');
+      for (const size of [-1, 2 ** 31, 2 ** 32 + 60, 0xfffc, 0x10000, 0x11001, NaN])
+        expect(chip.receive(huge, size), `${size}`).toBe('dropped');
       expect(chip.receive(huge.subarray(0, 100), 101)).toBe('dropped');
       expect([get('EN1_CURPAG'), get('EN0_ISR') & 1, Buffer.compare(memoryOf(chip), before)]).toEqual([0x47, 0, 0]);
     });
@@ -97,7 +103,11 @@ describe('ne2k_pci', () => {
     it('a frame to send that does not lie in memory is not sent, though reported as sent', () => {
       const { bus, start, transmit, get, put } = setUp();
       start();
-      for (const [page, length] of [[0xbf, 257], [0x40, 0x8001], [0xff, 0xffff]] as const) {
+      for (const [page, length] of [
+        [0xbf, 257],
+        [0x40, 0x8001],
+        [0xff, 0xffff],
+      ] as const) {
         put('EN0_ISR', 0xff);
         transmit(page, length);
         expect([bus.wire.sent.length, get('EN0_TSR'), get('EN0_ISR') & 2], `${page} ${length}`).toEqual([0, 1, 2]);

@@ -14,13 +14,18 @@ export interface ChipPort {
 export const R = Object.fromEntries(ne2kRegisters.map((r, i) => [r.name, i])) as Readonly<Record<Ne2kRegister, number>>;
 
 /** Register indices by the name a write has, where that differs: the register file keeps there what was written. */
-export const W = Object.fromEntries(ne2kRegisters.flatMap((r, i) => (r.written ? [[r.written.name, i]] : []))) as Readonly<Record<Ne2kWritten, number>>;
+export const W = Object.fromEntries(ne2kRegisters.flatMap((r, i) => (r.written ? [[r.written.name, i]] : []))) as Readonly<
+  Record<Ne2kWritten, number>
+>;
 
 /** `n` in lower-case hexadecimal, at least `digits` wide. */
 export const hex = (n: number, digits: number): string => n.toString(16).padStart(digits, '0');
 
 function fieldMask(register: Ne2kRegister | Ne2kWritten, name: string): number {
-  const fields = register in R ? ne2kRegisters[R[register as Ne2kRegister]]!.fields : ne2kRegisters[W[register as Ne2kWritten]]!.written!.fields;
+  const fields =
+    register in R
+      ? ne2kRegisters[R[register as Ne2kRegister]]!.fields
+      : ne2kRegisters[W[register as Ne2kWritten]]!.written!.fields;
   const field = fields?.find((f) => f.name === name);
   if (!field) throw new Error(`ne2k_pci: register ${register} has no field ${name}`);
   return (2 ** (field.bits ?? 1) - 1) * 2 ** field.lsb;

@@ -1,7 +1,18 @@
 /** The receiver: filter, and the ring of pages in the chip's own memory. */
 import { ETH_ALEN, ETH_ZLEN, multicastHash } from '../ethernet.ts';
 import type { ReceiveResult } from '../../interfaces.ts';
-import { CMD_STOP, ISR_RX, R, RSR_PHY, RSR_RXOK, RXCR_BROADCAST, RXCR_MULTICAST, RXCR_PROMISCUOUS, W, type ChipPort } from './port.ts';
+import {
+  CMD_STOP,
+  ISR_RX,
+  R,
+  RSR_PHY,
+  RSR_RXOK,
+  RXCR_BROADCAST,
+  RXCR_MULTICAST,
+  RXCR_PROMISCUOUS,
+  W,
+  type ChipPort,
+} from './port.ts';
 import { PMEM_END } from './state.ts';
 
 /** Free bytes below which the chip takes no frame: the longest Ethernet frame with its CRC. */
@@ -49,7 +60,10 @@ export class Receiver {
 
   /** Takes a frame, bytes 0 … length-1, link up and length checked. `canWait`: see NetDevice. */
   receive(frame: Uint8Array, length: number, canWait: boolean): ReceiveResult {
-    const { regs: { values }, state } = this.chip;
+    const {
+      regs: { values },
+      state,
+    } = this.chip;
     if (values[R.E8390_CMD]! & CMD_STOP) {
       state.rxFiltered++;
       return 'dropped';
@@ -81,7 +95,10 @@ export class Receiver {
    * address the bytes behind it in the wire's buffer are looked at.
    */
   private accepts(frame: Uint8Array): boolean {
-    const { regs: { values }, state: { mem } } = this.chip;
+    const {
+      regs: { values },
+      state: { mem },
+    } = this.chip;
     const config = values[W.EN0_RXCR]!;
     if (config & RXCR_PROMISCUOUS) return true;
     let broadcast = true;
@@ -98,7 +115,10 @@ export class Receiver {
 
   /** Header and frame into the ring, from CURR on; CURR moves behind them. */
   private store(data: Uint8Array, size: number): void {
-    const { regs: { values }, state } = this.chip;
+    const {
+      regs: { values },
+      state,
+    } = this.chip;
     const { mem } = state;
     const { start, stop } = this;
     let at = values[R.EN1_CURPAG]! * PAGE;

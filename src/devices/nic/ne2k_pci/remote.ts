@@ -51,7 +51,10 @@ export class RemoteDma {
   }
 
   private advance(step: number): void {
-    const { state, regs: { values } } = this.chip;
+    const {
+      state,
+      regs: { values },
+    } = this.chip;
     state.rsar = (state.rsar + step) >>> 0;
     if (state.rsar === values[W.EN0_STOPPG]! << 8) state.rsar = values[W.EN0_STARTPG]! << 8;
     if (state.rcnt > step) {

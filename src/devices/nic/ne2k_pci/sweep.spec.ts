@@ -9,7 +9,12 @@ const at = (offset: number): RegisterDef | undefined => table.find((r) => offset
 const paged = table.filter((r) => (r.offset & 0xff) < 0x10);
 
 /** Names written that are ordinary storage, and where they can be read back. */
-const mirrors = { EN0_STARTPG: 'EN2_STARTPG', EN0_STOPPG: 'EN2_STOPPG', EN0_RSARLO: 'EN0_CRDALO', EN0_RSARHI: 'EN0_CRDAHI' } as const;
+const mirrors = {
+  EN0_STARTPG: 'EN2_STARTPG',
+  EN0_STOPPG: 'EN2_STOPPG',
+  EN0_RSARLO: 'EN0_CRDALO',
+  EN0_RSARHI: 'EN0_CRDAHI',
+} as const;
 /** What reads give that is not storage. */
 const constants: Readonly<Record<string, number>> = { EN0_RTL8029ID0: 0x50, EN0_RTL8029ID1: 0x43, EN0_ISR: 0x80 };
 
@@ -51,7 +56,9 @@ describe('ne2k_pci register sweep', () => {
         // Pages outside the packet memory are not taken.
         const ring = /BOUNDARY|CURPAG|STARTPG|STOPPG/.test(written);
         const takes = !ring || value <= (/STARTPG|STOPPG/.test(written) ? 0xc0 : 0xbf);
-        expect(changed, `${written} = ${value}`).toEqual((plain || mirror) && value !== 0 && takes ? [mirror ?? register.name] : []);
+        expect(changed, `${written} = ${value}`).toEqual(
+          (plain || mirror) && value !== 0 && takes ? [mirror ?? register.name] : [],
+        );
         if (plain && takes && value) expect(machine.get(register.name as 'EN1_CURPAG')).toBe(value);
       }
     }
@@ -72,7 +79,8 @@ describe('ne2k_pci register sweep', () => {
         // Whatever touches the data port or, as a byte, the reset port does something.
         if (port <= 0x13 && port + size > 0x10) continue;
         const bytes = port % size !== 0;
-        if ((size === 1 && (port < 0x10 || port === 0x1f)) || (bytes && (port < 0x10 || (port <= 0x1f && port + size > 0x1f)))) continue;
+        if ((size === 1 && (port < 0x10 || port === 0x1f)) || (bytes && (port < 0x10 || (port <= 0x1f && port + size > 0x1f))))
+          continue;
         expect(read(port, size), `${size} at 0x${port.toString(16)}`).toBe(widthMask(size));
         write(port, size, 0x5a5a5a5a & widthMask(size));
       }

@@ -15,8 +15,13 @@ const frameTo = (to: Uint8Array, length: number, seed = 3): Uint8Array => {
 describe('pcnet', () => {
   it('is 1022:2000 with 32 bytes of ports and of memory', () => {
     const { chip } = setUp();
-    expect([chip.readConfig(0, 4), chip.readConfig(6, 2), chip.readConfig(8, 4), chip.readConfig(0x2c, 4), chip.readConfig(0x3c, 4)])
-      .toEqual([0x20001022, 0x0280, 0x02000010, 0, 0xff060100]);
+    expect([
+      chip.readConfig(0, 4),
+      chip.readConfig(6, 2),
+      chip.readConfig(8, 4),
+      chip.readConfig(0x2c, 4),
+      chip.readConfig(0x3c, 4),
+    ]).toEqual([0x20001022, 0x0280, 0x02000010, 0, 0xff060100]);
     chip.writeConfig(0x10, 4, 0xffffffff);
     chip.writeConfig(0x14, 4, 0xffffffff);
     expect([chip.readConfig(0x10, 4), chip.readConfig(0x14, 4)]).toEqual([0xffffffe1, 0xffffffe0]);
@@ -67,8 +72,13 @@ describe('pcnet', () => {
       descriptor(TX_RING, 0, 0x6000, 60, OWN | STP);
       descriptor(TX_RING, 1, 0x603c, 40, OWN | ENP);
       writeCsr(0, 0x0048);
-      expect([bus.wire.sent.map(toHex), statusOf(TX_RING, 0), statusOf(TX_RING, 1), readCsr(0) & 0x0200, bus.irqLevel])
-        .toEqual([[toHex(frameTo(MAC, 100))], STP, ENP, 0x0200, true]);
+      expect([bus.wire.sent.map(toHex), statusOf(TX_RING, 0), statusOf(TX_RING, 1), readCsr(0) & 0x0200, bus.irqLevel]).toEqual([
+        [toHex(frameTo(MAC, 100))],
+        STP,
+        ENP,
+        0x0200,
+        true,
+      ]);
       bus.wire.arrive(frameTo(MAC, 200));
       const pam = style === 0 ? 0 : 0x40;
       expect([statusOf(RX_RING, 0), miscOf(RX_RING, 0) & 0xfff, readCsr(0) & 0x0400]).toEqual([STP | ENP | pam, 204, 0x0400]);
@@ -150,7 +160,13 @@ describe('pcnet', () => {
     descriptor(TX_RING, 0, 0x6000, 60, OWN | STP | ENP);
     writeCsr(0, 0x0048);
     bus.wire.arrive(frameTo(MAC, 60));
-    expect([bus.wire.sent.length, miscOf(TX_RING, 0), readCsr(0) & 0xa200, chip.statistics()['tx_errors'], chip.statistics()['rx_packets']]).toEqual([0, 0x08000000, 0xa200, 1, 0]);
+    expect([
+      bus.wire.sent.length,
+      miscOf(TX_RING, 0),
+      readCsr(0) & 0xa200,
+      chip.statistics()['tx_errors'],
+      chip.statistics()['rx_packets'],
+    ]).toEqual([0, 0x08000000, 0xa200, 1, 0]);
   });
 
   it('polls the transmit ring by itself as time passes, unless DPOLL forbids it', () => {
@@ -212,7 +228,7 @@ describe('pcnet', () => {
     expect(readCsr(76)).toBe(2);
   });
 
-  it('logs in the words of QEMU\'s trace events', () => {
+  it("logs in the words of QEMU's trace events", () => {
     const lines: string[] = [];
     const { start, read } = setUp({}, (line) => lines.push(line));
     expect(lines.splice(0)).toEqual(['pcnet_s_reset s=0x0']);
@@ -221,8 +237,10 @@ describe('pcnet', () => {
     const words = lines.filter((line) => !/ioport/.test(line));
     const at = RAM + BLOCK;
     expect(words).toEqual([
-      `pcnet_init s=0x0 init_addr=0x${at.toString(16)}`, 'pcnet_rlen_tlen s=0x0 rlen=2 tlen=2',
-      'pcnet_ss32_rdra_tdra s=0x0 ss32=1 rdra=0x01002000[4] tdra=0x01003000[4]', 'pcnet_aprom_readb opaque=0x0 addr=0x00000004 val=0x34',
+      `pcnet_init s=0x0 init_addr=0x${at.toString(16)}`,
+      'pcnet_rlen_tlen s=0x0 rlen=2 tlen=2',
+      'pcnet_ss32_rdra_tdra s=0x0 ss32=1 rdra=0x01002000[4] tdra=0x01003000[4]',
+      'pcnet_aprom_readb opaque=0x0 addr=0x00000004 val=0x34',
     ]);
     expect(lines[0]).toBe('pcnet_ioport_write opaque=0x0 addr=0x12 data=0x14 size=2');
     expect(lines.at(-2)).toBe('pcnet_ioport_read opaque=0x0 addr=0x4 size=1');

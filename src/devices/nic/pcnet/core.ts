@@ -3,20 +3,55 @@
  * rings, receive.ts and transmit.ts move the frames. Behaviour follows QEMU's model pcnet, with the exceptions in docs/pcnet.md.
  */
 import { UserError } from '../../../base/errors.ts';
+import { alignedStep } from '../../aligned.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
 import { widthMask } from '../../registers.ts';
 import { checkState } from '../../state.ts';
-import { accessLine, apromLine, initLine, interruptLine, lengthsLine, resetLine, ringsLine, userInterruptLine } from './log.ts';
+import { initialize } from './initialization.ts';
+import { interruptLevel } from './interrupt.ts';
+import { accessLine, apromLine, interruptLine, resetLine } from './log.ts';
 import {
-  BSBC_DWIO, CSR0_CAUSES, CSR0_ERR, CSR0_ERRORS, CSR0_IDON, CSR0_IENA, CSR0_INIT, CSR0_INTR, CSR0_RXON, CSR0_STOP, CSR0_STRT, CSR0_TDMD, CSR0_TXON, CSR0_W1C, CSR4_DPOLL,
-  CSR4_MASKS, CSR4_UINT, CSR4_UINTCMD, CSR4_W1C, CSR5_ENABLES, CSR5_OWN_ENABLES, CSR5_SPND, CSR5_W1C, getPair, LED_LINK, LED_OUT, MC_APROMWE, MODE_DRX, MODE_DTX, physical, R,
-  SWS_CSRPCNET, SWS_SSIZE32, SWS_STYLE, type ChipPort,
+  BSBC_DWIO,
+  CSR0_ERR,
+  CSR0_ERRORS,
+  CSR0_IENA,
+  CSR0_INIT,
+  CSR0_RXON,
+  CSR0_STOP,
+  CSR0_STRT,
+  CSR0_TDMD,
+  CSR0_TXON,
+  CSR0_W1C,
+  CSR4_DPOLL,
+  CSR4_W1C,
+  CSR5_SPND,
+  CSR5_W1C,
+  LED_LINK,
+  LED_OUT,
+  MC_APROMWE,
+  MODE_DRX,
+  MODE_DTX,
+  MOST_DESCRIPTORS,
+  R,
+  SWS_CSRPCNET,
+  SWS_SSIZE32,
+  SWS_STYLE,
+  type ChipPort,
 } from './port.ts';
 import { Receiver } from './receive.ts';
 import {
-  APROM_LOCK, APROM_SIZE, BCR_BASE, CSR_BASE, PCNET_BLOCK_SIZE, PCNET_DEVICE_ID, PCNET_TABLE_SIZE, PCNET_VENDOR_ID, pcnetRegisters, type PcnetRegister,
+  APROM_LOCK,
+  APROM_SIZE,
+  BCR_BASE,
+  CSR_BASE,
+  PCNET_BLOCK_SIZE,
+  PCNET_DEVICE_ID,
+  PCNET_TABLE_SIZE,
+  PCNET_VENDOR_ID,
+  pcnetRegisters,
+  type PcnetRegister,
 } from './registers.ts';
 import { Rings } from './rings.ts';
 import { PcnetState } from './state.ts';
@@ -42,8 +77,6 @@ const MODE_KEPT = 0x21c4;
 const CSR0_STOPPED = CSR0_STOP | CSR0_TXON;
 const CSR4_STOPPED = 0x02c2;
 const CSR5_STOPPED = 0x0011;
-/** Longest ring, and what a ring length of 0 is taken as. */
-const MOST_DESCRIPTORS = 512;
 const LANCE = 0;
 const ILACC = 1;
 const PCNET_PCI = 2;
@@ -70,21 +103,24 @@ export class Pcnet extends PciDevice implements NetDevice {
   private readonly receiver: Receiver;
   private readonly transmitter: Transmitter;
   private readonly timer: DeviceTimer;
-  private readonly block = new Uint8Array(28);
   /** In a handler: nothing may come in from outside until it is done. */
   private busy = false;
   /** When the handler is done, let the wire offer again what it holds. */
   private offerAgain = false;
 
   constructor(slot: PciSlot, wire: Wire, options: PcnetOptions) {
-    super(slot, { vendorId: PCNET_VENDOR_ID, deviceId: PCNET_DEVICE_ID, revision: 0x10, classCode: 0x020000, interruptPin: 1 },
-      [{ index: 0, kind: 'io', size: PCNET_BLOCK_SIZE }, { index: 1, kind: 'mem', size: PCNET_BLOCK_SIZE }]);
+    super(slot, { vendorId: PCNET_VENDOR_ID, deviceId: PCNET_DEVICE_ID, revision: 0x10, classCode: 0x020000, interruptPin: 1 }, [
+      { index: 0, kind: 'io', size: PCNET_BLOCK_SIZE },
+      { index: 1, kind: 'mem', size: PCNET_BLOCK_SIZE },
+    ]);
     if (options.mac.length !== 6) throw new UserError(`pcnet: a MAC address has 6 bytes, got ${options.mac.length}`);
     // Fast back-to-back, medium DEVSEL; MinGnt and MaxLat.
     this.config.set(0x06, 2, 0x0280);
     this.config.set(0x3e, 2, 0xff06);
     this.wire = wire;
-    this.regs = new RegisterFile(pcnetRegisters, PCNET_TABLE_SIZE, this.hooks(), (lock) => (lock === APROM_LOCK ? (this.regs.values[R.BCR2]! & MC_APROMWE) !== 0 : this.quiet));
+    this.regs = new RegisterFile(pcnetRegisters, PCNET_TABLE_SIZE, this.hooks(), (lock) =>
+      lock === APROM_LOCK ? (this.regs.values[R.BCR2]! & MC_APROMWE) !== 0 : this.quiet,
+    );
     this.port = {
       regs: this.regs,
       state: this.state,
@@ -161,14 +197,27 @@ export class Pcnet extends PciDevice implements NetDevice {
   statistics(): Record<string, number> {
     const { state } = this;
     return {
-      tx_packets: state.txPackets, tx_bytes: state.txBytes, tx_errors: state.txErrors, rx_packets: state.rxPackets, rx_bytes: state.rxBytes,
-      rx_filtered: state.rxFiltered, rx_no_room: state.rxNoRoom, rx_missed: this.regs.values[R.CSR112]!,
+      tx_packets: state.txPackets,
+      tx_bytes: state.txBytes,
+      tx_errors: state.txErrors,
+      rx_packets: state.rxPackets,
+      rx_bytes: state.rxBytes,
+      rx_filtered: state.rxFiltered,
+      rx_no_room: state.rxNoRoom,
+      rx_missed: this.regs.values[R.CSR112]!,
     };
   }
 
   override save(): DeviceState {
     const { buffer, ...plain } = this.state;
-    return { device: this.name, version: STATE_VERSION, pci: this.savePci(), registers: this.regs.values.slice(), ...plain, buffer: buffer.slice() };
+    return {
+      device: this.name,
+      version: STATE_VERSION,
+      pci: this.savePci(),
+      registers: this.regs.values.slice(),
+      ...plain,
+      buffer: buffer.slice(),
+    };
   }
 
   override restore(saved: DeviceState): void {
@@ -268,11 +317,17 @@ export class Pcnet extends PciDevice implements NetDevice {
   private readPort(port: number, style: typeof WIO | typeof DWIO): number {
     const { rap } = this.state;
     switch (port) {
-      case style.rdp: return rap === CHIP_ID ? (this.readCsr(rap) | (this.readCsr(rap + 1) << 16)) >>> 0 : this.readCsr(rap);
-      case style.rap: return rap;
-      case style.reset: this.reset79c970(); return 0;
-      case style.bdp: return this.regs.read(BCR_BASE + 2 * rap, 2);
-      default: return 0xffffffff;
+      case style.rdp:
+        return rap === CHIP_ID ? (this.readCsr(rap) | (this.readCsr(rap + 1) << 16)) >>> 0 : this.readCsr(rap);
+      case style.rap:
+        return rap;
+      case style.reset:
+        this.reset79c970();
+        return 0;
+      case style.bdp:
+        return this.regs.read(BCR_BASE + 2 * rap, 2);
+      default:
+        return 0xffffffff;
     }
   }
 
@@ -307,65 +362,13 @@ export class Pcnet extends PciDevice implements NetDevice {
     else if (port === style.bdp) regs.write(BCR_BASE + 2 * state.rap, 2, value);
   }
 
-  /** INTA# as causes, masks and enables say; INTR tells of it whether or not IENA lets it through. */
+  /** Drives INTA# as causes, masks and enables say. */
   private updateInterrupt(): void {
-    const { regs: { values }, state } = this;
-    const { log } = this.slot;
-    const enabled = (values[R.CSR0]! & CSR0_IENA) !== 0;
-    let pending = (values[R.CSR0]! & ~values[R.CSR3]! & CSR0_CAUSES) !== 0 || ((values[R.CSR4]! >> 1) & ~values[R.CSR4]! & CSR4_MASKS) !== 0
-      || ((values[R.CSR5]! >> 1) & values[R.CSR5]! & CSR5_ENABLES) !== 0;
-    let level = pending && enabled;
-    if (values[R.CSR4]! & CSR4_UINTCMD && enabled) {
-      values[R.CSR4] = (values[R.CSR4]! & ~CSR4_UINTCMD) | CSR4_UINT;
-      pending = true;
-      level = true;
-      if (log) log(userInterruptLine);
-    }
-    if ((values[R.CSR5]! >> 1) & values[R.CSR5]! & CSR5_OWN_ENABLES) {
-      pending = true;
-      level = true;
-    }
-    if (pending) values[R.CSR0]! |= CSR0_INTR;
-    else values[R.CSR0]! &= ~CSR0_INTR;
-    if (log && level !== state.isr) log(interruptLine(level, state.isr));
+    const { state, slot } = this;
+    const level = interruptLevel(this.regs.values, slot.log);
+    if (slot.log && level !== state.isr) slot.log(interruptLine(level, state.isr));
     state.isr = level;
     this.setIrq(level);
-  }
-
-  /** INIT: mode, addresses and rings from the initialization block. */
-  private initialize(): void {
-    const { regs: { values }, state, block } = this;
-    const { log } = this.slot;
-    const wide = (values[R.BCR20]! & SWS_SSIZE32) !== 0;
-    const at = physical(values, getPair(values, R.CSR1));
-    if (log) log(initLine(at));
-    this.dmaRead(at, block, 0, wide ? 28 : 24);
-    const view = new DataView(block.buffer);
-    const padr = wide ? 4 : 2;
-    const ladrf = wide ? 12 : 8;
-    let rdra = view.getUint32(wide ? 20 : 16, true);
-    let tdra = view.getUint32(wide ? 24 : 20, true);
-    let rlen = block[2]! >> 4;
-    let tlen = block[3]! >> 4;
-    if (!wide) {
-      rlen = rdra >>> 29;
-      tlen = tdra >>> 29;
-      rdra &= 0xff_ffff;
-      tdra &= 0xff_ffff;
-    }
-    if (log) log(lengthsLine(rlen, tlen));
-    values[R.CSR76] = Math.min(1 << rlen, MOST_DESCRIPTORS);
-    values[R.CSR78] = Math.min(1 << tlen, MOST_DESCRIPTORS);
-    values[R.CSR6] = (tlen << 12) | (rlen << 8);
-    values[R.CSR15] = view.getUint16(0, true);
-    for (let i = 0; i < 4; i++) values[R.CSR8 + i] = view.getUint16(ladrf + 2 * i, true);
-    for (let i = 0; i < 3; i++) values[R.CSR12 + i] = view.getUint16(padr + 2 * i, true);
-    state.rdra = physical(values, rdra);
-    state.tdra = physical(values, tdra);
-    values[R.CSR72] = values[R.CSR76]!;
-    values[R.CSR74] = values[R.CSR78]!;
-    if (log) log(ringsLine(wide, state.rdra, values[R.CSR76]!, state.tdra, values[R.CSR78]!));
-    values[R.CSR0] = (values[R.CSR0]! | CSR0_INIT | CSR0_IDON) & ~CSR0_STOP;
   }
 
   private start(): void {
@@ -388,13 +391,18 @@ export class Pcnet extends PciDevice implements NetDevice {
   private poll(): void {
     const { values } = this.regs;
     if (values[R.CSR0]! & CSR0_RXON) this.rings.pollReceive();
-    const wanted = (values[R.CSR0]! & CSR0_TDMD) !== 0 || ((values[R.CSR0]! & CSR0_TXON) !== 0 && !(values[R.CSR4]! & CSR4_DPOLL) && this.rings.pollTransmit());
+    const wanted =
+      (values[R.CSR0]! & CSR0_TDMD) !== 0 ||
+      ((values[R.CSR0]! & CSR0_TXON) !== 0 && !(values[R.CSR4]! & CSR4_DPOLL) && this.rings.pollTransmit());
     if (wanted && !this.transmitter.busy) this.transmitter.transmit();
   }
 
   /** What every access to a port begins with, and the poll timer does: a look at the rings when their time has come. */
   private pollTimer(): void {
-    const { regs: { values }, state } = this;
+    const {
+      regs: { values },
+      state,
+    } = this;
     this.timer.cancel();
     state.pollAtNs = -1;
     if (values[R.CSR0]! & CSR0_TDMD) this.transmitter.transmit();
@@ -446,7 +454,7 @@ export class Pcnet extends PciDevice implements NetDevice {
     const all = CSR0_INIT | CSR0_STRT | CSR0_STOP;
     const commands = (value & all) === all ? CSR0_STOP : value;
     if (commands & CSR0_STOP && !(values[R.CSR0]! & CSR0_STOP)) this.stop();
-    if (commands & CSR0_INIT && !(values[R.CSR0]! & CSR0_INIT)) this.initialize();
+    if (commands & CSR0_INIT && !(values[R.CSR0]! & CSR0_INIT)) initialize(this.port, this.slot.log);
     if (commands & CSR0_STRT && !(values[R.CSR0]! & CSR0_STRT)) this.start();
     if (values[R.CSR0]! & CSR0_TDMD) this.transmitter.transmit();
   }
@@ -465,9 +473,13 @@ export class Pcnet extends PciDevice implements NetDevice {
   /** What each register does beyond storage. */
   private hooks(): Partial<Record<PcnetRegister, RegisterHook>> {
     const values = () => this.regs.values;
-    const w1c = (index: number, mask: number) => (value: number) => void (values()[index] = (value & ~mask) | (values()[index]! & ~value & mask));
+    const w1c = (index: number, mask: number) => (value: number) =>
+      void (values()[index] = (value & ~mask) | (values()[index]! & ~value & mask));
     const length = (index: number) => (value: number) => void (values()[index] = value === 0 ? MOST_DESCRIPTORS : value);
-    const alias = (index: number): RegisterHook => ({ read: () => values()[index]!, write: (value) => void (values()[index] = value) });
+    const alias = (index: number): RegisterHook => ({
+      read: () => values()[index]!,
+      write: (value) => void (values()[index] = value),
+    });
     const led = (index: number): RegisterHook => ({
       read: () => {
         const value = values()[index]! & ~LED_OUT;
@@ -490,11 +502,11 @@ export class Pcnet extends PciDevice implements NetDevice {
       CSR58: { read: () => values()[R.BCR20]!, write: (value) => this.writeStyle(value) },
       CSR76: { write: length(R.CSR76) },
       CSR78: { write: length(R.CSR78) },
-      BCR4: led(R.BCR4), BCR5: led(R.BCR5), BCR6: led(R.BCR6), BCR7: led(R.BCR7),
+      BCR4: led(R.BCR4),
+      BCR5: led(R.BCR5),
+      BCR6: led(R.BCR6),
+      BCR7: led(R.BCR7),
       BCR20: { write: (value) => this.writeStyle(value) },
     };
   }
 }
-
-/** Bytes of the widest aligned access at `offset` of at most `rest` bytes: a bus splits an unaligned access into these. */
-const alignedStep = (offset: number, rest: number): number => (rest >= 4 && (offset & 3) === 0 ? 4 : rest >= 2 && (offset & 1) === 0 ? 2 : 1);

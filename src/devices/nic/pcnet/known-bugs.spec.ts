@@ -45,14 +45,22 @@ describe('pcnet', () => {
     descriptor(TX_RING, 2, BUFFER, 4096, OWN);
     descriptor(TX_RING, 3, BUFFER, 60, OWN | ENP);
     writeCsr(0, 0x0048);
-    expect([bus.wire.sent.length, chip.statistics()['tx_errors'], [0, 1, 2, 3].map((n) => statusOf(TX_RING, n) & OWN)]).toEqual([0, 1, [0, 0, 0, 0]]);
+    expect([bus.wire.sent.length, chip.statistics()['tx_errors'], [0, 1, 2, 3].map((n) => statusOf(TX_RING, n) & OWN)]).toEqual([
+      0,
+      1,
+      [0, 0, 0, 0],
+    ]);
     for (let n = 0; n < 3; n++) descriptor(TX_RING, n, BUFFER, 1364, OWN | (n === 0 ? STP : n === 2 ? ENP : 0));
     writeCsr(0, 0x0048);
     expect(bus.wire.sent.map((f) => f.length)).toEqual([4092]);
   });
 
   it('CVE-2015-7504 / XSA-162: a looped frame leaves room for its check sequence', () => {
-    for (const [bytes, received] of [[4092, 1], [4093, 0], [4096, 0]] as const) {
+    for (const [bytes, received] of [
+      [4092, 1],
+      [4093, 0],
+      [4096, 0],
+    ] as const) {
       const { bus, chip, descriptor, writeCsr, ram } = started(0x0004);
       descriptor(TX_RING, 0, BUFFER, bytes, OWN | STP | ENP | 0x2000);
       writeCsr(0, 0x0048);
@@ -65,7 +73,10 @@ describe('pcnet', () => {
     for (const length of [4092, 4096, 5000, 65535]) {
       const { bus, ram } = started();
       bus.wire.arrive(frameOf(length, 0x22));
-      expect([ram.getUint32(0x1_0000 + 4088, true), ram.getUint32(0x1_0000 + 4092, true), ram.getUint32(RX_RING + 8, true)], `${length}`).toEqual([0x22222222, 0, 4096]);
+      expect(
+        [ram.getUint32(0x1_0000 + 4088, true), ram.getUint32(0x1_0000 + 4092, true), ram.getUint32(RX_RING + 8, true)],
+        `${length}`,
+      ).toEqual([0x22222222, 0, 4096]);
       expect(ram.getUint32(0x1_1000, true)).toBe(0);
     }
   });
@@ -79,7 +90,12 @@ describe('pcnet', () => {
     bus.wire.arrive(frameOf(60, 1));
     expect(chip.statistics()['rx_no_room']).toBe(1);
     // Counters that lie outside the ring.
-    for (const [counter, length] of [[0, 1], [0xffff, 1], [0, 2], [5, 3]] as const) {
+    for (const [counter, length] of [
+      [0, 1],
+      [0xffff, 1],
+      [0, 2],
+      [5, 3],
+    ] as const) {
       writeCsr(72, counter);
       writeCsr(74, counter);
       writeCsr(76, length);
@@ -142,7 +158,12 @@ describe('pcnet', () => {
       descriptor(TX_RING, 1, BUFFER, 60, 0);
       boundAccesses(bus, 60);
       writeCsr(0, 0x0048);
-      expect([bus.wire.sent.length, statusOf(TX_RING, 0), miscOf(TX_RING, 0), readCsr(0) & 0x10]).toEqual([0, 0x4200, 0xc0000000, stays ? 0x10 : 0]);
+      expect([bus.wire.sent.length, statusOf(TX_RING, 0), miscOf(TX_RING, 0), readCsr(0) & 0x10]).toEqual([
+        0,
+        0x4200,
+        0xc0000000,
+        stays ? 0x10 : 0,
+      ]);
     }
   });
 
@@ -174,7 +195,8 @@ describe('pcnet', () => {
       bus.ram.write = (gpa, buffer, offset, length) => {
         if (gpa < BAR || gpa >= BAR + 32) return ramWrite(gpa, buffer, offset, length);
         if (++accesses > 8) throw new Error('the chip re-enters itself');
-        for (let i = 0; i + 2 <= length; i += 2) bus.write('mem', gpa + i, 2, buffer[offset + i]! | (buffer[offset + i + 1]! << 8));
+        for (let i = 0; i + 2 <= length; i += 2)
+          bus.write('mem', gpa + i, 2, buffer[offset + i]! | (buffer[offset + i + 1]! << 8));
         return true;
       };
       bus.ram.bytes.fill(0x48, BUFFER + 6, BUFFER + 60);
@@ -233,14 +255,15 @@ describe('pcnet', () => {
 });
 
 describe('any device that does DMA', () => {
-  it('CVE-2021-3750, CVE-2021-3929, CVE-2023-0330, CVE-2023-3019: descriptors and buffers on the card\'s own BAR change no register', () => {
+  it("CVE-2021-3750, CVE-2021-3929, CVE-2023-0330, CVE-2023-3019: descriptors and buffers on the card's own BAR change no register", () => {
     const { bus, descriptor, writeCsr, readCsr, ram } = started();
     const own = (gpa: number): boolean => gpa >= BAR && gpa < BAR + 32;
     const ramRead = bus.ram.read.bind(bus.ram);
     // A bus on which DMA does come back as port accesses: reads that reset, writes that start things.
     bus.ram.read = (gpa, buffer, offset, length) => {
       if (!own(gpa)) return ramRead(gpa, buffer, offset, length);
-      for (let i = 0; i + 2 <= length; i += 2) new DataView(buffer.buffer).setUint16(offset + i, bus.read('mem', gpa + i, 2), true);
+      for (let i = 0; i + 2 <= length; i += 2)
+        new DataView(buffer.buffer).setUint16(offset + i, bus.read('mem', gpa + i, 2), true);
       return true;
     };
     descriptor(TX_RING, 0, BUFFER, 16, OWN | STP | ENP);

@@ -38,7 +38,7 @@ const maskIn = (fields: readonly BitField[] | undefined, name: string): number =
 };
 
 /** Mask of a bit field, from the register table. */
-export const fieldMask = (register: PcnetRegister, name: string): number => maskIn(pcnetRegisters[R[register]]!.fields, name);
+const fieldMask = (register: PcnetRegister, name: string): number => maskIn(pcnetRegisters[R[register]]!.fields, name);
 
 export const CSR0_INIT = fieldMask('CSR0', 'INIT');
 export const CSR0_STRT = fieldMask('CSR0', 'STRT');
@@ -93,8 +93,8 @@ export const SWS_SSIZE32 = fieldMask('BCR20', 'SSIZE32');
 export const SWS_CSRPCNET = fieldMask('BCR20', 'CSRPCNET');
 
 /** Descriptor status, the upper half of TMD1 and RMD1. */
-export const TMDS = Object.fromEntries(transmitStatusBits.map((f) => [f.name, maskIn(transmitStatusBits, f.name)]));
-export const RMDS = Object.fromEntries(receiveStatusBits.map((f) => [f.name, maskIn(receiveStatusBits, f.name)]));
+const TMDS = Object.fromEntries(transmitStatusBits.map((f) => [f.name, maskIn(transmitStatusBits, f.name)]));
+const RMDS = Object.fromEntries(receiveStatusBits.map((f) => [f.name, maskIn(receiveStatusBits, f.name)]));
 export const OWN = RMDS['OWN']!;
 export const ERR = RMDS['ERR']!;
 export const STP = RMDS['STP']!;
@@ -110,6 +110,9 @@ export const RMD_CRC = RMDS['CRC']!;
 export const TMD2_LCAR = maskIn(transmitErrorBits, 'LCAR');
 export const TMD2_UFLO = maskIn(transmitErrorBits, 'UFLO');
 export const TMD2_BUFF = maskIn(transmitErrorBits, 'BUFF');
+
+/** Longest ring, and what a ring length of 0 is taken as. */
+export const MOST_DESCRIPTORS = 512;
 
 /** A guest-physical address as the chip puts it on the bus: with 16-bit structures its upper byte is CSR2's. */
 export const physical = (values: Uint32Array, address: number): number =>

@@ -3,10 +3,32 @@ import { crc32, ETH_ALEN, ETH_ZLEN } from '../ethernet.ts';
 import type { ReceiveResult } from '../../interfaces.ts';
 import { Descriptor } from './descriptor.ts';
 import {
-  CSR0_MISS, CSR0_RINT, CSR0_STOP, CSR5_SPND, ENP, ERR, getPair, MODE_DRCVBC, MODE_DRCVPA, MODE_DRX, MODE_DXMTFCS, MODE_LOOP, MODE_PROM, OWN, physical, R, RMD_BAM,
-  RMD_BUFF, RMD_CRC, RMD_LAFM, RMD_OFLO, RMD_PAM, STP, type ChipPort,
+  CSR0_MISS,
+  CSR0_RINT,
+  CSR0_STOP,
+  CSR5_SPND,
+  ENP,
+  ERR,
+  getPair,
+  MODE_DRCVBC,
+  MODE_DRCVPA,
+  MODE_DRX,
+  MODE_DXMTFCS,
+  MODE_LOOP,
+  MODE_PROM,
+  OWN,
+  physical,
+  R,
+  RMD_BAM,
+  RMD_BUFF,
+  RMD_CRC,
+  RMD_LAFM,
+  RMD_OFLO,
+  RMD_PAM,
+  STP,
+  type ChipPort,
 } from './port.ts';
-import { advance, Rings } from './rings.ts';
+import { advance, type Rings } from './rings.ts';
 import { BUFFER_SIZE, FCS_SIZE } from './state.ts';
 
 /** Where a frame comes from: the wire, or the chip's own transmitter, with or without an FCS that the chip makes. */
@@ -34,9 +56,18 @@ export class Receiver {
    * Takes a frame, bytes 0 … length-1; one that loops lies in the chip's buffer. `canWait`: see NetDevice.
    */
   receive(frame: Uint8Array, length: number, source: Source, canWait: boolean): ReceiveResult {
-    const { regs: { values }, state } = this.chip;
+    const {
+      regs: { values },
+      state,
+    } = this.chip;
     const mode = values[R.CSR15]!;
-    if (mode & MODE_DRX || values[R.CSR0]! & CSR0_STOP || values[R.CSR5]! & CSR5_SPND || length === 0 || (mode & MODE_LOOP && source === 'wire')) {
+    if (
+      mode & MODE_DRX ||
+      values[R.CSR0]! & CSR0_STOP ||
+      values[R.CSR5]! & CSR5_SPND ||
+      length === 0 ||
+      (mode & MODE_LOOP && source === 'wire')
+    ) {
       state.rxFiltered++;
       return 'dropped';
     }
@@ -87,7 +118,14 @@ export class Receiver {
 
   /** Has the chip a descriptor, or is there one further on? Once round the ring at most. */
   private findDescriptor(): boolean {
-    const { rings, rmd, chip: { regs: { values }, state } } = this;
+    const {
+      rings,
+      rmd,
+      chip: {
+        regs: { values },
+        state,
+      },
+    } = this;
     rings.pollReceive();
     if (!(values[R.CSR41]! & OWN) && state.rdra !== 0) {
       let counter = values[R.CSR72]! - 1;
@@ -105,7 +143,14 @@ export class Receiver {
 
   /** Frame and FCS into the buffer and from there into descriptors; the last tells how it went. */
   private store(data: Uint8Array, length: number, source: Source, match: number): void {
-    const { rings, rmd, chip: { regs: { values }, state } } = this;
+    const {
+      rings,
+      rmd,
+      chip: {
+        regs: { values },
+        state,
+      },
+    } = this;
     let size = length;
     let damaged = false;
     if (source === 'wire') {

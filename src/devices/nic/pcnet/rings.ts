@@ -15,7 +15,10 @@ export class Rings {
 
   /** Address of the receive descriptor with `counter` left to the ring's end; counters below 1 go round. Address arithmetic is 32 bits wide. */
   receiveAddress(counter: number): number {
-    const { regs: { values }, state } = this.chip;
+    const {
+      regs: { values },
+      state,
+    } = this.chip;
     const length = values[R.CSR76]!;
     // A counter is -1 at least and a length 1 at least: two turns.
     for (let turns = 0; counter < 1 && turns < 2; turns++) counter += length;
@@ -29,7 +32,13 @@ export class Rings {
 
   /** Looks at the current and next receive descriptors. */
   pollReceive(): void {
-    const { rmd, chip: { regs: { values }, state } } = this;
+    const {
+      rmd,
+      chip: {
+        regs: { values },
+        state,
+      },
+    } = this;
     putPair(values, R.CSR28, 0);
     if (state.rdra !== 0) {
       const counter = values[R.CSR72]!;
@@ -52,7 +61,13 @@ export class Rings {
 
   /** Looks at the current transmit descriptor. True when the chip owns it. */
   pollTransmit(): boolean {
-    const { tmd, chip: { regs: { values }, state } } = this;
+    const {
+      tmd,
+      chip: {
+        regs: { values },
+        state,
+      },
+    } = this;
     putPair(values, R.CSR34, 0);
     if (state.tdra !== 0) {
       const current = (state.tdra + (values[R.CSR78]! - values[R.CSR74]!) * descriptorSize(values)) >>> 0;

@@ -7,21 +7,40 @@ import { setUp } from './testing/set-up.ts';
 const table: readonly RegisterDef[] = pcnetRegisters;
 type Machine = ReturnType<typeof setUp>;
 /** Reads and writes a register through RDP or BDP. */
-const get = ({ readCsr, readBcr }: Machine, r: RegisterDef): number => (r.offset < BCR_BASE ? readCsr((r.offset - CSR_BASE) / 2) : readBcr((r.offset - BCR_BASE) / 2));
+const get = ({ readCsr, readBcr }: Machine, r: RegisterDef): number =>
+  r.offset < BCR_BASE ? readCsr((r.offset - CSR_BASE) / 2) : readBcr((r.offset - BCR_BASE) / 2);
 const put = ({ writeCsr, writeBcr }: Machine, r: RegisterDef, value: number): void =>
-  (r.offset < BCR_BASE ? writeCsr((r.offset - CSR_BASE) / 2, value) : writeBcr((r.offset - BCR_BASE) / 2, value));
+  r.offset < BCR_BASE ? writeCsr((r.offset - CSR_BASE) / 2, value) : writeBcr((r.offset - BCR_BASE) / 2, value);
 const indexed = table.filter((r) => r.offset >= CSR_BASE);
 
 /** Values at power-on that are not the table's: from the PROM, or computed. */
 const computed: Readonly<Record<string, number>> = { CSR12: 0x5452, CSR13: 0x1200, CSR14: 0x5634, CSR58: 0x0200, BCR4: 0x80c0 };
 /** Registers whose write does more than store. */
-const special = new Set(['CSR0', 'CSR4', 'CSR5', 'CSR16', 'CSR17', 'CSR58', 'CSR76', 'CSR78', 'BCR4', 'BCR5', 'BCR6', 'BCR7', 'BCR18', 'BCR20']);
+const special = new Set([
+  'CSR0',
+  'CSR4',
+  'CSR5',
+  'CSR16',
+  'CSR17',
+  'CSR58',
+  'CSR76',
+  'CSR78',
+  'BCR4',
+  'BCR5',
+  'BCR6',
+  'BCR7',
+  'BCR18',
+  'BCR20',
+]);
 
 describe('pcnet register sweep', () => {
   it('power-on values are those of the table; numbers of no register read zero', () => {
     const machine = setUp();
     for (let n = 0; n < 128; n++) {
-      for (const [base, read] of [[CSR_BASE, machine.readCsr], [BCR_BASE, machine.readBcr]] as const) {
+      for (const [base, read] of [
+        [CSR_BASE, machine.readCsr],
+        [BCR_BASE, machine.readBcr],
+      ] as const) {
         const register = indexed.find((r) => r.offset === base + 2 * n);
         const want = register === undefined ? 0 : (computed[register.name] ?? register.powerOn ?? register.reset ?? 0);
         expect(read(n), register?.name ?? `${base === CSR_BASE ? 'CSR' : 'BCR'}${n}`).toBe(want);
@@ -72,7 +91,16 @@ describe('pcnet register sweep', () => {
       writeCsr(n, 0);
       expect(readCsr(n)).toBe(512);
     }
-    for (const [value, want] of [[0, 0x0200], [1, 0x0101], [2, 0x0302], [3, 0x0303], [4, 0x0200], [0xff, 0x0200], [0xff02, 0xff02], [0x0700, 0x0600]] as const) {
+    for (const [value, want] of [
+      [0, 0x0200],
+      [1, 0x0101],
+      [2, 0x0302],
+      [3, 0x0303],
+      [4, 0x0200],
+      [0xff, 0x0200],
+      [0xff02, 0xff02],
+      [0x0700, 0x0600],
+    ] as const) {
       writeBcr(20, value);
       expect([readBcr(20), readCsr(58)], `${value}`).toEqual([want, want]);
     }
@@ -105,14 +133,15 @@ describe('pcnet register sweep', () => {
       const machine = setUp();
       const { read, write } = machine;
       if (dwio) write(0x10, 4, 0);
-      const answers = (size: number, offset: number): boolean => (offset < 0x10 ? (dwio ? size === 4 : size < 4)
-        : dwio ? size === 4 && offset % 4 === 0 : size === 2 && offset < 0x18);
+      const answers = (size: number, offset: number): boolean =>
+        offset < 0x10 ? (dwio ? size === 4 : size < 4) : dwio ? size === 4 && offset % 4 === 0 : size === 2 && offset < 0x18;
       for (const size of [1, 2, 4] as const) {
         for (let offset = 0; offset < 0x20; offset += size) {
           // The reset ports change the style.
           if (offset + size > (dwio ? 0x18 : 0x14) && offset < (dwio ? 0x1c : 0x16)) continue;
           const value = read(offset, size);
-          if (!answers(size, offset)) expect(value, `${dwio ? 'DWIO' : 'WIO'} ${size} at 0x${offset.toString(16)}`).toBe(widthMask(size));
+          if (!answers(size, offset))
+            expect(value, `${dwio ? 'DWIO' : 'WIO'} ${size} at 0x${offset.toString(16)}`).toBe(widthMask(size));
           else expect(value).not.toBe(widthMask(size));
         }
       }
@@ -121,7 +150,12 @@ describe('pcnet register sweep', () => {
 
   it('the table names every port of both styles', () => {
     expect(table.filter((r) => r.offset >= 0x10 && r.offset < 0x20).map((r) => [r.name, r.mode, r.otherwise?.name])).toEqual([
-      ['RDP', 'WIO', 'RDP'], ['RAP', 'WIO', undefined], ['RESET', 'WIO', 'RAP'], ['BDP', 'WIO', undefined], ['RESET32', 'DWIO', undefined], ['BDP32', 'DWIO', undefined],
+      ['RDP', 'WIO', 'RDP'],
+      ['RAP', 'WIO', undefined],
+      ['RESET', 'WIO', 'RAP'],
+      ['BDP', 'WIO', undefined],
+      ['RESET32', 'DWIO', undefined],
+      ['BDP32', 'DWIO', undefined],
     ]);
   });
 

@@ -1,8 +1,32 @@
 /** The transmitter: gathers descriptors from STP to ENP and sends, or loops. */
 import { Descriptor } from './descriptor.ts';
 import {
-  CSR0_CERR, CSR0_ERR, CSR0_TDMD, CSR0_TINT, CSR0_TXON, CSR3_DXSUFLO, CSR4_TXSTRTM, CSR5_LTINTEN, CSR5_TOKINTD, ENP, ERR, getPair, MC_TMAULOOP, MODE_INTL, MODE_LOOP, OWN,
-  physical, R, STP, SWS_STYLE, TMD2_BUFF, TMD2_LCAR, TMD2_UFLO, TMD_ADD_FCS, TMD_LTINT, type ChipPort,
+  CSR0_CERR,
+  CSR0_ERR,
+  CSR0_TDMD,
+  CSR0_TINT,
+  CSR0_TXON,
+  CSR3_DXSUFLO,
+  CSR4_TXSTRTM,
+  CSR5_LTINTEN,
+  CSR5_TOKINTD,
+  ENP,
+  ERR,
+  getPair,
+  MC_TMAULOOP,
+  MODE_INTL,
+  MODE_LOOP,
+  OWN,
+  physical,
+  R,
+  STP,
+  SWS_STYLE,
+  TMD2_BUFF,
+  TMD2_LCAR,
+  TMD2_UFLO,
+  TMD_ADD_FCS,
+  TMD_LTINT,
+  type ChipPort,
 } from './port.ts';
 import type { Receiver } from './receive.ts';
 import { advance, type Rings } from './rings.ts';
@@ -12,7 +36,7 @@ import { BUFFER_SIZE, FCS_SIZE } from './state.ts';
  * Descriptors read after which a walk goes no further: a ring of 65,535 descriptors whose frames loop into a ring of as many
  * would keep the chip busy for minutes. The largest rings of an initialization block, 512 descriptors, need a tenth of it.
  */
-export const MOST_DESCRIPTOR_READS = 65_536;
+const MOST_DESCRIPTOR_READS = 65_536;
 /** SWSTYLE of the ILACC, whose bit says NO_FCS where the others' says ADD_FCS. */
 const STYLE_ILACC = 1;
 
@@ -40,7 +64,10 @@ export class Transmitter {
   /** Walks the transmit ring from the current descriptor on, once round at most. */
   transmit(): void {
     const { chip, rings, tmd } = this;
-    const { regs: { values }, state } = chip;
+    const {
+      regs: { values },
+      state,
+    } = chip;
     this.position = -1;
     if (!(values[R.CSR0]! & CSR0_TXON)) {
       values[R.CSR0]! &= ~CSR0_TDMD;
@@ -72,7 +99,8 @@ export class Transmitter {
       this.descriptor();
       tmd.status &= ~OWN;
       tmd.store(physical(values, getPair(values, R.CSR34)));
-      if (!(values[R.CSR5]! & CSR5_TOKINTD) || (values[R.CSR5]! & CSR5_LTINTEN && tmd.status & TMD_LTINT)) values[R.CSR0]! |= CSR0_TINT;
+      if (!(values[R.CSR5]! & CSR5_TOKINTD) || (values[R.CSR5]! & CSR5_LTINTEN && tmd.status & TMD_LTINT))
+        values[R.CSR0]! |= CSR0_TINT;
       advance(values, R.CSR74, R.CSR78);
     }
     this.busy = false;
@@ -81,7 +109,10 @@ export class Transmitter {
   /** What one descriptor adds to the frame; with the last, the frame leaves. */
   private descriptor(): void {
     const { chip, tmd } = this;
-    const { regs: { values }, state } = chip;
+    const {
+      regs: { values },
+      state,
+    } = chip;
     if (!state.linkUp && !this.loopsWithoutLink()) {
       tmd.misc = (tmd.misc | TMD2_LCAR) >>> 0;
       tmd.status |= ERR;

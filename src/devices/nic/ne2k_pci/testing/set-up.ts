@@ -7,7 +7,9 @@ export const MAC = fromHex('525400123456');
 export const IO = 0xc000;
 
 /** Where a register lies, by the name a read or a write has. */
-const places = new Map<string, number>(ne2kRegisters.flatMap((r) => [[r.name, r.offset], ...(r.written ? [[r.written.name, r.offset] as const] : [])] as const));
+const places = new Map<string, number>(
+  ne2kRegisters.flatMap((r) => [[r.name, r.offset], ...(r.written ? [[r.written.name, r.offset] as const] : [])] as const),
+);
 
 /** An RTL8029 on a test bus, its BAR in place and Command = 7. */
 export function setUp(options: Partial<Ne2kOptions> = {}, log?: (line: string) => void) {

@@ -58,7 +58,8 @@ export function setUp(options: Partial<PcnetOptions> = {}, log?: (line: string) 
   /** Status of a descriptor, and RMD2 or TMD2. */
   const statusOf = (ring: number, n: number): number =>
     style === 0 ? (ram.getUint32(ring + 8 * n, true) >>> 16) & 0xff00 : ram.getUint16(ring + 16 * n + 6, true);
-  const miscOf = (ring: number, n: number): number => (style === 0 ? ram.getUint16(ring + 8 * n + 6, true) : ram.getUint32(ring + 16 * n + (style === 3 ? 0 : 8), true));
+  const miscOf = (ring: number, n: number): number =>
+    style === 0 ? ram.getUint16(ring + 8 * n + 6, true) : ram.getUint32(ring + 16 * n + (style === 3 ? 0 : 8), true);
   /** As a driver does: software style, initialization block, start with interrupts. */
   const start = ({ style: chosen = 2, rlen = 2, tlen = 2, mode = 0, rx = RX_RING, tx = TX_RING }: Rings = {}): void => {
     style = chosen;
@@ -77,5 +78,19 @@ export function setUp(options: Partial<PcnetOptions> = {}, log?: (line: string) 
     writeCsr(0, 0x0001);
     writeCsr(0, 0x0142);
   };
-  return { bus, chip: chip as Pcnet, read, write, readCsr, writeCsr, readBcr, writeBcr, ram, descriptor, statusOf, miscOf, start };
+  return {
+    bus,
+    chip: chip as Pcnet,
+    read,
+    write,
+    readCsr,
+    writeCsr,
+    readBcr,
+    writeBcr,
+    ram,
+    descriptor,
+    statusOf,
+    miscOf,
+    start,
+  };
 }
