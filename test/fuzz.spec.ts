@@ -59,11 +59,7 @@ describe('fuzzer', () => {
       'DMA with bus mastering off',
       { file: 'src/devices/pci/pci-device.ts', find: 'return this.busMaster && this.slot', replace: 'return this.slot' },
     ],
-    [
-      'ne2k_pci',
-      'register',
-      { file: 'src/devices/nic/ne2k_pci/core.ts', find: 'if (value > most) return;', replace: '' },
-    ],
+    ['ne2k_pci', 'register', { file: 'src/devices/nic/ne2k_pci/core.ts', find: 'if (value > most) return;', replace: '' }],
     [
       'pcnet',
       'frame of 4096 bytes',
