@@ -47,9 +47,10 @@ const pair = <const L extends number, const H extends number>(
   high: H,
   dataSheet: string,
   doc: string,
+  access: RegisterDef['access'] = 'rw',
 ): [RegisterDef<`CSR${L}`>, RegisterDef<`CSR${H}`>] => [
-  csr(low, `${dataSheet}L`, `${doc}, lower half`, { powerOn: 0 }),
-  csr(high, `${dataSheet}U`, `${doc}, upper half`, { powerOn: 0 }),
+  csr(low, `${dataSheet}L`, `${doc}, lower half`, { access, powerOn: 0 }),
+  csr(high, `${dataSheet}U`, `${doc}, upper half`, { access, powerOn: 0 }),
 ];
 
 const ledBits: readonly BitField[] = [
@@ -250,7 +251,7 @@ const table = [
   csr(46, 'POLL', 'Poll timer', { powerOn: 0 }),
   csr(47, 'PI', 'Polling interval', { powerOn: 0 }),
   csr(58, 'SWS', 'BCR20 once more', { powerOn: 0 }),
-  ...pair(60, 61, 'PXDA', 'Previous transmit descriptor').map((r) => ({ ...r, access: 'ro' as const })),
+  ...pair(60, 61, 'PXDA', 'Previous transmit descriptor', 'ro'),
   csr(62, 'PXBC', 'Previous transmit byte count', { access: 'ro', powerOn: 0 }),
   csr(63, 'PXST', 'Previous transmit status', { access: 'ro', powerOn: 0 }),
   csr(72, 'RCVRC', 'Receive ring counter: descriptors to the end of the ring', { reset: 1 }),
