@@ -12,6 +12,16 @@ const targets = {
     module: '/test/fuzz/rtl8139.ts',
     name: 'rtl8139Target',
   },
+  ne2k_pci: {
+    watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/ne2k_pci.ts',
+    name: 'ne2kTarget',
+  },
+  pcnet: {
+    watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/pcnet.ts',
+    name: 'pcnetTarget',
+  },
   ioreq: {
     watched: /\/src\/(device-model\/[^/]+\.ts|devices\/(io-space|pci\/bus|nic\/))/,
     module: '/test/fuzz/ioreq.ts',

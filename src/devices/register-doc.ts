@@ -25,7 +25,8 @@ function rows(table: readonly RegisterDef[]): [RegisterDef, RegisterDef][] {
       last[1].doc === register.doc &&
       last[1].offset + last[1].width === register.offset &&
       !register.otherwise &&
-      !last[1].otherwise
+      !last[1].otherwise &&
+      !register.written
     )
       last[1] = register;
     else out.push([register, register]);
@@ -45,14 +46,15 @@ export function registerTable(table: readonly RegisterDef[]): string {
     const reset =
       first.reset !== undefined ? hex(first.reset, digits) : first.powerOn !== undefined ? `(${hex(first.powerOn, digits)})` : '';
     const writable = first.writable !== undefined && first.access !== 'ro' ? hex(first.writable, digits) : '';
-    const { otherwise } = first;
+    const { otherwise, written } = first;
+    const named = (other: { readonly name: string; readonly doc: string; readonly fields?: readonly BitField[] }): string =>
+      `**${other.name}**: ${other.doc}${other.fields ? `: ${other.fields.map(fieldText).join(', ')}` : ''}`;
     const meaning = [
       first.mode && otherwise ? `${first.mode} mode: ${first.doc}` : first.doc,
       first.lock ? `Needs the ${first.lock} lock open` : '',
       (first.fields ?? []).map(fieldText).join(', '),
-      otherwise
-        ? `${otherwise.mode}: **${otherwise.name}**: ${otherwise.doc}${otherwise.fields ? `: ${otherwise.fields.map(fieldText).join(', ')}` : ''}`
-        : '',
+      written ? `Written: ${named(written)}` : '',
+      otherwise ? `${otherwise.mode}: ${named(otherwise)}` : '',
     ]
       .filter(Boolean)
       .join('. ');
