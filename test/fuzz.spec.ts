@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { instrument } from './fuzz/instrument.mjs';
+import { PATIENCE_MS } from './needs.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -12,7 +13,7 @@ function fuzz(args: readonly string[], mutation?: object) {
     cwd: root,
     env,
     encoding: 'utf8',
-    timeout: 100_000,
+    timeout: PATIENCE_MS,
   });
   if (!run.stdout) throw new Error(run.stderr);
   return {
@@ -46,7 +47,7 @@ describe('fuzzer', () => {
     ['ioreq', 800],
   ] as const) {
     it(`${target}: finds nothing in a short run over its corpus`, () => {
-      const { status, report } = fuzz(['--seconds', '3', target]);
+      const { status, report } = fuzz(['--executions', '1000', target]);
       expect(report.flatMap((r) => r.findings)).toEqual([]);
       expect(status).toBe(0);
       expect(report[0]!.edges).toBeGreaterThan(edges);
@@ -77,7 +78,7 @@ describe('fuzzer', () => {
   ] as const;
   for (const [target, error, mutation] of missing) {
     it(`${target}: finds a guard that is missing: ${error}`, () => {
-      const { status, report } = fuzz(['--seconds', '4', target], mutation);
+      const { status, report } = fuzz(['--executions', '1000', target], mutation);
       expect(status).toBe(1);
       expect(report[0]!.findings.map((f) => f.error).join()).toContain(error);
     });
