@@ -5,6 +5,7 @@
 import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
 import { FIRST_COMPILED, SPECIAL } from '../records/handler-numbers.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
+import type { Primitives } from '../memory/primitives.ts';
 import { REC_HANDLER, RECORD_SIZE } from '../records/record.ts';
 import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { MAX_BLOCK_RECORDS, type Decoder } from './decoder.ts';
@@ -30,6 +31,14 @@ export class CodePage {
   }
 }
 
+/** Told when records that stand for compiled code go. */
+export interface CompiledCodeListener {
+  /** The record with this handler. */
+  dropped(handler: number): void;
+  /** All records. */
+  emptied(): void;
+}
+
 class CodeFrame {
   readonly pages: CodePage[] = [];
   /** A bit per 16 bytes that hold decoded code. */
@@ -51,36 +60,41 @@ export class CodeCache {
   private readonly localJumps = new Int32Array(8192);
   private localCount = 0;
   private readonly frames = new Map<number, CodeFrame>();
-  /** Fill machine memory; the engine puts the generated module's in place. */
-  clear: (address: number, value: number, length: number) => void;
-  /** Compiled code was dropped: one of its handlers, or all of them. */
-  onDropped: (handler: number) => void = () => {};
-  onEmptied: () => void = () => {};
+  private readonly fill: Primitives['fill'];
+  private readonly listeners: CompiledCodeListener[] = [];
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
   /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
   private readonly onCodeFrame: (frame: number, holds: boolean) => void;
 
-  /** @param jumpCaches two jump caches: user, supervisor. @param codeFlags byte per frame, set while it holds code. */
-  constructor(
-    cb: ControlBlock,
-    decoder: Decoder,
-    arena: { base: number; size: number },
-    jumpCaches: number,
-    codeFlags: number,
-    onCodeFrame: (frame: number, holds: boolean) => void,
-  ) {
-    this.cb = cb;
-    this.decoder = decoder;
-    this.arena = arena.base;
-    this.arenaEnd = arena.base + arena.size;
-    this.jumpCaches = jumpCaches;
-    this.codeFlags = codeFlags;
-    this.onCodeFrame = onCodeFrame;
-    this.clear = (address, value, length) => void cb.u8.fill(value, address, address + length);
-    decoder.out = this.arena;
-    this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+  constructor(parts: {
+    cb: ControlBlock;
+    decoder: Decoder;
+    /** Where records go. */
+    arena: { base: number; size: number };
+    /** Address of two jump caches: user, supervisor. */
+    jumpCaches: number;
+    /** Address of a byte per machine frame, set while it holds code. */
+    codeFlags: number;
+    fill: Primitives['fill'];
+    onCodeFrame(frame: number, holds: boolean): void;
+  }) {
+    this.cb = parts.cb;
+    this.decoder = parts.decoder;
+    this.arena = parts.arena.base;
+    this.arenaEnd = parts.arena.base + parts.arena.size;
+    this.jumpCaches = parts.jumpCaches;
+    this.codeFlags = parts.codeFlags;
+    this.fill = parts.fill;
+    this.onCodeFrame = parts.onCodeFrame;
+    this.decoder.out = this.arena;
+    this.fill(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.flushJumpCaches();
+  }
+
+  /** Tell `listener` of compiled code that goes from now on. */
+  listen(listener: CompiledCodeListener): void {
+    this.listeners.push(listener);
   }
 
   page(frame: number, page: number, context: number): CodePage {
@@ -161,7 +175,8 @@ export class CodeCache {
     const { u16 } = this.cb;
     for (let i = 0; i < page.ranges.length; i += 2) {
       for (let at = page.ranges[i]!; at < page.ranges[i + 1]!; at += RECORD_SIZE) {
-        if (u16[(at + REC_HANDLER) >> 1]! >= FIRST_COMPILED) this.onDropped(u16[(at + REC_HANDLER) >> 1]!);
+        const handler = u16[(at + REC_HANDLER) >> 1]!;
+        if (handler >= FIRST_COMPILED) for (const listener of this.listeners) listener.dropped(handler);
         u16[(at + REC_HANDLER) >> 1] = SPECIAL.stale;
       }
     }
@@ -176,9 +191,9 @@ export class CodeCache {
     this.frames.clear();
     this.decoder.out = this.arena;
     this.generation++;
-    this.onEmptied();
+    for (const listener of this.listeners) listener.emptied();
     // The epoch may be a restored one.
-    this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    this.fill(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.flushJumpCaches();
   }
 
@@ -188,7 +203,7 @@ export class CodeCache {
   flushJumpCaches(): void {
     const epoch = ((this.cb.get(CB_JUMP_EPOCH + 4) >>> 16) + 1) & 0xffff;
     // Once round: what is left of the old epochs would fit again. An empty entry fits RIP 0 of epoch 0, which is left out.
-    if (epoch === 0) this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    if (epoch === 0) this.fill(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.cb.set(CB_JUMP_EPOCH + 4, (epoch === 0 ? 1 : epoch) << 16);
     this.localCount = 0;
     this.jumpPages.clear();

@@ -1,26 +1,11 @@
 /**
- * Where to go on: the block at RIP, decoding it when it is not there yet, with the faults of the fetch; and the mode that
- * decides how code is decoded and which cached translations count.
+ * Where to go on: the block at RIP, decoding it when it is not there yet, with the faults of the fetch.
  */
+import { PAGE_SIZE } from '../../base/address.ts';
 import { Access, NESTED_FAULT, PAGE_FAULT } from '../memory/mmu.ts';
 import type { CodeCache, CodePage } from '../decode/code-cache.ts';
-import {
-  CB_CPL,
-  CB_CR0,
-  CB_CR4,
-  CB_EXIT_STATUS,
-  CB_FPU_TRAP,
-  CB_RIP,
-  CB_SEG,
-  Cr0,
-  Cr4,
-  SEG_ACCESS,
-  SEG_BASE,
-  SEG_SIZE,
-  Status,
-  Vector,
-} from '../memory/control-block.ts';
-import { Rights, type Core } from '../system/core.ts';
+import { CB_CPL, CB_EXIT_STATUS, CB_RIP, Status, Vector } from '../memory/control-block.ts';
+import type { Core } from '../system/core.ts';
 import type { BlockRequest, Decoder } from '../decode/decoder.ts';
 import type { Events } from '../system/events.ts';
 import { Seg } from '../interface.ts';
@@ -29,10 +14,6 @@ import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
 import { REC_HANDLER, REC_NOT_TAKEN, REC_TAKEN } from '../records/record.ts';
 
 export class CodeFetch {
-  /** Code segment: 64-bit, or its default size. */
-  bits: 16 | 32 | 64 = 16;
-  /** Linear address of CS:0; 0 in 64-bit mode. */
-  csBase = 0;
   private readonly core: Core;
   private readonly decoder: Decoder;
   private readonly cache: CodeCache;
@@ -41,8 +22,6 @@ export class CodeFetch {
   private readonly mustStop: () => boolean;
   /** An exception outside generated code counts as an instruction. */
   private readonly chargeEvent: () => void;
-  private readonly contexts = new Map<string, number>();
-  private context = 0;
   /** Bytes of an instruction that lies on two pages. */
   private readonly straddle = new Uint8Array(32);
   private readonly request: BlockRequest;
@@ -117,11 +96,11 @@ export class CodeFetch {
     let lin: Linear;
     core.record = 0;
     let status: number;
-    if (this.bits === 64) {
+    if (this.core.mode.bits === 64) {
       lin = linearFromHalves(ripLo | 0, ripHi | 0);
       status = Number.isNaN(lin) ? core.pend(Vector.gp, 0) : Status.next;
     } else {
-      lin = (this.csBase + ripLo) >>> 0;
+      lin = (this.core.mode.csBase + ripLo) >>> 0;
       status = ripLo > core.segLimit(Seg.cs) ? core.pend(Vector.gp, 0) : Status.next;
     }
     if (status === Status.next) {
@@ -147,7 +126,7 @@ export class CodeFetch {
   private blockAt(lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
     const { cache } = this;
     const offset = at & 0xfff;
-    let page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
+    let page = cache.page(at >>> 12, Math.floor(lin / PAGE_SIZE), this.core.mode.context);
     let record = (single ? page.singles : page.blocks).get(offset);
     if (record !== undefined && page.crossing.has(offset)) {
       const second = this.secondPage(lin);
@@ -155,7 +134,7 @@ export class CodeFetch {
       if (page.crossing.get(offset) !== second) record = undefined;
     }
     if (record === undefined) {
-      if (cache.reserve()) page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
+      if (cache.reserve()) page = cache.page(at >>> 12, Math.floor(lin / PAGE_SIZE), this.core.mode.context);
       const decoded = this.decode(page, lin, at, ripLo, ripHi, single);
       if (decoded <= 0) return decoded;
       record = decoded;
@@ -171,8 +150,8 @@ export class CodeFetch {
 
   /** Frame of the page after `lin`'s, for a fetch; or minus a status. */
   private secondPage(lin: Linear): number {
-    const next = lin - (lin & 0xfff) + 4096;
-    const wrapped = this.bits === 64 ? next : next >>> 0;
+    const next = lin - (lin & 0xfff) + PAGE_SIZE;
+    const wrapped = this.core.mode.bits === 64 ? next : next >>> 0;
     const at = this.core.mmu.translate(wrapped, Access.fetch, this.core.cb.get(CB_CPL) === 3);
     if (at === PAGE_FAULT) return -this.core.pendPageFault(wrapped);
     if (at === NESTED_FAULT) return -this.core.pendNested(wrapped, true);
@@ -185,11 +164,11 @@ export class CodeFetch {
     const offset = at & 0xfff;
     request.source = cb.u8;
     request.start = at;
-    request.limit = at - offset + 4096;
+    request.limit = at - offset + PAGE_SIZE;
     request.ripLo = ripLo;
     request.ripHi = ripHi;
     request.pageOffset = offset;
-    request.bits = this.bits;
+    request.bits = this.core.mode.bits;
     request.single = single;
     request.crossing = false;
     const begin = decoder.out;
@@ -197,8 +176,8 @@ export class CodeFetch {
     if (record === 0) {
       const second = this.secondPage(lin);
       if (second < 0) return second;
-      const here = 4096 - offset;
-      for (let i = 0; i < 15; i++) this.straddle[i] = i < here ? cb.u8[at + i]! : cb.u8[second * 4096 + i - here]!;
+      const here = PAGE_SIZE - offset;
+      for (let i = 0; i < 15; i++) this.straddle[i] = i < here ? cb.u8[at + i]! : cb.u8[second * PAGE_SIZE + i - here]!;
       request.source = this.straddle;
       request.start = 0;
       request.limit = 15;
@@ -210,28 +189,5 @@ export class CodeFetch {
     } else cache.mark(page.frame, offset, decoder.byteLength);
     page.ranges.push(begin, decoder.out);
     return record;
-  }
-
-  /** Privilege, CS, CR0, CR4, EFER or RFLAGS.AC may have changed. */
-  updateMode(): void {
-    const { core } = this;
-    const { cb } = core;
-    const access = cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_ACCESS);
-    const bits = core.longMode && access & Rights.long ? 64 : access & Rights.big ? 32 : 16;
-    this.bits = bits;
-    this.csBase = bits === 64 ? 0 : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_BASE);
-    this.decoder.setMode(bits);
-    const key = `${bits}:${this.csBase}`;
-    let context = this.contexts.get(key);
-    if (context === undefined) {
-      context = this.contexts.size;
-      this.contexts.set(key, context);
-    }
-    this.context = context;
-    core.mmu.selectSet();
-    this.cache.selectJumpCache(cb.get(CB_CPL) === 3, context);
-    const cr0 = cb.get(CB_CR0);
-    const sse = cr0 & (Cr0.em | Cr0.ts) || !(cb.get(CB_CR4) & Cr4.osfxsr);
-    cb.set(CB_FPU_TRAP, (cr0 & (Cr0.em | Cr0.ts) ? 1 : 0) | (sse ? 2 : 0));
   }
 }

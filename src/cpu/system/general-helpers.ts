@@ -9,8 +9,9 @@ import {
   SEG_SIZE,
   Status,
   Vector,
+  Rights,
 } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import type { Core } from './core.ts';
 import { Reg, Seg } from '../interface.ts';
 import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
 import { EXTRA_ASIZE_SHIFT, EXTRA_SEG_MASK, REC_AUX, REC_EXTRA } from '../records/record.ts';

@@ -12,8 +12,9 @@ import {
   SEG_LIMIT,
   SEG_SIZE,
   Vector,
+  Rights,
 } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import type { Core } from './core.ts';
 import { Seg } from '../interface.ts';
 import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
 

@@ -1,7 +1,7 @@
 /** A stack to push on before it becomes the vCPU's: nothing changes until `commit`. */
 import { Access, PAGE_FAULT } from '../memory/mmu.ts';
-import { CB_SEG, SEG_HIGH, SEG_LOW, SEG_SIZE, Vector } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import { CB_SEG, SEG_HIGH, SEG_LOW, SEG_SIZE, Vector, Rights } from '../memory/control-block.ts';
+import type { Core } from './core.ts';
 import { Reg, Seg } from '../interface.ts';
 import { linearFromHalves, linearHigh, linearLow, type Linear } from '../memory/memory-views.ts';
 

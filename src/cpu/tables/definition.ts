@@ -51,6 +51,9 @@ export interface Instruction extends InstructionAttributes {
   emitChained?: Emit;
 }
 
+/** A byte of an encoding, as rows have it. */
+export const hex = (byte: number): string => byte.toString(16).toUpperCase().padStart(2, '0');
+
 /** A row without ceremony. */
 export function row(
   opcode: string,

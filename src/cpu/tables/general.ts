@@ -1,6 +1,6 @@
 /** General-purpose instructions. Source: SDM vol. 2, appendix A. */
 import { CB_SLOW_VALUE } from '../memory/control-block.ts';
-import { row, type Instruction, type InstructionAttributes } from './definition.ts';
+import { hex, row, type Instruction, type InstructionAttributes } from './definition.ts';
 import * as control from '../emit/control.ts';
 import { CONDITION_NAMES } from '../emit/flags.ts';
 import * as integer from '../emit/integer.ts';
@@ -10,7 +10,6 @@ import * as system from '../emit/system.ts';
 import { seq } from '../wasm/expr.ts';
 
 type Emit = integer.Emit;
-const hex = (n: number) => n.toString(16).toUpperCase().padStart(2, '0');
 const HOT = { hot: true } as const;
 const WRITES = { writes: true } as const;
 

@@ -1,5 +1,5 @@
 /** MMX, SSE and SSE2 instructions. Source: SDM vol. 2, appendix A.3 (two-byte opcode map). */
-import { row, type Instruction, type InstructionAttributes } from './definition.ts';
+import { hex, row, type Instruction, type InstructionAttributes } from './definition.ts';
 import * as float from '../emit/vector-float.ts';
 import * as integer from '../emit/vector-integer.ts';
 import { SHIFTS, VECTOR, type VectorOperation } from '../emit/vector-integer.ts';
@@ -7,7 +7,6 @@ import * as move from '../emit/vector-move.ts';
 import { bits, i32x4, i64x2, i8x16 } from '../emit/simd.ts';
 import { type Emit, mov } from '../emit/integer.ts';
 
-const hex = (n: number) => n.toString(16).toUpperCase().padStart(2, '0');
 const KEPT: InstructionAttributes = { flags: 'kept' };
 const HOT: InstructionAttributes = { flags: 'kept', hot: true };
 /** A 16-byte memory operand must be aligned. */
