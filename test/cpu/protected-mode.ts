@@ -44,7 +44,7 @@ export interface SegmentDescriptor {
 }
 
 /** An 8-byte descriptor (SDM vol. 3A, figure 3-8). */
-export function descriptor({ base, limit, access, big }: SegmentDescriptor): bigint {
+function descriptor({ base, limit, access, big }: SegmentDescriptor): bigint {
   const pages = limit > 0xfffff;
   const low = pages ? limit >>> 12 : limit;
   return (
