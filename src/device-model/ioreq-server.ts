@@ -28,6 +28,7 @@ import {
   IoreqType,
 } from '../abi/ioreq.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
+import { PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DeviceTimer } from '../devices/interfaces.ts';
@@ -105,6 +106,10 @@ export class IoreqServer {
       const remote = Atomics.load(this.words, (this.page + vcpu * IOREQ_SIZE + IOREQ_VP_EPORT) >>> 2) >>> 0;
       const port = succeeded(hypercalls.bindInterdomain(remote), `bind the port of vCPU ${vcpu}`);
       this.ports.push(port);
+      if (log?.traces)
+        log.line(
+          `# ioreq server ${this.id}: vCPU ${vcpu} has slot ${vcpu} of the synchronous page, machine frame 0x${(this.page / PAGE_SIZE).toString(16)}, port ${port}`,
+        );
       events.bind(port, () => {
         this.serve(vcpu);
         return true;
