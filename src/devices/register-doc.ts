@@ -25,7 +25,9 @@ function rows(table: readonly RegisterDef[]): [RegisterDef, RegisterDef][] {
       last[1].doc === register.doc &&
       last[1].offset + last[1].width === register.offset &&
       !register.otherwise &&
-      !last[1].otherwise
+      !last[1].otherwise &&
+      register.count === undefined &&
+      last[1].count === undefined
     )
       last[1] = register;
     else out.push([register, register]);
@@ -42,11 +44,15 @@ export function registerTable(table: readonly RegisterDef[]): string {
   const span = (a: string, b: string): string => (a === b ? a : `${a} … ${b}`);
   for (const [first, last] of rows(table)) {
     const digits = first.width * 2;
+    const lastIndex = (last.count ?? 1) - 1;
+    const lastOffset = last.offset + lastIndex * (last.stride ?? last.width);
+    const element = (r: RegisterDef, i: number): string => (r.count === undefined ? r.name : `${r.name}[${i}]`);
     const reset =
       first.reset !== undefined ? hex(first.reset, digits) : first.powerOn !== undefined ? `(${hex(first.powerOn, digits)})` : '';
     const writable = first.writable !== undefined && first.access !== 'ro' ? hex(first.writable, digits) : '';
     const { otherwise } = first;
     const meaning = [
+      first.stride === undefined ? '' : `Every ${first.stride} bytes`,
       first.mode && otherwise ? `${first.mode} mode: ${first.doc}` : first.doc,
       first.lock ? `Needs the ${first.lock} lock open` : '',
       (first.fields ?? []).map(fieldText).join(', '),
@@ -57,7 +63,7 @@ export function registerTable(table: readonly RegisterDef[]): string {
       .filter(Boolean)
       .join('. ');
     lines.push(
-      `| ${span(hex(first.offset, 2), hex(last.offset, 2))} | ${first.width} | ${span(first.name, last.name)} ` +
+      `| ${span(hex(first.offset, 2), hex(lastOffset, 2))} | ${first.width} | ${span(element(first, 0), element(last, lastIndex))} ` +
         `| ${span(first.dataSheet ?? '', last.dataSheet ?? '')} | ${first.access} | ${reset} | ${writable} | ${meaning} |`,
     );
   }

@@ -1,5 +1,7 @@
 /** Chips that transcripts may name, and how to build one for a sequence. */
 import type { Wire } from '../interfaces.ts';
+import { E1000 } from '../nic/e1000/core.ts';
+import { e1000Registers } from '../nic/e1000/registers.ts';
 import { Rtl8139 } from '../nic/rtl8139/core.ts';
 import { rtl8139Registers } from '../nic/rtl8139/registers.ts';
 import type { PciSlot } from '../pci/pci-device.ts';
@@ -12,5 +14,6 @@ export interface Model {
 }
 
 export const models: Readonly<Record<string, Model>> = {
+  e1000: { registers: e1000Registers, make: (slot, wire, mac) => new E1000(slot, wire, { mac }) },
   rtl8139: { registers: rtl8139Registers, make: (slot, wire, mac) => new Rtl8139(slot, wire, { mac }) },
 };
