@@ -57,7 +57,7 @@ const KEPT = SK | CS | DI | fieldMask('EECD', 'FWE') | fieldMask('EECD', 'REQ');
 const READ = 0b110;
 const COMMAND_BITS = 9;
 const EERD_START = 1;
-const EERD_DONE = 0x10;
+export const EERD_DONE = 0x10;
 
 export class Eeprom {
   readonly words: Uint16Array;

@@ -38,8 +38,8 @@ export function insertChecksum(frame: Uint8Array, size: number, start: number, f
 }
 
 /**
- * Does the packet at `transport` end, by its IP length, before its TCP or UDP header does? Then what the driver calls a checksum field
- * is none of the packet's bytes.
+ * Does the packet whose TCP or UDP header is said to be at `transport` end, by its IP length, before that header does, or before the IP
+ * header? Then what the driver calls a checksum field is none of the packet's bytes.
  */
 function endsInHeader(frame: Uint8Array, size: number, transport: number): boolean {
   const tagged = size >= ETH_HLEN + VLAN_HLEN && be16(frame, 12) === ETH_P_8021Q;
@@ -63,7 +63,8 @@ function endsInHeader(frame: Uint8Array, size: number, transport: number): boole
  * @param segment the frame is a segment of a large send, its lengths written by the chip
  */
 export function insertChecksums(frame: Uint8Array, size: number, options: number, context: TxContext, segment: boolean): void {
-  if (options & POPTS_TXSM && (segment || size < ETH_HLEN || !endsInHeader(frame, size, context.tucss))) {
+  if (options & POPTS_TXSM) {
+    if (!segment && size >= ETH_HLEN && endsInHeader(frame, size, context.tucss)) return;
     insertChecksum(frame, size, context.tucss, context.tucso, context.tucse);
   }
   if (options & POPTS_IXSM) insertChecksum(frame, size, context.ipcss, context.ipcso, context.ipcse);
