@@ -55,7 +55,7 @@ const KEPT = SK | CS | DI | fieldMask('EECD', 'FWE') | fieldMask('EECD', 'REQ');
 
 /** Start bit and operation code of a read. */
 const READ = 0b110;
-const COMMAND_BITS = 9;
+export const EEPROM_COMMAND_BITS = 9;
 const EERD_START = 1;
 export const EERD_DONE = 0x10;
 
@@ -93,7 +93,7 @@ export class Eeprom {
     }
     s.input = (s.input << 1) | (value & DI ? 1 : 0);
     s.bitsIn = (s.bitsIn + 1) & 0xffff;
-    if (s.bitsIn !== COMMAND_BITS || s.reading) return;
+    if (s.bitsIn !== EEPROM_COMMAND_BITS || s.reading) return;
     // The falling clock that follows brings the first bit out.
     s.bitOut = (((s.input & (EEPROM_WORDS - 1)) << 4) - 1) & 0xffff;
     s.reading = ((s.input >> 6) & 7) === READ;
