@@ -90,6 +90,18 @@ describe('reading of the e1000', () => {
       from: 0,
       until: 3,
     });
+    // Off, the transmitter takes nothing; on, all that is there.
+    write('TCTL', 0);
+    write('TDH', 1);
+    told.length = 0;
+    write('TDT', 9);
+    write('TCTL', 2);
+    write('TCTL', 2);
+    expect(told.map((m) => m.doorbell && [m.doorbell.register, m.doorbell.from, m.doorbell.until])).toEqual([
+      undefined,
+      ['TCTL', 1, 9],
+      undefined,
+    ]);
     const moved = follower.take(access('write', 'TDBAH', 1)).place;
     expect(moved).toMatchObject({ base: 0x101000000 });
     expect(follower.take(access('write', 'TDBAL', 0x2000007)).place).toMatchObject({ base: 0x102000000 });

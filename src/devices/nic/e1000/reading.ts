@@ -32,7 +32,7 @@ import {
 } from './descriptors.ts';
 import { Eeprom, EEPROM_COMMAND_BITS, EERD_DONE } from './eeprom.ts';
 import { phyRegisters } from './phy.ts';
-import { addr64, INT_RXT0, INT_TXDW, INT_TXQE } from './port.ts';
+import { addr64, INT_RXT0, INT_TXDW, INT_TXQE, TCTL_EN } from './port.ts';
 import {
   E1000_BLOCK_SIZE,
   E1000_DEVICE_ID,
@@ -103,7 +103,7 @@ class Follower implements NicFollower {
     const registers = explainAccess(e1000Registers, offset, 4, data, undefined, dir);
     if (bits === undefined) return { registers };
     const cause = causeOf(offset, data);
-    const from = this.known.get(offsetOf('TDT')) ?? this.known.get(offsetOf('TDH'));
+    const doorbell = dir === 'write' ? this.doorbell(offset, data) : undefined;
     const before = this.known.get(offset);
     this.known.set(offset, data);
     if (dir === 'read') return { registers: [...registers, ...this.behind(offset, data)], cause };
@@ -112,7 +112,7 @@ class Follower implements NicFollower {
     return {
       registers: [...registers, ...(offset === offsetOf('MDIC') ? phyAccess(data) : [])],
       place: direction !== undefined && before !== data ? this.ring(direction) : undefined,
-      doorbell: offset === offsetOf('TDT') ? this.doorbell(from, data & 0xffff) : undefined,
+      doorbell,
       cause,
     };
   }
@@ -131,10 +131,21 @@ class Follower implements NicFollower {
     };
   }
 
-  private doorbell(from: number | undefined, until: number): Doorbell | undefined {
-    // The first write of a driver sets the tail to the head: nothing is handed over.
-    if (from === until) return undefined;
-    return { register: 'TDT', kind: 'ring', place: this.ring('transmit'), index: undefined, length: undefined, from, until };
+  /** A write of TDT, or of TCTL when it turns the transmitter on: what it hands over. */
+  private doorbell(offset: number, data: number): Doorbell | undefined {
+    const control = this.known.get(offsetOf('TCTL'));
+    const tail = this.known.get(offsetOf('TDT'));
+    const head = this.known.get(offsetOf('TDH'));
+    const bell = (register: 'TDT' | 'TCTL', from: number | undefined, until: number): Doorbell | undefined =>
+      from === until
+        ? undefined
+        : { register, kind: 'ring', place: this.ring('transmit'), index: undefined, length: undefined, from, until };
+    if (offset === offsetOf('TDT')) {
+      const off = control !== undefined && !(control & TCTL_EN);
+      return off ? undefined : bell('TDT', tail ?? head, data & 0xffff);
+    }
+    const turnedOn = offset === offsetOf('TCTL') && data & TCTL_EN && control !== undefined && !(control & TCTL_EN);
+    return turnedOn && tail !== undefined && head !== undefined ? bell('TCTL', head, tail) : undefined;
   }
 
   /** What a read shows of the things behind a register: a PHY register, a word of the EEPROM. */
