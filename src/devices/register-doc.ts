@@ -52,8 +52,8 @@ export function registerTable(table: readonly RegisterDef[]): string {
     const writable = first.writable !== undefined && first.access !== 'ro' ? hex(first.writable, digits) : '';
     const { otherwise } = first;
     const meaning = [
-      first.stride === undefined ? '' : `Every ${first.stride} bytes`,
       first.mode && otherwise ? `${first.mode} mode: ${first.doc}` : first.doc,
+      first.stride === undefined ? '' : `Every ${first.stride} bytes`,
       first.lock ? `Needs the ${first.lock} lock open` : '',
       (first.fields ?? []).map(fieldText).join(', '),
       otherwise

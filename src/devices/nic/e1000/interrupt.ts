@@ -57,16 +57,15 @@ export class Interrupts {
     this.set(this.pin.values[R.ICR]!);
   }
 
-  /** The shortest delay that applies to these causes, 0 counting as none. */
+  /** The shortest delay that applies to these causes. */
   private delayUnits(wanted: number): number {
     const { values, state } = this.pin;
-    let delay = Number.POSITIVE_INFINITY;
-    const take = (units: number): void => {
-      if (units !== 0 && units < delay) delay = units;
-    };
-    if (state.delayTx && wanted & (INT_TXQE | INT_TXDW)) take(values[R.TADV]! * UNITS_PER_DELAY);
-    if (values[R.RDTR] !== 0 && wanted & INT_RXT0) take(values[R.RADV]! * UNITS_PER_DELAY);
-    take(values[R.ITR]!);
+    let delay = shorter(Number.POSITIVE_INFINITY, values[R.ITR]!);
+    if (state.delayTx && wanted & (INT_TXQE | INT_TXDW)) delay = shorter(delay, values[R.TADV]! * UNITS_PER_DELAY);
+    if (values[R.RDTR] !== 0 && wanted & INT_RXT0) delay = shorter(delay, values[R.RADV]! * UNITS_PER_DELAY);
     return delay === Number.POSITIVE_INFINITY ? SHORTEST_UNITS : Math.max(delay, SHORTEST_UNITS);
   }
 }
+
+/** The shorter of two delays, where 0 is no delay. */
+const shorter = (delay: number, other: number): number => (other !== 0 && other < delay ? other : delay);
