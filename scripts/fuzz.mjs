@@ -7,6 +7,11 @@ import { createServer } from 'vite';
 import { instrumentPlugin } from '../test/fuzz/instrument.mjs';
 
 const targets = {
+  e1000: {
+    watched: /\/src\/devices\/(nic\/(e1000|ethernet)|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/e1000.ts',
+    name: 'e1000Target',
+  },
   rtl8139: {
     watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
     module: '/test/fuzz/rtl8139.ts',

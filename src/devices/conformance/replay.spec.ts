@@ -41,6 +41,7 @@ describe('reference transcripts', () => {
       counts.set(from, (counts.get(from) ?? 0) + text.get(name)!.filter((line) => line.startsWith('{"v":1')).length);
     }
     expect(Object.fromEntries(counts)).toMatchObject({
+      e1000: 88,
       rtl8139: 248,
       'a Xen host': 2,
       ne2k_pci: 29,
@@ -109,6 +110,6 @@ describe('a replay', () => {
     expect(() => run('{"op":"jump"}')).toThrow(/unknown operation 'jump'/);
     expect(() => run('{"op":"mem","addr":4095,"bytes":"0000"}')).toThrow(/outside the sequence's RAM/);
     expect(() => new Replay('x').line('{"op":"sysreset"}')).toThrow(/x:1: expected a line that starts a sequence/);
-    expect(() => new Replay('x').line(header.replace('"rtl8139"', '"e2000"'))).toThrow(/no model of 'e2000'; there are: rtl8139/);
+    expect(() => new Replay('x').line(header.replace('"rtl8139"', '"e2000"'))).toThrow(/no model of 'e2000'; there are: e1000/);
   });
 });

@@ -32,15 +32,19 @@ const COUNT_HIGH = offsetOf(W.EN0_TCNTHI);
 const blocks: readonly RegisterBlock[] = [{ bar: 0x10, space: 'pio', size: NE2K_BLOCK_SIZE, regions: ['ne2000'] }];
 
 class Follower implements NicFollower {
-  /** Page of the ports 1 to 15, as Command last said. Drivers leave page 0 for some accesses only. */
-  private page = 0;
+  /** The chip has one mode. */
+  mode: string | undefined;
+  /** Page of the ports 1 to 15, as Command last said; undefined: unknown. Drivers leave page 0 for some accesses only. */
+  private page: number | undefined = 0;
   /** Bytes to send, each half as last written. */
   private readonly count = new Map<number, number>();
 
   take({ dir, offset, width, data }: NicAccess): Meaning {
     // Registers are bytes; the chip takes nothing wider but at the data port.
     if (offset < NE2K_PAGED_PORTS && width !== undefined && width !== 1) return { registers: [] };
-    const at = tableOffset(offset, this.page);
+    // Command, data and reset ports are the same in each page.
+    if (this.page === undefined && offset > 0 && offset < NE2K_PAGED_PORTS) return { registers: [] };
+    const at = tableOffset(offset, this.page ?? 0);
     const size = width ?? (offset === NE2K_DATA_PORT ? 2 : 1);
     const value = Number(BigInt.asUintN(32, data ?? 0n));
     const registers = explainAccess(ne2kRegisters, at, size, value, undefined, dir);
@@ -51,7 +55,12 @@ class Follower implements NicFollower {
     return { registers, doorbell: at === CMD ? this.doorbell(value) : undefined, cause: causeOf(at, value) };
   }
 
-  /** Frames lie in the chip's memory: none of its places is in the guest's. */
+  lost(): void {
+    this.page = undefined;
+    this.count.clear();
+  }
+
+  /** Frames are in the chip's memory: none of its places is in the guest's. */
   place(): undefined {
     return undefined;
   }
@@ -123,8 +132,11 @@ export const ne2kReading: NicReading = {
   registers: ne2kRegisters,
   modes: [],
   follow: () => new Follower(),
+  places: () => [],
   /** Of the paged ports, page 0's. */
   registerAt: (_, offset) => ne2kRegisters.find((r) => offset >= r.offset && offset < r.offset + r.width)?.name,
+  /** Of the paged ports, page 0's. */
+  explain: (_, { offset, width, value, dir }) => explainAccess(ne2kRegisters, offset, width, value, undefined, dir),
   descriptor,
   causeText(status) {
     const register = ne2kRegisters[R.EN0_ISR]!;

@@ -44,16 +44,12 @@ const BLOCK_BYTES_16 = 24;
 type Port = 'APROM' | 'RDP' | 'RAP' | 'RESET' | 'BDP' | undefined;
 
 class Follower implements NicFollower {
-  private mode: string | undefined;
+  mode: string | undefined;
   private dwio = false;
   /** Number in RAP; undefined until it is seen. */
   private rap: number | undefined;
   /** Halves of the initialization block's address, as last written. */
   private readonly address: [number | undefined, number | undefined] = [undefined, undefined];
-
-  constructor(mode: string | undefined) {
-    this.mode = mode;
-  }
 
   take({ dir, offset, width, data }: NicAccess): Meaning {
     if (offset >= APROM_SIZE) this.followStyle(dir, offset, width);
@@ -77,6 +73,10 @@ class Follower implements NicFollower {
     }
     if (port !== 'RDP') return { registers };
     return { registers, cause, place: this.put(number, value), doorbell: number === 0 ? doorbellOf(value) : undefined };
+  }
+
+  lost(): void {
+    this.rap = undefined;
   }
 
   place(key: string): Place | undefined {
@@ -195,8 +195,13 @@ export const pcnetReading: NicReading = {
   drivers: ['pcnet32'],
   registers: pcnetRegisters,
   modes: styles,
-  follow: (mode) => new Follower(mode),
+  follow: () => new Follower(),
+  /** The rings themselves are named in memory that no access shows. */
+  places: () => ['initialization block'],
   registerAt: (_, offset) => pcnetRegisters.find((r) => offset >= r.offset && offset < r.offset + r.width)?.name,
+  /** The registers behind RDP and BDP are known to a follower only. */
+  explain: (_, { offset, width, value, dir }) =>
+    explainAccess(pcnetRegisters, offset, width, value, width === 4 ? 'DWIO' : 'WIO', dir),
   descriptor,
   causeText(status) {
     const register = pcnetRegisters[R.CSR0]!;
