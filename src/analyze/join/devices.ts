@@ -137,7 +137,7 @@ function barWindow(chip: NicReading, register: number, value: number): { block: 
 const named = (name: string): NicReading | undefined => nicReadings.find((c) => c.name === name.toLowerCase());
 
 /** The chip and block whose handler a region line names. */
-export function regionBlock(name: string, space: 'mmio' | 'pio'): { chip: NicReading; block: RegisterBlock } | undefined {
+function regionBlock(name: string, space: 'mmio' | 'pio'): { chip: NicReading; block: RegisterBlock } | undefined {
   const wanted = name.toLowerCase();
   for (const chip of nicReadings) {
     const block = chip.blocks.find((b) => b.space === space && b.regions.includes(wanted));
@@ -330,7 +330,3 @@ export class LoggedRegions {
     return this.byAddress.get(`${space} ${addr}`);
   }
 }
-
-/** Requests that a window's device served. */
-export const requestsOf = (window: DeviceWindow, requests: readonly DmRequest[]): DmRequest[] =>
-  requests.filter((r) => spaceOf(r) === window.space && inside(window, r.request.addr));

@@ -43,7 +43,7 @@ const FRAME_SLACK_US = 2000;
 const TAP_US = 1;
 const FCS = 4;
 
-export const stationText = (data: Uint8Array, at: number): string =>
+const stationText = (data: Uint8Array, at: number): string =>
   Array.from(data.subarray(at, at + 6), (b) => b.toString(16).padStart(2, '0')).join(':');
 export const sourceOf = (frame: CapturedFrame): string => stationText(frame.data, 6);
 export const destinationOf = (frame: CapturedFrame): string => stationText(frame.data, 0);

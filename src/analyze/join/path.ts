@@ -167,7 +167,7 @@ class PathReader {
 }
 
 /** Every access of a guest as a path, in trace order. */
-export function* guestPaths(g: Guest): Generator<IoPath> {
+function* guestPaths(g: Guest): Generator<IoPath> {
   const reader = new PathReader(g);
   for (const access of g.accesses) yield reader.path(access);
 }

@@ -11,7 +11,7 @@ const FCS = 4;
 export const TAG = 4;
 
 /** Bytes of a frame without its VLAN tags. */
-export function untagged(data: Uint8Array): Uint8Array {
+function untagged(data: Uint8Array): Uint8Array {
   let tags = 0;
   for (;;) {
     const at = 12 + TAG * tags;
@@ -27,7 +27,7 @@ export function untagged(data: Uint8Array): Uint8Array {
 }
 
 /** Whether two captured frames are the same one, tags, padding, checksum and a cut end put aside. */
-export function sameFrame(a: CapturedFrame, b: CapturedFrame): boolean {
+function sameFrame(a: CapturedFrame, b: CapturedFrame): boolean {
   const p = untagged(a.data);
   const q = untagged(b.data);
   const common = Math.min(p.length, q.length);

@@ -11,7 +11,7 @@ export interface WallBase {
 }
 
 /** Microseconds from a base. @param ns beyond the microsecond */
-export function fromBase(base: WallBase, timeUs: number, ns = 0): number {
+function fromBase(base: WallBase, timeUs: number, ns = 0): number {
   base.seconds ??= Math.floor(timeUs / 1e6);
   return timeUs - base.seconds * 1e6 + ns / 1000;
 }
