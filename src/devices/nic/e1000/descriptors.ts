@@ -179,12 +179,6 @@ export const rxDescriptor: readonly RegisterDef[] = [
 
 export type TxKind = 'legacy' | 'context' | 'data';
 
-export const txDescriptors: Readonly<Record<TxKind, readonly RegisterDef[]>> = {
-  legacy: legacyTxDescriptor,
-  context: contextTxDescriptor,
-  data: dataTxDescriptor,
-};
-
 /** Mask of a descriptor's bit field, in its word. */
 export function descriptorMask(layout: readonly RegisterDef[], wordName: string, name: string): number {
   const field = layout.find((w) => w.name === wordName)?.fields?.find((f) => f.name === name);

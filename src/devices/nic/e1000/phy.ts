@@ -128,14 +128,14 @@ export type PhyRegister = (typeof table)[number]['name'];
 export const phyRegisters: readonly RegisterDef<PhyRegister>[] = table;
 
 /** MII register numbers by name. */
-export const Phy = Object.fromEntries(table.map((r) => [r.name, r.offset])) as Readonly<Record<PhyRegister, number>>;
+const Phy = Object.fromEntries(table.map((r) => [r.name, r.offset])) as Readonly<Record<PhyRegister, number>>;
 
 const phyBit = (register: PhyRegister, name: string): number => {
   const found = (phyRegisters.find((r) => r.name === register)!.fields ?? []).find((f) => f.name === name);
   if (!found) throw new Error(`e1000: PHY register ${register} has no field ${name}`);
   return 1 << found.lsb;
 };
-export const PHY_LOOPBACK = phyBit('PHY_CTRL', 'LOOPBACK');
+const PHY_LOOPBACK = phyBit('PHY_CTRL', 'LOOPBACK');
 const AUTO_NEG_EN = phyBit('PHY_CTRL', 'AUTO_NEG_EN');
 const RESTART_AUTO_NEG = phyBit('PHY_CTRL', 'RESTART_AUTO_NEG');
 const LINK_STATUS = phyBit('PHY_STATUS', 'LINK_STATUS');

@@ -36,7 +36,7 @@ const MTA_SHIFT = [4, 3, 2, 0];
 const STATION_ADDRESSES = 16;
 
 /** Bytes of a receive buffer, by RCTL. */
-export function bufferSize(rctl: number): number {
+function bufferSize(rctl: number): number {
   const size = (rctl >>> 16) & 3;
   if (size === 0) return 2048;
   return (rctl & RCTL_BSEX ? 32768 : 2048) >> size;

@@ -8,7 +8,7 @@ import type { EepromState } from './eeprom.ts';
 /** Bytes of the buffer in which the descriptors of a frame add up. */
 export const TX_BUFFER_SIZE = 0x10000;
 /** Most headers a large send can have: HDRLEN has 8 bits. */
-export const TX_HEADER_SIZE = 256;
+const TX_HEADER_SIZE = 256;
 
 /** What a context descriptor said. */
 export interface TxContext {
@@ -40,7 +40,7 @@ const noContext = (): TxContext => ({
 });
 
 /** The frame that the transmitter gathers. */
-export class TxState {
+class TxState {
   /** Bytes gathered; 65,536 of them are 0 again. */
   size = 0;
   /** POPTS of its first descriptor. */

@@ -38,7 +38,7 @@ import { TX_BUFFER_SIZE, type TxContext } from './state.ts';
  * Frames after which a doorbell takes no further descriptor: large sends cut into single bytes would keep the chip busy for minutes.
  * A ring of 4,096 descriptors, the chip's largest, filled with frames is a quarter of it.
  */
-export const MOST_FRAMES = 16384;
+const MOST_FRAMES = 16384;
 
 const CRC_SIZE = 4;
 
