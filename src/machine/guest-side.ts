@@ -2,7 +2,7 @@
  * The guest's side of a machine: memory, hypervisor, platform devices, one HVM domain with one vCPU, all on the guest's
  * thread. Where the device model runs is the business of whoever puts the machine together.
  */
-import { IoreqType } from '../abi/ioreq.ts';
+import { IOREQ_WRITE, IoreqType, newIoreq } from '../abi/ioreq.ts';
 import { gpaToGfn, maddrToMfn } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
@@ -19,7 +19,6 @@ import type { PlacedBar } from '../hypervisor/domain-builder/pci.ts';
 import { type Pcpu, VPF_BLOCKED } from '../hypervisor/domain/domain.ts';
 import { HvmVcpu, type HvmVcpuOptions } from '../hypervisor/vmx/hvm.ts';
 import { NR_SPECIAL_PAGES } from '../hypervisor/domain/hvm-params.ts';
-import { newIoreq } from '../hypervisor/io/ioreq.ts';
 import type { MachineMemory, MachineMemoryOptions } from '../hypervisor/mm/memory.ts';
 import type { P2m } from '../hypervisor/mm/p2m.ts';
 import { Shootdown } from '../hypervisor/mm/shootdown.ts';
@@ -207,7 +206,7 @@ export class GuestSide extends Hypervisor {
       type: IoreqType.timeOffset,
       size: 8,
       count: 1,
-      isWrite: true,
+      dir: IOREQ_WRITE,
       dataLo: seconds >>> 0,
       dataHi: seconds < 0 ? 0xffffffff : 0,
     });

@@ -1,5 +1,5 @@
 /** One vCPU of an HVM domain on its pCPU's thread: engine, exits, emulator, hypercalls and interrupts put together. */
-import { IoreqType } from '../../abi/ioreq.ts';
+import { IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
 import { gva } from '../../base/address.ts';
 import { Seg, type Vcpu } from '../../cpu/interface.ts';
 import { TRC_HVM_HLT, TRC_SCHED_BLOCK } from '../../trace/events.ts';
@@ -19,7 +19,6 @@ import { Hypercalls } from '../hypercall/hypercall.ts';
 import { Emul } from '../io/intercept.ts';
 import type { IoHandlers } from '../io/intercept.ts';
 import { InterruptAssist } from './intr.ts';
-import { newIoreq } from '../io/ioreq.ts';
 import type { IoreqServers, XenWait } from '../io/ioreq.ts';
 import type { HvmIrq, InterruptControllers } from '../chips/irq.ts';
 import { Msrs } from './msr.ts';
@@ -252,7 +251,7 @@ export class HvmVcpu {
     const p = newIoreq();
     p.type = IoreqType.invalidate;
     p.size = 4;
-    p.isWrite = true;
+    p.dir = IOREQ_WRITE;
     p.dataLo = p.dataHi = 0xffff_ffff;
     const { servers, wait, pcpu } = this.options;
     if (servers.broadcast(this.state, p, wait) > 0) pcpu.log.warn('Unsuccessful map-cache invalidate');
