@@ -18,13 +18,12 @@ import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '../src/cli/program.ts';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../src/machine/tiny-guest/image.ts';
+import { entry as cli, lackOf, PATIENCE_MS, until } from './needs.ts';
 import { plainGuest, powerOff } from './plain-guest.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const cli = join(root, 'dist/cli/main.js');
 const qtest = join(root, 'dist/cli/qtest.js');
-const built = existsSync(cli);
-if (!built) console.warn('left out: dist/ has no command line (npm run build)');
+const lack = await lackOf('built', 'bash');
 
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-command-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -44,7 +43,7 @@ const run = (program: string, args: readonly string[], stdio: { input?: string; 
   spawnSync(process.execPath, [program, ...args], {
     cwd: folder,
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: PATIENCE_MS,
     maxBuffer: 1 << 28,
     env: { ...process.env, FORCE_COLOR: undefined },
     ...(stdio.stdout === undefined ? { input: stdio.input ?? '' } : { stdio: ['ignore', stdio.stdout, 'pipe'] }),
@@ -80,8 +79,7 @@ const lines = (text: string): string[] => text.split('\n').filter((line) => line
 const tiny = (extra: string): string =>
   `name = 'tiny'\nmemory = 8\nkernel = 'tiny.elf'\nextra = '${extra}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`;
 /** A disk that is always full. */
-const full = existsSync('/dev/full');
-if (!full) console.warn('left out: no /dev/full here');
+const full = await lackOf('/dev/full');
 const RUN_FILES = [
   '--trace',
   'out/trace.trc',
@@ -136,12 +134,13 @@ function bzImage(protocol: number, length: number, there: number, payload: reado
   return file;
 }
 
-describe.skipIf(!built)('the command line', () => {
+describe.skipIf(lack.skip)(lack.title('the command line'), () => {
   beforeAll(() => {
     put('tiny.elf', assembleTinyGuest());
     put('guest.cfg', tiny(tinyGuestCommandLine({ mode: 'ping' })));
     put('busy.cfg', tiny(tinyGuestCommandLine({ mode: 'exits', reads: 100_000_000 })));
     put('off.elf', plainGuest(powerOff));
+    put('idle.elf', plainGuest('top:\nsti\nhlt\njmp top\n'));
     put('loud.elf', plainGuest('top:\nmov al, 10\nmov edx, 0xe9\nout dx, al\njmp top\n'));
     put('empty', '');
     put('damaged/6.1/manifest.json', '{');
@@ -518,7 +517,7 @@ describe.skipIf(!built)('the command line', () => {
       '',
       expect.stringMatching(/^xenolith: no story: /),
     ]);
-    const late = xenolith('run', '--kernel', 'loud.elf', ...small, '--story', '--timeout', '1', ...files);
+    const late = xenolith('run', '--kernel', 'idle.elf', ...small, '--story', '--timeout', '1', ...files);
     expect([late.status, lines(late.stderr)[1]]).toEqual([13, expect.stringMatching(/^xenolith: no story: /)]);
   });
 
@@ -591,8 +590,8 @@ describe.skipIf(!built)('the command line', () => {
     }
   });
 
-  it.skipIf(!full).each(['--trace', '--dm-log', '--pcap', '--console'])(
-    'a full disk for %s: the run ends there, with one line and status 1',
+  it.skipIf(full.skip).each(['--trace', '--dm-log', '--pcap', '--console'])(
+    full.title('a full disk for %s: the run ends there, with one line and status 1'),
     (output) => {
       const others = output === '--console' ? [] : ['--console', 'console'];
       for (const clock of ['virtual', 'host']) {
@@ -607,7 +606,7 @@ describe.skipIf(!built)('the command line', () => {
   );
 
   describe('standard output', () => {
-    it.skipIf(!full).each<[string, string[]]>([
+    it.skipIf(full.skip).each<[string, string[]]>([
       ['help', ['run', '--help']],
       ['run', ['run', 'guest.cfg']],
       ['run --json', ['run', 'guest.cfg', '--console', 'console', '--json']],
@@ -616,7 +615,7 @@ describe.skipIf(!built)('the command line', () => {
       ['trace summary', ['trace', 'summary', 'out/trace.trc']],
       ['trace io', ['trace', 'io', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log']],
       ['trace explain', ['trace', 'explain', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log']],
-    ])('full under %s: one line and status 1', (_, args) => {
+    ])(full.title('full under %s: one line and status 1'), (_, args) => {
       const stdout = openSync('/dev/full', 'w');
       const { status, stderr } = run(cli, args, { stdout });
       closeSync(stdout);
@@ -629,7 +628,7 @@ describe.skipIf(!built)('the command line', () => {
       spawnSync('bash', ['-c', `xenolith() { ${process.execPath} ${cli} "$@"; }\n${script}`], {
         cwd: folder,
         encoding: 'utf8',
-        timeout: 60_000,
+        timeout: PATIENCE_MS,
       });
 
     it('whose reader leaves ends a printing command without a word', () => {
@@ -681,8 +680,10 @@ describe.skipIf(!built)('the command line', () => {
         child.on('close', (status, signal) => resolve({ status, signal })),
       );
       const grown = async (): Promise<void> => {
-        while (!existsSync(at(`${name}/trace.trc`)) || statSync(at(`${name}/trace.trc`)).size < 1_000_000)
-          await new Promise((resolve) => setTimeout(resolve, 20));
+        await until(
+          'a megabyte of trace',
+          () => existsSync(at(`${name}/trace.trc`)) && statSync(at(`${name}/trace.trc`)).size >= 1_000_000,
+        );
       };
       return { child, ended, grown, stderr: () => stderr };
     };
@@ -756,7 +757,7 @@ describe.skipIf(!built)('the command line', () => {
           const result = spawnSync(
             'bash',
             ['-c', `${process.execPath} ${cli} ${example.replace(/^guest build/, `guest build${offline}`)}`],
-            { cwd: folder, encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 28 },
+            { cwd: folder, encoding: 'utf8', timeout: PATIENCE_MS, maxBuffer: 1 << 28 },
           );
           // Without a Debian kernel in the cache that one says so.
           if (offline !== '' && result.status === 1) expect(result.stderr).toMatch(/no Debian kernel in the cache/);

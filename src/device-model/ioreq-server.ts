@@ -24,6 +24,7 @@ import {
 } from '../abi/ioreq.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { ShutdownReason } from '../abi/sched.ts';
+import { PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DeviceTimer } from '../devices/interfaces.ts';
@@ -97,6 +98,10 @@ export class IoreqServer {
       const remote = Atomics.load(this.words, slotAt(this.page, vcpu) + IOREQ_VP_EPORT / 4) >>> 0;
       const port = succeeded(hypercalls.bindInterdomain(remote), `bind the port of vCPU ${vcpu}`);
       this.ports.push(port);
+      if (log?.traces)
+        log.line(
+          `# ioreq server ${this.id}: vCPU ${vcpu} has slot ${vcpu} of the synchronous page, machine frame 0x${(this.page / PAGE_SIZE).toString(16)}, port ${port}`,
+        );
       events.bind(port, () => {
         this.serve(vcpu);
         return true;

@@ -1,6 +1,6 @@
 /** Hostile guests as a user runs them: the built program, its device model inline and in a Worker; and hostile hands in its memory meanwhile. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -14,6 +14,7 @@ import type { JobMessage, JobPart, MachineJob } from '../../src/machine/job.ts';
 import { MachineRun } from '../../src/machine/launch.ts';
 import type { SplitMemory } from '../../src/machine/split-machine.ts';
 import { parseMac } from '../../src/net/frame.ts';
+import { entry as cli, lackOf, PATIENCE_MS } from '../needs.ts';
 import { idtBehind, lapicTimer, longGuest, LVTT_PERIODIC, plainGuest, powerOff, shutDown } from '../plain-guest.ts';
 import { BAR, MEMORY_MIB, RAM_END } from './machine.ts';
 import {
@@ -31,13 +32,8 @@ import {
 } from './nic-guest.ts';
 
 const root = join(import.meta.dirname, '../..');
-const cli = join(root, 'dist/cli/main.js');
 const entry = join(root, 'dist/machine/machine-worker-node.js');
-const builtAt = existsSync(cli) ? statSync(cli).mtimeMs : 0;
-const built = ['machine', 'hypervisor', 'device-model'].every((room) =>
-  readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt),
-);
-if (!built) console.warn('dist/ is missing or older than src/ (npm run build): hostile guests in the built program are left out');
+const lack = await lackOf('built');
 
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-hostile-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -59,14 +55,14 @@ function boot(guest: Uint8Array, placement: readonly string[], ...args: string[]
   );
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', config, ...placement.slice(1), ...args], {
     encoding: 'utf8',
-    timeout: 100_000,
+    timeout: PATIENCE_MS,
   });
   expect(signal).toBe(null);
   expect(stderr).not.toMatch(/^\s+at .*\(/m);
   return { status, stdout, stderr };
 }
 
-describe.skipIf(!built)("the process outlives the guest and ends with the table's status", () => {
+describe.skipIf(lack.skip)(lack.title("the process outlives the guest and ends with the table's status"), () => {
   const guests: [string, RunOutcome, string, Uint8Array, string[]][] = [
     ['a NIC pointed outside RAM', 'poweroff', 'alive\n', attack(everyRole([0x70000000, 0])), []],
     ['a NIC pointed at itself', 'poweroff', 'alive\n', attack(everyRole([BAR + 0xd9 - 9, 0])), []],
@@ -181,7 +177,7 @@ async function scribbled(
   }
 }
 
-describe.skipIf(!built)('ioreq pages rewritten by another thread while guest and device model run', () => {
+describe.skipIf(lack.skip)(lack.title('ioreq pages rewritten by another thread while guest and device model run'), () => {
   const random = (turn: number): number => Math.imul(turn + 1, 0x9e3779b1) ^ (turn << 7);
   it.each([
     [

@@ -10,17 +10,41 @@ import { REC_HANDLER, RECORD_SIZE } from '../records/record.ts';
 import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { MAX_BLOCK_RECORDS, type Decoder } from './decoder.ts';
 
+/** Blocks of one kind. A block whose first instruction runs over into the next page holds bytes of a second frame. */
+class Blocks {
+  /** Offset in the page → first record. */
+  private readonly records = new Map<number, number>();
+  /** Offset → second frame, for those that have one. */
+  private readonly seconds = new Map<number, number>();
+
+  /** First record of the block at this offset. */
+  get(offset: number): number | undefined {
+    return this.records.get(offset);
+  }
+  /** Its second frame. */
+  second(offset: number): number | undefined {
+    return this.seconds.get(offset);
+  }
+  set(offset: number, record: number, second: number | undefined): void {
+    this.records.set(offset, record);
+    if (second === undefined) this.seconds.delete(offset);
+    else this.seconds.set(offset, second);
+  }
+  clear(): void {
+    this.records.clear();
+    this.seconds.clear();
+  }
+}
+
 /** Blocks decoded from one frame as seen at one linear page in one context. */
 export class CodePage {
   readonly frame: number;
   /** Linear page number, signed. */
   readonly page: number;
   readonly context: number;
-  /** Offset in the page → first record. Single-step blocks are kept apart. */
-  readonly blocks = new Map<number, number>();
-  readonly singles = new Map<number, number>();
-  /** Blocks that also hold bytes of a second frame: offset → that frame. */
-  readonly crossing = new Map<number, number>();
+  readonly blocks = new Blocks();
+  /** Single-step blocks. */
+  readonly singles = new Blocks();
   /** Start and end of every block's records. */
   readonly ranges: number[] = [];
 
@@ -31,6 +55,9 @@ export class CodePage {
   }
 }
 
+/** Contexts are numbered below this (Mode). */
+export const MAX_CONTEXTS = 1024;
+
 /** Told when records that stand for compiled code go. */
 export interface CompiledCodeListener {
   /** The record with this handler. */
@@ -40,7 +67,9 @@ export interface CompiledCodeListener {
 }
 
 class CodeFrame {
-  readonly pages: CodePage[] = [];
+  readonly pages = new Map<number, CodePage>();
+  /** Pages of other frames with blocks that run over into this one. */
+  readonly runInto = new Set<CodePage>();
   /** A bit per 16 bytes that hold decoded code. */
   readonly bits = new Uint32Array(8);
 }
@@ -98,15 +127,18 @@ export class CodeCache {
   }
 
   page(frame: number, page: number, context: number): CodePage {
+    const { pages } = this.holder(frame);
+    // Linear pages have 36 bits and a sign.
+    const key = page * MAX_CONTEXTS + context;
+    let found = pages.get(key);
+    if (!found) pages.set(key, (found = new CodePage(frame, page, context)));
+    return found;
+  }
+
+  private holder(frame: number): CodeFrame {
     let holder = this.frames.get(frame);
-    if (!holder) {
-      holder = new CodeFrame();
-      this.frames.set(frame, holder);
-    }
-    for (const candidate of holder.pages) if (candidate.page === page && candidate.context === context) return candidate;
-    const fresh = new CodePage(frame, page, context);
-    holder.pages.push(fresh);
-    return fresh;
+    if (!holder) this.frames.set(frame, (holder = new CodeFrame()));
+    return holder;
   }
 
   /** Make room for one more block; empties the whole cache when it is full. True: it was emptied. */
@@ -116,13 +148,15 @@ export class CodeCache {
     return true;
   }
 
+  /** Note that a block of `page` holds `length` bytes of its second frame too. */
+  markSecond(page: CodePage, second: number, length: number): void {
+    this.mark(second, 0, length);
+    this.holder(second).runInto.add(page);
+  }
+
   /** Note that `length` bytes at `offset` of this frame are decoded. */
   mark(frame: number, offset: number, length: number): void {
-    let holder = this.frames.get(frame);
-    if (!holder) {
-      holder = new CodeFrame();
-      this.frames.set(frame, holder);
-    }
+    const holder = this.holder(frame);
     if (!this.cb.u8[this.codeFlags + frame]) {
       this.cb.u8[this.codeFlags + frame] = 1;
       this.onCodeFrame(frame, true);
@@ -149,21 +183,10 @@ export class CodeCache {
   }
 
   private dropFrame(frame: number, holder: CodeFrame): void {
-    for (const page of holder.pages) this.dropPage(page);
-    holder.bits.fill(0);
+    for (const page of holder.pages.values()) this.dropPage(page);
+    for (const page of holder.runInto) this.dropPage(page);
     this.frames.delete(frame);
     this.unmark(frame);
-    // Blocks of other frames that run over into this one.
-    for (const other of this.frames.values()) {
-      for (const page of other.pages) {
-        for (const second of page.crossing.values()) {
-          if (second === frame) {
-            this.dropPage(page);
-            break;
-          }
-        }
-      }
-    }
   }
 
   private unmark(frame: number): void {
@@ -183,7 +206,6 @@ export class CodeCache {
     page.ranges.length = 0;
     page.blocks.clear();
     page.singles.clear();
-    page.crossing.clear();
   }
 
   flushAll(): void {
@@ -230,15 +252,18 @@ export class CodeCache {
     this.cb.set(CB_JUMP_CACHE, this.jumpCaches + which * JUMP_CACHE_SIZE);
   }
 
-  /** @param page the linear page of the block's first byte. @param global both its pages are. */
-  remember(ripLo: number, ripHi: number, record: number, page: number, crossing: boolean, global: boolean): void {
+  /**
+   * @param page the linear page of the block's first byte. @param second that of its last, where it is another.
+   * @param global all its pages are.
+   */
+  remember(ripLo: number, ripHi: number, record: number, page: number, second: number | undefined, global: boolean): void {
     const index = (ripLo ^ (ripLo >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1);
     const word = (this.cb.get(CB_JUMP_CACHE) + index * JUMP_ENTRY_SIZE) >> 2;
     this.cb.i32[word + (JUMP_TAG >> 2)] = ripLo;
     this.cb.i32[word + (JUMP_TAG >> 2) + 1] = ripHi ^ this.cb.get(CB_JUMP_EPOCH + 4);
     this.cb.i32[word + (JUMP_RECORD >> 2)] = record;
     this.jumpPages.add(page);
-    if (crossing) this.jumpPages.add(page + 1);
+    if (second !== undefined) this.jumpPages.add(second);
     if (global) return;
     if (this.localCount === this.localJumps.length) this.flushJumpCaches();
     else this.localJumps[this.localCount++] = word;

@@ -13,6 +13,7 @@ import { Seg } from '../interface.ts';
 import type { MemoryViews } from '../memory/memory-views.ts';
 import { bytesOf, type OperandSpec, type WordSize } from '../tables/operands.ts';
 import {
+  BEFORE_SEGMENT,
   EXTRA_ASIZE_SHIFT,
   EXTRA_REP,
   EXTRA_REPNE,
@@ -319,9 +320,11 @@ export class Decoder extends CodeBytes {
       this.putAddress(segment, disp);
       const imms = this.views.i32;
       if (absolute) imms[(this.out + REC_IMM) >> 2] = absoluteHigh;
-      else if (!long)
-        imms[(this.out + REC_IMM) >> 2] =
-          (bytesOf(forms.addressed!.memoryBytes, operandSize) || 1) | (instruction.writes ? 0x100 : 0);
+      else if (!long) {
+        const bytes = bytesOf(forms.addressed!.memoryBytes, operandSize) || 1;
+        imms[(this.out + REC_IMM) >> 2] = bytes | (instruction.writes ? 0x100 : 0);
+        imms[(this.out + REC_AUX) >> 2] = BEFORE_SEGMENT[instruction.before ?? 'nothing'];
+      }
       this.out += RECORD_SIZE;
     }
 

@@ -12,7 +12,7 @@ export const HELPER_GROUPS = {
     'divideError',
     'segmentFault',
     'segmentFaultOfRecord',
-    'notCanonical',
+    'targetRefused',
     'ifRefused',
     'checkVm86Iopl',
     'stopAfter',

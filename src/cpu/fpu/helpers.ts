@@ -108,6 +108,14 @@ export class FpuHelpers {
     };
   }
 
+  /** Raises what an instruction of this unit finds before it looks at its operands. */
+  checkAvailable(unit: 'x87' | 'x87Control' | 'mmx' | 'sse'): void {
+    if (unit === 'sse') this.sseNotAvailable();
+    else if (unit === 'mmx') this.mmxNotAvailable();
+    else if (unit === 'x87') this.x87NotAvailable();
+    else if (this.cell(CB_CR0) & (Cr0.em | Cr0.ts)) this.host.raise(Vector.nm);
+  }
+
   private cell(offset: number): number {
     return this.view.getUint32(this.host.cb.base + offset, true);
   }

@@ -52,6 +52,9 @@ export const PHYSICAL_ADDRESS_BITS = 39;
 const PDPTE_RESERVED_LOW = 0x1e6;
 const PTE_RESERVED_HIGH = ~((1 << (PHYSICAL_ADDRESS_BITS - 32)) - 1) & 0x000fffff;
 
+/** 2 MiB regions with entries from large pages that are kept apart; beyond that the TLB is emptied. */
+const MAX_LARGE_REGIONS = 1 << 16;
+
 /** Bytes that an entry of a table maps, by the table's level. */
 const PAGE_BYTES = [0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39] as const;
 
@@ -326,6 +329,7 @@ export class Mmu {
       return NESTED_FAULT;
     }
     const frame = nestedEntry >>> NPT_MFN_SHIFT;
+    if (this.large && this.largeRegions.size >= MAX_LARGE_REGIONS) this.flushAll();
     this.fill(word, pageLo, pageHi, frame, permissions, user);
     return frame * PAGE_SIZE + (lin & 0xfff);
   }

@@ -34,7 +34,7 @@ export function bindHelpers(parts: HelperParts): readonly Helper[] {
   const c = new HelperContext(core);
   const far = new FarTransfers(core, segmentation, events);
   const table: Record<HelperName, Helper> = {
-    ...faultHelpers(c),
+    ...faultHelpers(c, fpu),
     ...arithmeticHelpers(general),
     ...stackHelpers(c, general, events),
     ...stringHelpers(c, strings),

@@ -1,5 +1,5 @@
 /** The mode that the vCPU runs in, as far as it decides how code is decoded and which cached translations count. */
-import type { CodeCache } from '../decode/code-cache.ts';
+import { MAX_CONTEXTS, type CodeCache } from '../decode/code-cache.ts';
 import type { Decoder } from '../decode/decoder.ts';
 import { Seg } from '../interface.ts';
 import {
@@ -15,6 +15,7 @@ import {
   Rights,
   SEG_ACCESS,
   SEG_BASE,
+  SEG_LIMIT,
   SEG_SIZE,
 } from '../memory/control-block.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
@@ -25,7 +26,9 @@ export class Mode {
   bits: 16 | 32 | 64 = 16;
   /** Linear address of CS:0; 0 in 64-bit mode. */
   csBase = 0;
-  /** Number of this pair of size and base: blocks decoded in one context are not run in another. */
+  /** Last offset in CS that code may lie at, outside 64-bit mode. */
+  csLimit = 0;
+  /** Number of this size, base and limit: blocks decoded in one context are not run in another. */
   context = 0;
   private readonly contexts = new Map<string, number>();
   private readonly cb: ControlBlock;
@@ -48,18 +51,27 @@ export class Mode {
     const bits = long ? 64 : access & Rights.big ? 32 : 16;
     this.bits = bits;
     this.csBase = long ? 0 : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_BASE);
+    this.csLimit = long ? 0xffffffff : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_LIMIT);
     this.decoder.setMode(bits);
-    const key = `${bits}:${this.csBase}`;
-    let context = this.contexts.get(key);
-    if (context === undefined) {
-      context = this.contexts.size;
-      this.contexts.set(key, context);
-    }
-    this.context = context;
+    this.context = this.contextOf(`${bits}:${this.csBase}:${this.csLimit}`);
     this.mmu.selectSet();
-    this.cache.selectJumpCache(cb.get(CB_CPL) === 3, context);
+    this.cache.selectJumpCache(cb.get(CB_CPL) === 3, this.context);
     const cr0 = cb.get(CB_CR0);
     const sse = cr0 & (Cr0.em | Cr0.ts) || !(cb.get(CB_CR4) & Cr4.osfxsr);
     cb.set(CB_FPU_TRAP, (cr0 & (Cr0.em | Cr0.ts) ? 1 : 0) | (sse ? 2 : 0));
+  }
+
+  /** A guest may run code in any number of segments: when the numbers are used up, what was decoded goes, and they begin anew. */
+  private contextOf(key: string): number {
+    let context = this.contexts.get(key);
+    if (context === undefined) {
+      if (this.contexts.size === MAX_CONTEXTS) {
+        this.contexts.clear();
+        this.cache.flushAll();
+      }
+      context = this.contexts.size;
+      this.contexts.set(key, context);
+    }
+    return context;
   }
 }

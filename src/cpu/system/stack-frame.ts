@@ -110,13 +110,17 @@ export class StackFrame {
     if (core.mmu.translate(at, Access.write, this.user) === PAGE_FAULT) core.unwind(core.pendPageFault(at));
   }
 
+  /** rSP as it is when it takes the pointer: a 16-bit stack keeps the rest of ESP. */
+  get wholePointer(): Linear {
+    if (this.long || this.mask !== 0xffff) return this.pointer;
+    return ((this.core.cb.gprLo(Reg.rsp) & ~0xffff) | (this.pointer & 0xffff)) >>> 0;
+  }
+
   /** rSP takes the pointer. */
   commit(): void {
     const { cb } = this.core;
-    if (this.long) {
-      cb.setGpr(Reg.rsp, linearLow(this.pointer), linearHigh(this.pointer));
-    } else if (this.mask === 0xffff) {
-      cb.setGpr(Reg.rsp, (cb.gprLo(Reg.rsp) & ~0xffff) | (this.pointer & 0xffff), cb.gprHi(Reg.rsp));
-    } else cb.setGpr(Reg.rsp, this.pointer, 0);
+    const whole = this.wholePointer;
+    if (this.long) cb.setGpr(Reg.rsp, linearLow(whole), linearHigh(whole));
+    else cb.setGpr(Reg.rsp, whole, this.mask === 0xffff ? cb.gprHi(Reg.rsp) : 0);
   }
 }

@@ -186,7 +186,7 @@ const rows: readonly Instruction[] = [
   row('50+r', 'push', 'Zv', stack.pushOperand, { flags: 'kept', size64: 'default' }),
   row('58+r', 'pop', 'Zv', stack.popOperand, { flags: 'kept', size64: 'default' }),
   row('FF /6', 'push', 'Ev', stack.pushOperand, { flags: 'kept', size64: 'default' }),
-  row('8F /0', 'pop', 'Ev', stack.popOperand, { flags: 'kept', size64: 'default', writes: true }),
+  row('8F /0', 'pop', 'Ev', stack.popOperand, { flags: 'kept', size64: 'default', writes: true, before: 'pop' }),
   row('68', 'push', 'Iz $v', stack.pushImmediate, { flags: 'kept', size64: 'default' }),
   row('6A', 'push', 'Ibs $v', stack.pushImmediate, { flags: 'kept', size64: 'default' }),
   ...segmentPushes,

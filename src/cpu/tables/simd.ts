@@ -238,8 +238,8 @@ const moves: Instruction[] = [
   row('66 0F C5', 'pextrw', 'Gd Ux Ib', integer.pextrw, KEPT),
 
   row('NP 0F 77', 'emms', '', move.emms, KEPT),
-  row('NP 0F AE /2 mem', 'ldmxcsr', 'Md', move.ldmxcsr, KEPT),
-  row('NP 0F AE /3 mem', 'stmxcsr', 'Md', move.stmxcsr, WRITES),
+  row('NP 0F AE /2 mem', 'ldmxcsr', 'Md', move.ldmxcsr, { ...KEPT, before: 'sse' }),
+  row('NP 0F AE /3 mem', 'stmxcsr', 'Md', move.stmxcsr, { ...WRITES, before: 'sse' }),
 ];
 
 const rows: readonly Instruction[] = [
@@ -253,4 +253,11 @@ const rows: readonly Instruction[] = [
   ...moves,
 ];
 
-export const SIMD: readonly Instruction[] = rows.map((one) => (one.hot ? one : { ...one, rare: true }));
+/** The unit whose availability is looked at first: XMM registers make an instruction SSE's, MMX registers alone MMX's. */
+function unitOf({ operands, before }: Instruction): InstructionAttributes {
+  const uses = (file: string): boolean => operands.some((operand) => operand.file === file);
+  if (before) return { before };
+  return uses('xmm') ? { before: 'sse' } : uses('mmx') ? { before: 'mmx' } : {};
+}
+
+export const SIMD: readonly Instruction[] = rows.map((one) => ({ ...one, ...unitOf(one), ...(one.hot ? {} : { rare: true }) }));

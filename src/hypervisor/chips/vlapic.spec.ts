@@ -121,6 +121,18 @@ describe('local APIC', () => {
     expect(m.events.filter((e) => e.startsWith('eoi'))).toEqual(['eoi 81']);
   });
 
+  it('TMR keeps the trigger mode of a vector past its end of interrupt, until it is requested again', () => {
+    const m = machine();
+    m.enable();
+    const tmr = 0x180 + 0x20;
+    m.lapics.setIrq(0, 0x51, true);
+    take(m.lapics);
+    m.write(0xb0, 0);
+    expect(m.read(tmr)).toBe(1 << 0x11);
+    m.lapics.setIrq(0, 0x51, false);
+    expect(m.read(tmr)).toBe(0);
+  });
+
   it('counts down once, or again and again, at 100 MHz over the divisor', () => {
     const m = machine();
     m.enable();

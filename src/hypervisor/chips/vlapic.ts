@@ -387,7 +387,8 @@ export class Vlapics implements HvmMmioOps {
     const word = (vector >>> 5) * 16;
     const bit = 1 << (vector & 31);
     this.i32[this.index(vcpu, ISR + word)]! &= ~bit;
-    if (Atomics.and(this.i32, this.index(vcpu, TMR + word), ~bit) & bit) this.eoiBroadcasts.call(vector);
+    // TMR keeps the trigger mode until the vector is requested again (vlapic_handle_EOI).
+    if (Atomics.load(this.i32, this.index(vcpu, TMR + word)) & bit) this.eoiBroadcasts.call(vector);
   }
 
   private sendIpi(vcpu: number, command: number, destination: number): void {
