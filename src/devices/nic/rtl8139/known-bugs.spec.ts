@@ -84,7 +84,8 @@ describe('rtl8139', () => {
       bus.ram.bytes.set(MAC, BUFFER);
       for (let n = 0; n < 4; n++) descriptor(0x100 + n, 0x80000600, 0, 0x9000 + 0x800 * n);
       write(0xd9, 1, 0x40);
-      expect([bus.wire.sent.length, read(0x3e, 2)]).toEqual([0, 5]);
+      expect(bus.wire.sent.length).toBe(0);
+      expect(read(0x3e, 2)).toBe(5);
       expect([0, 1].map((n) => ram.getUint32(0x1000 + 16 * n, true))).toEqual([0x32000044, 0x80000600]);
     });
 
@@ -133,7 +134,9 @@ describe('rtl8139', () => {
         expect(ram.getUint32(0x1000, true)).toBe(0x80000600);
       };
       write(0xd9, 1, 0x40);
-      expect([answers, ram.getUint32(0x1000, true), bus.wire.waitingFrames]).toEqual([['refused'], 0x32000044, 0]);
+      expect(answers).toEqual(['refused']);
+      expect(ram.getUint32(0x1000, true)).toBe(0x32000044);
+      expect(bus.wire.waitingFrames).toBe(0);
     });
   });
 
@@ -183,7 +186,9 @@ describe('rtl8139', () => {
     const huge = new Uint8Array(0x11000);
     for (const size of [-1, 2 ** 31, 2 ** 32 + 60, 0xfffc, 0x10000, 0x11001, NaN])
       expect(chip.receive(huge, size), `${size}`).toBe('dropped');
-    expect([read(0x3a, 2), read(0x3e, 2), Buffer.compare(bus.ram.bytes, before)]).toEqual([0, 0, 0]);
+    expect(read(0x3a, 2)).toBe(0);
+    expect(read(0x3e, 2)).toBe(0);
+    expect(Buffer.compare(bus.ram.bytes, before)).toBe(0);
     expect(chip.receive(huge.subarray(0, 100), 101)).toBe('dropped');
   });
 
@@ -194,7 +199,9 @@ describe('rtl8139', () => {
     descriptor(0x100, 0x80000000 + 103, 0, 0x9000);
     bus.ram.written.length = 0;
     bus.wire.arrive(new Uint8Array(100).fill(0xee));
-    expect([bus.ram.written, read(0x3e, 2), read(0x4c, 4)]).toEqual([[], 0x10, 1]);
+    expect(bus.ram.written).toEqual([]);
+    expect(read(0x3e, 2)).toBe(0x10);
+    expect(read(0x4c, 4)).toBe(1);
     descriptor(0x100, 0x80000000 + 104, 0, 0x9000);
     bus.wire.arrive(new Uint8Array(100).fill(0xee));
     expect(chip.statistics()).toMatchObject({ rx_packets: 1, rx_no_room: 1 });
@@ -248,7 +255,8 @@ describe('rtl8139', () => {
         timer.expire();
       }
     }
-    expect([fired, read(0x3e, 2)]).toEqual([1, 0x4000]);
+    expect(fired).toBe(1);
+    expect(read(0x3e, 2)).toBe(0x4000);
     expect(read(0x48, 4)).toBe(Math.floor((365 * 86400e9) / 30) % 2 ** 32);
   });
 
@@ -292,7 +300,9 @@ describe('any device that does DMA', () => {
     const frame = new Uint8Array(100).fill(0x10);
     frame.set(MAC);
     bus.wire.arrive(frame);
-    expect([read(0, 4), read(4, 2), read(0x37, 1)]).toEqual([0x12005452, 0x5634, 0x0d]);
+    expect(read(0, 4)).toBe(0x12005452);
+    expect(read(4, 2)).toBe(0x5634);
+    expect(read(0x37, 1)).toBe(0x0d);
   });
 
   it('CVE-2020-13754 kind: an access of a size the registers do not take reads ones and writes nothing', () => {
@@ -302,7 +312,8 @@ describe('any device that does DMA', () => {
       chip.writeBar(1, 0x44, size, 0xffffffff);
       chip.writeBar(1, 0, size, 0xffffffff);
     }
-    expect([read(0, 4), read(0x44, 4)]).toEqual([0x12005452, 0]);
+    expect(read(0, 4)).toBe(0x12005452);
+    expect(read(0x44, 4)).toBe(0);
     for (const offset of [0xfd, 0xfe, 0xff, 0x100, 0x1000]) chip.writeBar(1, offset, 4, 0xffffffff);
     expect(chip.readBar(1, 0x100, 4)).toBe(0xffffffff);
   });
@@ -317,7 +328,8 @@ describe('any device that does DMA', () => {
     write(0xd9, 1, 0x40);
     write(0x10, 4, RAM + 0x2008);
     bus.wire.arrive(new Uint8Array(64).fill(0xff));
-    expect([bus.ram.accesses - before, bus.wire.sent.length]).toEqual([0, 0]);
+    expect(bus.ram.accesses - before).toBe(0);
+    expect(bus.wire.sent.length).toBe(0);
   });
 
   it('XSA-126 / CVE-2015-2756 kind: Command cleared in the middle of a transfer ends it cleanly', () => {
@@ -329,7 +341,8 @@ describe('any device that does DMA', () => {
       expect(chip.config.barBase(chip.config.bars[1]!)).toBe(-1);
     };
     write(0xd9, 1, 0x40);
-    expect([bus.wire.sent.length, read(0x3e, 2)]).toEqual([1, 0xffff]);
+    expect(bus.wire.sent.length).toBe(1);
+    expect(read(0x3e, 2)).toBe(0xffff);
     expect([0, 1].map((n) => ram.getUint32(16 * n, true) >>> 31)).toEqual([0, 1]);
     bus.wire.onSend = undefined;
     chip.writeConfig(4, 2, 7);
