@@ -52,6 +52,8 @@ export function byName(table: readonly RegisterDef[], access: BlockAccess) {
   };
   const read = (name: string): number => access.read(named(name).offset, named(name).width);
   return {
+    /** Where a register lies in its block. */
+    offset: (name: string): number => named(name).offset,
     value,
     read,
     write: (name: string, given: RegisterValue): void =>
