@@ -7,10 +7,25 @@ import { createServer } from 'vite';
 import { instrumentPlugin } from '../test/fuzz/instrument.mjs';
 
 const targets = {
+  e1000: {
+    watched: /\/src\/devices\/(nic\/(e1000|ethernet)|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/e1000.ts',
+    name: 'e1000Target',
+  },
   rtl8139: {
     watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
     module: '/test/fuzz/rtl8139.ts',
     name: 'rtl8139Target',
+  },
+  ne2k_pci: {
+    watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/ne2k_pci.ts',
+    name: 'ne2kTarget',
+  },
+  pcnet: {
+    watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/pcnet.ts',
+    name: 'pcnetTarget',
   },
   ioreq: {
     watched: /\/src\/(device-model\/[^/]+\.ts|devices\/(io-space|pci\/bus|nic\/))/,

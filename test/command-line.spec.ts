@@ -235,7 +235,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       /-e 0x1ffffffff: expected a 32-bit number or one of all, gen/,
     ],
     ['a mask without a trace', ['run', '-e', 'hvm'], /-e: it is the mask of a trace; give --trace FILE too/],
-    ['a story without its files', ['run', '--story', '--trace', 't'], /--story: .*give --trace, --dm-log and --pcap too/],
+    ['a story without its files', ['run', '--story', '--trace', 't'], /--story needs --trace, --dm-log and --pcap/],
     ['a worker in virtual time', ['run', '--device-model', 'worker', '--clock', 'virtual'], /add --clock host/],
     ['a network address that is none', ['run', '--netdev', 'eth0'], /'eth0': expected unix:PATH or tcp:HOST:PORT/],
     ['a port that is none', ['run', '--netdev', 'tcp:localhost:99999'], /expected unix:PATH or tcp:HOST:PORT/],
@@ -257,7 +257,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     ],
     ['a folder for a configuration', ['run', '.'], /\.: a directory; expected a guest configuration/],
     ['an empty configuration', ['run', 'empty'], /empty: empty; expected a guest configuration/],
-    ['a configuration of comments', ['run', 'cfg/comments'], /cfg\/comments: no setting in it; expected .* like memory = 128/],
+    ['a configuration of comments', ['run', 'cfg/comments'], /cfg\/comments: it has no settings; expected .* like memory = 128/],
     ['a kernel for a configuration', ['run', 'tiny.elf'], /tiny\.elf:1: expected a key, like memory = 128/],
     ['cfg: no value', ['run', 'cfg/twice'], /cfg\/twice:2: expected a value: a number, a string in quotes, or a list/],
     ['cfg: an open string', ['run', 'cfg/unclosed'], /cfg\/unclosed:1: the string is not closed/],
@@ -322,17 +322,17 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       ['run', '--kernel', 'kernel/arm'],
       /ELF machine 40; expected i386 or x86-64, little-endian/,
     ],
-    ['ELF: program headers far away', ['run', '--kernel', 'kernel/table-far', ...small], /program headers lie outside the file/],
-    ['ELF: no program headers', ['run', '--kernel', 'kernel/no-table', ...small], /program headers lie outside the file/],
+    ['ELF: program headers far away', ['run', '--kernel', 'kernel/table-far', ...small], /program headers are outside the file/],
+    ['ELF: no program headers', ['run', '--kernel', 'kernel/no-table', ...small], /program headers are outside the file/],
     [
       'ELF: more program headers than file',
       ['run', '--kernel', 'kernel/many-segments', ...small],
-      /program headers lie outside the file/,
+      /program headers are outside the file/,
     ],
     [
       'ELF: program headers of one byte',
       ['run', '--kernel', 'kernel/thin-table', ...small],
-      /program headers lie outside the file/,
+      /program headers are outside the file/,
     ],
     [
       'ELF: a segment beyond all memory',
@@ -347,12 +347,12 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     [
       'ELF: a segment outside the file',
       ['run', '--kernel', 'kernel/file-far', ...small],
-      /lies outside the file of 8192 bytes; the file is cut short/,
+      /is outside the file of 8192 bytes; the file is cut short/,
     ],
     [
       'ELF: a segment longer than numbers',
       ['run', '--kernel', 'kernel/file-long', ...small],
-      /lies outside the file of 8192 bytes/,
+      /is outside the file of 8192 bytes/,
     ],
     [
       'ELF: a segment of 16 EiB',
@@ -367,12 +367,12 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     [
       'ELF: an entry outside everything',
       ['run', '--kernel', 'kernel/entry-far', ...small],
-      /its entry, .* lies in none of its segments/,
+      /its entry, .* is in none of its segments/,
     ],
     [
       'ELF: an entry in virtual memory',
       ['run', '--kernel', 'kernel/entry-virtual', ...small],
-      /its entry, 0x7fffffff0000, lies in none of its segments/,
+      /its entry, 0x7fffffff0000, is in none of its segments/,
     ],
     ['ELF: nothing to load', ['run', '--kernel', 'kernel/no-segment', ...small], /no loadable ELF segment/],
     [
@@ -427,8 +427,8 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     ['an empty trace', ['trace', 'dump', 'empty'], /empty is empty: expected what xentrace writes/],
     ['an empty trace, summed up', ['trace', 'summary', 'empty', '--json'], /empty is empty: expected what xentrace writes/],
     ['an empty trace, its I/O', ['trace', 'io', 'empty'], /empty is empty: expected an xentrace file/],
-    ['a folder for a trace', ['trace', 'summary', '.'], /\. is no regular file; give a trace file, or - for standard input/],
-    ['a rate that is none', ['trace', 'dump', 'out/trace.trc', '--cpu-hz', 'fast'], /'fast' is no TSC rate; expected hertz/],
+    ['a folder for a trace', ['trace', 'summary', '.'], /\. is not a regular file; give a trace file, or - for standard input/],
+    ['a rate that is none', ['trace', 'dump', 'out/trace.trc', '--cpu-hz', 'fast'], /'fast' is not a TSC rate; expected hertz/],
     [
       'a vCPU that is none',
       ['trace', 'io', 'out/trace.trc', '--vcpu', '1'],
@@ -499,7 +499,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
 
   it.each<[string, string[], RegExp]>([
     ['an empty trace on standard input', ['trace', 'dump', '-'], /^xenolith: .* is empty: expected what xentrace writes/],
-    ['a shell for nobody', ['run', '--shell'], /^xenolith: --shell: nobody can type, as standard input is no terminal/],
+    ['a shell for nobody', ['run', '--shell'], /^xenolith: --shell needs a terminal on standard input/],
     ['what is wrong, as a process', ['run', '--kernel', 'noise'], /^xenolith: noise: neither an ELF image/],
   ])('%s: one line and status 1', (_, args, message) => {
     const { status, stdout, stderr } = xenolith(...args);

@@ -14,6 +14,7 @@ import { silentLogger } from '../src/base/logger.ts';
 import { HostClock } from '../src/hypervisor/time/clock.ts';
 import { HvmVcpu } from '../src/hypervisor/vmx/hvm.ts';
 import { MachineMemory } from '../src/hypervisor/mm/memory.ts';
+import { Shootdown } from '../src/hypervisor/mm/shootdown.ts';
 import { createPlatform } from '../src/hypervisor/chips/platform.ts';
 import { IoWait, PcpuLoop } from '../src/hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../src/hypervisor/setup/setup.ts';
@@ -87,23 +88,20 @@ describe.skipIf(lack.skip)(lack.title('guest and device model on threads of thei
   async function start(spins: number): Promise<Run> {
     const memory = MachineMemory.create({ frames: 1024, maxGfn: 0x100000, pcpus: 2, tracePages: 256 });
     const clock = new HostClock(memory);
-    const { pcpu, p2m, dom0, domain, runqueue, notifier, events, servers, handlers, timers, irq, control } = new Hypervisor({
+    const hypervisor = new Hypervisor({
       memory,
       clock,
       pcpu: 1,
       log: silentLogger,
       seed: 3,
       guest: { domid: 1, name: 'test', vcpus: 1 },
+      platform: (parts) => createPlatform(parts, platform),
     });
+    const { pcpu, p2m, dom0, domain, runqueue, notifier, events, servers, handlers, timers, irq, control } = hypervisor;
     p2m.populate(gfn(0), 256);
-    const kick = (): void => runqueue.unblock(domain.vcpus[0]!);
-    const { controllers } = createPlatform(
-      { memory, domid: 1, clock, timers, irq },
-      handlers,
-      { kick, nmi: kick, init: kick, startup: kick, guestTsc: () => clock.tsc(), timeOffset: () => {} },
-      platform,
-    );
     const engine = new FakeVcpu(memory, p2m);
+    const shootdown = new Shootdown(memory, domain.vcpus[0]!, engine);
+    p2m.changes.add((changed) => shootdown.invalidateNested(changed));
     const hvm = new HvmVcpu({
       pcpu,
       domain,
@@ -114,9 +112,10 @@ describe.skipIf(lack.skip)(lack.title('guest and device model on threads of thei
       notifier,
       servers,
       irq,
-      controllers,
+      controllers: hypervisor.platform.controllers,
       handlers,
       timers,
+      shootdown,
       wait: new IoWait(pcpu, runqueue, domain),
     });
     control.eventMask = TRC_ALL;
@@ -124,7 +123,7 @@ describe.skipIf(lack.skip)(lack.title('guest and device model on threads of thei
     const worker = new Worker(deviceModel, {
       eval: true,
       workerData: {
-        url: pathToFileURL(join(dist, 'hypervisor/dom0.js')).href,
+        url: pathToFileURL(join(dist, 'hypervisor/setup/dom0.js')).href,
         memory: memory.memory,
         layout: memory.layout,
         platform,

@@ -23,7 +23,7 @@ function parseNumber(text: string | undefined, what: string): bigint {
   if (text === undefined) throw new Refusal('ERR', `${what} is missing`);
   if (/^0x[0-9a-f]+$/i.test(text) || /^(0|[1-9]\d*)$/.test(text)) return BigInt(text);
   if (/^0[0-7]+$/.test(text)) return BigInt(`0o${text.slice(1)}`);
-  throw new Refusal('ERR', `${what} '${text}' is no number`);
+  throw new Refusal('ERR', `${what} '${text}' is not a number`);
 }
 
 const hex = (value: bigint | number, digits: number): string => `0x${value.toString(16).padStart(digits, '0')}`;
@@ -37,9 +37,9 @@ export class QtestProtocol {
   constructor(machine: QtestMachine, send: (line: string) => void) {
     this.machine = machine;
     this.send = send;
-    machine.onIrq = (pin, level) => {
+    machine.irqs.add(({ pin, level }) => {
       if (this.intercepted !== undefined) send(`IRQ ${level ? 'raise' : 'lower'} ${pin}`);
-    };
+    });
   }
 
   /** Serve one request. */

@@ -157,11 +157,9 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   if (options.e !== undefined && options.trace === undefined)
     throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap))
-    throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
+    throw new UserError('--story needs --trace, --dm-log and --pcap, since it is told from these files; give them too');
   if (options.shell && process.stdin.isTTY !== true)
-    throw new UserError(
-      '--shell: nobody can type, as standard input is no terminal; leave --shell out, or start it from a terminal',
-    );
+    throw new UserError('--shell needs a terminal on standard input; leave --shell out, or start it from a terminal');
   const socket =
     options.netdev === undefined
       ? undefined
@@ -305,7 +303,7 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
   let restore = (): void => {};
   try {
     run = launchMachine(job, (message) => takeOutput(message, outputs));
-    outputs.onLost = () => interrupt('SIGPIPE');
+    outputs.losses.add(() => interrupt('SIGPIPE'));
     for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
     if (job.consoleInput !== undefined)
       restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT'));

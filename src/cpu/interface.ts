@@ -95,12 +95,15 @@ export interface VmExit {
   register: number;
   gpr: number;
   /**
-   * exceptionNmi: vector and error code (-1 when none). taskSwitch: TSS selector in dataLo, in qualification who asked:
-   * 0 CALL, 1 IRET, 2 JMP, 3 a task gate of the IDT (the event is then `idtVectoring`).
+   * exceptionNmi: vector and error code (-1 when none). taskSwitch: TSS selector in dataLo, in qualification who asked
+   * (TaskSwitchSource; with idtGate the event is `idtVectoring`).
    */
   vector: number;
   errorCode: number;
 }
+
+/** Exit qualification of a task switch, bits 31:30 of VMX's (SDM vol. 3C table 28-2): who asked for it. */
+export const TaskSwitchSource = { call: 0, iret: 1, jmp: 2, idtGate: 3 } as const;
 
 /** An event to deliver at the next entry (VM-entry interruption information, SDM 24.8.3). privilegedSoftwareException is INT1. */
 export const EventType = {

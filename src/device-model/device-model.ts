@@ -19,7 +19,7 @@ import { Uart16550 } from '../devices/serial/uart16550.ts';
 import { VGA_HOLE_BASE, VgaLowmem } from '../devices/vga/lowmem.ts';
 import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
 import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
-import { Hub, type HubState } from '../net/hub.ts';
+import { type FrameTap, Hub, type HubState } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
 import { Dma, type RamWriteHook } from './dma.ts';
@@ -86,8 +86,8 @@ interface DeviceModelState {
 }
 
 export class DeviceModel {
-  readonly ports = new IoSpace('port');
-  readonly memory = new IoSpace('memory');
+  readonly ports: IoSpace;
+  readonly memory: IoSpace;
   readonly pci: PciBus;
   readonly uart: Uart16550;
   readonly vga = new VgaLowmem();
@@ -110,6 +110,10 @@ export class DeviceModel {
     const { hypercalls, clock, log } = options;
     const logger = options.logger ?? silentLogger;
     const { buffer } = options.memory;
+    const traced = log?.traces ? log : undefined;
+    const regions = traced && new RegionTrace(traced);
+    this.ports = new IoSpace('port', regions);
+    this.memory = new IoSpace('memory', regions);
     this.timers = new TimerList(clock);
     this.mapCache = new MapCache({ hypercalls, clock, log });
     this.dma = new Dma(new Uint8Array(buffer), this.mapCache, clock, options.onRamWrite);
@@ -119,36 +123,8 @@ export class DeviceModel {
       dma: this.dma,
       clock: this.timers,
       setIntx: (device, intx, level) => hypercalls.setPciIntxLevel(0, 0, device, intx, level ? 1 : 0),
+      probe: traced && new PciTrace(traced),
     });
-    this.hub = new Hub({ latencyNs: options.wireLatencyNs ?? 0, now: () => clock.nowNs() });
-
-    this.uart = new Uart16550({
-      setIrq: (level) => hypercalls.setIsaIrqLevel(COM1_IRQ, level ? 1 : 0),
-      transmit: (byte) => this.putConsole(byte),
-    });
-    this.ports.add(this.uart, COM1_PORT);
-    this.ports.add(
-      debugPort((byte) => this.putConsole(byte)),
-      PLATFORM_LOG_PORT,
-    );
-    this.memory.add(this.vga, VGA_HOLE_BASE);
-    this.attachChipset();
-    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i));
-    const { pcap } = options;
-    if (pcap && this.nics[0]) {
-      this.nics[0].port.tap = (frame, direction) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined);
-    }
-    if (options.endpoint !== null) {
-      this.endpoint = new Dom0Endpoint(options.endpoint);
-      this.endpoint.connect(this.hub.attach(this.endpoint));
-    }
-    if (options.socket) {
-      const { fromMachine, toMachine } = options.socket;
-      this.socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
-    }
-    if (options.consoleInput) this.consoleInput = new FrameRingConsumer(options.consoleInput);
-
     this.events = new EventChannels(buffer, hypercalls);
     const dispatch = new IoreqDispatch({
       ports: this.ports,
@@ -169,12 +145,32 @@ export class DeviceModel {
       logger,
       log,
     });
-    if (log?.traces) {
-      const regions = new RegionTrace(log);
-      this.ports.probe = regions;
-      this.memory.probe = regions;
-      this.pci.probe = new PciTrace(log);
+    this.hub = new Hub({ latencyNs: options.wireLatencyNs ?? 0, now: () => clock.nowNs() });
+
+    this.uart = new Uart16550({
+      setIrq: (level) => hypercalls.setIsaIrqLevel(COM1_IRQ, level ? 1 : 0),
+      transmit: (byte) => this.putConsole(byte),
+    });
+    this.ports.add(this.uart, COM1_PORT);
+    this.ports.add(
+      debugPort((byte) => this.putConsole(byte)),
+      PLATFORM_LOG_PORT,
+    );
+    this.memory.add(this.vga, VGA_HOLE_BASE);
+    this.attachChipset();
+    const { pcap, endpoint } = options;
+    const capture: FrameTap | undefined =
+      pcap &&
+      ((frame, direction) =>
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined));
+    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
+    if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
+    if (options.socket) {
+      const { fromMachine, toMachine } = options.socket;
+      this.socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
     }
+    if (options.consoleInput) this.consoleInput = new FrameRingConsumer(options.consoleInput);
+
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
       if (log?.traces)
@@ -303,14 +299,13 @@ export class DeviceModel {
     pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(SHUTDOWN_POWEROFF) }));
   }
 
-  private attachNic(options: NicOptions, index: number): NicPort {
+  private attachNic(options: NicOptions, index: number, tap: FrameTap | undefined): NicPort {
     const { clock, log } = this.o;
     const model = nicModel(options.model);
     const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
-    const port = new NicPort(`${options.model}.${index}`, this.hub, clock);
-    const chip = model.make(this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line)), port, options);
-    this.pci.attach(at, chip, model.attach);
-    port.plug(chip);
+    const slot = this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line));
+    const port = new NicPort(`${options.model}.${index}`, this.hub, clock, (wire) => model.make(slot, wire, options), tap);
+    this.pci.attach(at, port.nic, model.attach);
     return port;
   }
 

@@ -91,18 +91,17 @@ describe('io space', () => {
   });
 
   it('tells probe and listener', () => {
-    const space = new IoSpace('port');
     const seen: string[] = [];
-    space.listener = { added: (m) => seen.push(`+${m.region.name}`), removed: (m) => seen.push(`-${m.region.name}`) };
-    space.probe = {
+    const space = new IoSpace('port', {
       read: (m, offset, size, value) => seen.push(`read ${m.logBase() + offset} ${size} ${value}`),
       write: (m, offset, size, value) => seen.push(`write ${m.logBase() + offset} ${size} ${value}`),
-    };
+    });
+    space.changes.add(() => seen.push(`mapped: ${space.mappings.map((m) => m.region.name).join()}`));
     const mapping = space.add(new Block('b', 4), 0x10, { logBase: () => 0xc100 });
     space.write(0x11, 1, 0x5a);
     space.read(0x11, 1);
     space.remove(mapping);
-    expect(seen).toEqual(['+b', `write ${0xc101} 1 90`, `read ${0xc101} 1 90`, '-b']);
+    expect(seen).toEqual(['mapped: b', `write ${0xc101} 1 90`, `read ${0xc101} 1 90`, 'mapped: ']);
     expect(space.read(0x11, 1)).toBe(0xff);
   });
 });

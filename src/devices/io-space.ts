@@ -6,6 +6,8 @@
  * region that decodes its first byte. Where nobody decodes, reads give ones and writes are lost.
  */
 
+import { Listeners } from '../base/listeners.ts';
+
 /** A block of registers, wherever it is mapped. */
 export interface IoRegion {
   /** As logs name it. */
@@ -34,24 +36,20 @@ export interface IoProbe {
   write(mapping: IoMapping, offset: number, size: number, value: number): void;
 }
 
-/** Told of every mapping that comes or goes. */
-export interface IoSpaceListener {
-  added(mapping: IoMapping): void;
-  removed(mapping: IoMapping): void;
-}
-
 const ones = (size: number): number => (size === 4 ? 0xffffffff : (1 << (size * 8)) - 1);
 
 export class IoSpace {
   readonly kind: 'port' | 'memory';
-  probe: IoProbe | undefined;
-  listener: IoSpaceListener | undefined;
+  readonly probe: IoProbe | undefined;
+  /** A mapping has come or gone. */
+  readonly changes = new Listeners();
   /** High half of the last 8-byte read. */
   high = 0;
   private mapped: IoMapping[] = [];
 
-  constructor(kind: 'port' | 'memory') {
+  constructor(kind: 'port' | 'memory', probe?: IoProbe) {
     this.kind = kind;
+    this.probe = probe;
   }
 
   get mappings(): readonly IoMapping[] {
@@ -62,13 +60,13 @@ export class IoSpace {
     const mapping: IoMapping = { region, base, priority: options.priority ?? 0, logBase: options.logBase ?? (() => base) };
     this.mapped.push(mapping);
     this.mapped.sort((a, b) => b.priority - a.priority);
-    this.listener?.added(mapping);
+    this.changes.call();
     return mapping;
   }
 
   remove(mapping: IoMapping): void {
     this.mapped = this.mapped.filter((other) => other !== mapping);
-    this.listener?.removed(mapping);
+    this.changes.call();
   }
 
   /** Who decodes this address. */

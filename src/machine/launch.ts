@@ -48,13 +48,11 @@ export class MachineRun {
   private served: DeviceModelReport | undefined;
   private failure: Error | undefined;
   private interrupted = false;
-  private settle!: { resolve(result: JobResult): void; reject(error: Error): void };
 
   /** Throws UserError when the job asks for what cannot be. */
   constructor(job: MachineJob, start: StartThread, output: (message: JobOutput) => void) {
     checkPlacement(job);
     this.output = output;
-    this.result = new Promise((resolve, reject) => (this.settle = { resolve, reject }));
     const parts: JobPart[] = [];
     if (job.deviceModel === 'inline') parts.push({ part: 'machine', job });
     else {
@@ -65,12 +63,20 @@ export class MachineRun {
       );
     }
     this.running = parts.length;
-    const events: ThreadEvents = {
-      message: (message) => this.take(message),
-      error: (error) => this.fail(error),
-      exit: () => this.exited(),
-    };
-    for (const part of parts) this.threads.push(start(part, events));
+    this.result = new Promise((resolve, reject) => {
+      const events: ThreadEvents = {
+        message: (message) => this.take(message),
+        error: (error) => this.fail(error),
+        exit: () => {
+          this.running--;
+          if (this.running > 0) this.checkOthers();
+          else if (this.failure !== undefined) reject(this.failure);
+          else if (this.ended !== undefined && this.served !== undefined) resolve({ ...this.ended, ...this.served });
+          else reject(new Error('the machine stopped without a word'));
+        },
+      };
+      for (const part of parts) this.threads.push(start(part, events));
+    });
   }
 
   /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
@@ -116,17 +122,9 @@ export class MachineRun {
     for (const thread of this.threads) thread.terminate();
   }
 
-  private exited(): void {
-    this.running--;
-    const whole = this.ended !== undefined && this.served !== undefined;
-    if (this.running > 0) {
-      // One side went without a word: the other would wait for ever.
-      if (this.ended === undefined && this.served === undefined)
-        this.fail(new Error('a thread of the machine stopped without a word'));
-      return;
-    }
-    if (this.failure !== undefined) this.settle.reject(this.failure);
-    else if (whole) this.settle.resolve({ ...this.ended!, ...this.served! });
-    else this.settle.reject(new Error('the machine stopped without a word'));
+  /** A thread has ended before the others. When it went without a word, they would wait for ever. */
+  private checkOthers(): void {
+    if (this.ended === undefined && this.served === undefined)
+      this.fail(new Error('a thread of the machine stopped without a word'));
   }
 }

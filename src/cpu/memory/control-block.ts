@@ -67,6 +67,24 @@ export const SEG_HIGH = 24; // u32
 /** What data accesses may do: bit 0 read, bit 1 write. */
 export const SEG_MAY = 28; // u32
 
+/** Access rights bits in VMCS form (SDM vol. 3C table 24-2). */
+export const Rights = {
+  typeMask: 0xf,
+  accessed: 1,
+  writable: 2,
+  expandDown: 4,
+  conforming: 4,
+  code: 8,
+  system: 0,
+  nonSystem: 0x10,
+  dplShift: 5,
+  present: 0x80,
+  long: 1 << 13,
+  big: 1 << 14,
+  granular: 1 << 15,
+  unusable: 1 << 16,
+} as const;
+
 export const CB_GDTR_BASE = 0x240; // u64
 export const CB_GDTR_LIMIT = 0x248;
 export const CB_IDTR_LIMIT = 0x24c;
@@ -78,6 +96,8 @@ export const CB_CR3 = 0x268; // u64
 export const CB_EFER = 0x270;
 export const CB_CR8 = 0x274;
 export const CB_DR = 0x280; // 8 × u64
+export const CB_DR6 = CB_DR + 6 * 8;
+export const CB_DR7 = CB_DR + 7 * 8;
 /** MSRs the vCPU holds, u64 each: see msr.ts. */
 export const CB_MSR = 0x2c0;
 export const CB_XCR0 = 0x3f8; // u64
@@ -166,6 +186,9 @@ export const Cr4 = {
   smep: 1 << 20,
   smap: 1 << 21,
 } as const;
+/** Debug status and control (SDM vol. 3B, 18.2): BD, BS; GD. */
+export const Dr6 = { bd: 1 << 13, bs: 1 << 14 } as const;
+export const Dr7 = { gd: 1 << 13 } as const;
 export const Efer = { sce: 1, lme: 1 << 8, lma: 1 << 10, nxe: 1 << 11 } as const;
 
 export const Vector = {

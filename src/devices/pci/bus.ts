@@ -29,6 +29,7 @@ interface PciBusOptions {
   readonly clock: DeviceClock;
   /** A function's pin changed: device number, intx 0 (INTA#) to 3 (INTD#). */
   readonly setIntx: (device: number, intx: number, level: boolean) => void;
+  readonly probe?: PciConfigProbe | undefined;
 }
 
 export interface AttachOptions {
@@ -62,12 +63,13 @@ class BarRegion implements IoRegion {
 }
 
 export class PciBus {
-  probe: PciConfigProbe | undefined;
+  readonly probe: PciConfigProbe | undefined;
   private readonly options: PciBusOptions;
   private readonly functionTable = new Map<number, PciDevice>();
 
   constructor(options: PciBusOptions) {
     this.options = options;
+    this.probe = options.probe;
   }
 
   /** The slot that the function at `at` is built into; attach() then puts the function there. */
@@ -107,7 +109,7 @@ export class PciBus {
             : space.add(region, base, { priority: 1, ...(original ? { logBase: () => original.mapping?.base ?? 0 } : {}) });
       }
     };
-    device.config.onDecodeChange = decode;
+    device.config.decodeChanges.add(decode);
     decode();
   }
 

@@ -6,6 +6,7 @@
 import type { Gpa } from '../../base/address.ts';
 import { lapicRegisters, SELF_IPI } from '../../abi/registers/lapic.ts';
 import type { Clock } from '../../base/clock.ts';
+import { Listeners } from '../../base/listeners.ts';
 import { Emul, type HvmMmioOps, type IoAccess } from '../io/intercept.ts';
 import { MIN_TIMER_PERIOD_NS } from './platform-context.ts';
 import type { MachineMemory } from '../mm/memory.ts';
@@ -84,8 +85,6 @@ export interface VlapicHost {
   nmi(vcpu: number): void;
   init(vcpu: number): void;
   startup(vcpu: number, vector: number): void;
-  /** A level-triggered vector's end of interrupt goes to the IO-APIC. */
-  eoiBroadcast(vector: number): void;
   /** TSC as this vCPU reads it, in ticks. */
   guestTsc(vcpu: number): number;
 }
@@ -102,6 +101,8 @@ export interface VlapicOptions {
 export class Vlapics implements HvmMmioOps {
   readonly name = 'vlapic';
   readonly options: VlapicOptions;
+  /** The end of a level-triggered vector's interrupt, for IO-APICs. */
+  readonly eoiBroadcasts = new Listeners<number>();
   private readonly memory: MachineMemory;
   private readonly i32: Int32Array;
   private readonly host: VlapicHost;
@@ -385,7 +386,8 @@ export class Vlapics implements HvmMmioOps {
     const word = (vector >>> 5) * 16;
     const bit = 1 << (vector & 31);
     this.i32[this.index(vcpu, ISR + word)]! &= ~bit;
-    if (Atomics.and(this.i32, this.index(vcpu, TMR + word), ~bit) & bit) this.host.eoiBroadcast(vector);
+    // TMR keeps the trigger mode until the vector is requested again (vlapic_handle_EOI).
+    if (Atomics.load(this.i32, this.index(vcpu, TMR + word)) & bit) this.eoiBroadcasts.call(vector);
   }
 
   private sendIpi(vcpu: number, command: number, destination: number): void {

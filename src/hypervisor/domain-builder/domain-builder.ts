@@ -183,7 +183,7 @@ export class DomainBuilder {
   private loadKernel(): { entry: Entry; end: number } {
     const { kernel, type } = this.config;
     if (kernel.kind === 'bzimage') {
-      if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note of its own; give its vmlinux");
+      if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note; give its vmlinux");
       if (!kernel.has64bitEntry)
         throw new UserError(
           'kernel: this bzImage has no 64-bit entry (boot protocol 2.12); give a 64-bit kernel of Linux 3.8 or later',
@@ -208,7 +208,7 @@ export class DomainBuilder {
     }
     if (!elf.segments.some(({ address, memorySize }) => elf.entry >= address && elf.entry < address + memorySize)) {
       throw new UserError(
-        `kernel: its entry, 0x${elf.entry.toString(16)}, lies in none of its segments; expected a guest-physical address in one of them`,
+        `kernel: its entry, 0x${elf.entry.toString(16)}, is in none of its segments; expected a guest-physical address in one of them`,
       );
     }
     return { entry: { mode: elf.bits === 64 ? 'long' : 'protected', address: elf.entry }, end };

@@ -2,7 +2,7 @@
  * Completing the guest's I/O (Xen: arch/x86/hvm/emulate.c): an access that left the guest becomes requests of the sizes
  * and counts Xen makes of it, each served inside the hypervisor, by an ioreq server, or by nobody.
  */
-import { IoreqType } from '../../abi/ioreq.ts';
+import { type Ioreq, IOREQ_READ, IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
 import { gva } from '../../base/address.ts';
 import type { Gfn, Gpa } from '../../base/address.ts';
 import { EptQualification, EventType, StringKind } from '../../cpu/interface.ts';
@@ -22,8 +22,8 @@ import type { Domain, VcpuState } from '../domain/domain.ts';
 import type { GuestMemory } from '../mm/guest-access.ts';
 import { Emul } from './intercept.ts';
 import type { HvmMmioOps, IoAccess, IoHandlers, PortioHandler } from './intercept.ts';
-import { ioreqFirstByte, ioreqLastByte, newIoreq } from './ioreq.ts';
-import type { Ioreq, IoreqServers, XenWait } from './ioreq.ts';
+import { ioreqFirstByte, ioreqLastByte } from './ioreq.ts';
+import type { IoreqServers, XenWait } from './ioreq.ts';
 import { P2mType } from '../mm/p2m.ts';
 
 /** Legacy VGA memory: single writes there go through the buffered page (stdvga.c). */
@@ -208,7 +208,7 @@ export class Emulator {
    */
   doIo(p: Ioreq): Emul {
     const { servers, state, wait } = this.parts;
-    if (p.isWrite) this.traceIoAssist(p);
+    if (p.dir === IOREQ_WRITE) this.traceIoAssist(p);
     if (p.count > 1 && p.type === IoreqType.copy) {
       // A request never crosses into another guest frame: that one may be somebody else's.
       const off = p.addr % 4096;
@@ -224,7 +224,7 @@ export class Emulator {
     // Selection may have made a configuration access of it; the record shows the port.
     p.type = type;
     p.addr = addr;
-    if (rc === Emul.okay && !p.isWrite) this.traceIoAssist(p);
+    if (rc === Emul.okay && p.dir === IOREQ_READ) this.traceIoAssist(p);
     return rc;
   }
 
@@ -244,7 +244,7 @@ export class Emulator {
       }
       return this.process(ops, p);
     }
-    if (first >= VGA_MEM_BASE && last < VGA_MEM_END && p.isWrite && !p.dataIsPtr && p.count === 1) {
+    if (first >= VGA_MEM_BASE && last < VGA_MEM_END && p.dir === IOREQ_WRITE && !p.dataIsPtr && p.count === 1) {
       const server = servers.select(p);
       if (server >= 0 && servers.sendBuffered(server, p)) return Emul.okay;
     }
@@ -258,15 +258,16 @@ export class Emulator {
   private process(handler: HvmMmioOps | PortioHandler | undefined, p: Ioreq): Emul {
     const { guest, domain } = this.parts;
     const { access } = this;
+    const isWrite = p.dir === IOREQ_WRITE;
     const step = p.df ? -p.size : p.size;
     let rc: Emul = Emul.okay;
     let done = 0;
     domain.pcpu.clock.charge(virtualCost.intercept);
     for (; done < p.count; done++) {
-      access.isWrite = p.isWrite;
+      access.isWrite = isWrite;
       access.size = p.size;
       access.address = p.type === IoreqType.copy ? p.addr + step * done : p.addr;
-      if (p.isWrite) {
+      if (isWrite) {
         if (!p.dataIsPtr) this.mask(p.dataLo, p.dataHi, p.size);
         else if (guest.readPhys(this.pointer(p) + step * done, p.size)) this.mask(guest.lo, guest.hi, p.size);
         else this.mask(0xffff_ffff, 0xffff_ffff, p.size);
@@ -278,11 +279,11 @@ export class Emulator {
           ? Emul.okay
           : 'action' in handler
             ? handler.action(access)
-            : p.isWrite
+            : isWrite
               ? handler.write(access)
               : handler.read(access);
       if (rc !== Emul.okay) break;
-      if (p.isWrite) continue;
+      if (isWrite) continue;
       this.mask(access.lo, access.hi, p.size);
       // A pointer at no RAM: the data is dropped, as a bus would.
       if (p.dataIsPtr) guest.writePhys(this.pointer(p) + step * done, p.size, access.lo, access.hi);
@@ -427,7 +428,7 @@ export class Emulator {
     p.type = type;
     p.addr = addr;
     p.size = size;
-    p.isWrite = isWrite;
+    p.dir = isWrite ? IOREQ_WRITE : IOREQ_READ;
     p.count = count;
     p.df = df;
     p.dataIsPtr = false;
@@ -458,10 +459,10 @@ export class Emulator {
     const wide = p.addr > 0xffff_ffff;
     const event =
       (p.type === IoreqType.copy
-        ? p.isWrite
+        ? p.dir === IOREQ_WRITE
           ? TRC_HVM_IOMEM_WRITE
           : TRC_HVM_IOMEM_READ
-        : p.isWrite
+        : p.dir === IOREQ_WRITE
           ? TRC_HVM_IOPORT_WRITE
           : TRC_HVM_IOPORT_READ) | (wide ? TRC_64_FLAG : 0);
     if (wide) trace.record(event, p.dataIsPtr ? 2 : 4, p.addr, p.addr / 2 ** 32, p.dataLo, p.dataHi);

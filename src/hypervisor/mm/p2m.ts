@@ -4,6 +4,7 @@
  */
 import { INVALID_MFN, mfn, mfnToMaddr } from '../../base/address.ts';
 import type { Gfn, Maddr, Mfn } from '../../base/address.ts';
+import { Listeners } from '../../base/listeners.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE } from '../../cpu/interface.ts';
 import type { NestedPaging } from '../../cpu/interface.ts';
 import { TRC_MEM_DECREASE_RESERVATION, TRC_MEM_SET_P2M_ENTRY } from '../../trace/events.ts';
@@ -87,8 +88,8 @@ export class P2m implements NestedPaging {
   private readonly pages: PageAllocator;
   private readonly dirty: number;
   private readonly trace: TraceRing | undefined;
-  /** Drop cached translations of this gfn on every vCPU of the domain (undefined: all). Called after every change. */
-  onChange: (gfn: Gfn | undefined) => void = () => {};
+  /** After every change: cached translations of this gfn (undefined: of any) must be dropped on every vCPU of the domain. */
+  readonly changes = new Listeners<Gfn | undefined>();
 
   /** `guest`: index of the domain's table in the machine's layout. `trace`: ring of the calling thread's pCPU. */
   constructor(memory: MachineMemory, pages: PageAllocator, domid: number, guest: number, trace?: TraceRing) {
@@ -136,7 +137,7 @@ export class P2m implements NestedPaging {
   setEntry(gfn: Gfn, frame: Mfn, type: P2mType, access: P2mAccess = P2mAccess.rwx): boolean {
     if (!(gfn >= 0 && gfn < this.maxGfn)) return false;
     this.lock.within(() => this.put(gfn, frame, type, access));
-    this.onChange(gfn);
+    this.changes.call(gfn);
     return true;
   }
 
@@ -148,7 +149,7 @@ export class P2m implements NestedPaging {
       this.put(gfn, mfn(entry & ENTRY_MFN), to, ((entry >>> ENTRY_ACCESS_SHIFT) & 15) as P2mAccess);
       return true;
     });
-    if (changed) this.onChange(gfn);
+    if (changed) this.changes.call(gfn);
     return changed;
   }
 
@@ -180,7 +181,7 @@ export class P2m implements NestedPaging {
     });
     if (frame === INVALID_MFN) return false;
     this.trace?.record(TRC_MEM_DECREASE_RESERVATION, 3, gfn, 0, this.domid);
-    this.onChange(gfn);
+    this.changes.call(gfn);
     this.pages.putPageAllocRef(frame);
     return true;
   }
@@ -229,7 +230,7 @@ export class P2m implements NestedPaging {
       }
       this.u32.fill(0, this.dirty, this.dirty + Math.ceil(this.maxGfn / 32));
     });
-    this.onChange(undefined);
+    this.changes.call(undefined);
   }
 
   /** paging_mark_pfn_dirty. */

@@ -55,10 +55,10 @@ export class Msrs {
   private readonly state: VcpuState;
   private readonly engine: Vcpu;
   private readonly guest: GuestMemory;
-  private readonly controllers: () => InterruptControllers;
+  private readonly controllers: InterruptControllers;
   private readonly base: Maddr;
 
-  constructor(domain: Domain, state: VcpuState, engine: Vcpu, guest: GuestMemory, controllers: () => InterruptControllers) {
+  constructor(domain: Domain, state: VcpuState, engine: Vcpu, guest: GuestMemory, controllers: InterruptControllers) {
     this.domain = domain;
     this.state = state;
     this.engine = engine;
@@ -80,7 +80,7 @@ export class Msrs {
   read(index: number): bigint | undefined {
     const own = this.engine.readMsr(index);
     if (own !== undefined) return own;
-    const controlled = this.controllers().readMsr(this.state.id, index);
+    const controlled = this.controllers.readMsr(this.state.id, index);
     if (controlled !== undefined) return controlled === 'fault' ? undefined : controlled;
     const mtrr = MTRR_INDEX.get(index);
     if (mtrr !== undefined) return this.slot(mtrr);
@@ -113,7 +113,7 @@ export class Msrs {
     if (this.engine.writeMsr(index, value)) return 'done';
     // Held by the engine, and not a legal value.
     if (this.engine.readMsr(index) !== undefined) return 'fault';
-    const controlled = this.controllers().writeMsr(this.state.id, index, value);
+    const controlled = this.controllers.writeMsr(this.state.id, index, value);
     if (controlled !== 'unknown') return controlled;
     const mtrr = MTRR_INDEX.get(index);
     if (mtrr !== undefined) return this.writeMtrr(mtrr, value);
@@ -145,9 +145,8 @@ export class Msrs {
     }
   }
 
-  /** hvm_get_guest_tsc: the machine's counter, moved by what the guest wrote. */
-  guestTsc(): bigint {
-    return BigInt.asUintN(64, BigInt(Math.floor(this.domain.pcpu.clock.tsc())) + this.state.tscOffset);
+  private guestTsc(): bigint {
+    return this.state.guestTsc(this.domain.pcpu.clock.tsc());
   }
 
   private writeTsc(value: bigint): MsrWrite {

@@ -5,11 +5,8 @@
  */
 import { gva } from '../../base/address.ts';
 import type { Gpa } from '../../base/address.ts';
-import { EventType, Reg, Seg } from '../../cpu/interface.ts';
+import { EventType, Reg, Seg, TaskSwitchSource } from '../../cpu/interface.ts';
 import type { SegmentState, Vcpu } from '../../cpu/interface.ts';
-
-/** Who asked for the switch, as the exit tells (SDM vol. 3C, table 27-2). */
-const TaskSwitchSource = { call: 0, iret: 1, jmp: 2, idtGate: 3 } as const;
 
 /** Offsets in a 32-bit TSS (SDM vol. 3A, figure 7-2). Registers lie in the order of their numbers, segments too. */
 const TSS = {

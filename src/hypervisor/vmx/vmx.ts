@@ -26,13 +26,11 @@ import {
 import { virtualCost } from '../time/clock.ts';
 import { guestCpuid } from './cpuid.ts';
 import type { CpuidPolicy, CpuidResult } from './cpuid.ts';
-import { ShutdownReason } from '../domain/domain.ts';
 import type { Domain, VcpuState } from '../domain/domain.ts';
 import type { Emulator } from '../io/emulate.ts';
 import { TRAP_gp, TRAP_ud } from '../io/emulate.ts';
 import type { GuestMemory } from '../mm/guest-access.ts';
 import type { Hypercalls } from '../hypercall/hypercall.ts';
-import { HvmParam } from '../domain/hvm-params.ts';
 import type { InterruptControllers } from '../chips/irq.ts';
 import type { Msrs } from './msr.ts';
 import { P2mAccess, p2mIsDiscardWrite, p2mIsRam, P2mType } from '../mm/p2m.ts';
@@ -56,13 +54,13 @@ export interface VmxParts {
   readonly hypercalls: Hypercalls;
   readonly msrs: Msrs;
   readonly cpuid: CpuidPolicy;
-  readonly controllers: () => InterruptControllers;
+  readonly controllers: InterruptControllers;
   /** HLT: the instruction is done, the vCPU would sleep. */
   hlt(): void;
   /** One instruction done while single-stepping from outside. */
   monitorTrap(): void;
-  /** Write the domain's state to the log: it is about to die. */
-  dump(why: string): void;
+  /** The guest has triple-faulted. */
+  tripleFault(): void;
 }
 
 /** Device pages whose linear address is remembered. */
@@ -84,7 +82,7 @@ export class VmxExits {
       guest,
       injectException: (vector, errorCode) => emulator.injectException(vector, errorCode),
       injectPageFault: (address, errorCode) => emulator.injectPageFault(address, errorCode),
-      tripleFault: () => this.tripleFault(),
+      tripleFault: () => parts.tripleFault(),
       crash: (why) => domain.crash(why),
     };
   }
@@ -155,7 +153,7 @@ export class VmxExits {
       case ExitReason.taskSwitch:
         return taskSwitch(this.taskSwitchHost);
       case ExitReason.tripleFault:
-        return this.tripleFault();
+        return this.parts.tripleFault();
       default:
         return domain.crash(`unexpected VM exit: reason ${reason}, qualification 0x${engine.exit.qualification.toString(16)}`);
     }
@@ -230,7 +228,7 @@ export class VmxExits {
         vcpu: state.id,
         domid: domain.domid,
         osxsave: (registers.cr4 & (1 << 18)) !== 0,
-        apicEnabled: controllers().vlapicEnabled(state.id),
+        apicEnabled: controllers.vlapicEnabled(state.id),
       },
       leaf,
       subleaf,
@@ -278,7 +276,7 @@ export class VmxExits {
     const { trace } = domain.pcpu;
     const long = (registers.efer & EFER_LMA) !== 0;
     if (!exit.isWrite) {
-      const value = exit.register === 8 ? controllers().getCr8(state.id) : 0;
+      const value = exit.register === 8 ? controllers.getCr8(state.id) : 0;
       registers.setGprHalves(exit.gpr, value, 0);
       trace.record(long ? TRC_HVM_CR_READ64 : TRC_HVM_CR_READ, long ? 3 : 2, exit.register, value, 0);
       return engine.skipInstruction();
@@ -287,7 +285,7 @@ export class VmxExits {
     const value = (BigInt(exit.dataHi >>> 0) << 32n) | BigInt(exit.dataLo >>> 0);
     if (exit.register === 8 ? value > 15n : !engine.writeCr(exit.register, value)) return emulator.injectException(TRAP_gp, 0);
     if (exit.register === 8) {
-      controllers().setCr8(state.id, exit.dataLo);
+      controllers.setCr8(state.id, exit.dataLo);
       registers.cr8 = exit.dataLo;
     }
     engine.skipInstruction();
@@ -300,13 +298,5 @@ export class VmxExits {
     if (exit.isWrite) registers.setDr(exit.register, (BigInt(exit.dataHi >>> 0) << 32n) | BigInt(exit.dataLo >>> 0));
     else registers.setGpr(exit.gpr, registers.getDr(exit.register));
     engine.skipInstruction();
-  }
-
-  /** hvm_triple_fault: the toolstack said by a parameter what it means; default: reboot. */
-  tripleFault(): void {
-    const { domain } = this.parts;
-    const reason = domain.paramLo(HvmParam.tripleFaultReason) || ShutdownReason.reboot;
-    this.parts.dump(`d${domain.domid}v${this.parts.state.id} Triple fault - invoking HVM shutdown action ${reason}`);
-    domain.shutdown(reason);
   }
 }
