@@ -1,4 +1,5 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
+import { type Gpa, gpaToGfn, pageOffset } from '../base/address.ts';
 import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
@@ -337,8 +338,8 @@ function takeOutput(message: JobOutput, outputs: Outputs): void {
 
 /** Guest-virtual address of a guest-physical one, which no record holds: the machine saw it. */
 function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
-  const page = linear.mmio.find(([gfn]) => gfn === Math.floor(gpa / 4096));
-  if (page !== undefined) return claim(page[1] + BigInt(gpa % 4096), 'proven', 'the VM exit gave the linear address', []);
+  const page = linear.mmio.find(([gfn]) => gfn === gpaToGfn(gpa as Gpa));
+  if (page !== undefined) return claim(page[1] + BigInt(pageOffset(gpa)), 'proven', 'the VM exit gave the linear address', []);
   const address = linearOf(linear.kernel, gpa);
   return address === undefined
     ? unknown("the guest's page tables do not map it at the end of the run")

@@ -3,7 +3,7 @@
  * thread. Where the device model runs is the business of whoever puts the machine together.
  */
 import { IOREQ_WRITE, IoreqType, newIoreq } from '../abi/ioreq.ts';
-import { gpaToGfn, maddrToMfn } from '../base/address.ts';
+import { gpaToGfn, maddrToMfn, PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
@@ -91,7 +91,7 @@ export const guestMemoryOptions = (
   engine: Pick<EngineFactory, 'areaSize'>,
   pcpus: number,
 ): Partial<MachineMemoryOptions> => ({
-  frames: memoryMiB * 256 + GuestLayout.acpiTablesSize / 4096 + NR_SPECIAL_PAGES + NR_IOREQ_SERVER_PAGES + SPARE_FRAMES,
+  frames: memoryMiB * 256 + GuestLayout.acpiTablesSize / PAGE_SIZE + NR_SPECIAL_PAGES + NR_IOREQ_SERVER_PAGES + SPARE_FRAMES,
   pcpus,
   vcpus: 1,
   engineAreaSize: engine.areaSize,

@@ -6,7 +6,7 @@ import { HvmMemmapEntry, HvmModlistEntry, HvmStartInfo, XEN_HVM_START_MAGIC_VALU
 import { gfn, gfnToGpa, type Gpa, gpa, gva, PAGE_SIZE } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
 import { Reg, Seg, type VcpuRegisters } from '../../cpu/interface.ts';
-import { ShutdownReason } from '../domain/domain.ts';
+import { ShutdownReason } from '../../abi/sched.ts';
 import { HvmParam, NR_SPECIAL_PAGES, SpecialPage, specialPfn } from '../domain/hvm-params.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { P2m } from '../mm/p2m.ts';

@@ -2,8 +2,9 @@
  * VM exits (Xen: hvm/vmx/vmx.c vmx_vmexit_handler, hvm/hvm.c): what the hypervisor decides about each, with the records a
  * trace of real hardware shows.
  */
+import { gpaToGfn } from '../../base/address.ts';
 import type { Gfn } from '../../base/address.ts';
-import { EptQualification, EventType, ExitReason, Reg } from '../../cpu/interface.ts';
+import { Efer, EptQualification, EventType, ExitReason, Reg } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
   TRC_HVM_CPUID,
@@ -41,8 +42,6 @@ import type { TaskSwitchHost } from './task-switch.ts';
 /** Vectors of Xen's own interrupts, as INTR records show them. */
 export const EVENT_CHECK_VECTOR = 0xfc;
 export const LOCAL_TIMER_VECTOR = 0xfa;
-
-const EFER_LMA = 0x400;
 
 export interface VmxParts {
   readonly domain: Domain;
@@ -101,7 +100,7 @@ export class VmxExits {
     if (trace.on) {
       const rip = engine.exit.rip;
       const lo = Number(rip & 0xffff_ffffn);
-      if (engine.registers.efer & EFER_LMA) trace.recordTsc(TRC_HVM_VMEXIT64, 3, reason, lo, Number(rip >> 32n));
+      if (engine.registers.efer & Efer.lma) trace.recordTsc(TRC_HVM_VMEXIT64, 3, reason, lo, Number(rip >> 32n));
       else trace.recordTsc(TRC_HVM_VMEXIT, 2, reason, lo);
       if (vector >= 0) trace.record(TRC_HVM_INTR, 1, vector);
     }
@@ -163,7 +162,7 @@ export class VmxExits {
   private eptViolation(): void {
     const { domain, engine, p2m, emulator } = this.parts;
     const { exit } = engine;
-    const gfn = Math.floor(exit.gpa / 4096) as Gfn;
+    const gfn = gpaToGfn(exit.gpa);
     const type = p2m.getType(gfn);
     const { trace } = domain.pcpu;
     if (trace.on) {
@@ -274,7 +273,7 @@ export class VmxExits {
     const { domain, state, engine, emulator, controllers } = this.parts;
     const { exit, registers } = engine;
     const { trace } = domain.pcpu;
-    const long = (registers.efer & EFER_LMA) !== 0;
+    const long = (registers.efer & Efer.lma) !== 0;
     if (!exit.isWrite) {
       const value = exit.register === 8 ? controllers.getCr8(state.id) : 0;
       registers.setGprHalves(exit.gpr, value, 0);
