@@ -136,8 +136,8 @@ export class DeviceModel {
     this.nics = options.nics.map((nic, i) => this.attachNic(nic, i));
     const { pcap } = options;
     if (pcap && this.nics[0]) {
-      this.nics[0].port.tap = (frame, direction) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined);
+      this.nics[0].port.tap = (frame, direction, atNs) =>
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs);
     }
     if (options.endpoint !== null) {
       this.endpoint = new Dom0Endpoint(options.endpoint);
