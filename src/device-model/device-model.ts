@@ -166,8 +166,8 @@ export class DeviceModel {
     const { pcap, endpoint } = options;
     const capture: FrameTap | undefined =
       pcap &&
-      ((frame, direction) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined));
+      ((frame, direction, atNs) =>
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs));
     this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {

@@ -50,7 +50,11 @@ export function registerTable(table: readonly RegisterDef[]): string {
     const lastOffset = last.offset + lastIndex * (last.stride ?? last.width);
     const element = (r: RegisterDef, i: number): string => (r.count === undefined ? r.name : `${r.name}[${i}]`);
     const reset =
-      first.reset !== undefined ? shown(first.reset, digits) : first.powerOn !== undefined ? `(${shown(first.powerOn, digits)})` : '';
+      first.reset !== undefined
+        ? shown(first.reset, digits)
+        : first.powerOn !== undefined
+          ? `(${shown(first.powerOn, digits)})`
+          : '';
     const writable = first.writable !== undefined && first.access !== 'ro' ? shown(first.writable, digits) : '';
     const { otherwise, written } = first;
     const named = (other: { readonly name: string; readonly doc: string; readonly fields?: readonly BitField[] }): string =>
