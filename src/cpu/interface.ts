@@ -244,6 +244,11 @@ export interface Vcpu {
   /** Leave with interruptWindow as soon as the vCPU becomes interruptible. */
   requestInterruptWindow(on: boolean): void;
   requestNmiWindow(on: boolean): void;
+  /**
+   * Leave with exceptionNmi where the guest's own code raises this exception, before it is delivered (the exception bitmap, SDM vol. 3C
+   * 24.6.3). `inject` delivers it after all.
+   */
+  interceptException(vector: number, on: boolean): void;
   /** Leave with monitorTrap after one instruction. */
   singleStep(on: boolean): void;
 

@@ -18,6 +18,7 @@ import type { DeviceState } from '../devices/pci/pci-device.ts';
 import { Piix3 } from '../devices/pci/piix3.ts';
 import { Piix4Pm } from '../devices/pci/piix4-pm.ts';
 import { Uart16550 } from '../devices/serial/uart16550.ts';
+import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts';
 import { VgaLowmem } from '../devices/vga/lowmem.ts';
 import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
 import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
@@ -71,6 +72,8 @@ export interface DeviceModelOptions {
   readonly console?: (bytes: Uint8Array) => void;
   /** Characters for COM1 from another thread, each "frame" some bytes. */
   readonly consoleInput?: SharedArrayBuffer;
+  /** The devices of test programs (devices/test-devices.ts) are there too. */
+  readonly testDevices?: TestDeviceOptions;
   /** Called after a device wrote guest RAM. */
   readonly onRamWrite?: RamWriteHook;
 }
@@ -95,6 +98,8 @@ export class DeviceModel {
   readonly mapCache: MapCache;
   readonly dma: Dma;
   readonly server: IoreqServer;
+  /** A test program asked for this exit status. */
+  exitStatus: number | undefined;
   private readonly o: DeviceModelOptions;
   private readonly timers: TimerList;
   private readonly events: EventChannels;
@@ -156,12 +161,13 @@ export class DeviceModel {
       PLATFORM_LOG_PORT,
     );
     this.memory.add(this.vga, VGA_HOLE_BASE);
+    if (options.testDevices) this.attachTestDevices(options.testDevices);
     this.attachChipset();
     const { pcap, endpoint } = options;
     const capture: FrameTap | undefined =
       pcap &&
-      ((frame, direction) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined));
+      ((frame, direction, atNs) =>
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs));
     this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
@@ -296,6 +302,19 @@ export class DeviceModel {
     );
     const pm = devfn(1, 3);
     pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(ShutdownReason.poweroff) }));
+  }
+
+  private attachTestDevices(options: TestDeviceOptions): void {
+    const { hypercalls } = this.o;
+    const host = {
+      exit: (status: number) => {
+        this.exitStatus ??= status;
+        hypercalls.remoteShutdown(ShutdownReason.poweroff);
+      },
+      setIsaIrq: (irq: number, level: boolean) => void hypercalls.setIsaIrqLevel(irq, level ? 1 : 0),
+    };
+    for (const { space, base, region } of testDevices(options, host))
+      (space === 'port' ? this.ports : this.memory).add(region, base);
   }
 
   private attachNic(options: NicOptions, index: number, tap: FrameTap | undefined): NicPort {

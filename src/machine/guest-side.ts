@@ -25,6 +25,7 @@ import { Shootdown } from '../hypervisor/mm/shootdown.ts';
 import { createPlatform, type PlatformOptions } from '../hypervisor/chips/platform.ts';
 import { type InlineDom0, IoWait } from '../hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../hypervisor/setup/setup.ts';
+import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
 
@@ -66,6 +67,10 @@ export interface MachineOptions {
   readonly wireLatencyNs?: number;
   /** Characters typed for COM1, each "frame" some of them (net/frame-ring.ts). */
   readonly consoleInput?: SharedArrayBuffer;
+  /** The devices of test programs are there too. */
+  readonly testDevices?: TestDeviceOptions;
+  /** The forced-emulation prefix is honoured (HvmVcpuOptions.fep). */
+  readonly fep?: boolean;
   /** The wire's other end is on another thread, in place of the dom0 endpoint. */
   readonly socket?: RingPair;
 }
@@ -180,6 +185,7 @@ export class GuestSide extends Hypervisor {
       memoryMap: buildE820(this.options.domain.memoryMiB),
       ...(console === undefined ? {} : { consoleWrite: console }),
       ...(disassemble === undefined ? {} : { disassemble }),
+      fep: this.options.fep ?? false,
     });
   }
 
@@ -218,7 +224,7 @@ export class GuestSide extends Hypervisor {
 export function createDeviceModel(
   pcpu: Pcpu,
   hypercalls: DeviceModelHypercalls,
-  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'>,
+  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'testDevices'>,
   sinks: MachineSinks,
 ): DeviceModel {
   const { memory, clock, pages } = pcpu;
@@ -234,6 +240,7 @@ export function createDeviceModel(
     ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaceName: `vif${GUEST_DOMID}.0`, sink: pcap }) }),
     ...(options.wireLatencyNs === undefined ? {} : { wireLatencyNs: options.wireLatencyNs }),
     ...(options.consoleInput === undefined ? {} : { consoleInput: options.consoleInput }),
+    ...(options.testDevices === undefined ? {} : { testDevices: options.testDevices }),
     ...(options.socket === undefined ? {} : { socket: options.socket, endpoint: null }),
     // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.
     onRamWrite: (gpa, _length, maddr) => {

@@ -30,6 +30,8 @@ export interface DeviceModelReport {
   }[];
   /** Frames lost because the party behind the socket had no room for them. */
   readonly socketDrops: number;
+  /** The exit status that a test program asked for (isa-debug-exit). */
+  readonly exitStatus?: number;
 }
 
 /** On the guest's thread, after its loop came back. */
@@ -56,6 +58,7 @@ export function deviceModelReport(deviceModel: DeviceModel): DeviceModelReport {
       pauses: { ...nic.pauses },
     })),
     socketDrops: deviceModel.socketDrops,
+    ...(deviceModel.exitStatus === undefined ? {} : { exitStatus: deviceModel.exitStatus }),
   };
 }
 

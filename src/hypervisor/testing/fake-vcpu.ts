@@ -212,6 +212,7 @@ export class FakeVcpu implements Vcpu {
 
   requestNmiWindow(): void {}
   singleStep(): void {}
+  interceptException(): void {}
 
   completeAccess(lo: number, hi: number): void {
     this.completed = { lo, hi };

@@ -10,7 +10,7 @@ import type { CpuidPolicy } from './cpuid.ts';
 import { VPF_BLOCKED } from '../domain/domain.ts';
 import { HvmParam } from '../domain/hvm-params.ts';
 import type { Domain, Pcpu, VcpuState } from '../domain/domain.ts';
-import { Emulator } from '../io/emulate.ts';
+import { Emulator, TRAP_ud } from '../io/emulate.ts';
 import type { EventChannels, Notifier } from '../events/event-channel.ts';
 import { VIRQ_TIMER } from '../events/event-channel.ts';
 import { upcallPending } from '../events/event-2l.ts';
@@ -55,6 +55,8 @@ export interface HvmVcpuOptions {
   readonly consoleWrite?: (bytes: Uint8Array) => void;
   /** Instructions around the one at `at` in code bytes read from `address`, a line each, for a dump. */
   readonly disassemble?: (code: Uint8Array, address: bigint, at: bigint, bitness: 16 | 32 | 64) => string[];
+  /** `hvm_fep`: UD2 with "xen" behind it marks the next instruction for the hypervisor's emulator. */
+  readonly fep?: boolean;
   /** Called after every step while single-stepping. */
   readonly onMonitorTrap?: () => void;
 }
@@ -118,7 +120,9 @@ export class HvmVcpu {
       hlt: () => this.hlt(),
       monitorTrap: () => options.onMonitorTrap?.(),
       tripleFault,
+      fep: options.fep ?? false,
     });
+    if (options.fep) engine.interceptException(TRAP_ud, true);
     // hvm_access_cf8: latch, and let the device model see it too.
     handlers.registerPortioHandler('cf8', 0xcf8, 4, (access) => {
       if (access.isWrite && access.size === 4) domain.pciCf8 = access.lo;

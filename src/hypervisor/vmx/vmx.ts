@@ -2,9 +2,9 @@
  * VM exits (Xen: hvm/vmx/vmx.c vmx_vmexit_handler, hvm/hvm.c): what the hypervisor decides about each, with the records a
  * trace of real hardware shows.
  */
-import { gpaToGfn } from '../../base/address.ts';
+import { gpaToGfn, gva } from '../../base/address.ts';
 import type { Gfn } from '../../base/address.ts';
-import { Efer, EptQualification, EventType, ExitReason, Reg } from '../../cpu/interface.ts';
+import { Efer, EptQualification, EventType, ExitReason, Reg, Rights, Seg } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
   TRC_HVM_CPUID,
@@ -43,6 +43,10 @@ import type { TaskSwitchHost } from './task-switch.ts';
 export const EVENT_CHECK_VECTOR = 0xfc;
 export const LOCAL_TIMER_VECTOR = 0xfa;
 
+const RFLAGS_RF = 1 << 16;
+/** ud2; .ascii "xen" */
+const FEP_PREFIX = [0x0f, 0x0b, 0x78, 0x65, 0x6e];
+
 export interface VmxParts {
   readonly domain: Domain;
   readonly state: VcpuState;
@@ -60,6 +64,8 @@ export interface VmxParts {
   monitorTrap(): void;
   /** The guest has triple-faulted. */
   tripleFault(): void;
+  /** Honour the forced-emulation prefix. */
+  readonly fep: boolean;
 }
 
 /** Device pages whose linear address is remembered. */
@@ -146,6 +152,7 @@ export class VmxExits {
         return emulator.injectException(TRAP_ud, -1);
       case ExitReason.exceptionNmi:
         domain.pcpu.trace.record(TRC_HVM_TRAP, 1, engine.exit.vector);
+        if (engine.exit.vector === TRAP_ud && this.parts.fep && this.forcedEmulation()) return;
         return engine.inject(EventType.hardwareException, engine.exit.vector, engine.exit.errorCode, 0);
       case ExitReason.monitorTrap:
         return this.parts.monitorTrap();
@@ -156,6 +163,24 @@ export class VmxExits {
       default:
         return domain.crash(`unexpected VM exit: reason ${reason}, qualification 0x${engine.exit.qualification.toString(16)}`);
     }
+  }
+
+  /**
+   * hvm_ud_intercept: is this UD2 the forced-emulation prefix? Then RIP moves to the instruction behind it. The emulator decodes no
+   * instructions itself: it completes what the vCPU cannot, and so the vCPU runs this one too.
+   */
+  private forcedEmulation(): boolean {
+    const { engine } = this.parts;
+    const { registers } = engine;
+    const cs = registers.getSegment(Seg.cs);
+    const long = (registers.efer & Efer.lma) !== 0 && (cs.accessRights & Rights.long) !== 0;
+    const linear = long ? registers.rip : (cs.base + registers.rip) & 0xffff_ffffn;
+    const code = engine.codeBytes(gva(linear), FEP_PREFIX.length);
+    if (code.length < FEP_PREFIX.length || FEP_PREFIX.some((byte, i) => byte !== code[i])) return false;
+    const behind = registers.rip + BigInt(FEP_PREFIX.length);
+    registers.rip = gva(long ? behind : behind & 0xffff_ffffn);
+    if (registers.rflags & RFLAGS_RF) registers.rflags &= ~RFLAGS_RF;
+    return true;
   }
 
   /** ept_handle_violation and hvm_hap_nested_page_fault. */
