@@ -67,7 +67,7 @@ for (const { instruction, encoding } of map.all) {
   }
 }
 const sources = files
-  .filter((file) => inTables(file) || inEmitters(file) || file === 'special-handlers.ts')
+  .filter((file) => inTables(file) || inEmitters(file) || file === 'interpreter/special-handlers.ts')
   .map((file) => readFileSync(join(cpu, file), 'utf8'))
   .join('\n');
 for (const name of HELPER_NAMES)

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { lackOf } from '../../test/needs.ts';
 import { openTrace } from '../trace/index.ts';
-import { captureFile, haveCaptures, NO_CAPTURES, type Capture } from '../trace/testing/fixtures.ts';
+import { captureFile, type Capture } from '../trace/testing/fixtures.ts';
 import { analyze, theGuest, type Analysis, type AnalysisInput } from './join/analysis.ts';
 import type { Guest } from './join/guest.ts';
 import { ioPaths, registerNames, type IoPath } from './join/path.ts';
@@ -9,7 +10,7 @@ import { tellStory, explainFiles } from './tell/story.ts';
 import { renderStory } from './tell/story-text.ts';
 import { parseXenalyzeLine } from './sources/xenalyze-text.ts';
 
-if (!haveCaptures) console.log(NO_CAPTURES);
+const lack = await lackOf('captures');
 
 const HZ = 2_596_090_000;
 const text = (capture: Capture, name: string): string[] => Buffer.from(captureFile(capture, name)).toString('utf8').split('\n');
@@ -27,7 +28,7 @@ async function inputOf(capture: Capture, change?: (bytes: Uint8Array) => void): 
 
 const nic = (a: Analysis | Guest): IoPath[] => [...ioPaths(a)].filter((p) => p.window?.chip.name === 'rtl8139');
 
-describe.skipIf(!haveCaptures)('captures of a real Xen', () => {
+describe.skipIf(lack.skip)(lack.title('captures of a real Xen'), () => {
   const analyses = new Map<Capture, Analysis>();
   const guest = (capture: Capture): Guest => theGuest(analyses.get(capture)!);
   beforeAll(async () => {

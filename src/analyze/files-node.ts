@@ -58,7 +58,7 @@ const TRACE_MAGIC = (TRC_TRACE_CPU_CHANGE | (2 << 28)) >>> 0;
 function headOf(path: string): Buffer {
   const head = Buffer.alloc(4096);
   try {
-    if (!statSync(path).isFile()) throw new UserError(`${path} is no regular file`);
+    if (!statSync(path).isFile()) throw new UserError(`${path} is not a regular file`);
     const fd = openSync(path, 'r');
     const length = readSync(fd, head, 0, head.length, 0);
     closeSync(fd);

@@ -1,6 +1,8 @@
 /** Code pages that change their frame: what the processor must forget, and when. */
 import { describe, expect, it } from 'vitest';
+import { gva } from '../../src/base/address.ts';
 import { ExitReason } from '../../src/cpu/interface.ts';
+import { COMPILE } from './engine.ts';
 import { CODE, CODE_GPA, DATA, LongMode } from './long-mode.ts';
 import { Pte } from './machine.ts';
 
@@ -93,5 +95,95 @@ describe('a code page mapped to another frame', () => {
         LARGE + 0x1000n,
       ),
     ).toEqual([3n, 4n]);
+  });
+});
+
+describe('an instruction on two pages whose second page changes', () => {
+  const flags = Pte.write | Pte.accessed | Pte.dirty;
+  const second = CODE + 0x1000n;
+  const PF = 14;
+  /** Ways to come to `mov eax, imm32` whose last two bytes, and the RET behind it, lie on the second page: code and where it begins. */
+  const ways = {
+    // nop × 13
+    'falling into it': [0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90],
+    // xor eax, eax; jz over ten bytes of INT3
+    'a taken branch': [0x31, 0xc0, 0x74, 0x09, ...Array.from({ length: 9 }, () => 0xcc)],
+    // xor eax, eax; jnz +1; nop × 9
+    'a branch not taken': [0x31, 0xc0, 0x75, 0x01, ...Array.from({ length: 9 }, () => 0x90)],
+    // nop × 40: more than a block holds
+    'falling into it out of a full block': Array.from({ length: 40 }, () => 0x90),
+  } as const;
+  const machines = { interpreted: COMPILE.never, compiled: COMPILE.all, 'hot loops': COMPILE.loops };
+  const made = new Map<string, LongMode>();
+  /** A machine, the second page mapped to a frame where the immediate ends in 1, and the code's address. */
+  const prepare = (kind: keyof typeof machines, before: readonly number[]): { machine: LongMode; target: bigint } => {
+    const machine = made.get(kind) ?? new LongMode(machines[kind]);
+    made.set(kind, machine);
+    machine.write(CODE_GPA + 0xffd - before.length, Uint8Array.from([...before, 0xb8, 5, 0]));
+    machine.write(CODE_GPA + 0x1000, Uint8Array.from([1, 0, 0xc3]));
+    machine.write(CODE_GPA + 0x2000, Uint8Array.from([2, 0, 0xc3]));
+    machine.tables.map(second, CODE_GPA + 0x1000, flags);
+    machine.vcpu.invalidateNested();
+    return { machine, target: second - 3n - BigInt(before.length) };
+  };
+  /** Calls it often enough for chains and compiled code, changes the second page's entry, calls it again. */
+  const callAgain = (machine: LongMode, target: bigint, entry: bigint, forget: string): void => {
+    const slot = machine.tables.entry(second);
+    const window = DATA + 0xe000n;
+    machine.tables.map(window, slot & ~0xfff, flags);
+    // mov ecx, 200 / 1: call rsi; dec ecx; jnz 1b / mov r8d, eax; mov [rdi], rdx / mov rcx, second; forget / xor eax, eax; call rsi
+    machine.load(`b9c8000000 ffd6 ffc9 75fa 4189c0 488917 4889d9 ${forget} 31c0 ffd6`, {
+      rsi: target,
+      rdi: window + BigInt(slot & 0xfff),
+      rdx: entry,
+      rbx: second,
+    });
+    expect(machine.run()).toBe(ExitReason.vmcall);
+  };
+
+  const forgets = { INVLPG: INVLPG_RCX, 'MOV to CR3': RELOAD_CR3 };
+  for (const kind of Object.keys(machines) as (keyof typeof machines)[]) {
+    for (const [way, code] of Object.entries(ways)) {
+      for (const [how, forget] of Object.entries(forgets)) {
+        it(`${way}, ${how}, ${kind}: another frame, no frame, no-execute`, () => {
+          const { machine, target } = prepare(kind, code);
+          callAgain(machine, target, BigInt(CODE_GPA + 0x2000) | flags | Pte.present, forget);
+          expect(machine.trapped()).toBeUndefined();
+          expect(machine.gpr('r8')).toBe(0x10005n);
+          expect(machine.gpr('rax')).toBe(0x20005n);
+
+          const noFrame = prepare(kind, code);
+          callAgain(noFrame.machine, noFrame.target, 0n, forget);
+          expect(noFrame.machine.trapped()).toMatchObject({ vector: PF, errorCode: 0x10, rip: second - 3n, cr2: second });
+
+          const noExecute = prepare(kind, code);
+          const entry = BigInt(CODE_GPA + 0x1000) | flags | Pte.present | Pte.noExecute;
+          callAgain(noExecute.machine, noExecute.target, entry, forget);
+          expect(noExecute.machine.trapped()).toMatchObject({ vector: PF, errorCode: 0x11, rip: second - 3n, cr2: second });
+        });
+      }
+    }
+  }
+
+  it('a single step that decodes it anew leaves the block made from the old page unused', () => {
+    const { machine, target } = prepare('interpreted', []);
+    machine.load('31c0 ffd6', { rsi: target });
+    const again = (): void => void (machine.vcpu.registers.rip = gva(CODE));
+    const call = (): bigint => {
+      again();
+      expect(machine.run()).toBe(ExitReason.vmcall);
+      return machine.gpr('rax');
+    };
+    expect(call()).toBe(0x10005n);
+    machine.writeU64(machine.tables.entry(second), BigInt(CODE_GPA + 0x2000) | flags | Pte.present);
+    machine.vcpu.invalidateNested();
+    // Stepped over once …
+    again();
+    machine.vcpu.singleStep(true);
+    for (let i = 0; i < 3; i++) expect(machine.run()).toBe(ExitReason.monitorTrap);
+    machine.vcpu.singleStep(false);
+    expect(machine.gpr('rax')).toBe(0x20005n);
+    // … and then run.
+    expect(call()).toBe(0x20005n);
   });
 });

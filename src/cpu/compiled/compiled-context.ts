@@ -14,9 +14,9 @@ import {
   CB_STATUS,
   CB_ZERO,
 } from '../memory/control-block.ts';
-import { EmitContext, signExtend, zeroExtend, type Callable, type IntSize, type Runtime } from '../emit/context.ts';
+import { after, EmitContext, signExtend, zeroExtend, type Callable, type IntSize, type Runtime } from '../emit/context.ts';
 import type { HelperName } from '../emit/helpers.ts';
-import { i32, i64, seq, type Expr, type I32, type I64, type Stmt, type ValType } from '../wasm/expr.ts';
+import { i32, i64, seq, type I32, type I64, type Stmt, type ValType } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
 
 const ZERO = i32.const(0);
@@ -75,18 +75,10 @@ export class Cells {
   }
 }
 
-const before = <T extends ValType>(stmt: Stmt, value: Expr<T>): Expr<T> => ({
-  type: value.type,
-  write(out) {
-    stmt(out);
-    value.write(out);
-  },
-});
-
 /** The functions of a generated interpreter, for code that keeps flags in locals. */
 export function withCells(runtime: Runtime, cells: Cells): Runtime {
   const flags = (callable: Callable): Callable => ({
-    call: (type, ...args) => before(cells.spillFlags, callable.call(type, ...args)),
+    call: (type, ...args) => after(cells.spillFlags, callable.call(type, ...args)),
   });
   return {
     ...runtime,

@@ -7,7 +7,7 @@ import type { FlagsFrom, Runtime, Site } from '../emit/context.ts';
 import { CONDITION_NAMES } from '../emit/flags.ts';
 import { SPECIAL, SPECIAL_COUNT } from '../records/handler-numbers.ts';
 import { HELPER_NAMES } from '../emit/helpers.ts';
-import { conditionExport, emitForm, type Interpreter } from '../interpreter/interpreter.ts';
+import { emitForm, type Interpreter } from '../interpreter/interpreter.ts';
 import type { MemoryViews } from '../memory/memory-views.ts';
 import { OUTCOME_DONE, OUTCOME_FIND, OUTLINED_SIGNATURE, pack } from '../interpreter/outlined.ts';
 import {
@@ -26,6 +26,7 @@ import {
   REC_TAKEN,
   RECORD_SIZE,
 } from '../records/record.ts';
+import { conditionExport } from '../interpreter/primitives.ts';
 import { retire } from '../interpreter/record-site.ts';
 import { SPECIAL_EMITTERS } from '../interpreter/special-handlers.ts';
 import { Label } from '../wasm/encoder.ts';

@@ -2,7 +2,7 @@
  * Finds the loops that the guest spends its time in and has them compiled. Found by samples: where the vCPU stands after so many
  * instructions that it ran in one go. Compiling costs milliseconds, so a loop must have run for longer than that.
  */
-import type { CodeCache } from '../decode/code-cache.ts';
+import type { CodeCache, CompiledCodeListener } from '../decode/code-cache.ts';
 import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED } from '../records/handler-numbers.ts';
 import { REC_HANDLER } from '../records/record.ts';
 import { compileLoop, type CompilerParts } from './compiler.ts';
@@ -21,7 +21,7 @@ export interface CompilePolicy {
 /** A block must have been seen for about two million instructions. */
 export const HOT_LOOPS_ONLY: CompilePolicy = { every: 1 << 14, samples: 128, straight: false };
 
-export class HotLoops {
+export class HotLoops implements CompiledCodeListener {
   private readonly policy: CompilePolicy;
   private readonly parts: CompilerParts;
   private readonly cache: CodeCache;
@@ -38,8 +38,7 @@ export class HotLoops {
     this.parts = parts;
     this.cache = cache;
     this.table = parts.interpreter.handlers as WebAssembly.Table;
-    cache.onDropped = (handler) => this.dropped(handler);
-    cache.onEmptied = () => this.emptied();
+    cache.listen(this);
   }
 
   /** The vCPU stands at this block. May empty the code cache, to have room for handlers again. */
@@ -67,11 +66,11 @@ export class HotLoops {
     });
   }
 
-  private dropped(handler: number): void {
+  dropped(handler: number): void {
     this.table.set(handler - OUTLINED, null);
   }
 
-  private emptied(): void {
+  emptied(): void {
     for (let handler = FIRST_COMPILED; handler < this.nextHandler; handler++) this.dropped(handler);
     this.nextHandler = FIRST_COMPILED;
     this.samples.clear();

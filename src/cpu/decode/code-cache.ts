@@ -5,9 +5,36 @@
 import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
 import { FIRST_COMPILED, SPECIAL } from '../records/handler-numbers.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
+import type { Primitives } from '../memory/primitives.ts';
 import { REC_HANDLER, RECORD_SIZE } from '../records/record.ts';
 import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { MAX_BLOCK_RECORDS, type Decoder } from './decoder.ts';
+
+/** Blocks of one kind. A block whose first instruction runs over into the next page holds bytes of a second frame. */
+class Blocks {
+  /** Offset in the page → first record. */
+  private readonly records = new Map<number, number>();
+  /** Offset → second frame, for those that have one. */
+  private readonly seconds = new Map<number, number>();
+
+  /** First record of the block at this offset. */
+  get(offset: number): number | undefined {
+    return this.records.get(offset);
+  }
+  /** Its second frame. */
+  second(offset: number): number | undefined {
+    return this.seconds.get(offset);
+  }
+  set(offset: number, record: number, second: number | undefined): void {
+    this.records.set(offset, record);
+    if (second === undefined) this.seconds.delete(offset);
+    else this.seconds.set(offset, second);
+  }
+  clear(): void {
+    this.records.clear();
+    this.seconds.clear();
+  }
+}
 
 /** Blocks decoded from one frame as seen at one linear page in one context. */
 export class CodePage {
@@ -15,11 +42,9 @@ export class CodePage {
   /** Linear page number, signed. */
   readonly page: number;
   readonly context: number;
-  /** Offset in the page → first record. Single-step blocks are kept apart. */
-  readonly blocks = new Map<number, number>();
-  readonly singles = new Map<number, number>();
-  /** Blocks that also hold bytes of a second frame: offset → that frame. */
-  readonly crossing = new Map<number, number>();
+  readonly blocks = new Blocks();
+  /** Single-step blocks. */
+  readonly singles = new Blocks();
   /** Start and end of every block's records. */
   readonly ranges: number[] = [];
 
@@ -30,8 +55,21 @@ export class CodePage {
   }
 }
 
+/** Contexts are numbered below this (Mode). */
+export const MAX_CONTEXTS = 1024;
+
+/** Told when records that stand for compiled code go. */
+export interface CompiledCodeListener {
+  /** The record with this handler. */
+  dropped(handler: number): void;
+  /** All records. */
+  emptied(): void;
+}
+
 class CodeFrame {
-  readonly pages: CodePage[] = [];
+  readonly pages = new Map<number, CodePage>();
+  /** Pages of other frames with blocks that run over into this one. */
+  readonly runInto = new Set<CodePage>();
   /** A bit per 16 bytes that hold decoded code. */
   readonly bits = new Uint32Array(8);
 }
@@ -51,48 +89,56 @@ export class CodeCache {
   private readonly localJumps = new Int32Array(8192);
   private localCount = 0;
   private readonly frames = new Map<number, CodeFrame>();
-  /** Fill machine memory; the engine puts the generated module's in place. */
-  clear: (address: number, value: number, length: number) => void;
-  /** Compiled code was dropped: one of its handlers, or all of them. */
-  onDropped: (handler: number) => void = () => {};
-  onEmptied: () => void = () => {};
+  private readonly fill: Primitives['fill'];
+  private readonly listeners: CompiledCodeListener[] = [];
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
   /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
   private readonly onCodeFrame: (frame: number, holds: boolean) => void;
 
-  /** @param jumpCaches two jump caches: user, supervisor. @param codeFlags byte per frame, set while it holds code. */
-  constructor(
-    cb: ControlBlock,
-    decoder: Decoder,
-    arena: { base: number; size: number },
-    jumpCaches: number,
-    codeFlags: number,
-    onCodeFrame: (frame: number, holds: boolean) => void,
-  ) {
-    this.cb = cb;
-    this.decoder = decoder;
-    this.arena = arena.base;
-    this.arenaEnd = arena.base + arena.size;
-    this.jumpCaches = jumpCaches;
-    this.codeFlags = codeFlags;
-    this.onCodeFrame = onCodeFrame;
-    this.clear = (address, value, length) => void cb.u8.fill(value, address, address + length);
-    decoder.out = this.arena;
-    this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+  constructor(parts: {
+    cb: ControlBlock;
+    decoder: Decoder;
+    /** Where records go. */
+    arena: { base: number; size: number };
+    /** Address of two jump caches: user, supervisor. */
+    jumpCaches: number;
+    /** Address of a byte per machine frame, set while it holds code. */
+    codeFlags: number;
+    fill: Primitives['fill'];
+    onCodeFrame(frame: number, holds: boolean): void;
+  }) {
+    this.cb = parts.cb;
+    this.decoder = parts.decoder;
+    this.arena = parts.arena.base;
+    this.arenaEnd = parts.arena.base + parts.arena.size;
+    this.jumpCaches = parts.jumpCaches;
+    this.codeFlags = parts.codeFlags;
+    this.fill = parts.fill;
+    this.onCodeFrame = parts.onCodeFrame;
+    this.decoder.out = this.arena;
+    this.fill(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.flushJumpCaches();
   }
 
+  /** Tell `listener` of compiled code that goes from now on. */
+  listen(listener: CompiledCodeListener): void {
+    this.listeners.push(listener);
+  }
+
   page(frame: number, page: number, context: number): CodePage {
+    const { pages } = this.holder(frame);
+    // Linear pages have 36 bits and a sign.
+    const key = page * MAX_CONTEXTS + context;
+    let found = pages.get(key);
+    if (!found) pages.set(key, (found = new CodePage(frame, page, context)));
+    return found;
+  }
+
+  private holder(frame: number): CodeFrame {
     let holder = this.frames.get(frame);
-    if (!holder) {
-      holder = new CodeFrame();
-      this.frames.set(frame, holder);
-    }
-    for (const candidate of holder.pages) if (candidate.page === page && candidate.context === context) return candidate;
-    const fresh = new CodePage(frame, page, context);
-    holder.pages.push(fresh);
-    return fresh;
+    if (!holder) this.frames.set(frame, (holder = new CodeFrame()));
+    return holder;
   }
 
   /** Make room for one more block; empties the whole cache when it is full. True: it was emptied. */
@@ -102,13 +148,15 @@ export class CodeCache {
     return true;
   }
 
+  /** Note that a block of `page` holds `length` bytes of its second frame too. */
+  markSecond(page: CodePage, second: number, length: number): void {
+    this.mark(second, 0, length);
+    this.holder(second).runInto.add(page);
+  }
+
   /** Note that `length` bytes at `offset` of this frame are decoded. */
   mark(frame: number, offset: number, length: number): void {
-    let holder = this.frames.get(frame);
-    if (!holder) {
-      holder = new CodeFrame();
-      this.frames.set(frame, holder);
-    }
+    const holder = this.holder(frame);
     if (!this.cb.u8[this.codeFlags + frame]) {
       this.cb.u8[this.codeFlags + frame] = 1;
       this.onCodeFrame(frame, true);
@@ -135,21 +183,10 @@ export class CodeCache {
   }
 
   private dropFrame(frame: number, holder: CodeFrame): void {
-    for (const page of holder.pages) this.dropPage(page);
-    holder.bits.fill(0);
+    for (const page of holder.pages.values()) this.dropPage(page);
+    for (const page of holder.runInto) this.dropPage(page);
     this.frames.delete(frame);
     this.unmark(frame);
-    // Blocks of other frames that run over into this one.
-    for (const other of this.frames.values()) {
-      for (const page of other.pages) {
-        for (const second of page.crossing.values()) {
-          if (second === frame) {
-            this.dropPage(page);
-            break;
-          }
-        }
-      }
-    }
   }
 
   private unmark(frame: number): void {
@@ -161,14 +198,14 @@ export class CodeCache {
     const { u16 } = this.cb;
     for (let i = 0; i < page.ranges.length; i += 2) {
       for (let at = page.ranges[i]!; at < page.ranges[i + 1]!; at += RECORD_SIZE) {
-        if (u16[(at + REC_HANDLER) >> 1]! >= FIRST_COMPILED) this.onDropped(u16[(at + REC_HANDLER) >> 1]!);
+        const handler = u16[(at + REC_HANDLER) >> 1]!;
+        if (handler >= FIRST_COMPILED) for (const listener of this.listeners) listener.dropped(handler);
         u16[(at + REC_HANDLER) >> 1] = SPECIAL.stale;
       }
     }
     page.ranges.length = 0;
     page.blocks.clear();
     page.singles.clear();
-    page.crossing.clear();
   }
 
   flushAll(): void {
@@ -176,9 +213,9 @@ export class CodeCache {
     this.frames.clear();
     this.decoder.out = this.arena;
     this.generation++;
-    this.onEmptied();
+    for (const listener of this.listeners) listener.emptied();
     // The epoch may be a restored one.
-    this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    this.fill(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.flushJumpCaches();
   }
 
@@ -188,7 +225,7 @@ export class CodeCache {
   flushJumpCaches(): void {
     const epoch = ((this.cb.get(CB_JUMP_EPOCH + 4) >>> 16) + 1) & 0xffff;
     // Once round: what is left of the old epochs would fit again. An empty entry fits RIP 0 of epoch 0, which is left out.
-    if (epoch === 0) this.clear(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
+    if (epoch === 0) this.fill(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.cb.set(CB_JUMP_EPOCH + 4, (epoch === 0 ? 1 : epoch) << 16);
     this.localCount = 0;
     this.jumpPages.clear();
@@ -215,15 +252,18 @@ export class CodeCache {
     this.cb.set(CB_JUMP_CACHE, this.jumpCaches + which * JUMP_CACHE_SIZE);
   }
 
-  /** @param page the linear page of the block's first byte. @param global both its pages are. */
-  remember(ripLo: number, ripHi: number, record: number, page: number, crossing: boolean, global: boolean): void {
+  /**
+   * @param page the linear page of the block's first byte. @param second that of its last, where it is another.
+   * @param global all its pages are.
+   */
+  remember(ripLo: number, ripHi: number, record: number, page: number, second: number | undefined, global: boolean): void {
     const index = (ripLo ^ (ripLo >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1);
     const word = (this.cb.get(CB_JUMP_CACHE) + index * JUMP_ENTRY_SIZE) >> 2;
     this.cb.i32[word + (JUMP_TAG >> 2)] = ripLo;
     this.cb.i32[word + (JUMP_TAG >> 2) + 1] = ripHi ^ this.cb.get(CB_JUMP_EPOCH + 4);
     this.cb.i32[word + (JUMP_RECORD >> 2)] = record;
     this.jumpPages.add(page);
-    if (crossing) this.jumpPages.add(page + 1);
+    if (second !== undefined) this.jumpPages.add(second);
     if (global) return;
     if (this.localCount === this.localJumps.length) this.flushJumpCaches();
     else this.localJumps[this.localCount++] = word;

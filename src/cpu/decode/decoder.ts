@@ -2,6 +2,7 @@
  * The decoder: machine code to records, for every mode. It knows encodings only; what an instruction does is in the
  * tables. Source: SDM vol. 2, chapter 2.
  */
+import { PAGE_SIZE } from '../../base/address.ts';
 import { CodeBytes, MAX_LENGTH } from './code-bytes.ts';
 import { CB_XMM, CB_X87, CB_ZERO } from '../memory/control-block.ts';
 import type { FlagsFrom } from '../emit/context.ts';
@@ -12,6 +13,7 @@ import { Seg } from '../interface.ts';
 import type { MemoryViews } from '../memory/memory-views.ts';
 import { bytesOf, type OperandSpec, type WordSize } from '../tables/operands.ts';
 import {
+  BEFORE_SEGMENT,
   EXTRA_ASIZE_SHIFT,
   EXTRA_REP,
   EXTRA_REPNE,
@@ -117,7 +119,7 @@ export class Decoder extends CodeBytes {
   /** The block runs into the next one. */
   private endBlock(request: BlockRequest, count: number): void {
     const length = this.at - request.start;
-    const samePage = !request.crossing && request.pageOffset + length < 4096;
+    const samePage = !request.crossing && request.pageOffset + length < PAGE_SIZE;
     this.special(samePage ? SPECIAL.fallThroughChained : SPECIAL.fallThrough, request, request.ripLo + length, count - 1, 0);
   }
 
@@ -318,16 +320,24 @@ export class Decoder extends CodeBytes {
       this.putAddress(segment, disp);
       const imms = this.views.i32;
       if (absolute) imms[(this.out + REC_IMM) >> 2] = absoluteHigh;
-      else if (!long)
-        imms[(this.out + REC_IMM) >> 2] =
-          (bytesOf(forms.addressed!.memoryBytes, operandSize) || 1) | (instruction.writes ? 0x100 : 0);
+      else if (!long) {
+        const bytes = bytesOf(forms.addressed!.memoryBytes, operandSize) || 1;
+        imms[(this.out + REC_IMM) >> 2] = bytes | (instruction.writes ? 0x100 : 0);
+        imms[(this.out + REC_AUX) >> 2] = BEFORE_SEGMENT[instruction.before ?? 'nothing'];
+      }
       this.out += RECORD_SIZE;
     }
 
     const target = request.pageOffset + (this.at - request.start) + aux;
     const nextOffset = request.pageOffset + (this.at - request.start);
     const chained =
-      long && !!instruction.chains && !request.single && !request.crossing && target >= 0 && target < 4096 && nextOffset < 4096;
+      long &&
+      !!instruction.chains &&
+      !request.single &&
+      !request.crossing &&
+      target >= 0 &&
+      target < PAGE_SIZE &&
+      nextOffset < PAGE_SIZE;
     const form: Form = {
       mode: long ? 'long' : 'legacy',
       operandSize: forms.usesOperandSize ? operandSize : 4,

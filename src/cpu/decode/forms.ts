@@ -45,6 +45,7 @@ const uniform = ({
   addressOnly,
   hint,
   noRexB,
+  before,
   writes,
 }: Instruction): Instruction =>
   ({
@@ -68,6 +69,7 @@ const uniform = ({
     addressOnly,
     hint,
     noRexB,
+    before,
     writes,
   }) as Instruction;
 

@@ -2,6 +2,7 @@
  * What an instruction's emitter writes against. The same emitter serves the interpreter (operands read the decoded
  * record) and constant code (operands are known numbers): only the `Site` differs.
  */
+import { PAGE_SIZE } from '../../base/address.ts';
 import {
   CB_CPL,
   CB_FPU_TRAP,
@@ -249,7 +250,7 @@ export class EmitContext {
   /** True when the whole access lies in the page whose tag this entry holds. */
   private hit(entry: I32, tag: number, address: Local<'i64'>, size: number): I32 {
     const last = size === 1 ? address.get : i64.add(address.get, i64.const(size - 1));
-    return i64.eq(i64.load(entry, tag), i64.and(last, i64.const(-4096)));
+    return i64.eq(i64.load(entry, tag), i64.and(last, i64.const(-PAGE_SIZE)));
   }
 
   private host(entry: Local<'i32'>, address: Local<'i64'>): I32 {

@@ -1,18 +1,15 @@
 /** PUSH, POP and their kin. In legacy modes every access passes the stack segment's limits. */
-import { CB_SEG, CB_SLOW_VALUE, Flag, SEG_ACCESS, SEG_SIZE } from '../memory/control-block.ts';
+import { CB_SEG, CB_SLOW_VALUE, Flag, Rights, SEG_ACCESS, SEG_SIZE } from '../memory/control-block.ts';
 import { Reg, Seg } from '../interface.ts';
 import { choose, i32, i64, nop, seq, when, type I64, type Stmt } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
 import { SLOW_STACK, type EmitContext, type IntSize } from './context.ts';
 import type { Emit } from './integer.ts';
 
-/** Access rights bit 14: the stack segment's B flag, 32-bit stack pointer. */
-const SEG_ACCESS_BIG = 1 << 14;
-
 /** Stack pointer mask in legacy modes. */
 const stackMask = (c: EmitContext): I64 =>
   choose(
-    i32.and(c.load32(CB_SEG + Seg.ss * SEG_SIZE + SEG_ACCESS), i32.const(SEG_ACCESS_BIG)),
+    i32.and(c.load32(CB_SEG + Seg.ss * SEG_SIZE + SEG_ACCESS), i32.const(Rights.big)),
     i64.const(0xffffffff),
     i64.const(0xffff),
   );
@@ -21,7 +18,7 @@ const stackMask = (c: EmitContext): I64 =>
 const setStackPointer = (c: EmitContext, value: I64): Stmt => {
   if (c.mode === 'long') return c.setGpr(Reg.rsp, 8, value);
   return when(
-    i32.and(c.load32(CB_SEG + Seg.ss * SEG_SIZE + SEG_ACCESS), i32.const(SEG_ACCESS_BIG)),
+    i32.and(c.load32(CB_SEG + Seg.ss * SEG_SIZE + SEG_ACCESS), i32.const(Rights.big)),
     c.setGpr(Reg.rsp, 4, value),
     c.setGpr(Reg.rsp, 2, value),
   );

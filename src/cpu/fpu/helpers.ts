@@ -30,6 +30,7 @@ import {
   Fsw,
   MXCSR_RESET,
 } from './state.ts';
+import type { FpuHelperName } from './helper-names.ts';
 import { SSE_OPERATIONS, SSE_PREDICATE_STEP, SseUnit } from './sse-operations.ts';
 import { fxrstor, fxsave } from './x87-control.ts';
 import { completeStore, execute, X87_OPERATIONS, x87OperationNumber } from './x87-operations.ts';
@@ -49,23 +50,6 @@ export interface FpuHost {
   readonly data: Uint8Array;
   store(linear: number, size: number): void;
 }
-
-/** Of HELPER_NAMES, those bound here. */
-export type FpuHelperName =
-  | 'x87'
-  | 'x87Stored'
-  | 'x87Environment'
-  | 'fwait'
-  | 'x87NotAvailable'
-  | 'mmxNotAvailable'
-  | 'sseNotAvailable'
-  | 'fxsave'
-  | 'fxrstor'
-  | 'fxsaveMisaligned'
-  | 'mxcsrReserved'
-  | 'sseExact'
-  | 'sseCompare'
-  | 'maskedStore';
 
 const OPERATION_MASK = 0xffff;
 /** FNINIT gives 037Fh instead. */
@@ -122,6 +106,14 @@ export class FpuHelpers {
       sseCompare: (n) => this.sseCompare(n),
       maskedStore: (n) => this.maskedStore(n),
     };
+  }
+
+  /** Raises what an instruction of this unit finds before it looks at its operands. */
+  checkAvailable(unit: 'x87' | 'x87Control' | 'mmx' | 'sse'): void {
+    if (unit === 'sse') this.sseNotAvailable();
+    else if (unit === 'mmx') this.mmxNotAvailable();
+    else if (unit === 'x87') this.x87NotAvailable();
+    else if (this.cell(CB_CR0) & (Cr0.em | Cr0.ts)) this.host.raise(Vector.nm);
   }
 
   private cell(offset: number): number {

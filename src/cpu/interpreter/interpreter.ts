@@ -17,7 +17,7 @@ import {
   Status,
 } from '../memory/control-block.ts';
 import { EmitContext, type Operand, type Runtime } from '../emit/context.ts';
-import { carryFlagBody, conditionBody, CONDITION_NAMES, statusFlagsBody } from '../emit/flags.ts';
+import { defineFlagFunctions } from './primitives.ts';
 import { constantOperand, fixedRegister, immediateOperand, memoryOperand, registerOperand } from '../emit/operands.ts';
 import { isRare, type Form, type InstructionForms } from '../decode/forms.ts';
 import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED, SPECIAL, SPECIAL_COUNT } from '../records/handler-numbers.ts';
@@ -34,8 +34,6 @@ import {
   i32,
   i64,
   loop,
-  memoryCopy,
-  memoryFill,
   ret,
   seq,
   switchOver,
@@ -46,9 +44,6 @@ import {
   type ValType,
 } from '../wasm/expr.ts';
 import { FunctionBuilder, ModuleBuilder, type FunctionRef, type Local } from '../wasm/module.ts';
-
-/** Name that the function for a condition code is exported by. */
-export const conditionExport = (cc: number): string => `condition${cc}`;
 
 export interface InterpreterImports {
   slowRead(record: number, size: number): number;
@@ -133,8 +128,7 @@ export interface Interpreter {
 
 /**
  * Generate the interpreter for a control block at `cb`. Sets the handler of every form. Exports
- * `run(record, budget) → budget left`, `handlers` (the table of functions that are handlers), what compiled code calls, and `fill`
- * and `copy` (bulk memory; typed arrays over shared memory are slow at both).
+ * `run(record, budget) → budget left`, `handlers` (the table of functions that are handlers) and what compiled code calls.
  */
 export function generateInterpreter(all: readonly InstructionForms[], cb: number, memoryPages: number): Interpreter {
   const module = new ModuleBuilder(memoryPages);
@@ -145,23 +139,10 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const lookup = module.import('lookup', { params: [], results: ['i32'] });
   const link = module.import('link', slowSignature);
 
-  const flagFunction = { params: [] as const, results: ['i32'] as const };
-  const carryFlag = module.declare(flagFunction, 'carryFlag');
-  const statusFlags = module.declare(flagFunction, 'statusFlags');
-  const condition = CONDITION_NAMES.map((_name, cc) => module.declare(flagFunction, conditionExport(cc)));
+  const { carryFlag, statusFlags, condition } = defineFlagFunctions(module, cb);
   const legacyAddress = module.declare({ params: ['i32', 'i64', 'i32'], results: ['i64'] }, 'legacyAddress');
   const runSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const run = module.declare(runSignature, 'run');
-
-  const three = { params: ['i32', 'i32', 'i32'], results: [] } as const;
-  for (const [name, instruction] of [
-    ['fill', memoryFill],
-    ['copy', memoryCopy],
-  ] as const) {
-    const ref = module.declare(three, name);
-    const fb = new FunctionBuilder(three);
-    module.define(ref, fb, instruction(fb.param('i32', 0).get, fb.param('i32', 1).get, fb.param('i32', 2).get));
-  }
 
   // Imports as functions of this module: compiled code calls them without a way through JavaScript of its own.
   for (const [name, target] of [
@@ -174,24 +155,6 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
     module.define(ref, fb, ret(target.call('i32', ...target.signature.params.map((_type, i) => fb.param('i32', i).get))));
   }
 
-  const cell = {
-    load32: (offset: number) => i32.load(ZERO, cb + offset),
-    load64: (offset: number) => i64.load(ZERO, cb + offset),
-  };
-  module.define(carryFlag, new FunctionBuilder(flagFunction), carryFlagBody(cell));
-  module.define(
-    statusFlags,
-    new FunctionBuilder(flagFunction),
-    statusFlagsBody(cell, () => carryFlag.call('i32')),
-  );
-  condition.forEach((ref, cc) => {
-    const fb = new FunctionBuilder(flagFunction);
-    module.define(
-      ref,
-      fb,
-      conditionBody(cell, cc, () => statusFlags.call('i32'), fb),
-    );
-  });
   defineLegacyAddress(module, legacyAddress, cb);
 
   const helperNumbers = new Map(HELPER_NAMES.map((name, i) => [name, i]));

@@ -3,6 +3,7 @@
  * so that generated code, this module's TypeScript and a snapshot see the same bytes. Offsets in bytes from the
  * block's base.
  */
+export { Efer, Rights } from '../interface.ts';
 
 /** 16 general registers of 8 bytes, numbered as in ModRM. Byte registers AH..BH are at +1 of the first four. */
 export const CB_GPR = 0x000;
@@ -78,6 +79,8 @@ export const CB_CR3 = 0x268; // u64
 export const CB_EFER = 0x270;
 export const CB_CR8 = 0x274;
 export const CB_DR = 0x280; // 8 × u64
+export const CB_DR6 = CB_DR + 6 * 8;
+export const CB_DR7 = CB_DR + 7 * 8;
 /** MSRs the vCPU holds, u64 each: see msr.ts. */
 export const CB_MSR = 0x2c0;
 export const CB_XCR0 = 0x3f8; // u64
@@ -166,8 +169,9 @@ export const Cr4 = {
   smep: 1 << 20,
   smap: 1 << 21,
 } as const;
-export const Efer = { sce: 1, lme: 1 << 8, lma: 1 << 10, nxe: 1 << 11 } as const;
-
+/** Debug status and control (SDM vol. 3B, 18.2): BD, BS; GD. */
+export const Dr6 = { bd: 1 << 13, bs: 1 << 14 } as const;
+export const Dr7 = { gd: 1 << 13 } as const;
 export const Vector = {
   de: 0,
   db: 1,

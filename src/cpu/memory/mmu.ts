@@ -2,7 +2,7 @@
  * Two-stage address translation and the TLB: the guest's page tables (SDM vol. 3A, chapter 4), each of whose accesses
  * and whose result go through the hypervisor's p2m. Linear addresses are signed doubles (memory-views.ts).
  */
-import { gfn as toGfn, type Gfn } from '../../base/address.ts';
+import { PAGE_SIZE, gfn as toGfn, type Gfn } from '../../base/address.ts';
 import { CB_CPL, CB_CR0, CB_CR3, CB_CR4, CB_EFER, CB_RFLAGS, CB_TLB, Cr0, Cr4, Efer, Flag } from './control-block.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, type NestedPaging } from '../interface.ts';
 import type { ControlBlock, Linear } from './memory-views.ts';
@@ -51,6 +51,9 @@ export const PHYSICAL_ADDRESS_BITS = 39;
 /** PAE's PDPTEs: bits 8:5, 2 and 1. */
 const PDPTE_RESERVED_LOW = 0x1e6;
 const PTE_RESERVED_HIGH = ~((1 << (PHYSICAL_ADDRESS_BITS - 32)) - 1) & 0x000fffff;
+
+/** 2 MiB regions with entries from large pages that are kept apart; beyond that the TLB is emptied. */
+const MAX_LARGE_REGIONS = 1 << 16;
 
 /** Bytes that an entry of a table maps, by the table's level. */
 const PAGE_BYTES = [0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39] as const;
@@ -106,7 +109,7 @@ export class Mmu {
 
   /** Machine address of a page-table entry at a guest-physical address, or NESTED_FAULT. */
   private tableAddress(gpa: number, write: boolean): number {
-    const entry = this.lookupNested(Math.floor(gpa / 4096));
+    const entry = this.lookupNested(Math.floor(gpa / PAGE_SIZE));
     const need = write ? NPT_READ | NPT_WRITE : NPT_READ;
     if ((entry & need) !== need) {
       this.gpa = gpa;
@@ -115,7 +118,7 @@ export class Mmu {
       this.walkWrite = write;
       return NESTED_FAULT;
     }
-    return (entry >>> NPT_MFN_SHIFT) * 4096 + (gpa & 0xfff);
+    return (entry >>> NPT_MFN_SHIFT) * PAGE_SIZE + (gpa & 0xfff);
   }
 
   // First stage
@@ -192,7 +195,7 @@ export class Mmu {
     const nxe = (cb.get(CB_EFER) & Efer.nxe) !== 0;
     const reservedHigh = (PTE_RESERVED_HIGH | (nxe ? 0 : PTE_NX_HIGH)) >>> 0;
     let table = long
-      ? (cb.get(CB_CR3 + 4) & 0x000fffff) * 2 ** 32 + (cb.get(CB_CR3) >>> 12) * 4096
+      ? (cb.get(CB_CR3 + 4) & 0x000fffff) * 2 ** 32 + (cb.get(CB_CR3) >>> 12) * PAGE_SIZE
       : cb.get(CB_CR3) - (cb.get(CB_CR3) & 0x1f);
     let rights = PTE_WRITE | PTE_USER;
     let executable = true;
@@ -239,13 +242,13 @@ export class Mmu {
         if (writable < 0) return writable;
         Atomics.or(cb.i32, at >>> 2, PTE_ACCESSED);
       }
-      table = (hi & 0x000fffff) * 2 ** 32 + (lo >>> 12) * 4096;
+      table = (hi & 0x000fffff) * 2 ** 32 + (lo >>> 12) * PAGE_SIZE;
     }
   }
 
   private walk32(lin: Linear, access: Access, user: boolean, cr0: number, cr4: number): number {
     const { cb } = this;
-    let table = (cb.get(CB_CR3) >>> 12) * 4096;
+    let table = (cb.get(CB_CR3) >>> 12) * PAGE_SIZE;
     let rights = PTE_WRITE | PTE_USER;
     for (let level = 2; ; level--) {
       const index = level === 2 ? linearLow(lin) >>> 22 : (linearLow(lin) >>> 12) & 1023;
@@ -266,7 +269,7 @@ export class Mmu {
           Atomics.or(cb.i32, at >>> 2, want);
           entry |= want;
         }
-        this.gpa = isLarge ? ((entry & 0xffc00000) | (linearLow(lin) & 0x3ff000)) >>> 0 : (entry >>> 12) * 4096;
+        this.gpa = isLarge ? ((entry & 0xffc00000) | (linearLow(lin) & 0x3ff000)) >>> 0 : (entry >>> 12) * PAGE_SIZE;
         this.large = isLarge;
         this.pteFlags = rights | (entry & (PTE_DIRTY | PTE_GLOBAL)) | (1 << 31);
         return 0;
@@ -276,7 +279,7 @@ export class Mmu {
         if (writable < 0) return writable;
         Atomics.or(cb.i32, at >>> 2, PTE_ACCESSED);
       }
-      table = (entry >>> 12) * 4096;
+      table = (entry >>> 12) * PAGE_SIZE;
     }
   }
 
@@ -316,7 +319,7 @@ export class Mmu {
     }
     const outcome = this.walk(lin, access, user);
     if (outcome < 0) return outcome;
-    const nestedEntry = this.lookupNested(Math.floor(this.gpa / 4096));
+    const nestedEntry = this.lookupNested(Math.floor(this.gpa / PAGE_SIZE));
     const permissions = nestedEntry & 7;
     const need = access === Access.read ? NPT_READ : access === Access.write ? NPT_WRITE : NPT_EXECUTE;
     if (!(permissions & need)) {
@@ -326,8 +329,9 @@ export class Mmu {
       return NESTED_FAULT;
     }
     const frame = nestedEntry >>> NPT_MFN_SHIFT;
+    if (this.large && this.largeRegions.size >= MAX_LARGE_REGIONS) this.flushAll();
     this.fill(word, pageLo, pageHi, frame, permissions, user);
-    return frame * 4096 + (lin & 0xfff);
+    return frame * PAGE_SIZE + (lin & 0xfff);
   }
 
   private fill(word: number, pageLo: number, pageHi: number, frame: number, permissions: number, user: boolean): void {
@@ -346,7 +350,7 @@ export class Mmu {
     this.setTag(word + (TLB_READ >> 2), mayRead, pageLo, pageHi);
     this.setTag(word + (TLB_WRITE >> 2), mayWrite, pageLo, pageHi);
     this.setTag(word + (TLB_EXECUTE >> 2), mayFetch, pageLo, pageHi);
-    i32[word + (TLB_ADDEND >> 2)] = (frame * 4096 - pageLo) | 0;
+    i32[word + (TLB_ADDEND >> 2)] = (frame * PAGE_SIZE - pageLo) | 0;
     const global = pteFlags & PTE_GLOBAL && cr4 & Cr4.pge ? TLB_GLOBAL : 0;
     const listed = i32[word + (TLB_FLAGS >> 2)]! & (global ? TLB_LISTED_GLOBAL : TLB_LISTED);
     i32[word + (TLB_FLAGS >> 2)] =

@@ -16,6 +16,9 @@ export const REC_IMM = 16; // i32, sign-extended by its reader
 export const REC_AUX = 20; // i32
 export const REC_RIP = 24; // u64
 
+/** In REC_AUX of an address record: what the instruction finds before it looks at its memory operand's segment. */
+export const BEFORE_SEGMENT = { nothing: 0, pop: 1, x87: 2, x87Control: 3, mmx: 4, sse: 5 } as const;
+
 /** A 64-bit immediate or moffs address takes the place of disp and imm. */
 export const REC_IMM64 = REC_DISP;
 

@@ -1,6 +1,5 @@
 /** What the debug registers arm. Source: SDM vol. 3B, 18.2. */
-import type { CodeFetch } from './code-fetch.ts';
-import { CB_DR, CB_RFLAGS, CB_RIP, Flag } from '../memory/control-block.ts';
+import { CB_DR, CB_DR6, CB_DR7, CB_RFLAGS, CB_RIP, Flag } from '../memory/control-block.ts';
 import type { Core } from '../system/core.ts';
 import type { Events } from '../system/events.ts';
 
@@ -9,19 +8,17 @@ export class Breakpoints {
   onInstructions = false;
   private readonly core: Core;
   private readonly events: Events;
-  private readonly fetch: CodeFetch;
 
-  constructor(core: Core, events: Events, fetch: CodeFetch) {
+  constructor(core: Core, events: Events) {
     this.core = core;
     this.events = events;
-    this.fetch = fetch;
   }
 
   /** DR0 to DR7 were written. */
   update(): void {
     const { core } = this;
     const { cb, mmu } = core;
-    const dr7 = cb.get(CB_DR + 7 * 8);
+    const dr7 = cb.get(CB_DR7);
     core.dataBreakpoints = [];
     this.onInstructions = false;
     for (let i = 0; i < 4; i++) {
@@ -46,13 +43,13 @@ export class Breakpoints {
   hit(): boolean {
     const { cb } = this.core;
     if (cb.get(CB_RFLAGS) & Flag.rf) return false;
-    const dr7 = cb.get(CB_DR + 7 * 8);
-    const lin = this.fetch.bits === 64 ? this.core.rip : (this.fetch.csBase + cb.get(CB_RIP)) >>> 0;
+    const dr7 = cb.get(CB_DR7);
+    const lin = this.core.mode.bits === 64 ? this.core.rip : (this.core.mode.csBase + cb.get(CB_RIP)) >>> 0;
     let hits = 0;
     for (let i = 0; i < 4; i++) {
       if ((dr7 >> (2 * i)) & 3 && !((dr7 >> (16 + 4 * i)) & 3) && cb.linear(CB_DR + i * 8) === lin) hits |= 1 << i;
     }
-    if (hits) cb.set(CB_DR + 6 * 8, (cb.get(CB_DR + 6 * 8) & ~15) | hits);
+    if (hits) cb.set(CB_DR6, (cb.get(CB_DR6) & ~15) | hits);
     return hits !== 0;
   }
 }

@@ -1,38 +1,19 @@
 /**
- * Where to go on: the block at RIP, decoding it when it is not there yet, with the faults of the fetch; and the mode that
- * decides how code is decoded and which cached translations count.
+ * Where to go on: the block at RIP, decoding it when it is not there yet, with the faults of the fetch.
  */
+import { PAGE_SIZE } from '../../base/address.ts';
 import { Access, NESTED_FAULT, PAGE_FAULT } from '../memory/mmu.ts';
 import type { CodeCache, CodePage } from '../decode/code-cache.ts';
-import {
-  CB_CPL,
-  CB_CR0,
-  CB_CR4,
-  CB_EXIT_STATUS,
-  CB_FPU_TRAP,
-  CB_RIP,
-  CB_SEG,
-  Cr0,
-  Cr4,
-  SEG_ACCESS,
-  SEG_BASE,
-  SEG_SIZE,
-  Status,
-  Vector,
-} from '../memory/control-block.ts';
-import { Rights, type Core } from '../system/core.ts';
+import { CB_CPL, CB_EXIT_STATUS, CB_RIP, Status, Vector } from '../memory/control-block.ts';
+import type { Core } from '../system/core.ts';
 import type { BlockRequest, Decoder } from '../decode/decoder.ts';
 import type { Events } from '../system/events.ts';
-import { Seg } from '../interface.ts';
+import { MAX_LENGTH } from '../decode/code-bytes.ts';
 import { SPECIAL } from '../records/handler-numbers.ts';
 import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
 import { REC_HANDLER, REC_NOT_TAKEN, REC_TAKEN } from '../records/record.ts';
 
 export class CodeFetch {
-  /** Code segment: 64-bit, or its default size. */
-  bits: 16 | 32 | 64 = 16;
-  /** Linear address of CS:0; 0 in 64-bit mode. */
-  csBase = 0;
   private readonly core: Core;
   private readonly decoder: Decoder;
   private readonly cache: CodeCache;
@@ -41,11 +22,13 @@ export class CodeFetch {
   private readonly mustStop: () => boolean;
   /** An exception outside generated code counts as an instruction. */
   private readonly chargeEvent: () => void;
-  private readonly contexts = new Map<string, number>();
-  private context = 0;
   /** Bytes of an instruction that lies on two pages. */
   private readonly straddle = new Uint8Array(32);
   private readonly request: BlockRequest;
+  /** Second frame of the block decoded last, where request.crossing says that it has one. */
+  private decodedSecond = 0;
+  /** The block found last runs over into a second page. */
+  private foundCrossing = false;
 
   constructor(parts: {
     core: Core;
@@ -86,7 +69,11 @@ export class CodeFetch {
     return this.findBlock(false);
   }
 
-  /** Target of a chained branch, for generated code; from then on the record leads there by itself. */
+  /**
+   * Target of a chained branch, for generated code; from then on the record leads there by itself. Such a link is never looked at
+   * again, so that what it leads to must depend on nothing but the page that the branch itself lies on: a block that runs over into
+   * the next page gets none.
+   */
   link(record: number, way: number): number {
     if (this.mustStop()) return this.stopHere();
     const { cache } = this;
@@ -98,6 +85,7 @@ export class CodeFetch {
     // A fault on the way leads elsewhere; a full or changed cache makes the record a stranger.
     if (
       target &&
+      !this.foundCrossing &&
       cb.get(CB_RIP) === lo &&
       cb.get(CB_RIP + 4) === hi &&
       cache.generation === generation &&
@@ -117,12 +105,12 @@ export class CodeFetch {
     let lin: Linear;
     core.record = 0;
     let status: number;
-    if (this.bits === 64) {
+    if (core.mode.bits === 64) {
       lin = linearFromHalves(ripLo | 0, ripHi | 0);
       status = Number.isNaN(lin) ? core.pend(Vector.gp, 0) : Status.next;
     } else {
-      lin = (this.csBase + ripLo) >>> 0;
-      status = ripLo > core.segLimit(Seg.cs) ? core.pend(Vector.gp, 0) : Status.next;
+      lin = (core.mode.csBase + ripLo) >>> 0;
+      status = ripLo > core.mode.csLimit ? core.pend(Vector.gp, 0) : Status.next;
     }
     if (status === Status.next) {
       const at = mmu.translate(lin, Access.fetch, cb.get(CB_CPL) === 3);
@@ -146,37 +134,55 @@ export class CodeFetch {
   /** The block at this linear address, whose first byte is at machine address `at`; or minus a status. */
   private blockAt(lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
     const { cache } = this;
+    const { mmu, mode, cb } = this.core;
     const offset = at & 0xfff;
-    let page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
-    let record = (single ? page.singles : page.blocks).get(offset);
-    if (record !== undefined && page.crossing.has(offset)) {
-      const second = this.secondPage(lin);
-      if (second < 0) return second;
-      if (page.crossing.get(offset) !== second) record = undefined;
+    let page = cache.page(at >>> 12, Math.floor(lin / PAGE_SIZE), mode.context);
+    let blocks = single ? page.singles : page.blocks;
+    let record = blocks.get(offset);
+    let second = blocks.second(offset);
+    if (record !== undefined && second !== undefined) {
+      const now = this.secondFrame(lin);
+      if (now < 0) return now;
+      if (second !== now) record = undefined;
     }
     if (record === undefined) {
-      if (cache.reserve()) page = cache.page(at >>> 12, Math.floor(lin / 4096), this.context);
+      if (cache.reserve()) {
+        page = cache.page(at >>> 12, Math.floor(lin / PAGE_SIZE), mode.context);
+        blocks = single ? page.singles : page.blocks;
+      }
       const decoded = this.decode(page, lin, at, ripLo, ripHi, single);
       if (decoded <= 0) return decoded;
       record = decoded;
-      (single ? page.singles : page.blocks).set(offset, record);
+      second = this.request.crossing ? this.decodedSecond : undefined;
+      blocks.set(offset, record, second);
     }
+    this.foundCrossing = second !== undefined;
     if (!single) {
-      const crossing = page.crossing.has(offset);
-      const global = !crossing && this.core.mmu.isGlobal(lin, this.core.cb.get(CB_CPL) === 3);
-      cache.remember(ripLo, ripHi, record, page.page, crossing, global);
+      const global = second === undefined && mmu.isGlobal(lin, cb.get(CB_CPL) === 3);
+      const secondPage = second === undefined ? undefined : Math.floor(this.nextPage(lin) / PAGE_SIZE);
+      cache.remember(ripLo, ripHi, record, page.page, secondPage, global);
     }
     return record;
   }
 
+  /** Linear address of the page after `lin`'s. */
+  private nextPage(lin: Linear): Linear {
+    const next = lin - (lin & 0xfff) + PAGE_SIZE;
+    return this.core.mode.bits === 64 ? next : next >>> 0;
+  }
+
   /** Frame of the page after `lin`'s, for a fetch; or minus a status. */
-  private secondPage(lin: Linear): number {
-    const next = lin - (lin & 0xfff) + 4096;
-    const wrapped = this.bits === 64 ? next : next >>> 0;
-    const at = this.core.mmu.translate(wrapped, Access.fetch, this.core.cb.get(CB_CPL) === 3);
-    if (at === PAGE_FAULT) return -this.core.pendPageFault(wrapped);
-    if (at === NESTED_FAULT) return -this.core.pendNested(wrapped, true);
+  private secondFrame(lin: Linear): number {
+    const next = this.nextPage(lin);
+    const at = this.core.mmu.translate(next, Access.fetch, this.core.cb.get(CB_CPL) === 3);
+    if (at === PAGE_FAULT) return -this.core.pendPageFault(next);
+    if (at === NESTED_FAULT) return -this.core.pendNested(next, true);
     return at >>> 12;
+  }
+
+  /** Bytes of code from this offset in CS on: those behind the segment's limit cannot be fetched. */
+  private bytesInSegment(ripLo: number): number {
+    return this.core.mode.bits === 64 ? Infinity : this.core.mode.csLimit - ripLo + 1;
   }
 
   private decode(page: CodePage, lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
@@ -185,53 +191,33 @@ export class CodeFetch {
     const offset = at & 0xfff;
     request.source = cb.u8;
     request.start = at;
-    request.limit = at - offset + 4096;
+    const inSegment = this.bytesInSegment(ripLo);
+    const here = PAGE_SIZE - offset;
+    request.limit = at + Math.min(here, inSegment);
     request.ripLo = ripLo;
     request.ripHi = ripHi;
     request.pageOffset = offset;
-    request.bits = this.bits;
+    request.bits = this.core.mode.bits;
     request.single = single;
     request.crossing = false;
     const begin = decoder.out;
     let record = decoder.decode(request);
     if (record === 0) {
-      const second = this.secondPage(lin);
+      if (inSegment <= here) return -this.core.pend(Vector.gp, 0);
+      const second = this.secondFrame(lin);
       if (second < 0) return second;
-      const here = 4096 - offset;
-      for (let i = 0; i < 15; i++) this.straddle[i] = i < here ? cb.u8[at + i]! : cb.u8[second * 4096 + i - here]!;
+      for (let i = 0; i < MAX_LENGTH; i++) this.straddle[i] = i < here ? cb.u8[at + i]! : cb.u8[second * PAGE_SIZE + i - here]!;
       request.source = this.straddle;
       request.start = 0;
-      request.limit = 15;
+      request.limit = Math.min(MAX_LENGTH, inSegment);
       request.crossing = true;
       record = decoder.decode(request);
-      page.crossing.set(offset, second);
+      if (record === 0) return -this.core.pend(Vector.gp, 0);
+      this.decodedSecond = second;
       cache.mark(page.frame, offset, here);
-      cache.mark(second, 0, Math.max(1, decoder.byteLength - here));
+      cache.markSecond(page, second, Math.max(1, decoder.byteLength - here));
     } else cache.mark(page.frame, offset, decoder.byteLength);
     page.ranges.push(begin, decoder.out);
     return record;
-  }
-
-  /** Privilege, CS, CR0, CR4, EFER or RFLAGS.AC may have changed. */
-  updateMode(): void {
-    const { core } = this;
-    const { cb } = core;
-    const access = cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_ACCESS);
-    const bits = core.longMode && access & Rights.long ? 64 : access & Rights.big ? 32 : 16;
-    this.bits = bits;
-    this.csBase = bits === 64 ? 0 : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_BASE);
-    this.decoder.setMode(bits);
-    const key = `${bits}:${this.csBase}`;
-    let context = this.contexts.get(key);
-    if (context === undefined) {
-      context = this.contexts.size;
-      this.contexts.set(key, context);
-    }
-    this.context = context;
-    core.mmu.selectSet();
-    this.cache.selectJumpCache(cb.get(CB_CPL) === 3, context);
-    const cr0 = cb.get(CB_CR0);
-    const sse = cr0 & (Cr0.em | Cr0.ts) || !(cb.get(CB_CR4) & Cr4.osfxsr);
-    cb.set(CB_FPU_TRAP, (cr0 & (Cr0.em | Cr0.ts) ? 1 : 0) | (sse ? 2 : 0));
   }
 }

@@ -1,5 +1,5 @@
 /** The vCPU: the generated interpreter, its slow paths and helpers, and the loop that runs it from exit to exit. */
-import { gva, maddr, type Gfn, type Gpa, type Gva, type Maddr, type Mfn } from '../../base/address.ts';
+import { PAGE_SIZE, gva, maddr, type Gfn, type Gpa, type Gva, type Maddr, type Mfn } from '../../base/address.ts';
 import { Breakpoints } from './breakpoints.ts';
 import { CodeCache } from '../decode/code-cache.ts';
 import { CodeFetch } from './code-fetch.ts';
@@ -7,7 +7,7 @@ import {
   CB_BUDGET,
   CB_CPL,
   CB_CR0,
-  CB_DR,
+  CB_DR6,
   CB_EXIT_STATUS,
   CB_KICK,
   CB_LF_KIND,
@@ -16,42 +16,48 @@ import {
   CB_SHADOW,
   CB_SHADOW_RIP,
   CB_SIZE,
-  CB_SLOW_VA,
-  CB_SLOW_VALUE,
   CB_STATUS,
   CB_WINDOW,
   CB_ZERO,
   Cr0,
+  Dr6,
   Flag,
   LazyKind,
   Status,
   Vector,
 } from '../memory/control-block.ts';
 import { ControlRegisters } from '../system/control-registers.ts';
-import { Core, EXIT, FAULT } from '../system/core.ts';
+import { Core } from '../system/core.ts';
 import { Decoder } from '../decode/decoder.ts';
-import { SLOW_ALIGNED, SLOW_STACK } from '../emit/context.ts';
 import { HOT_LOOPS_ONLY, HotLoops, type CompilePolicy } from '../compiled/hot-loops.ts';
 import { Events } from '../system/events.ts';
-import { HELPER_NAMES } from '../emit/helpers.ts';
+import { FpuHelpers } from '../fpu/helpers.ts';
+import { GeneralHelpers } from '../system/general-helpers.ts';
+import { Mode } from '../system/mode.ts';
+import { StringInstructions } from '../system/string-instructions.ts';
+import { TimestampCounter } from '../system/timestamp-counter.ts';
+import { makePrimitives } from '../interpreter/primitives.ts';
+import { SlowPaths } from './slow-paths.ts';
 import {
   EventType,
   ExitReason,
+  NPT_MFN_SHIFT,
   Seg,
+  TaskSwitchSource,
   type LinearTranslation,
   type NestedPaging,
   type Vcpu,
   type VcpuEvent,
   type VmExit,
 } from '../interface.ts';
-import { generateInterpreter, type InterpreterImports } from '../interpreter/interpreter.ts';
-import { ControlBlock, linearFromBigInt, linearFromHalves } from '../memory/memory-views.ts';
+import { generateInterpreter } from '../interpreter/interpreter.ts';
+import { ControlBlock, linearFromBigInt } from '../memory/memory-views.ts';
 import { Access, Mmu, PAGE_FAULT } from '../memory/mmu.ts';
 import { readMsr, resetMsrs, writeMsr } from '../system/msr.ts';
-import { EXTRA_STACK, REC_EXTRA, REC_INDEX } from '../records/record.ts';
+import { REC_INDEX } from '../records/record.ts';
 import { Registers } from './registers.ts';
 import { Segmentation } from '../system/segmentation.ts';
-import { bindHelpers, type HelperParts } from './helper-table.ts';
+import { bindHelpers } from './helper-table.ts';
 import { JUMP_CACHE_SIZE, TLB_SETS, TLB_SET_SIZE } from '../memory/tlb-layout.ts';
 import { dumpFpu, dumpRegisters } from './dump.ts';
 
@@ -70,9 +76,6 @@ export interface EngineOptions {
   onCodeFrame?(frame: Mfn, holds: boolean): void;
 }
 
-/** Exit qualification of a task switch by IRET. */
-const TASK_SWITCH_IRET = 1;
-
 /** What the engine area must hold besides decoded blocks, and a sensible room for those. */
 export const ENGINE_AREA_SIZE = 48 * 1024 * 1024;
 
@@ -82,11 +85,14 @@ export class Engine implements Vcpu {
   private readonly core: Core;
   private readonly cb: ControlBlock;
   private readonly mmu: Mmu;
-  private readonly decoder: Decoder;
   private readonly cache: CodeCache;
   private readonly events: Events;
   private readonly control: ControlRegisters;
-  private readonly parts: HelperParts;
+  private readonly strings: StringInstructions;
+  private readonly general: GeneralHelpers;
+  private readonly fpu: FpuHelpers;
+  private readonly tsc: TimestampCounter;
+  private readonly mode: Mode;
   private readonly runRecords: (record: number, budget: number) => number;
   private readonly options: EngineOptions;
 
@@ -114,11 +120,11 @@ export class Engine implements Vcpu {
     this.sampleDue = this.policy.every === 0;
     const { memory, area } = options;
     const pages = memory.buffer.byteLength / 65536;
-    const frames = memory.buffer.byteLength / 4096;
+    const frames = memory.buffer.byteLength / PAGE_SIZE;
     let at = area.base as number;
     const take = (size: number): number => {
       const base = at;
-      at += Math.ceil(size / 4096) * 4096;
+      at += Math.ceil(size / PAGE_SIZE) * PAGE_SIZE;
       return base;
     };
     const cbBase = take(CB_SIZE);
@@ -132,70 +138,64 @@ export class Engine implements Vcpu {
     cb.u8.fill(0, codeFlags, codeFlags + frames);
     this.cb = cb;
     this.kickWord = maddr(cbBase + CB_KICK);
-    this.mmu = new Mmu(cb, tlb, options.nestedPaging, codeFlags);
-    this.core = new Core(cb, this.mmu);
-    this.decoder = new Decoder(cb);
-    this.cache = new CodeCache(cb, this.decoder, arena, jumpCaches, codeFlags, (frame, holds) => {
-      if (holds) this.mmu.protectCode(frame);
-      options.onCodeFrame?.(frame as Mfn, holds);
+
+    // Each part gets those it builds on.
+    const primitives = makePrimitives(memory, cbBase);
+    const mmu = new Mmu(cb, tlb, options.nestedPaging, codeFlags);
+    const decoder = new Decoder(cb);
+    const cache = new CodeCache({
+      cb,
+      decoder,
+      arena,
+      jumpCaches,
+      codeFlags,
+      fill: primitives.fill,
+      onCodeFrame: (frame, holds) => {
+        if (holds) mmu.protectCode(frame);
+        options.onCodeFrame?.(frame as Mfn, holds);
+      },
     });
-    this.core.codeCache = this.cache;
-    this.core.updateMode = () => this.fetch.updateMode();
-    const segmentation = new Segmentation(this.core);
-    this.events = new Events(this.core, segmentation);
-    this.fetch = new CodeFetch({
-      core: this.core,
-      decoder: this.decoder,
-      cache: this.cache,
-      events: this.events,
+    const mode = new Mode(cb, mmu, decoder, cache);
+    const core = new Core({ cb, mmu, codeCache: cache, mode, primitives });
+    const segmentation = new Segmentation(core);
+    const events = new Events(core, segmentation);
+    const breakpoints = new Breakpoints(core, events);
+    const control = new ControlRegisters(core, () => breakpoints.update());
+    const strings = new StringInstructions(core, segmentation);
+    const general = new GeneralHelpers(core, options.seed ?? 1n);
+    const fpu = new FpuHelpers(core);
+    const tsc = new TimestampCounter(() => {
+      this.inFlight = this.left - cb.getSigned(CB_BUDGET) + cb.u8[core.record + REC_INDEX]!;
+      return options.readTsc();
+    });
+    const fetch = new CodeFetch({
+      core,
+      decoder,
+      cache,
+      events,
       mustStop: () => this.stepping || this.mustStep() || this.windowOpen(),
       chargeEvent: () => this.chargeEvent(),
     });
-    this.breakpoints = new Breakpoints(this.core, this.events, this.fetch);
-    this.control = new ControlRegisters(this.core, () => this.breakpoints.update());
-    this.registers = new Registers(this.core, () => this.registersChanged());
-    this.parts = {
-      core: this.core,
-      segmentation,
-      events: this.events,
-      control: this.control,
-      seed: options.seed ?? 1n,
-      readTsc: () => {
-        this.inFlight = this.left - cb.getSigned(CB_BUDGET) + cb.u8[this.core.record + REC_INDEX]!;
-        return options.readTsc();
-      },
-      tscOffset: new Uint32Array(2),
-      windowChanged: () => this.windowWanted || this.nmiWindowWanted,
-    };
-    const table = bindHelpers(this.parts);
-    const helpers = HELPER_NAMES.map((name) => table[name]);
-
-    const imports: InterpreterImports = {
-      slowRead: (record, size) => this.slowAccess(record, size, false),
-      slowWrite: (record, size) => this.slowAccess(record, size, true),
-      helper: (number, record, argument) => {
-        this.core.begin(record);
-        try {
-          return helpers[number]!(argument);
-        } catch (unwind) {
-          return this.unwound(unwind);
-        }
-      },
-      lookup: () => this.fetch.lookup(),
-      link: (record, way) => this.fetch.link(record, way),
-    };
-    const { bytes, meanings } = generateInterpreter(this.decoder.map.all, cbBase, pages);
+    const helpers = bindHelpers({ core, segmentation, events, control, strings, general, fpu, tsc });
+    const { imports } = new SlowPaths(core, events, fetch, helpers);
+    const { bytes, meanings } = generateInterpreter(decoder.map.all, cbBase, pages);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
+
+    this.core = core;
+    this.mode = mode;
+    this.mmu = mmu;
+    this.cache = cache;
+    this.events = events;
+    this.breakpoints = breakpoints;
+    this.control = control;
+    this.strings = strings;
+    this.general = general;
+    this.fpu = fpu;
+    this.tsc = tsc;
+    this.fetch = fetch;
     this.runRecords = instance.exports.run as (record: number, budget: number) => number;
-    this.core.statusFlags = instance.exports.statusFlags as () => number;
-    this.core.fill = instance.exports.fill as Core['fill'];
-    this.core.copy = instance.exports.copy as Core['copy'];
-    this.cache.clear = this.core.fill;
-    this.hotLoops = new HotLoops(
-      this.policy,
-      { views: cb, cb: cbBase, memory, meanings, interpreter: instance.exports },
-      this.cache,
-    );
+    this.hotLoops = new HotLoops(this.policy, { views: cb, cb: cbBase, memory, meanings, interpreter: instance.exports }, cache);
+    this.registers = new Registers(core, () => this.registersChanged());
     this.reset();
   }
 
@@ -210,43 +210,6 @@ export class Engine implements Vcpu {
     return this.retired + this.inFlight;
   }
 
-  // Slow paths of generated code
-
-  private unwound(unwind: unknown): number {
-    if (unwind === FAULT) return this.events.deliverFault();
-    if (unwind === EXIT) return Status.exit;
-    throw unwind;
-  }
-
-  private slowAccess(record: number, size: number, write: boolean): number {
-    const { core, cb } = this;
-    const bytes = size & 0xff;
-    const value = (cb.base + CB_SLOW_VALUE) >> 2;
-    core.begin(record);
-    if (write) {
-      core.data32[0] = cb.u32[value]!;
-      core.data32[1] = cb.u32[value + 1]!;
-      core.data32[2] = cb.u32[value + 2]!;
-      core.data32[3] = cb.u32[value + 3]!;
-    }
-    const lo = cb.getSigned(CB_SLOW_VA);
-    const hi = cb.getSigned(CB_SLOW_VA + 4);
-    const stack = (size & SLOW_STACK) !== 0 || (cb.u8[record + REC_EXTRA]! & EXTRA_STACK) !== 0;
-    // Alignment is looked at before the address is found not to be canonical.
-    const status =
-      size & SLOW_ALIGNED && lo & 15
-        ? core.pend(Vector.gp, 0)
-        : core.access(linearFromHalves(lo, hi), bytes, write, cb.get(CB_CPL) === 3, size, stack);
-    if (status === Status.fault) return this.events.deliverFault();
-    if (status === Status.next && !write) {
-      cb.u32[value] = core.data32[0]!;
-      cb.u32[value + 1] = core.data32[1]!;
-      cb.u32[value + 2] = core.data32[2]!;
-      cb.u32[value + 3] = core.data32[3]!;
-    }
-    return status;
-  }
-
   /** An exception outside generated code counts as an instruction: see Status. */
   private chargeEvent(): void {
     this.retired++;
@@ -259,7 +222,7 @@ export class Engine implements Vcpu {
     this.mmu.flushAll();
     this.cache.flushJumpCaches();
     this.breakpoints.update();
-    this.fetch.updateMode();
+    this.mode.update();
   }
 
   // The run loop
@@ -328,7 +291,7 @@ export class Engine implements Vcpu {
 
   /** Run generated code until the next sample is due, or for what is left. */
   private runSampled(record: number): void {
-    if (this.sampleDue && this.fetch.bits === 64) {
+    if (this.sampleDue && this.mode.bits === 64) {
       const { generation } = this.cache;
       this.hotLoops.sample(record);
       if (this.cache.generation !== generation) {
@@ -392,14 +355,13 @@ export class Engine implements Vcpu {
     if (core.repeats) cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) | Flag.rf);
     else if (!done) return undefined;
     const hits = carried | core.debugHits;
-    const dr6 = CB_DR + 6 * 8;
     const interrupted = this.events.delivered !== delivered;
     if (this.shadowActive === 2) {
       // A trap of MOV SS waits for the instruction behind it.
       this.heldHits = hits;
     } else if (interrupted ? carried : traced || hits) {
       // A software interrupt cleared TF; what MOV SS before it left to trap comes at its handler, and goes into INT1's own #DB.
-      cb.set(dr6, cb.get(dr6) | hits | (traced && !interrupted ? 1 << 14 : 0));
+      cb.set(CB_DR6, cb.get(CB_DR6) | hits | (traced && !interrupted ? Dr6.bs : 0));
       if (
         !(interrupted && this.events.lastType === EventType.privilegedSoftwareException) &&
         this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) ===
@@ -423,7 +385,7 @@ export class Engine implements Vcpu {
   finishTaskSwitch(): void {
     const { core, events } = this;
     if (events.pending?.type === EventType.nmi) events.nmiBlocked = true;
-    else if (core.exit.qualification === TASK_SWITCH_IRET) events.nmiBlocked = false;
+    else if (core.exit.qualification === TaskSwitchSource.iret) events.nmiBlocked = false;
     events.pending = null;
     core.clearShadow();
     core.forgetCompleted();
@@ -446,6 +408,10 @@ export class Engine implements Vcpu {
     this.nmiWindowWanted = on;
     this.cb.set(CB_WINDOW, this.windowWanted || this.nmiWindowWanted ? 1 : 0);
   }
+  interceptException(vector: number, on: boolean): void {
+    const bit = 1 << vector;
+    this.events.exceptionBitmap = on ? this.events.exceptionBitmap | bit : this.events.exceptionBitmap & ~bit;
+  }
   singleStep(on: boolean): void {
     this.stepFromOutside = on;
   }
@@ -453,8 +419,7 @@ export class Engine implements Vcpu {
   // Completion
 
   setTscOffset(lo: number, hi: number): void {
-    this.parts.tscOffset[0] = lo;
-    this.parts.tscOffset[1] = hi;
+    this.tsc.setOffset(lo, hi);
   }
 
   completeAccess(lo: number, hi: number): void {
@@ -468,7 +433,7 @@ export class Engine implements Vcpu {
     const { core } = this;
     core.begin(core.record);
     const length = core.exit.instructionLength;
-    if (this.parts.strings!.completeReps(n, core.exit.size, core.exit.string)) {
+    if (this.strings.completeReps(n, core.exit.size, core.exit.string)) {
       core.exit.instructionLength = length;
       this.skipInstruction();
     }
@@ -477,14 +442,14 @@ export class Engine implements Vcpu {
   skipInstruction(): void {
     const { core, cb } = this;
     const rip = linearFromBigInt(core.exit.rip) + core.exit.instructionLength;
-    core.setRipLinear(this.fetch.bits === 64 ? rip : rip >>> 0);
+    core.setRipLinear(this.mode.bits === 64 ? rip : rip >>> 0);
     core.clearShadow();
     core.forgetCompleted();
     this.retired++;
     cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
     const traced = (cb.get(CB_RFLAGS) & Flag.tf) !== 0;
     if ((traced || this.heldHits) && !this.events.pending) {
-      cb.set(CB_DR + 6 * 8, cb.get(CB_DR + 6 * 8) | this.heldHits | (traced ? 1 << 14 : 0));
+      cb.set(CB_DR6, cb.get(CB_DR6) | this.heldHits | (traced ? Dr6.bs : 0));
       this.heldHits = 0;
       this.events.pending = { type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 };
     }
@@ -504,7 +469,7 @@ export class Engine implements Vcpu {
 
   translate(address: Gva, access: 'read' | 'write' | 'fetch', privilege: 'current' | 'supervisor'): LinearTranslation {
     const { mmu, translation, cb } = this;
-    const lin = this.fetch.bits === 64 || this.core.longMode ? linearFromBigInt(address) : Number(address & 0xffffffffn);
+    const lin = this.mode.bits === 64 || this.core.longMode ? linearFromBigInt(address) : Number(address & 0xffffffffn);
     translation.gpa = 0 as Gpa;
     translation.errorCode = 0;
     if (Number.isNaN(lin)) {
@@ -557,7 +522,7 @@ export class Engine implements Vcpu {
     this.events.pending = null;
     this.events.nmiBlocked = false;
     core.forgetCompleted();
-    this.parts.resetFpu?.();
+    this.fpu.reset();
     this.registersChanged();
   }
 
@@ -579,7 +544,7 @@ export class Engine implements Vcpu {
     view.setUint32(tail + 16, pending?.instructionLength ?? 0, true);
     view.setUint32(tail + 20, events.nmiBlocked ? 1 : 0, true);
     view.setFloat64(tail + 24, this.retired, true);
-    view.setBigUint64(tail + 32, this.parts.general!.randomState, true);
+    view.setBigUint64(tail + 32, this.general.randomState, true);
     return out;
   }
 
@@ -599,7 +564,7 @@ export class Engine implements Vcpu {
       : null;
     events.nmiBlocked = view.getUint32(tail + 20, true) !== 0;
     this.retired = view.getFloat64(tail + 24, true);
-    this.parts.general!.randomState = view.getBigUint64(tail + 32, true);
+    this.general.randomState = view.getBigUint64(tail + 32, true);
     cb.set(CB_KICK, 0);
     this.cache.flushAll();
     this.registersChanged();
@@ -616,9 +581,9 @@ export class Engine implements Vcpu {
     for (let i = 0; i < length; i++) {
       const t = this.translate(gva(address + BigInt(i)), 'fetch', 'current');
       if (t.outcome !== 'ok') return out.subarray(0, i);
-      const entry = this.options.nestedPaging.lookup(Math.floor(t.gpa / 4096) as Gfn);
+      const entry = this.options.nestedPaging.lookup(Math.floor(t.gpa / PAGE_SIZE) as Gfn);
       if (!entry) return out.subarray(0, i);
-      out[i] = this.cb.u8[(entry >>> 8) * 4096 + (t.gpa & 0xfff)]!;
+      out[i] = this.cb.u8[(entry >>> NPT_MFN_SHIFT) * PAGE_SIZE + (t.gpa & 0xfff)]!;
     }
     return out;
   }

@@ -14,8 +14,9 @@ import {
   Efer,
   SEG_ACCESS,
   SEG_SIZE,
+  Rights,
 } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import type { Core } from './core.ts';
 import { Seg } from '../interface.ts';
 import { PHYSICAL_MASK } from './msr.ts';
 

@@ -1,8 +1,8 @@
 /**
  * What all parts of the vCPU outside generated code share: registers, translation, linear memory, and the two ways out
- * of an instruction: an exception and a VM exit. Both unwind TypeScript by throwing a constant.
+ * of an instruction: an exception and a VM exit. run/slow-paths.ts says who throws and who returns a Status.
  */
-import { gpa, gva } from '../../base/address.ts';
+import { PAGE_SIZE, gpa, gva } from '../../base/address.ts';
 import {
   CB_CPL,
   CB_CR0,
@@ -19,6 +19,7 @@ import {
   Efer,
   Flag,
   LazyKind,
+  Rights,
   SEG_ACCESS,
   SEG_BASE,
   SEG_HIGH,
@@ -32,6 +33,8 @@ import {
   Vector,
 } from '../memory/control-block.ts';
 import type { CodeCache } from '../decode/code-cache.ts';
+import type { Primitives } from '../memory/primitives.ts';
+import type { Mode } from './mode.ts';
 import { SLOW_FOR_WRITE } from '../emit/context.ts';
 import { EptQualification, ExitReason, Seg, type VmExit } from '../interface.ts';
 import { linearFromHalves, linearToBigInt, type ControlBlock, type Linear } from '../memory/memory-views.ts';
@@ -42,27 +45,16 @@ import { REC_LENGTH, REC_RIP } from '../records/record.ts';
 export const FAULT = Object.freeze({ unwind: 'fault' });
 export const EXIT = Object.freeze({ unwind: 'exit' });
 
-/** Access rights bits in VMCS form (SDM vol. 3C table 24-2). */
-export const Rights = {
-  typeMask: 0xf,
-  accessed: 1,
-  writable: 2,
-  expandDown: 4,
-  conforming: 4,
-  code: 8,
-  system: 0,
-  nonSystem: 0x10,
-  dplShift: 5,
-  present: 0x80,
-  long: 1 << 13,
-  big: 1 << 14,
-  granular: 1 << 15,
-  unusable: 1 << 16,
-} as const;
-
 export class Core {
   readonly cb: ControlBlock;
   readonly mmu: Mmu;
+  readonly codeCache: CodeCache;
+  readonly mode: Mode;
+  /** RFLAGS status bits now. */
+  readonly statusFlags: Primitives['statusFlags'];
+  /** Bulk memory: (address, value, length) and (to, from, length), machine addresses. */
+  readonly fill: Primitives['fill'];
+  readonly copy: Primitives['copy'];
   readonly exit: VmExit = {
     reason: ExitReason.hlt,
     rip: gva(0n),
@@ -86,16 +78,6 @@ export class Core {
     vector: 0,
     errorCode: -1,
   };
-  /** Set once the code cache exists. */
-  codeCache!: CodeCache;
-  /** Flag functions of the generated module. */
-  statusFlags: () => number = () => 0;
-  /** Bulk memory of the generated module: (address, value, length) and (to, from, length), machine addresses. */
-  fill: (address: number, value: number, length: number) => void = () => {};
-  copy: (to: number, from: number, length: number) => void = () => {};
-  /** Recompute what depends on privilege, mode and context (engine). */
-  updateMode: () => void = () => {};
-
   /** The exception that FAULT announces. errorCode -1: none. */
   faultVector = 0;
   faultCode = -1;
@@ -118,9 +100,15 @@ export class Core {
   /** DR0..DR3 as armed for data: address, length and whether reads count; empty when none. */
   dataBreakpoints: { index: number; address: Linear; length: number; reads: boolean }[] = [];
 
-  constructor(cb: ControlBlock, mmu: Mmu) {
-    this.cb = cb;
-    this.mmu = mmu;
+  constructor(parts: { cb: ControlBlock; mmu: Mmu; codeCache: CodeCache; mode: Mode; primitives: Primitives }) {
+    const { primitives } = parts;
+    this.cb = parts.cb;
+    this.mmu = parts.mmu;
+    this.codeCache = parts.codeCache;
+    this.mode = parts.mode;
+    this.statusFlags = primitives.statusFlags;
+    this.fill = primitives.fill;
+    this.copy = primitives.copy;
   }
 
   // Where we are
@@ -193,6 +181,11 @@ export class Core {
     this.setRipLinear(this.nextRip());
   }
 
+  /** What depends on privilege, CS, CR0, CR4, EFER or RFLAGS.AC is worked out anew. */
+  updateMode(): void {
+    this.mode.update();
+  }
+
   // Ways out
 
   raise(vector: number, errorCode = -1): never {
@@ -205,9 +198,13 @@ export class Core {
   }
 
   leave(reason: ExitReason): never {
+    this.describeExit(reason);
+    throw EXIT;
+  }
+  /** An exit at CB_RIP. */
+  describeExit(reason: ExitReason): void {
     this.exit.reason = reason;
     this.fillExit();
-    throw EXIT;
   }
   private fillExit(): void {
     const { exit, cb } = this;
@@ -279,7 +276,7 @@ export class Core {
     if (user && size > 1 && size <= 8 && lin & (size - 1) && this.alignmentChecked) return this.pend(Vector.ac, 0);
     const { mmu } = this;
     const kind = write || flags & SLOW_FOR_WRITE ? Access.write : Access.read;
-    const first = Math.min(size, 4096 - (lin & 0xfff));
+    const first = Math.min(size, PAGE_SIZE - (lin & 0xfff));
     let a = mmu.translate(lin, kind, user);
     if (a === PAGE_FAULT) return this.pendPageFault(lin);
     if (a === NESTED_FAULT && mmu.inWalk) return this.pendNested(lin, false);
@@ -309,7 +306,7 @@ export class Core {
   }
 
   private nextPage(lin: Linear): Linear {
-    const next = lin - (lin & 0xfff) + 4096;
+    const next = lin - (lin & 0xfff) + PAGE_SIZE;
     return this.code64 || this.longMode ? next : next >>> 0;
   }
 

@@ -11,9 +11,10 @@ import {
   Status,
   STATUS_FLAGS,
   Vector,
+  Rights,
 } from '../memory/control-block.ts';
-import { EXIT, FAULT, Rights, type Core } from './core.ts';
-import { EventType, ExitReason, Reg, Seg, StringKind, type VcpuEvent } from '../interface.ts';
+import { EXIT, FAULT, type Core } from './core.ts';
+import { EventType, ExitReason, Reg, Seg, StringKind, TaskSwitchSource, type VcpuEvent } from '../interface.ts';
 import { linearFromHalves, linearLow, type Linear } from '../memory/memory-views.ts';
 import { Descriptor, SystemType, type Segmentation } from './segmentation.ts';
 import { StackFrame } from './stack-frame.ts';
@@ -33,6 +34,8 @@ export class Events {
   /** Type of the last event delivered. */
   lastType: EventType = EventType.externalInterrupt;
   nmiBlocked = false;
+  /** Exceptions that leave instead of being delivered, a bit each. */
+  exceptionBitmap = 0;
   /** Instruction breakpoints are armed: RF has a meaning. */
   keepsRf = false;
 
@@ -45,6 +48,12 @@ export class Events {
   deliverFault(): number {
     const { core } = this;
     core.forgetCompleted();
+    if ((this.exceptionBitmap >> core.faultVector) & 1) {
+      core.exit.vector = core.faultVector;
+      core.exit.errorCode = core.faultCode;
+      core.describeExit(ExitReason.exceptionNmi);
+      return Status.exit;
+    }
     return this.deliver({
       type: EventType.hardwareException,
       vector: core.faultVector,
@@ -214,7 +223,7 @@ export class Events {
       core.exit.dataLo = gate.gateSelector;
       core.exit.vector = event.vector;
       core.exit.errorCode = event.errorCode;
-      core.exit.qualification = 3;
+      core.exit.qualification = TaskSwitchSource.idtGate;
       core.leave(ExitReason.taskSwitch);
     }
     const is32 = gate.type >= 14;
@@ -285,7 +294,7 @@ export class Events {
     if (nt && core.longMode) core.gp(0);
     if (nt) {
       core.exit.dataLo = core.loadSystem16(core.segBase(Seg.tr));
-      core.exit.qualification = 1;
+      core.exit.qualification = TaskSwitchSource.iret;
       core.leave(ExitReason.taskSwitch);
     }
     this.iretProtected(size);

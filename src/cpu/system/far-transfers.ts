@@ -1,8 +1,8 @@
 /** Far JMP, CALL and RET, SYSCALL and SYSENTER. Source: SDM vol. 2; vol. 3A, 5.8. */
-import { CB_CPL, CB_EFER, CB_RFLAGS, CB_SLOW_VA, Efer, Flag, Status, Vector } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import { CB_CPL, CB_EFER, CB_RFLAGS, CB_SLOW_VA, Efer, Flag, Status, Vector, Rights } from '../memory/control-block.ts';
+import type { Core } from './core.ts';
 import type { Events } from './events.ts';
-import { ExitReason, Reg, Seg } from '../interface.ts';
+import { ExitReason, Reg, Seg, TaskSwitchSource } from '../interface.ts';
 import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
 import { CB_FMASK, CB_LSTAR, CB_STAR, CB_SYSENTER_CS, CB_SYSENTER_EIP, CB_SYSENTER_ESP } from './msr.ts';
 import { REC_DISP, REC_IMM } from '../records/record.ts';
@@ -109,7 +109,7 @@ export class FarTransfers {
     if (!gate.isPresent) core.raise(Vector.np, error);
     if (isTask) {
       core.exit.dataLo = type === SystemType.taskGate ? gate.gateSelector : selector;
-      core.exit.qualification = isCall ? 0 : 2;
+      core.exit.qualification = isCall ? TaskSwitchSource.call : TaskSwitchSource.jmp;
       core.leave(ExitReason.taskSwitch);
     }
     if (core.longMode) seg.readUpper(selector, gate);

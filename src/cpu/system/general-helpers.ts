@@ -9,8 +9,9 @@ import {
   SEG_SIZE,
   Status,
   Vector,
+  Rights,
 } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import type { Core } from './core.ts';
 import { Reg, Seg } from '../interface.ts';
 import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
 import { EXTRA_ASIZE_SHIFT, EXTRA_SEG_MASK, REC_AUX, REC_EXTRA } from '../records/record.ts';
@@ -103,7 +104,7 @@ export class GeneralHelpers {
     const stack = StackFrame.current(this.core);
     const long = core.code64;
     stack.push(size, cb.gprLo(Reg.rbp), cb.gprHi(Reg.rbp));
-    const frame = stack.pointer;
+    const frame = stack.wholePointer;
     if (level > 0) {
       let at: Linear = long ? linearFromHalves(cb.gprLo(Reg.rbp) | 0, cb.gprHi(Reg.rbp) | 0) : cb.gprLo(Reg.rbp);
       for (let i = 1; i < level; i++) {
@@ -119,6 +120,7 @@ export class GeneralHelpers {
     // A push to the new top must not fault, though nothing is written there (SDM vol. 2, ENTER).
     stack.checkTop(size);
     stack.commit();
+    // FrameTemp is all of rSP that the operand size takes, whatever the stack's own size (SDM vol. 2, ENTER).
     if (long && size !== 2) cb.setLinear(Reg.rbp * 8, frame);
     else this.put(Reg.rbp, size, frame);
     return Status.next;

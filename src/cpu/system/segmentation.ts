@@ -12,8 +12,9 @@ import {
   SEG_LIMIT,
   SEG_SIZE,
   Vector,
+  Rights,
 } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import type { Core } from './core.ts';
 import { Seg } from '../interface.ts';
 import { linearFromHalves, type Linear } from '../memory/memory-views.ts';
 
@@ -233,18 +234,17 @@ export class Segmentation {
   }
 
   /**
-   * Data segments that the new, lower privilege may not use become null (RET and IRET to an outer ring). Only the selector
-   * does: the base stays, and 64-bit mode goes on to add those of FS and GS.
+   * RET and IRET to an outer ring: the selectors of data segments that the new, lower privilege may not use become zero, and so does
+   * a null selector of 1 to 3. Only the selector does: the base stays, and 64-bit mode goes on to add those of FS and GS.
    */
   dropInnerSegments(): void {
     const { core } = this;
     for (const seg of [Seg.es, Seg.ds, Seg.fs, Seg.gs]) {
       const rights = core.segAccess(seg);
-      // A null selector stays as it is, with the base it may have been given since.
-      if (rights & Rights.unusable) continue;
+      const unusable = (rights & Rights.unusable) !== 0;
       const conforming =
         (rights & (Rights.nonSystem | Rights.code | Rights.conforming)) === (Rights.nonSystem | Rights.code | Rights.conforming);
-      if (conforming || ((rights >> Rights.dplShift) & 3) >= core.cpl) continue;
+      if (!unusable && (conforming || ((rights >> Rights.dplShift) & 3) >= core.cpl)) continue;
       const base = CB_SEG + seg * SEG_SIZE + SEG_BASE;
       core.setSegment(seg, 0, core.cb.get(base), core.cb.get(base + 4), core.segLimit(seg), rights | Rights.unusable);
     }

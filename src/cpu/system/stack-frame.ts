@@ -1,7 +1,7 @@
 /** A stack to push on before it becomes the vCPU's: nothing changes until `commit`. */
 import { Access, PAGE_FAULT } from '../memory/mmu.ts';
-import { CB_SEG, SEG_HIGH, SEG_LOW, SEG_SIZE, Vector } from '../memory/control-block.ts';
-import { Rights, type Core } from './core.ts';
+import { CB_SEG, SEG_HIGH, SEG_LOW, SEG_SIZE, Vector, Rights } from '../memory/control-block.ts';
+import type { Core } from './core.ts';
 import { Reg, Seg } from '../interface.ts';
 import { linearFromHalves, linearHigh, linearLow, type Linear } from '../memory/memory-views.ts';
 
@@ -110,13 +110,17 @@ export class StackFrame {
     if (core.mmu.translate(at, Access.write, this.user) === PAGE_FAULT) core.unwind(core.pendPageFault(at));
   }
 
+  /** rSP as it is when it takes the pointer: a 16-bit stack keeps the rest of ESP. */
+  get wholePointer(): Linear {
+    if (this.long || this.mask !== 0xffff) return this.pointer;
+    return ((this.core.cb.gprLo(Reg.rsp) & ~0xffff) | (this.pointer & 0xffff)) >>> 0;
+  }
+
   /** rSP takes the pointer. */
   commit(): void {
     const { cb } = this.core;
-    if (this.long) {
-      cb.setGpr(Reg.rsp, linearLow(this.pointer), linearHigh(this.pointer));
-    } else if (this.mask === 0xffff) {
-      cb.setGpr(Reg.rsp, (cb.gprLo(Reg.rsp) & ~0xffff) | (this.pointer & 0xffff), cb.gprHi(Reg.rsp));
-    } else cb.setGpr(Reg.rsp, this.pointer, 0);
+    const whole = this.wholePointer;
+    if (this.long) cb.setGpr(Reg.rsp, linearLow(whole), linearHigh(whole));
+    else cb.setGpr(Reg.rsp, whole, this.mask === 0xffff ? cb.gprHi(Reg.rsp) : 0);
   }
 }

@@ -3,7 +3,7 @@
  * in one go; an access to a gfn without RAM leaves with the string's state, so that the hypervisor can finish many
  * iterations at once. Source: SDM vol. 2, REP.
  */
-import { gva } from '../../base/address.ts';
+import { PAGE_SIZE, gva } from '../../base/address.ts';
 import { CB_CPL, CB_RFLAGS, CB_SEG, Flag, SEG_BASE, SEG_SIZE, Status } from '../memory/control-block.ts';
 import type { Core } from './core.ts';
 import { ExitReason, Reg, Seg, StringKind } from '../interface.ts';
@@ -94,8 +94,8 @@ export class StringInstructions {
   /** Elements that fit between this address and the end of its page in the direction of travel. */
   private elementsInPage(lin: Linear, size: number): number {
     const offset = lin & 0xfff;
-    if (this.step > 0) return Math.floor((4096 - offset) / size);
-    return offset + size > 4096 ? 0 : Math.floor(offset / size) + 1;
+    if (this.step > 0) return Math.floor((PAGE_SIZE - offset) / size);
+    return offset + size > PAGE_SIZE ? 0 : Math.floor(offset / size) + 1;
   }
 
   private get user(): boolean {

@@ -37,6 +37,11 @@ export interface InstructionAttributes {
   hint?: boolean;
   /** Only without REX.B. */
   noRexB?: boolean;
+  /**
+   * What can fail before the memory operand's segment is looked at: a POP's read of the stack, or that the unit may not be used (the
+   * SDM's table of priorities, vol. 3A 6.9, has #NM before the faults of operands). x87Control: does not wait for exceptions.
+   */
+  before?: 'pop' | 'x87' | 'x87Control' | 'mmx' | 'sse';
   /** Writes to its memory operand (legacy segment check); read-only operands leave it out. */
   writes?: boolean;
 }
@@ -50,6 +55,9 @@ export interface Instruction extends InstructionAttributes {
   /** For `chains`: the emitter when the targets chain. */
   emitChained?: Emit;
 }
+
+/** A byte of an encoding, as rows have it. */
+export const hex = (byte: number): string => byte.toString(16).toUpperCase().padStart(2, '0');
 
 /** A row without ceremony. */
 export function row(

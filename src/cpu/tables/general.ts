@@ -1,6 +1,6 @@
 /** General-purpose instructions. Source: SDM vol. 2, appendix A. */
 import { CB_SLOW_VALUE } from '../memory/control-block.ts';
-import { row, type Instruction, type InstructionAttributes } from './definition.ts';
+import { hex, row, type Instruction, type InstructionAttributes } from './definition.ts';
 import * as control from '../emit/control.ts';
 import { CONDITION_NAMES } from '../emit/flags.ts';
 import * as integer from '../emit/integer.ts';
@@ -10,7 +10,6 @@ import * as system from '../emit/system.ts';
 import { seq } from '../wasm/expr.ts';
 
 type Emit = integer.Emit;
-const hex = (n: number) => n.toString(16).toUpperCase().padStart(2, '0');
 const HOT = { hot: true } as const;
 const WRITES = { writes: true } as const;
 
@@ -187,7 +186,7 @@ const rows: readonly Instruction[] = [
   row('50+r', 'push', 'Zv', stack.pushOperand, { flags: 'kept', size64: 'default' }),
   row('58+r', 'pop', 'Zv', stack.popOperand, { flags: 'kept', size64: 'default' }),
   row('FF /6', 'push', 'Ev', stack.pushOperand, { flags: 'kept', size64: 'default' }),
-  row('8F /0', 'pop', 'Ev', stack.popOperand, { flags: 'kept', size64: 'default', writes: true }),
+  row('8F /0', 'pop', 'Ev', stack.popOperand, { flags: 'kept', size64: 'default', writes: true, before: 'pop' }),
   row('68', 'push', 'Iz $v', stack.pushImmediate, { flags: 'kept', size64: 'default' }),
   row('6A', 'push', 'Ibs $v', stack.pushImmediate, { flags: 'kept', size64: 'default' }),
   ...segmentPushes,

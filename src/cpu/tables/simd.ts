@@ -1,5 +1,5 @@
 /** MMX, SSE and SSE2 instructions. Source: SDM vol. 2, appendix A.3 (two-byte opcode map). */
-import { row, type Instruction, type InstructionAttributes } from './definition.ts';
+import { hex, row, type Instruction, type InstructionAttributes } from './definition.ts';
 import * as float from '../emit/vector-float.ts';
 import * as integer from '../emit/vector-integer.ts';
 import { SHIFTS, VECTOR, type VectorOperation } from '../emit/vector-integer.ts';
@@ -7,7 +7,6 @@ import * as move from '../emit/vector-move.ts';
 import { bits, i32x4, i64x2, i8x16 } from '../emit/simd.ts';
 import { type Emit, mov } from '../emit/integer.ts';
 
-const hex = (n: number) => n.toString(16).toUpperCase().padStart(2, '0');
 const KEPT: InstructionAttributes = { flags: 'kept' };
 const HOT: InstructionAttributes = { flags: 'kept', hot: true };
 /** A 16-byte memory operand must be aligned. */
@@ -239,8 +238,8 @@ const moves: Instruction[] = [
   row('66 0F C5', 'pextrw', 'Gd Ux Ib', integer.pextrw, KEPT),
 
   row('NP 0F 77', 'emms', '', move.emms, KEPT),
-  row('NP 0F AE /2 mem', 'ldmxcsr', 'Md', move.ldmxcsr, KEPT),
-  row('NP 0F AE /3 mem', 'stmxcsr', 'Md', move.stmxcsr, WRITES),
+  row('NP 0F AE /2 mem', 'ldmxcsr', 'Md', move.ldmxcsr, { ...KEPT, before: 'sse' }),
+  row('NP 0F AE /3 mem', 'stmxcsr', 'Md', move.stmxcsr, { ...WRITES, before: 'sse' }),
 ];
 
 const rows: readonly Instruction[] = [
@@ -254,4 +253,11 @@ const rows: readonly Instruction[] = [
   ...moves,
 ];
 
-export const SIMD: readonly Instruction[] = rows.map((one) => (one.hot ? one : { ...one, rare: true }));
+/** The unit whose availability is looked at first: XMM registers make an instruction SSE's, MMX registers alone MMX's. */
+function unitOf({ operands, before }: Instruction): InstructionAttributes {
+  const uses = (file: string): boolean => operands.some((operand) => operand.file === file);
+  if (before) return { before };
+  return uses('xmm') ? { before: 'sse' } : uses('mmx') ? { before: 'mmx' } : {};
+}
+
+export const SIMD: readonly Instruction[] = rows.map((one) => ({ ...one, ...unitOf(one), ...(one.hot ? {} : { rare: true }) }));

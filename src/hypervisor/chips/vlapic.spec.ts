@@ -24,11 +24,11 @@ const machine = (
       nmi: (v) => events.push(`nmi ${v}`),
       init: (v) => events.push(`init ${v}`),
       startup: (v, vector) => events.push(`startup ${v} ${vector}`),
-      eoiBroadcast: (vector) => events.push(`eoi ${vector}`),
       guestTsc: () => clock.tsc(),
     },
     { vcpus: 1, x2apic: false, tscDeadline: true, ...options },
   );
+  lapics.eoiBroadcasts.add((vector) => events.push(`eoi ${vector}`));
   const access = (isWrite: boolean, offset: number, lo: number, size: number, vcpu: number): IoAccess => ({
     vcpu,
     isWrite,
@@ -119,6 +119,18 @@ describe('local APIC', () => {
     m.write(0xb0, 0);
     m.write(0xb0, 0);
     expect(m.events.filter((e) => e.startsWith('eoi'))).toEqual(['eoi 81']);
+  });
+
+  it('TMR keeps the trigger mode of a vector past its end of interrupt, until it is requested again', () => {
+    const m = machine();
+    m.enable();
+    const tmr = 0x180 + 0x20;
+    m.lapics.setIrq(0, 0x51, true);
+    take(m.lapics);
+    m.write(0xb0, 0);
+    expect(m.read(tmr)).toBe(1 << 0x11);
+    m.lapics.setIrq(0, 0x51, false);
+    expect(m.read(tmr)).toBe(0);
   });
 
   it('counts down once, or again and again, at 100 MHz over the divisor', () => {

@@ -1,6 +1,7 @@
 /** Compiles a test image with gcc into a flat multiboot binary. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import { PATIENCE_MS } from '../../needs.ts';
 
 export type ImageName = 'long' | 'legacy';
 
@@ -22,18 +23,6 @@ const flags = [
   '-Wno-array-bounds',
   '-Wno-stringop-overflow',
 ];
-
-/** Why the images cannot be compared here, or undefined when they can. */
-export function unavailable(): string | undefined {
-  for (const program of ['gcc', 'objcopy', 'qemu-system-x86_64']) {
-    try {
-      execFileSync(program, ['--version'], { stdio: 'ignore' });
-    } catch {
-      return `needs ${program}`;
-    }
-  }
-  return undefined;
-}
 
 /** Path of the flat binary. */
 export function buildImage(directory: string, name: ImageName, defines: readonly string[] = []): string {
@@ -92,7 +81,7 @@ export function runUnderQemu(image: string): { output: string; status: number } 
   ];
   try {
     return {
-      output: execFileSync('qemu-system-x86_64', args, { encoding: 'latin1', timeout: 60_000, maxBuffer: 16 << 20 }),
+      output: execFileSync('qemu-system-x86_64', args, { encoding: 'latin1', timeout: PATIENCE_MS, maxBuffer: 16 << 20 }),
       status: 0,
     };
   } catch (error) {

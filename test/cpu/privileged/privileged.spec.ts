@@ -3,14 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type BareResult, bareMachine, loadMultiboot, runBare } from '../bare.ts';
-import { type ImageName, buildImage, runUnderQemu, unavailable } from './build.ts';
+import { type Lack, lackOf } from '../../needs.ts';
+import { type ImageName, buildImage, runUnderQemu } from './build.ts';
 import { cases, differences } from './compare.ts';
 import { deviations } from './deviations.ts';
 
-const missing = unavailable();
-if (missing) console.warn(`privileged behaviour beside QEMU skipped: ${missing}`);
+const lack = await lackOf('gcc', 'objcopy', 'qemu');
+const lack32 = await lackOf('gcc-m32');
 
-describe.skipIf(missing !== undefined)('privileged behaviour beside QEMU', () => {
+describe.skipIf(lack.skip)(lack.title('privileged behaviour beside QEMU'), () => {
   const directory = mkdtempSync(join(tmpdir(), 'xenolith-privileged-'));
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -20,11 +21,11 @@ describe.skipIf(missing !== undefined)('privileged behaviour beside QEMU', () =>
     return runBare(machine);
   };
 
-  for (const [name, count] of [
-    ['long', 900],
-    ['legacy', 500],
-  ] as [ImageName, number][]) {
-    it(`${name} image: every case as under QEMU, or a known deviation`, () => {
+  for (const [name, count, needed] of [
+    ['long', 900, lack],
+    ['legacy', 500, lack32],
+  ] as [ImageName, number, Lack][]) {
+    it.skipIf(needed.skip)(needed.title(`${name} image: every case as under QEMU, or a known deviation`), () => {
       const image = buildImage(directory, name);
       const qemu = runUnderQemu(image);
       expect(qemu.status).toBe(1);
