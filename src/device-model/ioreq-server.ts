@@ -23,8 +23,8 @@ import {
   writeData,
 } from '../abi/ioreq.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
-import { PAGE_SIZE } from '../base/address.ts';
 import { ShutdownReason } from '../abi/sched.ts';
+import { PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DeviceTimer } from '../devices/interfaces.ts';
