@@ -26,6 +26,8 @@ export interface Inference {
   evidence: { offset: number; says: string }[];
   /** True when facts contradict each other. */
   ambiguous: boolean;
+  /** The releases are what the user said, whatever the records look like. */
+  told?: boolean;
 }
 
 const OLDEST = 4;
@@ -95,7 +97,7 @@ export class InferenceBuilder {
     else if (event === TRC_SCHED_SWITCH_INFPREV) {
       if (extra === 2) this.say('infprev2', offset, 'switch_infprev without a vCPU: up to 4.7', OLDEST, 7);
       else if (extra === 3) this.say('infprev3', offset, 'switch_infprev with a vCPU: since 4.8', 8, NEWEST);
-    } else if (event >= 0x22800 && event < 0x22a00) this.say('rtds', offset, 'the RTDS scheduler came in 4.5', 5, NEWEST);
+    } else if (event >= 0x22800 && event < 0x22a00) this.rtds(offset, event & 0x1ff, extra);
     else if (event >= 0x22a00 && event < 0x22c00) this.say('null', offset, 'the null scheduler came in 4.10', 10, NEWEST);
     else if (event === 0x22203) {
       if (extra === 3) this.say('burn3', offset, 'credit2 burn record without a budget: up to 4.9', OLDEST, 9);
@@ -103,6 +105,17 @@ export class InferenceBuilder {
     } else if (event === 0x22217) {
       this.say('candcheck', offset, 'credit2 runq_cand_check came in 4.9', 9, NEWEST);
     }
+  }
+
+  private rtds(offset: number, number: number, extra: number): void {
+    this.say('rtds', offset, 'the RTDS scheduler came in 4.5', 5, NEWEST);
+    const old = number === 3 ? 4 : number === 4 ? 5 : 0;
+    if (old === 0) return;
+    const name = number === 3 ? 'burn_budget' : 'repl_budget';
+    if (extra === old)
+      this.say(`rtds${number}old`, offset, `RTDS ${name} record without a priority level (${old} words): up to 4.9`, OLDEST, 9);
+    else if (extra === 6)
+      this.say(`rtds${number}new`, offset, `RTDS ${name} record with a priority level (6 words): since 4.10`, 10, NEWEST);
   }
 
   result(): Inference {

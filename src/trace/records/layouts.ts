@@ -143,12 +143,13 @@ credit2(23, 'runq_cand_check', DOM_VCPU);
 
 for (let n = 1; n <= 4; n++) add(event.schedClassEvent(event.TRC_SCHED_ARINC653, n), `arinc653:event_${n}`, '');
 
-const rtds = (n: number, name: string, spec: string): void =>
-  add(event.schedClassEvent(event.TRC_SCHED_RTDS, n), `rtds:${name}`, spec);
+const rtds = (n: number, name: string, ...specs: string[]): void =>
+  add(event.schedClassEvent(event.TRC_SCHED_RTDS, n), `rtds:${name}`, ...specs);
 rtds(1, 'tickle', 'cpu:0-15');
 rtds(2, 'runq_pick', `${DOM_VCPU} deadline:u64 budget:u64`);
-rtds(3, 'burn_budget', `${DOM_VCPU} budget:u64 delta:s32`);
-rtds(4, 'repl_budget', `${DOM_VCPU} deadline:u64 budget:u64`);
+// Xen 4.10 added priorities. Up to 4.17 only the low byte of the word with has_extratime is data.
+rtds(3, 'burn_budget', `${DOM_VCPU} budget:u64 delta:s32 priority_level has_extratime:0-7`, `${DOM_VCPU} budget:u64 delta:s32`);
+rtds(4, 'repl_budget', `${DOM_VCPU} priority_level deadline:u64 budget:u64`, `${DOM_VCPU} deadline:u64 budget:u64`);
 rtds(5, 'sched_tasklet', '');
 rtds(6, 'schedule', 'cpu:0-15 =tasklet:16-23 =idle:24-27 =tickled:28-31');
 

@@ -1,4 +1,6 @@
 import type { Inference } from '../records/infer.ts';
+import { versionNotes } from '../records/versions.ts';
+import type { TraceContent } from '../records/versions.ts';
 import type { Figures, HvmSummary, NamedFigures, TraceSummary, VcpuSummary } from './summary.ts';
 
 /** A summary as tables for a terminal of 100 columns. */
@@ -65,16 +67,38 @@ function vcpu(lines: string[], domain: number, v: VcpuSummary): void {
   }
 }
 
+/** What the notes about releases depend on. */
+export function traceContent(summary: TraceSummary): TraceContent {
+  const vcpus = summary.domains.flatMap((d) => d.vcpus.map((v) => ({ dom: d.id, ...v })));
+  return {
+    guests: vcpus.some((v) => v.hvm !== null || v.pv !== null),
+    io: vcpus.some((v) => v.hvm !== null && (v.hvm.mmio.length > 0 || v.hvm.pio.length > 0)),
+    vga: vcpus.some((v) => v.hvm?.vga === true),
+    pvhDom0: vcpus.some((v) => v.dom === 0 && v.hvm !== null),
+  };
+}
+
+/** Which release wrote the trace, and why it must be that one. */
+function release(inference: Inference): string {
+  const { xenFrom, xenTo } = inference;
+  if (xenFrom === null || xenTo === null) return 'its records fit no single Xen release';
+  if (inference.told === true) return `read as Xen ${xenFrom}, as told`;
+  const range = xenFrom === xenTo ? `Xen ${xenFrom}` : `Xen ${xenFrom} to ${xenTo}`;
+  return inference.evidence.length === 0
+    ? `fits ${range}: no record tells them apart`
+    : `fits ${range}, because of these records:`;
+}
+
 /** Tables of a whole summary, and what wrote the trace. */
 export function summaryText(summary: TraceSummary, inference: Inference, svm: boolean): string {
   const lines: string[] = [];
   lines.push(
-    `${summary.records} records, ${summary.totalSeconds.toFixed(3)} seconds at ${(summary.cpuHz / 1e9).toFixed(3)} GHz, ${svm ? 'SVM' : 'VMX'}, ` +
-      (inference.xenFrom === null
-        ? 'Xen version unknown'
-        : `Xen ${inference.xenFrom} to ${inference.xenTo ?? '?'} by the shape of its records`),
+    `${summary.records} records, ${summary.totalSeconds.toFixed(3)} seconds at ${(summary.cpuHz / 1e9).toFixed(3)} GHz, ${svm ? 'SVM' : 'VMX'}; ` +
+      release(inference),
   );
-  for (const e of inference.evidence.slice(0, 8)) lines.push(`  0x${e.offset.toString(16).padEnd(10)} ${e.says}`);
+  if (inference.told !== true)
+    for (const e of inference.evidence.slice(0, 8)) lines.push(`  0x${e.offset.toString(16).padEnd(10)} ${e.says}`);
+  for (const note of versionNotes(inference, traceContent(summary))) lines.push(`  ${note}`);
   for (const p of summary.pcpus) {
     lines.push('', `pCPU ${p.id}: ${p.volume.map((v) => `${v.name} ${v.bytes}`).join(', ')} bytes`);
     const times = [

@@ -67,7 +67,10 @@ export interface HvmSummary {
     interruptToHalt: Figures;
   }[];
   pio: IoFigures[];
+  /** Those of the VGA window are left out. */
   mmioAddresses: IoFigures[];
+  /** There were accesses to the VGA window. */
+  vga: boolean;
 }
 
 interface PvSummary {
@@ -214,6 +217,7 @@ function hvmSummary(engine: Engine, figures: Figurer, h: HvmState): HvmSummary {
     guestInterrupts,
     pio: io(figures, h.pio),
     mmioAddresses: io(figures, h.mmioAddresses),
+    vga: h.vga,
   };
 }
 

@@ -149,6 +149,8 @@ export class HvmState {
   mmioData = 0;
   mmioDataValid = false;
   mmioIsWrite = false;
+  /** It reached into the VGA window, whose addresses are not counted. */
+  vga = false;
   resyncs = 0;
   preallocUnpin = false;
   wrmapBruteForce = false;

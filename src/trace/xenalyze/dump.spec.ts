@@ -88,4 +88,26 @@ describe('the default dump, where it knows more than xenalyze', () => {
     expect(lines[1]).toContain('csched2:runq_pos vcpu 1 dom 3 position 9');
     expect((await dump(bytes, { xenMinor: 17 }))[1]).toContain('csched2:runq_insert d1v3, position 9');
   });
+
+  it('RTDS budgets: four and five words up to Xen 4.9, six words with a priority level from 4.10 on', async () => {
+    const bytes = file((w) => {
+      w.record(0, schedClassEvent(4, 4), 2000, 5, 3 | (1 << 16), 7, 0, 9, 0);
+      w.record(0, schedClassEvent(4, 4), 2100, 6, 3 | (1 << 16), 2, 7, 0, 9, 0);
+      w.record(0, schedClassEvent(4, 3), 2200, 4, 3 | (1 << 16), 9, 0, -5);
+      // Only the low byte of has_extratime is data; the rest is what the stack held.
+      w.record(0, schedClassEvent(4, 3), 2300, 6, 3 | (1 << 16), 9, 0, -5, 2, 0x7fabcd00);
+      w.record(0, schedClassEvent(4, 3), 2400, 6, 3 | (1 << 16), 9, 0, -5, 2, 1);
+    });
+    const text = (lines: string[]): string[] => lines.map((line) => line.slice(line.indexOf('rtds')));
+    expect(text(await dump(bytes))).toEqual([
+      'rtds:repl_budget d1v3, deadline = 7, budget = 9',
+      'rtds:repl_budget d1v3, priority_level = 2, deadline = 7, budget = 9',
+      'rtds:burn_budget d1v3, budget = 9, delta = -5',
+      'rtds:burn_budget d1v3, budget = 9, delta = -5, priority_level = 2, no extratime',
+      'rtds:burn_budget d1v3, budget = 9, delta = -5, priority_level = 2, has extratime',
+    ]);
+    expect(text(await dump(bytes, { exact: true }))).toContain(
+      'rtds:repl_budget d1v3, deadline = 30064771074, budget = 38654705664',
+    );
+  });
 });

@@ -21,7 +21,10 @@ export function address(table: Map<number, IoAddress>, at: number, va: number): 
 /** Count an access under its address, the VGA window left out. */
 export function enumerateMmio(h: HvmState): void {
   const low = h.mmioGpaLow >>> 0;
-  if (h.mmioGpaHigh === 0 && low >= MMIO_VGA_START && low < MMIO_VGA_END) return;
+  if (h.mmioGpaHigh === 0 && low >= MMIO_VGA_START && low < MMIO_VGA_END) {
+    h.vga = true;
+    return;
+  }
   if (!h.mmioDataValid) return;
   const entry = address(h.mmioAddresses, low, h.mmioVa);
   (h.mmioIsWrite ? entry.write : entry.read).add(h.arcCycles);

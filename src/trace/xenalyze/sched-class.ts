@@ -224,14 +224,19 @@ const credit2: Lines = (engine, p, event) => {
   }
 };
 
-function deadline(engine: Engine, p: TracedPcpu, line: string): boolean {
+/** @param at the word in which the deadline begins */
+function deadline(engine: Engine, p: TracedPcpu, line: string, at = 1): boolean {
   const out = packed(engine, p, 0, line);
+  if (at > 1) number(out, ', priority_level = ', u(p, 1));
   out.str(', deadline = ');
-  out.u64(s(p, 1), s(p, 2));
+  out.u64(s(p, at), s(p, at + 1));
   out.str(', budget = ');
-  out.u64(s(p, 3), s(p, 4));
+  out.u64(s(p, at + 2), s(p, at + 3));
   return end(out);
 }
+
+/** RTDS records hold priorities since Xen 4.10; xenalyze 4.17 reads them as those before. */
+const hasPriority = (engine: Engine, p: TracedPcpu): boolean => !engine.options.exact && p.extra >= 6;
 
 const rtds: Lines = (engine, p, event) => {
   switch (event) {
@@ -243,10 +248,15 @@ const rtds: Lines = (engine, p, event) => {
       const out = packed(engine, p, 0, ' rtds:burn_budget ');
       out.str(', budget = ');
       out.u64(s(p, 1), s(p, 2));
-      return end(number(out, ', delta = ', s(p, 3)));
+      number(out, ', delta = ', s(p, 3));
+      if (hasPriority(engine, p)) {
+        number(out, ', priority_level = ', u(p, 4));
+        out.str((s(p, 5) & 0xff) !== 0 ? ', has extratime' : ', no extratime');
+      }
+      return end(out);
     }
     case 4:
-      return deadline(engine, p, ' rtds:repl_budget ');
+      return deadline(engine, p, ' rtds:repl_budget ', hasPriority(engine, p) ? 2 : 1);
     case 5:
       return text(engine, ' rtds:sched_tasklet');
     case 6: {
