@@ -1,6 +1,7 @@
 import { NEED_DATA, tscText } from './feed.ts';
 import type { RecordFeed } from './feed.ts';
 import type { ByteSource } from './source.ts';
+import { RECORD_WORDS } from './pcpu.ts';
 import type { Pcpu } from './pcpu.ts';
 import { TRC_LOST_RECORDS, TRC_TRACE_CPU_CHANGE } from '../events.ts';
 import { plausibleWindow, SourceReader, WindowProbe } from './window-probe.ts';
@@ -114,6 +115,7 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
       const p = this.order[0];
       if (p === undefined) return null;
       if (p.event !== TRC_TRACE_CPU_CHANGE) return p;
+      if (!this.tolerant) p.keep(p.index);
       if (this.cpuChange(p) === NEED_DATA) return NEED_DATA;
       this.unread = p;
     }
@@ -168,6 +170,7 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
         return;
       }
     }
+    if (!this.tolerant) p.keep(index - (p.size >> 2));
     this.unread = p;
   }
 
@@ -201,6 +204,7 @@ export class RecordMerge<P extends Pcpu> implements RecordFeed<P> {
       }
       const i = p.index;
       const rest = this.size - p.offset;
+      if (!this.tolerant && rest >= 0 && rest < RECORD_WORDS * 4) p.restore(i, rest);
       const header = p.words[i]!;
       const extra = (header >>> 28) & 7;
       const size = 4 + extra * 4 + (header < 0 ? 8 : 0);

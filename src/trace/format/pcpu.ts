@@ -2,6 +2,8 @@
 const BUFFER_BYTES = 128 * 1024;
 /** Words past the buffer's end that may be looked at without a check: a record with seven extra words and its TSC. */
 const SLACK_WORDS = 16;
+/** Words of the largest record. */
+export const RECORD_WORDS = 10;
 
 /**
  * A pCPU of the traced host: its reading position in the file, the record there, and what the merge needs to know
@@ -34,6 +36,8 @@ export class Pcpu {
   size = 0;
   hasTsc = false;
   data = 0;
+  /** Words of the record before, and what followed it. */
+  private readonly before = new Int32Array(RECORD_WORDS);
   /** TSC with this CPU's skew taken into account; the one before where the record has none. */
   tsc = 0;
   /** In place of `data` for a CPU change record, whose bytes may be gone when it is acted on. */
@@ -56,6 +60,20 @@ export class Pcpu {
   /** File offset of the record at the reading position. */
   get offset(): number {
     return this.bufferOffset + this.index * 4;
+  }
+
+  /** xenalyze reads every record into one buffer; remember what it holds after the record at word `index`. */
+  keep(index: number): void {
+    for (let i = 0; i < RECORD_WORDS; i++) this.before[i] = this.words[index + i] ?? 0;
+  }
+
+  /** The file has only `rest` bytes from word `index` on: behind them its buffer keeps what it held. */
+  restore(index: number, rest: number): void {
+    const { words, before } = this;
+    const whole = rest >> 2;
+    const mask = -1 << (8 * (rest & 3));
+    words[index + whole] = (words[index + whole]! & ~mask) | (before[whole]! & mask);
+    for (let k = whole + 1; k < RECORD_WORDS; k++) words[index + k] = before[k]!;
   }
 
   /** Make the buffer, no larger than a file of `fileBytes` needs. */

@@ -79,3 +79,8 @@ export const VCPU_OPS = [
 ] as const;
 
 export const SCHED_OPS = ['yield', 'block', 'shutdown', 'poll', 'remote_shutdown', 'shutdown_code', 'watchdog'] as const;
+
+const COMMANDS: Readonly<Record<number, readonly string[]>> = { 20: GRANT_TABLE_OPS, 24: VCPU_OPS, 29: SCHED_OPS };
+
+/** Name of a hypercall's sub-operation, or null. */
+export const commandName = (op: number, command: number): string | null => COMMANDS[op]?.[command] ?? null;

@@ -70,6 +70,7 @@ function lostRecords(engine: Engine, p: TracedPcpu): void {
   }
   p.lostActive = true;
   p.lostTsc = firstTsc;
+  p.lostCount = words[d]! >>> 0;
   engine.drawPcpu(p);
   for (const domain of engine.domains) {
     for (const v of domain.vcpus) {
@@ -97,6 +98,7 @@ function lostRecordsEnd(engine: Engine, p: TracedPcpu): void {
     out.str(' lost_records end ---\n');
   }
   p.lost.add(p.tsc - p.lostTsc);
+  engine.transitions?.lost(p.pid, p.lostCount, p.lostTsc - engine.firstTsc, p.tsc - engine.firstTsc);
   if (p.lostDomainValid) {
     if (engine.text) {
       out.str('               ');

@@ -161,6 +161,8 @@ export class HvmState {
 
   /** From wake to halt. */
   waking = false;
+  /** When it was woken, while `waking`. */
+  wakingTsc = 0;
   wakeVector = 0;
   interrupts = 0;
   interruptsWantingTsc = 0;
@@ -319,6 +321,8 @@ export class TracedPcpu extends Pcpu {
   lostDomainValid = false;
   lostDomid = 0;
   lostVcpu = 0;
+  /** Records that the loss took. */
+  lostCount = 0;
   /** A real schedule was seen since records were lost. */
   seenValidSchedule = true;
   powerState = 6;

@@ -9,6 +9,7 @@ import type { ByteSource } from '../format/source.ts';
 import { TextBuffer } from './text.ts';
 import { TscScale } from '../format/time.ts';
 import { MAX_CPUS } from '../writer.ts';
+import type { Transitions } from '../follow/transitions.ts';
 
 export interface EngineOptions {
   cpuHz: number;
@@ -41,6 +42,8 @@ export abstract class Engine {
   /** Warnings outside a dump's text. */
   onWarning: (line: string) => void = () => {};
   onDamage: (damage: Damage) => void = () => {};
+  /** Who is told what happens, besides text and figures. */
+  transitions: Transitions | null = null;
 
   firstTsc = 0;
   /** The latest TSC, in the order of the merge. */

@@ -16,6 +16,7 @@ import {
 import type { HvmState, Vcpu } from './domains.ts';
 import { ERR_RECORD } from './errors.ts';
 import type { Engine } from './engine.ts';
+import type { Transitions } from '../follow/transitions.ts';
 import { address, enumerateMmio } from './io-addresses.ts';
 import { shadowPostProcess } from './shadow.ts';
 import { TRC_64_FLAG, TRC_HVM_HANDLER, TRC_HVM_WRITE_FLAG } from '../events.ts';
@@ -47,6 +48,7 @@ export function closeVmexit(engine: Engine, v: Vcpu, h: HvmState, tsc: number): 
       h.arcCycles = 0;
     } else {
       h.arcCycles = tsc - h.exitTsc;
+      if (engine.transitions !== null) told(engine, engine.transitions, v, h, tsc);
       if (engine.options.summary) {
         h.exits.add(h.exitReason, h.arcCycles);
         h.summaryInfo = true;
@@ -57,6 +59,24 @@ export function closeVmexit(engine: Engine, v: Vcpu, h: HvmState, tsc: number): 
   h.exitTsc = 0;
   h.vmexitValid = false;
   h.postProcess = POST_NONE;
+}
+
+/** Tell that an exit is over, and what it was for. */
+function told(engine: Engine, to: Transitions, v: Vcpu, h: HvmState, tsc: number): void {
+  const pcpu = v.pcpu?.pid ?? -1;
+  const { firstTsc } = engine;
+  const start = h.exitTsc - firstTsc;
+  const end = tsc - firstTsc;
+  const dom = v.domain.id;
+  to.exit(pcpu, dom, v.id, h.exitReason, h.ripLow, h.ripHigh, start, end);
+  if (h.postProcess === POST_MMIO) {
+    to.io(pcpu, dom, v.id, false, h.mmioIsWrite, h.mmioGpaLow, h.mmioGpaHigh, h.mmioData, start, end);
+  } else if (h.postProcess === POST_IO_READ || h.postProcess === POST_IO_WRITE) {
+    const write = h.postProcess === POST_IO_WRITE;
+    to.io(pcpu, dom, v.id, true, write, h.inflight[0]! & 0x7fffffff, 0, h.inflight[1]!, start, end);
+  } else if (h.postProcess === POST_VMCALL) {
+    to.hypercall(pcpu, dom, v.id, h.inflight[0]! >>> 0, -1, -1, start, end - start);
+  }
 }
 
 function postProcess(engine: Engine, v: Vcpu, h: HvmState): void {

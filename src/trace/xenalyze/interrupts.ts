@@ -16,6 +16,10 @@ export function injVirqProcess(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmSta
     out.u(vector >>> 0);
     out.str(fake ? '  fake\n' : '  real\n');
   }
+  if (engine.transitions !== null) {
+    const since = h.waking ? p.tsc - h.wakingTsc : -1;
+    engine.transitions.injected(p.pid, v.domain.id, v.id, vector >>> 0, fake, p.tsc - engine.firstTsc, since);
+  }
   const known = vector >= 0 && vector < GUEST_INTERRUPT_MAX;
   if (engine.options.summary) h.guestInterrupt(known ? vector : GUEST_INTERRUPT_MAX).count++;
   if (known) {

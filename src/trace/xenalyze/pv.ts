@@ -2,6 +2,7 @@ import { DATA_NONE, DATA_PV } from './domains.ts';
 import type { PvState, TracedPcpu } from './domains.ts';
 import { ERR_RECORD } from './errors.ts';
 import type { Engine } from './engine.ts';
+import type { Transitions } from '../follow/transitions.ts';
 import { HYPERCALL_MAX } from './hvm-exit.ts';
 import { GRANT_TABLE_OPS, hypercallName, SCHED_OPS, VCPU_OPS } from '../records/hypercalls.ts';
 
@@ -45,6 +46,7 @@ export function pvProcess(engine: Engine, p: TracedPcpu): void {
   switch (minor) {
     case 1:
       hypercall(engine, p, pv);
+      if (engine.transitions !== null) toldOld(engine, engine.transitions, p);
       break;
     case 3:
       trap(engine, p, pv);
@@ -55,9 +57,11 @@ export function pvProcess(engine: Engine, p: TracedPcpu): void {
       break;
     case PV_HYPERCALL_V2:
       hypercallV2(engine, p, pv, '');
+      if (engine.transitions !== null) told(engine, engine.transitions, p);
       break;
     case PV_SUBCALL:
       hypercallV2(engine, p, pv, ' ');
+      if (engine.transitions !== null) told(engine, engine.transitions, p);
       break;
     default:
       if (engine.text) generic(engine, p, minor);
@@ -163,6 +167,36 @@ function argument(p: TracedPcpu, n: number): number {
     word += size;
   }
   return 0;
+}
+
+/** Which argument of a hypercall is its sub-operation, and which one counts operations, as far as Xen records them. */
+const COMMAND_OF: Readonly<Record<number, number>> = { 20: 0, 24: 0, 29: 0 };
+const COUNT_OF: Readonly<Record<number, number>> = { 1: 1, 13: 1, 20: 2, 26: 1 };
+/** mmu_update marks a call that goes on after an interruption. */
+const PREEMPTED = 0x80000000;
+
+function told(engine: Engine, to: Transitions, p: TracedPcpu): void {
+  const op = p.words[p.data]! & 0xfffff;
+  const command = COMMAND_OF[op];
+  const count = COUNT_OF[op];
+  const v = p.current!;
+  to.hypercall(
+    p.pid,
+    v.domain.id,
+    v.id,
+    op,
+    command === undefined ? -1 : argument(p, command) >>> 0,
+    count === undefined ? -1 : (argument(p, count) & ~PREEMPTED) >>> 0,
+    p.tsc - engine.firstTsc,
+    -1,
+  );
+}
+
+/** The record of old releases has the number alone. */
+function toldOld(engine: Engine, to: Transitions, p: TracedPcpu): void {
+  const eax = p.words[p.data + ((p.event & 0x100) !== 0 ? 2 : 1)]! >>> 0;
+  const v = p.current!;
+  to.hypercall(p.pid, v.domain.id, v.id, eax, -1, -1, p.tsc - engine.firstTsc, -1);
 }
 
 function hypercallV2(engine: Engine, p: TracedPcpu, pv: PvState, indent: string): void {

@@ -48,6 +48,11 @@ function runstateUpdate(engine: Engine, v: Vcpu, state: number, tsc: number): vo
     v.runstates.add(old, tsc - v.runstateTsc);
     if (old === RUNSTATE_RUNNABLE) v.runnableStates.add(v.runnableState, tsc - v.runstateTsc);
   }
+  if (engine.transitions !== null && v.runstateTsc > 0 && v.runstateTsc < tsc) {
+    const cause = old === RUNSTATE_RUNNABLE ? v.runnableState : 0;
+    const { firstTsc } = engine;
+    engine.transitions.runstate(v.pcpu?.pid ?? -1, d.id, v.id, old, cause, state, v.runstateTsc - firstTsc, tsc - firstTsc);
+  }
   if (state === RUNSTATE_RUNNABLE) {
     v.runnableState =
       old === RUNSTATE_RUNNING
@@ -261,6 +266,7 @@ function runstateProcess(engine: Engine, p: TracedPcpu): void {
         engine.out.str(' Setting waking\n');
       }
       hvm.waking = true;
+      hvm.wakingTsc = tsc;
     } else if (state !== RUNSTATE_RUNNING || old !== RUNSTATE_RUNNABLE) {
       if (hvm.waking && old === RUNSTATE_RUNNING && state !== RUNSTATE_OFFLINE) {
         if (old !== v.runstate) {
