@@ -10,6 +10,7 @@ import {
   costLines,
   CostTable,
   formatRef,
+  formatRefs,
   ioPaths,
   joinLines,
   pathJson,
@@ -17,6 +18,7 @@ import {
   pathLine,
   renderStory,
   tellStory,
+  type Analysis,
   type AnalysisInput,
   type IoPath,
 } from '../analyze/index.ts';
@@ -228,7 +230,7 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
       for (const line of joinLines(a)) print(line);
     }
     print.flush();
-    reportAllDamage(opened.input, a.captureDamage);
+    reportAllDamage(opened.input, a);
     if (filters.length > 0 && matched === 0)
       throw new UserError(
         `no access matches ${filters.join(' ')}; the files hold accesses of ${[...seen].join(', ') || 'no known device'}`,
@@ -249,7 +251,7 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
   try {
     const atSeconds = seconds(options.at, '--at');
     const analysis = await withBar(opened.input, (input) => analyze(input));
-    reportAllDamage(opened.input, analysis.captureDamage);
+    reportAllDamage(opened.input, analysis);
     const story = tellStory(analysis, { packet, atSeconds, domain: options.domain });
     if (options.json === true)
       console.log(
@@ -279,14 +281,21 @@ async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => 
   }
 }
 
-/** Damaged files are read as far as they go; the damage goes to stderr and into the exit status. */
-function reportAllDamage({ trace }: AnalysisInput, captureDamage: string | undefined): void {
+/** Damaged files are read as far as they go; the damage goes to stderr and into the exit status. Lines that are cut are named. */
+function reportAllDamage({ trace }: AnalysisInput, { captureDamage, cutLines }: Analysis): void {
+  if (cutLines.length > 0) {
+    const more = cutLines.length > MAX_CUT_SHOWN ? ` and ${cutLines.length - MAX_CUT_SHOWN} more` : '';
+    console.error(
+      `xenolith: note: ${cutLines.length === 1 ? 'a line looks' : `${cutLines.length} lines look`} like a record cut before its end, what is missing is unknown: ${formatRefs(cutLines.slice(0, MAX_CUT_SHOWN))}${more}`,
+    );
+  }
   if (trace !== undefined) reportDamage(trace.damage, trace.damageCount);
   if (captureDamage === undefined) return;
   console.error(`xenolith: capture damaged at ${captureDamage}; the frames before it were used`);
   process.exitCode = 1;
 }
 
+const MAX_CUT_SHOWN = 20;
 const FLUSH_AT = 1 << 16;
 
 /** Gathers lines and writes them in large pieces. */
