@@ -165,13 +165,15 @@ const CONTEXT = /^(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\)|\[\d
 /** Events of the path of I/O, and any event of a chip. */
 const EVENT_NAMES = String.raw`(?:handle_ioreq|cpu_ioreq_|cpu_get_ioreq|memory_region_ops_|xen_|pci_cfg_|pci_update_mappings_|(?:e1000e?|e1000x|rtl8139|ne2000|pcnet|eepro100|i82596|vmxnet3|igb|igbvf|virtio)_)`;
 const CHIP_NAMES = String.raw`(?:RTL8139|E1000E?|NE2000|PCNET|EE100|EEPRO100|VMXNET3)`;
+/** What a line's own text begins with, though it looks like a program's name. */
+const OWN_NAME = new RegExp(`^(?:xen|${CHIP_NAMES}): `, 'i');
 /** An event's name, and its arguments behind it. */
 const EVENT = /^([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?=\s|$)/;
 
 /** What a line of a device model's log begins with. A stamp of another form needs the name of an event behind it. */
 export const DM_START = new RegExp(
   String.raw`^\s*(?:\d{1,10}@\d{1,12}\.\d{1,9}:\s*[a-z_]|` +
-    String.raw`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)?\s+(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\))?:\s+){0,2}${EVENT_NAMES}|` +
+    String.raw`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)?\s+(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\))?:\s+){0,2}(?:${EVENT_NAMES}|xen: I\/O request|${CHIP_NAMES}: )|` +
     String.raw`${EVENT_NAMES}\w*(?:\s|$)|xen: I\/O request|(?:${CHIP_NAMES}|e1000e?|ne2000|pcnet): |#.{0,80}\bclock: |# ioreq server )`,
 );
 const NEXT_EVENT =
@@ -243,7 +245,7 @@ function takeStamp(text: string): Stamped {
   const iso = ISO_STAMP.exec(text);
   if (iso === null) return { body: text.trim(), timeUs: undefined, ns: undefined, stamped: false };
   let body = text.slice(iso[0].length);
-  for (let i = 0; i < 2 && !/^xen: |^RTL8139: /i.test(body); i++) body = body.replace(CONTEXT, '');
+  for (let i = 0; i < 2 && !OWN_NAME.test(body); i++) body = body.replace(CONTEXT, '');
   return { body: body.trim(), timeUs: isoMicroseconds(iso), ns: nsOf(iso[7] ?? ''), stamped: true };
 }
 
