@@ -86,14 +86,29 @@ describe('a line of every version of QEMU', () => {
     ['a blank for the T', `2026-11-19 16:13:06.317230 ${BODY}`, us],
     ['milliseconds', `2026-11-19T16:13:06.317Z ${BODY}`, us - 230],
     ['with the name of the guest', `2026-11-19T16:13:06.317230Z [winlab] ${BODY}`, us],
-    ['with the names of guest, program and thread', `2026-11-19T16:13:06.317230Z [winlab] qemu-system-i386(4711:main): ${BODY}`, us],
+    [
+      'with the names of guest, program and thread',
+      `2026-11-19T16:13:06.317230Z [winlab] qemu-system-i386(4711:main): ${BODY}`,
+      us,
+    ],
     ['with the name of the program', `2026-11-19T16:13:06.317230Z qemu-system-i386: ${BODY}`, us],
   ])('%s', (_, text, timeUs) => {
-    expect(parseDmLine(text, 7)).toMatchObject({ kind: 'request', line: 7, dir: 'write', addr: 0xf10000d9, data: 0x40n, size: 1, timeUs });
+    expect(parseDmLine(text, 7)).toMatchObject({
+      kind: 'request',
+      line: 7,
+      dir: 'write',
+      addr: 0xf10000d9,
+      data: 0x40n,
+      size: 1,
+      timeUs,
+    });
   });
 
   it.each([
-    ["memory_region_ops_write cpu 0 mr 0x55d0c0de1000 addr 0xf4021037 value 0x10 size 1 name 'rtl8139'", { kind: 'region', name: 'rtl8139' }],
+    [
+      "memory_region_ops_write cpu 0 mr 0x55d0c0de1000 addr 0xf4021037 value 0x10 size 1 name 'rtl8139'",
+      { kind: 'region', name: 'rtl8139' },
+    ],
     ['memory_region_ops_read cpu -1 mr 0x55d0c0de1000 addr 0xf4021037 value 0x10 size 1', { kind: 'region', name: '' }],
     ['pci_cfg_write rtl8139 04:0 @0x10 <- 0xffffffff', { kind: 'config', bdf: '04:0' }],
     ['pci_cfg_write e1000 0000:00:04.0 @0x10 <- 0xffffffff', { kind: 'config', bdf: '0000:00:04.0' }],
@@ -105,7 +120,10 @@ describe('a line of every version of QEMU', () => {
     ['e1000: set_ics 2, ICR 0, IMR 0', { kind: 'chip', chip: 'e1000', text: 'set_ics 2, ICR 0, IMR 0' }],
     ['NE2000: write addr=0x7 val=ff', { kind: 'chip', chip: 'ne2000' }],
     ['PCNET: pcnet_receive size=60', { kind: 'chip', chip: 'pcnet' }],
-    ['pcnet_ioport_read opaque=0x55 addr=0x10 size=2', { kind: 'chip', chip: 'pcnet', text: 'ioport_read opaque=0x55 addr=0x10 size=2' }],
+    [
+      'pcnet_ioport_read opaque=0x55 addr=0x10 size=2',
+      { kind: 'chip', chip: 'pcnet', text: 'ioport_read opaque=0x55 addr=0x10 size=2' },
+    ],
     ['e1000e_core_write Write to register 0x38, 4 byte(s), value: 0x8100', { kind: 'chip', chip: 'e1000e' }],
     ['e1000x_rx_can_recv_disabled link_up: 1, rx_enabled 0, pci_master 1', { kind: 'chip', chip: 'e1000' }],
     ['ne2000_ioport_write addr 0x07 val 0xff', { kind: 'chip', chip: 'ne2000' }],
@@ -130,8 +148,17 @@ describe('a line of every version of QEMU', () => {
   });
 
   it('takes off what a system log or a mail put around its lines', async () => {
-    for (const around of ['> ', 'Nov 19 16:13:06 dom0 qemu-dm[4711]: ', '2026-11-19T16:13:06+0100 dom0 qemu[1]: ', '  12\t', '+']) {
-      const log = await readDmLog(EVENTS.map((line) => around + line), 'dm.log');
+    for (const around of [
+      '> ',
+      'Nov 19 16:13:06 dom0 qemu-dm[4711]: ',
+      '2026-11-19T16:13:06+0100 dom0 qemu[1]: ',
+      '  12\t',
+      '+',
+    ]) {
+      const log = await readDmLog(
+        EVENTS.map((line) => around + line),
+        'dm.log',
+      );
       expect(log.requests).toHaveLength(3);
       expect(log.requests[0]!.request.timeUs).toBe(1795363992414692);
     }

@@ -21,19 +21,23 @@ import { type PlacedBar, type PortIo, setUpPci } from './pci.ts';
 interface BzImageKernel {
   setupHeader: Uint8Array;
   kernel: Uint8Array;
+  /** Entered at +0x200 in 64-bit mode; without that entry at its start, in 32-bit mode. */
   has64bitEntry: boolean;
-  prefAddress: number;
+  /** Where the kernel is loaded. */
+  loadAddress: number;
   initSize: number;
 }
 
-export type KernelImage = { kind: 'elf'; elf: ElfImage } | ({ kind: 'bzimage' } & BzImageKernel);
+/** `setupHeader` of an ELF image: that of the bzImage it was taken out of, a Linux by that. */
+export type KernelImage = { kind: 'elf'; elf: ElfImage; setupHeader?: Uint8Array } | ({ kind: 'bzimage' } & BzImageKernel);
 
 export interface DomainConfig {
   memoryMiB: number;
   vcpus: number;
   /**
-   * `hvm`: Linux (a 64-bit ELF or a bzImage) by the 64-bit boot protocol, a 32-bit ELF at e_entry. `pvh`: any ELF by the
-   * entry of its PVH note.
+   * `hvm`: Linux (a 64-bit ELF or a bzImage) by the 64-bit boot protocol, or by the 32-bit one where it has no 64-bit entry;
+   * any other 32-bit ELF at e_entry, with boot_params in ESI and the PVH start information in EBX. `pvh`: any ELF by the entry
+   * of its PVH note.
    */
   type: 'hvm' | 'pvh';
   kernel: KernelImage;
@@ -58,7 +62,8 @@ export interface FirmwareIo extends PortIo {
 }
 
 interface Entry {
-  mode: 'long' | 'protected';
+  /** `linux32`: protected mode as Linux' 32-bit boot protocol has it. */
+  mode: 'long' | 'protected' | 'linux32';
   address: number;
 }
 
@@ -125,7 +130,7 @@ export class DomainBuilder {
     const flat = (selector: number, accessRights: number) => ({ selector, base: 0n, limit: 0xffffffff, accessRights });
     if (mode === 'long') {
       registers.gdtrBase = BigInt(GuestLayout.gdt);
-      registers.gdtrLimit = bootGdt().length - 1;
+      registers.gdtrLimit = bootGdt(64).length - 1;
       registers.cr3 = BigInt(GuestLayout.pageTables);
       registers.cr4 = 0x20; // PAE
       registers.efer = 0x500; // LME, LMA
@@ -137,9 +142,16 @@ export class DomainBuilder {
       registers.cr4 = 0;
       registers.efer = 0;
       registers.cr0 = 0x11; // ET, PE
-      registers.setSegment(Seg.cs, flat(0, 0xc09b));
-      for (const seg of [Seg.ds, Seg.es, Seg.ss, Seg.fs, Seg.gs]) registers.setSegment(seg, flat(0, 0xc093));
-      registers.setGpr(Reg.rbx, BigInt(GuestLayout.startInfo));
+      const linux = mode === 'linux32';
+      if (linux) {
+        registers.gdtrBase = BigInt(GuestLayout.gdt);
+        registers.gdtrLimit = bootGdt(32).length - 1;
+      }
+      registers.setSegment(Seg.cs, flat(linux ? 0x10 : 0, 0xc09b));
+      for (const seg of [Seg.ds, Seg.es, Seg.ss, Seg.fs, Seg.gs]) registers.setSegment(seg, flat(linux ? 0x18 : 0, 0xc093));
+      registers.setGpr(Reg.rsi, BigInt(GuestLayout.bootParams));
+      // The protocol wants zero in EBX, EBP and EDI.
+      if (!linux) registers.setGpr(Reg.rbx, BigInt(GuestLayout.startInfo));
     }
     registers.rip = gva(BigInt(address));
   }
@@ -184,14 +196,14 @@ export class DomainBuilder {
     const { kernel, type } = this.config;
     if (kernel.kind === 'bzimage') {
       if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note; give its vmlinux");
-      if (!kernel.has64bitEntry)
-        throw new UserError(
-          'kernel: this bzImage has no 64-bit entry (boot protocol 2.12); give a 64-bit kernel of Linux 3.8 or later',
-        );
-      const end = kernel.prefAddress + Math.max(kernel.initSize, kernel.kernel.length);
-      this.mustFit('kernel', kernel.prefAddress, end);
-      this.ram.write(gpa(kernel.prefAddress), kernel.kernel);
-      return { entry: { mode: 'long', address: kernel.prefAddress + 0x200 }, end };
+      const { loadAddress, has64bitEntry } = kernel;
+      const end = loadAddress + Math.max(kernel.initSize, kernel.kernel.length);
+      this.mustFit('kernel', loadAddress, end);
+      this.ram.write(gpa(loadAddress), kernel.kernel);
+      return {
+        entry: has64bitEntry ? { mode: 'long', address: loadAddress + 0x200 } : { mode: 'linux32', address: loadAddress },
+        end,
+      };
     }
     const { elf } = kernel;
     let end = 0;
@@ -211,7 +223,8 @@ export class DomainBuilder {
         `kernel: its entry, 0x${elf.entry.toString(16)}, is in none of its segments; expected a guest-physical address in one of them`,
       );
     }
-    return { entry: { mode: elf.bits === 64 ? 'long' : 'protected', address: elf.entry }, end };
+    const mode = elf.bits === 64 ? 'long' : kernel.setupHeader !== undefined ? 'linux32' : 'protected';
+    return { entry: { mode, address: elf.entry }, end };
   }
 
   private loadRamdisk(kernelEnd: number): { address: Gpa; size: number } | undefined {
@@ -236,7 +249,7 @@ export class DomainBuilder {
       );
     const e820 = buildE820(memoryMiB);
     this.ram.write(GuestLayout.commandLine, line);
-    this.ram.write(GuestLayout.gdt, bootGdt());
+    this.ram.write(GuestLayout.gdt, bootGdt(this.entry?.mode === 'linux32' ? 32 : 64));
     this.ram.write(GuestLayout.pageTables, identityPageTables(GuestLayout.pageTables));
     this.ram.write(
       GuestLayout.bootParams,
@@ -245,7 +258,7 @@ export class DomainBuilder {
         rsdp: GuestLayout.rsdp,
         e820,
         ...(ramdisk ? { ramdisk } : {}),
-        ...(kernel.kind === 'bzimage' ? { setupHeader: kernel.setupHeader } : {}),
+        ...(kernel.setupHeader === undefined ? {} : { setupHeader: kernel.setupHeader }),
       }),
     );
 
