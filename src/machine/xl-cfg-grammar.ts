@@ -16,7 +16,7 @@ interface XlList {
   readonly items: readonly XlValue[];
   readonly line: number;
 }
-export type XlValue = XlAtom | XlList;
+type XlValue = XlAtom | XlList;
 
 export interface XlSetting {
   readonly key: string;

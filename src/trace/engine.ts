@@ -12,6 +12,7 @@ import type { Damage, MergeObserver } from './merge.ts';
 import { BlockFeed } from './block-feed.ts';
 import { NotPlain } from './feed.ts';
 import type { RecordFeed } from './feed.ts';
+import { leastWords } from './shortest.ts';
 import type { ByteSource } from './source.ts';
 import { TextBuffer } from './text.ts';
 import { TscScale } from './time.ts';
@@ -380,7 +381,9 @@ export class Engine {
       return;
     }
     const toplevel = 31 - Math.clz32(main);
-    if (toplevel !== TOPLEVEL_HVM && toplevel !== TOPLEVEL_PV && toplevel !== TOPLEVEL_SHADOW) {
+    if (!this.options.exact && p.extra < leastWords(event)) {
+      if (this.text) this.generic(p);
+    } else if (toplevel !== TOPLEVEL_HVM && toplevel !== TOPLEVEL_PV && toplevel !== TOPLEVEL_SHADOW) {
       switch (toplevel) {
         case 0:
           baseProcess(this, p);
