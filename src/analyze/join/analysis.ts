@@ -110,7 +110,11 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   const logs: ReadLog[] = inText === undefined ? [] : [{ log: inText, name: input.names?.text ?? 'the text', guest: undefined }];
   for (const file of given) {
     const { guest } = file as GuestFile;
-    logs.push({ log: await readDmLog(file.lines, file.name, base, (line) => void cutLines.push(logLine(line))), name: file.name, guest });
+    logs.push({
+      log: await readDmLog(file.lines, file.name, base, (line) => void cutLines.push(logLine(line))),
+      name: file.name,
+      guest,
+    });
   }
   if (stores.count === 0 && logs.every((l) => l.log.requests.length === 0)) {
     throw new UserError(
