@@ -60,7 +60,7 @@ export async function decompress(stream: Uint8Array, what: string, limit: number
   const zip = await openSevenZip();
   zip.fs.mkdir('/out');
   zip.fs.writeFile('/stream', stream);
-  const isOver = limitWrites(zip.fs, limit);
+  const isOver = limitWrites(zip.fs, '/out', limit);
   try {
     zip.run(['x', '-y', '-o/out', '/stream']);
   } catch (error) {
@@ -74,15 +74,17 @@ export async function decompress(stream: Uint8Array, what: string, limit: number
   return zip.fs.readFile(`/out/${name}`);
 }
 
-const sizeText = (bytes: number): string => (bytes >= 1 << 20 ? `${Math.floor(bytes / (1 << 20))} MiB` : `${bytes} bytes`);
+/** A limit in words. */
+export const sizeText = (bytes: number): string => (bytes >= 1 << 20 ? `${Math.floor(bytes / (1 << 20))} MiB` : `${bytes} bytes`);
 
-/** Lets 7-Zip write so many bytes into its file system, and then no more. Gives back whether it wanted to. */
-function limitWrites(fs: SevenZipModule['FS'], limit: number): () => boolean {
-  // Every file in memory shares this table of operations.
-  const probe = fs.open('/probe', 'w') as unknown as { stream_ops: { write(...args: unknown[]): number } };
+/** Lets 7-Zip write so many bytes below a folder of its file system, and then no more. Gives back whether it wanted to. */
+export function limitWrites(fs: SevenZipModule['FS'], folder: string, limit: number): () => boolean {
+  // Every file of one kind of file system shares this table of operations.
+  const path = `${folder}/.probe`;
+  const probe = fs.open(path, 'w') as unknown as { stream_ops: { write(...args: unknown[]): number } };
   const operations = probe.stream_ops;
   fs.close(probe as never);
-  fs.unlink('/probe');
+  fs.unlink(path);
   const write = operations.write;
   const { ErrnoError } = fs as unknown as { ErrnoError: new (errno: number) => Error };
   let total = 0;

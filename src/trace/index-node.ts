@@ -6,7 +6,7 @@ import type { TraceInput } from './source.ts';
 import { fileSource, streamSource } from './source-node.ts';
 
 export * from './index.ts';
-export { fileSource, streamSource } from './source-node.ts';
+export { fileSource } from './source-node.ts';
 export { dumpFile, summarizeFile, writeAll } from './follow-node.ts';
 
 /** Open a trace from a path, a stream, bytes, a Blob or a byte source. Close it when done. */

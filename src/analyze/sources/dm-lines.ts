@@ -163,7 +163,7 @@ const ISO_STAMP = /^\s*(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1
 const CONTEXT = /^(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\)|\[\d{1,10}\])?:\s+)/;
 
 /** Events of the path of I/O, and any event of a chip. */
-const EVENT_NAMES = String.raw`(?:handle_ioreq|cpu_ioreq_|cpu_get_ioreq|memory_region_ops_|xen_|pci_cfg_|pci_update_mappings_|(?:e1000e?|e1000x|rtl8139|ne2000|pcnet|eepro100|i82596|vmxnet3|igb|igbvf|virtio)_)`;
+const EVENT_NAMES = String.raw`(?:handle_ioreq|cpu_ioreq_|cpu_get_ioreq|memory_region_ops_|xen_(?!version\b)|pci_cfg_|pci_update_mappings_|(?:e1000e?|e1000x|rtl8139|ne2000|pcnet|eepro100|i82596|vmxnet3|igb|igbvf|virtio)_)`;
 const CHIP_NAMES = String.raw`(?:RTL8139|E1000E?|NE2000|PCNET|EE100|EEPRO100|VMXNET3)`;
 /** What a line's own text begins with, though it looks like a program's name. */
 const OWN_NAME = new RegExp(`^(?:xen|${CHIP_NAMES}): `, 'i');
