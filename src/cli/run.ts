@@ -339,23 +339,17 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
   }
 }
 
-function takeOutput(message: JobOutput, outputs: Outputs): void {
-  switch (message.kind) {
+function takeOutput(output: JobOutput, outputs: Outputs): void | Promise<void> {
+  switch (output.kind) {
     case 'console':
-      outputs.console(message.bytes);
-      break;
+      return outputs.console(output.bytes);
     case 'trace':
-      outputs.write('trace', message.bytes);
-      break;
     case 'pcap':
-      outputs.write('pcap', message.bytes);
-      break;
+      return outputs.write(output.kind, output.bytes);
     case 'log':
-      outputs.write('dmLog', message.text);
-      break;
+      return outputs.write('dmLog', output.text);
     case 'say':
-      if (message.level === 'warn') console.error(`(xen) ${message.text}`);
-      break;
+      if (output.level === 'warn') console.error(`(xen) ${oneLine(output.text)}`);
   }
 }
 
