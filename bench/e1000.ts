@@ -25,7 +25,7 @@ function setUp() {
   const part = (whole: Uint8Array, from: number, length: number): Uint8Array => {
     let parts = views.get(whole);
     if (!parts) views.set(whole, (parts = new Map()));
-    const key = from * 65536 + length;
+    const key = from * 2048 + length;
     let view = parts.get(key);
     if (!view) parts.set(key, (view = whole.subarray(from, from + length)));
     return view;

@@ -297,7 +297,11 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       ['run', '--kernel', '/dev/zero'],
       /\/dev\/zero: does not end after 1024 MiB; expected the guest's kernel/,
     ],
-    ['text for a kernel', ['run', '--kernel', 'noise'], /noise: neither an ELF image \(vmlinux\) nor a bzImage/],
+    [
+      'text for a kernel',
+      ['run', '--kernel', 'noise'],
+      /noise: not a kernel image; expected an ELF image \(vmlinux\), a bzImage/,
+    ],
     [
       'a program of this system',
       ['run', '--kernel', process.execPath, ...small],
@@ -504,7 +508,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
   it.each<[string, string[], RegExp]>([
     ['an empty trace on standard input', ['trace', 'dump', '-'], /^xenolith: .* is empty: expected what xentrace writes/],
     ['a shell for nobody', ['run', '--shell'], /^xenolith: --shell needs a terminal on standard input/],
-    ['what is wrong, as a process', ['run', '--kernel', 'noise'], /^xenolith: noise: neither an ELF image/],
+    ['what is wrong, as a process', ['run', '--kernel', 'noise'], /^xenolith: noise: not a kernel image/],
   ])('%s: one line and status 1', (_, args, message) => {
     const { status, stdout, stderr } = xenolith(...args);
     expect([status, stdout, lines(stderr).length]).toEqual([1, '', 1]);

@@ -80,6 +80,7 @@ describe('files that our own device model writes', () => {
     const story = await tell(run('trace'), 2);
     expect(story.title).toContain('received by the guest');
     const text = renderStory(story, { width: 10_000 });
+    expect(story.hops.map((h) => h.where)).toEqual(['wire', 'device model', 'device model']);
     expect(text).toContain('looks at receive descriptor 0, guest-physical 0x100100');
     expect(text).toContain('writes the frame to guest-physical 0x300000');
   });

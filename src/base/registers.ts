@@ -3,6 +3,7 @@
  * Dispatch (register-file.ts), the chip's log, the trace reader's explanations, the documentation and the
  * sweep test are all made from that declaration.
  */
+import { widthMask } from './width.ts';
 
 /** Bytes in one register or one access. */
 type Width = 1 | 2 | 4;
@@ -89,9 +90,6 @@ export interface RegisterDef<Name extends string = string> {
   readonly log?: LogForm;
   readonly doc: string;
 }
-
-/** All ones of `width` bytes, as an unsigned number. */
-export const widthMask = (width: number): number => (width >= 4 ? 0xffffffff : (1 << (width * 8)) - 1);
 
 /** `count` equal registers side by side: TxStatus0, TxStatus1 …; `otherwise` by index. */
 export function repeat<const N extends string, const I extends readonly number[]>(

@@ -28,7 +28,7 @@ describe('xenolith run', () => {
     [['@noise'], /noise:1: /],
     [['--kernel', '@none'], /none: no such file; expected the guest's kernel/],
     [['--kernel', '@.'], /: a directory; expected the guest's kernel/],
-    [['--kernel', '@noise'], /neither an ELF image .* nor a bzImage/],
+    [['--kernel', '@noise'], /not a kernel image; expected an ELF image .*, a bzImage/],
     [['--initrd', '@noise'], /--initrd: it goes with a kernel of your own/],
     [['-e', 'loud', '--trace', '@trace'], /-e loud: expected a 32-bit number or one of all, gen/],
     [['-e', '0x1ffffffff'], /-e 0x1ffffffff: expected a 32-bit number/],

@@ -1,4 +1,5 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
+import { type Gpa, gpaToGfn, pageOffset } from '../base/address.ts';
 import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
@@ -43,6 +44,8 @@ interface RunOptions {
   netdev?: string;
   seed: number;
   timeout: number;
+  testDevices?: boolean;
+  fep?: boolean;
   story?: boolean;
   json?: boolean;
 }
@@ -75,7 +78,7 @@ export function registerRun(program: Command): void {
     .command('run')
     .description('boot a guest and record every hop of its I/O')
     .argument('[guest.cfg]', "the guest's configuration, as xl takes it; without one, a Debian guest that pings the host")
-    .option('--kernel <file>', 'bzImage, vmlinux or 32-bit ELF to boot (default: a Debian kernel, fetched once)')
+    .option('--kernel <file>', 'bzImage, vmlinux, 32-bit ELF or Multiboot image to boot (default: a Debian kernel, fetched once)')
     .option('--initrd <file>', 'initial ramdisk')
     .option('--append <line>', "more for the kernel's command line (a Linux of your own: console=ttyS0 brings its console here)")
     .option('--memory <MiB>', 'memory of the guest', whole(MEMORY_MIB.min, MEMORY_MIB.max))
@@ -117,6 +120,11 @@ export function registerRun(program: Command): void {
     )
     .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole(0, 0xffff_ffff), 1)
     .option('--timeout <seconds>', "give up after this time of the guest's clock", whole(1, 1_000_000), 600)
+    .option(
+      '--test-devices',
+      "devices that test programs expect of QEMU: isa-debug-exit (a write of v to port 0xf4 ends the run with exit status 2v + 1), fw_cfg with memory and processors, pc-testdev's ports",
+    )
+    .option('--fep', "honour the forced-emulation prefix (ud2 and the letters xen), as hvm_fep on Xen's command line")
     .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
     .option('--json', 'print the outcome as JSON on the last line')
     .addHelpText(
@@ -182,6 +190,8 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     ...(options.trace === undefined ? {} : { traceMask: options.e ?? TRC_ALL }),
     ...(options.dmLog === undefined ? {} : { logForm: options.dmLogForm as 'trace' | 'classic' }),
     ...(input === undefined ? {} : { consoleInput: input }),
+    ...(options.testDevices ? { testDevices: { vcpus: domain.vcpus, memoryBytes: domain.memoryMiB * 0x100000 } } : {}),
+    ...(options.fep ? { fep: true } : {}),
     ...(socket === undefined ? {} : { socket: { fromMachine: socket.fromMachine, toMachine: socket.toMachine } }),
   };
   const outputs = new Outputs(options, inputs);
@@ -200,9 +210,10 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     console.error(`xenolith: ${RUN_OUTCOMES.interrupted.text}`);
     return statusOf('interrupted', stop);
   }
-  let status = statusOf(result.outcome, stop);
+  let status = result.exitStatus ?? statusOf(result.outcome, stop);
+  const ended = result.exitStatus === undefined ? RUN_OUTCOMES[result.outcome].text : `the guest asked for exit status ${status}`;
   console.error(
-    `xenolith: ${RUN_OUTCOMES[result.outcome].text} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`,
+    `xenolith: ${ended} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`,
   );
   if (options.story) {
     try {
@@ -355,8 +366,8 @@ function takeOutput(output: JobOutput, outputs: Outputs): void | Promise<void> {
 
 /** Guest-virtual address of a guest-physical one, which no record holds: the machine saw it. */
 function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
-  const page = linear.mmio.find(([gfn]) => gfn === Math.floor(gpa / 4096));
-  if (page !== undefined) return claim(page[1] + BigInt(gpa % 4096), 'proven', 'the VM exit gave the linear address', []);
+  const page = linear.mmio.find(([gfn]) => gfn === gpaToGfn(gpa as Gpa));
+  if (page !== undefined) return claim(page[1] + BigInt(pageOffset(gpa)), 'proven', 'the VM exit gave the linear address', []);
   const address = linearOf(linear.kernel, gpa);
   return address === undefined
     ? unknown("the guest's page tables do not map it at the end of the run")

@@ -5,8 +5,10 @@
  * thread of its own.
  */
 import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
+import { ShutdownReason } from '../abi/sched.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
+import { VGA_HOLE_BASE } from '../base/vga.ts';
 import { silentLogger, type Logger } from '../base/logger.ts';
 import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
 import { IoSpace } from '../devices/io-space.ts';
@@ -16,7 +18,8 @@ import type { DeviceState } from '../devices/pci/pci-device.ts';
 import { Piix3 } from '../devices/pci/piix3.ts';
 import { Piix4Pm } from '../devices/pci/piix4-pm.ts';
 import { Uart16550 } from '../devices/serial/uart16550.ts';
-import { VGA_HOLE_BASE, VgaLowmem } from '../devices/vga/lowmem.ts';
+import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts';
+import { VgaLowmem } from '../devices/vga/lowmem.ts';
 import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
 import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
 import { type FrameTap, Hub, type HubState } from '../net/hub.ts';
@@ -37,9 +40,6 @@ import { PciTrace, RegionTrace } from './trace-probes.ts';
 const COM1_PORT = 0x3f8;
 const COM1_IRQ = 4;
 const FIRST_NIC_DEVICE = 3;
-/** sched_op shutdown reasons. */
-const SHUTDOWN_POWEROFF = 0;
-const SHUTDOWN_REBOOT = 1;
 /** Turns that runUntilIdle() takes at most: parties on the wire could answer each other for ever. */
 const TURN_LIMIT = 10_000;
 const CONSOLE_BUFFER = 4096;
@@ -72,6 +72,8 @@ export interface DeviceModelOptions {
   readonly console?: (bytes: Uint8Array) => void;
   /** Characters for COM1 from another thread, each "frame" some bytes. */
   readonly consoleInput?: SharedArrayBuffer;
+  /** The devices of test programs (devices/test-devices.ts) are there too. */
+  readonly testDevices?: TestDeviceOptions;
   /** Called after a device wrote guest RAM. */
   readonly onRamWrite?: RamWriteHook;
 }
@@ -96,6 +98,8 @@ export class DeviceModel {
   readonly mapCache: MapCache;
   readonly dma: Dma;
   readonly server: IoreqServer;
+  /** A test program asked for this exit status. */
+  exitStatus: number | undefined;
   private readonly o: DeviceModelOptions;
   private readonly timers: TimerList;
   private readonly events: EventChannels;
@@ -157,12 +161,13 @@ export class DeviceModel {
       PLATFORM_LOG_PORT,
     );
     this.memory.add(this.vga, VGA_HOLE_BASE);
+    if (options.testDevices) this.attachTestDevices(options.testDevices);
     this.attachChipset();
     const { pcap, endpoint } = options;
     const capture: FrameTap | undefined =
       pcap &&
-      ((frame, direction) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined));
+      ((frame, direction, atNs) =>
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs));
     this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
@@ -292,11 +297,24 @@ export class DeviceModel {
       isa,
       new Piix3(pci.slot(isa), ports, {
         setPciLinkRoute: (link, irq) => hypercalls.setPciLinkRoute(link, irq),
-        reset: () => hypercalls.remoteShutdown(SHUTDOWN_REBOOT),
+        reset: () => hypercalls.remoteShutdown(ShutdownReason.reboot),
       }),
     );
     const pm = devfn(1, 3);
-    pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(SHUTDOWN_POWEROFF) }));
+    pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(ShutdownReason.poweroff) }));
+  }
+
+  private attachTestDevices(options: TestDeviceOptions): void {
+    const { hypercalls } = this.o;
+    const host = {
+      exit: (status: number) => {
+        this.exitStatus ??= status;
+        hypercalls.remoteShutdown(ShutdownReason.poweroff);
+      },
+      setIsaIrq: (irq: number, level: boolean) => void hypercalls.setIsaIrqLevel(irq, level ? 1 : 0),
+    };
+    for (const { space, base, region } of testDevices(options, host))
+      (space === 'port' ? this.ports : this.memory).add(region, base);
   }
 
   private attachNic(options: NicOptions, index: number, tap: FrameTap | undefined): NicPort {

@@ -23,6 +23,7 @@ import {
   writeData,
 } from '../abi/ioreq.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
+import { ShutdownReason } from '../abi/sched.ts';
 import { PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
@@ -33,8 +34,6 @@ import { type IoreqDispatch, newServedIoreq, type ServedIoreq } from './ioreq.ts
 import type { DmLog } from './log.ts';
 import type { TimerList } from './timers.ts';
 
-/** sched_op shutdown reason: the domain crashed. */
-const SHUTDOWN_CRASH = 3;
 /** How long the buffered port stays masked after a ring with something in it: it is polled instead. */
 const BUFFERED_POLL_NS = 100_000_000;
 /** Tries to read a pair of ring pointers that the hypervisor is rewriting. */
@@ -256,7 +255,7 @@ export class IoreqServer {
     this.hasStopped = true;
     this.pollTimer.cancel();
     this.o.logger.warn(`device model: ${what}; the domain is stopped`);
-    this.o.hypercalls.remoteShutdown(SHUTDOWN_CRASH);
+    this.o.hypercalls.remoteShutdown(ShutdownReason.crash);
   }
 }
 

@@ -3,13 +3,15 @@
  * configuration space.
  * Source of the behaviour: QEMU hw/i386/xen/xen-hvm.c; layout: abi/ioreq.ts.
  */
+import { lowBytes, widthMask } from '../base/width.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Ioreq, IOREQ_READ, IoreqType, newIoreq } from '../abi/ioreq.ts';
 import type { IoSpace } from '../devices/io-space.ts';
 import type { PciBus } from '../devices/pci/bus.ts';
 import { cost } from './costs.ts';
 import type { Dma } from './dma.ts';
-import { hex64, type DmLog } from './log.ts';
+import { hex, hex64 } from '../base/hex.ts';
+import type { DmLog } from './log.ts';
 import type { MapCache } from './map-cache.ts';
 
 /** The longest string access one request may carry: Xen cuts them at page ends. */
@@ -43,7 +45,7 @@ const flag = (value: boolean): number => (value ? 1 : 0);
 
 /** One line about a request, for comments and messages. */
 export function describeIoreq(r: ServedIoreq): string {
-  const address = r.addr.toString(16);
+  const address = hex(r.addr);
   const where =
     r.type === IoreqType.pio
       ? `port 0x${address}`
@@ -77,7 +79,7 @@ export class IoreqDispatch {
     if (log !== undefined) this.logRequest(log, r);
     if (!r.dataIsPtr && r.dir !== IOREQ_READ && r.size < 8) {
       r.dataHi = 0;
-      if (r.size < 4) r.dataLo &= (1 << (r.size * 8)) - 1;
+      r.dataLo = lowBytes(r.dataLo, r.size);
     }
     if (log !== undefined && log.traces && r.dir !== IOREQ_READ)
       log.event(`handle_ioreq_write I/O=${REQUEST_ADDRESS} write ${this.tail(r)}`);
@@ -115,7 +117,7 @@ export class IoreqDispatch {
     const log = this.log !== undefined && this.log.traces ? this.log : undefined;
     if (log !== undefined) {
       log.event(
-        `cpu_ioreq_pio I/O=${REQUEST_ADDRESS} pio dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${r.addr.toString(16)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
+        `cpu_ioreq_pio I/O=${REQUEST_ADDRESS} pio dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
       );
     }
     if (!r.dataIsPtr) {
@@ -124,12 +126,12 @@ export class IoreqDispatch {
         r.dataHi = 0;
         if (log !== undefined)
           log.event(
-            `cpu_ioreq_pio_read_reg I/O=${REQUEST_ADDRESS} pio read reg data=0x${r.dataLo.toString(16)} port=0x${r.addr.toString(16)} size=${r.size}`,
+            `cpu_ioreq_pio_read_reg I/O=${REQUEST_ADDRESS} pio read reg data=0x${hex(r.dataLo)} port=0x${hex(r.addr)} size=${r.size}`,
           );
       } else {
         if (log !== undefined)
           log.event(
-            `cpu_ioreq_pio_write_reg I/O=${REQUEST_ADDRESS} pio write reg data=0x${hex64(r.dataLo, r.dataHi)} port=0x${r.addr.toString(16)} size=${r.size}`,
+            `cpu_ioreq_pio_write_reg I/O=${REQUEST_ADDRESS} pio write reg data=0x${hex64(r.dataLo, r.dataHi)} port=0x${hex(r.addr)} size=${r.size}`,
           );
         this.out(r, r.dataLo);
       }
@@ -146,7 +148,7 @@ export class IoreqDispatch {
 
   private in(r: Ioreq): number {
     this.t.clock.charge(cost.registerAccess);
-    if (r.addr >= PORT_LIMIT) return r.size === 4 ? 0xffffffff : (1 << (r.size * 8)) - 1;
+    if (r.addr >= PORT_LIMIT) return widthMask(r.size);
     return this.t.ports.read(r.addr, r.size);
   }
 
@@ -159,7 +161,7 @@ export class IoreqDispatch {
     const log = this.log !== undefined && this.log.traces ? this.log : undefined;
     if (log !== undefined) {
       log.event(
-        `cpu_ioreq_move I/O=${REQUEST_ADDRESS} copy dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${r.addr.toString(16)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
+        `cpu_ioreq_move I/O=${REQUEST_ADDRESS} copy dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
       );
     }
     const { memory, clock } = this.t;
@@ -199,7 +201,7 @@ export class IoreqDispatch {
       }
       if (log !== undefined)
         log.event(
-          `cpu_ioreq_config_read I/O=${REQUEST_ADDRESS} sbdf=0x${sbdf.toString(16)} reg=${register} size=${r.size} data=0x${value.toString(16)}`,
+          `cpu_ioreq_config_read I/O=${REQUEST_ADDRESS} sbdf=0x${hex(sbdf)} reg=${register} size=${r.size} data=0x${hex(value)}`,
         );
       return undefined;
     }
@@ -207,7 +209,7 @@ export class IoreqDispatch {
     const value = r.dataIsPtr ? this.itemLo() : r.dataLo;
     if (log !== undefined)
       log.event(
-        `cpu_ioreq_config_write I/O=${REQUEST_ADDRESS} sbdf=0x${sbdf.toString(16)} reg=${register} size=${r.size} data=0x${value.toString(16)}`,
+        `cpu_ioreq_config_write I/O=${REQUEST_ADDRESS} sbdf=0x${hex(sbdf)} reg=${register} size=${r.size} data=0x${hex(value)}`,
       );
     pci.configWrite(sbdf, register, r.size, value);
     return undefined;
@@ -242,7 +244,7 @@ export class IoreqDispatch {
   }
 
   private logRequest(log: DmLog, r: Ioreq): void {
-    const port = r.addr.toString(16);
+    const port = hex(r.addr);
     const data = hex64(r.dataLo, r.dataHi);
     if (log.traces) {
       log.event(
@@ -250,12 +252,12 @@ export class IoreqDispatch {
       );
     } else {
       log.line(
-        `xen: I/O request: ${r.type.toString(16)}, ptr: ${flag(r.dataIsPtr)}, port: ${port}, data: ${data}, count: ${r.count}, size: ${r.size}`,
+        `xen: I/O request: ${hex(r.type)}, ptr: ${flag(r.dataIsPtr)}, port: ${port}, data: ${data}, count: ${r.count}, size: ${r.size}`,
       );
     }
   }
 
   private tail(r: Ioreq): string {
-    return `type=${r.type} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${r.addr.toString(16)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`;
+    return `type=${r.type} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`;
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { IoreqType } from '../abi/ioreq.ts';
-import { DmLog, hex64 } from './log.ts';
+import { hex64 } from '../base/hex.ts';
+import { DmLog } from './log.ts';
 import { HandClock } from './testing/fake-hypervisor.ts';
 import { CplusDriver } from './testing/cplus-driver.ts';
 import { NIC_MMIO, setUp } from './testing/set-up.ts';

@@ -25,11 +25,6 @@ interface DmLogOptions {
   readonly bufferSize?: number;
 }
 
-/** Lower-case hexadecimal of a 64-bit value in two unsigned halves, without leading zeros. */
-export function hex64(low: number, high: number): string {
-  return high === 0 ? low.toString(16) : high.toString(16) + low.toString(16).padStart(8, '0');
-}
-
 /** `# device-model log, clock: modelled, TSC 0 at 1704067200.000000, 1000000000 Hz`: seconds since 1970 by the log's clock. */
 const clockHeader = (clock: Clock): string =>
   `# device-model log, clock: ${clock.kind === 'virtual' ? 'modelled' : 'measured'}, TSC 0 at ${(clock.epochUs / 1e6).toFixed(6)}, ${clock.tscHz} Hz\n`;

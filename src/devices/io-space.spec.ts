@@ -1,3 +1,4 @@
+import { lowBytes } from '../base/width.ts';
 import { describe, expect, it } from 'vitest';
 import { IoSpace, type IoRegion } from './io-space.ts';
 
@@ -67,7 +68,7 @@ describe('io space', () => {
           const s = setUp(widest);
           s.space.write(0x100 + offset, size, 0x89abcdef, 0x01234567);
           const low = s.space.read(0x100 + offset, size);
-          expect(low).toBe(size >= 4 ? 0x89abcdef : 0x89abcdef & ((1 << (size * 8)) - 1));
+          expect(low).toBe(lowBytes(0x89abcdef, size));
           expect(s.space.high).toBe(size === 8 ? 0x01234567 : 0);
           for (let i = 0; i < 16; i++) if (i < offset || i >= offset + size) expect(s.block.bytes[i]).toBe(0x10 + i);
         }

@@ -6,6 +6,7 @@
  * region that decodes its first byte. Where nobody decodes, reads give ones and writes are lost.
  */
 
+import { lowBytes, widthMask } from '../base/width.ts';
 import { Listeners } from '../base/listeners.ts';
 
 /** A block of registers, wherever it is mapped. */
@@ -35,8 +36,6 @@ export interface IoProbe {
   read(mapping: IoMapping, offset: number, size: number, value: number): void;
   write(mapping: IoMapping, offset: number, size: number, value: number): void;
 }
-
-const ones = (size: number): number => (size === 4 ? 0xffffffff : (1 << (size * 8)) - 1);
 
 export class IoSpace {
   readonly kind: 'port' | 'memory';
@@ -82,7 +81,7 @@ export class IoSpace {
     this.high = 0;
     if (size <= 4 && (address & (size - 1)) === 0) {
       const mapping = this.find(address);
-      if (mapping === undefined) return ones(size);
+      if (mapping === undefined) return widthMask(size);
       if (size <= mapping.region.widest) return this.readPiece(mapping, address, size);
     }
     let low = 0;
@@ -90,7 +89,7 @@ export class IoSpace {
     for (let done = 0; done < size; ) {
       const piece = this.pieceSize(address + done, size - done);
       const owner = this.find(address + done);
-      const value = owner === undefined ? ones(piece) : this.readPiece(owner, address + done, piece);
+      const value = owner === undefined ? widthMask(piece) : this.readPiece(owner, address + done, piece);
       if (done < 4) {
         low = (low | (value << (done * 8))) >>> 0;
         if (done > 0 && done + piece > 4) high = value >>> ((4 - done) * 8);
@@ -119,7 +118,7 @@ export class IoSpace {
       if (owner !== undefined) {
         let value = done < 4 ? low >>> (done * 8) : high >>> ((done - 4) * 8);
         if (done > 0 && done < 4 && done + piece > 4) value |= high << ((4 - done) * 8);
-        this.writePiece(owner, address + done, piece, (value & ones(piece)) >>> 0);
+        this.writePiece(owner, address + done, piece, lowBytes(value, piece));
       }
       done += piece;
     }
@@ -134,7 +133,7 @@ export class IoSpace {
 
   private readPiece(mapping: IoMapping, address: number, size: number): number {
     const offset = address - mapping.base;
-    const value = (mapping.region.read(offset, size) & ones(size)) >>> 0;
+    const value = lowBytes(mapping.region.read(offset, size), size);
     if (this.probe !== undefined) this.probe.read(mapping, offset, size, value);
     return value;
   }
@@ -142,6 +141,6 @@ export class IoSpace {
   private writePiece(mapping: IoMapping, address: number, size: number, value: number): void {
     const offset = address - mapping.base;
     if (this.probe !== undefined) this.probe.write(mapping, offset, size, value);
-    mapping.region.write(offset, size, (value & ones(size)) >>> 0);
+    mapping.region.write(offset, size, lowBytes(value, size));
   }
 }

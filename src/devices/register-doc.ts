@@ -1,7 +1,8 @@
 /** A register table as Markdown, for docs/. */
+import { hex } from '../base/hex.ts';
 import type { BitField, RegisterDef } from './registers.ts';
 
-const hex = (value: number, digits: number): string => `0x${value.toString(16).padStart(digits, '0')}`;
+const shown = (value: number, digits: number): string => `0x${hex(value, digits)}`;
 
 const fieldText = (field: BitField): string => {
   const bits = field.bits ?? 1;
@@ -49,8 +50,12 @@ export function registerTable(table: readonly RegisterDef[]): string {
     const lastOffset = last.offset + lastIndex * (last.stride ?? last.width);
     const element = (r: RegisterDef, i: number): string => (r.count === undefined ? r.name : `${r.name}[${i}]`);
     const reset =
-      first.reset !== undefined ? hex(first.reset, digits) : first.powerOn !== undefined ? `(${hex(first.powerOn, digits)})` : '';
-    const writable = first.writable !== undefined && first.access !== 'ro' ? hex(first.writable, digits) : '';
+      first.reset !== undefined
+        ? shown(first.reset, digits)
+        : first.powerOn !== undefined
+          ? `(${shown(first.powerOn, digits)})`
+          : '';
+    const writable = first.writable !== undefined && first.access !== 'ro' ? shown(first.writable, digits) : '';
     const { otherwise, written } = first;
     const named = (other: { readonly name: string; readonly doc: string; readonly fields?: readonly BitField[] }): string =>
       `**${other.name}**: ${other.doc}${other.fields ? `: ${other.fields.map(fieldText).join(', ')}` : ''}`;
@@ -65,7 +70,7 @@ export function registerTable(table: readonly RegisterDef[]): string {
       .filter(Boolean)
       .join('. ');
     lines.push(
-      `| ${span(hex(first.offset, 2), hex(lastOffset, 2))} | ${first.width} | ${span(element(first, 0), element(last, lastIndex))} ` +
+      `| ${span(shown(first.offset, 2), shown(lastOffset, 2))} | ${first.width} | ${span(element(first, 0), element(last, lastIndex))} ` +
         `| ${span(first.dataSheet ?? '', last.dataSheet ?? '')} | ${first.access} | ${reset} | ${writable} | ${meaning} |`,
     );
   }

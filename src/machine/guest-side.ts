@@ -3,7 +3,7 @@
  * thread. Where the device model runs is the business of whoever puts the machine together.
  */
 import { IOREQ_WRITE, IoreqType, newIoreq } from '../abi/ioreq.ts';
-import { gpaToGfn, maddrToMfn } from '../base/address.ts';
+import { gpaToGfn, maddrToMfn, PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
@@ -25,6 +25,7 @@ import { Shootdown } from '../hypervisor/mm/shootdown.ts';
 import { createPlatform, type PlatformOptions } from '../hypervisor/chips/platform.ts';
 import { type InlineDom0, IoWait } from '../hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../hypervisor/setup/setup.ts';
+import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
 
@@ -66,6 +67,10 @@ export interface MachineOptions {
   readonly wireLatencyNs?: number;
   /** Characters typed for COM1, each "frame" some of them (net/frame-ring.ts). */
   readonly consoleInput?: SharedArrayBuffer;
+  /** The devices of test programs are there too. */
+  readonly testDevices?: TestDeviceOptions;
+  /** The forced-emulation prefix is honoured (HvmVcpuOptions.fep). */
+  readonly fep?: boolean;
   /** The wire's other end is on another thread, in place of the dom0 endpoint. */
   readonly socket?: RingPair;
 }
@@ -91,7 +96,7 @@ export const guestMemoryOptions = (
   engine: Pick<EngineFactory, 'areaSize'>,
   pcpus: number,
 ): Partial<MachineMemoryOptions> => ({
-  frames: memoryMiB * 256 + GuestLayout.acpiTablesSize / 4096 + NR_SPECIAL_PAGES + NR_IOREQ_SERVER_PAGES + SPARE_FRAMES,
+  frames: memoryMiB * 256 + GuestLayout.acpiTablesSize / PAGE_SIZE + NR_SPECIAL_PAGES + NR_IOREQ_SERVER_PAGES + SPARE_FRAMES,
   pcpus,
   vcpus: 1,
   engineAreaSize: engine.areaSize,
@@ -184,6 +189,7 @@ export class GuestSide extends Hypervisor {
       memoryMap: buildE820(this.options.domain.memoryMiB),
       ...(console === undefined ? {} : { consoleWrite: console }),
       ...(disassemble === undefined ? {} : { disassemble }),
+      fep: this.options.fep ?? false,
     });
   }
 
@@ -222,7 +228,7 @@ export class GuestSide extends Hypervisor {
 export function createDeviceModel(
   pcpu: Pcpu,
   hypercalls: DeviceModelHypercalls,
-  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'>,
+  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'testDevices'>,
   sinks: MachineSinks,
 ): DeviceModel {
   const { memory, clock, pages } = pcpu;
@@ -238,6 +244,7 @@ export function createDeviceModel(
     ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaceName: `vif${GUEST_DOMID}.0`, sink: pcap }) }),
     ...(options.wireLatencyNs === undefined ? {} : { wireLatencyNs: options.wireLatencyNs }),
     ...(options.consoleInput === undefined ? {} : { consoleInput: options.consoleInput }),
+    ...(options.testDevices === undefined ? {} : { testDevices: options.testDevices }),
     ...(options.socket === undefined ? {} : { socket: options.socket, endpoint: null }),
     // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.
     onRamWrite: (gpa, _length, maddr) => {

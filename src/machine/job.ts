@@ -5,6 +5,7 @@
 import type { RingPair } from '../device-model/device-model.ts';
 import type { DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
+import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
 import type { SplitMemory } from './split-machine.ts';
@@ -25,6 +26,10 @@ export interface MachineJob {
   /** Form of the device model's log; undefined: no log. */
   readonly logForm?: DmLogForm;
   readonly capture: boolean;
+  /** The devices of test programs are there too. */
+  readonly testDevices?: TestDeviceOptions;
+  /** The forced-emulation prefix is honoured. */
+  readonly fep?: boolean;
   /** Nanoseconds of the machine's clock after which the run is given up. */
   readonly untilNs: number;
   /** Characters typed for COM1: a frame ring (net/frame-ring.ts) over this buffer. */

@@ -18,7 +18,9 @@ function imageBuffers(part: JobPart): ArrayBuffer[] {
   if (part.part === 'device-model') return [];
   const { kernel, ramdisk } = part.job.domain;
   const views = [
-    ...(kernel.kind === 'elf' ? kernel.elf.segments.map((segment) => segment.data) : [kernel.kernel]),
+    ...(kernel.kind === 'bzimage'
+      ? [kernel.kernel]
+      : (kernel.kind === 'elf' ? kernel.elf : kernel.image).segments.map((segment) => segment.data)),
     ...(ramdisk === undefined ? [] : [ramdisk]),
   ];
   return [...new Set(views.map((view) => view.buffer as ArrayBuffer))].filter(

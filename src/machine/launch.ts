@@ -2,8 +2,9 @@
  * Starts a job on its threads from a thread that has an event loop, gathers what they tell, and can stop them. How a thread
  * is made is the platform's business (launch-node.ts; a browser's Worker).
  */
+import { ShutdownReason } from '../abi/sched.ts';
 import { UserError } from '../base/errors.ts';
-import { ShutdownReason, shutdownDomain, VcpuState } from '../hypervisor/domain/domain.ts';
+import { shutdownDomain, VcpuState } from '../hypervisor/domain/domain.ts';
 import { MachineMemory } from '../hypervisor/mm/memory.ts';
 import { engineFactory } from './engine-factory.ts';
 import { GUEST_DOMID } from './guest-side.ts';

@@ -49,7 +49,7 @@ function runInline(job: MachineJob, sinks: MachineSinks, post: Post): void {
 }
 
 function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
-  const { name, domain, nics, clock, seed, traceMask, logForm, consoleInput, socket } = job;
+  const { name, domain, nics, clock, seed, traceMask, logForm, consoleInput, socket, testDevices, fep } = job;
   return {
     name,
     domain,
@@ -61,6 +61,8 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit
     ...(logForm === undefined ? {} : { logForm }),
     ...(consoleInput === undefined ? {} : { consoleInput }),
     ...(socket === undefined ? {} : { socket }),
+    ...(testDevices === undefined ? {} : { testDevices }),
+    ...(fep === undefined ? {} : { fep }),
   };
 }
 

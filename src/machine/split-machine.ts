@@ -128,7 +128,7 @@ export function runGuestThread(
 /** A machine's options as far as they concern the device model. */
 type DeviceModelThreadOptions = Pick<
   MachineOptions,
-  'name' | 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket'
+  'name' | 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'testDevices'
 > & {
   readonly domain: Pick<DomainConfig, 'hpet'>;
 };

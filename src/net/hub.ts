@@ -18,8 +18,11 @@ export interface NetPort {
 
 /** Which way a frame crosses a port, as the party attached there sees it. */
 export type FrameDirection = 'outbound' | 'inbound';
-/** Called with every frame that crosses a port: outbound when sent, inbound when the party has taken it. */
-export type FrameTap = (frame: Uint8Array, direction: FrameDirection) => void;
+/**
+ * Called with every frame that crosses a port: outbound when sent, inbound when the party has taken it. `atNs` is when it
+ * crossed, before the party did anything with it.
+ */
+export type FrameTap = (frame: Uint8Array, direction: FrameDirection, atNs: number) => void;
 
 /** The party's end of its cable. */
 export interface HubPort {
@@ -128,7 +131,7 @@ class Attached implements HubPort {
     }
     this.counters.sent++;
     this.counters.sentBytes += frame.length;
-    this.tap?.(frame, 'outbound');
+    this.tap?.(frame, 'outbound', this.hub.now());
     this.hub.launch(this, frame.slice());
   }
 
@@ -157,10 +160,11 @@ class Attached implements HubPort {
   }
 
   private offer(frame: Uint8Array): boolean {
+    const atNs = this.hub.now();
     if (!this.party.receive(frame)) return false;
     this.counters.received++;
     this.counters.receivedBytes += frame.length;
-    this.tap?.(frame, 'inbound');
+    this.tap?.(frame, 'inbound', atNs);
     return true;
   }
 }
@@ -169,7 +173,8 @@ export class Hub {
   private readonly ports: Attached[] = [];
   private readonly flights = new Queue<Flight>();
   private readonly latencyNs: number;
-  private readonly now: () => number;
+  /** Time in nanoseconds of the machine's clock. */
+  readonly now: () => number;
   private readonly waitingLimit: number;
 
   constructor(options: HubOptions) {

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Instruction } from '../../src/cpu/tables/definition.ts';
@@ -17,6 +16,7 @@ import type { Batch } from './fpu-compare.ts';
 import { runNative } from './native-fpu.ts';
 import { thisProcessor } from './processor.ts';
 import { areClose } from './reciprocal.ts';
+import { readRecording } from './recording.ts';
 import { isTranscendental } from './x87-cases.ts';
 import type { X87Case } from './x87-cases.ts';
 import { SIMD } from '../../src/cpu/tables/simd.ts';
@@ -26,14 +26,13 @@ const COUNT = Number(process.env['FPU_CASES'] ?? 8_000);
 const { name: processor, native, choices } = await thisProcessor();
 const engine = FpuEngine.create();
 
-const onceFailed = readFileSync(join(import.meta.dirname, 'fpu-once-failed.jsonl'), 'utf8')
-  .trim()
-  .split('\n')
-  .map((line) => JSON.parse(line) as { what: string; before: string; after: string });
-
 /** Records of cases that once came out otherwise. */
-describe('once failed, against outcomes recorded: Intel, family 6, with AVX-512 (model not recorded)', () => {
-  it.each(onceFailed)('$what', async ({ before, after }) => {
+const onceFailed = readRecording<{ what: string; before: string; after: string }>(
+  join(import.meta.dirname, 'fpu-once-failed.jsonl'),
+);
+
+describe(`once failed, against outcomes recorded: ${onceFailed.processor}`, () => {
+  it.each(onceFailed.cases)('$what', async ({ before, after }) => {
     const mine = new Uint8Array(Buffer.from(before, 'base64'));
     const theirs = new Uint8Array(Buffer.from(after, 'base64'));
     (await engine).execute(recordAt(mine, 0));

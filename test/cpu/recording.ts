@@ -8,10 +8,10 @@ import { type Choices, choicesOf } from './choices.ts';
 import type { SavedCase } from './lockstep/case.ts';
 import type { Processor } from './processor.ts';
 
-export interface Recording {
+export interface Recording<C> {
   readonly processor: string;
   readonly choices: Choices;
-  readonly cases: readonly SavedCase[];
+  readonly cases: readonly C[];
 }
 
 interface Header {
@@ -19,7 +19,7 @@ interface Header {
   readonly choices: readonly string[];
 }
 
-export function readRecording(path: string): Recording {
+export function readRecording<C = SavedCase>(path: string): Recording<C> {
   const bytes = readFileSync(path);
   const lines = (path.endsWith('.gz') ? gunzipSync(bytes) : bytes)
     .toString('utf8')
@@ -31,7 +31,7 @@ export function readRecording(path: string): Recording {
   return {
     processor: header.processor,
     choices: choicesOf(header.choices),
-    cases: lines.slice(1).map((line) => JSON.parse(line) as SavedCase),
+    cases: lines.slice(1).map((line) => JSON.parse(line) as C),
   };
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import { IOREQ_SIZE, IOREQ_STATE_WORD } from '../../src/abi/ioreq.ts';
+import { ShutdownReason } from '../../src/abi/sched.ts';
 import { readElf } from '../../src/hypervisor/domain-builder/elf.ts';
 import { MachineMemory } from '../../src/hypervisor/mm/memory.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../../src/machine/exit-status.ts';
@@ -14,7 +15,7 @@ import { MachineRun } from '../../src/machine/launch.ts';
 import type { SplitMemory } from '../../src/machine/split-machine.ts';
 import { parseMac } from '../../src/net/frame.ts';
 import { entry as cli, lackOf, PATIENCE_MS } from '../needs.ts';
-import { idtBehind, longGuest, plainGuest, powerOff } from '../plain-guest.ts';
+import { idtBehind, lapicTimer, longGuest, LVTT_PERIODIC, plainGuest, powerOff, shutDown } from '../plain-guest.ts';
 import { BAR, MEMORY_MIB, RAM_END } from './machine.ts';
 import {
   attack,
@@ -77,26 +78,13 @@ describe.skipIf(lack.skip)(lack.title("the process outlives the guest and ends w
     ],
     ['page tables at the NIC', 'crash', '', longGuest(`mov eax, ${BAR}\nmov cr3, rax\n`), []],
     ['the IDT behind a page table at the NIC', 'crash', '', longGuest(idtBehind(BAR)), []],
-    [
-      'a crash the guest reports',
-      'crash',
-      '',
-      longGuest('mov dword [0x80000], 3\nmov eax, 29\nmov edi, 2\nmov esi, 0x80000\nvmcall\nhlt\n'),
-      [],
-    ],
+    ['a crash the guest reports', 'crash', '', longGuest(shutDown(ShutdownReason.crash)), []],
     [
       'a timer of one tick, and nobody who takes its interrupt',
       'timeout',
       '',
       longGuest(`
-      mov eax, 0xfee000f0
-      mov dword [rax], 0x1ff
-      mov eax, 0xfee003e0
-      mov dword [rax], 0xb
-      mov eax, 0xfee00320
-      mov dword [rax], 0x20040
-      mov eax, 0xfee00380
-      mov dword [rax], 1
+      ${lapicTimer(LVTT_PERIODIC | 0x40, 1)}
       sti
     sleep:
       hlt

@@ -34,7 +34,7 @@ export default [
   },
   {
     guard: 'ports end at 0xffff: reads', file: dispatch, spec, test: 'XSA-199',
-    find: 'if (r.addr >= PORT_LIMIT) return r.size === 4 ? 0xffffffff : (1 << (r.size * 8)) - 1;\n    return this.t.ports.read(r.addr, r.size);',
+    find: 'if (r.addr >= PORT_LIMIT) return widthMask(r.size);\n    return this.t.ports.read(r.addr, r.size);',
     replace: 'return this.t.ports.read(r.addr & 0xffff, r.size);',
   },
   {

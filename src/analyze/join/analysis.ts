@@ -378,7 +378,7 @@ function guestOf(
   for (const c of mine) {
     const reason = consoleBelongs(c.lines, accesses, log);
     if (reason === undefined) console.push(...c.lines);
-    else leftOut.push(`${c.name} is left out: it is not this guest's console (${reason})`);
+    else leftOut.push(`${c.name} is left out: it does not fit ${guestName(g)} (${reason})`);
   }
   const options = (input.devices ?? []).flatMap((option) => {
     const m = /^(\d+):(.*)$/.exec(option);
@@ -419,7 +419,7 @@ function guestOf(
 /** Says of a capture that fits no guest's doorbells that it is left out. */
 function settleCapture(guests: readonly Guest[], name: string, leftOut: string[]): void {
   const reasons = guests.map((g) => g.capture.unrelated);
-  const tried = guests.filter((g) => g.transmissions.length > 0 && g.frames.length > 0);
+  const tried = guests.filter((g) => g.log !== undefined && g.frames.length > 0);
   if (tried.length > 0 && tried.every((g) => g.capture.unrelated !== undefined))
     leftOut.push(`${name} is left out: it is not of the same run as the log (${reasons.find((r) => r !== undefined)})`);
 }

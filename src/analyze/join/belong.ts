@@ -42,19 +42,59 @@ export function belonging(
   return undefined;
 }
 
-/** Why a console is not this guest's; undefined where nothing speaks against it. */
+const THR = 0x3f8;
+const LCR = 0x3fb;
+const LCR_DLAB = 0x80n;
+/** Lines of a console shorter than this stand in every console. */
+const TELLING = 12;
+/** So many lines must be comparable before a console is judged by them. */
+const LINES = 3;
+/** A console of the same run holds all but what a loss cut. */
+const LINES_SHARE = 0.8;
+
+/** Lines that a guest sent through its first serial port, as the trace holds them, or else its device model's log. */
+function serialLines(accesses: readonly IoAccess[], log: DmLog | undefined): string[] {
+  let text = '';
+  let divisor = false;
+  const take = (dir: string | undefined, port: number, data: bigint | undefined): void => {
+    if (dir !== 'write' || data === undefined) return;
+    if (port === LCR) divisor = (data & LCR_DLAB) !== 0n;
+    else if (port === THR && !divisor) text += String.fromCharCode(Number(data & 0xffn));
+  };
+  if (accesses.length > 0) {
+    for (const a of accesses) {
+      // What is missing would make one line of two.
+      if (a.lossBefore) text += '\n';
+      if (a.space === 'pio') take(a.dir, a.addr, a.data);
+    }
+  } else for (const r of log?.requests ?? []) if (r.request.type === 0) take(r.dir, r.request.addr, r.data);
+  // The first and the last may be cut.
+  return text
+    .split(/[\r\n]+/)
+    .slice(1, -1)
+    .filter((line) => line.length >= TELLING);
+}
+
+/** Why a console does not fit a guest; undefined where nothing speaks against it. */
 export function consoleBelongs(
   lines: readonly string[],
   accesses: readonly IoAccess[],
   log: DmLog | undefined,
 ): string | undefined {
+  const sent = serialLines(accesses, log);
+  if (sent.length >= LINES) {
+    const text = lines.join('\n');
+    const found = sent.filter((line) => text.includes(line)).length;
+    if (found < sent.length * LINES_SHARE)
+      return `it holds ${found} of ${sent.length} lines that the guest sent through its serial port`;
+  }
   for (const w of consoleWindows(lines)) {
-    if (contradicted(w, [], log))
-      return `it puts the ${w.chip.title} at 0x${w.base.toString(16)}, where the log has another device`;
+    const place = `0x${w.base.toString(16)}`;
+    if (contradicted(w, [], log)) return `it puts the ${w.chip.title} at ${place}, where the log has another device`;
     const own = accesses.filter((a) => a.space === w.space && a.addr >= w.base && a.addr < w.base + w.block.size);
     const known = own.filter((a) => w.chip.registerAt(w.block, a.addr - w.base, undefined) !== undefined);
     if (own.length >= FEW && known.length < own.length * LEAST_SHARE)
-      return `it puts the ${w.chip.title} at 0x${w.base.toString(16)}, and ${own.length - known.length} of ${own.length} accesses there touch no register of it`;
+      return `it puts the ${w.chip.title} at ${place}, and ${own.length - known.length} of ${own.length} accesses there touch no register of it`;
   }
   return undefined;
 }

@@ -70,6 +70,22 @@ function spanOf(s: CaptureSources, d: Draft): Span | undefined {
   return { fromUs, untilUs: Math.max(fromUs, untilUs) };
 }
 
+/** Writes behind which the device model touched guest memory, as times in which a frame may have left. */
+function touchingSpans(s: CaptureSources): Span[] {
+  const found: Span[] = [];
+  for (const r of s.log?.requests ?? []) {
+    const from = r.dma[0]?.timeUs;
+    if (r.dir !== 'write' || r.request.type > 1 || from === undefined) continue;
+    const next = s.log!.requests[r.index + 1]?.request.timeUs ?? Infinity;
+    const last = r.dma.at(-1)!;
+    found.push({
+      fromUs: from,
+      untilUs: Math.max(from, Math.min(next, (last.returnTimeUs ?? last.timeUs ?? from) + FRAME_SLACK_US)),
+    });
+  }
+  return found;
+}
+
 /** Whether a captured frame can have the length that the driver gave: padded, tagged or with its checksum. */
 function fits(frame: CapturedFrame, length: number | undefined): boolean {
   if (length === undefined) return true;
@@ -102,17 +118,20 @@ export function joinCapture(s: CaptureSources, drafts: readonly Draft[]): { join
   let unrelated: string | undefined;
   let found = assign(drafts, spans, frames, told, offset.us);
   const joined = found.taken.filter((t) => t !== undefined).length;
-  if (frames.length > 0 && drafts.length > 0 && joined * FEW < drafts.length) {
-    const estimated = offsetOf(spans, frames, joined);
+  // Without a known doorbell, any write that made the device model touch memory may be one.
+  const rung = drafts.length > 0 ? spans : touchingSpans(s);
+  const fitting = drafts.length > 0 ? joined : rung.filter((r) => inTime(frames, r, 0)).length;
+  if (frames.length > 0 && rung.length > 0 && fitting * FEW < Math.min(rung.length, frames.length)) {
+    const estimated = offsetOf(rung, frames, fitting);
     if (estimated !== undefined) {
       offset = estimated;
-      found = assign(drafts, spans, frames, told, offset.us);
-    } else if (joined === 0) unrelated = whyUnrelated(spans, frames);
-  }
+      found = assign(drafts, spans, frames, told, offset.us, offset.errorUs);
+    } else if (fitting === 0) unrelated = whyUnrelated(s, rung, frames, drafts.length > 0);
+  } else if (frames.length > 0 && rung.length === 0) unrelated = whyUnrelated(s, rung, frames, false);
   const stations = new Map(told);
   for (const [station, how] of votes(drafts, found.taken)) if (!stations.has(station)) stations.set(station, how);
   // What left is from the guest: frames of other stations were there by chance.
-  if (stations.size > 0) found = assign(drafts, spans, frames, stations, offset.us);
+  if (stations.size > 0) found = assign(drafts, spans, frames, stations, offset.us, offset.errorUs);
   const known = stations.size > 0;
   const transmissions: Transmission[] = drafts.map((d, i) => {
     const { departure, ...rest } = d;
@@ -141,6 +160,7 @@ function assign(
   frames: readonly CapturedFrame[],
   stations: ReadonlyMap<string, unknown>,
   offsetUs: number,
+  errorUs = 0,
 ): { taken: (CapturedFrame | undefined)[]; inside: (readonly CapturedFrame[])[] } {
   const used = new Set<number>();
   const inside: (readonly CapturedFrame[])[] = [];
@@ -149,7 +169,7 @@ function assign(
     const here =
       span === undefined
         ? []
-        : between(frames, span.fromUs + offsetUs - TAP_US, span.untilUs + offsetUs + TAP_US).filter(
+        : between(frames, span.fromUs + offsetUs - errorUs - TAP_US, span.untilUs + offsetUs + errorUs + TAP_US).filter(
             (f) => f.direction !== 'inbound' && !used.has(f.number) && (stations.size === 0 || stations.has(sourceOf(f))),
           );
     inside.push(here);
@@ -287,8 +307,7 @@ function offsetOf(
   const rings = spans.filter((x) => x !== undefined).slice(0, MOST_COMPARED);
   const some = frames.slice(0, MOST_COMPARED);
   if (rings.length < LEAST_FITS) return undefined;
-  const count = (us: number): number =>
-    rings.reduce((n, r) => n + (between(some, r.fromUs + us - SLACK_US, r.untilUs + us + SLACK_US).length > 0 ? 1 : 0), 0);
+  const count = (us: number): number => rings.reduce((n, r) => n + (inTime(some, r, us) ? 1 : 0), 0);
   const tried = new Map<number, number>();
   for (const r of rings.slice(0, 20))
     for (const f of some) {
@@ -299,17 +318,9 @@ function offsetOf(
   if (best[1] < Math.max(LEAST_FITS, 2 * joined + 1) || best[1] * 2 < rings.length) return undefined;
   const rival = [...tried].filter(([us]) => Math.abs(us - best[0]) > 1e6).reduce((n, [, c]) => Math.max(n, c), 0);
   if (rival * 10 > best[1] * 8) return undefined;
-  // Each doorbell with its frame bounds the difference; together they leave a range.
-  let low = -Infinity;
-  let high = Infinity;
-  for (const r of rings) {
-    const f = between(some, r.fromUs + best[0] - SLACK_US, r.untilUs + best[0] + SLACK_US)[0];
-    if (f === undefined) continue;
-    low = Math.max(low, f.timeUs - r.untilUs);
-    high = Math.min(high, f.timeUs - r.fromUs);
-  }
-  const us = low <= high ? (low + high) / 2 : best[0];
-  const errorUs = low <= high ? (high - low) / 2 + TAP_US : SLACK_US;
+  const { low, high } = narrow(rings, some, best[0]);
+  const us = (low + high) / 2;
+  const errorUs = (high - low) / 2;
   return {
     us,
     errorUs,
@@ -322,16 +333,46 @@ function offsetOf(
   };
 }
 
-/** One clause on a capture of which no frame fits any doorbell. */
-function whyUnrelated(spans: readonly (Span | undefined)[], frames: readonly CapturedFrame[]): string | undefined {
-  const rings = spans.filter((x) => x !== undefined);
-  if (rings.length === 0) return undefined;
-  const first = rings[0]!.fromUs;
-  const last = rings.reduce((n, r) => Math.max(n, r.untilUs), first);
-  const gap = frames[0]!.timeUs > last ? frames[0]!.timeUs - last : first - frames.at(-1)!.timeUs;
-  if (gap > 0)
-    return `its first frame was captured ${secondsText(gap)} ${frames[0]!.timeUs > last ? 'after the last doorbell' : 'or more before the first doorbell'}`;
-  return rings.length >= LEAST_FITS
+/** Whether a frame was captured in a span, the capture's clock being so much ahead. */
+const inTime = (frames: readonly CapturedFrame[], r: Span | undefined, us: number): boolean =>
+  r !== undefined && between(frames, r.fromUs + us - SLACK_US, r.untilUs + us + SLACK_US).length > 0;
+
+/** The difference around `us` that most doorbells and frames allow together: each pair allows a range of them. */
+function narrow(rings: readonly Span[], frames: readonly CapturedFrame[], us: number): { low: number; high: number } {
+  const edges: { at: number; step: 1 | -1 }[] = [];
+  for (const r of rings)
+    for (const f of between(frames, r.fromUs + us - SLACK_US, r.untilUs + us + SLACK_US)) {
+      edges.push({ at: f.timeUs - r.untilUs, step: 1 }, { at: f.timeUs + f.resolutionUs - r.fromUs, step: -1 });
+    }
+  edges.sort((a, b) => a.at - b.at || b.step - a.step);
+  let depth = 0;
+  let most = 0;
+  let range = { low: us, high: us };
+  edges.forEach((edge, i) => {
+    depth += edge.step;
+    if (depth <= most) return;
+    most = depth;
+    range = { low: edge.at, high: edges[i + 1]?.at ?? edge.at };
+  });
+  return range;
+}
+
+/** One clause on a capture of which no frame fits any doorbell: where it was recorded at another time than the log, or beside it. */
+function whyUnrelated(
+  s: CaptureSources,
+  spans: readonly (Span | undefined)[],
+  frames: readonly CapturedFrame[],
+  bellsKnown: boolean,
+): string | undefined {
+  const times = (s.log?.requests ?? []).map((r) => r.request.timeUs).filter((t) => t !== undefined);
+  const first = times[0];
+  const last = times.at(-1);
+  if (first === undefined || last === undefined) return undefined;
+  if (frames[0]!.timeUs > last)
+    return `its first frame was captured ${secondsText(frames[0]!.timeUs - last)} after the log's last request`;
+  if (frames.at(-1)!.timeUs < first)
+    return `its last frame was captured ${secondsText(first - frames.at(-1)!.timeUs)} before the log's first request`;
+  return bellsKnown && spans.length >= LEAST_FITS
     ? `not one of its ${frames.length} frames was captured while a doorbell was served`
     : undefined;
 }

@@ -408,6 +408,10 @@ export class Engine implements Vcpu {
     this.nmiWindowWanted = on;
     this.cb.set(CB_WINDOW, this.windowWanted || this.nmiWindowWanted ? 1 : 0);
   }
+  interceptException(vector: number, on: boolean): void {
+    const bit = 1 << vector;
+    this.events.exceptionBitmap = on ? this.events.exceptionBitmap | bit : this.events.exceptionBitmap & ~bit;
+  }
   singleStep(on: boolean): void {
     this.stepFromOutside = on;
   }

@@ -198,9 +198,13 @@ export class Core {
   }
 
   leave(reason: ExitReason): never {
+    this.describeExit(reason);
+    throw EXIT;
+  }
+  /** An exit at CB_RIP. */
+  describeExit(reason: ExitReason): void {
     this.exit.reason = reason;
     this.fillExit();
-    throw EXIT;
   }
   private fillExit(): void {
     const { exit, cb } = this;

@@ -34,6 +34,8 @@ export class Events {
   /** Type of the last event delivered. */
   lastType: EventType = EventType.externalInterrupt;
   nmiBlocked = false;
+  /** Exceptions that leave instead of being delivered, a bit each. */
+  exceptionBitmap = 0;
   /** Instruction breakpoints are armed: RF has a meaning. */
   keepsRf = false;
 
@@ -46,6 +48,12 @@ export class Events {
   deliverFault(): number {
     const { core } = this;
     core.forgetCompleted();
+    if ((this.exceptionBitmap >> core.faultVector) & 1) {
+      core.exit.vector = core.faultVector;
+      core.exit.errorCode = core.faultCode;
+      core.describeExit(ExitReason.exceptionNmi);
+      return Status.exit;
+    }
     return this.deliver({
       type: EventType.hardwareException,
       vector: core.faultVector,

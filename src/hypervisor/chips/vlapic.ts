@@ -3,6 +3,7 @@
  * in Xen's APIC page: another thread requests an interrupt by setting a bit of IRR. Everything else is done on the
  * vCPU's own thread.
  */
+import { lowBytes } from '../../base/width.ts';
 import type { Gpa } from '../../base/address.ts';
 import { lapicRegisters, SELF_IPI } from '../../abi/registers/lapic.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -232,7 +233,7 @@ export class Vlapics implements HvmMmioOps {
     // Registers stand 16 bytes apart; the 12 bytes after each read as zero, and so does what crosses into them.
     if ((offset & 0xc) === 0 && within + access.size <= 4 && offset < 0x400 && readable[offset >> 4]) {
       const value = this.readRegister(access.vcpu, offset & ~0xf) >>> (within * 8);
-      access.lo = access.size === 4 ? value : value & ((1 << (access.size * 8)) - 1);
+      access.lo = lowBytes(value, access.size);
     }
     return Emul.okay;
   }

@@ -6,7 +6,7 @@ import { HvmMemmapEntry, HvmModlistEntry, HvmStartInfo, XEN_HVM_START_MAGIC_VALU
 import { gfn, gfnToGpa, type Gpa, gpa, gva, PAGE_SIZE } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
 import { Reg, Seg, type VcpuRegisters } from '../../cpu/interface.ts';
-import { ShutdownReason } from '../domain/domain.ts';
+import { ShutdownReason } from '../../abi/sched.ts';
 import { HvmParam, NR_SPECIAL_PAGES, SpecialPage, specialPfn } from '../domain/hvm-params.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { P2m } from '../mm/p2m.ts';
@@ -14,6 +14,7 @@ import { buildAcpiTables, IOAPIC_ID } from './acpi.ts';
 import type { ElfImage } from './elf.ts';
 import { GuestRam } from './guest-ram.ts';
 import { buildE820, GuestLayout, ioreqServerPfn, NR_IOREQ_SERVER_PAGES, ramRuns } from './layout.ts';
+import { MULTIBOOT_BOOTLOADER_MAGIC, type MultibootImage, multibootInfo, pageUp } from './multiboot.ts';
 import { bootGdt, buildBootParams, identityPageTables } from './linux-boot.ts';
 import { type PlacedBar, type PortIo, setUpPci } from './pci.ts';
 
@@ -29,15 +30,18 @@ interface BzImageKernel {
 }
 
 /** `setupHeader` of an ELF image: that of the bzImage it was taken out of, a Linux by that. */
-export type KernelImage = { kind: 'elf'; elf: ElfImage; setupHeader?: Uint8Array } | ({ kind: 'bzimage' } & BzImageKernel);
+export type KernelImage =
+  | { kind: 'elf'; elf: ElfImage; setupHeader?: Uint8Array }
+  | { kind: 'multiboot'; image: MultibootImage }
+  | ({ kind: 'bzimage' } & BzImageKernel);
 
 export interface DomainConfig {
   memoryMiB: number;
   vcpus: number;
   /**
-   * `hvm`: Linux (a 64-bit ELF or a bzImage) by the 64-bit boot protocol, or by the 32-bit one where it has no 64-bit entry;
-   * any other 32-bit ELF at e_entry, with boot_params in ESI and the PVH start information in EBX. `pvh`: any ELF by the entry
-   * of its PVH note.
+   * `hvm`: Linux (a 64-bit ELF or a bzImage) by the 64-bit boot protocol, or by the 32-bit one where it has no 64-bit entry; a
+   * Multiboot image as its header says; any other 32-bit ELF at e_entry, with boot_params in ESI and the PVH start information in
+   * EBX. `pvh`: any ELF by the entry of its PVH note.
    */
   type: 'hvm' | 'pvh';
   kernel: KernelImage;
@@ -65,7 +69,18 @@ interface Entry {
   /** `linux32`: protected mode as Linux' 32-bit boot protocol has it. */
   mode: 'long' | 'protected' | 'linux32';
   address: number;
+  /** General registers that are not zero. */
+  registers: Partial<Record<'rax' | 'rbx' | 'rsi', number>>;
 }
+
+const longEntry = (address: number): Entry => ({ mode: 'long', address, registers: { rsi: GuestLayout.bootParams } });
+const protectedEntry = (address: number): Entry => ({
+  mode: 'protected',
+  address,
+  registers: { rbx: GuestLayout.startInfo, rsi: GuestLayout.bootParams },
+});
+/** Linux' protocol wants zero in EBX, EBP and EDI. */
+const linux32Entry = (address: number): Entry => ({ mode: 'linux32', address, registers: { rsi: GuestLayout.bootParams } });
 
 export class DomainBuilder {
   private readonly config: DomainConfig;
@@ -88,6 +103,11 @@ export class DomainBuilder {
     this.populate(gfn(GuestLayout.acpiTables / PAGE_SIZE), GuestLayout.acpiTablesSize / PAGE_SIZE);
     this.setUpSpecialPages();
     this.writeAcpiTables();
+    const { kernel, type } = this.config;
+    if (kernel.kind === 'multiboot' && type === 'hvm') {
+      this.entry = this.loadMultiboot(kernel.image);
+      return;
+    }
     const { entry, end } = this.loadKernel();
     this.entry = entry;
     this.writeBootInformation(this.loadRamdisk(end));
@@ -118,8 +138,9 @@ export class DomainBuilder {
   /** Put the boot vCPU at the kernel's entry. After build(). */
   enter(registers: VcpuRegisters): void {
     if (this.entry === undefined) throw new Error('domain builder: enter() before build()');
-    const { mode, address } = this.entry;
+    const { mode, address, registers: values } = this.entry;
     for (let index = 0; index < 16; index++) registers.setGpr(index, 0n);
+    for (const [name, value] of Object.entries(values)) registers.setGpr(Reg[name as keyof typeof values], BigInt(value));
     registers.rflags = 2;
     registers.setSegment(Seg.ldtr, { selector: 0, base: 0n, limit: 0, accessRights: 0x10000 });
     registers.setSegment(Seg.tr, { selector: 0, base: 0n, limit: 0x67, accessRights: 0x8b });
@@ -137,7 +158,6 @@ export class DomainBuilder {
       registers.cr0 = 0x80000011; // PG, ET, PE
       registers.setSegment(Seg.cs, flat(0x10, 0xa09b));
       for (const seg of [Seg.ds, Seg.es, Seg.ss, Seg.fs, Seg.gs]) registers.setSegment(seg, flat(0x18, 0xc093));
-      registers.setGpr(Reg.rsi, BigInt(GuestLayout.bootParams));
     } else {
       registers.cr4 = 0;
       registers.efer = 0;
@@ -149,9 +169,6 @@ export class DomainBuilder {
       }
       registers.setSegment(Seg.cs, flat(linux ? 0x10 : 0, 0xc09b));
       for (const seg of [Seg.ds, Seg.es, Seg.ss, Seg.fs, Seg.gs]) registers.setSegment(seg, flat(linux ? 0x18 : 0, 0xc093));
-      registers.setGpr(Reg.rsi, BigInt(GuestLayout.bootParams));
-      // The protocol wants zero in EBX, EBP and EDI.
-      if (!linux) registers.setGpr(Reg.rbx, BigInt(GuestLayout.startInfo));
     }
     registers.rip = gva(BigInt(address));
   }
@@ -200,12 +217,10 @@ export class DomainBuilder {
       const end = loadAddress + Math.max(kernel.initSize, kernel.kernel.length);
       this.mustFit('kernel', loadAddress, end);
       this.ram.write(gpa(loadAddress), kernel.kernel);
-      return {
-        entry: has64bitEntry ? { mode: 'long', address: loadAddress + 0x200 } : { mode: 'linux32', address: loadAddress },
-        end,
-      };
+      return { entry: has64bitEntry ? longEntry(loadAddress + 0x200) : linux32Entry(loadAddress), end };
     }
-    const { elf } = kernel;
+    const elf = kernel.kind === 'elf' ? kernel.elf : kernel.image.elf;
+    if (elf === undefined) throw new UserError("type = 'pvh': the kernel is a flat Multiboot image; use type = 'hvm'");
     let end = 0;
     for (const segment of elf.segments) {
       end = Math.max(end, segment.address + segment.memorySize);
@@ -216,15 +231,52 @@ export class DomainBuilder {
     if (type === 'pvh') {
       if (elf.pvhEntry === undefined)
         throw new UserError("type = 'pvh': the kernel has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY); use type = 'hvm'");
-      return { entry: { mode: 'protected', address: elf.pvhEntry }, end };
+      return { entry: protectedEntry(elf.pvhEntry), end };
     }
     if (!elf.segments.some(({ address, memorySize }) => elf.entry >= address && elf.entry < address + memorySize)) {
       throw new UserError(
         `kernel: its entry, 0x${elf.entry.toString(16)}, is in none of its segments; expected a guest-physical address in one of them`,
       );
     }
-    const mode = elf.bits === 64 ? 'long' : kernel.setupHeader !== undefined ? 'linux32' : 'protected';
-    return { entry: { mode, address: elf.entry }, end };
+    const linux32 = kernel.kind === 'elf' && kernel.setupHeader !== undefined;
+    const enter = elf.bits === 64 ? longEntry : linux32 ? linux32Entry : protectedEntry;
+    return { entry: enter(elf.entry), end };
+  }
+
+  /**
+   * A Multiboot image: its segments, then, from the next page on, the ramdisk as a module and the information structure. What the
+   * image does not ask to be loaded is zero.
+   */
+  private loadMultiboot({ segments, entry, name }: MultibootImage): Entry {
+    const { commandLine, memoryMiB, ramdisk } = this.config;
+    const top = Math.min(memoryMiB * 0x100000, GuestLayout.mmioHole);
+    let end: number = GuestLayout.highRam;
+    for (const { address, data, memorySize } of segments) {
+      const last = address + memorySize;
+      if (last > GuestLayout.ebda) this.mustFit('kernel', address, last);
+      this.ram.write(address, data);
+      this.ram.write(gpa(address + data.length), new Uint8Array(memorySize - data.length));
+      end = Math.max(end, last);
+    }
+    if (!segments.some(({ address, memorySize }) => entry >= address && entry < address + memorySize))
+      throw new UserError(
+        `kernel: its entry, 0x${entry.toString(16)}, lies in nothing that its Multiboot header loads; expected a guest-physical address in it`,
+      );
+    const module = ramdisk === undefined ? undefined : { address: pageUp(end), size: ramdisk.length };
+    if (module) end = module.address + module.size;
+    const address = pageUp(end);
+    const info = multibootInfo({
+      address,
+      commandLine: commandLine === '' ? name : `${name} ${commandLine}`,
+      ...(module ? { module } : {}),
+      e820: buildE820(memoryMiB),
+      lowerKiB: Math.floor(GuestLayout.ebda / 1024),
+      upperKiB: (top - GuestLayout.highRam) / 1024,
+    });
+    this.mustFit('kernel, ramdisk and boot information', GuestLayout.highRam, address + info.length);
+    if (module) this.ram.write(module.address, ramdisk!);
+    this.ram.write(address, info);
+    return { mode: 'protected', address: entry, registers: { rax: MULTIBOOT_BOOTLOADER_MAGIC, rbx: address } };
   }
 
   private loadRamdisk(kernelEnd: number): { address: Gpa; size: number } | undefined {
@@ -258,7 +310,7 @@ export class DomainBuilder {
         rsdp: GuestLayout.rsdp,
         e820,
         ...(ramdisk ? { ramdisk } : {}),
-        ...(kernel.setupHeader === undefined ? {} : { setupHeader: kernel.setupHeader }),
+        ...(kernel.kind !== 'multiboot' && kernel.setupHeader !== undefined ? { setupHeader: kernel.setupHeader } : {}),
       }),
     );
 

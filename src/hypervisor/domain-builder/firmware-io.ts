@@ -1,4 +1,5 @@
 /** The firmware's accesses, each an I/O request along the way the guest's own take: internal handlers, then ioreq servers. */
+import { lowBytes } from '../../base/width.ts';
 import { IOREQ_READ, IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
 import type { Gpa } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
@@ -15,7 +16,7 @@ export function firmwareIo(emulator: Pick<Emulator, 'doIo'>): FirmwareIo {
       throw new UserError(
         `firmware: the ${dir === IOREQ_WRITE ? 'write' : 'read'} of ${size} bytes at ${type === IoreqType.pio ? 'port' : 'guest-physical'} 0x${addr.toString(16)} was not answered; is the device model running?`,
       );
-    return size === 4 ? p.dataLo >>> 0 : p.dataLo & ((1 << (size * 8)) - 1);
+    return lowBytes(p.dataLo, size);
   };
   return {
     in: (port, size) => access(IoreqType.pio, port, size, IOREQ_READ, 0),

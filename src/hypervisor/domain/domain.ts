@@ -8,6 +8,7 @@ import {
   SHARED_INFO_VCPU_INFO,
   VCPU_INFO_SIZE,
 } from '../../abi/event-channel.ts';
+import { ShutdownReason } from '../../abi/sched.ts';
 import { DomainCrash } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { maddr, mfn, mfnToMaddr } from '../../base/address.ts';
@@ -29,18 +30,6 @@ export interface Pcpu {
   readonly trace: TraceBuffer;
   readonly log: Logger;
 }
-
-/** SHUTDOWN_* reasons (public/sched.h). Ours: `halted`, the last vCPU executed HLT with interrupts off; `interrupted`, the toolstack gave up. */
-export const ShutdownReason = {
-  poweroff: 0,
-  reboot: 1,
-  suspend: 2,
-  crash: 3,
-  watchdog: 4,
-  softReset: 5,
-  halted: 0x80,
-  interrupted: 0x81,
-} as const;
 
 /** HVM_NR_PARAMS: parameters of hvm_op, 0 … 38. */
 export const HVM_NR_PARAMS = 39;

@@ -30,13 +30,16 @@ const SIZE: Readonly<Record<number, number>> = {
   [EvtchnOp.reset]: 2,
 };
 
+/** Operations that are known and refused. */
+const OFF: ReadonlySet<number> = new Set([EvtchnOp.bindPirq, EvtchnOp.initControl, EvtchnOp.expandArray, EvtchnOp.setPriority]);
+
 export function eventChannelOp(call: HypercallContext): number {
   const { events, domain } = call.host;
   const op = call.arg(0);
   const address = call.pointer(1);
   const size = SIZE[op];
-  // FIFO channels (init_control, expand_array, set_priority) and PIRQs are not offered.
-  if (size === undefined) return op === EvtchnOp.bindPirq ? -EINVAL : -ENOSYS;
+  // FIFO channels and PIRQs are off.
+  if (size === undefined) return OFF.has(op) ? -EINVAL : -ENOSYS;
   const view = call.read(address, size);
   if (view === undefined) return -EFAULT;
   const portResult = (port: number, at: number): number => {

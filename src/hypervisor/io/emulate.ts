@@ -2,10 +2,12 @@
  * Completing the guest's I/O (Xen: arch/x86/hvm/emulate.c): an access that left the guest becomes requests of the sizes
  * and counts Xen makes of it, each served inside the hypervisor, by an ioreq server, or by nobody.
  */
+import { lowBytes } from '../../base/width.ts';
 import { type Ioreq, IOREQ_READ, IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
-import { gva } from '../../base/address.ts';
-import type { Gfn, Gpa } from '../../base/address.ts';
-import { EptQualification, EventType, StringKind } from '../../cpu/interface.ts';
+import { gva, PAGE_SIZE, pageOffset, gpaToGfn } from '../../base/address.ts';
+import type { Gpa } from '../../base/address.ts';
+import { VGA_HOLE_BASE, VGA_HOLE_END } from '../../base/vga.ts';
+import { Efer, EptQualification, EventType, StringKind } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
   TRC_64_FLAG,
@@ -26,9 +28,6 @@ import { ioreqFirstByte, ioreqLastByte } from './ioreq.ts';
 import type { IoreqServers, XenWait } from './ioreq.ts';
 import { P2mType } from '../mm/p2m.ts';
 
-/** Legacy VGA memory: single writes there go through the buffered page (stdvga.c). */
-const VGA_MEM_BASE = 0xa0000;
-const VGA_MEM_END = 0xc0000;
 /** Most repetitions handled at once (hvmemul_virtual_to_linear). */
 const MAX_REPS = 4096;
 
@@ -125,7 +124,7 @@ export class Emulator {
     const { engine, domain } = this.parts;
     const { exit } = engine;
     const address = isIns ? exit.destinationGla : exit.sourceGla;
-    const first = Math.min(exit.size, 4096 - Number(address & 0xfffn));
+    const first = Math.min(exit.size, PAGE_SIZE - Number(address & 0xfffn));
     for (let part = 0; part < (first < exit.size ? 2 : 1); part++) {
       const at = gva(part === 0 ? address : address + BigInt(first));
       const walk = engine.translate(at, isIns ? 'write' : 'read', 'current');
@@ -187,7 +186,7 @@ export class Emulator {
     const { engine, domain } = this.parts;
     engine.registers.cr2 = address;
     const lo = Number(address & 0xffff_ffffn);
-    if (engine.registers.efer & 0x400) domain.pcpu.trace.record(TRC_HVM_PF_INJECT64, 3, errorCode, lo, Number(address >> 32n));
+    if (engine.registers.efer & Efer.lma) domain.pcpu.trace.record(TRC_HVM_PF_INJECT64, 3, errorCode, lo, Number(address >> 32n));
     else domain.pcpu.trace.record(TRC_HVM_PF_INJECT, 2, errorCode, lo);
     this.inject(TRAP_pf, errorCode);
   }
@@ -211,8 +210,8 @@ export class Emulator {
     if (p.dir === IOREQ_WRITE) this.traceIoAssist(p);
     if (p.count > 1 && p.type === IoreqType.copy) {
       // A request never crosses into another guest frame: that one may be somebody else's.
-      const off = p.addr % 4096;
-      const tail = 4096 - off;
+      const off = pageOffset(p.addr);
+      const tail = PAGE_SIZE - off;
       p.count = tail < p.size ? 1 : Math.min(p.count, Math.floor((p.df ? off + p.size : tail) / p.size));
     }
     const { type, addr } = p;
@@ -244,7 +243,8 @@ export class Emulator {
       }
       return this.process(ops, p);
     }
-    if (first >= VGA_MEM_BASE && last < VGA_MEM_END && p.dir === IOREQ_WRITE && !p.dataIsPtr && p.count === 1) {
+    // stdvga.c: single writes there go through the buffered page.
+    if (first >= VGA_HOLE_BASE && last < VGA_HOLE_END && p.dir === IOREQ_WRITE && !p.dataIsPtr && p.count === 1) {
       const server = servers.select(p);
       if (server >= 0 && servers.sendBuffered(server, p)) return Emul.okay;
     }
@@ -309,9 +309,9 @@ export class Emulator {
     const side = exit.isWrite ? exit.destinationGla : exit.sourceGla;
     // The second part of an element that crosses a page, or its first part going down: not a whole element.
     if (exit.gla !== side || (exit.size & (exit.size - 1)) !== 0) return 1;
-    const off = exit.gpa % 4096;
-    if (off + exit.size === 4096 && exit.df) return 1;
-    const inPage = Math.floor((exit.df ? off + exit.size : 4096 - off) / exit.size);
+    const off = pageOffset(exit.gpa);
+    if (off + exit.size === PAGE_SIZE && exit.df) return 1;
+    const inPage = Math.floor((exit.df ? off + exit.size : PAGE_SIZE - off) / exit.size);
     return Math.min(exit.repCount, MAX_REPS, inPage);
   }
 
@@ -409,7 +409,7 @@ export class Emulator {
       return undefined;
     }
     if (walk.outcome !== 'ok' || reps < 1) return -1;
-    const gfn = Math.floor(walk.gpa / 4096) as Gfn;
+    const gfn = gpaToGfn(walk.gpa);
     const type = guest.p2m.getType(gfn);
     if (type === P2mType.mmioDm || type === P2mType.mmioDirect || this.mmioInternal(walk.gpa)) return -1;
     return guest.p2m.ramAddress(walk.gpa) === -1 ? -1 : walk.gpa;
@@ -418,9 +418,9 @@ export class Emulator {
   /** hvmemul_do_io_addr: repetitions whose RAM lies in this page; 0 when the first one crosses its end. */
   private ramReps(ram: number, reps: number): number {
     const { exit } = this.parts.engine;
-    const off = ram % 4096;
-    if (off + exit.size > 4096) return 0;
-    return Math.min(reps, exit.df ? Math.floor((off + exit.size) / exit.size) : Math.floor((4096 - off) / exit.size));
+    const off = pageOffset(ram);
+    if (off + exit.size > PAGE_SIZE) return 0;
+    return Math.min(reps, exit.df ? Math.floor((off + exit.size) / exit.size) : Math.floor((PAGE_SIZE - off) / exit.size));
   }
 
   private fill(type: number, addr: number, size: number, isWrite: boolean, count: number, df: boolean): Ioreq {
@@ -469,9 +469,6 @@ export class Emulator {
     else trace.record(event, p.dataIsPtr ? 1 : 2, p.addr, p.dataLo);
   }
 }
-
-/** The low `size` bytes of a word, unsigned. */
-const lowBytes = (word: number, size: number): number => (size >= 4 ? word >>> 0 : word & ((1 << (size * 8)) - 1));
 
 /** The 32 bits of a 64-bit value from byte `offset` (1..7) on. */
 const shiftRight = (lo: number, hi: number, offset: number): number =>

@@ -2,8 +2,8 @@
  * Physical-to-machine map of a domain (Xen: arch/x86/mm/p2m.c, p2m-ept.c): one 32-bit entry a guest frame, in machine
  * memory, read without a lock from any thread and changed under the `p2m` lock.
  */
-import { INVALID_MFN, mfn, mfnToMaddr } from '../../base/address.ts';
-import type { Gfn, Maddr, Mfn } from '../../base/address.ts';
+import { INVALID_MFN, mfn, mfnToMaddr, pageOffset, gpaToGfn } from '../../base/address.ts';
+import type { Gfn, Gpa, Maddr, Mfn } from '../../base/address.ts';
 import { Listeners } from '../../base/listeners.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE } from '../../cpu/interface.ts';
 import type { NestedPaging } from '../../cpu/interface.ts';
@@ -256,9 +256,9 @@ export class P2m implements NestedPaging {
 
   /** Machine address of guest RAM, or −1. For accesses of the hypervisor on the domain's own pCPU thread. */
   ramAddress(gpa: number): Maddr | -1 {
-    const entry = this.entry(Math.floor(gpa / 4096) as Gfn);
+    const entry = this.entry(gpaToGfn(gpa as Gpa));
     if (entry === 0 || !p2mIsRam(((entry >>> ENTRY_TYPE_SHIFT) & 15) as P2mType)) return -1;
-    return ((entry & ENTRY_MFN) * 4096 + (gpa % 4096)) as Maddr;
+    return (mfnToMaddr(mfn(entry & ENTRY_MFN)) + pageOffset(gpa)) as Maddr;
   }
 
   private entry(gfn: Gfn): number {

@@ -3,13 +3,14 @@
  * is nothing to do; and how a vCPU waits for its device model. With the device model inline, dom0's vCPU takes turns with
  * the guest's on the same pCPU.
  */
+import { ShutdownReason } from '../../abi/sched.ts';
 import type { Maddr } from '../../base/address.ts';
 import { DomainCrash } from '../../base/errors.ts';
 import { SpinWait } from '../../base/spin.ts';
 import { ExitReason } from '../../cpu/interface.ts';
 import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE } from '../../trace/events.ts';
 import { VirtualClock, virtualCost } from '../time/clock.ts';
-import { ShutdownReason, VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from '../domain/domain.ts';
+import { VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from '../domain/domain.ts';
 import type { Domain, Pcpu, VcpuState } from '../domain/domain.ts';
 import type { HvmVcpu } from '../vmx/hvm.ts';
 import { IntSource } from '../vmx/intr.ts';

@@ -2,6 +2,7 @@
  * Trace buffers (Xen: common/trace.c): one ring a physical CPU in machine memory, laid out as public/trace.h says, with an
  * event mask, lost-records and wrap records; and the collector that drains them into a trace file's windows.
  */
+import { maddrToMfn } from '../../base/address.ts';
 import {
   encodeLostRecords,
   encodeRecord,
@@ -39,7 +40,7 @@ function fillTraceInfo(memory: MachineMemory): void {
     const at = lists + cpu * options.tracePages;
     memory.view.setUint16(traceInfo.base + 2 + cpu * 2, at, true);
     for (let page = 0; page < options.tracePages; page++) {
-      if ((at + page) * 4 < traceInfo.size) memory.u32[traceInfo.base / 4 + at + page] = ring.base / 4096 + page;
+      if ((at + page) * 4 < traceInfo.size) memory.u32[traceInfo.base / 4 + at + page] = maddrToMfn(ring.base) + page;
     }
   });
 }

@@ -1,15 +1,16 @@
 /** One vCPU of an HVM domain on its pCPU's thread: engine, exits, emulator, hypercalls and interrupts put together. */
 import { IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
+import { ShutdownReason } from '../../abi/sched.ts';
 import { gva } from '../../base/address.ts';
-import { Seg, type Vcpu } from '../../cpu/interface.ts';
+import { Efer, Rights, Seg, type Vcpu } from '../../cpu/interface.ts';
 import { TRC_HVM_HLT, TRC_SCHED_BLOCK } from '../../trace/events.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { defaultCpuidPolicy } from './cpuid.ts';
 import type { CpuidPolicy } from './cpuid.ts';
-import { ShutdownReason, VPF_BLOCKED } from '../domain/domain.ts';
+import { VPF_BLOCKED } from '../domain/domain.ts';
 import { HvmParam } from '../domain/hvm-params.ts';
 import type { Domain, Pcpu, VcpuState } from '../domain/domain.ts';
-import { Emulator } from '../io/emulate.ts';
+import { Emulator, TRAP_ud } from '../io/emulate.ts';
 import type { EventChannels, Notifier } from '../events/event-channel.ts';
 import { VIRQ_TIMER } from '../events/event-channel.ts';
 import { upcallPending } from '../events/event-2l.ts';
@@ -54,14 +55,12 @@ export interface HvmVcpuOptions {
   readonly consoleWrite?: (bytes: Uint8Array) => void;
   /** Instructions around the one at `at` in code bytes read from `address`, a line each, for a dump. */
   readonly disassemble?: (code: Uint8Array, address: bigint, at: bigint, bitness: 16 | 32 | 64) => string[];
+  /** `hvm_fep`: UD2 with "xen" behind it marks the next instruction for the hypervisor's emulator. */
+  readonly fep?: boolean;
   /** Called after every step while single-stepping. */
   readonly onMonitorTrap?: () => void;
 }
 
-const EFER_LMA = 0x400;
-/** Access rights of CS: 64-bit code, and default operand size 32 (SDM vol. 3C, 24.4.1). */
-const CS_L = 1 << 13;
-const CS_DB = 1 << 14;
 /** Code bytes shown in a dump before and from RIP on. */
 const CODE_BEFORE = 48;
 const CODE_BEHIND = 32;
@@ -121,7 +120,9 @@ export class HvmVcpu {
       hlt: () => this.hlt(),
       monitorTrap: () => options.onMonitorTrap?.(),
       tripleFault,
+      fep: options.fep ?? false,
     });
+    if (options.fep) engine.interceptException(TRAP_ud, true);
     // hvm_access_cf8: latch, and let the device model see it too.
     handlers.registerPortioHandler('cf8', 0xcf8, 4, (access) => {
       if (access.isWrite && access.size === 4) domain.pciCf8 = access.lo;
@@ -173,7 +174,7 @@ export class HvmVcpu {
     const { engine, options } = this;
     const { registers } = engine;
     const cs = registers.getSegment(Seg.cs);
-    const bitness = registers.efer & EFER_LMA && cs.accessRights & CS_L ? 64 : cs.accessRights & CS_DB ? 32 : 16;
+    const bitness = registers.efer & Efer.lma && cs.accessRights & Rights.long ? 64 : cs.accessRights & Rights.big ? 32 : 16;
     const at = bitness === 64 ? (registers.rip as bigint) : (cs.base + registers.rip) & 0xffff_ffffn;
     const behind = engine.codeBytes(gva(at), CODE_BEHIND);
     const before = at < BigInt(CODE_BEFORE) ? new Uint8Array(0) : engine.codeBytes(gva(at - BigInt(CODE_BEFORE)), CODE_BEFORE);

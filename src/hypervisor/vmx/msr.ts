@@ -2,8 +2,9 @@
  * Model-specific registers that neither the engine nor the interrupt controllers hold (Xen: arch/x86/msr.c, hvm/hvm.c). What
  * is not here faults, as since Xen 4.15.
  */
+import { PAGE_SIZE } from '../../base/address.ts';
 import type { Gfn, Maddr } from '../../base/address.ts';
-import type { Vcpu } from '../../cpu/interface.ts';
+import { Efer, type Vcpu } from '../../cpu/interface.ts';
 import type { Domain, VcpuState } from '../domain/domain.ts';
 import type { GuestMemory } from '../mm/guest-access.ts';
 import { hypercallPage } from '../hypercall/hypercall.ts';
@@ -189,9 +190,9 @@ export class Msrs {
     if ((value & 0xfffn) !== 0n) return 'fault';
     const gfn = Number(value >> 12n) as Gfn;
     if (this.guest.p2m.getType(gfn) !== P2mType.ramRw && this.guest.p2m.getType(gfn) !== P2mType.ramLogdirty) return 'fault';
-    const longMode = (this.engine.registers.efer & 0x400) !== 0;
+    const longMode = (this.engine.registers.efer & Efer.lma) !== 0;
     this.domain.compatSharedInfo = !longMode;
-    return this.guest.copyToPhys(Number(value) as Parameters<GuestMemory['copyToPhys']>[0], hypercallPage()) === 4096
+    return this.guest.copyToPhys(Number(value) as Parameters<GuestMemory['copyToPhys']>[0], hypercallPage()) === PAGE_SIZE
       ? 'done'
       : 'fault';
   }

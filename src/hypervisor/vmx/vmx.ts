@@ -2,8 +2,9 @@
  * VM exits (Xen: hvm/vmx/vmx.c vmx_vmexit_handler, hvm/hvm.c): what the hypervisor decides about each, with the records a
  * trace of real hardware shows.
  */
+import { gpaToGfn, gva } from '../../base/address.ts';
 import type { Gfn } from '../../base/address.ts';
-import { EptQualification, EventType, ExitReason, Reg } from '../../cpu/interface.ts';
+import { Efer, EptQualification, EventType, ExitReason, Reg, Rights, Seg } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
   TRC_HVM_CPUID,
@@ -42,7 +43,9 @@ import type { TaskSwitchHost } from './task-switch.ts';
 export const EVENT_CHECK_VECTOR = 0xfc;
 export const LOCAL_TIMER_VECTOR = 0xfa;
 
-const EFER_LMA = 0x400;
+const RFLAGS_RF = 1 << 16;
+/** ud2; .ascii "xen" */
+const FEP_PREFIX = [0x0f, 0x0b, 0x78, 0x65, 0x6e];
 
 export interface VmxParts {
   readonly domain: Domain;
@@ -61,6 +64,8 @@ export interface VmxParts {
   monitorTrap(): void;
   /** The guest has triple-faulted. */
   tripleFault(): void;
+  /** Honour the forced-emulation prefix. */
+  readonly fep: boolean;
 }
 
 /** Device pages whose linear address is remembered. */
@@ -101,7 +106,7 @@ export class VmxExits {
     if (trace.on) {
       const rip = engine.exit.rip;
       const lo = Number(rip & 0xffff_ffffn);
-      if (engine.registers.efer & EFER_LMA) trace.recordTsc(TRC_HVM_VMEXIT64, 3, reason, lo, Number(rip >> 32n));
+      if (engine.registers.efer & Efer.lma) trace.recordTsc(TRC_HVM_VMEXIT64, 3, reason, lo, Number(rip >> 32n));
       else trace.recordTsc(TRC_HVM_VMEXIT, 2, reason, lo);
       if (vector >= 0) trace.record(TRC_HVM_INTR, 1, vector);
     }
@@ -147,6 +152,7 @@ export class VmxExits {
         return emulator.injectException(TRAP_ud, -1);
       case ExitReason.exceptionNmi:
         domain.pcpu.trace.record(TRC_HVM_TRAP, 1, engine.exit.vector);
+        if (engine.exit.vector === TRAP_ud && this.parts.fep && this.forcedEmulation()) return;
         return engine.inject(EventType.hardwareException, engine.exit.vector, engine.exit.errorCode, 0);
       case ExitReason.monitorTrap:
         return this.parts.monitorTrap();
@@ -159,11 +165,29 @@ export class VmxExits {
     }
   }
 
+  /**
+   * hvm_ud_intercept: is this UD2 the forced-emulation prefix? Then RIP moves to the instruction behind it. The emulator decodes no
+   * instructions itself: it completes what the vCPU cannot, and so the vCPU runs this one too.
+   */
+  private forcedEmulation(): boolean {
+    const { engine } = this.parts;
+    const { registers } = engine;
+    const cs = registers.getSegment(Seg.cs);
+    const long = (registers.efer & Efer.lma) !== 0 && (cs.accessRights & Rights.long) !== 0;
+    const linear = long ? registers.rip : (cs.base + registers.rip) & 0xffff_ffffn;
+    const code = engine.codeBytes(gva(linear), FEP_PREFIX.length);
+    if (code.length < FEP_PREFIX.length || FEP_PREFIX.some((byte, i) => byte !== code[i])) return false;
+    const behind = registers.rip + BigInt(FEP_PREFIX.length);
+    registers.rip = gva(long ? behind : behind & 0xffff_ffffn);
+    if (registers.rflags & RFLAGS_RF) registers.rflags &= ~RFLAGS_RF;
+    return true;
+  }
+
   /** ept_handle_violation and hvm_hap_nested_page_fault. */
   private eptViolation(): void {
     const { domain, engine, p2m, emulator } = this.parts;
     const { exit } = engine;
-    const gfn = Math.floor(exit.gpa / 4096) as Gfn;
+    const gfn = gpaToGfn(exit.gpa);
     const type = p2m.getType(gfn);
     const { trace } = domain.pcpu;
     if (trace.on) {
@@ -274,7 +298,7 @@ export class VmxExits {
     const { domain, state, engine, emulator, controllers } = this.parts;
     const { exit, registers } = engine;
     const { trace } = domain.pcpu;
-    const long = (registers.efer & EFER_LMA) !== 0;
+    const long = (registers.efer & Efer.lma) !== 0;
     if (!exit.isWrite) {
       const value = exit.register === 8 ? controllers.getCr8(state.id) : 0;
       registers.setGprHalves(exit.gpr, value, 0);

@@ -367,7 +367,7 @@ export class E1000 extends PciDevice implements NetDevice {
   /** What each register does beyond storage. */
   private hooks(): Partial<Record<E1000Register, BlockHook>> {
     const values = (): Uint32Array => this.regs.values;
-    const mask = (register: E1000Register): number => e1000Registers.find((r) => r.name === register)!.writable!;
+    const tail = e1000Registers.find((r) => r.name === 'TDT')!.writable!;
     const clearBoth = (high: number): number => {
       const value = values()[high]!;
       values()[high] = 0;
@@ -379,7 +379,6 @@ export class E1000 extends PciDevice implements NetDevice {
       values()[R.TDT]! &= tail;
       this.transmitter.start();
     };
-    const tail = mask('TDT');
     return {
       CTRL: {
         write: (value) => {
@@ -438,7 +437,7 @@ export class E1000 extends PciDevice implements NetDevice {
       },
       RDT: {
         write: (value) => {
-          values()[R.RDT] = value & mask('RDT');
+          values()[R.RDT] = value & tail;
           if (this.receiver.hasRoom(1)) this.flush();
         },
       },
