@@ -160,7 +160,7 @@ function parseEventMask(text: string): number {
 
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
   const inputs = new Inputs();
-  const config = readConfig(inputs, file);
+  const config = readConfig(inputs, file, options);
   for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
   if (options.e !== undefined && options.trace === undefined)
     throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
@@ -175,7 +175,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
-  const domain = await chooseGuest(inputs, config, options);
+  const domain = await chooseGuest(inputs, config, file, options);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
   const job: MachineJob = {
@@ -237,18 +237,33 @@ interface Stop {
 const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
 
-function readConfig(inputs: Inputs, file: string | undefined): XlConfig {
-  if (file === undefined) return parseXlConfig("name = 'guest'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
+function readConfig(inputs: Inputs, file: string | undefined, { memory }: RunOptions): XlConfig {
+  if (file === undefined) return parseXlConfig("name = 'guest'\ntype = 'hvm'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
   return parseXlConfig(
     new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')),
     file,
+    { memory },
   );
 }
 
+/** One line that says what runs in place of the guest of the configuration, where xl would boot that from what is not here. */
+function standIn({ name, bootsFrom }: XlConfig, file: string | undefined, guest: string): string | undefined {
+  if (bootsFrom.length === 0) return undefined;
+  const disks = bootsFrom.includes('disk')
+    ? 'disks cannot be booted here'
+    : `${bootsFrom.join(', ')}: there is no such thing here`;
+  return `${file ?? name}: no kernel is named and ${disks}: ${guest} runs in place of '${name}'; name a kernel with kernel = 'FILE' or --kernel`;
+}
+
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
-async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions): Promise<MachineJob['domain']> {
+async function chooseGuest(
+  inputs: Inputs,
+  config: XlConfig,
+  file: string | undefined,
+  options: RunOptions,
+): Promise<MachineJob['domain']> {
   const { type, vcpus, hpet } = config;
-  const memoryMiB = options.memory ?? config.memory;
+  const memoryMiB = config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
   const kernel = options.kernel ?? config.kernel;
   if (kernel === undefined && options.initrd !== undefined)
@@ -258,6 +273,10 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
       `ramdisk = '${config.ramdisk}': it goes with a kernel of your own; add kernel = 'FILE' to the configuration`,
     );
   if (kernel !== undefined) {
+    if (config.bootsFrom.length > 0)
+      console.error(
+        `xenolith: ${oneLine(file ?? config.name)}: ${config.bootsFrom.join(', ')}: no effect, as --kernel is booted`,
+      );
     const ramdisk = options.initrd ?? config.ramdisk;
     return {
       memoryMiB,
@@ -269,7 +288,12 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
       ...(ramdisk === undefined ? {} : { ramdisk: inputs.read(ramdisk, "the guest's ramdisk") }),
     };
   }
+  const say = (guest: string): void => {
+    const line = standIn(config, file, guest);
+    if (line !== undefined) console.error(`xenolith: ${oneLine(line)}`);
+  };
   try {
+    say('a Debian guest');
     const images = await withProgress((progress) => buildLinuxGuest({ progress }));
     const base = guestCommandLine({ driver: options.driver, mode: options.shell ? 'shell' : 'ping' });
     return {
@@ -326,23 +350,17 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
   }
 }
 
-function takeOutput(message: JobOutput, outputs: Outputs): void {
-  switch (message.kind) {
+function takeOutput(output: JobOutput, outputs: Outputs): void | Promise<void> {
+  switch (output.kind) {
     case 'console':
-      outputs.console(message.bytes);
-      break;
+      return outputs.console(output.bytes);
     case 'trace':
-      outputs.write('trace', message.bytes);
-      break;
     case 'pcap':
-      outputs.write('pcap', message.bytes);
-      break;
+      return outputs.write(output.kind, output.bytes);
     case 'log':
-      outputs.write('dmLog', message.text);
-      break;
+      return outputs.write('dmLog', output.text);
     case 'say':
-      if (message.level === 'warn') console.error(`(xen) ${message.text}`);
-      break;
+      if (output.level === 'warn') console.error(`(xen) ${oneLine(output.text)}`);
   }
 }
 
