@@ -1,5 +1,5 @@
 // Coverage-guided fuzzing of what a hostile guest reaches: test/fuzz holds the targets, test/fuzz/corpus what past runs
-// found worth keeping. Usage: node scripts/fuzz.mjs [--seconds N] [--seed N] [--keep] [--json] [TARGET ...]
+// found worth keeping. Usage: node scripts/fuzz.mjs [--seconds N] [--executions N] [--seed N] [--keep] [--json] [TARGET ...]
 // Exit status 1 on a finding; each is printed with its input as hexadecimal bytes.
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -7,10 +7,25 @@ import { createServer } from 'vite';
 import { instrumentPlugin } from '../test/fuzz/instrument.mjs';
 
 const targets = {
+  e1000: {
+    watched: /\/src\/devices\/(nic\/(e1000|ethernet)|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/e1000.ts',
+    name: 'e1000Target',
+  },
   rtl8139: {
     watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
     module: '/test/fuzz/rtl8139.ts',
     name: 'rtl8139Target',
+  },
+  ne2k_pci: {
+    watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/ne2k_pci.ts',
+    name: 'ne2kTarget',
+  },
+  pcnet: {
+    watched: /\/src\/devices\/(register-file|nic\/|pci\/(config-space|pci-device))/,
+    module: '/test/fuzz/pcnet.ts',
+    name: 'pcnetTarget',
   },
   ioreq: {
     watched: /\/src\/(device-model\/[^/]+\.ts|devices\/(io-space|pci\/bus|nic\/))/,
@@ -23,6 +38,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     seconds: { type: 'string', default: '60' },
+    executions: { type: 'string' },
     seed: { type: 'string', default: '1' },
     keep: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -30,11 +46,16 @@ const { values, positionals } = parseArgs({
 });
 const names = positionals.length ? positionals : Object.keys(targets);
 const unknown = names.find((name) => !Object.hasOwn(targets, name));
-if (unknown !== undefined || !(Number(values.seconds) > 0) || !Number.isInteger(Number(values.seed))) {
+if (
+  unknown !== undefined ||
+  !(Number(values.seconds) > 0) ||
+  !(Number(values.executions ?? 1) > 0) ||
+  !Number.isInteger(Number(values.seed))
+) {
   console.error(
     unknown !== undefined
       ? `fuzz: no target '${unknown}'; there are: ${Object.keys(targets).join(', ')}`
-      : 'fuzz: --seconds takes a number above 0, --seed a whole number',
+      : 'fuzz: --seconds and --executions take a number above 0, --seed a whole number',
   );
   process.exit(2);
 }
@@ -63,7 +84,8 @@ for (const name of names) {
   const target = (await server.ssrLoadModule(module))[exported];
   const { fuzz } = await server.ssrLoadModule('/test/fuzz/main.ts');
   const result = fuzz(target, {
-    seconds: Number(values.seconds),
+    seconds: values.executions === undefined ? Number(values.seconds) : Infinity,
+    executions: Number(values.executions ?? Infinity),
     seed: Number(values.seed),
     keep: values.keep,
     folder: `${root}/test/fuzz/corpus`,

@@ -7,11 +7,10 @@ import { join, normalize } from 'node:path';
 import { chromium } from 'playwright-core';
 import { afterAll, describe, expect, it } from 'vitest';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../src/machine/tiny-guest/image.ts';
+import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
 
-const executablePath = '/usr/bin/chromium';
 const dist = join(import.meta.dirname, '../dist');
-const possible = existsSync(executablePath) && existsSync(join(dist, 'web/machine-worker.js'));
-if (!possible) console.warn('left out: needs Chromium (Debian package chromium) and built files (npm run build)');
+const lack = await lackOf('chromium', 'built');
 
 interface TabResult {
   console: string;
@@ -44,7 +43,7 @@ window.run = async (commandLine) => {
 </script>`;
 const TYPES: Readonly<Record<string, string>> = { js: 'text/javascript', html: 'text/html', elf: 'application/octet-stream' };
 
-describe.runIf(possible)('in a browser', () => {
+describe.skipIf(lack.skip)(lack.title('in a browser'), () => {
   let server: Server | undefined;
   const profile = mkdtempSync(join(tmpdir(), 'xenolith-chromium-'));
   afterAll(() => {
@@ -73,8 +72,9 @@ describe.runIf(possible)('in a browser', () => {
     await new Promise<void>((done) => server!.listen(0, '127.0.0.1', done));
     const { port } = server.address() as AddressInfo;
     const context = await chromium.launchPersistentContext(profile, {
-      executablePath,
+      executablePath: browser,
       headless: true,
+      timeout: PATIENCE_MS,
       args: [
         '--no-sandbox',
         '--disable-gpu',
@@ -86,6 +86,7 @@ describe.runIf(possible)('in a browser', () => {
       ],
     });
     try {
+      context.setDefaultTimeout(PATIENCE_MS);
       const page = await context.newPage();
       await page.goto(`http://127.0.0.1:${port}/`);
       expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);

@@ -18,13 +18,12 @@ import { dirname, join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { runProgram } from '../src/cli/program.ts';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../src/machine/tiny-guest/image.ts';
+import { entry as cli, lackOf, PATIENCE_MS, until } from './needs.ts';
 import { plainGuest, powerOff } from './plain-guest.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const cli = join(root, 'dist/cli/main.js');
 const qtest = join(root, 'dist/cli/qtest.js');
-const built = existsSync(cli);
-if (!built) console.warn('left out: dist/ has no command line (npm run build)');
+const lack = await lackOf('built', 'bash');
 
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-command-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -44,7 +43,7 @@ const run = (program: string, args: readonly string[], stdio: { input?: string; 
   spawnSync(process.execPath, [program, ...args], {
     cwd: folder,
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: PATIENCE_MS,
     maxBuffer: 1 << 28,
     env: { ...process.env, FORCE_COLOR: undefined },
     ...(stdio.stdout === undefined ? { input: stdio.input ?? '' } : { stdio: ['ignore', stdio.stdout, 'pipe'] }),
@@ -80,8 +79,7 @@ const lines = (text: string): string[] => text.split('\n').filter((line) => line
 const tiny = (extra: string): string =>
   `name = 'tiny'\nmemory = 8\nkernel = 'tiny.elf'\nextra = '${extra}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`;
 /** A disk that is always full. */
-const full = existsSync('/dev/full');
-if (!full) console.warn('left out: no /dev/full here');
+const full = await lackOf('/dev/full');
 const RUN_FILES = [
   '--trace',
   'out/trace.trc',
@@ -136,12 +134,13 @@ function bzImage(protocol: number, length: number, there: number, payload: reado
   return file;
 }
 
-describe.skipIf(!built)('the command line', () => {
+describe.skipIf(lack.skip)(lack.title('the command line'), () => {
   beforeAll(() => {
     put('tiny.elf', assembleTinyGuest());
     put('guest.cfg', tiny(tinyGuestCommandLine({ mode: 'ping' })));
     put('busy.cfg', tiny(tinyGuestCommandLine({ mode: 'exits', reads: 100_000_000 })));
     put('off.elf', plainGuest(powerOff));
+    put('idle.elf', plainGuest('top:\nsti\nhlt\njmp top\n'));
     put('loud.elf', plainGuest('top:\nmov al, 10\nmov edx, 0xe9\nout dx, al\njmp top\n'));
     put('empty', '');
     put('damaged/6.1/manifest.json', '{');
@@ -236,7 +235,7 @@ describe.skipIf(!built)('the command line', () => {
       /-e 0x1ffffffff: expected a 32-bit number or one of all, gen/,
     ],
     ['a mask without a trace', ['run', '-e', 'hvm'], /-e: it is the mask of a trace; give --trace FILE too/],
-    ['a story without its files', ['run', '--story', '--trace', 't'], /--story: .*give --trace, --dm-log and --pcap too/],
+    ['a story without its files', ['run', '--story', '--trace', 't'], /--story needs --trace, --dm-log and --pcap/],
     ['a worker in virtual time', ['run', '--device-model', 'worker', '--clock', 'virtual'], /add --clock host/],
     ['a network address that is none', ['run', '--netdev', 'eth0'], /'eth0': expected unix:PATH or tcp:HOST:PORT/],
     ['a port that is none', ['run', '--netdev', 'tcp:localhost:99999'], /expected unix:PATH or tcp:HOST:PORT/],
@@ -258,7 +257,7 @@ describe.skipIf(!built)('the command line', () => {
     ],
     ['a folder for a configuration', ['run', '.'], /\.: a directory; expected a guest configuration/],
     ['an empty configuration', ['run', 'empty'], /empty: empty; expected a guest configuration/],
-    ['a configuration of comments', ['run', 'cfg/comments'], /cfg\/comments: no setting in it; expected .* like memory = 128/],
+    ['a configuration of comments', ['run', 'cfg/comments'], /cfg\/comments: it has no settings; expected .* like memory = 128/],
     ['a kernel for a configuration', ['run', 'tiny.elf'], /tiny\.elf:1: expected a key, like memory = 128/],
     ['cfg: no value', ['run', 'cfg/twice'], /cfg\/twice:2: expected a value: a number, a string in quotes, or a list/],
     ['cfg: an open string', ['run', 'cfg/unclosed'], /cfg\/unclosed:1: the string is not closed/],
@@ -327,17 +326,17 @@ describe.skipIf(!built)('the command line', () => {
       ['run', '--kernel', 'kernel/arm'],
       /ELF machine 40; expected i386 or x86-64, little-endian/,
     ],
-    ['ELF: program headers far away', ['run', '--kernel', 'kernel/table-far', ...small], /program headers lie outside the file/],
-    ['ELF: no program headers', ['run', '--kernel', 'kernel/no-table', ...small], /program headers lie outside the file/],
+    ['ELF: program headers far away', ['run', '--kernel', 'kernel/table-far', ...small], /program headers are outside the file/],
+    ['ELF: no program headers', ['run', '--kernel', 'kernel/no-table', ...small], /program headers are outside the file/],
     [
       'ELF: more program headers than file',
       ['run', '--kernel', 'kernel/many-segments', ...small],
-      /program headers lie outside the file/,
+      /program headers are outside the file/,
     ],
     [
       'ELF: program headers of one byte',
       ['run', '--kernel', 'kernel/thin-table', ...small],
-      /program headers lie outside the file/,
+      /program headers are outside the file/,
     ],
     [
       'ELF: a segment beyond all memory',
@@ -352,12 +351,12 @@ describe.skipIf(!built)('the command line', () => {
     [
       'ELF: a segment outside the file',
       ['run', '--kernel', 'kernel/file-far', ...small],
-      /lies outside the file of 8192 bytes; the file is cut short/,
+      /is outside the file of 8192 bytes; the file is cut short/,
     ],
     [
       'ELF: a segment longer than numbers',
       ['run', '--kernel', 'kernel/file-long', ...small],
-      /lies outside the file of 8192 bytes/,
+      /is outside the file of 8192 bytes/,
     ],
     [
       'ELF: a segment of 16 EiB',
@@ -372,12 +371,12 @@ describe.skipIf(!built)('the command line', () => {
     [
       'ELF: an entry outside everything',
       ['run', '--kernel', 'kernel/entry-far', ...small],
-      /its entry, .* lies in none of its segments/,
+      /its entry, .* is in none of its segments/,
     ],
     [
       'ELF: an entry in virtual memory',
       ['run', '--kernel', 'kernel/entry-virtual', ...small],
-      /its entry, 0x7fffffff0000, lies in none of its segments/,
+      /its entry, 0x7fffffff0000, is in none of its segments/,
     ],
     ['ELF: nothing to load', ['run', '--kernel', 'kernel/no-segment', ...small], /no loadable ELF segment/],
     [
@@ -432,8 +431,8 @@ describe.skipIf(!built)('the command line', () => {
     ['an empty trace', ['trace', 'dump', 'empty'], /empty is empty: expected what xentrace writes/],
     ['an empty trace, summed up', ['trace', 'summary', 'empty', '--json'], /empty is empty: expected what xentrace writes/],
     ['an empty trace, its I/O', ['trace', 'io', 'empty'], /empty is empty: expected an xentrace file/],
-    ['a folder for a trace', ['trace', 'summary', '.'], /\. is no regular file; give a trace file, or - for standard input/],
-    ['a rate that is none', ['trace', 'dump', 'out/trace.trc', '--cpu-hz', 'fast'], /'fast' is no TSC rate; expected hertz/],
+    ['a folder for a trace', ['trace', 'summary', '.'], /\. is not a regular file; give a trace file, or - for standard input/],
+    ['a rate that is none', ['trace', 'dump', 'out/trace.trc', '--cpu-hz', 'fast'], /'fast' is not a TSC rate; expected hertz/],
     [
       'a vCPU that is none',
       ['trace', 'io', 'out/trace.trc', '--vcpu', '1'],
@@ -504,7 +503,7 @@ describe.skipIf(!built)('the command line', () => {
 
   it.each<[string, string[], RegExp]>([
     ['an empty trace on standard input', ['trace', 'dump', '-'], /^xenolith: .* is empty: expected what xentrace writes/],
-    ['a shell for nobody', ['run', '--shell'], /^xenolith: --shell: nobody can type, as standard input is no terminal/],
+    ['a shell for nobody', ['run', '--shell'], /^xenolith: --shell needs a terminal on standard input/],
     ['what is wrong, as a process', ['run', '--kernel', 'noise'], /^xenolith: noise: not a kernel image/],
   ])('%s: one line and status 1', (_, args, message) => {
     const { status, stdout, stderr } = xenolith(...args);
@@ -522,7 +521,7 @@ describe.skipIf(!built)('the command line', () => {
       '',
       expect.stringMatching(/^xenolith: no story: /),
     ]);
-    const late = xenolith('run', '--kernel', 'loud.elf', ...small, '--story', '--timeout', '1', ...files);
+    const late = xenolith('run', '--kernel', 'idle.elf', ...small, '--story', '--timeout', '1', ...files);
     expect([late.status, lines(late.stderr)[1]]).toEqual([13, expect.stringMatching(/^xenolith: no story: /)]);
   });
 
@@ -595,8 +594,8 @@ describe.skipIf(!built)('the command line', () => {
     }
   });
 
-  it.skipIf(!full).each(['--trace', '--dm-log', '--pcap', '--console'])(
-    'a full disk for %s: the run ends there, with one line and status 1',
+  it.skipIf(full.skip).each(['--trace', '--dm-log', '--pcap', '--console'])(
+    full.title('a full disk for %s: the run ends there, with one line and status 1'),
     (output) => {
       const others = output === '--console' ? [] : ['--console', 'console'];
       for (const clock of ['virtual', 'host']) {
@@ -611,7 +610,7 @@ describe.skipIf(!built)('the command line', () => {
   );
 
   describe('standard output', () => {
-    it.skipIf(!full).each<[string, string[]]>([
+    it.skipIf(full.skip).each<[string, string[]]>([
       ['help', ['run', '--help']],
       ['run', ['run', 'guest.cfg']],
       ['run --json', ['run', 'guest.cfg', '--console', 'console', '--json']],
@@ -620,7 +619,7 @@ describe.skipIf(!built)('the command line', () => {
       ['trace summary', ['trace', 'summary', 'out/trace.trc']],
       ['trace io', ['trace', 'io', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log']],
       ['trace explain', ['trace', 'explain', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log']],
-    ])('full under %s: one line and status 1', (_, args) => {
+    ])(full.title('full under %s: one line and status 1'), (_, args) => {
       const stdout = openSync('/dev/full', 'w');
       const { status, stderr } = run(cli, args, { stdout });
       closeSync(stdout);
@@ -633,7 +632,7 @@ describe.skipIf(!built)('the command line', () => {
       spawnSync('bash', ['-c', `xenolith() { ${process.execPath} ${cli} "$@"; }\n${script}`], {
         cwd: folder,
         encoding: 'utf8',
-        timeout: 60_000,
+        timeout: PATIENCE_MS,
       });
 
     it('whose reader leaves ends a printing command without a word', () => {
@@ -685,8 +684,10 @@ describe.skipIf(!built)('the command line', () => {
         child.on('close', (status, signal) => resolve({ status, signal })),
       );
       const grown = async (): Promise<void> => {
-        while (!existsSync(at(`${name}/trace.trc`)) || statSync(at(`${name}/trace.trc`)).size < 1_000_000)
-          await new Promise((resolve) => setTimeout(resolve, 20));
+        await until(
+          'a megabyte of trace',
+          () => existsSync(at(`${name}/trace.trc`)) && statSync(at(`${name}/trace.trc`)).size >= 1_000_000,
+        );
       };
       return { child, ended, grown, stderr: () => stderr };
     };
@@ -760,7 +761,7 @@ describe.skipIf(!built)('the command line', () => {
           const result = spawnSync(
             'bash',
             ['-c', `${process.execPath} ${cli} ${example.replace(/^guest build/, `guest build${offline}`)}`],
-            { cwd: folder, encoding: 'utf8', timeout: 60_000, maxBuffer: 1 << 28 },
+            { cwd: folder, encoding: 'utf8', timeout: PATIENCE_MS, maxBuffer: 1 << 28 },
           );
           // Without a Debian kernel in the cache that one says so.
           if (offline !== '' && result.status === 1) expect(result.stderr).toMatch(/no Debian kernel in the cache/);

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { instrument } from './fuzz/instrument.mjs';
+import { PATIENCE_MS } from './needs.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -12,7 +13,7 @@ function fuzz(args: readonly string[], mutation?: object) {
     cwd: root,
     env,
     encoding: 'utf8',
-    timeout: 100_000,
+    timeout: PATIENCE_MS,
   });
   if (!run.stdout) throw new Error(run.stderr);
   return {
@@ -40,11 +41,14 @@ describe('fuzzer', () => {
   });
 
   for (const [target, edges] of [
+    ['e1000', 600],
     ['rtl8139', 780],
+    ['ne2k_pci', 460],
+    ['pcnet', 800],
     ['ioreq', 800],
   ] as const) {
     it(`${target}: finds nothing in a short run over its corpus`, () => {
-      const { status, report } = fuzz(['--seconds', '3', target]);
+      const { status, report } = fuzz(['--executions', '1000', target]);
       expect(report.flatMap((r) => r.findings)).toEqual([]);
       expect(status).toBe(0);
       expect(report[0]!.edges).toBeGreaterThan(edges);
@@ -53,9 +57,28 @@ describe('fuzzer', () => {
 
   const missing = [
     [
+      'e1000',
+      'goes on differently',
+      {
+        file: 'src/devices/nic/e1000/core.ts',
+        find: 'this.restorePci(pci);\n    this.armTimers();',
+        replace: 'this.restorePci(pci);',
+      },
+    ],
+    [
       'rtl8139',
       'DMA with bus mastering off',
       { file: 'src/devices/pci/pci-device.ts', find: 'return this.busMaster && this.slot', replace: 'return this.slot' },
+    ],
+    ['ne2k_pci', 'register', { file: 'src/devices/nic/ne2k_pci/core.ts', find: 'if (value > most) return;', replace: '' }],
+    [
+      'pcnet',
+      'frame of 4096 bytes',
+      {
+        file: 'src/devices/nic/pcnet/transmit.ts',
+        find: 'if (this.position + count > BUFFER_SIZE - FCS_SIZE) {',
+        replace: 'if (false) {',
+      },
     ],
     [
       'ioreq',
@@ -65,7 +88,7 @@ describe('fuzzer', () => {
   ] as const;
   for (const [target, error, mutation] of missing) {
     it(`${target}: finds a guard that is missing: ${error}`, () => {
-      const { status, report } = fuzz(['--seconds', '4', target], mutation);
+      const { status, report } = fuzz(['--executions', '1000', target], mutation);
       expect(status).toBe(1);
       expect(report[0]!.findings.map((f) => f.error).join()).toContain(error);
     });

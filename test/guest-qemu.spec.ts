@@ -1,21 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { UserError } from '../src/base/errors.ts';
-import { guestCommandLine, type GuestImages } from '../src/machine/guest.ts';
-import { buildLinuxGuest } from '../src/machine/guest-node.ts';
+import { guestCommandLine } from '../src/machine/guest.ts';
+import { guestImages, lackOf, PATIENCE_MS } from './needs.ts';
 
-const qemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
-let images: GuestImages | undefined;
-try {
-  images = await buildLinuxGuest();
-} catch (error) {
-  if (!(error instanceof UserError)) throw error;
-  console.warn(`left out: ${error.message}`);
-}
-if (!qemu) console.warn('left out: no qemu-system-x86_64 here');
+const lack = await lackOf('qemu', 'guest');
 
 /** The same kernel and initramfs in a machine that is known to work. */
-describe.runIf(qemu && images)('the Linux guest under QEMU', () => {
+describe.skipIf(lack.skip)(lack.title('the Linux guest under QEMU'), () => {
   const boot = (append: string, input = ''): string =>
     spawnSync(
       'qemu-system-x86_64',
@@ -34,13 +25,13 @@ describe.runIf(qemu && images)('the Linux guest under QEMU', () => {
         '-nic',
         'user,model=rtl8139',
         '-kernel',
-        images!.vmlinuz,
+        guestImages().vmlinuz,
         '-initrd',
-        images!.initrd,
+        guestImages().initrd,
         '-append',
         append,
       ],
-      { encoding: 'utf8', input, timeout: 110_000 },
+      { encoding: 'utf8', input, timeout: PATIENCE_MS },
     ).stdout;
 
   it.each(['8139cp', '8139too'] as const)('loads %s, or says that it finds no NIC', (driver) => {

@@ -5,16 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { TRC_ALL } from '../src/trace/events.ts';
+import { lackOf } from './needs.ts';
 import { bindVirq, setParam, shutdown, TestMachine } from '../src/hypervisor/testing/machine.ts';
 
-const xenalyze = '/usr/bin/xenalyze';
-const present = spawnSync(xenalyze, ['--help']).error === undefined;
-if (!present) console.warn('xenalyze is not installed (Debian: xen-utils-common): its tests are skipped');
+const lack = await lackOf('xenalyze');
 
 const run = (file: Uint8Array, ...options: string[]): { stdout: string; stderr: string; status: number | null } => {
   const path = join(mkdtempSync(join(tmpdir(), 'xenolith-')), 'trace.bin');
   writeFileSync(path, file);
-  return spawnSync(xenalyze, ['--cpu-hz=1G', ...options, path], { encoding: 'utf8', maxBuffer: 1 << 28 });
+  return spawnSync('xenalyze', ['--cpu-hz=1G', ...options, path], { encoding: 'utf8', maxBuffer: 1 << 28 });
 };
 
 /** A guest that does a little of everything. */
@@ -55,7 +54,7 @@ function makeTrace(): Uint8Array {
   return machine.traceFile();
 }
 
-describe.skipIf(!present)('xenalyze', () => {
+describe.skipIf(lack.skip)(lack.title('xenalyze'), () => {
   it('summarises a run without a warning', () => {
     const { stderr, status } = run(makeTrace(), '--summary');
     expect(status).toBe(0);

@@ -6,13 +6,13 @@ import { guestCommandLine, guestDrivers } from '../src/machine/guest.ts';
 import { nicOptions } from '../src/machine/guest-config.ts';
 import { loadKernelImage } from '../src/machine/kernel.ts';
 import { InlineMachine } from '../src/machine/machine.ts';
-import { guestNeeds } from './needs.ts';
+import { guestImages, lackOf } from './needs.ts';
 
-const { images, missing } = await guestNeeds();
+const lack = await lackOf('guest');
 const SLICE_NS = 20e6;
 
-describe.skipIf(missing !== '')('the cable', () => {
-  it.each(guestDrivers)('goes and comes under %s', { timeout: 200_000 }, async (driver) => {
+describe.skipIf(lack.skip)(lack.title('the cable'), () => {
+  it.each(guestDrivers)('goes and comes under %s', async (driver) => {
     let console = '';
     const machine = new InlineMachine(
       {
@@ -26,8 +26,8 @@ describe.skipIf(missing !== '')('the cable', () => {
           type: 'hvm',
           hpet: true,
           commandLine: guestCommandLine({ driver, mode: 'link' }),
-          kernel: await loadKernelImage(readFileSync(images!.vmlinux), 'vmlinux'),
-          ramdisk: readFileSync(images!.initrd),
+          kernel: await loadKernelImage(readFileSync(guestImages().vmlinux), 'vmlinux'),
+          ramdisk: readFileSync(guestImages().initrd),
         },
       },
       { console: (bytes) => (console += Buffer.from(bytes).toString('latin1')) },

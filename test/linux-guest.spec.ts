@@ -1,41 +1,27 @@
 /** A stock Debian kernel, its own drivers, this machine: as `xenolith run` has it, and put together here. Needs dist/. */
 import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeFrame } from '../src/analyze/sources/ethernet.ts';
 import { readCapture } from '../src/analyze/sources/pcap.ts';
-import { UserError } from '../src/base/errors.ts';
 import { engineFactory } from '../src/machine/engine-factory.ts';
-import { guestCommandLine, type GuestImages } from '../src/machine/guest.ts';
-import { buildLinuxGuest } from '../src/machine/guest-node.ts';
+import { guestCommandLine } from '../src/machine/guest.ts';
 import { loadKernelImage } from '../src/machine/kernel.ts';
 import { InlineMachine, type MachineSinks } from '../src/machine/machine.ts';
 import { parseMac } from '../src/net/frame.ts';
 import { TRC_HVM_NPF, TRC_MEM_SET_P2M_ENTRY, TRC_TRACE_WRAP_BUFFER } from '../src/trace/events.ts';
 import { openTrace } from '../src/trace/index.ts';
+import { entry, guestImages, lackOf } from './needs.ts';
 
 const root = join(import.meta.dirname, '..');
-const cli = join(root, 'dist/cli/main.js');
-let images: GuestImages | undefined;
-try {
-  images = await buildLinuxGuest();
-} catch (error) {
-  if (!(error instanceof UserError)) throw error;
-  console.warn(`left out: ${error.message}`);
-}
-const built = existsSync(cli);
-if (!built) console.warn('left out: dist/ has no command line (npm run build)');
+const lack = await lackOf('guest');
+const lackOfCommand = await lackOf('built', 'guest');
+const peers = { xenalyze: await lackOf('xenalyze'), tshark: await lackOf('tshark') };
 
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-linux-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-const there = (program: string): boolean => {
-  const found = spawnSync(program, ['--version']).error === undefined;
-  if (!found) console.warn(`left out: no ${program} here`);
-  return found;
-};
-const peers = { xenalyze: there('xenalyze'), tshark: there('tshark') };
 
 /** One run of the command with all its files. */
 interface Run {
@@ -53,7 +39,7 @@ function xenolith(name: string, ...args: string[]): Promise<Run> {
   const files = ['--trace', path('trace'), '--dm-log', path('log'), '--pcap', path('pcap'), '--console', path('console')];
   const bytes: Run['bytes'] = (file) => readFileSync(path(file));
   return new Promise((resolve) =>
-    execFile(process.execPath, [cli, 'run', 'guest.cfg', ...files, ...args], { cwd: root }, (error, stdout, stderr) =>
+    execFile(process.execPath, [entry, 'run', 'guest.cfg', ...files, ...args], { cwd: root }, (error, stdout, stderr) =>
       resolve({
         path,
         bytes,
@@ -71,14 +57,14 @@ const MISSING_HANDLER = /Strange, exit [0-9a-f]+\((\w+)\) missing a handler/;
 const xenalyze = (trace: string, ...args: string[]) =>
   spawnSync('xenalyze', ['--cpu-hz=1G', ...args, trace], { encoding: 'utf8', maxBuffer: 1 << 30 });
 
-describe.runIf(images && built)('xenolith run with a stock Debian guest', () => {
+describe.skipIf(lackOfCommand.skip)(lackOfCommand.title('xenolith run with a stock Debian guest'), () => {
   const runs = {} as Record<'plain' | 'again' | 'seed 2' | 'seed 3' | '8139too' | 'worker', Run>;
   beforeAll(async () => {
     const own = (kernel: string): string[] => [
       '--kernel',
       kernel,
       '--initrd',
-      images!.initrd,
+      guestImages().initrd,
       '--append',
       guestCommandLine({ driver: '8139cp' }),
     ];
@@ -87,7 +73,7 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
     await Promise.all([
       (async () => {
         runs.plain = await xenolith('plain', ...virtual);
-        runs['seed 2'] = await xenolith('seed2', ...virtual, '--seed', '2', ...own(images!.vmlinuz));
+        runs['seed 2'] = await xenolith('seed2', ...virtual, '--seed', '2', ...own(guestImages().vmlinuz));
         runs['8139too'] = await xenolith(
           '8139too',
           '--driver',
@@ -100,11 +86,11 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
       })(),
       (async () => {
         runs.again = await xenolith('again', ...virtual, '--story');
-        runs['seed 3'] = await xenolith('seed3', ...virtual, '--seed', '4294967295', ...own(images!.vmlinux));
+        runs['seed 3'] = await xenolith('seed3', ...virtual, '--seed', '4294967295', ...own(guestImages().vmlinux));
         runs.worker = await xenolith('worker', '--device-model', 'worker');
       })(),
     ]);
-  }, 400_000);
+  });
 
   it('finds its NIC, loads 8139cp, pings the host and powers off', () => {
     const { status, stderr, text } = runs.plain;
@@ -267,7 +253,7 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
   });
 
   describe.each(['plain', 'worker'] as const)('what the peers say of its files (%s)', (name) => {
-    it.runIf(peers.xenalyze)('xenalyze sums the trace up without a complaint', () => {
+    it.skipIf(peers.xenalyze.skip)(peers.xenalyze.title('xenalyze sums the trace up without a complaint'), () => {
       const { status, stdout, stderr } = xenalyze(runs[name].path('trace'), '--summary');
       expect(status).toBe(0);
       const usual =
@@ -280,35 +266,38 @@ describe.runIf(images && built)('xenolith run with a stock Debian guest', () => 
       expect(stdout).toMatch(/EPT_VIOLATION/);
     });
 
-    it.runIf(peers.xenalyze)('xenalyze shows the doorbell in VMX order, and no record out of place', () => {
-      const { status, stdout } = xenalyze(runs[name].path('trace'), '--dump-all');
-      expect(status).toBe(0);
-      const lines = stdout.split('\n');
-      expect(lines.filter((line) => /skew|Not updating|returned -|WARNING|unexpected exit/.test(line))).toEqual([]);
-      const strange = lines.flatMap((line) => MISSING_HANDLER.exec(line)?.[1] ?? []);
-      expect(new Set(strange).size).toBe(strange.length);
-      expect(lines.filter((line) => /Strange/.test(line) && !MISSING_HANDLER.test(line))).toEqual([]);
-      const doorbell = lines.findIndex((line) => /d1v0 mmio_assist w gpa f00000d9 data 40/.test(line));
-      const hops = [
-        /d1v0 vmexit exit_reason EPT_VIOLATION/,
-        /d1v0 npf gpa f00000d9 .* mfn ffffffffffffffff t 4/,
-        /d1v0 mmio_assist w gpa f00000d9/,
-        /d1v0 running->offline/,
-        /d0v0 vcpu_wake d1v0/,
-        /d1v0 offline->runnable/,
-        /d1v0 vmentry/,
-      ];
-      const found: number[] = [];
-      let at = doorbell - 2;
-      for (const hop of hops) {
-        at = lines.findIndex((line, i) => i >= at && hop.test(line));
-        found.push(at);
-      }
-      expect(found.slice(0, 3)).toEqual([doorbell - 2, doorbell - 1, doorbell]);
-      expect(found.every((line, i) => line >= 0 && line - doorbell < 60 && (i === 0 || line >= found[i - 1]!))).toBe(true);
-    });
+    it.skipIf(peers.xenalyze.skip)(
+      peers.xenalyze.title('xenalyze shows the doorbell in VMX order, and no record out of place'),
+      () => {
+        const { status, stdout } = xenalyze(runs[name].path('trace'), '--dump-all');
+        expect(status).toBe(0);
+        const lines = stdout.split('\n');
+        expect(lines.filter((line) => /skew|Not updating|returned -|WARNING|unexpected exit/.test(line))).toEqual([]);
+        const strange = lines.flatMap((line) => MISSING_HANDLER.exec(line)?.[1] ?? []);
+        expect(new Set(strange).size).toBe(strange.length);
+        expect(lines.filter((line) => /Strange/.test(line) && !MISSING_HANDLER.test(line))).toEqual([]);
+        const doorbell = lines.findIndex((line) => /d1v0 mmio_assist w gpa f00000d9 data 40/.test(line));
+        const hops = [
+          /d1v0 vmexit exit_reason EPT_VIOLATION/,
+          /d1v0 npf gpa f00000d9 .* mfn ffffffffffffffff t 4/,
+          /d1v0 mmio_assist w gpa f00000d9/,
+          /d1v0 running->offline/,
+          /d0v0 vcpu_wake d1v0/,
+          /d1v0 offline->runnable/,
+          /d1v0 vmentry/,
+        ];
+        const found: number[] = [];
+        let at = doorbell - 2;
+        for (const hop of hops) {
+          at = lines.findIndex((line, i) => i >= at && hop.test(line));
+          found.push(at);
+        }
+        expect(found.slice(0, 3)).toEqual([doorbell - 2, doorbell - 1, doorbell]);
+        expect(found.every((line, i) => line >= 0 && line - doorbell < 60 && (i === 0 || line >= found[i - 1]!))).toBe(true);
+      },
+    );
 
-    it.runIf(peers.tshark)('tshark sees ARP, three requests and three replies, checksums good', () => {
+    it.skipIf(peers.tshark.skip)(peers.tshark.title('tshark sees ARP, three requests and three replies, checksums good'), () => {
       const { status, stdout } = spawnSync(
         'tshark',
         [
@@ -357,7 +346,7 @@ async function machineFrame(trace: Buffer, gfn: number): Promise<number> {
   throw new Error(`no p2m record of gfn 0x${gfn.toString(16)}`);
 }
 
-describe.runIf(images)('Linux on this machine', () => {
+describe.skipIf(lack.skip)(lack.title('Linux on this machine'), () => {
   const boot = async (
     commandLine: string,
     options: { kernel?: string; type?: 'hvm' | 'pvh'; revision?: number; untilMs?: number; sinks?: MachineSinks } = {},
@@ -381,8 +370,8 @@ describe.runIf(images)('Linux on this machine', () => {
           type: options.type ?? 'hvm',
           commandLine,
           hpet: true,
-          kernel: await loadKernelImage(readFileSync(options.kernel ?? images!.vmlinux), 'kernel'),
-          ramdisk: readFileSync(images!.initrd),
+          kernel: await loadKernelImage(readFileSync(options.kernel ?? guestImages().vmlinux), 'kernel'),
+          ramdisk: readFileSync(guestImages().initrd),
         },
       },
       { ...options.sinks, console: (bytes) => (text += Buffer.from(bytes).toString('latin1')) },
@@ -394,7 +383,7 @@ describe.runIf(images)('Linux on this machine', () => {
   it('does the same from its bzImage with 8139too, by DHCP, without anything of Xen, timers calibrated against the PIT, the HPET and the PM timer', async () => {
     const { end, console } = await boot(
       `${guestCommandLine({ driver: '8139too', address: 'dhcp' })} nopv lapic=notscdeadline clocksource=acpi_pm tsc=unstable`,
-      { revision: 0x10, kernel: images!.vmlinuz },
+      { revision: 0x10, kernel: guestImages().vmlinuz },
     );
     expect(console).toMatch(/tsc: Fast TSC calibration using PIT|tsc: PIT calibration matches/);
     expect(console).toMatch(/tsc: Detected (999|1000)\.\d+ MHz processor/);

@@ -2,24 +2,23 @@
 import { describe, expect, it } from 'vitest';
 import { loadDisagreements, runLoad } from '../bench/net/load.ts';
 import { guestDrivers } from '../src/machine/guest.ts';
-import { guestNeeds } from './needs.ts';
+import { guestImages, lackOf, PATIENCE_MS } from './needs.ts';
 
-const { images, missing } = await guestNeeds({ built: true, passt: true });
+const lack = await lackOf('built', 'passt', 'guest');
 const BYTES = 2 << 20;
 
-describe.skipIf(missing !== '')('a guest under load, its device model in a Worker, passt behind the socket', () => {
+describe.skipIf(lack.skip)(lack.title('a guest under load, its device model in a Worker, passt behind the socket'), () => {
   it.each(guestDrivers)(
     '%s takes an address by DHCP, floods, moves bytes both ways, and every counter agrees',
-    { timeout: 300_000 },
     async (driver) => {
       const report = await runLoad({
         machine: 'xenolith',
         driver,
-        images: images!,
+        images: guestImages(),
         bytes: BYTES,
         pings: 50,
         capture: true,
-        timeoutMs: 280_000,
+        timeoutMs: PATIENCE_MS,
       });
       expect(report.console).toContain('guest: eth0 has 10.0.2.15/24 from 10.0.2.2');
       // After the interface went down and came up again.

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { guestCommandLine } from '../src/machine/guest.ts';
-import { entry, guestNeeds } from './needs.ts';
+import { entry, guestImages, lackOf, PATIENCE_MS, until } from './needs.ts';
 
-const { images, missing } = await guestNeeds({ built: true, passt: true });
+const lack = await lackOf('built', 'passt', 'guest');
 
-describe.skipIf(missing !== '')('a guest behind a socket', () => {
-  it('gets its address from passt by DHCP and powers off', { timeout: 200_000 }, async () => {
+describe.skipIf(lack.skip)(lack.title('a guest behind a socket'), () => {
+  it('gets its address from passt by DHCP and powers off', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'passt-'));
     const path = join(folder, 'passt.sock');
     const identity = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
@@ -20,7 +20,7 @@ describe.skipIf(missing !== '')('a guest behind a socket', () => {
       { stdio: 'ignore' },
     );
     try {
-      for (let i = 0; i < 200 && !existsSync(path); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+      await until('the socket of passt', () => existsSync(path));
       const file = join(folder, 'console');
       const { status, stderr } = spawnSync(
         process.execPath,
@@ -28,9 +28,9 @@ describe.skipIf(missing !== '')('a guest behind a socket', () => {
           entry,
           'run',
           '--kernel',
-          images!.vmlinux,
+          guestImages().vmlinux,
           '--initrd',
-          images!.initrd,
+          guestImages().initrd,
           '--append',
           guestCommandLine({ address: 'dhcp' }),
           '--memory',
@@ -40,7 +40,7 @@ describe.skipIf(missing !== '')('a guest behind a socket', () => {
           '--console',
           file,
         ],
-        { encoding: 'utf8', timeout: 190_000 },
+        { encoding: 'utf8', timeout: PATIENCE_MS },
       );
       expect(readFileSync(file, 'latin1')).toContain('guest: eth0 has 10.0.2.15/24 from 10.0.2.2');
       expect([status, stderr]).toEqual([0, expect.stringContaining('the guest powered off')]);

@@ -1,5 +1,5 @@
 /** passt at the other end of the wire: QEMU's stream framing against a real peer, through rings, hub and NIC. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -20,8 +20,9 @@ import {
 } from '../src/net/frame.ts';
 import { createFrameRing } from '../src/net/frame-ring.ts';
 import { StreamNetdev } from '../src/net/stream-node.ts';
+import { lackOf, until } from './needs.ts';
 
-const missing = spawnSync('passt', ['--version']).error === undefined ? '' : ' (skipped: passt is not installed)';
+const lack = await lackOf('passt');
 const broadcast = new Uint8Array(6).fill(0xff);
 const mac = parseMac(GUEST_MAC);
 
@@ -42,7 +43,7 @@ function discover(): Uint8Array {
 }
 
 describe('passt', () => {
-  it.skipIf(missing !== '')(`answers ARP and DHCP from the guest's NIC${missing}`, async () => {
+  it.skipIf(lack.skip)(lack.title("answers ARP and DHCP from the guest's NIC"), async () => {
     const folder = mkdtempSync(join(tmpdir(), 'passt-'));
     const path = join(folder, 'passt.sock');
     const identity = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
@@ -52,7 +53,7 @@ describe('passt', () => {
       { stdio: 'ignore' },
     );
     try {
-      for (let i = 0; i < 200 && !existsSync(path); i++) await new Promise((resolve) => setTimeout(resolve, 20));
+      await until('the socket of passt', () => existsSync(path));
       const socket = { fromMachine: createFrameRing(), toMachine: createFrameRing() };
       const netdev = new StreamNetdev({ address: { path }, ...socket, wakeMachine() {} });
       await netdev.open();
@@ -60,14 +61,12 @@ describe('passt', () => {
       const driver = new CplusDriver(hv, NIC_MMIO);
       driver.start();
       /** The first frame for which `wanted` holds. */
-      const receive = async (wanted: (frame: Uint8Array) => boolean): Promise<Uint8Array> => {
-        for (let i = 0; i < 500; i++) {
+      const receive = (wanted: (frame: Uint8Array) => boolean): Promise<Uint8Array> =>
+        until('an answer of passt', () => {
           dm.runUntilIdle();
           for (let frame = driver.receive(); frame; frame = driver.receive()) if (wanted(frame)) return frame;
-          await new Promise((resolve) => setTimeout(resolve, 10));
-        }
-        throw new Error('no answer from passt');
-      };
+          return undefined;
+        });
       driver.send(
         arpFrame(
           'request',

@@ -1,4 +1,5 @@
 /** Guests of a few instructions: a plain 32-bit ELF around assembled code, entered in flat 32-bit mode or led on to long mode. */
+import { lapicRegisters } from '../src/abi/registers/lapic.ts';
 import { assemble } from '../src/machine/tiny-guest/assembler.ts';
 
 const PLAIN_ENTRY = 0x100000;
@@ -35,6 +36,29 @@ function elf(image: Uint8Array, pvhEntry?: number): Uint8Array {
   }
   return file;
 }
+
+const LAPIC_BASE = 0xfee0_0000;
+/** Bits of APIC_LVTT beside the vector. */
+export const LVTT_PERIODIC = 1 << 17;
+export const LVTT_TSC_DEADLINE = 2 << 17;
+
+/** Code in long mode that writes a register of the local APIC, named as in its table; EAX is lost. */
+export function lapic(register: string, value: number): string {
+  const found = lapicRegisters.find(({ name }) => name === register);
+  if (found === undefined) throw new Error(`the local APIC has no register ${register}`);
+  return `mov eax, ${LAPIC_BASE + found.offset}\nmov dword [rax], ${value}\n`;
+}
+
+/** Code in long mode that turns the local APIC on, spurious vector 0xff. */
+export const lapicOn = lapic('APIC_SPIV', 0x1ff);
+
+/** Code in long mode that turns the local APIC on and starts its timer: LVTT, then the initial count, at divisor 1. */
+export const lapicTimer = (lvtt: number, count: number): string =>
+  `${lapicOn}${lapic('APIC_TDCR', 0xb)}${lapic('APIC_LVTT', lvtt)}${lapic('APIC_TMICT', count)}`;
+
+/** Code in long mode: sched_op shutdown for a reason, its argument at guest address 0x80000. */
+export const shutDown = (reason: number): string =>
+  `mov dword [0x80000], ${reason}\nmov eax, 29\nmov edi, 2\nmov esi, 0x80000\nvmcall\nhlt\n`;
 
 /** Where a guest in long mode has its parts. */
 export const LongGuest = {

@@ -1,16 +1,17 @@
 /** The built executable as QEMU's qtest library starts it: by `sh -c exec`, ended by SIGTERM. */
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { QtestClient, timerTest } from '../src/cli/testing/qtest-client.ts';
+import { lackOf } from './needs.ts';
 
 const built = join(import.meta.dirname, '../dist/cli/qtest.js');
-const missing = existsSync(built) ? '' : ' (skipped: build first, npm run build)';
+const lack = await lackOf('built');
 
 describe('xenolith-system-x86_64', () => {
-  it.skipIf(missing !== '')(`takes QEMU's place for the timer test and ends by SIGTERM with status 0${missing}`, async () => {
+  it.skipIf(lack.skip)(lack.title("takes QEMU's place for the timer test and ends by SIGTERM with status 0"), async () => {
     const folder = mkdtempSync(join(tmpdir(), 'qtest-'));
     try {
       chmodSync(built, 0o755); // as npm does when it installs the package

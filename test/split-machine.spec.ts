@@ -1,20 +1,14 @@
 /** The device model on a thread of its own gives the guest what the inline one gives it (built files in dist/). */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { assembleTinyGuest } from '../src/machine/tiny-guest/image.ts';
+import { entry, lackOf, PATIENCE_MS } from './needs.ts';
 
-const root = join(import.meta.dirname, '..');
-const entry = join(root, 'dist/cli/main.js');
-const builtAt = existsSync(entry) ? statSync(entry).mtimeMs : 0;
-const built = ['machine', 'hypervisor', 'device-model'].every((room) =>
-  readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt),
-);
-if (!built)
-  console.warn('dist/ is missing or older than src/ (npm run build): the test with the device model in a Worker is skipped');
-const xenalyze = spawnSync('/usr/bin/xenalyze', ['--help']).error === undefined;
+const lack = await lackOf('built');
+const xenalyze = await lackOf('xenalyze');
 
 const directory = mkdtempSync(join(tmpdir(), 'xenolith-'));
 
@@ -41,16 +35,19 @@ function run(name: string, ...options: string[]) {
       file('pcapng'),
       ...options,
     ],
-    { encoding: 'utf8', timeout: 60_000 },
+    { encoding: 'utf8', timeout: PATIENCE_MS },
   );
   const text = (what: string): string => (existsSync(file(what)) ? readFileSync(file(what), 'latin1') : '');
   return { status, stderr, console: text('console'), log: text('log'), trace: file('trc') };
 }
 
-describe.skipIf(!built)('a device model in a Worker', () => {
+describe.skipIf(lack.skip)(lack.title('a device model in a Worker'), () => {
+  let made: ReturnType<typeof run> | undefined;
+  const inWorker = (): ReturnType<typeof run> => (made ??= run('worker', '--clock', 'host', '--device-model', 'worker'));
+
   it('serves the same guest with the same requests and answers as inline', () => {
     const inline = run('inline');
-    const worker = run('worker', '--clock', 'host', '--device-model', 'worker');
+    const worker = inWorker();
     expect([inline.status, worker.status]).toEqual([0, 0]);
     expect(worker.console).toBe(inline.console);
     expect(worker.console).toContain('3 packets transmitted, 3 packets received');
@@ -61,8 +58,10 @@ describe.skipIf(!built)('a device model in a Worker', () => {
       );
     expect(writes(inline.log).length).toBeGreaterThan(10);
     expect(writes(worker.log)).toEqual(writes(inline.log));
-    if (!xenalyze) return;
-    const { stdout } = spawnSync('/usr/bin/xenalyze', ['--cpu-hz=1G', '--dump-all', worker.trace], {
+  });
+
+  it.skipIf(xenalyze.skip)(xenalyze.title('leaves a trace that xenalyze reads without a complaint'), () => {
+    const { stdout } = spawnSync('xenalyze', ['--cpu-hz=1G', '--dump-all', inWorker().trace], {
       encoding: 'utf8',
       maxBuffer: 1 << 28,
     });

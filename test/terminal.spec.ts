@@ -1,27 +1,14 @@
 /** `xenolith run` on a terminal: a pty of util-linux's script. What is typed reaches the guest, and the terminal is as before whatever ends the run. Needs dist/. */
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { UserError } from '../src/base/errors.ts';
-import { buildLinuxGuest } from '../src/machine/guest-node.ts';
+import { entry, lackOf, until } from './needs.ts';
 import { plainGuest, powerOff, print } from './plain-guest.ts';
 
-const cli = join(import.meta.dirname, '../dist/cli/main.js');
-let missing = '';
-if (!existsSync(cli)) missing = 'dist/ has no command line (npm run build)';
-if (!String(spawnSync('script', ['--version']).stdout).includes('util-linux'))
-  missing = 'no script of util-linux here to make a terminal';
-if (missing) console.warn(`left out: ${missing}`);
-let linux = '';
-try {
-  await buildLinuxGuest();
-} catch (error) {
-  if (!(error instanceof UserError)) throw error;
-  linux = error.message;
-  console.warn(`left out: ${linux}`);
-}
+const lack = await lackOf('built', 'script', 'bash');
+const linux = await lackOf('guest');
 
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-terminal-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -52,7 +39,7 @@ class Terminal {
   private readonly ended: Promise<number | null>;
 
   constructor(args: string, environment: Record<string, string> = {}) {
-    const command = `echo "BEFORE $(stty -g)"; (echo "PID $BASHPID"; exec ${process.execPath} ${cli} run ${args}); echo "STATUS $?"; echo "AFTER $(stty -g)"`;
+    const command = `echo "BEFORE $(stty -g)"; (echo "PID $BASHPID"; exec ${process.execPath} ${entry} run ${args}); echo "STATUS $?"; echo "AFTER $(stty -g)"`;
     this.child = spawn('script', ['-qec', command, '/dev/null'], {
       cwd: folder,
       env: { ...process.env, SHELL: '/bin/bash', ...environment },
@@ -76,13 +63,12 @@ class Terminal {
 
   /** Resolves when what came out matches, from `from` on; gives the match. */
   async shows(pattern: RegExp, from = 0): Promise<RegExpExecArray> {
-    for (let i = 0; i < 6000; i++) {
-      const match = pattern.exec(this.output.slice(from));
-      if (match !== null) return match;
-      if (this.child.exitCode !== null) break;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    throw new Error(`no ${pattern} on the terminal:\n${this.output.slice(-2000)}`);
+    const match = await until(`${pattern} on the terminal`, () => {
+      const found = pattern.exec(this.output.slice(from));
+      return found ?? (this.child.exitCode === null ? undefined : null);
+    });
+    if (match === null) throw new Error(`no ${pattern} on the terminal:\n${this.output.slice(-2000)}`);
+    return match;
   }
 
   type(text: string): void {
@@ -111,7 +97,7 @@ afterEach(() => terminals.splice(0).forEach((terminal) => terminal.clear()));
 const PROMPT = String.raw`/ # (?:\x1b\[6n)?$`;
 const READY = /Ctrl-\] leaves[\s\S]*ready/;
 
-describe.skipIf(missing !== '')('a run on a terminal', () => {
+describe.skipIf(lack.skip)(lack.title('a run on a terminal'), () => {
   beforeAll(() => {
     writeFileSync(join(folder, 'echo.elf'), plainGuest(print('ready\n') + echo));
     writeFileSync(
@@ -176,23 +162,19 @@ describe.skipIf(missing !== '')('a run on a terminal', () => {
     expect(terminal.output).not.toContain('Ctrl-]');
   });
 
-  it.skipIf(linux !== '')(
-    'is a shell in the Debian guest: a command, its answer, Ctrl-C, poweroff',
-    { timeout: 200_000 },
-    async () => {
-      const terminal = new Terminal('--shell');
-      const answered = async (typed: string, answer: RegExp): Promise<void> => {
-        const from = terminal.output.length;
-        terminal.type(typed);
-        await terminal.shows(answer, from);
-      };
-      await terminal.shows(new RegExp(PROMPT));
-      await answered('echo $((6 * 7)) is the answer\r', new RegExp(String.raw`\n42 is the answer[\s\S]*${PROMPT}`));
-      await answered('ping 10.0.2.2\r', /seq=1 ttl=64/);
-      await answered('\x03', new RegExp(String.raw`packets transmitted, [\s\S]*${PROMPT}`));
-      terminal.type('poweroff -f\r');
-      expect(await terminal.end()).toBe(0);
-      expect(terminal.output).toMatch(/reboot: Power down[\s\S]*xenolith: the guest powered off/);
-    },
-  );
+  it.skipIf(linux.skip)(linux.title('is a shell in the Debian guest: a command, its answer, Ctrl-C, poweroff'), async () => {
+    const terminal = new Terminal('--shell');
+    const answered = async (typed: string, answer: RegExp): Promise<void> => {
+      const from = terminal.output.length;
+      terminal.type(typed);
+      await terminal.shows(answer, from);
+    };
+    await terminal.shows(new RegExp(PROMPT));
+    await answered('echo $((6 * 7)) is the answer\r', new RegExp(String.raw`\n42 is the answer[\s\S]*${PROMPT}`));
+    await answered('ping 10.0.2.2\r', /seq=1 ttl=64/);
+    await answered('\x03', new RegExp(String.raw`packets transmitted, [\s\S]*${PROMPT}`));
+    terminal.type('poweroff -f\r');
+    expect(await terminal.end()).toBe(0);
+    expect(terminal.output).toMatch(/reboot: Power down[\s\S]*xenolith: the guest powered off/);
+  });
 });

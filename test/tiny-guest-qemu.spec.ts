@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { assembleTinyGuest, tinyGuestCommandLine, type TinyGuestMode } from '../src/machine/tiny-guest/image.ts';
+import { lackOf, PATIENCE_MS } from './needs.ts';
 
-const qemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
-if (!qemu) console.warn('left out: no qemu-system-x86_64 here');
+const lack = await lackOf('qemu');
 
-describe.runIf(qemu)('the tiny guest under QEMU', () => {
+describe.skipIf(lack.skip)(lack.title('the tiny guest under QEMU'), () => {
   const directory = mkdtempSync(join(tmpdir(), 'tiny-guest-'));
   afterAll(() => rmSync(directory, { recursive: true }));
 
@@ -40,7 +40,7 @@ describe.runIf(qemu)('the tiny guest under QEMU', () => {
         '-append',
         tinyGuestCommandLine(mode),
       ],
-      { encoding: 'utf8', input: '', timeout: 30_000 },
+      { encoding: 'utf8', input: '', timeout: PATIENCE_MS },
     );
     expect(run.status).toBe(0);
     return { serial: run.stdout.replaceAll('\r', ''), debug: readFileSync(debug, 'utf8') };

@@ -1,14 +1,14 @@
 /** The commands as a shell runs them: output, one-line errors, exit statuses. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { dumpTrace, memorySource, summarizeTrace } from '../src/trace/index.ts';
 import { Generator, generateTrace } from '../src/trace/testing/generator.ts';
+import { entry as main, lackOf } from './needs.ts';
 
-const main = resolve(import.meta.dirname, '../dist/cli/main.js');
-const built = existsSync(main);
+const lack = await lackOf('built');
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-trace-cli-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -23,7 +23,7 @@ function xenolith(args: string[], input?: Uint8Array): Outcome {
 }
 const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
 
-describe.skipIf(!built)(built ? 'trace commands' : 'not built: npm run build', () => {
+describe.skipIf(lack.skip)(lack.title('trace commands'), () => {
   const good = join(folder, 'good.bin');
   const bytes = generateTrace({ seed: 3, cpus: 2, steps: 400, svm: true });
   beforeAll(() => writeFileSync(good, bytes));

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { VCPU_INFO_TIME } from '../src/abi/event-channel.ts';
 import { runHostile } from './hostile/machine.ts';
-import { longGuest, LongGuest, powerOff } from './plain-guest.ts';
+import { lapic, lapicOn, longGuest, LongGuest, LVTT_TSC_DEADLINE, powerOff } from './plain-guest.ts';
 
 const at = 0x80000;
 /** RDX:RAX, as RDTSC and RDMSR give it, to the nth result. */
@@ -77,10 +77,8 @@ it('the TSC deadline is of the TSC the guest reads, and its paravirtual clock st
     mov esi, 0x82000
     vmcall
     mov [${at + 8}], eax
-    mov eax, 0xfee000f0
-    mov dword [rax], 0x1ff
-    mov eax, 0xfee00320
-    mov dword [rax], 0x40040
+    ${lapicOn}
+    ${lapic('APIC_LVTT', LVTT_TSC_DEADLINE | 0x40)}
     rdtsc
     add eax, 1000000
     mov ecx, 0x6e0

@@ -6,13 +6,14 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { dumpTrace, memorySource, parseCpuHz, summarizeTrace } from '../src/trace/index.ts';
 import type { TraceSummary } from '../src/trace/index.ts';
-import { captureFile, CAPTURE_HZ, CAPTURES, haveCaptures, NO_CAPTURES } from '../src/trace/testing/fixtures.ts';
+import { captureFile, CAPTURE_HZ, CAPTURES } from '../src/trace/testing/fixtures.ts';
 import { generateTrace } from '../src/trace/testing/generator.ts';
 import type { Workload } from '../src/trace/testing/generator.ts';
+import { lackOf } from './needs.ts';
 import type { Figures, NamedFigures } from '../src/trace/summary.ts';
 
-const haveXenalyze = spawnSync('xenalyze', ['--usage']).status === 0;
-const NO_XENALYZE = 'no xenalyze: install xen-utils';
+const lack = await lackOf('xenalyze');
+const captures = await lackOf('captures');
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-xenalyze-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -53,8 +54,9 @@ async function compareDump(bytes: Uint8Array, hz: string, svm: boolean): Promise
   if (!crashed) expect(whole).toBe(theirs.status === 0);
 }
 
-describe.skipIf(!haveXenalyze)(haveXenalyze ? 'dump to the letter' : NO_XENALYZE, () => {
-  describe.skipIf(!haveCaptures)(haveCaptures ? 'captures' : NO_CAPTURES, () => {
+describe.skipIf(lack.skip)(lack.title('dump to the letter'), () => {
+  // Vitest counts no tests of a skipped describe in a skipped one.
+  describe.skipIf(captures.skip && !lack.skip)(captures.title('captures'), () => {
     it.each(CAPTURES)('%s equals what xenalyze prints, and what it printed when the capture was made', async (capture) => {
       const bytes = captureFile(capture, 'trace.bin');
       await compareDump(bytes, CAPTURE_HZ[capture], true);
@@ -222,8 +224,8 @@ async function compareSummary(bytes: Uint8Array, hz: string, svm: boolean, fewes
   for (const p of summary.pcpus) for (const v of p.volume) expect(text).toMatch(new RegExp(String.raw`: +${v.bytes}\n`));
 }
 
-describe.skipIf(!haveXenalyze)(haveXenalyze ? 'summary figures' : NO_XENALYZE, () => {
-  it.skipIf(!haveCaptures).each(CAPTURES)(haveCaptures ? '%s' : NO_CAPTURES, async (capture) => {
+describe.skipIf(lack.skip)(lack.title('summary figures'), () => {
+  it.skipIf(captures.skip).each(CAPTURES)(captures.title('%s'), async (capture) => {
     await compareSummary(captureFile(capture, 'trace.bin'), CAPTURE_HZ[capture], true, 60);
   });
 
@@ -237,6 +239,6 @@ describe.skipIf(!haveXenalyze)(haveXenalyze ? 'summary figures' : NO_XENALYZE, (
   });
 });
 
-it.skipIf(!haveXenalyze)(haveXenalyze ? 'the xenalyze at hand is the one the text was taken from' : NO_XENALYZE, () => {
+it.skipIf(lack.skip)(lack.title('the xenalyze at hand is the one the text was taken from'), () => {
   expect(execFileSync('xenalyze', ['--help']).toString()).toContain('--svm-mode');
 });

@@ -8,6 +8,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { lackOf } from '../../test/needs.ts';
 import { commandLine, count } from '../command-line.ts';
 import { build } from './build.ts';
 import { type Engine, type Timing, engines, runEngine } from './engines.ts';
@@ -39,6 +40,11 @@ const median = (numbers: number[]): number => {
   return sorted.length % 2 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 };
 
+const lack = await lackOf('gcc', 'gcc-m32', 'objcopy');
+if (lack.skip) {
+  console.error(`bench:cpu: ${lack.reason}; its kernels cannot be compiled`);
+  process.exit(1);
+}
 const directory = mkdtempSync(join(tmpdir(), 'xenolith-bench-'));
 try {
   console.error('compiling the kernels (gcc -O2)');

@@ -4,13 +4,22 @@ import { openTrace, TRC_TRACE_CPU_CHANGE } from '../trace/index-node.ts';
 import type { AnalysisInput, Lines } from './join/analysis.ts';
 import { parseDmLine } from './sources/dm-lines.ts';
 
+/** A file of one guest: a domain's number, or a name to call it by. */
+interface NamedPath {
+  readonly path: string;
+  readonly guest?: string | undefined;
+}
+
 /** Paths of what one analysis reads. */
 interface AnalysisFiles {
   /** xentrace files, xenalyze text or a mail that quotes it; told apart by their first bytes. */
   readonly files: readonly string[];
   readonly dmLog?: string | undefined;
+  /** Logs of several guests, each with whose it is, where that is known. */
+  readonly dmLogs?: readonly NamedPath[] | undefined;
   readonly pcap?: string | undefined;
   readonly console?: string | undefined;
+  readonly consoles?: readonly NamedPath[] | undefined;
   readonly devices?: readonly string[] | undefined;
   readonly cpuHz?: number | undefined;
   readonly xenVersion?: string | undefined;
@@ -49,7 +58,7 @@ const TRACE_MAGIC = (TRC_TRACE_CPU_CHANGE | (2 << 28)) >>> 0;
 function headOf(path: string): Buffer {
   const head = Buffer.alloc(4096);
   try {
-    if (!statSync(path).isFile()) throw new UserError(`${path} is no regular file`);
+    if (!statSync(path).isFile()) throw new UserError(`${path} is not a regular file`);
     const fd = openSync(path, 'r');
     const length = readSync(fd, head, 0, head.length, 0);
     closeSync(fd);
@@ -83,7 +92,13 @@ export async function openAnalysis(files: AnalysisFiles): Promise<{ input: Analy
     );
   if (binary.length + text.length > 1 && text.length > 1)
     throw new UserError(`${text.length} text files given (${text.join(', ')}): give one, and the log with --dm-log`);
-  const cpuHz = files.cpuHz ?? (binary[0] === undefined || files.dmLog === undefined ? undefined : declaredHz(files.dmLog));
+  const logs: readonly NamedPath[] = [...(files.dmLog === undefined ? [] : [{ path: files.dmLog }]), ...(files.dmLogs ?? [])];
+  const consoles: readonly NamedPath[] = [
+    ...(files.console === undefined ? [] : [{ path: files.console }]),
+    ...(files.consoles ?? []),
+  ];
+  const declared = binary[0] === undefined || files.cpuHz !== undefined ? [] : logs.map((l) => declaredHz(l.path));
+  const cpuHz = files.cpuHz ?? declared.find((hz) => hz !== undefined);
   const trace =
     binary[0] === undefined
       ? undefined
@@ -102,13 +117,12 @@ export async function openAnalysis(files: AnalysisFiles): Promise<{ input: Analy
     input: {
       trace,
       text: lines(text[0]),
-      dmLog: lines(files.dmLog),
+      dmLogs: logs.map((l) => ({ lines: readLines(l.path), name: l.path, guest: l.guest })),
       pcap,
-      console: lines(files.console),
+      consoles: consoles.map((c) => ({ lines: readLines(c.path), name: c.path, guest: c.guest })),
       devices: files.devices,
       clock: files.clock,
       names: {
-        ...(files.dmLog === undefined ? {} : { dmLog: files.dmLog }),
         ...(files.pcap === undefined ? {} : { pcap: files.pcap }),
         ...(text[0] === undefined ? {} : { text: text[0] }),
       },

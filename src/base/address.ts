@@ -33,3 +33,6 @@ export const gpaToGfn = (address: Gpa): Gfn => Math.floor(address / PAGE_SIZE) a
 export const gfnToGpa = (frame: Gfn): Gpa => (frame * PAGE_SIZE) as Gpa;
 export const mfnToMaddr = (frame: Mfn): Maddr => (frame * PAGE_SIZE) as Maddr;
 export const maddrToMfn = (address: Maddr): Mfn => (address >>> PAGE_SHIFT) as Mfn;
+
+/** Offset of a physical address in its frame. */
+export const pageOffset = (address: number): number => address & (PAGE_SIZE - 1);

@@ -3,6 +3,7 @@
  * Dispatch (register-file.ts), the chip's log, the trace reader's explanations, the documentation and the
  * sweep test are all made from that declaration.
  */
+import { widthMask } from './width.ts';
 
 /** Bytes in one register or one access. */
 type Width = 1 | 2 | 4;
@@ -21,9 +22,9 @@ export interface BitField {
 /**
  * What software can do with a register: `rw` read and write, `ro` writes are lost, `wo` reads give zero,
  * `w1c` writing a one clears the bit, `wc` any write clears it all, `cmd` a write is a command and reads give
- * zero, `none` decoded by the data sheet but not by this model (reads zero, writes lost).
+ * zero, `rc` a read clears it and writes are lost, `none` decoded by the data sheet but not by this model (reads zero, writes lost).
  */
-type Access = 'rw' | 'ro' | 'wo' | 'w1c' | 'wc' | 'cmd' | 'none';
+type Access = 'rw' | 'ro' | 'wo' | 'w1c' | 'wc' | 'cmd' | 'rc' | 'none';
 
 /**
  * Accesses narrower than the register that the chip decodes, as masks of byte offsets within the register
@@ -66,6 +67,10 @@ export interface RegisterDef<Name extends string = string> {
   /** Byte offset in the register block. */
   readonly offset: number;
   readonly width: Width;
+  /** An array of equal registers, `NAME[0]` on: how many; one when left out. */
+  readonly count?: number;
+  /** Bytes from one register of the array to the next; `width` when left out. */
+  readonly stride?: number;
   readonly access: Access;
   /** Value after the chip's own reset; left out when a reset leaves the register as it is. */
   readonly reset?: number;
@@ -85,9 +90,6 @@ export interface RegisterDef<Name extends string = string> {
   readonly log?: LogForm;
   readonly doc: string;
 }
-
-/** All ones of `width` bytes, as an unsigned number. */
-export const widthMask = (width: number): number => (width >= 4 ? 0xffffffff : (1 << (width * 8)) - 1);
 
 /** `count` equal registers side by side: TxStatus0, TxStatus1 …; `otherwise` by index. */
 export function repeat<const N extends string, const I extends readonly number[]>(
@@ -164,24 +166,29 @@ export function explainAccess(
 ): Explained[] {
   const found: Explained[] = [];
   for (const register of table) {
-    if (register.offset >= offset + size || register.offset + register.width <= offset) continue;
-    const shift = (offset - register.offset) * 8;
-    const bits = shift >= 0 ? value << shift : value >>> -shift;
-    const v = (bits & widthMask(register.width)) >>> 0;
-    const other =
-      mode !== undefined && register.otherwise?.mode === mode
-        ? register.otherwise
-        : dir === 'write'
-          ? register.written
-          : undefined;
-    const name = other?.name ?? register.name;
-    found.push({
-      name: shift > 0 ? `${name}+${offset - register.offset}` : name,
-      register,
-      value: v,
-      fields: describeFields(other ? (other.fields ?? []) : (register.fields ?? []), v),
-      doc: other?.doc ?? register.doc,
-    });
+    const { count = 1, stride = register.width } = register;
+    for (let i = Math.max(0, Math.floor((offset - register.offset) / stride)); i < count; i++) {
+      const start = register.offset + i * stride;
+      if (start >= offset + size) break;
+      if (start + register.width <= offset) continue;
+      const shift = (offset - start) * 8;
+      const bits = shift >= 0 ? value << shift : value >>> -shift;
+      const v = (bits & widthMask(register.width)) >>> 0;
+      const other =
+        mode !== undefined && register.otherwise?.mode === mode
+          ? register.otherwise
+          : dir === 'write'
+            ? register.written
+            : undefined;
+      const name = other?.name ?? (register.count === undefined ? register.name : `${register.name}[${i}]`);
+      found.push({
+        name: shift > 0 ? `${name}+${offset - start}` : name,
+        register,
+        value: v,
+        fields: describeFields(other ? (other.fields ?? []) : (register.fields ?? []), v),
+        doc: other?.doc ?? register.doc,
+      });
+    }
   }
   return found;
 }

@@ -2,6 +2,7 @@
 import { constants, createWriteStream, fstatSync, ftruncateSync, openSync, type Stats, type WriteStream } from 'node:fs';
 import { dirname } from 'node:path';
 import { finished } from 'node:stream/promises';
+import { Listeners } from '../base/listeners.ts';
 import { UserError } from '../base/errors.ts';
 import { makeFolder } from '../machine/folders-node.ts';
 import type { Inputs } from './inputs.ts';
@@ -18,8 +19,8 @@ type FileName = 'trace' | 'dmLog' | 'pcap';
 const FLAGS: Readonly<Record<FileName, string>> = { trace: '--trace', dmLog: '--dm-log', pcap: '--pcap' };
 
 export class Outputs {
-  /** Called once, when the first of the outputs can take no more. */
-  onLost: (error: NodeJS.ErrnoException) => void = () => {};
+  /** The first of the outputs can take no more; said once. */
+  readonly losses = new Listeners<NodeJS.ErrnoException>();
   private readonly files = new Map<FileName, WriteStream>();
   private readonly consoles: WriteStream[] = [];
   private readonly toStdout: boolean;
@@ -81,7 +82,7 @@ export class Outputs {
     await Promise.all(
       this.streams.map(async ({ stream }) => {
         stream.end();
-        // An error is told to #lose.
+        // An error goes to lose().
         await finished(stream).catch(() => {});
       }),
     );
@@ -94,7 +95,7 @@ export class Outputs {
   private lose(path: string, error: NodeJS.ErrnoException): void {
     if (this.lost !== undefined) return;
     this.lost = { path, error };
-    this.onLost(error);
+    this.losses.call(error);
   }
 }
 

@@ -3,6 +3,7 @@
  * moved from outside; interrupt lines are watched at the I/O APIC's inputs.
  */
 import { UserError } from '../base/errors.ts';
+import { Listeners } from '../base/listeners.ts';
 import { StepClock, TestWire, type NicChip } from '../devices/conformance/test-bus.ts';
 import type { DmaBus, Wire } from '../devices/interfaces.ts';
 import { IoSpace } from '../devices/io-space.ts';
@@ -51,11 +52,11 @@ export class QtestMachine {
   readonly ports = new IoSpace('port');
   readonly memory = new IoSpace('memory');
   readonly clock = new StepClock();
-  /** Told of every edge at an I/O APIC input. */
-  onIrq: ((pin: number, level: boolean) => void) | undefined;
-  /** Told of a reset that the machine itself asked for. */
-  onReset: (() => void) | undefined;
-  onPowerOff: (() => void) | undefined;
+  /** An edge at an I/O APIC input. */
+  readonly irqs = new Listeners<{ readonly pin: number; readonly level: boolean }>();
+  /** A reset that the machine itself asked for. */
+  readonly resets = new Listeners();
+  readonly powerOffs = new Listeners();
   private readonly ram: Ram;
   private readonly bus: PciBus;
   /** ISA interrupt by link, 0: none; devices that assert a link, as bits. */
@@ -90,11 +91,11 @@ export class QtestMachine {
         },
         reset: () => {
           this.reset();
-          this.onReset?.();
+          this.resets.call();
         },
       }),
     );
-    bus.attach(devfn(1, 3), new Piix4Pm(bus.slot(devfn(1, 3)), this.ports, { powerOff: () => this.onPowerOff?.() }));
+    bus.attach(devfn(1, 3), new Piix4Pm(bus.slot(devfn(1, 3)), this.ports, { powerOff: () => this.powerOffs.call() }));
     let next = 2;
     for (const { model, at } of devices) {
       const make = Object.hasOwn(nics, model) ? nics[model] : undefined;
@@ -122,7 +123,7 @@ export class QtestMachine {
   setPin(pin: number, level: boolean): void {
     if (!(pin >= 0 && pin < IOAPIC_PINS) || this.pins[pin] === level) return;
     this.pins[pin] = level;
-    this.onIrq?.(pin, level);
+    this.irqs.call({ pin, level });
   }
 
   /** 1, 2, 4 or 8 bytes at a memory address, little-endian; memory that is not there reads zero. */

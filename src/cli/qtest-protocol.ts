@@ -2,6 +2,7 @@
  * The qtest line protocol: one request a line, answered `OK …`, `FAIL …` or `ERR …`; `IRQ raise N` and `IRQ lower N` in
  * between once interrupts are intercepted. Source: QEMU docs/devel/qtest.rst.
  */
+import { hex } from '../base/hex.ts';
 import type { QtestMachine } from './qtest-machine.ts';
 
 /** Longest memory range one request may name. */
@@ -23,10 +24,8 @@ function parseNumber(text: string | undefined, what: string): bigint {
   if (text === undefined) throw new Refusal('ERR', `${what} is missing`);
   if (/^0x[0-9a-f]+$/i.test(text) || /^(0|[1-9]\d*)$/.test(text)) return BigInt(text);
   if (/^0[0-7]+$/.test(text)) return BigInt(`0o${text.slice(1)}`);
-  throw new Refusal('ERR', `${what} '${text}' is no number`);
+  throw new Refusal('ERR', `${what} '${text}' is not a number`);
 }
-
-const hex = (value: bigint | number, digits: number): string => `0x${value.toString(16).padStart(digits, '0')}`;
 
 export class QtestProtocol {
   private readonly machine: QtestMachine;
@@ -37,9 +36,9 @@ export class QtestProtocol {
   constructor(machine: QtestMachine, send: (line: string) => void) {
     this.machine = machine;
     this.send = send;
-    machine.onIrq = (pin, level) => {
+    machine.irqs.add(({ pin, level }) => {
       if (this.intercepted !== undefined) send(`IRQ ${level ? 'raise' : 'lower'} ${pin}`);
-    };
+    });
   }
 
   /** Serve one request. */
@@ -108,20 +107,20 @@ export class QtestProtocol {
   private access(direction: string, size: number, args: readonly string[]): string {
     if (direction === 'in' || direction === 'out') {
       const port = Number(parseNumber(args[0], 'port'));
-      if (port > 0xffff) throw new Refusal('ERR', `port ${hex(port, 4)} is past 0xffff`);
-      if (direction === 'in') return `OK ${hex(this.machine.ports.read(port, size), 4)}`;
+      if (port > 0xffff) throw new Refusal('ERR', `port 0x${hex(port, 4)} is past 0xffff`);
+      if (direction === 'in') return `OK 0x${hex(this.machine.ports.read(port, size), 4)}`;
       this.machine.ports.write(port, size, Number(BigInt.asUintN(size * 8, parseNumber(args[1], 'value'))));
       return 'OK';
     }
     const address = this.address(args[0]);
-    if (direction === 'read') return `OK ${hex(this.machine.readMemory(address, size), 16)}`;
+    if (direction === 'read') return `OK 0x${hex(this.machine.readMemory(address, size), 16)}`;
     this.machine.writeMemory(address, size, parseNumber(args[1], 'value'));
     return 'OK';
   }
 
   private address(text: string | undefined): number {
     const address = parseNumber(text, 'address');
-    if (address >= 1n << 52n) throw new Refusal('ERR', `address ${hex(address, 1)} is past 52 bits`);
+    if (address >= 1n << 52n) throw new Refusal('ERR', `address 0x${hex(address, 1)} is past 52 bits`);
     return Number(address);
   }
 

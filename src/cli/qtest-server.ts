@@ -147,8 +147,8 @@ export async function runQtest(args: QtestArguments): Promise<void> {
     monitors.push(qmp);
     lines(monitor, (line) => qmp.request(line), end);
   }
-  machine.onReset = () => monitors.forEach((qmp) => qmp.event('RESET', { guest: true, reason: 'guest-reset' }));
-  machine.onPowerOff = () => monitors.forEach((qmp) => qmp.event('SHUTDOWN', { guest: true, reason: 'guest-shutdown' }));
+  machine.resets.add(() => monitors.forEach((qmp) => qmp.event('RESET', { guest: true, reason: 'guest-reset' })));
+  machine.powerOffs.add(() => monitors.forEach((qmp) => qmp.event('SHUTDOWN', { guest: true, reason: 'guest-shutdown' })));
   lines(
     socket ?? process.stdin,
     (line) => {

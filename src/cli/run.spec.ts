@@ -33,7 +33,7 @@ describe('xenolith run', () => {
     [['-e', 'loud', '--trace', '@trace'], /-e loud: expected a 32-bit number or one of all, gen/],
     [['-e', '0x1ffffffff'], /-e 0x1ffffffff: expected a 32-bit number/],
     [['-e', 'hvm'], /-e: it is the mask of a trace/],
-    [['--story'], /--story: it is told from the files of the run/],
+    [['--story'], /--story needs --trace, --dm-log and --pcap/],
     [['--memory', 'much'], /expected a whole number/],
     [['--clock', 'sun'], /expected virtual or host/],
     [['--device-model', 'worker', '--clock', 'virtual'], /--device-model worker/],

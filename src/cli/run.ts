@@ -1,4 +1,5 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
+import { type Gpa, gpaToGfn, pageOffset } from '../base/address.ts';
 import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
@@ -164,11 +165,9 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   if (options.e !== undefined && options.trace === undefined)
     throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap))
-    throw new UserError('--story: it is told from the files of the run; give --trace, --dm-log and --pcap too');
+    throw new UserError('--story needs --trace, --dm-log and --pcap, since it is told from these files; give them too');
   if (options.shell && process.stdin.isTTY !== true)
-    throw new UserError(
-      '--shell: nobody can type, as standard input is no terminal; leave --shell out, or start it from a terminal',
-    );
+    throw new UserError('--shell needs a terminal on standard input; leave --shell out, or start it from a terminal');
   const socket =
     options.netdev === undefined
       ? undefined
@@ -315,7 +314,7 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
   let restore = (): void => {};
   try {
     run = launchMachine(job, (message) => takeOutput(message, outputs));
-    outputs.onLost = () => interrupt('SIGPIPE');
+    outputs.losses.add(() => interrupt('SIGPIPE'));
     for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
     if (job.consoleInput !== undefined)
       restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT'));
@@ -349,8 +348,8 @@ function takeOutput(message: JobOutput, outputs: Outputs): void {
 
 /** Guest-virtual address of a guest-physical one, which no record holds: the machine saw it. */
 function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
-  const page = linear.mmio.find(([gfn]) => gfn === Math.floor(gpa / 4096));
-  if (page !== undefined) return claim(page[1] + BigInt(gpa % 4096), 'proven', 'the VM exit gave the linear address', []);
+  const page = linear.mmio.find(([gfn]) => gfn === gpaToGfn(gpa as Gpa));
+  if (page !== undefined) return claim(page[1] + BigInt(pageOffset(gpa)), 'proven', 'the VM exit gave the linear address', []);
   const address = linearOf(linear.kernel, gpa);
   return address === undefined
     ? unknown("the guest's page tables do not map it at the end of the run")

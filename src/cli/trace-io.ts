@@ -4,7 +4,9 @@ import { UserError } from '../base/errors.ts';
 import { openAnalysis } from '../analyze/files-node.ts';
 import {
   analyze,
-  chips,
+  nicReadings,
+  guestName,
+  theGuest,
   costLines,
   CostTable,
   formatRef,
@@ -23,9 +25,10 @@ import { progressBar } from './progress.ts';
 import { reportDamage, traceCommand } from './trace.ts';
 
 interface FileOptions {
-  dmLog?: string;
+  dmLog?: string[];
   pcap?: string;
-  console?: string;
+  console?: string[];
+  domain?: string;
   device?: string[];
   cpuHz?: string;
   xenVersion?: string;
@@ -43,6 +46,7 @@ interface IoOptions extends FileOptions {
 }
 
 interface ExplainOptions extends FileOptions {
+  evidence?: string;
   packet?: string;
   at?: string;
 }
@@ -71,6 +75,7 @@ export function registerTraceIo(program: Command): void {
     .description('the story of one packet in plain words, each sentence with the record or line it rests on')
     .option('--packet <n>', 'frame number in the capture; without a capture the n-th transmission')
     .option('--at <seconds>', 'the transmission nearest to this trace time')
+    .option('--evidence <level>', 'what each sentence rests on: none, short (the first two places) or full', 'short')
     .addHelpText(
       'after',
       '\nExample (on the files of npm start):\n  npx xenolith trace explain out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --packet 3\n',
@@ -83,10 +88,19 @@ export function registerTraceIo(program: Command): void {
 function withFiles(command: Command): Command {
   return command
     .argument('[files...]', 'an xentrace file, xenalyze --dump-all text, or a mail that quotes such text')
-    .option('--dm-log <file>', "the device model's log: QEMU trace events or RTL8139 debug lines")
+    .option(
+      '--dm-log <file>',
+      "a device model's log: QEMU trace events or RTL8139 debug lines; may be repeated, and N=FILE says whose (a domain's number, or a name)",
+      collect,
+    )
     .option('--pcap <file>', 'capture of the bridge or vif, pcap or pcapng')
-    .option('--console <file>', "the guest's console, to find BARs in")
-    .option('--device <chip@base>', 'where a chip lies, for example rtl8139@0xf1000000; may be repeated', collect)
+    .option('--console <file>', "a guest's console, to find BARs in; may be repeated, N=FILE for one guest of several", collect)
+    .option('--domain <guest>', 'only this guest, of several: its domain, or the name its log was given with')
+    .option(
+      '--device <chip@base>',
+      'where a chip lies, for example rtl8139@0xf1000000 (2:rtl8139@… for domain 2); may be repeated',
+      collect,
+    )
     .option('--cpu-hz <rate>', 'TSC rate of the traced host, as for xenalyze (2400000000, 2.4G)')
     .option('--xen-version <version>', 'Xen release that wrote the trace, if the inferred one is wrong')
     .option('--clock <kind>', "what the times are: measured or modelled; a log's own header wins")
@@ -96,18 +110,24 @@ function withFiles(command: Command): Command {
 function open(files: string[], options: FileOptions): ReturnType<typeof openAnalysis> {
   if (options.clock !== undefined && options.clock !== 'measured' && options.clock !== 'modelled')
     throw new UserError(`--clock ${options.clock}: expected measured or modelled`);
-  if (files.length === 0 && options.dmLog === undefined)
+  if (files.length === 0 && (options.dmLog ?? []).length === 0)
     throw new UserError('no file given: expected an xentrace file, xenalyze text, or --dm-log FILE; see --help');
   return openAnalysis({
     files,
-    dmLog: options.dmLog,
+    dmLogs: (options.dmLog ?? []).map(guestFile),
     pcap: options.pcap,
-    console: options.console,
+    consoles: (options.console ?? []).map(guestFile),
     devices: options.device,
     cpuHz: options.cpuHz === undefined ? undefined : parseCpuHz(options.cpuHz),
     xenVersion: options.xenVersion,
     clock: options.clock,
   });
+}
+
+/** `2=qemu-dm.log`: a file of one guest. */
+function guestFile(text: string): { path: string; guest: string | undefined } {
+  const m = /^([\w.-]+)=(.+)$/.exec(text);
+  return m === null ? { path: text, guest: undefined } : { path: m[2]!, guest: m[1]! };
 }
 
 const seconds = (text: string | undefined, option: string): number | undefined => {
@@ -126,13 +146,15 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
   const opened = await open(files, options);
   try {
     const a = await withBar(opened.input, (input) => analyze(input));
+    const guests = options.domain === undefined ? a.guests : [theGuest(a, options.domain)];
+    const windows = guests.flatMap((g) => g.windows);
     if (
       options.chip !== undefined &&
-      chips.some((c) => c.name === options.chip!.toLowerCase()) &&
-      !a.windows.some((w) => w.chip.name === options.chip!.toLowerCase())
+      nicReadings.some((c) => c.name === options.chip!.toLowerCase()) &&
+      !windows.some((w) => w.chip.name === options.chip!.toLowerCase())
     ) {
       throw new UserError(
-        `--chip ${options.chip}: ${a.windows.length === 0 ? 'no known chip was found in the files' : `found only ${a.windows.map((w) => w.chip.name).join(', ')}`}; say where it lies with --device ${options.chip}@BASE`,
+        `--chip ${options.chip}: ${windows.length === 0 ? 'no known chip was found in the files' : `found only ${windows.map((w) => w.chip.name).join(', ')}`}; say where it lies with --device ${options.chip}@BASE`,
       );
     }
     const wanted = (p: IoPath): boolean => {
@@ -145,21 +167,25 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
         (options.vcpu === undefined || `d${p.access.dom}v${p.access.vcpu}` === options.vcpu)
       );
     };
-    const filters = (['chip', 'register', 'vcpu', 'from', 'to'] as const).flatMap((name) =>
+    const filters = (['chip', 'register', 'vcpu', 'domain', 'from', 'to'] as const).flatMap((name) =>
       options[name] === undefined ? [] : [`--${name} ${options[name]}`],
     );
     const table = new CostTable();
     const print = lineWriter();
     if (options.json !== true) {
-      for (const w of a.windows)
-        print(
-          `${w.chip.name} at ${w.space === 'pio' ? 'port' : 'gpa'} 0x${w.base.toString(16)} (${w.found.strength}: ${w.found.why}) [${w.found.refs.map(formatRef).join(', ')}]`,
-        );
+      for (const note of a.leftOut) print(`note: ${note}`);
+      for (const g of guests) {
+        const whose = a.guests.length > 1 ? `${guestName(g)}: ` : '';
+        for (const w of g.windows)
+          print(
+            `${whose}${w.chip.name} at ${w.space === 'pio' ? 'port' : 'gpa'} 0x${w.base.toString(16)} (${w.found.strength}: ${w.found.why}) [${w.found.refs.map(formatRef).join(', ')}]`,
+          );
+      }
       if (options.stats !== true) print(PATH_HEADER);
     }
     const seen = new Set<string>();
     let matched = 0;
-    for (const path of ioPaths(a)) {
+    for (const path of ioPaths({ guests })) {
       if (path.device !== undefined) seen.add(path.device.name);
       if (!wanted(path)) continue;
       matched++;
@@ -169,17 +195,32 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
     }
     if (options.json === true) {
       for (const row of table.rows()) print(JSON.stringify({ kind: 'cost', ...row }));
-      for (const u of a.pairing?.unpairedRequests ?? [])
-        print(
-          JSON.stringify({
-            kind: 'unpaired request',
-            line: u.request.request.line,
-            address: `0x${u.request.request.addr.toString(16)}`,
-            reason: u.reason,
-          }),
-        );
-      if (a.clock !== undefined)
-        print(JSON.stringify({ kind: 'clock', ...a.clock, outliers: a.clock.outliers.map((o) => o.request.request.line) }));
+      for (const note of a.leftOut) print(JSON.stringify({ kind: 'note', text: note }));
+      for (const g of guests) {
+        const domain = g.dom ?? null;
+        for (const u of g.pairing?.unpairedRequests ?? [])
+          print(
+            JSON.stringify({
+              kind: 'unpaired request',
+              domain,
+              line: u.request.request.line,
+              address: `0x${u.request.request.addr.toString(16)}`,
+              reason: u.reason,
+            }),
+          );
+        if (g.clock !== undefined)
+          print(
+            JSON.stringify({
+              kind: 'clock',
+              domain,
+              wallBaseSeconds: a.wallBase,
+              ...g.clock,
+              rateError: g.clock.rateError ?? null,
+              outliers: g.clock.outliers.map((o) => o.request.request.line),
+            }),
+          );
+      }
+      if (a.tscRate !== undefined) print(JSON.stringify({ kind: 'tsc rate', ...a.tscRate }));
     } else {
       print('');
       for (const line of costLines(table.rows())) print(line);
@@ -201,12 +242,15 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
   const packet = options.packet === undefined ? undefined : Number(options.packet);
   if (packet !== undefined && (!Number.isInteger(packet) || packet < 1))
     throw new UserError(`--packet ${options.packet}: expected a number from 1 on`);
+  const evidence = options.evidence ?? 'short';
+  if (evidence !== 'none' && evidence !== 'short' && evidence !== 'full')
+    throw new UserError(`--evidence ${evidence}: expected none, short or full`);
   const opened = await open(files, options);
   try {
     const atSeconds = seconds(options.at, '--at');
     const analysis = await withBar(opened.input, (input) => analyze(input));
     reportAllDamage(opened.input, analysis.captureDamage);
-    const story = tellStory(analysis, { packet, atSeconds });
+    const story = tellStory(analysis, { packet, atSeconds, domain: options.domain });
     if (options.json === true)
       console.log(
         JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1),
@@ -214,6 +258,7 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
     else
       process.stdout.write(
         renderStory(story, {
+          evidence,
           width: Math.min(process.stdout.columns ?? 100, 120),
           color: process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
         }),

@@ -102,6 +102,27 @@ export interface VmExit {
   errorCode: number;
 }
 
+/** Access rights bits in VMCS form (SDM vol. 3C table 24-2). */
+export const Rights = {
+  typeMask: 0xf,
+  accessed: 1,
+  writable: 2,
+  expandDown: 4,
+  conforming: 4,
+  code: 8,
+  system: 0,
+  nonSystem: 0x10,
+  dplShift: 5,
+  present: 0x80,
+  long: 1 << 13,
+  big: 1 << 14,
+  granular: 1 << 15,
+  unusable: 1 << 16,
+} as const;
+
+/** Bits of IA32_EFER (SDM vol. 4, table 2-2). */
+export const Efer = { sce: 1, lme: 1 << 8, lma: 1 << 10, nxe: 1 << 11 } as const;
+
 /** Exit qualification of a task switch, bits 31:30 of VMX's (SDM vol. 3C table 28-2): who asked for it. */
 export const TaskSwitchSource = { call: 0, iret: 1, jmp: 2, idtGate: 3 } as const;
 

@@ -5,8 +5,10 @@
  * thread of its own.
  */
 import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
+import { ShutdownReason } from '../abi/sched.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
+import { VGA_HOLE_BASE } from '../base/vga.ts';
 import { silentLogger, type Logger } from '../base/logger.ts';
 import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
 import { IoSpace } from '../devices/io-space.ts';
@@ -17,10 +19,10 @@ import { Piix3 } from '../devices/pci/piix3.ts';
 import { Piix4Pm } from '../devices/pci/piix4-pm.ts';
 import { Uart16550 } from '../devices/serial/uart16550.ts';
 import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts';
-import { VGA_HOLE_BASE, VgaLowmem } from '../devices/vga/lowmem.ts';
+import { VgaLowmem } from '../devices/vga/lowmem.ts';
 import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
 import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
-import { Hub, type HubState } from '../net/hub.ts';
+import { type FrameTap, Hub, type HubState } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
 import { Dma, type RamWriteHook } from './dma.ts';
@@ -38,9 +40,6 @@ import { PciTrace, RegionTrace } from './trace-probes.ts';
 const COM1_PORT = 0x3f8;
 const COM1_IRQ = 4;
 const FIRST_NIC_DEVICE = 3;
-/** sched_op shutdown reasons. */
-const SHUTDOWN_POWEROFF = 0;
-const SHUTDOWN_REBOOT = 1;
 /** Turns that runUntilIdle() takes at most: parties on the wire could answer each other for ever. */
 const TURN_LIMIT = 10_000;
 const CONSOLE_BUFFER = 4096;
@@ -89,8 +88,8 @@ interface DeviceModelState {
 }
 
 export class DeviceModel {
-  readonly ports = new IoSpace('port');
-  readonly memory = new IoSpace('memory');
+  readonly ports: IoSpace;
+  readonly memory: IoSpace;
   readonly pci: PciBus;
   readonly uart: Uart16550;
   readonly vga = new VgaLowmem();
@@ -115,6 +114,10 @@ export class DeviceModel {
     const { hypercalls, clock, log } = options;
     const logger = options.logger ?? silentLogger;
     const { buffer } = options.memory;
+    const traced = log?.traces ? log : undefined;
+    const regions = traced && new RegionTrace(traced);
+    this.ports = new IoSpace('port', regions);
+    this.memory = new IoSpace('memory', regions);
     this.timers = new TimerList(clock);
     this.mapCache = new MapCache({ hypercalls, clock, log });
     this.dma = new Dma(new Uint8Array(buffer), this.mapCache, clock, options.onRamWrite);
@@ -124,37 +127,8 @@ export class DeviceModel {
       dma: this.dma,
       clock: this.timers,
       setIntx: (device, intx, level) => hypercalls.setPciIntxLevel(0, 0, device, intx, level ? 1 : 0),
+      probe: traced && new PciTrace(traced),
     });
-    this.hub = new Hub({ latencyNs: options.wireLatencyNs ?? 0, now: () => clock.nowNs() });
-
-    this.uart = new Uart16550({
-      setIrq: (level) => hypercalls.setIsaIrqLevel(COM1_IRQ, level ? 1 : 0),
-      transmit: (byte) => this.putConsole(byte),
-    });
-    this.ports.add(this.uart, COM1_PORT);
-    this.ports.add(
-      debugPort((byte) => this.putConsole(byte)),
-      PLATFORM_LOG_PORT,
-    );
-    this.memory.add(this.vga, VGA_HOLE_BASE);
-    if (options.testDevices) this.attachTestDevices(options.testDevices);
-    this.attachChipset();
-    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i));
-    const { pcap } = options;
-    if (pcap && this.nics[0]) {
-      this.nics[0].port.tap = (frame, direction) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined);
-    }
-    if (options.endpoint !== null) {
-      this.endpoint = new Dom0Endpoint(options.endpoint);
-      this.endpoint.connect(this.hub.attach(this.endpoint));
-    }
-    if (options.socket) {
-      const { fromMachine, toMachine } = options.socket;
-      this.socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
-    }
-    if (options.consoleInput) this.consoleInput = new FrameRingConsumer(options.consoleInput);
-
     this.events = new EventChannels(buffer, hypercalls);
     const dispatch = new IoreqDispatch({
       ports: this.ports,
@@ -175,12 +149,33 @@ export class DeviceModel {
       logger,
       log,
     });
-    if (log?.traces) {
-      const regions = new RegionTrace(log);
-      this.ports.probe = regions;
-      this.memory.probe = regions;
-      this.pci.probe = new PciTrace(log);
+    this.hub = new Hub({ latencyNs: options.wireLatencyNs ?? 0, now: () => clock.nowNs() });
+
+    this.uart = new Uart16550({
+      setIrq: (level) => hypercalls.setIsaIrqLevel(COM1_IRQ, level ? 1 : 0),
+      transmit: (byte) => this.putConsole(byte),
+    });
+    this.ports.add(this.uart, COM1_PORT);
+    this.ports.add(
+      debugPort((byte) => this.putConsole(byte)),
+      PLATFORM_LOG_PORT,
+    );
+    this.memory.add(this.vga, VGA_HOLE_BASE);
+    if (options.testDevices) this.attachTestDevices(options.testDevices);
+    this.attachChipset();
+    const { pcap, endpoint } = options;
+    const capture: FrameTap | undefined =
+      pcap &&
+      ((frame, direction, atNs) =>
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs));
+    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
+    if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
+    if (options.socket) {
+      const { fromMachine, toMachine } = options.socket;
+      this.socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
     }
+    if (options.consoleInput) this.consoleInput = new FrameRingConsumer(options.consoleInput);
+
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
       if (log?.traces)
@@ -302,11 +297,11 @@ export class DeviceModel {
       isa,
       new Piix3(pci.slot(isa), ports, {
         setPciLinkRoute: (link, irq) => hypercalls.setPciLinkRoute(link, irq),
-        reset: () => hypercalls.remoteShutdown(SHUTDOWN_REBOOT),
+        reset: () => hypercalls.remoteShutdown(ShutdownReason.reboot),
       }),
     );
     const pm = devfn(1, 3);
-    pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(SHUTDOWN_POWEROFF) }));
+    pci.attach(pm, new Piix4Pm(pci.slot(pm), ports, { powerOff: () => hypercalls.remoteShutdown(ShutdownReason.poweroff) }));
   }
 
   private attachTestDevices(options: TestDeviceOptions): void {
@@ -314,7 +309,7 @@ export class DeviceModel {
     const host = {
       exit: (status: number) => {
         this.exitStatus ??= status;
-        hypercalls.remoteShutdown(SHUTDOWN_POWEROFF);
+        hypercalls.remoteShutdown(ShutdownReason.poweroff);
       },
       setIsaIrq: (irq: number, level: boolean) => void hypercalls.setIsaIrqLevel(irq, level ? 1 : 0),
     };
@@ -322,14 +317,13 @@ export class DeviceModel {
       (space === 'port' ? this.ports : this.memory).add(region, base);
   }
 
-  private attachNic(options: NicOptions, index: number): NicPort {
+  private attachNic(options: NicOptions, index: number, tap: FrameTap | undefined): NicPort {
     const { clock, log } = this.o;
     const model = nicModel(options.model);
     const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
-    const port = new NicPort(`${options.model}.${index}`, this.hub, clock);
-    const chip = model.make(this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line)), port, options);
-    this.pci.attach(at, chip, model.attach);
-    port.plug(chip);
+    const slot = this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line));
+    const port = new NicPort(`${options.model}.${index}`, this.hub, clock, (wire) => model.make(slot, wire, options), tap);
+    this.pci.attach(at, port.nic, model.attach);
     return port;
   }
 

@@ -1,8 +1,9 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { lackOf } from '../../test/needs.ts';
 import { arpFrame, be16, be32, echoRequestFrame, formatIpv4, parseIpv4, parseMac } from '../net/frame.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 import { DeviceModel } from './device-model.ts';
@@ -12,6 +13,7 @@ import { GUEST_MAC, NIC_MMIO, setUp } from './testing/set-up.ts';
 
 const guest = { mac: parseMac(GUEST_MAC), ip: parseIpv4('10.0.2.15') };
 const host = parseIpv4('10.0.2.2');
+const tshark = await lackOf('tshark');
 
 /** ARP, then one echo request, by the driver through the ioreq page; gives what came back. */
 function ping(options: Parameters<typeof setUp>[0] = {}) {
@@ -185,8 +187,8 @@ describe('a ping through ioreq page, RTL8139, map cache and wire', () => {
     for (const every of [1, 2, 3, 5, 7]) expect(run(every), `every ${every}`).toEqual(whole);
   });
 
-  it.runIf(spawnSync('tshark', ['--version']).status === 0)(
-    'tshark reads four frames with good checksums, the sent ones with the ioreq that sent them',
+  it.skipIf(tshark.skip)(
+    tshark.title('tshark reads four frames with good checksums, the sent ones with the ioreq that sent them'),
     () => {
       const { file } = ping();
       const dir = mkdtempSync(join(tmpdir(), 'echo-'));

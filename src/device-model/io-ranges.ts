@@ -4,10 +4,10 @@
  */
 import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
 import type { Logger } from '../base/logger.ts';
-import type { IoSpace, IoSpaceListener } from '../devices/io-space.ts';
+import type { IoSpace } from '../devices/io-space.ts';
 import type { DmLog } from './log.ts';
 
-export class IoRanges implements IoSpaceListener {
+export class IoRanges {
   private readonly space: IoSpace;
   private readonly hypercalls: Pick<DeviceModelHypercalls, 'mapIoRange' | 'unmapIoRange'>;
   private readonly server: number;
@@ -28,15 +28,7 @@ export class IoRanges implements IoSpaceListener {
     this.server = server;
     this.logger = logger;
     this.log = log?.traces ? log : undefined;
-    space.listener = this;
-    this.update();
-  }
-
-  added(): void {
-    this.update();
-  }
-
-  removed(): void {
+    space.changes.add(() => this.update());
     this.update();
   }
 

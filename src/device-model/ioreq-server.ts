@@ -6,45 +6,38 @@
  */
 import {
   BUFIOREQ_READ_POINTER,
-  BUFIOREQ_SLOTS,
   BUFIOREQ_SLOT_NUM,
-  BUFIOREQ_SLOT_SIZE,
   BUFIOREQ_WRITE_POINTER,
   BufioreqHandling,
-  IOREQ_ADDR,
-  IOREQ_COUNT,
-  IOREQ_DATA,
-  IOREQ_DATA_IS_PTR,
-  IOREQ_DF,
-  IOREQ_DIR_READ,
-  IOREQ_SIZE,
-  IOREQ_SIZE_FIELD,
-  IOREQ_STATE_MASK,
-  IOREQ_STATE_SHIFT,
-  IOREQ_STATE_WORD,
+  IOREQ_READ,
   IOREQ_VP_EPORT,
   IOREQS_PER_PAGE,
   IoreqState,
+  ioreqState,
   IoreqType,
+  readBuffered,
+  readSlot,
+  slotAt,
+  stateAt,
+  withState,
+  writeData,
 } from '../abi/ioreq.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
+import { ShutdownReason } from '../abi/sched.ts';
+import { PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DeviceTimer } from '../devices/interfaces.ts';
 import { cost } from './costs.ts';
 import type { EventChannels } from './event-channels.ts';
-import { emptyIoreq, type Ioreq, type IoreqDispatch } from './ioreq.ts';
+import { type IoreqDispatch, newServedIoreq, type ServedIoreq } from './ioreq.ts';
 import type { DmLog } from './log.ts';
 import type { TimerList } from './timers.ts';
 
-/** sched_op shutdown reason: the domain crashed. */
-const SHUTDOWN_CRASH = 3;
 /** How long the buffered port stays masked after a ring with something in it: it is polled instead. */
 const BUFFERED_POLL_NS = 100_000_000;
 /** Tries to read a pair of ring pointers that the hypervisor is rewriting. */
 const POINTER_TRIES = 8;
-
-const STATE_BITS = IOREQ_STATE_MASK << IOREQ_STATE_SHIFT;
 
 interface IoreqServerOptions {
   readonly memory: ArrayBufferLike;
@@ -66,7 +59,7 @@ export class IoreqServer {
   readonly id: number;
   readonly counters: IoreqCounters = { synchronous: 0, buffered: 0 };
   /** The request in service, or the last one. */
-  readonly current: Ioreq = emptyIoreq();
+  readonly current: ServedIoreq = newServedIoreq();
   private readonly o: IoreqServerOptions;
   private readonly words: Int32Array;
   private readonly page: number;
@@ -75,7 +68,7 @@ export class IoreqServer {
   /** Local port by vCPU. */
   private readonly ports: number[] = [];
   private readonly pollTimer: DeviceTimer;
-  private readonly buffered: Ioreq = emptyIoreq();
+  private readonly buffered: ServedIoreq = newServedIoreq();
   /** Ring slot to read next; the guest's read pointer must agree modulo the ring's size. */
   private slot = 0;
   private requestInService = false;
@@ -102,9 +95,13 @@ export class IoreqServer {
     succeeded(hypercalls.setIoreqServerState(this.id, true), 'enable the ioreq server');
     const count = Math.min(succeeded(hypercalls.nrVcpus(), 'ask for the number of vCPUs'), IOREQS_PER_PAGE);
     for (let vcpu = 0; vcpu < count; vcpu++) {
-      const remote = Atomics.load(this.words, (this.page + vcpu * IOREQ_SIZE + IOREQ_VP_EPORT) >>> 2) >>> 0;
+      const remote = Atomics.load(this.words, slotAt(this.page, vcpu) + IOREQ_VP_EPORT / 4) >>> 0;
       const port = succeeded(hypercalls.bindInterdomain(remote), `bind the port of vCPU ${vcpu}`);
       this.ports.push(port);
+      if (log?.traces)
+        log.line(
+          `# ioreq server ${this.id}: vCPU ${vcpu} has slot ${vcpu} of the synchronous page, machine frame 0x${(this.page / PAGE_SIZE).toString(16)}, port ${port}`,
+        );
       events.bind(port, () => {
         this.serve(vcpu);
         return true;
@@ -146,26 +143,22 @@ export class IoreqServer {
     if (this.hasStopped) return;
     const { clock, dispatch } = this.o;
     const words = this.words;
-    const slot = (this.page + vcpu * IOREQ_SIZE) >>> 2;
-    const stateAt = slot + (IOREQ_STATE_WORD >>> 2);
+    const slot = slotAt(this.page, vcpu);
+    const at = stateAt(slot);
 
     // State, flags and type are one word: one atomic step takes the request and says that it is in service.
-    const word = Atomics.load(words, stateAt);
-    if (((word >>> IOREQ_STATE_SHIFT) & IOREQ_STATE_MASK) !== IoreqState.ready) return;
-    const inProcess = (word & ~STATE_BITS) | (IoreqState.inProcess << IOREQ_STATE_SHIFT);
-    if (Atomics.compareExchange(words, stateAt, word, inProcess) !== word) {
+    const word = Atomics.load(words, at);
+    if (ioreqState(word) !== IoreqState.ready) return;
+    const inProcess = withState(word, IoreqState.inProcess);
+    if (Atomics.compareExchange(words, at, word, inProcess) !== word) {
       this.endGuest(`ioreq slot ${vcpu} changed while it was taken`);
       return;
     }
     clock.charge(cost.takeRequest);
+    // The one look at the page: what it holds from here on does not matter.
     const r = this.current;
-    this.takeFlags(r, vcpu, word);
-    r.addrLo = words[slot + (IOREQ_ADDR >>> 2)]! >>> 0;
-    r.addrHi = words[slot + (IOREQ_ADDR >>> 2) + 1]! >>> 0;
-    r.dataLo = words[slot + (IOREQ_DATA >>> 2)]! >>> 0;
-    r.dataHi = words[slot + (IOREQ_DATA >>> 2) + 1]! >>> 0;
-    r.count = words[slot + (IOREQ_COUNT >>> 2)]! >>> 0;
-    r.size = words[slot + (IOREQ_SIZE_FIELD >>> 2)]! >>> 0;
+    readSlot(words, slot, word, r);
+    r.vcpu = vcpu;
     this.counters.synchronous++;
     r.serial = this.counters.synchronous;
 
@@ -179,24 +172,14 @@ export class IoreqServer {
       this.endGuest(`ioreq of vCPU ${vcpu}: ${wrong}`);
       return;
     }
-    words[slot + (IOREQ_DATA >>> 2)] = r.dataLo;
-    words[slot + (IOREQ_DATA >>> 2) + 1] = r.dataHi;
+    writeData(words, slot, r);
     clock.charge(cost.finishRequest);
-    const ready = (word & ~STATE_BITS) | (IoreqState.respReady << IOREQ_STATE_SHIFT);
-    if (Atomics.compareExchange(words, stateAt, inProcess, ready) !== inProcess) {
+    const ready = withState(word, IoreqState.respReady);
+    if (Atomics.compareExchange(words, at, inProcess, ready) !== inProcess) {
       this.endGuest(`ioreq slot ${vcpu} changed while it was in service`);
       return;
     }
     this.o.hypercalls.evtchnSend(this.ports[vcpu]!);
-  }
-
-  private takeFlags(r: Ioreq, vcpu: number, word: number): void {
-    const flags = word >>> IOREQ_STATE_SHIFT;
-    r.vcpu = vcpu;
-    r.type = word >>> 24;
-    r.isRead = (flags & IOREQ_DIR_READ) !== 0;
-    r.isPtr = (flags & IOREQ_DATA_IS_PTR) !== 0;
-    r.df = (flags & IOREQ_DF) !== 0;
   }
 
   /** The buffered page's event: with something in the ring, poll for a while instead of taking an event each time. */
@@ -247,28 +230,16 @@ export class IoreqServer {
 
   /** Serve one buffered request; gives the slots it took. */
   private serveBuffered(left: number): number {
-    const words = this.words;
     const r = this.buffered;
-    const word = this.slotWord(0);
+    const slots = readBuffered(this.words, this.ring, this.slot, r);
     r.vcpu = -1;
-    r.type = word & 0xff;
-    r.isRead = (word & 0x200) !== 0;
-    r.isPtr = r.df = false;
-    r.size = 1 << ((word >>> 10) & 3);
-    r.count = 1;
-    r.addrLo = word >>> 12;
-    r.addrHi = 0;
-    r.dataLo = words[this.slotAt(0) + 1]! >>> 0;
-    r.dataHi = 0;
-    const slots = r.size === 8 ? 2 : 1;
     if (slots > left) {
       this.endGuest('buffered ring: an 8-byte write with one slot');
       return left;
     }
-    if (slots === 2) r.dataHi = words[this.slotAt(1) + 1]! >>> 0;
     this.slot = (this.slot + slots) % BUFIOREQ_SLOT_NUM;
-    if (r.isRead || (r.type !== IoreqType.copy && r.type !== IoreqType.timeOffset)) {
-      this.endGuest(`buffered ring: ${r.isRead ? 'a read' : `type ${r.type}`}`);
+    if (r.dir === IOREQ_READ || (r.type !== IoreqType.copy && r.type !== IoreqType.timeOffset)) {
+      this.endGuest(`buffered ring: ${r.dir === IOREQ_READ ? 'a read' : `type ${r.type}`}`);
       return slots;
     }
     this.counters.buffered++;
@@ -278,21 +249,13 @@ export class IoreqServer {
     return slots;
   }
 
-  private slotAt(ahead: number): number {
-    return (this.ring + BUFIOREQ_SLOTS + ((this.slot + ahead) % BUFIOREQ_SLOT_NUM) * BUFIOREQ_SLOT_SIZE) >>> 2;
-  }
-
-  private slotWord(ahead: number): number {
-    return Atomics.load(this.words, this.slotAt(ahead));
-  }
-
   /** The guest, or what stands between, broke the protocol: stop it; the device model lives on. */
   private endGuest(what: string): void {
     if (this.hasStopped) return;
     this.hasStopped = true;
     this.pollTimer.cancel();
     this.o.logger.warn(`device model: ${what}; the domain is stopped`);
-    this.o.hypercalls.remoteShutdown(SHUTDOWN_CRASH);
+    this.o.hypercalls.remoteShutdown(ShutdownReason.crash);
   }
 }
 

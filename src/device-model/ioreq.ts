@@ -1,16 +1,17 @@
 /**
  * The device model's private copy of one request, and the dispatch of it to ports, memory-mapped registers and PCI
- * configuration space. Every field is read from the shared page once, before anything is decided; what the page
- * holds afterwards does not matter. 64-bit fields are two unsigned halves: hot paths make no bigint.
+ * configuration space.
  * Source of the behaviour: QEMU hw/i386/xen/xen-hvm.c; layout: abi/ioreq.ts.
  */
+import { lowBytes, widthMask } from '../base/width.ts';
 import type { Clock } from '../base/clock.ts';
-import { IoreqType } from '../abi/ioreq.ts';
+import { type Ioreq, IOREQ_READ, IoreqType, newIoreq } from '../abi/ioreq.ts';
 import type { IoSpace } from '../devices/io-space.ts';
 import type { PciBus } from '../devices/pci/bus.ts';
 import { cost } from './costs.ts';
 import type { Dma } from './dma.ts';
-import { hex64, type DmLog } from './log.ts';
+import { hex, hex64 } from '../base/hex.ts';
+import type { DmLog } from './log.ts';
 import type { MapCache } from './map-cache.ts';
 
 /** The longest string access one request may carry: Xen cuts them at page ends. */
@@ -19,37 +20,15 @@ const MAX_REP_BYTES = 4096;
 const REQUEST_ADDRESS = '0x7ffe5a000000';
 const PORT_LIMIT = 0x10000;
 
-/** The copy. One object is refilled for every request. */
-export interface Ioreq {
+/** The copy, and which one it is. One object is refilled for every request. */
+export interface ServedIoreq extends Ioreq {
+  /** −1: buffered, the vCPU is not named. */
   vcpu: number;
   /** Number of this request since the device model was started, from 1. */
   serial: number;
-  type: number;
-  isRead: boolean;
-  df: boolean;
-  isPtr: boolean;
-  addrLo: number;
-  addrHi: number;
-  dataLo: number;
-  dataHi: number;
-  count: number;
-  size: number;
 }
 
-export const emptyIoreq = (): Ioreq => ({
-  vcpu: 0,
-  serial: 0,
-  type: 0,
-  isRead: false,
-  df: false,
-  isPtr: false,
-  addrLo: 0,
-  addrHi: 0,
-  dataLo: 0,
-  dataHi: 0,
-  count: 0,
-  size: 0,
-});
+export const newServedIoreq = (): ServedIoreq => ({ ...newIoreq(), vcpu: 0, serial: 0 });
 
 /** What a request may address. */
 interface IoreqTargets {
@@ -65,8 +44,8 @@ interface IoreqTargets {
 const flag = (value: boolean): number => (value ? 1 : 0);
 
 /** One line about a request, for comments and messages. */
-export function describeIoreq(r: Ioreq): string {
-  const address = hex64(r.addrLo, r.addrHi);
+export function describeIoreq(r: ServedIoreq): string {
+  const address = hex(r.addr);
   const where =
     r.type === IoreqType.pio
       ? `port 0x${address}`
@@ -75,8 +54,10 @@ export function describeIoreq(r: Ioreq): string {
         : r.type === IoreqType.pciConfig
           ? `config 0x${address}`
           : `type ${r.type}`;
-  const what = r.isPtr ? `${r.count} x ${r.size} bytes at gpa 0x${hex64(r.dataLo, r.dataHi)}` : `0x${hex64(r.dataLo, r.dataHi)}`;
-  return `ioreq ${r.serial}: vCPU ${r.vcpu} ${r.isRead ? 'read of' : 'write of'} ${where}, ${r.isRead ? '' : `data ${what}, `}size ${r.size}`;
+  const what = r.dataIsPtr
+    ? `${r.count} x ${r.size} bytes at gpa 0x${hex64(r.dataLo, r.dataHi)}`
+    : `0x${hex64(r.dataLo, r.dataHi)}`;
+  return `ioreq ${r.serial}: vCPU ${r.vcpu} ${r.dir === IOREQ_READ ? 'read of' : 'write of'} ${where}, ${r.dir === IOREQ_READ ? '' : `data ${what}, `}size ${r.size}`;
 }
 
 export class IoreqDispatch {
@@ -96,14 +77,15 @@ export class IoreqDispatch {
   handle(r: Ioreq): string | undefined {
     const log = this.log;
     if (log !== undefined) this.logRequest(log, r);
-    if (!r.isPtr && !r.isRead && r.size < 8) {
+    if (!r.dataIsPtr && r.dir !== IOREQ_READ && r.size < 8) {
       r.dataHi = 0;
-      if (r.size < 4) r.dataLo &= (1 << (r.size * 8)) - 1;
+      r.dataLo = lowBytes(r.dataLo, r.size);
     }
-    if (log !== undefined && log.traces && !r.isRead)
+    if (log !== undefined && log.traces && r.dir !== IOREQ_READ)
       log.event(`handle_ioreq_write I/O=${REQUEST_ADDRESS} write ${this.tail(r)}`);
     const wrong = this.serve(r);
-    if (log !== undefined && log.traces && r.isRead) log.event(`handle_ioreq_read I/O=${REQUEST_ADDRESS} read ${this.tail(r)}`);
+    if (log !== undefined && log.traces && r.dir === IOREQ_READ)
+      log.event(`handle_ioreq_read I/O=${REQUEST_ADDRESS} read ${this.tail(r)}`);
     return wrong;
   }
 
@@ -135,28 +117,28 @@ export class IoreqDispatch {
     const log = this.log !== undefined && this.log.traces ? this.log : undefined;
     if (log !== undefined) {
       log.event(
-        `cpu_ioreq_pio I/O=${REQUEST_ADDRESS} pio dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
+        `cpu_ioreq_pio I/O=${REQUEST_ADDRESS} pio dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
       );
     }
-    if (!r.isPtr) {
-      if (r.isRead) {
+    if (!r.dataIsPtr) {
+      if (r.dir === IOREQ_READ) {
         r.dataLo = this.in(r);
         r.dataHi = 0;
         if (log !== undefined)
           log.event(
-            `cpu_ioreq_pio_read_reg I/O=${REQUEST_ADDRESS} pio read reg data=0x${r.dataLo.toString(16)} port=0x${hex64(r.addrLo, r.addrHi)} size=${r.size}`,
+            `cpu_ioreq_pio_read_reg I/O=${REQUEST_ADDRESS} pio read reg data=0x${hex(r.dataLo)} port=0x${hex(r.addr)} size=${r.size}`,
           );
       } else {
         if (log !== undefined)
           log.event(
-            `cpu_ioreq_pio_write_reg I/O=${REQUEST_ADDRESS} pio write reg data=0x${hex64(r.dataLo, r.dataHi)} port=0x${hex64(r.addrLo, r.addrHi)} size=${r.size}`,
+            `cpu_ioreq_pio_write_reg I/O=${REQUEST_ADDRESS} pio write reg data=0x${hex64(r.dataLo, r.dataHi)} port=0x${hex(r.addr)} size=${r.size}`,
           );
         this.out(r, r.dataLo);
       }
       return;
     }
     for (let i = 0; i < r.count; i++) {
-      if (r.isRead) this.putItem(r, i, this.in(r), 0);
+      if (r.dir === IOREQ_READ) this.putItem(r, i, this.in(r), 0);
       else {
         this.getItem(r, i);
         this.out(r, this.itemLo());
@@ -166,36 +148,35 @@ export class IoreqDispatch {
 
   private in(r: Ioreq): number {
     this.t.clock.charge(cost.registerAccess);
-    if (r.addrHi !== 0 || r.addrLo >= PORT_LIMIT) return r.size === 4 ? 0xffffffff : (1 << (r.size * 8)) - 1;
-    return this.t.ports.read(r.addrLo, r.size);
+    if (r.addr >= PORT_LIMIT) return widthMask(r.size);
+    return this.t.ports.read(r.addr, r.size);
   }
 
   private out(r: Ioreq, value: number): void {
     this.t.clock.charge(cost.registerAccess);
-    if (r.addrHi === 0 && r.addrLo < PORT_LIMIT) this.t.ports.write(r.addrLo, r.size, value);
+    if (r.addr < PORT_LIMIT) this.t.ports.write(r.addr, r.size, value);
   }
 
   private move(r: Ioreq): undefined {
     const log = this.log !== undefined && this.log.traces ? this.log : undefined;
     if (log !== undefined) {
       log.event(
-        `cpu_ioreq_move I/O=${REQUEST_ADDRESS} copy dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
+        `cpu_ioreq_move I/O=${REQUEST_ADDRESS} copy dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
       );
     }
     const { memory, clock } = this.t;
-    const base = r.addrHi * 0x1_0000_0000 + r.addrLo;
     const step = r.df ? -r.size : r.size;
     for (let i = 0; i < r.count; i++) {
-      const address = base + i * step;
+      const address = r.addr + i * step;
       clock.charge(cost.registerAccess);
-      if (r.isRead) {
+      if (r.dir === IOREQ_READ) {
         const low = memory.read(address, r.size);
-        if (r.isPtr) this.putItem(r, i, low, memory.high);
+        if (r.dataIsPtr) this.putItem(r, i, low, memory.high);
         else {
           r.dataLo = low;
           r.dataHi = memory.high;
         }
-      } else if (r.isPtr) {
+      } else if (r.dataIsPtr) {
         this.getItem(r, i);
         memory.write(address, r.size, this.itemLo(), this.itemHi());
       } else {
@@ -208,27 +189,29 @@ export class IoreqDispatch {
     if (r.count !== 1) return `count ${r.count} of a configuration access`;
     const log = this.log !== undefined && this.log.traces ? this.log : undefined;
     const { pci, clock } = this.t;
+    const sbdf = Math.floor(r.addr / 2 ** 32);
+    const register = r.addr >>> 0;
     clock.charge(cost.configAccess);
-    if (r.isRead) {
-      const value = pci.configRead(r.addrHi, r.addrLo, r.size);
-      if (r.isPtr) this.putItem(r, 0, value, 0);
+    if (r.dir === IOREQ_READ) {
+      const value = pci.configRead(sbdf, register, r.size);
+      if (r.dataIsPtr) this.putItem(r, 0, value, 0);
       else {
         r.dataLo = value;
         r.dataHi = 0;
       }
       if (log !== undefined)
         log.event(
-          `cpu_ioreq_config_read I/O=${REQUEST_ADDRESS} sbdf=0x${r.addrHi.toString(16)} reg=${r.addrLo} size=${r.size} data=0x${value.toString(16)}`,
+          `cpu_ioreq_config_read I/O=${REQUEST_ADDRESS} sbdf=0x${hex(sbdf)} reg=${register} size=${r.size} data=0x${hex(value)}`,
         );
       return undefined;
     }
-    if (r.isPtr) this.getItem(r, 0);
-    const value = r.isPtr ? this.itemLo() : r.dataLo;
+    if (r.dataIsPtr) this.getItem(r, 0);
+    const value = r.dataIsPtr ? this.itemLo() : r.dataLo;
     if (log !== undefined)
       log.event(
-        `cpu_ioreq_config_write I/O=${REQUEST_ADDRESS} sbdf=0x${r.addrHi.toString(16)} reg=${r.addrLo} size=${r.size} data=0x${value.toString(16)}`,
+        `cpu_ioreq_config_write I/O=${REQUEST_ADDRESS} sbdf=0x${hex(sbdf)} reg=${register} size=${r.size} data=0x${hex(value)}`,
       );
-    pci.configWrite(r.addrHi, r.addrLo, r.size, value);
+    pci.configWrite(sbdf, register, r.size, value);
     return undefined;
   }
 
@@ -261,20 +244,20 @@ export class IoreqDispatch {
   }
 
   private logRequest(log: DmLog, r: Ioreq): void {
-    const port = hex64(r.addrLo, r.addrHi);
+    const port = hex(r.addr);
     const data = hex64(r.dataLo, r.dataHi);
     if (log.traces) {
       log.event(
-        `handle_ioreq I/O=${REQUEST_ADDRESS} type=${r.type} dir=${flag(r.isRead)} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${port} data=0x${data} count=${r.count} size=${r.size}`,
+        `handle_ioreq I/O=${REQUEST_ADDRESS} type=${r.type} dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${port} data=0x${data} count=${r.count} size=${r.size}`,
       );
     } else {
       log.line(
-        `xen: I/O request: ${r.type.toString(16)}, ptr: ${flag(r.isPtr)}, port: ${port}, data: ${data}, count: ${r.count}, size: ${r.size}`,
+        `xen: I/O request: ${hex(r.type)}, ptr: ${flag(r.dataIsPtr)}, port: ${port}, data: ${data}, count: ${r.count}, size: ${r.size}`,
       );
     }
   }
 
   private tail(r: Ioreq): string {
-    return `type=${r.type} df=${flag(r.df)} ptr=${flag(r.isPtr)} port=0x${hex64(r.addrLo, r.addrHi)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`;
+    return `type=${r.type} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`;
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { IoreqType } from '../abi/ioreq.ts';
-import { DmLog, hex64 } from './log.ts';
+import { hex64 } from '../base/hex.ts';
+import { DmLog } from './log.ts';
 import { HandClock } from './testing/fake-hypervisor.ts';
 import { CplusDriver } from './testing/cplus-driver.ts';
 import { NIC_MMIO, setUp } from './testing/set-up.ts';
@@ -44,7 +45,7 @@ const captured = `152@1795363983.240749:handle_ioreq I/O=0x7ffcc5562890 type=0 d
 /** What differs between the capture's machine and this one. */
 const common = (line: string): string =>
   line
-    .replace(/^\d+@\d+\.\d{6}:/, '')
+    .replace(/^\d+@\d+\.\d{6,9}:/, '')
     .replace(/I\/O=0x\w+/, 'I/O=P')
     .replace(/mr 0x\w+/, 'mr P')
     .replace(/0xf10000/g, '0xf00000')
@@ -81,10 +82,13 @@ describe('device-model log', () => {
     expect(lines).toContain('xen_map_pcidev id: 0 bdf: 00.03.00');
     expect(lines).toContain('xen_map_mmio_range id: 0 start: 0xf0000000 end: 0xf00000ff');
     expect(lines).toContain('pci_update_mappings_add rtl8139 00:03.0 1,0xf0000000+0x100');
-    expect(lines.at(-1)).toBe('xen_ioreq_server_state id: 0: enable: 1');
+    expect(lines.at(-2)).toBe('xen_ioreq_server_state id: 0: enable: 1');
+    expect(lines.at(-1)).toMatch(
+      /^# ioreq server 0: vCPU 0 has slot 0 of the synchronous page, machine frame 0x[0-9a-f]+, port \d+$/,
+    );
   });
 
-  it("prints time as seconds and microseconds of the clock's epoch", () => {
+  it('prints time as seconds and nanoseconds since 1970', () => {
     const clock = new HandClock();
     const lines: string[] = [];
     const log = new DmLog({ form: 'trace', clock, pid: 7, sink: (text) => lines.push(text) });
@@ -96,7 +100,7 @@ describe('device-model log', () => {
     log.event('c');
     log.flush();
     expect(lines).toEqual([
-      '# device-model log, clock: modelled, TSC 0 at 1700000000.000000, 1000000000 Hz\n7@1700000001.000007:a\n7@1700000001.999999:b\n7@1700000002.000000:c\n',
+      '# device-model log, clock: modelled, TSC 0 at 1700000000.000000, 1000000000 Hz\n7@1700000001.000007999:a\n7@1700000001.999999999:b\n7@1700000002.000000000:c\n',
     ]);
   });
 

@@ -1,8 +1,9 @@
 /**
- * The device model's log. Two forms: `trace` is QEMU's trace-event log (`pid@seconds.micros:event …`, event names and
+ * The device model's log. Two forms: `trace` is QEMU's trace-event log (`pid@seconds.fraction:event …`, event names and
  * arguments as in QEMU 7.2's trace-events of hw/i386/xen, hw/xen, hw/pci and softmmu); `classic` is what older
  * device models printed (`xen: I/O request: …`). The NIC's debug lines (`RTL8139: …`) are plain lines in both.
  *
+ * Times are in nanoseconds, where QEMU prints microseconds: capture and trace have them too, and the three then lie on one clock.
  * The first line is a comment that says which clock the log has, and which wall-clock time the trace's TSC 0 is: whoever
  * lays the log over a trace need not guess.
  *
@@ -24,14 +25,11 @@ interface DmLogOptions {
   readonly bufferSize?: number;
 }
 
-/** Lower-case hexadecimal of a 64-bit value in two unsigned halves, without leading zeros. */
-export function hex64(low: number, high: number): string {
-  return high === 0 ? low.toString(16) : high.toString(16) + low.toString(16).padStart(8, '0');
-}
-
 /** `# device-model log, clock: modelled, TSC 0 at 1704067200.000000, 1000000000 Hz`: seconds since 1970 by the log's clock. */
 const clockHeader = (clock: Clock): string =>
   `# device-model log, clock: ${clock.kind === 'virtual' ? 'modelled' : 'measured'}, TSC 0 at ${(clock.epochUs / 1e6).toFixed(6)}, ${clock.tscHz} Hz\n`;
+
+const NS_PER_SECOND = 1_000_000_000;
 
 export class DmLog {
   readonly form: DmLogForm;
@@ -40,6 +38,9 @@ export class DmLog {
   private readonly bufferSize: number;
   private readonly pid: string;
   private text = '';
+  /** The epoch's whole second, and nanoseconds beyond it. */
+  private readonly epochSecond: number;
+  private readonly epochNs: number;
   /** The second last printed, as text: it changes seldom. */
   private second = -1;
   private secondText = '';
@@ -50,6 +51,8 @@ export class DmLog {
     this.sink = options.sink;
     this.bufferSize = options.bufferSize ?? 64 * 1024;
     this.pid = `${options.pid}@`;
+    this.epochSecond = Math.floor(options.clock.epochUs / 1e6);
+    this.epochNs = (options.clock.epochUs - this.epochSecond * 1e6) * 1000;
     this.text = clockHeader(options.clock);
   }
 
@@ -60,14 +63,13 @@ export class DmLog {
 
   /** One trace event: name, a blank, its arguments. */
   event(text: string): void {
-    const us = this.clock.epochUs + Math.floor(this.clock.nowNs() / 1000);
-    const second = Math.floor(us / 1_000_000);
+    const ns = this.epochNs + Math.floor(this.clock.nowNs());
+    const second = this.epochSecond + Math.floor(ns / NS_PER_SECOND);
     if (second !== this.second) {
       this.second = second;
       this.secondText = `${this.pid}${second}.`;
     }
-    const micros = us - second * 1_000_000;
-    this.text += `${this.secondText}${(micros + 1_000_000).toString().slice(1)}:${text}\n`;
+    this.text += `${this.secondText}${((ns % NS_PER_SECOND) + NS_PER_SECOND).toString().slice(1)}:${text}\n`;
     if (this.text.length >= this.bufferSize) this.flush();
   }
 

@@ -9,7 +9,8 @@ import { gfn, PAGE_SHIFT, PAGE_SIZE, type Maddr } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { cost } from './costs.ts';
-import { hex64, type DmLog } from './log.ts';
+import { hex64 } from '../base/hex.ts';
+import type { DmLog } from './log.ts';
 
 const BUCKET_SHIFT = 20;
 export const BUCKET_SIZE = 1 << BUCKET_SHIFT;

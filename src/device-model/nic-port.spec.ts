@@ -43,9 +43,8 @@ class Nic implements NetDevice {
 function setUp() {
   const clock = new HandClock();
   const hub = new Hub({ latencyNs: 0, now: () => clock.ns });
-  const port = new NicPort('nic', hub, clock);
-  const nic = new Nic();
-  port.plug(nic);
+  const port = new NicPort('nic', hub, clock, () => new Nic());
+  const { nic } = port;
   const peer = hub.attach({ name: 'peer', receive: () => true });
   const send = (...numbers: number[]): void => {
     for (const n of numbers) peer.send(Uint8Array.of(n));

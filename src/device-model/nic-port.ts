@@ -6,7 +6,7 @@
  */
 import type { Clock } from '../base/clock.ts';
 import type { NetDevice, Wire } from '../devices/interfaces.ts';
-import type { Hub, HubPort, NetPort } from '../net/hub.ts';
+import type { FrameTap, Hub, HubPort, NetPort } from '../net/hub.ts';
 import { cost } from './costs.ts';
 
 /** 65,535 quanta of 512 bit times at 100 Mb/s. */
@@ -20,13 +20,13 @@ const REMIND_NS = 200_000;
 /** A driver gives descriptors back in memory, without a word: how often the ring is looked at while frames wait for it. */
 const RING_POLL_NS = 50_000;
 
-export class NicPort implements NetPort, Wire {
+export class NicPort<Nic extends NetDevice = NetDevice> implements NetPort, Wire {
   readonly name: string;
   readonly port: HubPort;
   /** Times the wire was paused, and those among them whose pause ran out. */
   readonly pauses = { begun: 0, expired: 0 };
+  readonly nic: Nic;
   private readonly clock: Clock;
-  private nic: NetDevice | undefined;
   /** Since when the NIC has had no room; Infinity: it has. */
   private pausedNs = Number.POSITIVE_INFINITY;
   private expired = false;
@@ -35,29 +35,26 @@ export class NicPort implements NetPort, Wire {
   /** When the NIC is to be asked for frames that the driver may have forgotten. */
   private remindNs = Number.POSITIVE_INFINITY;
 
-  constructor(name: string, hub: Hub, clock: Clock) {
+  /** `make` builds the chip, with this cable as its wire. `tap` watches the frames that cross the cable. */
+  constructor(name: string, hub: Hub, clock: Clock, make: (wire: Wire) => Nic, tap?: FrameTap) {
     this.name = name;
     this.clock = clock;
-    this.port = hub.attach(this);
-  }
-
-  /** The chip is built with its wire in hand, so it comes second. */
-  plug(nic: NetDevice): void {
-    this.nic = nic;
+    this.port = hub.attach(this, tap);
+    this.nic = make(this);
   }
 
   setLink(up: boolean): void {
     this.port.setLink(up);
-    this.nic?.setLink(up);
+    this.nic.setLink(up);
   }
 
   statistics(): Readonly<Record<string, number>> {
-    return this.nic?.statistics() ?? {};
+    return this.nic.statistics();
   }
 
   receive(frame: Uint8Array): boolean {
-    const pilesUp = this.nic?.hasUnread() ?? false;
-    const result = this.nic?.receive(frame, frame.length, !this.expired) ?? 'dropped';
+    const pilesUp = this.nic.hasUnread();
+    const result = this.nic.receive(frame, frame.length, !this.expired);
     if (result === 'refused') {
       this.pause();
       return false;
@@ -78,8 +75,8 @@ export class NicPort implements NetPort, Wire {
     const now = this.clock.nowNs();
     if (due > now) return false;
     if (this.remindNs <= now) {
-      this.nic?.remind();
-      this.remindNs = this.nic?.hasUnread() ? now + REMIND_NS : Number.POSITIVE_INFINITY;
+      this.nic.remind();
+      this.remindNs = this.nic.hasUnread() ? now + REMIND_NS : Number.POSITIVE_INFINITY;
     }
     const before = this.port.waitingFrames;
     if (before === 0 || this.offerNs > now) return false;

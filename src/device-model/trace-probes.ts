@@ -1,4 +1,5 @@
 /** Trace events of the buses: QEMU's memory_region_ops_*, pci_cfg_* and pci_update_mappings_*. */
+import { hex } from '../base/hex.ts';
 import type { IoMapping, IoProbe } from '../devices/io-space.ts';
 import type { BarDef } from '../devices/pci/config-space.ts';
 import type { PciConfigProbe } from '../devices/pci/bus.ts';
@@ -9,9 +10,8 @@ import type { DmLog } from './log.ts';
 const REGION_BASE = 0x5600_0000_0000;
 const REGION_STEP = 0x110;
 
-const hex2 = (n: number): string => n.toString(16).padStart(2, '0');
 /** bus:device.function of a place on bus 0 (a place past 0xff names the bus in its high byte). */
-const place = (at: number): string => `${hex2(at >>> 8)}:${hex2((at >>> 3) & 31)}.${at & 7}`;
+const place = (at: number): string => `${hex(at >>> 8, 2)}:${hex((at >>> 3) & 31, 2)}.${at & 7}`;
 
 export class RegionTrace implements IoProbe {
   private readonly log: DmLog;
@@ -30,13 +30,13 @@ export class RegionTrace implements IoProbe {
   }
 
   private access(mapping: IoMapping, offset: number, size: number, value: number): string {
-    return `cpu -1 mr ${this.id(mapping.region)} addr 0x${(mapping.logBase() + offset).toString(16)} value 0x${value.toString(16)} size ${size} name '${mapping.region.name}'`;
+    return `cpu -1 mr ${this.id(mapping.region)} addr 0x${hex(mapping.logBase() + offset)} value 0x${hex(value)} size ${size} name '${mapping.region.name}'`;
   }
 
   private id(region: object): string {
     let id = this.ids.get(region);
     if (id === undefined) {
-      id = `0x${(REGION_BASE + this.ids.size * REGION_STEP).toString(16)}`;
+      id = `0x${hex(REGION_BASE + this.ids.size * REGION_STEP)}`;
       this.ids.set(region, id);
     }
     return id;
@@ -52,18 +52,16 @@ export class PciTrace implements PciConfigProbe {
 
   read(device: PciDevice | undefined, at: number, register: number, value: number): void {
     const shown = device === undefined ? 0xffffffff : value;
-    this.log.event(`pci_cfg_read ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} -> 0x${shown.toString(16)}`);
+    this.log.event(`pci_cfg_read ${device?.name ?? 'empty'} ${place(at)} @0x${hex(register)} -> 0x${hex(shown)}`);
   }
 
   write(device: PciDevice | undefined, at: number, register: number, value: number): void {
-    this.log.event(
-      `pci_cfg_write ${device?.name ?? 'empty'} ${place(at)} @0x${register.toString(16)} <- 0x${value.toString(16)}`,
-    );
+    this.log.event(`pci_cfg_write ${device?.name ?? 'empty'} ${place(at)} @0x${hex(register)} <- 0x${hex(value)}`);
   }
 
   moved(device: PciDevice, at: number, bar: BarDef, base: number, mapped: boolean): void {
     this.log.event(
-      `pci_update_mappings_${mapped ? 'add' : 'del'} ${device.name} ${place(at)} ${bar.index},0x${base.toString(16)}+0x${bar.size.toString(16)}`,
+      `pci_update_mappings_${mapped ? 'add' : 'del'} ${device.name} ${place(at)} ${bar.index},0x${hex(base)}+0x${hex(bar.size)}`,
     );
   }
 }

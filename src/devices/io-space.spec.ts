@@ -1,3 +1,4 @@
+import { lowBytes } from '../base/width.ts';
 import { describe, expect, it } from 'vitest';
 import { IoSpace, type IoRegion } from './io-space.ts';
 
@@ -67,7 +68,7 @@ describe('io space', () => {
           const s = setUp(widest);
           s.space.write(0x100 + offset, size, 0x89abcdef, 0x01234567);
           const low = s.space.read(0x100 + offset, size);
-          expect(low).toBe(size >= 4 ? 0x89abcdef : 0x89abcdef & ((1 << (size * 8)) - 1));
+          expect(low).toBe(lowBytes(0x89abcdef, size));
           expect(s.space.high).toBe(size === 8 ? 0x01234567 : 0);
           for (let i = 0; i < 16; i++) if (i < offset || i >= offset + size) expect(s.block.bytes[i]).toBe(0x10 + i);
         }
@@ -91,18 +92,17 @@ describe('io space', () => {
   });
 
   it('tells probe and listener', () => {
-    const space = new IoSpace('port');
     const seen: string[] = [];
-    space.listener = { added: (m) => seen.push(`+${m.region.name}`), removed: (m) => seen.push(`-${m.region.name}`) };
-    space.probe = {
+    const space = new IoSpace('port', {
       read: (m, offset, size, value) => seen.push(`read ${m.logBase() + offset} ${size} ${value}`),
       write: (m, offset, size, value) => seen.push(`write ${m.logBase() + offset} ${size} ${value}`),
-    };
+    });
+    space.changes.add(() => seen.push(`mapped: ${space.mappings.map((m) => m.region.name).join()}`));
     const mapping = space.add(new Block('b', 4), 0x10, { logBase: () => 0xc100 });
     space.write(0x11, 1, 0x5a);
     space.read(0x11, 1);
     space.remove(mapping);
-    expect(seen).toEqual(['+b', `write ${0xc101} 1 90`, `read ${0xc101} 1 90`, '-b']);
+    expect(seen).toEqual(['mapped: b', `write ${0xc101} 1 90`, `read ${0xc101} 1 90`, 'mapped: ']);
     expect(space.read(0x11, 1)).toBe(0xff);
   });
 });

@@ -6,6 +6,9 @@
  * region that decodes its first byte. Where nobody decodes, reads give ones and writes are lost.
  */
 
+import { lowBytes, widthMask } from '../base/width.ts';
+import { Listeners } from '../base/listeners.ts';
+
 /** A block of registers, wherever it is mapped. */
 export interface IoRegion {
   /** As logs name it. */
@@ -34,24 +37,18 @@ export interface IoProbe {
   write(mapping: IoMapping, offset: number, size: number, value: number): void;
 }
 
-/** Told of every mapping that comes or goes. */
-export interface IoSpaceListener {
-  added(mapping: IoMapping): void;
-  removed(mapping: IoMapping): void;
-}
-
-const ones = (size: number): number => (size === 4 ? 0xffffffff : (1 << (size * 8)) - 1);
-
 export class IoSpace {
   readonly kind: 'port' | 'memory';
-  probe: IoProbe | undefined;
-  listener: IoSpaceListener | undefined;
+  readonly probe: IoProbe | undefined;
+  /** A mapping has come or gone. */
+  readonly changes = new Listeners();
   /** High half of the last 8-byte read. */
   high = 0;
   private mapped: IoMapping[] = [];
 
-  constructor(kind: 'port' | 'memory') {
+  constructor(kind: 'port' | 'memory', probe?: IoProbe) {
     this.kind = kind;
+    this.probe = probe;
   }
 
   get mappings(): readonly IoMapping[] {
@@ -62,13 +59,13 @@ export class IoSpace {
     const mapping: IoMapping = { region, base, priority: options.priority ?? 0, logBase: options.logBase ?? (() => base) };
     this.mapped.push(mapping);
     this.mapped.sort((a, b) => b.priority - a.priority);
-    this.listener?.added(mapping);
+    this.changes.call();
     return mapping;
   }
 
   remove(mapping: IoMapping): void {
     this.mapped = this.mapped.filter((other) => other !== mapping);
-    this.listener?.removed(mapping);
+    this.changes.call();
   }
 
   /** Who decodes this address. */
@@ -84,7 +81,7 @@ export class IoSpace {
     this.high = 0;
     if (size <= 4 && (address & (size - 1)) === 0) {
       const mapping = this.find(address);
-      if (mapping === undefined) return ones(size);
+      if (mapping === undefined) return widthMask(size);
       if (size <= mapping.region.widest) return this.readPiece(mapping, address, size);
     }
     let low = 0;
@@ -92,7 +89,7 @@ export class IoSpace {
     for (let done = 0; done < size; ) {
       const piece = this.pieceSize(address + done, size - done);
       const owner = this.find(address + done);
-      const value = owner === undefined ? ones(piece) : this.readPiece(owner, address + done, piece);
+      const value = owner === undefined ? widthMask(piece) : this.readPiece(owner, address + done, piece);
       if (done < 4) {
         low = (low | (value << (done * 8))) >>> 0;
         if (done > 0 && done + piece > 4) high = value >>> ((4 - done) * 8);
@@ -121,7 +118,7 @@ export class IoSpace {
       if (owner !== undefined) {
         let value = done < 4 ? low >>> (done * 8) : high >>> ((done - 4) * 8);
         if (done > 0 && done < 4 && done + piece > 4) value |= high << ((4 - done) * 8);
-        this.writePiece(owner, address + done, piece, (value & ones(piece)) >>> 0);
+        this.writePiece(owner, address + done, piece, lowBytes(value, piece));
       }
       done += piece;
     }
@@ -136,7 +133,7 @@ export class IoSpace {
 
   private readPiece(mapping: IoMapping, address: number, size: number): number {
     const offset = address - mapping.base;
-    const value = (mapping.region.read(offset, size) & ones(size)) >>> 0;
+    const value = lowBytes(mapping.region.read(offset, size), size);
     if (this.probe !== undefined) this.probe.read(mapping, offset, size, value);
     return value;
   }
@@ -144,6 +141,6 @@ export class IoSpace {
   private writePiece(mapping: IoMapping, address: number, size: number, value: number): void {
     const offset = address - mapping.base;
     if (this.probe !== undefined) this.probe.write(mapping, offset, size, value);
-    mapping.region.write(offset, size, (value & ones(size)) >>> 0);
+    mapping.region.write(offset, size, lowBytes(value, size));
   }
 }

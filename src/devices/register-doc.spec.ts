@@ -1,14 +1,40 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { chipsetTables } from './chipset.ts';
+import { ne2kRegisters } from './nic/ne2k_pci/registers.ts';
+import { pcnetRegisters } from './nic/pcnet/registers.ts';
+import { e1000Tables } from './nic/e1000/tables.ts';
 import { rtl8139Registers } from './nic/rtl8139/registers.ts';
 import { registerTable, withRegisterTable } from './register-doc.ts';
 
 const page = (name: string): string => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8');
 
 describe('register tables in docs', () => {
-  it('docs/rtl8139.md is current (else: node scripts/docs.mjs)', () => {
-    expect(withRegisterTable(page('rtl8139.md'), rtl8139Registers)).toBe(page('rtl8139.md'));
+  const chips = [
+    ['rtl8139.md', rtl8139Registers],
+    ['ne2k_pci.md', ne2kRegisters],
+    ['pcnet.md', pcnetRegisters],
+  ] as const;
+  for (const [name, table] of chips) {
+    it(`docs/${name} is current (else: node scripts/docs.mjs)`, () => {
+      expect(withRegisterTable(page(name), table)).toBe(page(name));
+    });
+  }
+
+  it('a place that is written as another register tells of both', () => {
+    expect(registerTable(ne2kRegisters)).toMatch(
+      /EN0_TSR .*Transmit status.*Written: \*\*EN0_TPSR\*\*: Page of the frame to send/,
+    );
+  });
+
+  it('docs/e1000.md is current (else: node scripts/docs.mjs)', () => {
+    for (const [name, table] of Object.entries(e1000Tables)) {
+      expect(withRegisterTable(page('e1000.md'), table, name)).toBe(page('e1000.md'));
+    }
+    expect(registerTable(e1000Tables['']!)).toContain('| 0x5200 … 0x53fc | 4 | MTA[0] … MTA[127] |');
+    expect(registerTable(e1000Tables['']!)).toContain(
+      '| 0x5404 … 0x547c | 4 | RAH[0] … RAH[15] |  | rw | 0x00000000 |  | Station address, last two bytes. Every 8 bytes.',
+    );
   });
 
   it('one row for equal neighbours; modes, locks, fields and values are told', () => {

@@ -1,7 +1,8 @@
 /** A register table as Markdown, for docs/. */
+import { hex } from '../base/hex.ts';
 import type { BitField, RegisterDef } from './registers.ts';
 
-const hex = (value: number, digits: number): string => `0x${value.toString(16).padStart(digits, '0')}`;
+const shown = (value: number, digits: number): string => `0x${hex(value, digits)}`;
 
 const fieldText = (field: BitField): string => {
   const bits = field.bits ?? 1;
@@ -25,7 +26,10 @@ function rows(table: readonly RegisterDef[]): [RegisterDef, RegisterDef][] {
       last[1].doc === register.doc &&
       last[1].offset + last[1].width === register.offset &&
       !register.otherwise &&
-      !last[1].otherwise
+      !last[1].otherwise &&
+      !register.written &&
+      register.count === undefined &&
+      last[1].count === undefined
     )
       last[1] = register;
     else out.push([register, register]);
@@ -42,22 +46,31 @@ export function registerTable(table: readonly RegisterDef[]): string {
   const span = (a: string, b: string): string => (a === b ? a : `${a} … ${b}`);
   for (const [first, last] of rows(table)) {
     const digits = first.width * 2;
+    const lastIndex = (last.count ?? 1) - 1;
+    const lastOffset = last.offset + lastIndex * (last.stride ?? last.width);
+    const element = (r: RegisterDef, i: number): string => (r.count === undefined ? r.name : `${r.name}[${i}]`);
     const reset =
-      first.reset !== undefined ? hex(first.reset, digits) : first.powerOn !== undefined ? `(${hex(first.powerOn, digits)})` : '';
-    const writable = first.writable !== undefined && first.access !== 'ro' ? hex(first.writable, digits) : '';
-    const { otherwise } = first;
+      first.reset !== undefined
+        ? shown(first.reset, digits)
+        : first.powerOn !== undefined
+          ? `(${shown(first.powerOn, digits)})`
+          : '';
+    const writable = first.writable !== undefined && first.access !== 'ro' ? shown(first.writable, digits) : '';
+    const { otherwise, written } = first;
+    const named = (other: { readonly name: string; readonly doc: string; readonly fields?: readonly BitField[] }): string =>
+      `**${other.name}**: ${other.doc}${other.fields ? `: ${other.fields.map(fieldText).join(', ')}` : ''}`;
     const meaning = [
       first.mode && otherwise ? `${first.mode} mode: ${first.doc}` : first.doc,
+      first.stride === undefined ? '' : `Every ${first.stride} bytes`,
       first.lock ? `Needs the ${first.lock} lock open` : '',
       (first.fields ?? []).map(fieldText).join(', '),
-      otherwise
-        ? `${otherwise.mode}: **${otherwise.name}**: ${otherwise.doc}${otherwise.fields ? `: ${otherwise.fields.map(fieldText).join(', ')}` : ''}`
-        : '',
+      written ? `Written: ${named(written)}` : '',
+      otherwise ? `${otherwise.mode}: ${named(otherwise)}` : '',
     ]
       .filter(Boolean)
       .join('. ');
     lines.push(
-      `| ${span(hex(first.offset, 2), hex(last.offset, 2))} | ${first.width} | ${span(first.name, last.name)} ` +
+      `| ${span(shown(first.offset, 2), shown(lastOffset, 2))} | ${first.width} | ${span(element(first, 0), element(last, lastIndex))} ` +
         `| ${span(first.dataSheet ?? '', last.dataSheet ?? '')} | ${first.access} | ${reset} | ${writable} | ${meaning} |`,
     );
   }

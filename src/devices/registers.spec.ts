@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { describeFields, explainAccess, widthMask } from './registers.ts';
+import { e1000Registers } from './nic/e1000/registers.ts';
 import { rtl8139Registers } from './nic/rtl8139/registers.ts';
 import { pciHeader } from './pci/config-space.ts';
 import { uartRegisters } from './serial/registers.ts';
@@ -63,6 +64,18 @@ describe('register tables', () => {
     expect(explainAccess(rtl8139Registers, 0x20, 4, 0xd4e6c400)[0]!.name).toBe('TxAddr0');
     expect(explainAccess(rtl8139Registers, 0x10, 4, 0x1008, 'C+')[0]!.fields).toBe('DumpStats Addr=0x40');
     expect(explainAccess(rtl8139Registers, 0xd4 - 4, 1, 0)).toEqual([]);
+  });
+
+  it('names a register of an array, and an access in the middle of one or over two', () => {
+    const names = (offset: number, size: number): string[] => explainAccess(e1000Registers, offset, size, 0).map((e) => e.name);
+    expect([names(0x5200, 4), names(0x53fc, 4), names(0x5215, 1)]).toEqual([['MTA[0]'], ['MTA[127]'], ['MTA[5]+1']]);
+    expect([names(0x5408, 8), names(0x547c, 4), names(0x5480, 4), names(0x51fc, 4)]).toEqual([
+      ['RAL[1]', 'RAH[1]'],
+      ['RAH[15]'],
+      [],
+      [],
+    ]);
+    expect(explainAccess(e1000Registers, 0x5206, 2, 0x8000)[0]).toMatchObject({ name: 'MTA[1]+2', value: 0x80000000 });
   });
 
   it('names values, wide fields and bits of no field', () => {

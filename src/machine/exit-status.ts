@@ -1,5 +1,5 @@
 /** How a run of a machine ends, and the exit status of the process for it: one table. */
-import { ShutdownReason } from '../hypervisor/domain/domain.ts';
+import { ShutdownReason } from '../abi/sched.ts';
 import type { LoopEnd } from '../hypervisor/sched/schedule.ts';
 
 export type RunOutcome = 'poweroff' | 'reboot' | 'crash' | 'halted' | 'timeout' | 'interrupted';

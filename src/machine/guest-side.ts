@@ -2,8 +2,8 @@
  * The guest's side of a machine: memory, hypervisor, platform devices, one HVM domain with one vCPU, all on the guest's
  * thread. Where the device model runs is the business of whoever puts the machine together.
  */
-import { IoreqType } from '../abi/ioreq.ts';
-import { gpaToGfn, maddrToMfn } from '../base/address.ts';
+import { IOREQ_WRITE, IoreqType, newIoreq } from '../abi/ioreq.ts';
+import { gpaToGfn, maddrToMfn, PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
@@ -19,10 +19,10 @@ import type { PlacedBar } from '../hypervisor/domain-builder/pci.ts';
 import { type Pcpu, VPF_BLOCKED } from '../hypervisor/domain/domain.ts';
 import { HvmVcpu, type HvmVcpuOptions } from '../hypervisor/vmx/hvm.ts';
 import { NR_SPECIAL_PAGES } from '../hypervisor/domain/hvm-params.ts';
-import { newIoreq } from '../hypervisor/io/ioreq.ts';
 import type { MachineMemory, MachineMemoryOptions } from '../hypervisor/mm/memory.ts';
 import type { P2m } from '../hypervisor/mm/p2m.ts';
-import { createPlatform, type Platform, type PlatformOptions } from '../hypervisor/chips/platform.ts';
+import { Shootdown } from '../hypervisor/mm/shootdown.ts';
+import { createPlatform, type PlatformOptions } from '../hypervisor/chips/platform.ts';
 import { type InlineDom0, IoWait } from '../hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../hypervisor/setup/setup.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
@@ -96,7 +96,7 @@ export const guestMemoryOptions = (
   engine: Pick<EngineFactory, 'areaSize'>,
   pcpus: number,
 ): Partial<MachineMemoryOptions> => ({
-  frames: memoryMiB * 256 + GuestLayout.acpiTablesSize / 4096 + NR_SPECIAL_PAGES + NR_IOREQ_SERVER_PAGES + SPARE_FRAMES,
+  frames: memoryMiB * 256 + GuestLayout.acpiTablesSize / PAGE_SIZE + NR_SPECIAL_PAGES + NR_IOREQ_SERVER_PAGES + SPARE_FRAMES,
   pcpus,
   vcpus: 1,
   engineAreaSize: engine.areaSize,
@@ -118,18 +118,19 @@ interface GuestPlacement {
   readonly pcpu: number;
   /** Drain the trace rings: this thread's has become half full. */
   readonly drainTrace: () => void;
-  /** dom0's vCPU on the same pCPU; undefined: on a thread of its own. */
-  readonly inline?: () => InlineDom0 | undefined;
+  /** Where dom0's vCPU runs: on the same pCPU, or on a thread of its own. */
+  readonly deviceModel: 'inline' | 'worker';
 }
 
 export class GuestSide extends Hypervisor {
   readonly traceMask: number;
-  readonly platform: Platform;
-  readonly hvm: HvmVcpu;
+  readonly shootdown: Shootdown;
   /** Where the firmware put the BARs; empty before boot(). */
   bars: readonly PlacedBar[] = [];
+  private readonly engine: Vcpu;
   private readonly builder: DomainBuilder;
-  private readonly warned = new Set<string>();
+  private readonly options: MachineOptions;
+  private readonly sinks: MachineSinks;
 
   /** Makes the hypervisor and builds the domain. Throws UserError when the guest does not fit. */
   constructor(placement: GuestPlacement, options: MachineOptions, sinks: MachineSinks) {
@@ -142,34 +143,31 @@ export class GuestSide extends Hypervisor {
       log: sinks.logger ?? silentLogger,
       seed: options.seed ?? 1,
       guest: { domid: GUEST_DOMID, name: options.name, vcpus: 1 },
+      platform: (parts) => createPlatform(parts, guestPlatform(config)),
     });
-    const { pcpu, p2m, dom0, domain, runqueue, events, servers, irq, timers, handlers, notifier } = this;
-    pcpu.trace.onHighWater = placement.drainTrace;
+    const { pcpu, p2m, dom0, domain } = this;
+    const state = domain.vcpus[0]!;
+    this.options = options;
+    this.sinks = sinks;
+    pcpu.trace.highWater.add(placement.drainTrace);
+    this.platform.rtc.timeOffsets.add((seconds) => this.sendTimeOffset(seconds));
     // While the domain is built, its p2m alone is traced: what a guest frame's machine frame is must be in the file.
     this.traceMask = sinks.trace === undefined ? 0 : (options.traceMask ?? 0xffff_ffff) >>> 0;
     this.control.eventMask = (this.traceMask & (TRC_MEM | 0xfff)) >>> 0;
 
-    if (placement.inline !== undefined) dom0.vcpus[0]!.shareFutex(domain.vcpus[0]!);
-    this.platform = createPlatform(
-      { memory, domid: GUEST_DOMID, clock, timers, irq },
-      handlers,
-      {
-        kick: (vcpu) => runqueue.unblock(domain.vcpus[vcpu]!),
-        nmi: (vcpu) => {
-          this.hvm.interrupts.nmiPending = true;
-          runqueue.unblock(domain.vcpus[vcpu]!);
-        },
-        // With one vCPU an INIT or STARTUP can only be aimed at the sender, whom it does not stop here.
-        init: () => this.warnOnce('INIT to its only vCPU ignored'),
-        startup: () => this.warnOnce('STARTUP to its only vCPU ignored'),
-        guestTsc: () => Number(this.hvm.guestTsc()),
-        timeOffset: (seconds) => this.sendTimeOffset(seconds),
-      },
-      guestPlatform(config),
-    );
+    if (placement.deviceModel === 'inline') dom0.vcpus[0]!.shareFutex(state);
+    this.engine = options.engine.create({ memory, p2m, area: memory.layout.engineArea[0]!, clock });
+    this.shootdown = new Shootdown(memory, state, this.engine);
+    p2m.changes.add((gfn) => this.shootdown.invalidateNested(gfn));
+    this.builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
+    this.builder.build();
+  }
 
-    const engine = options.engine.create({ memory, p2m, area: memory.layout.engineArea[0]!, clock });
-    this.hvm = new HvmVcpu({
+  /** The guest's vCPU. `dom0`: the device model that serves it on this thread; undefined: another thread's serves it. */
+  createVcpu(dom0?: InlineDom0): HvmVcpu {
+    const { pcpu, domain, engine, p2m, events, notifier, servers, irq, platform, handlers, timers, shootdown, runqueue } = this;
+    const { console, disassemble } = this.sinks;
+    return new HvmVcpu({
       pcpu,
       domain,
       id: 0,
@@ -179,40 +177,32 @@ export class GuestSide extends Hypervisor {
       notifier,
       servers,
       irq,
-      controllers: this.platform.controllers,
+      controllers: platform.controllers,
       handlers,
       timers,
-      wait: new IoWait(pcpu, runqueue, domain, placement.inline),
-      memoryMap: buildE820(config.memoryMiB),
-      consoleWrite: (bytes) => sinks.console?.(bytes),
-      fep: options.fep ?? false,
-      ...(sinks.disassemble === undefined ? {} : { disassemble: sinks.disassemble }),
+      shootdown,
+      wait: new IoWait(pcpu, runqueue, domain, dom0),
+      memoryMap: buildE820(this.options.domain.memoryMiB),
+      ...(console === undefined ? {} : { consoleWrite: console }),
+      ...(disassemble === undefined ? {} : { disassemble }),
+      fep: this.options.fep ?? false,
     });
-    this.builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
-    this.builder.build();
   }
 
   /** The firmware's work, through the device model, which must be serving; then the vCPU stands at the kernel's entry. */
-  boot(): void {
+  boot(hvm: HvmVcpu): void {
     const { runqueue } = this;
-    const state = this.domain.vcpus[0]!;
+    const { state } = hvm;
     runqueue.switchTo(state, RUNSTATE_RUNNABLE);
-    this.bars = this.builder.setUpFirmware(firmwareIo(this.hvm.emulator));
+    this.bars = this.builder.setUpFirmware(firmwareIo(hvm.emulator));
     runqueue.switchTo(runqueue.idle, RUNSTATE_RUNNABLE);
     state.clearPauseFlag(VPF_BLOCKED);
-    this.builder.enter(this.hvm.engine.registers);
+    this.builder.enter(hvm.engine.registers);
   }
 
   /** Trace everything asked for, from here on: the firmware's own accesses have no exit around them that a trace could show. */
   startTrace(): void {
     this.control.eventMask = this.traceMask;
-  }
-
-  /** What a guest can bring about as often as it likes is said the first time. */
-  private warnOnce(what: string): void {
-    if (this.warned.has(what)) return;
-    this.warned.add(what);
-    this.pcpu.log.warn(`d${GUEST_DOMID}: ${what}`);
   }
 
   /** send_timeoffset_req: to every server, by the buffered page. */
@@ -222,7 +212,7 @@ export class GuestSide extends Hypervisor {
       type: IoreqType.timeOffset,
       size: 8,
       count: 1,
-      isWrite: true,
+      dir: IOREQ_WRITE,
       dataLo: seconds >>> 0,
       dataHi: seconds < 0 ? 0xffffffff : 0,
     });

@@ -2,8 +2,9 @@
  * Starts a job on its threads from a thread that has an event loop, gathers what they tell, and can stop them. How a thread
  * is made is the platform's business (launch-node.ts; a browser's Worker).
  */
+import { ShutdownReason } from '../abi/sched.ts';
 import { UserError } from '../base/errors.ts';
-import { ShutdownReason, shutdownDomain, VcpuState } from '../hypervisor/domain/domain.ts';
+import { shutdownDomain, VcpuState } from '../hypervisor/domain/domain.ts';
 import { MachineMemory } from '../hypervisor/mm/memory.ts';
 import { engineFactory } from './engine-factory.ts';
 import { GUEST_DOMID } from './guest-side.ts';
@@ -48,13 +49,11 @@ export class MachineRun {
   private served: DeviceModelReport | undefined;
   private failure: Error | undefined;
   private interrupted = false;
-  private settle!: { resolve(result: JobResult): void; reject(error: Error): void };
 
   /** Throws UserError when the job asks for what cannot be. */
   constructor(job: MachineJob, start: StartThread, output: (message: JobOutput) => void) {
     checkPlacement(job);
     this.output = output;
-    this.result = new Promise((resolve, reject) => (this.settle = { resolve, reject }));
     const parts: JobPart[] = [];
     if (job.deviceModel === 'inline') parts.push({ part: 'machine', job });
     else {
@@ -65,12 +64,20 @@ export class MachineRun {
       );
     }
     this.running = parts.length;
-    const events: ThreadEvents = {
-      message: (message) => this.take(message),
-      error: (error) => this.fail(error),
-      exit: () => this.exited(),
-    };
-    for (const part of parts) this.threads.push(start(part, events));
+    this.result = new Promise((resolve, reject) => {
+      const events: ThreadEvents = {
+        message: (message) => this.take(message),
+        error: (error) => this.fail(error),
+        exit: () => {
+          this.running--;
+          if (this.running > 0) this.checkOthers();
+          else if (this.failure !== undefined) reject(this.failure);
+          else if (this.ended !== undefined && this.served !== undefined) resolve({ ...this.ended, ...this.served });
+          else reject(new Error('the machine stopped without a word'));
+        },
+      };
+      for (const part of parts) this.threads.push(start(part, events));
+    });
   }
 
   /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
@@ -116,17 +123,9 @@ export class MachineRun {
     for (const thread of this.threads) thread.terminate();
   }
 
-  private exited(): void {
-    this.running--;
-    const whole = this.ended !== undefined && this.served !== undefined;
-    if (this.running > 0) {
-      // One side went without a word: the other would wait for ever.
-      if (this.ended === undefined && this.served === undefined)
-        this.fail(new Error('a thread of the machine stopped without a word'));
-      return;
-    }
-    if (this.failure !== undefined) this.settle.reject(this.failure);
-    else if (whole) this.settle.resolve({ ...this.ended!, ...this.served! });
-    else this.settle.reject(new Error('the machine stopped without a word'));
+  /** A thread has ended before the others. When it went without a word, they would wait for ever. */
+  private checkOthers(): void {
+    if (this.ended === undefined && this.served === undefined)
+      this.fail(new Error('a thread of the machine stopped without a word'));
   }
 }

@@ -2,6 +2,7 @@
  * What a guest's own page tables map, read from outside: so that a story can name the guest-virtual address of a
  * buffer, which no record of Xen holds.
  */
+import { pageOffset } from '../base/address.ts';
 
 /** A run of linear addresses that maps a run of guest-physical ones. Page-aligned. */
 export interface LinearRange {
@@ -43,7 +44,7 @@ export function kernelRanges(read64: (gpa: number) => { low: number; high: numbe
       else ranges.push({ gva, gpa, bytes: size });
     }
   };
-  walk(cr3 - (cr3 % 4096), 3, 0n);
+  walk(cr3 - pageOffset(cr3), 3, 0n);
   return ranges.sort((a, b) => b.bytes - a.bytes);
 }
 

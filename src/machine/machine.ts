@@ -38,21 +38,19 @@ export class InlineMachine {
     const clock = options.clock === 'virtual' ? new VirtualClock(options.epochUs) : new HostClock(memory);
     this.collector = new TraceCollector(memory);
     this.windows = new TraceWindowWriter((bytes) => sinks.trace?.(bytes));
-    let inline: InlineDom0 | undefined;
     const drainTrace = (): void => void this.collector.drain(this.windows);
-    const guest = new GuestSide({ memory, clock, pcpu: 0, drainTrace, inline: () => inline }, options, sinks);
-    const { pcpu, dom0, domain, p2m, events, servers, irq, hvm } = guest;
+    const guest = new GuestSide({ memory, clock, pcpu: 0, drainTrace, deviceModel: 'inline' }, options, sinks);
+    const { pcpu, dom0, domain, p2m, events, servers, irq, shootdown } = guest;
     this.memory = memory;
     this.clock = clock;
     this.domain = domain;
     this.p2m = p2m;
     this.platform = guest.platform;
-    this.hvm = hvm;
 
-    const hypercalls = deviceModelHypercalls({ self: dom0, target: domain, p2m, events, servers, irq, shootdown: hvm.shootdown });
+    const hypercalls = deviceModelHypercalls({ self: dom0, target: domain, p2m, events, servers, irq, shootdown });
     const deviceModel = createDeviceModel(pcpu, hypercalls, options, sinks);
     this.deviceModel = deviceModel;
-    inline = {
+    const inline: InlineDom0 = {
       state: dom0.vcpus[0]!,
       deviceModel: {
         runUntilIdle: () => deviceModel.runUntilIdle(),
@@ -61,11 +59,12 @@ export class InlineMachine {
         },
       },
     };
-    this.loop = new PcpuLoop(pcpu, guest.runqueue, guest.timers, hvm, inline);
+    this.hvm = guest.createVcpu(inline);
+    this.loop = new PcpuLoop(pcpu, guest.runqueue, guest.timers, this.hvm, inline);
     deviceModel.start();
     // Binding its ports has raised them once each: the device model looks at that before it sleeps for the first time.
     deviceModel.runUntilIdle();
-    guest.boot();
+    guest.boot(this.hvm);
     guest.startTrace();
     this.bars = guest.bars;
   }

@@ -1,4 +1,5 @@
 /** What is told of a run when it is over. */
+import { Efer } from '../cpu/interface.ts';
 import type { DeviceModel } from '../device-model/device-model.ts';
 import type { NicPort } from '../device-model/nic-port.ts';
 import type { Domain } from '../hypervisor/domain/domain.ts';
@@ -8,8 +9,6 @@ import type { LoopEnd } from '../hypervisor/sched/schedule.ts';
 import type { PortCounters } from '../net/hub.ts';
 import { type RunOutcome, runOutcome } from './exit-status.ts';
 import { kernelRanges, type LinearRange } from './linear-map.ts';
-
-const EFER_LMA = 0x400;
 
 /** How the guest's run ended. */
 export interface GuestReport {
@@ -67,7 +66,7 @@ export function deviceModelReport(deviceModel: DeviceModel): DeviceModelReport {
 function linearAddresses(hvm: HvmVcpu, p2m: P2m, u32: Uint32Array): GuestReport['linear'] {
   const { registers } = hvm.engine;
   const mmio = [...hvm.vmx.mmioLinear];
-  if ((registers.efer & EFER_LMA) === 0) return { mmio, kernel: [] };
+  if ((registers.efer & Efer.lma) === 0) return { mmio, kernel: [] };
   const read64 = (gpa: number): { low: number; high: number } => {
     const at = p2m.ramAddress(gpa);
     return at < 0 ? { low: 0, high: -1 } : { low: u32[at >>> 2]!, high: u32[(at >>> 2) + 1]! };

@@ -95,12 +95,13 @@ export function runGuestThread(
   const collector = new TraceCollector(memory);
   const windows = new TraceWindowWriter((bytes) => sinks.trace?.(bytes));
   const drainTrace = (): void => void collector.drain(windows);
-  const guest = new GuestSide({ memory, clock, pcpu: GUEST_PCPU, drainTrace }, options, sinks);
-  const { dom0, hvm } = guest;
+  const guest = new GuestSide({ memory, clock, pcpu: GUEST_PCPU, drainTrace, deviceModel: 'worker' }, options, sinks);
+  const { dom0, domain, p2m } = guest;
+  const hvm = guest.createVcpu();
   handshake.step = Step.built;
   try {
     if (!handshake.await(Step.serving)) throw new Error("the device model's thread did not start");
-    guest.boot();
+    guest.boot(hvm);
     // The trace begins while the other thread is awake, which then shows first that its vCPU runs.
     handshake.step = Step.booted;
     dom0.vcpus[0]!.kick();
@@ -111,7 +112,7 @@ export function runGuestThread(
     if (!ready) throw new Error("the device model's thread does not answer");
     onStarted();
     const end = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm).run(untilNs);
-    return guestReport(end, guest);
+    return guestReport(end, { domain, hvm, p2m });
   } finally {
     handshake.step = Step.guestDone;
     dom0.vcpus[0]!.kick();

@@ -62,7 +62,7 @@ export function parseXlConfig(text: string, file: string): XlConfig {
     entries.set(key, { value, line });
   }
   if (entries.size === 0)
-    throw new UserError(`${file}: no setting in it; expected a guest configuration with lines like memory = 128`);
+    throw new UserError(`${file}: it has no settings; expected a guest configuration with lines like memory = 128`);
   const used = new Set<string>();
   const take = (key: string): { value: XlValue; line: number } | undefined => {
     used.add(key);

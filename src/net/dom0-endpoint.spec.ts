@@ -16,15 +16,13 @@ import {
   putEthernet,
   putIpv4,
 } from './frame.ts';
-import type { HubPort } from './hub.ts';
 
 const guest = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
 const broadcast = new Uint8Array(6).fill(0xff);
 
 function setUp() {
   const sent: Uint8Array[] = [];
-  const endpoint = new Dom0Endpoint();
-  endpoint.connect({ send: (frame: Uint8Array) => sent.push(frame) } as unknown as HubPort);
+  const endpoint = new Dom0Endpoint({ attach: () => ({ send: (frame) => void sent.push(frame) }) });
   return { endpoint, sent };
 }
 

@@ -85,14 +85,16 @@ interface DhcpRequest {
 export class Dom0Endpoint implements NetPort {
   readonly name = 'dom0';
   private readonly options: Dom0EndpointOptions;
-  private port: HubPort | undefined;
+  private readonly port: Pick<HubPort, 'send'>;
   /** Address index by client MAC; hands out dhcpCount addresses and no more, so that a guest cannot grow it. */
   private readonly leases = new Map<string, number>();
   private readonly fragments = new Ipv4Reassembler();
   private ipId = 0;
 
-  constructor(options: Partial<Dom0EndpointOptions> = {}) {
+  /** Attaches itself to the wire. */
+  constructor(wire: { attach(party: NetPort): Pick<HubPort, 'send'> }, options: Partial<Dom0EndpointOptions> = {}) {
     this.options = { ...dom0EndpointDefaults, ...options };
+    this.port = wire.attach(this);
   }
 
   get ip(): number {
@@ -101,11 +103,6 @@ export class Dom0Endpoint implements NetPort {
 
   get mac(): Uint8Array {
     return this.options.mac;
-  }
-
-  /** Tell the endpoint where its answers go. */
-  connect(port: HubPort): void {
-    this.port = port;
   }
 
   /** Leases and the next IP identification, as plain data. Datagrams half put together are left out: a wire may lose frames. */
@@ -138,7 +135,7 @@ export class Dom0Endpoint implements NetPort {
   }
 
   private send(frame: Uint8Array): void {
-    this.port?.send(frame);
+    this.port.send(frame);
   }
 
   private arp(frame: Uint8Array): void {

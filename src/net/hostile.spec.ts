@@ -11,8 +11,7 @@ const guest = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') }
 
 function wire() {
   const hub = new Hub({ latencyNs: 0, now: () => 0 });
-  const endpoint = new Dom0Endpoint();
-  endpoint.connect(hub.attach(endpoint));
+  const endpoint = new Dom0Endpoint(hub);
   const replies: Uint8Array[] = [];
   const port = hub.attach({ name: 'guest', receive: (frame) => (replies.push(frame.slice()), true) });
   return { hub, endpoint, port, replies };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Hub, type NetPort } from './hub.ts';
+import { type FrameTap, Hub, type NetPort } from './hub.ts';
 
 class Party implements NetPort {
   readonly name: string;
@@ -16,17 +16,17 @@ class Party implements NetPort {
   }
 }
 
-function setUp(latencyNs = 0) {
+function setUp({ latencyNs = 0, tap }: { latencyNs?: number; tap?: (name: string) => FrameTap } = {}) {
   const time = { ns: 0 };
   const hub = new Hub({ latencyNs, now: () => time.ns, waitingLimit: 3 });
   const parties = ['a', 'b', 'c'].map((name) => new Party(name));
-  const ports = parties.map((party) => hub.attach(party));
+  const ports = parties.map((party) => hub.attach(party, tap?.(party.name)));
   return { time, hub, parties, ports };
 }
 
 describe('hub', () => {
   it("carries a frame to every port but the sender's, after the latency", () => {
-    const { time, hub, parties, ports } = setUp(500);
+    const { time, hub, parties, ports } = setUp({ latencyNs: 500 });
     ports[0]!.send(Uint8Array.of(7));
     expect(hub.inFlight).toBe(1);
     expect(hub.nextDueNs).toBe(500);
@@ -73,17 +73,17 @@ describe('hub', () => {
   });
 
   it('taps see a frame outbound when sent and inbound when taken', () => {
-    const { hub, parties, ports } = setUp();
     const seen: string[] = [];
-    ports[0]!.tap = (frame, direction) => seen.push(`a ${direction} ${frame[0]}`);
-    ports[1]!.tap = (frame, direction) => seen.push(`b ${direction} ${frame[0]}`);
+    const { hub, parties, ports } = setUp({
+      tap: (name) => (frame, direction) => seen.push(`${name} ${direction} ${frame[0]}`),
+    });
     parties[1]!.room = false;
     ports[0]!.send(Uint8Array.of(1));
     hub.poll();
-    expect(seen).toEqual(['a outbound 1']);
+    expect(seen).toEqual(['a outbound 1', 'c inbound 1']);
     parties[1]!.room = true;
     ports[1]!.roomAgain();
-    expect(seen).toEqual(['a outbound 1', 'b inbound 1']);
+    expect(seen).toEqual(['a outbound 1', 'c inbound 1', 'b inbound 1']);
   });
 
   it('bounds the work of one turn even when two parties answer each other for ever', () => {

@@ -18,8 +18,11 @@ export interface NetPort {
 
 /** Which way a frame crosses a port, as the party attached there sees it. */
 export type FrameDirection = 'outbound' | 'inbound';
-/** Called with every frame that crosses a port: outbound when sent, inbound when the party has taken it. */
-type FrameTap = (frame: Uint8Array, direction: FrameDirection) => void;
+/**
+ * Called with every frame that crosses a port: outbound when sent, inbound when the party has taken it. `atNs` is when it
+ * crossed, before the party did anything with it.
+ */
+export type FrameTap = (frame: Uint8Array, direction: FrameDirection, atNs: number) => void;
 
 /** The party's end of its cable. */
 export interface HubPort {
@@ -31,8 +34,6 @@ export interface HubPort {
   readonly waitingFrames: number;
   /** Cable in or out. With it out, frames both ways are dropped, waiting ones too. */
   setLink(up: boolean): void;
-  /** Watch the frames of this port (one tap a port; undefined: none). */
-  tap: FrameTap | undefined;
   readonly counters: PortCounters;
 }
 
@@ -113,13 +114,14 @@ class Attached implements HubPort {
   readonly party: NetPort;
   readonly waiting = new Queue<Uint8Array>();
   readonly counters: PortCounters = { sent: 0, sentBytes: 0, received: 0, receivedBytes: 0, dropped: 0 };
-  tap: FrameTap | undefined;
   linkUp = true;
   private readonly hub: Hub;
+  private readonly tap: FrameTap | undefined;
 
-  constructor(hub: Hub, party: NetPort) {
+  constructor(hub: Hub, party: NetPort, tap: FrameTap | undefined) {
     this.hub = hub;
     this.party = party;
+    this.tap = tap;
   }
 
   send(frame: Uint8Array): void {
@@ -129,7 +131,7 @@ class Attached implements HubPort {
     }
     this.counters.sent++;
     this.counters.sentBytes += frame.length;
-    this.tap?.(frame, 'outbound');
+    this.tap?.(frame, 'outbound', this.hub.now());
     this.hub.launch(this, frame.slice());
   }
 
@@ -158,10 +160,11 @@ class Attached implements HubPort {
   }
 
   private offer(frame: Uint8Array): boolean {
+    const atNs = this.hub.now();
     if (!this.party.receive(frame)) return false;
     this.counters.received++;
     this.counters.receivedBytes += frame.length;
-    this.tap?.(frame, 'inbound');
+    this.tap?.(frame, 'inbound', atNs);
     return true;
   }
 }
@@ -170,7 +173,8 @@ export class Hub {
   private readonly ports: Attached[] = [];
   private readonly flights = new Queue<Flight>();
   private readonly latencyNs: number;
-  private readonly now: () => number;
+  /** Time in nanoseconds of the machine's clock. */
+  readonly now: () => number;
   private readonly waitingLimit: number;
 
   constructor(options: HubOptions) {
@@ -179,8 +183,9 @@ export class Hub {
     this.waitingLimit = options.waitingLimit ?? 1000;
   }
 
-  attach(party: NetPort): HubPort {
-    const port = new Attached(this, party);
+  /** Gives the party a port. `tap` watches the frames that cross it. */
+  attach(party: NetPort, tap?: FrameTap): HubPort {
+    const port = new Attached(this, party, tap);
     this.ports.push(port);
     return port;
   }

@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Dom0Endpoint } from './dom0-endpoint.ts';
 import { checksum, echoRequestFrame, ipv4Layout, parseIpv4, parseMac } from './frame.ts';
-import type { HubPort } from './hub.ts';
 import { Ipv4Reassembler, ipv4Frames } from './ipv4-fragments.ts';
 
 const guest = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
@@ -64,8 +63,7 @@ describe('IPv4 fragments', () => {
 
   it('the endpoint answers an echo request of 60,000 bytes whole', () => {
     const sent: Uint8Array[] = [];
-    const endpoint = new Dom0Endpoint();
-    endpoint.connect({ send: (frame: Uint8Array) => sent.push(frame) } as unknown as HubPort);
+    const endpoint = new Dom0Endpoint({ attach: () => ({ send: (frame) => void sent.push(frame) }) });
     const request = echoRequestFrame(guest, endpoint, 5, 1, pattern(60_000));
     for (const frame of cut(request.subarray(34))) endpoint.receive(frame);
     const results = feed(new Ipv4Reassembler(), sent);

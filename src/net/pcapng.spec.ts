@@ -1,8 +1,9 @@
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { lackOf } from '../../test/needs.ts';
 import type { Clock } from '../base/clock.ts';
 import { arpFrame, echoRequestFrame, parseIpv4, parseMac } from './frame.ts';
 import { PcapngWriter } from './pcapng.ts';
@@ -30,7 +31,7 @@ function setUp(bufferSize?: number) {
   return { time, chunks, writer, bytes: () => Buffer.concat(chunks) };
 }
 
-const tshark = spawnSync('tshark', ['--version']).status === 0;
+const tshark = await lackOf('tshark');
 
 describe('pcapng', () => {
   it('writes blocks whose two lengths agree, and the time in nanoseconds', () => {
@@ -63,7 +64,7 @@ describe('pcapng', () => {
     expect(writer.packets).toBe(21);
   });
 
-  it.runIf(tshark)('tshark reads frames, comments, directions and times', () => {
+  it.skipIf(tshark.skip)(tshark.title('tshark reads frames, comments, directions and times'), () => {
     const { writer, time, bytes } = setUp();
     writer.write(
       arpFrame('request', guest, { ...host, mac: new Uint8Array(6) }, new Uint8Array(6).fill(255)),

@@ -54,8 +54,11 @@ export class PcapngWriter {
     return this.packetCount;
   }
 
-  /** Write one frame with the clock's time. The comment, where there is one, names the I/O behind the frame. */
-  write(frame: Uint8Array, direction: FrameDirection, comment?: string): void {
+  /**
+   * Write one frame. The comment, where there is one, names the I/O behind the frame.
+   * @param atNs when it crossed the wire, by the clock; now when left out
+   */
+  write(frame: Uint8Array, direction: FrameDirection, comment?: string, atNs = this.clock.nowNs()): void {
     const text = comment === undefined ? undefined : this.encoder.encode(comment).subarray(0, 0xfffc);
     const total = 28 + pad4(frame.length) + 8 + (text ? 4 + pad4(text.length) : 0) + 4 + 4;
     const start = this.reserve(total);
@@ -63,7 +66,7 @@ export class PcapngWriter {
     at = this.u32(at, BLOCK_ENHANCED_PACKET);
     at = this.u32(at, total);
     at = this.u32(at, 0);
-    const { high, low } = this.timestamp();
+    const { high, low } = this.timestamp(atNs);
     at = this.u32(at, high);
     at = this.u32(at, low);
     at = this.u32(at, frame.length);
@@ -91,8 +94,7 @@ export class PcapngWriter {
    * Nanoseconds since 1970 in two 32-bit halves. The product passes 2^53, so microseconds and the nanoseconds
    * within one are kept apart until the halves are made.
    */
-  private timestamp(): { high: number; low: number } {
-    const ns = this.clock.nowNs();
+  private timestamp(ns: number): { high: number; low: number } {
     const us = Math.floor(ns / 1000);
     const restNs = Math.floor(ns - us * 1000);
     const totalUs = this.clock.epochUs + us;

@@ -73,7 +73,6 @@ describe('stream netdev', () => {
           resolve(socket);
         }).listen(path);
       });
-      await new Promise((resolve) => setTimeout(resolve, 20));
       await netdev.open();
       peer = await peerPromise;
     }

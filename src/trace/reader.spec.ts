@@ -13,7 +13,8 @@ import {
 import { openTrace } from './reader.ts';
 import type { TraceRecord } from './reader.ts';
 import { NO_TSC, TraceFileWriter } from './writer.ts';
-import { captureFile, CAPTURES, haveCaptures, NO_CAPTURES } from './testing/fixtures.ts';
+import { lackOf } from '../../test/needs.ts';
+import { captureFile, CAPTURES } from './testing/fixtures.ts';
 
 function file(cpus: number, write: (writer: TraceFileWriter) => void, windowBytes?: number): Uint8Array<ArrayBuffer> {
   const parts: number[] = [];
@@ -172,7 +173,8 @@ describe('a damaged file', () => {
   });
 });
 
-describe.skipIf(!haveCaptures)(haveCaptures ? 'captures of a real Xen' : NO_CAPTURES, () => {
+const captures = await lackOf('captures');
+describe.skipIf(captures.skip)(captures.title('captures of a real Xen'), () => {
   it.each(CAPTURES)('%s: every record is known, and the vendor and version are those of the host', async (capture) => {
     const trace = await openTrace(captureFile(capture, 'trace.bin'));
     expect(trace.vendor).toBe('svm');

@@ -29,7 +29,7 @@ export interface TraceOptions {
 function parseXenVersion(text: string): number {
   const match = /^4\.(\d{1,2})(?:\.\d+)?$/.exec(text.trim());
   const minor = match === null ? -1 : Number(match[1]);
-  if (minor < 4 || minor > 22) throw new UserError(`'${text}' is no Xen release this reader knows; expected 4.4 to 4.22`);
+  if (minor < 4 || minor > 22) throw new UserError(`'${text}' is not a Xen release that this reader knows; expected 4.4 to 4.22`);
   return minor;
 }
 

@@ -18,7 +18,7 @@ export function fileSource(path: string): ByteSource {
   const stat = fstatSync(fd);
   if (!stat.isFile()) {
     closeSync(fd);
-    throw new UserError(`${path} is no regular file; give a trace file, or - for standard input`);
+    throw new UserError(`${path} is not a regular file; give a trace file, or - for standard input`);
   }
   const read = (offset: number, target: Uint8Array): number => {
     let done = 0;

@@ -9,7 +9,7 @@ export const DEFAULT_CPU_HZ = 2_400_000_000;
  */
 export function parseCpuHz(text: string): number {
   const match = /^([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)([GMK]?)$/.exec(text.trim());
-  if (match === null) throw new UserError(`'${text}' is no TSC rate; expected hertz, for example 2400000000, 2400M or 2.4G`);
+  if (match === null) throw new UserError(`'${text}' is not a TSC rate; expected hertz, for example 2400000000, 2400M or 2.4G`);
   const base = Math.fround(Number(match[1]));
   const unit = match[2] === 'G' ? 1e9 : match[2] === 'M' ? 1e6 : match[2] === 'K' ? 1e3 : 1;
   const hz = Math.trunc(Math.fround(base * unit));

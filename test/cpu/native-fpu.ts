@@ -1,5 +1,5 @@
 /** Single instructions on the real processor: compiles native-fpu.c and exchanges records with it. */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,12 +8,6 @@ import { join } from 'node:path';
 export const RECORD = { fpu: 0, code: 512, memory: 528, rax: 656, rflags: 664, signal: 672, length: 676, size: 688 } as const;
 
 let program: string | undefined;
-
-/** Why the native comparison cannot run here, or undefined. */
-export function nativeMissing(): string | undefined {
-  if (process.arch !== 'x64' || process.platform !== 'linux') return 'needs x86-64 Linux';
-  return spawnSync('gcc', ['--version']).status === 0 ? undefined : 'needs gcc';
-}
 
 /** Run the instructions of all records; each then holds the state after it. */
 export function runNative(records: Uint8Array): Buffer {

@@ -4,6 +4,8 @@ import { Fuzzer, type FuzzResult, type Target } from './engine.ts';
 
 export interface FuzzOptions {
   readonly seconds: number;
+  /** Mutations at most: with these instead of seconds, a run is the same on every machine. */
+  readonly executions: number;
   readonly seed: number;
   /** Write the distilled corpus back. */
   readonly keep: boolean;
@@ -33,7 +35,7 @@ export function fuzz(target: Target, options: FuzzOptions): FuzzResult {
     );
   };
   tell();
-  fuzzer.run(options.seconds * 1000, Infinity, tell);
+  fuzzer.run(options.seconds * 1000, options.executions, tell);
   const { executions, edges, findings } = fuzzer;
   const seconds = (Date.now() - started) / 1000;
   const corpus = options.keep ? fuzzer.distilled() : fuzzer.corpus;

@@ -2,7 +2,19 @@
 import { describe, expect, it } from 'vitest';
 import type { Gfn } from '../../src/base/address.ts';
 import { P2mType } from '../../src/hypervisor/mm/p2m.ts';
-import { countInterrupts, idtBehind, longGuest, LongGuest, plainGuest, powerOff, print } from '../plain-guest.ts';
+import {
+  countInterrupts,
+  idtBehind,
+  lapic,
+  lapicOn,
+  lapicTimer,
+  longGuest,
+  LongGuest,
+  LVTT_PERIODIC,
+  plainGuest,
+  powerOff,
+  print,
+} from '../plain-guest.ts';
 import { BAR, type HostileRun, RAM_END, runHostile } from './machine.ts';
 
 /** `code`: there is some to be read where it died. */
@@ -217,14 +229,7 @@ describe('string instructions over device memory', () => {
       longGuest(
         `
       mov dword [0x80000], 0
-      mov eax, 0xfee000f0
-      mov dword [rax], 0x1ff
-      mov eax, 0xfee003e0
-      mov dword [rax], 0xb
-      mov eax, 0xfee00320
-      mov dword [rax], 0x40
-      mov eax, 0xfee00380
-      mov dword [rax], 0x10000
+      ${lapicTimer(0x40, 0x10000)}
       sti
       cld
       mov rcx, 0x8000000000000000
@@ -288,14 +293,7 @@ describe('an interrupt that comes with the answer to an access', () => {
   it("finds the access made: it is not made again behind the handler, nor taken for the handler's own", () => {
     const run = runHostile(
       longGuest(`
-      mov eax, 0xfee000f0
-      mov dword [rax], 0x1ff
-      mov eax, 0xfee003e0
-      mov dword [rax], 0xb
-      mov eax, 0xfee00320
-      mov dword [rax], 0x20040
-      mov eax, 0xfee00380
-      mov dword [rax], 20000
+      ${lapicTimer(LVTT_PERIODIC | 0x40, 20000)}
       sti
       mov ebx, 5000
       mov eax, ${BAR + 0x20}
@@ -314,7 +312,6 @@ describe('an interrupt that comes with the answer to an access', () => {
 });
 
 describe('timers at their limits', () => {
-  const lapic = (offset: number, value: number): string => `mov eax, ${0xfee00000 + offset}\nmov dword [rax], ${value}\n`;
   const hpet = (offset: number, value: number): string => `mov eax, ${0xfed00000 + offset}\nmov dword [rax], ${value}\n`;
   const pit = (control: number, count: number): string =>
     `mov al, ${control}\nout 0x43, al\nmov al, ${count & 0xff}\nout 0x40, al\nmov al, ${count >> 8}\nout 0x40, al\n`;
@@ -335,24 +332,21 @@ describe('timers at their limits', () => {
     ${powerOff}
   `;
   it.each([
-    [
-      'local APIC, count 1, divisor 1, periodic',
-      `${lapic(0xf0, 0x1ff)}${lapic(0x3e0, 0xb)}${lapic(0x320, 0x20040)}${lapic(0x380, 1)}`,
-    ],
+    ['local APIC, count 1, divisor 1, periodic', `${lapicTimer(LVTT_PERIODIC | 0x40, 1)}`],
     [
       'local APIC, count 1, divisor 1, periodic, divisor changed under way',
-      `${lapic(0xf0, 0x1ff)}${lapic(0x3e0, 0)}${lapic(0x320, 0x20040)}${lapic(0x380, 1)}${lapic(0x3e0, 0xb)}`,
+      `${lapicOn}${lapic('APIC_TDCR', 0)}${lapic('APIC_LVTT', LVTT_PERIODIC | 0x40)}${lapic('APIC_TMICT', 1)}${lapic('APIC_TDCR', 0xb)}`,
     ],
     ['PIT, count 1, mode 2', `${pics}${pit(0x34, 1)}`],
     ['PIT, count 1, mode 3', `${pics}${pit(0x36, 1)}`],
     ['PIT, BCD digits that are none, mode 2', `${pics}${pit(0x35, 0xffff)}`],
     [
       'HPET, period 1, 32 bits',
-      `${lapic(0xf0, 0x1ff)}${ioapic(20, 0x40)}${hpet(0x100, 0x294c | (20 << 9))}${hpet(0x108, 1)}${hpet(0x108, 1)}${hpet(0x10, 1)}`,
+      `${lapicOn}${ioapic(20, 0x40)}${hpet(0x100, 0x294c | (20 << 9))}${hpet(0x108, 1)}${hpet(0x108, 1)}${hpet(0x10, 1)}`,
     ],
     [
       'HPET, comparator all ones, period 0',
-      `${lapic(0xf0, 0x1ff)}${ioapic(20, 0x40)}${hpet(0x100, 0x4c | (20 << 9))}${hpet(0x108, -1)}${hpet(0x10c, -1)}${hpet(0x108, 0)}${hpet(0x10, 1)}`,
+      `${lapicOn}${ioapic(20, 0x40)}${hpet(0x100, 0x4c | (20 << 9))}${hpet(0x108, -1)}${hpet(0x10c, -1)}${hpet(0x108, 0)}${hpet(0x10, 1)}`,
     ],
     [
       'RTC, fastest rate',
@@ -364,7 +358,7 @@ describe('timers at their limits', () => {
   });
 
   it.each([
-    ['local APIC', `${lapic(0xf0, 0x1ff)}${lapic(0x3e0, 0xb)}${lapic(0x320, 0x20040)}${lapic(0x380, 1)}`],
+    ['local APIC', `${lapicTimer(LVTT_PERIODIC | 0x40, 1)}`],
     ['PIT', `${pics}${pit(0x34, 1)}`],
   ])('%s with count 1: periods of 100 µs at the least, as Xen has them', (_name, source) => {
     const run = runHostile(longGuest(`${source}${tenInterrupts}`));
@@ -383,7 +377,7 @@ describe('timers at their limits', () => {
       mov edx, 0xcfc
       mov eax, 7
       out dx, eax
-      ${lapic(0xf0, 0x1ff)}
+      ${lapicOn}
       ${ioapic(28, 0xa040)}
       mov eax, ${BAR}
       mov word [rax + 0x3c], 0xffff
@@ -394,7 +388,7 @@ describe('timers at their limits', () => {
       jmp work
     `,
         {
-          interrupt: countInterrupts(1000, 'mov eax, 0xfee000b0\nmov dword [rax], 0'),
+          interrupt: countInterrupts(1000, lapic('APIC_EOI', 0)),
         },
       ),
       { untilNs: 50e6 },
@@ -405,14 +399,14 @@ describe('timers at their limits', () => {
   it('self-IPIs and errors whose delivery is an error, without end (XSA-462)', () => {
     const run = runHostile(
       longGuest(`
-      ${lapic(0xf0, 0x1ff)}
-      ${lapic(0x370, 0)}
+      ${lapicOn}
+      ${lapic('APIC_LVTERR', 0)}
       mov ebx, 2000
     again:
-      ${lapic(0x300, 0x40005)}
-      ${lapic(0x280, 0)}
-      ${lapic(0x300, 0x40540)}
-      ${lapic(0x300, 0x40640)}
+      ${lapic('APIC_ICR', 0x40005)}
+      ${lapic('APIC_ESR', 0)}
+      ${lapic('APIC_ICR', 0x40540)}
+      ${lapic('APIC_ICR', 0x40640)}
       dec ebx
       jne again
       ${print('done\n')}

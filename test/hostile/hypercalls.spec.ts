@@ -1,7 +1,7 @@
 /** Guests that hand the hypervisor pointers, lengths, counts and ports of every kind, from the real vCPU. */
 import { describe, expect, it } from 'vitest';
 import { gfn } from '../../src/base/address.ts';
-import { countInterrupts, longGuest, LongGuest, powerOff, print } from '../plain-guest.ts';
+import { countInterrupts, longGuest, LongGuest, powerOff, print, shutDown } from '../plain-guest.ts';
 import { BAR, ioreqFramesInP2m, RAM_END, runHostile } from './machine.ts';
 
 /** A structure the guest fills before each call, a list of calls to make, results. */
@@ -442,9 +442,7 @@ describe('sched_op', () => {
     [4, 'crash'],
     [5, 'reboot'],
   ] as const)('shutdown for reason %i ends as %s', (reason, outcome) => {
-    const run = runHostile(
-      longGuest(`mov dword [${STRUCT}], ${reason}\nmov eax, 29\nmov edi, 2\nmov esi, ${STRUCT}\nvmcall\nhlt\n`),
-    );
+    const run = runHostile(longGuest(shutDown(reason)));
     expect(run.outcome).toBe(outcome);
     if (reason === 3) expect(run.log).toMatch(/reported a crash[\s\S]*RIP: [\s\S]*Code around RIP/);
   });

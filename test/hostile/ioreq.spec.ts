@@ -13,14 +13,16 @@ import {
   IOREQ_DATA,
   IOREQ_DATA_IS_PTR,
   IOREQ_DF,
-  IOREQ_DIR_READ,
+  IOREQ_DIR_SHIFT,
+  IOREQ_READ,
   IOREQ_SIZE_FIELD,
-  IOREQ_STATE_MASK,
   IOREQ_STATE_SHIFT,
-  IOREQ_STATE_WORD,
   IOREQ_VP_EPORT,
   IoreqState,
+  ioreqState,
   IoreqType,
+  stateAt,
+  withState,
 } from '../../src/abi/ioreq.ts';
 import type { RunOutcome } from '../../src/machine/exit-status.ts';
 import type { InlineMachine } from '../../src/machine/machine.ts';
@@ -62,20 +64,20 @@ class Slot {
   }
 
   get state(): number {
-    return (this.words[this.at + IOREQ_STATE_WORD / 4]! >>> IOREQ_STATE_SHIFT) & IOREQ_STATE_MASK;
+    return ioreqState(this.words[stateAt(this.at)]!);
   }
 
   set state(state: number) {
-    const at = this.at + IOREQ_STATE_WORD / 4;
-    this.words[at] = (this.words[at]! & ~(IOREQ_STATE_MASK << IOREQ_STATE_SHIFT)) | (state << IOREQ_STATE_SHIFT);
+    const at = stateAt(this.at);
+    this.words[at] = withState(this.words[at]!, state);
   }
 
   flags(bits: number): void {
-    this.words[this.at + IOREQ_STATE_WORD / 4]! |= bits << IOREQ_STATE_SHIFT;
+    this.words[stateAt(this.at)]! |= bits << IOREQ_STATE_SHIFT;
   }
 
   type(type: number): void {
-    const at = this.at + IOREQ_STATE_WORD / 4;
+    const at = stateAt(this.at);
     this.words[at] = (this.words[at]! & 0xffffff) | (type << 24);
   }
 
@@ -177,7 +179,7 @@ describe('a synchronous request', () => {
       'sent, not taken yet',
       'with its data by pointer at machine address 0',
       (s) => {
-        s.flags(IOREQ_DATA_IS_PTR | IOREQ_DIR_READ);
+        s.flags(IOREQ_DATA_IS_PTR | (IOREQ_READ << IOREQ_DIR_SHIFT));
         s.set(IOREQ_DATA, 0);
         s.set(IOREQ_DATA + 4, 0);
       },

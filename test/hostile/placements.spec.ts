@@ -1,11 +1,12 @@
 /** Hostile guests as a user runs them: the built program, its device model inline and in a Worker; and hostile hands in its memory meanwhile. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import { IOREQ_SIZE, IOREQ_STATE_WORD } from '../../src/abi/ioreq.ts';
+import { ShutdownReason } from '../../src/abi/sched.ts';
 import { readElf } from '../../src/hypervisor/domain-builder/elf.ts';
 import { MachineMemory } from '../../src/hypervisor/mm/memory.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../../src/machine/exit-status.ts';
@@ -13,7 +14,8 @@ import type { JobMessage, JobPart, MachineJob } from '../../src/machine/job.ts';
 import { MachineRun } from '../../src/machine/launch.ts';
 import type { SplitMemory } from '../../src/machine/split-machine.ts';
 import { parseMac } from '../../src/net/frame.ts';
-import { idtBehind, longGuest, plainGuest, powerOff } from '../plain-guest.ts';
+import { entry as cli, lackOf, PATIENCE_MS } from '../needs.ts';
+import { idtBehind, lapicTimer, longGuest, LVTT_PERIODIC, plainGuest, powerOff, shutDown } from '../plain-guest.ts';
 import { BAR, MEMORY_MIB, RAM_END } from './machine.ts';
 import {
   attack,
@@ -30,13 +32,8 @@ import {
 } from './nic-guest.ts';
 
 const root = join(import.meta.dirname, '../..');
-const cli = join(root, 'dist/cli/main.js');
 const entry = join(root, 'dist/machine/machine-worker-node.js');
-const builtAt = existsSync(cli) ? statSync(cli).mtimeMs : 0;
-const built = ['machine', 'hypervisor', 'device-model'].every((room) =>
-  readdirSync(join(root, 'src', room)).every((file) => statSync(join(root, 'src', room, file)).mtimeMs <= builtAt),
-);
-if (!built) console.warn('dist/ is missing or older than src/ (npm run build): hostile guests in the built program are left out');
+const lack = await lackOf('built');
 
 const folder = mkdtempSync(join(tmpdir(), 'xenolith-hostile-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -58,14 +55,14 @@ function boot(guest: Uint8Array, placement: readonly string[], ...args: string[]
   );
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', config, ...placement.slice(1), ...args], {
     encoding: 'utf8',
-    timeout: 100_000,
+    timeout: PATIENCE_MS,
   });
   expect(signal).toBe(null);
   expect(stderr).not.toMatch(/^\s+at .*\(/m);
   return { status, stdout, stderr };
 }
 
-describe.skipIf(!built)("the process outlives the guest and ends with the table's status", () => {
+describe.skipIf(lack.skip)(lack.title("the process outlives the guest and ends with the table's status"), () => {
   const guests: [string, RunOutcome, string, Uint8Array, string[]][] = [
     ['a NIC pointed outside RAM', 'poweroff', 'alive\n', attack(everyRole([0x70000000, 0])), []],
     ['a NIC pointed at itself', 'poweroff', 'alive\n', attack(everyRole([BAR + 0xd9 - 9, 0])), []],
@@ -81,26 +78,13 @@ describe.skipIf(!built)("the process outlives the guest and ends with the table'
     ],
     ['page tables at the NIC', 'crash', '', longGuest(`mov eax, ${BAR}\nmov cr3, rax\n`), []],
     ['the IDT behind a page table at the NIC', 'crash', '', longGuest(idtBehind(BAR)), []],
-    [
-      'a crash the guest reports',
-      'crash',
-      '',
-      longGuest('mov dword [0x80000], 3\nmov eax, 29\nmov edi, 2\nmov esi, 0x80000\nvmcall\nhlt\n'),
-      [],
-    ],
+    ['a crash the guest reports', 'crash', '', longGuest(shutDown(ShutdownReason.crash)), []],
     [
       'a timer of one tick, and nobody who takes its interrupt',
       'timeout',
       '',
       longGuest(`
-      mov eax, 0xfee000f0
-      mov dword [rax], 0x1ff
-      mov eax, 0xfee003e0
-      mov dword [rax], 0xb
-      mov eax, 0xfee00320
-      mov dword [rax], 0x20040
-      mov eax, 0xfee00380
-      mov dword [rax], 1
+      ${lapicTimer(LVTT_PERIODIC | 0x40, 1)}
       sti
     sleep:
       hlt
@@ -193,7 +177,7 @@ async function scribbled(
   }
 }
 
-describe.skipIf(!built)('ioreq pages rewritten by another thread while guest and device model run', () => {
+describe.skipIf(lack.skip)(lack.title('ioreq pages rewritten by another thread while guest and device model run'), () => {
   const random = (turn: number): number => Math.imul(turn + 1, 0x9e3779b1) ^ (turn << 7);
   it.each([
     [

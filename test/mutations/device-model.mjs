@@ -3,28 +3,28 @@
 const spec = 'src/device-model/known-bugs.spec.ts';
 const server = 'src/device-model/ioreq-server.ts';
 const dispatch = 'src/device-model/ioreq.ts';
+const codec = 'src/abi/ioreq.ts';
 const cache = 'src/device-model/map-cache.ts';
 const twice = (field,
-  index) => `Object.defineProperty(r, '${field}', { configurable: true, get: () => words[slot + ${index}]! >>> 0, set() {} });`;
+  index) => `Object.defineProperty(p, '${field}', { configurable: true, get: () => words[slot + ${index}]! >>> 0, set() {} });`;
 
 export default [
   {
-    guard: 'count of a request is read once', file: server, spec, test: 'XSA-155 / CVE-2015-8550: a request rewritten',
-    find: 'r.count = words[slot + (IOREQ_COUNT >>> 2)]! >>> 0;', replace: twice('count', 4),
+    guard: 'count of a request is read once', file: codec, spec, test: 'XSA-155 / CVE-2015-8550: a request rewritten',
+    find: 'p.count = words[slot + IOREQ_COUNT / 4]! >>> 0;', replace: twice('count', 4),
   },
   {
-    guard: 'size of a request is read once', file: server, spec, test: 'XSA-155 / CVE-2015-8550: a request rewritten',
-    find: 'r.size = words[slot + (IOREQ_SIZE_FIELD >>> 2)]! >>> 0;', replace: twice('size', 5),
+    guard: 'size of a request is read once', file: codec, spec, test: 'XSA-155 / CVE-2015-8550: a request rewritten',
+    find: 'p.size = words[slot + IOREQ_SIZE_FIELD / 4]! >>> 0;', replace: twice('size', 5),
   },
   {
-    guard: 'data pointer of a request is read once', file: server, spec, test: 'XSA-155 / CVE-2015-8550: a request rewritten',
-    find: 'r.dataLo = words[slot + (IOREQ_DATA >>> 2)]! >>> 0;', replace: twice('dataLo', 2),
+    guard: 'data pointer of a request is read once', file: codec, spec, test: 'XSA-155 / CVE-2015-8550: a request rewritten',
+    find: 'p.dataLo = words[slot + IOREQ_DATA / 4]! >>> 0;', replace: twice('dataLo', 2),
   },
   {
-    guard: 'a buffered slot is copied before it is served', file: server, spec,
-    test: 'XSA-197 / CVE-2016-9381: a buffered request rewritten',
-    find: 'if (slots === 2) r.dataHi = words[this.slotAt(1) + 1]! >>> 0;',
-    replace: "if (slots === 2) { const at = this.slotAt(1) + 1; Object.defineProperty(r, 'dataHi', { configurable: true, get: () => words[at]! >>> 0, set() {} }); }",
+    guard: 'a buffered slot is copied before it is served', file: codec, spec, test: 'XSA-197 / CVE-2016-9381: a buffered request rewritten',
+    find: 'p.dataHi = words[bufferedAt(page, pointer + 1) + 1]! >>> 0;',
+    replace: "const second = bufferedAt(page, pointer + 1) + 1; Object.defineProperty(p, 'dataHi', { configurable: true, get: () => words[second]! >>> 0, set() {} });",
   },
   {
     guard: 'the write pointer is read once a turn', file: server, spec,
@@ -34,18 +34,17 @@ export default [
   },
   {
     guard: 'ports end at 0xffff: reads', file: dispatch, spec, test: 'XSA-199',
-    find: 'if (r.addrHi !== 0 || r.addrLo >= PORT_LIMIT) return r.size === 4 ? 0xffffffff : (1 << (r.size * 8)) - 1;\n    return this.t.ports.read(r.addrLo, r.size);',
-    replace: 'return this.t.ports.read(r.addrLo & 0xffff, r.size);',
+    find: 'if (r.addr >= PORT_LIMIT) return widthMask(r.size);\n    return this.t.ports.read(r.addr, r.size);',
+    replace: 'return this.t.ports.read(r.addr & 0xffff, r.size);',
   },
   {
     guard: 'ports end at 0xffff: writes', file: dispatch, spec, test: 'XSA-199',
-    find: 'if (r.addrHi === 0 && r.addrLo < PORT_LIMIT) this.t.ports.write(r.addrLo, r.size, value);',
-    replace: 'this.t.ports.write(r.addrLo & 0xffff, r.size, value);',
+    find: 'if (r.addr < PORT_LIMIT) this.t.ports.write(r.addr, r.size, value);',
+    replace: 'this.t.ports.write(r.addr & 0xffff, r.size, value);',
   },
   {
     guard: 'the answer is given only if the slot is still in service', file: server, spec, test: 'XSA-262',
-    find: 'if (Atomics.compareExchange(words, stateAt, inProcess, ready) !== inProcess) {',
-    replace: 'Atomics.store(words, stateAt, ready); if (false) {',
+    find: 'if (Atomics.compareExchange(words, at, inProcess, ready) !== inProcess) {', replace: 'Atomics.store(words, at, ready); if (false) {',
   },
   {
     guard: 'only READY is served', file: server, spec, test: 'XSA-166',
@@ -92,7 +91,7 @@ export default [
   },
   {
     guard: 'buffered requests are writes of memory or time', file: server, spec, test: 'Buffered ring: reads and other types',
-    find: 'if (r.isRead || (r.type !== IoreqType.copy && r.type !== IoreqType.timeOffset)) {', replace: 'if (false) {',
+    find: 'if (r.dir === IOREQ_READ || (r.type !== IoreqType.copy && r.type !== IoreqType.timeOffset)) {', replace: 'if (false) {',
   },
   {
     guard: 'ring slots count modulo the ring', file: server, spec, test: 'Buffered ring: pointers that the hypervisor lowers',

@@ -155,7 +155,7 @@ export default [
   {
     guard: 'frames that pile up are told of again', file: 'src/device-model/nic-port.ts', spec: cable,
     test: 'a NIC without room is asked again',
-    find: 'this.nic?.remind();', replace: '',
+    find: 'this.nic.remind();', replace: '',
   },
   {
     guard: 'CSCR tells of the cable', file: nic('core'), spec: core, test: "rtl8139 tells the cable's going",

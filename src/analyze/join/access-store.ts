@@ -159,6 +159,19 @@ export class AccessStore {
     return this.accessList;
   }
 
+  /** Multiplies every time: the trace's ticks have another length than was taken. */
+  rescale(factor: number): void {
+    const scale = (rows: Rows, row: number, column: number): void => {
+      rows.setDouble(row, column, rows.double(row, column) * factor);
+    };
+    for (let row = 0; row < this.accessList.length; row++) {
+      scale(this.rows, row, RECORD);
+      for (let i = 0; i < MARKS.length; i++) scale(this.rows, row, MARK + 2 * i);
+    }
+    for (let row = 0; row < this.lastInjected; row++) scale(this.injected, row, 0);
+    for (let row = 0; row < this.lastKept; row++) scale(this.kept, row, 0);
+  }
+
   ref(at: number): Ref {
     return { file: this.file, unit: this.unit, at };
   }

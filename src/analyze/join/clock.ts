@@ -1,5 +1,6 @@
 import type { DeclaredTsc, DmRequest } from '../sources/dm-lines.ts';
 import type { IoAccess } from './io.ts';
+import { mayBuffer } from './route.ts';
 import type { Pairing } from './pair.ts';
 
 /** A pair whose bounds contradict the rest, by so many microseconds. */
@@ -30,10 +31,10 @@ export interface ClockAlignment {
   readonly rate: number;
   /** Half width of the band at the centre, microseconds; with a header everywhere. */
   readonly errorUs: number;
-  /** A log line was written up to 1 µs after the time it shows: add this for the middle. 0 where the error is larger anyway. */
+  /** A log line was written up to its clock's resolution after the time it shows: add this for the middle. 0 where the error is larger anyway. */
   readonly lineUs: number;
-  /** Half width of the rates that fit. */
-  readonly rateError: number;
+  /** Half width of the rates that fit; undefined where no rate fits all pairs. */
+  readonly rateError: number | undefined;
   readonly pairsUsed: number;
   /** Pairs whose bounds contradict the rest, by so many microseconds; they were left out. */
   readonly outliers: readonly Outlier[];
@@ -50,12 +51,13 @@ interface Bounds {
   readonly pair: Int32Array;
 }
 
-/** A log line's time is cut to whole microseconds. */
-const LOG_RESOLUTION_US = 1;
 const MAX_OUTLIER_SHARE = 0.02;
 const MAX_OUTLIERS = 20;
 /** Rates tried: TSC frequency told wrong by up to this factor either way. */
 const MAX_RATE = 8;
+
+/** Stamps this fine hold every nanosecond. */
+const EXACT_US = 0.001;
 
 /** Threads of one machine read one clock each: their times agree to about this . */
 const THREADS_AGREE_US = 2;
@@ -79,6 +81,8 @@ interface TimedPairs {
   readonly until: Float64Array;
   readonly first: Float64Array;
   readonly last: Float64Array;
+  /** 1: the guest waited for the answer, so that every line of it comes before the guest ran on. A buffered request has no such bound. */
+  readonly waited: Uint8Array;
 }
 
 /**
@@ -88,6 +92,7 @@ interface TimedPairs {
 export function alignClocks(
   accesses: readonly IoAccess[],
   pairing: Pairing,
+  resolutionUs: number,
   header?: { readonly tsc: DeclaredTsc; readonly trace: TraceClock; readonly modelled: boolean },
 ): ClockAlignment | undefined {
   const pairs = timedPairs(accesses, pairing);
@@ -95,10 +100,12 @@ export function alignClocks(
     access: accesses[pairs.at[i]!]!,
     request: pairing.requestOf[pairs.at[i]!]!,
   });
-  if (header === undefined) return estimate(pairs, at, undefined);
+  if (header === undefined) return estimate(pairs, at, resolutionUs, undefined);
   const { tsc, trace } = header;
-  const errorUs = header.modelled ? LOG_RESOLUTION_US / 2 : THREADS_AGREE_US;
-  const lineUs = LOG_RESOLUTION_US / 2;
+  // Stamps in whole nanoseconds of a clock that counts nanoseconds are exact.
+  const exact = resolutionUs <= EXACT_US;
+  const errorUs = header.modelled ? (exact ? 0 : resolutionUs / 2) : THREADS_AGREE_US;
+  const lineUs = exact ? 0 : resolutionUs / 2;
   const rate = 1e9 / tsc.hz / trace.nsPerTick;
   // Of all moments TSC 0 has a wall-clock time that a double holds exactly.
   const centreNs = -trace.zeroTsc * trace.nsPerTick;
@@ -106,10 +113,13 @@ export function alignClocks(
   const slack = header.modelled ? 0 : THREADS_AGREE_US;
   let contradicting = 0;
   for (let i = 0; i < pairs.length; i++) {
-    if (wall(pairs.from[i]!) > pairs.first[i]! + LOG_RESOLUTION_US + slack || wall(pairs.until[i]!) < pairs.last[i]! - slack)
+    if (
+      wall(pairs.from[i]!) > pairs.first[i]! + resolutionUs + slack ||
+      (pairs.waited[i] === 1 && wall(pairs.until[i]!) < pairs.last[i]! - resolutionUs - slack)
+    )
       contradicting++;
   }
-  if (contradicting > 0) return estimate(pairs, at, { line: tsc.line, contradicting });
+  if (contradicting > 0) return estimate(pairs, at, resolutionUs, { line: tsc.line, contradicting });
   return {
     by: 'log header',
     headerLine: tsc.line,
@@ -136,6 +146,7 @@ function timedPairs(accesses: readonly IoAccess[], pairing: Pairing): TimedPairs
     until: column(),
     first: column(),
     last: column(),
+    waited: new Uint8Array(pairing.pairs),
   };
   accesses.forEach((access, i) => {
     const request = pairing.requestOf[i];
@@ -152,6 +163,7 @@ function timedPairs(accesses: readonly IoAccess[], pairing: Pairing): TimedPairs
     pairs.until[n] = (read ?? entry ?? end).timeNs;
     pairs.first[n] = timeUs;
     pairs.last[n] = request.endTimeUs ?? timeUs;
+    pairs.waited[n] = mayBuffer(access) && access.marks.blocked === undefined ? 0 : 1;
   });
   return pairs;
 }
@@ -160,10 +172,12 @@ function timedPairs(accesses: readonly IoAccess[], pairing: Pairing): TimedPairs
 function estimate(
   pairs: TimedPairs,
   pairAt: (i: number) => Pick<Outlier, 'access' | 'request'>,
+  resolutionUs: number,
   wrong: { readonly line: number; readonly contradicting: number } | undefined,
 ): ClockAlignment | undefined {
   const { length } = pairs;
-  if (length < 2) return undefined;
+  const waited = Int32Array.from({ length }, (_, i) => i).filter((i) => pairs.waited[i] === 1);
+  if (length < 2 || waited.length < 2) return undefined;
   const by = { by: 'pairs', headerLine: wrong?.line, headerContradictedBy: wrong?.contradicting ?? 0, lineUs: 0 } as const;
   const centreNs = (pairs.from[0]! + pairs.to[length - 1]!) / 2;
   const wall0 = pairs.first[0]!;
@@ -172,13 +186,13 @@ function estimate(
   // The answer comes after the last line: line(end) ≥ last.
   let hi: Bounds = {
     x: pairs.from.subarray(0, length).map((ns) => (ns - centreNs) / 1000),
-    y: pairs.first.subarray(0, length).map((us) => us + LOG_RESOLUTION_US - wall0),
+    y: pairs.first.subarray(0, length).map((us) => us + resolutionUs - wall0),
     pair: all,
   };
   let lo: Bounds = {
-    x: pairs.to.subarray(0, length).map((ns) => (ns - centreNs) / 1000),
-    y: pairs.last.subarray(0, length).map((us) => us - wall0),
-    pair: all,
+    x: Float64Array.from(waited, (i) => (pairs.to[i]! - centreNs) / 1000),
+    y: Float64Array.from(waited, (i) => pairs.last[i]! - wall0),
+    pair: waited,
   };
 
   const outliers: Outlier[] = [];
@@ -202,7 +216,7 @@ function estimate(
         offsetUs: wall0 + mid,
         centreNs,
         rate: best.rate,
-        errorUs: Math.max(high - mid, mid - low, LOG_RESOLUTION_US),
+        errorUs: Math.max(high - mid, mid - low, resolutionUs),
         rateError: (rateHigh - rateLow) / 2,
         pairsUsed: lo.x.length,
         outliers,
@@ -211,7 +225,16 @@ function estimate(
     }
     if (outliers.length >= allowed) {
       // Median of the pairs' own middles with the best rate: robust against a step, but without a bound.
-      const residuals = lo.x.map((x, i) => (lo.y[i]! + hi.y[i]! - best.rate * (x + hi.x[i]!)) / 2).sort();
+      const upper = new Map<number, number>();
+      hi.pair.forEach((pair, i) => {
+        upper.set(pair, hi.y[i]! - best.rate * hi.x[i]!);
+      });
+      const residuals = Float64Array.from(lo.pair)
+        .map((pair, i) => {
+          const below = lo.y[i]! - best.rate * lo.x[i]!;
+          return (below + (upper.get(pair) ?? below)) / 2;
+        })
+        .sort();
       const mid = residuals[residuals.length >> 1]!;
       return {
         ...by,
@@ -219,7 +242,7 @@ function estimate(
         centreNs,
         rate: best.rate,
         errorUs: Math.max(Math.abs(residuals[0]! - mid), Math.abs(residuals[residuals.length - 1]! - mid)),
-        rateError: NaN,
+        rateError: undefined,
         pairsUsed: lo.x.length,
         outliers,
         consistent: false,
@@ -302,22 +325,24 @@ export const traceToWallUs = (a: ClockAlignment, timeNs: number): number => a.of
 /** Wall-clock microseconds as trace time, nanoseconds. */
 export const wallToTraceNs = (a: ClockAlignment, timeUs: number): number => a.centreNs + ((timeUs - a.offsetUs) * 1000) / a.rate;
 
-/** Its error in microseconds as text: whole ones, or tenths below ten. */
-export const errorUsText = ({ errorUs }: Pick<ClockAlignment, 'errorUs'>): string => errorUs.toFixed(errorUs < 10 ? 1 : 0);
+/** Its error in microseconds as text, rounded up: whole ones, or tenths below ten. */
+export const errorUsText = ({ errorUs }: Pick<ClockAlignment, 'errorUs'>): string =>
+  errorUs < 10 ? (Math.ceil(errorUs * 10 - 1e-6) / 10).toFixed(1) : Math.ceil(errorUs).toFixed(0);
 
 /** Above this a drift is no clock's: the TSC frequency was told wrong. Parts per million. */
 const PLAUSIBLE_DRIFT_PPM = 2000;
 
-/** What to say where the times rest on a guess that nothing in the files could correct. */
-export const guessedHzText = (a: {
-  readonly cpuHz: number | undefined;
-  readonly cpuHzGuessed: boolean;
-  readonly clock: ClockAlignment | undefined;
-}): string | undefined =>
-  a.cpuHzGuessed && a.cpuHz !== undefined && (a.clock === undefined || tscHzHint(a.clock, a.cpuHz) === undefined)
-    ? `the TSC frequency was not told: times are by ${a.cpuHz} Hz, as xenalyze takes it; --cpu-hz gives the host's`
-    : undefined;
+/** Widest error of a rate, as a share, that an estimate of the TSC frequency may have. */
+const RATE_KNOWN = 1e-3;
 
-/** The TSC frequency at which trace and log would run equally fast, where the one told is implausible. */
-export const tscHzHint = (a: ClockAlignment, toldHz: number): number | undefined =>
-  Math.abs(a.rate - 1) * 1e6 > PLAUSIBLE_DRIFT_PPM ? toldHz / a.rate : undefined;
+/**
+ * The TSC frequency at which trace and log run equally fast, with its half width, where the pairs determine one.
+ * @param usedHz the one that the trace's times were made with
+ */
+export function tscHzOf(a: ClockAlignment, usedHz: number): { readonly hz: number; readonly errorHz: number } | undefined {
+  if (a.by !== 'pairs' || !a.consistent || a.rateError === undefined || a.rateError / a.rate > RATE_KNOWN) return undefined;
+  return { hz: usedHz / a.rate, errorHz: (usedHz / a.rate) * (a.rateError / a.rate) };
+}
+
+/** Whether a rate is off by more than a clock drifts. */
+export const implausible = (a: ClockAlignment): boolean => Math.abs(a.rate - 1) * 1e6 > PLAUSIBLE_DRIFT_PPM;

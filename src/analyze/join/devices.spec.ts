@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { driverMode, explainRegisters, findDevices, windowAt } from './devices.ts';
+import { driverStory } from './driver.ts';
+import { findDevices, windowAt } from './devices.ts';
 import { readDmLog } from '../sources/dm-log.ts';
 import { IoBuilder, type IoAccess } from './io.ts';
 import { explainPlatform, platformDevice } from './platform.ts';
@@ -85,13 +86,16 @@ describe('what an access means', () => {
 
   it('names registers by mode', () => {
     const name = (addr: number, width: number | undefined, mode?: string): string[] =>
-      explainRegisters(window!, addr, width, 0x40n, mode).map((r) => `${r.name} ${r.fields}`.trim());
+      window!.chip
+        .explain(window!.block, { offset: addr - window!.base, width: width ?? 2, value: 0x40, mode, dir: 'read' })
+        .map((r) => `${r.name} ${r.fields}`.trim());
     expect(name(0xf10000d9, 1)).toEqual(['TxPoll NPQ']);
     expect(name(0xf1000020, 4, 'C')).toEqual(['TxAddr0 0x40']);
     expect(name(0xf1000020, 4, 'C+')).toEqual(['TxRingAddr 0x40']);
     expect(name(0xf100003e, undefined)).toEqual(['IntrStatus RxFIFOOver']);
     expect(windowAt([window!], 'mmio', 0xf1000100)).toBeUndefined();
-    expect(driverMode(window!, [], undefined).strength).toBe('unknown');
+    const story = driverStory({ accesses: [], log: undefined, pairing: undefined, windows: [window!] });
+    expect(story.modeOf(window!).strength).toBe('unknown');
   });
 
   it('names what every PC has, and whose it is', () => {

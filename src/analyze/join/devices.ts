@@ -1,48 +1,19 @@
 import { UserError } from '../../base/errors.ts';
-import {
-  RTL8139_BLOCK_SIZE,
-  RTL8139_DEVICE_ID,
-  RTL8139_VENDOR_ID,
-  rtl8139Registers,
-} from '../../devices/nic/rtl8139/registers.ts';
-import { explainAccess, type Explained, type RegisterDef } from '../../base/registers.ts';
-import { claim, consoleLine, logLine, optionRef, unknown, type Claim, type Ref } from '../sources/evidence.ts';
-import type { DmChipLine, DmRequest } from '../sources/dm-lines.ts';
+import type { NicReading, RegisterBlock } from '../../devices/nic/reading.ts';
+import { nicReadings } from '../../devices/nic/readings.ts';
+import { claim, consoleLine, logLine, optionRef, type Claim, type Ref } from '../sources/evidence.ts';
+import type { DmRequest } from '../sources/dm-lines.ts';
 import type { DmLog } from '../sources/dm-log.ts';
 import type { IoAccess } from './io.ts';
 
-/** A chip whose registers are known, and how files name it. */
-export interface Chip {
-  /** Device model's name of it, in region and configuration lines. */
-  readonly name: string;
-  readonly vendorId: number;
-  readonly deviceId: number;
-  /** Bytes of its register block, in every BAR that maps it. */
-  readonly blockSize: number;
-  readonly registers: readonly RegisterDef[];
-  /** BARs that map the block, by configuration register: the written value does not tell I/O from memory. */
-  readonly bars: Readonly<Record<number, 'mmio' | 'pio'>>;
-  /** Linux drivers that claim its regions in /proc/iomem and /proc/ioports. */
-  readonly drivers: readonly string[];
-}
-
-const rtl8139: Chip = {
-  name: 'rtl8139',
-  vendorId: RTL8139_VENDOR_ID,
-  deviceId: RTL8139_DEVICE_ID,
-  blockSize: RTL8139_BLOCK_SIZE,
-  registers: rtl8139Registers,
-  bars: { 16: 'pio', 20: 'mmio' },
-  drivers: ['8139cp', '8139too'],
-};
-
-export const chips: readonly Chip[] = [rtl8139];
-
-/** A BAR: where a chip's register block lies for the guest. */
+/** One guest's BAR whose chip is known: where a register block lies for that guest. */
 export interface DeviceWindow {
-  readonly chip: Chip;
+  readonly chip: NicReading;
+  readonly block: RegisterBlock;
   readonly space: 'mmio' | 'pio';
   readonly base: number;
+  /** `00:03.0`, where a file tells the PCI function. */
+  readonly bdf: string | undefined;
   /** How the base is known. */
   readonly found: Claim<number>;
 }
@@ -53,18 +24,26 @@ const MAX_REFS = 4;
 class Windows {
   readonly list: DeviceWindow[] = [];
 
-  add(chip: Chip, space: 'mmio' | 'pio', base: number, strength: 'proven' | 'strong', why: string, ref: Ref): void {
-    const known = this.list.findIndex((w) => w.chip === chip && w.space === space && w.base === base);
+  add(
+    chip: NicReading,
+    block: RegisterBlock,
+    base: number,
+    strength: 'proven' | 'strong',
+    why: string,
+    ref: Ref,
+    bdf?: string,
+  ): void {
+    const known = this.list.findIndex((w) => w.chip === chip && w.block === block && w.base === base);
     if (known < 0) {
-      this.list.push({ chip, space, base, found: claim(base, strength, why, [ref]) });
+      this.list.push({ chip, block, space: block.space, base, bdf, found: claim(base, strength, why, [ref]) });
       return;
     }
-    const { found } = this.list[known]!;
+    const old = this.list[known]!;
+    const { found } = old;
     if (found.why.includes(why)) return;
     this.list[known] = {
-      chip,
-      space,
-      base,
+      ...old,
+      bdf: old.bdf ?? bdf,
       found: claim(
         base,
         found.strength === 'proven' ? 'proven' : strength,
@@ -75,7 +54,7 @@ class Windows {
   }
 }
 
-/** What device discovery looks at; each part may be absent. */
+/** What device discovery looks at, all of one guest; each part may be absent. */
 interface DiscoverySources {
   readonly log?: DmLog | undefined;
   readonly accesses?: readonly IoAccess[] | undefined;
@@ -86,103 +65,151 @@ interface DiscoverySources {
 }
 
 /**
- * Finds the BARs of known chips: from configuration writes (in the log, or ports 0xcf8 and 0xcfc in the trace), the
- * device model's mapping, region and chip lines, the guest's console, or the user's word.
+ * Finds the BARs of known chips in one guest: from configuration writes (in its log, or ports 0xcf8 and 0xcfc in its part of
+ * the trace), the device model's mapping, region and chip lines, the guest's console, or the user's word. What the guest
+ * printed or the user said gives way where the device model's log says another thing of the same addresses.
  * @throws UserError for an option that names no known chip or no address
  */
 export function findDevices(sources: DiscoverySources): DeviceWindow[] {
   const windows = new Windows();
-  for (const option of sources.options ?? []) {
-    const m = /^([\w-]+)@(?:0x)?([0-9a-f]+)$/i.exec(option);
-    const chip = chips.find((c) => c.name === m?.[1]?.toLowerCase());
-    if (m === null || chip === undefined) {
-      throw new UserError(
-        `--device ${option}: expected CHIP@BASE with CHIP one of ${chips.map((c) => c.name).join(', ')}, for example rtl8139@0xf1000000`,
-      );
-    }
-    const base = parseInt(m[2]!, 16);
-    windows.add(chip, base > 0xffff ? 'mmio' : 'pio', base, 'strong', 'given with --device', optionRef);
-  }
   if (sources.log !== undefined) fromLog(sources.log, windows);
   if (sources.accesses !== undefined) fromConfigPorts(sources.accesses, windows);
-  if (sources.console !== undefined) fromConsole(sources.console, windows);
+  const sure = new Windows();
+  for (const option of sources.options ?? []) fromOption(option, sure);
+  if (sources.console !== undefined) fromConsole(sources.console, sure);
+  for (const w of sure.list) {
+    if (contradicted(w, windows.list, sources.log)) continue;
+    windows.add(w.chip, w.block, w.base, 'strong', w.found.why, w.found.refs[0]!, w.bdf);
+    for (const ref of w.found.refs.slice(1)) addRef(windows, w, ref);
+  }
   return windows.list;
 }
 
+function addRef(windows: Windows, of: DeviceWindow, ref: Ref): void {
+  const at = windows.list.findIndex((w) => w.chip === of.chip && w.block === of.block && w.base === of.base);
+  const w = windows.list[at]!;
+  if (w.found.refs.length < MAX_REFS) windows.list[at] = { ...w, found: { ...w.found, refs: [...w.found.refs, ref] } };
+}
+
+const overlap = (w: DeviceWindow, other: DeviceWindow): boolean =>
+  w.space === other.space && w.base < other.base + other.block.size && other.base < w.base + w.block.size;
+
+/** Whether the device model's log says that another device is where a console or an option puts a chip. */
+export function contradicted(w: DeviceWindow, known: readonly DeviceWindow[], log: DmLog | undefined): boolean {
+  if (known.some((k) => overlap(w, k) && (k.chip !== w.chip || k.base !== w.base))) return true;
+  return (log?.requests ?? []).some(
+    (r) =>
+      r.region !== undefined &&
+      spaceOf(r) === w.space &&
+      inside(w, r.request.addr) &&
+      !w.block.regions.includes(r.region.name.toLowerCase()),
+  );
+}
+
+const spaceOf = (r: DmRequest): 'mmio' | 'pio' | undefined =>
+  r.request.type === 0 ? 'pio' : r.request.type === 1 ? 'mmio' : undefined;
+
+const inside = (w: DeviceWindow, addr: number): boolean => addr >= w.base && addr < w.base + w.block.size;
+
+function fromOption(option: string, windows: Windows): void {
+  const m = /^([\w-]+)@(?:0x)?([0-9a-f]{1,13})$/i.exec(option);
+  const chip = nicReadings.find((c) => c.name === m?.[1]?.toLowerCase());
+  const base = parseInt(m?.[2] ?? '', 16);
+  const space = base > 0xffff ? 'mmio' : 'pio';
+  const block = chip?.blocks.find((b) => b.space === space);
+  if (chip === undefined || block === undefined || base % block.size !== 0) {
+    throw new UserError(
+      `--device ${option}: expected CHIP@BASE with CHIP one of ${nicReadings.map((c) => c.name).join(', ')} and BASE a multiple of its BAR's size, for example rtl8139@0xf1000000`,
+    );
+  }
+  windows.add(chip, block, base, 'strong', 'given with --device', optionRef);
+}
+
 /** What a write of a BAR says. Undefined for another register, for the sizing pattern and for no address. */
-function barWindow(chip: Chip, register: number, value: number): { space: 'mmio' | 'pio'; base: number } | undefined {
-  const space = chip.bars[register];
-  const base = (value & ~(chip.blockSize - 1)) >>> 0;
-  if (space === undefined || base === 0 || (value | (chip.blockSize - 1)) >>> 0 === 0xffffffff) return undefined;
-  return { space, base };
+function barWindow(chip: NicReading, register: number, value: number): { block: RegisterBlock; base: number } | undefined {
+  const block = chip.blocks.find((b) => b.bar === register);
+  if (block === undefined) return undefined;
+  const base = (value & ~(block.size - 1)) >>> 0;
+  if (base === 0 || (value | (block.size - 1)) >>> 0 === 0xffffffff) return undefined;
+  return { block, base };
+}
+
+const named = (name: string): NicReading | undefined => nicReadings.find((c) => c.name === name.toLowerCase());
+
+/** The chip and block whose handler a region line names. */
+function regionBlock(name: string, space: 'mmio' | 'pio'): { chip: NicReading; block: RegisterBlock } | undefined {
+  const wanted = name.toLowerCase();
+  for (const chip of nicReadings) {
+    const block = chip.blocks.find((b) => b.space === space && b.regions.includes(wanted));
+    if (block !== undefined) return { chip, block };
+  }
+  return undefined;
 }
 
 function fromLog(log: DmLog, windows: Windows): void {
   for (const config of log.configs) {
-    const chip = chips.find((c) => c.name === config.name.toLowerCase());
+    const chip = named(config.name);
     if (chip === undefined || config.dir !== 'write') continue;
     const at = barWindow(chip, config.reg, config.value);
     if (at !== undefined)
-      windows.add(chip, at.space, at.base, 'proven', 'the guest wrote it into the BAR', logLine(config.line, log.source));
-  }
-  for (const mapping of log.mappings) {
-    const chip = chips.find((c) => c.name === mapping.name.toLowerCase());
-    if (chip !== undefined && mapping.added && mapping.size === chip.blockSize) {
       windows.add(
         chip,
-        mapping.base > 0xffff ? 'mmio' : 'pio',
-        mapping.base,
+        at.block,
+        at.base,
         'proven',
-        'the device model mapped the BAR there',
-        logLine(mapping.line, log.source),
+        'the guest wrote it into the BAR',
+        logLine(config.line, log.source),
+        config.bdf,
       );
-    }
+  }
+  for (const mapping of log.mappings) {
+    const chip = named(mapping.name);
+    const block = chip?.blocks.find((b) => b.bar === 0x10 + 4 * mapping.bar && b.size === mapping.size);
+    if (chip === undefined || block === undefined || !mapping.added) continue;
+    windows.add(
+      chip,
+      block,
+      mapping.base,
+      'proven',
+      'the device model mapped the BAR there',
+      logLine(mapping.line, log.source),
+      mapping.bdf,
+    );
   }
   for (const request of log.requests) {
-    const { type, addr } = request.request;
-    if (type > 1) continue;
-    const space = type === 0 ? 'pio' : 'mmio';
-    const region = request.region && chips.find((c) => c.name === request.region!.name.toLowerCase());
-    if (region !== undefined && addr % region.blockSize === request.region!.addr % region.blockSize) {
+    const { addr } = request.request;
+    const space = spaceOf(request);
+    if (space === undefined) continue;
+    if (request.region !== undefined) {
+      const found = regionBlock(request.region.name, space);
+      if (found === undefined || addr % found.block.size !== request.region.addr % found.block.size) continue;
       windows.add(
-        region,
-        space,
-        addr - (addr % region.blockSize),
+        found.chip,
+        found.block,
+        addr - (addr % found.block.size),
         'strong',
-        `the device model's ${region.name} handler served requests there at the same offsets`,
-        logLine(request.region!.line, log.source),
+        `the device model's ${request.region.name} handler served requests there at the same offsets`,
+        logLine(request.region.line, log.source),
       );
       continue;
     }
     const line = request.chip[0];
-    const chip = line && request.region === undefined ? chips.find((c) => c.name === line.chip) : undefined;
-    if (chip === undefined) continue;
-    const offset = addr % chip.blockSize;
-    if (registersOfLine(chip, line!).includes(offset)) {
+    if (line === undefined) continue;
+    const chip = nicReadings.find((c) => c.lines?.prefix === line.chip);
+    const block = chip?.blocks.find((b) => b.space === space);
+    if (chip === undefined || block === undefined) continue;
+    const offset = addr % block.size;
+    if (chip.lines!.registers(line.text).includes(offset)) {
       windows.add(
         chip,
-        space,
+        block,
         addr - offset,
         'strong',
         "the chip's own line behind the request names the register at this offset",
-        logLine(line!.line, log.source),
+        logLine(line.line, log.source),
       );
     }
   }
-}
-
-/** Offsets that a chip's debug line can mean: `TxAddr write offset=0x0 val=…`, `C+ TxPoll write(b) val=0x40`. */
-function registersOfLine(chip: Chip, line: DmChipLine): number[] {
-  const m = /^(.+?) (?:write|read)(?:\([bwl]\))?\b(?: offset=(?:0x)?([0-9a-f]+))?/i.exec(line.text);
-  if (m === null) return [];
-  const label = m[1]!.trim().toLowerCase();
-  const within = m[2] === undefined ? undefined : parseInt(m[2], 16);
-  return chip.registers
-    .filter((r) => {
-      const name = (r.log?.label ?? r.name).toLowerCase();
-      return within === undefined ? name === label : name === `${label}0` || name === label;
-    })
-    .map((r) => r.offset + (within ?? 0));
 }
 
 const CONFIG_ADDRESS = 0xcf8;
@@ -190,7 +217,7 @@ const CONFIG_DATA = 0xcfc;
 
 /** Configuration writes through the ports, straight from the trace: needs the device's ID to have been read too. */
 function fromConfigPorts(accesses: readonly IoAccess[], windows: Windows): void {
-  const identity = new Map<number, Chip>();
+  const identity = new Map<number, NicReading>();
   let latch = 0;
   for (const access of accesses) {
     if (access.space !== 'pio' || access.data === undefined) continue;
@@ -200,24 +227,31 @@ function fromConfigPorts(accesses: readonly IoAccess[], windows: Windows): void 
     const bdf = (latch >>> 8) & 0xffff;
     const register = latch & 0xfc;
     if (register === 0 && access.dir === 'read') {
-      const chip = chips.find((c) => c.vendorId === (data & 0xffff) && c.deviceId === data >>> 16);
-      if (chip !== undefined) identity.set(bdf, chip);
+      const chip = nicReadings.find((c) => c.vendorId === (data & 0xffff) && c.deviceIds.includes(data >>> 16));
+      if (chip === undefined) identity.delete(bdf);
+      else identity.set(bdf, chip);
     }
     const chip = identity.get(bdf);
     if (chip === undefined || access.dir !== 'write') continue;
     const at = barWindow(chip, register, data);
-    if (at !== undefined) windows.add(chip, at.space, at.base, 'proven', 'the guest wrote it into the BAR', access.record.ref);
+    if (at !== undefined)
+      windows.add(chip, at.block, at.base, 'proven', 'the guest wrote it into the BAR', access.record.ref, bdfText(bdf));
   }
 }
 
+const bdfText = (bdf: number): string => {
+  const hex = (n: number): string => n.toString(16).padStart(2, '0');
+  return `${hex(bdf >>> 8)}:${hex((bdf >>> 3) & 31)}.${bdf & 7}`;
+};
+
 function fromConsole(lines: readonly string[], windows: Windows): void {
-  let chip: Chip | undefined;
+  let chip: NicReading | undefined;
   lines.forEach((line, i) => {
     const ref = consoleLine(i + 1);
     // `pci 0000:00:03.0 0x10ec 0x8139`, then sysfs's `resource` lines: start, end, flags.
     const id = /pci [0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]:? \[?(?:0x)?([0-9a-f]{4})[: ](?:0x)?([0-9a-f]{4})\b/i.exec(line);
     if (id !== null) {
-      chip = chips.find((c) => c.vendorId === parseInt(id[1]!, 16) && c.deviceId === parseInt(id[2]!, 16));
+      chip = nicReadings.find((c) => c.vendorId === parseInt(id[1]!, 16) && c.deviceIds.includes(parseInt(id[2]!, 16)));
       return;
     }
     const resource = /^\s*0x([0-9a-f]{16}) 0x([0-9a-f]{16}) 0x([0-9a-f]{16})/i.exec(line);
@@ -229,7 +263,7 @@ function fromConsole(lines: readonly string[], windows: Windows): void {
     } else if (reg !== null && chip !== undefined) {
       span(chip, reg[1] === 'io' ? 'pio' : 'mmio', reg[2]!, reg[3]!, "the guest's kernel printed the BAR", ref);
     } else if (claimed !== null) {
-      const owner = chips.find((c) => c.drivers.includes(claimed[3]!));
+      const owner = nicReadings.find((c) => c.drivers.includes(claimed[3]!));
       if (owner !== undefined)
         span(
           owner,
@@ -242,73 +276,57 @@ function fromConsole(lines: readonly string[], windows: Windows): void {
     }
   });
 
-  function span(of: Chip, space: 'mmio' | 'pio', start: string, end: string, why: string, ref: Ref): void {
+  function span(of: NicReading, space: 'mmio' | 'pio', start: string, end: string, why: string, ref: Ref): void {
     const base = parseInt(start, 16);
-    if (base > 0 && parseInt(end, 16) - base + 1 === of.blockSize) windows.add(of, space, base, 'strong', why, ref);
+    const block = of.blocks.find((b) => b.space === space && b.size === parseInt(end, 16) - base + 1);
+    if (base > 0 && block !== undefined) windows.add(of, block, base, 'strong', why, ref);
   }
 }
 
-/** The window that holds an address, if any. */
-export const windowAt = (windows: readonly DeviceWindow[], space: 'mmio' | 'pio', addr: number): DeviceWindow | undefined =>
-  windows.find((w) => w.space === space && addr >= w.base && addr < w.base + w.chip.blockSize);
-
-/**
- * In which mode the driver uses an RTL8139: `C+` (descriptor rings) or `C` (four transmit buffers). Some registers
- * mean another thing in each.
- */
-export function driverMode(window: DeviceWindow, accesses: readonly IoAccess[], log: DmLog | undefined): Claim<'C' | 'C+'> {
-  for (const a of accesses) {
-    if (a.dir !== 'write' || a.data === undefined || a.space !== window.space) continue;
-    const mode = modeByWrite(a.addr - window.base, a.data, a.record.ref);
-    if (mode !== undefined) return mode;
-  }
-  for (const request of log?.requests ?? []) {
-    const line = request.chip.find((c) => /C\+/.test(c.text));
-    if (line !== undefined) return claim('C+', 'proven', 'the chip says so', [logLine(line.line, log!.source)]);
-    const { type, addr, line: at } = request.request;
-    if (request.dir !== 'write' || request.data === undefined || type !== (window.space === 'pio' ? 0 : 1)) continue;
-    const mode = modeByWrite(addr - window.base, request.data, logLine(at, log!.source));
-    if (mode !== undefined) return mode;
-  }
-  return unknown('neither CpCmd, TxPoll nor TxStatus was written, and no chip line names the mode');
+/** BARs of known chips that a console names, whatever the other files say. */
+export function consoleWindows(lines: readonly string[]): readonly DeviceWindow[] {
+  const windows = new Windows();
+  fromConsole(lines, windows);
+  return windows.list;
 }
 
-/** What a write of one register says of the mode. */
-function modeByWrite(offset: number, data: bigint, ref: Ref): Claim<'C' | 'C+'> | undefined {
-  if (offset === CP_CMD && (data & 3n) !== 0n)
-    return claim('C+', 'proven', 'the driver set CPlusTxEnb or CPlusRxEnb in CpCmd', [ref]);
-  if (offset === TX_POLL) return claim('C+', 'strong', 'the driver rang TxPoll, which only C+ mode has', [ref]);
-  if (offset >= TX_STATUS && offset < TX_STATUS + 16 && (data & 0x1fffn) !== 0n && offset % 4 === 0) {
-    return claim('C', 'strong', 'the driver started a transfer through TxStatus, which C+ mode has not', [ref]);
+/** The window that holds an address, if any: of several the best founded, then the latest found. */
+export function windowAt(windows: readonly DeviceWindow[], space: 'mmio' | 'pio', addr: number): DeviceWindow | undefined {
+  let best: DeviceWindow | undefined;
+  for (const w of windows) {
+    if (w.space !== space || !inside(w, addr)) continue;
+    if (best === undefined || w.found.strength === 'proven' || best.found.strength !== 'proven') best = w;
   }
-  return undefined;
+  return best;
 }
 
-const TX_STATUS = 0x10;
-const TX_POLL = 0xd9;
-const CP_CMD = 0xe0;
-
-/**
- * Names the registers an access touched.
- * @param width bytes, from the log; without it the access is taken to cover the register it begins at
- */
-export function explainRegisters(
-  window: DeviceWindow,
-  addr: number,
-  width: number | undefined,
-  data: bigint | undefined,
-  mode: string | undefined,
-): Explained[] {
-  const offset = addr - window.base;
-  const bytes = width ?? window.chip.registers.find((r) => offset >= r.offset && offset < r.offset + r.width)?.width ?? 1;
-  return explainAccess(window.chip.registers, offset, bytes, Number(BigInt.asUintN(32, data ?? 0n)), mode);
+/** A device of the log whose chip is not known: what its handler is called. */
+export interface LoggedRegion {
+  readonly name: string;
+  /** Where its BAR begins, where the device model says so. */
+  readonly base: number | undefined;
+  /** The line that names it at this address. */
+  readonly line: number;
 }
 
-/** Requests that a window's device served. */
-export const requestsOf = (window: DeviceWindow, requests: readonly DmRequest[]): DmRequest[] =>
-  requests.filter(
-    (r) =>
-      r.request.type === (window.space === 'pio' ? 0 : 1) &&
-      r.request.addr >= window.base &&
-      r.request.addr < window.base + window.chip.blockSize,
-  );
+/** Names of the handlers in a log's region lines, by the addresses that they served. */
+export class LoggedRegions {
+  private readonly byAddress = new Map<string, LoggedRegion>();
+
+  constructor(log: DmLog | undefined) {
+    for (const request of log?.requests ?? []) {
+      const space = spaceOf(request);
+      if (request.region === undefined || space === undefined) continue;
+      const key = `${space} ${request.request.addr}`;
+      if (this.byAddress.has(key)) continue;
+      const { name, line } = request.region;
+      const { addr } = request.request;
+      const mapping = log!.mappings.findLast((m) => m.added && addr >= m.base && addr < m.base + m.size);
+      this.byAddress.set(key, { name, line, base: mapping?.base });
+    }
+  }
+
+  at(space: 'mmio' | 'pio', addr: number): LoggedRegion | undefined {
+    return this.byAddress.get(`${space} ${addr}`);
+  }
+}

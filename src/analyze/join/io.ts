@@ -97,6 +97,7 @@ export type NestedFault = Pick<NpfEvent, 'ref' | 'gpa' | 'mfn' | 'qualification'
 
 /** One guest I/O as the trace shows it. */
 export interface IoAccess {
+  /** Among those of its domain, from 0, in the order of their records. */
   readonly index: number;
   readonly dom: number;
   readonly vcpu: number;
@@ -182,13 +183,15 @@ export class IoBuilder {
   private readonly current = new Map<number, Vcpu>();
   /** vCPUs with an exit open and offline, or about to be: they collect hypercalls. */
   private readonly open = new Set<Vcpu>();
-  private count = 0;
-  private lossSeen = false;
+  /** Accesses of each domain so far. */
+  private readonly counts = new Map<number, number>();
+  /** Losses so far, and how many each domain's latest access has seen. */
+  private readonly lossesSeen = new Map<number, number>();
   /** The loss that may not be over yet. */
   private loss: LostEvent | undefined;
   readonly lost: LostEvent[] = [];
-  /** Virtual interrupts by vector. */
-  readonly injections = new Map<number, number>();
+  /** Virtual interrupts of each domain, by vector. */
+  readonly injections = new Map<number, Map<number, number>>();
 
   /**
    * A hypercall of another domain, as it happens while vCPUs wait.
@@ -237,7 +240,9 @@ export class IoBuilder {
         const v = this.vcpu(event.dom, event.vcpu);
         if (v.injected.length >= MAX_INJECTED) v.injected.shift();
         v.injected.push({ timeNs: event.timeNs, ref: event.ref, vector: event.vector });
-        this.injections.set(event.vector, (this.injections.get(event.vector) ?? 0) + 1);
+        let vectors = this.injections.get(event.dom);
+        if (vectors === undefined) this.injections.set(event.dom, (vectors = new Map()));
+        vectors.set(event.vector, (vectors.get(event.vector) ?? 0) + 1);
         return undefined;
       }
       case 'lost':
@@ -311,8 +316,10 @@ export class IoBuilder {
     open.wait = { marks: {}, hypercalls: new OpenCounts() };
     const own = dir === 'read' ? wait : open.wait;
     if (open.exit !== undefined) own.marks.exit = mark(open.exit);
+    const index = this.counts.get(event.dom) ?? 0;
+    this.counts.set(event.dom, index + 1);
     const access: OpenAccess = {
-      index: this.count++,
+      index,
       dom: event.dom,
       vcpu: event.vcpu,
       space: event.space,
@@ -328,10 +335,10 @@ export class IoBuilder {
       pcpus: { exit: open.exit?.pcpu, entry: undefined },
       injected: v.injected.length === 0 ? NONE : v.injected,
       lost: undefined,
-      lossBefore: this.lossSeen,
+      lossBefore: (this.lossesSeen.get(event.dom) ?? 0) < this.lost.length,
       unfinished: undefined,
     };
-    this.lossSeen = false;
+    this.lossesSeen.set(event.dom, this.lost.length);
     if (v.injected.length > 0) v.injected = [];
     open.accesses.push(access);
     if (dir === 'write') this.open.add(v);
@@ -412,7 +419,6 @@ export class IoBuilder {
 
   private noteLost(event: LostEvent): undefined {
     this.lost.push(event);
-    this.lossSeen = true;
     this.loss = event;
     for (const v of this.vcpus.values()) {
       if (v.open === undefined) continue;

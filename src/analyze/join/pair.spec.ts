@@ -183,10 +183,10 @@ describe('clock alignment', () => {
     const traceAt = (i: number): number => 1000 + i * 5000;
     const accesses = accessesOf(ios, traceAt);
     const requests = requestsOf(ios, (i) => offset + rate * (traceAt(i) + 4));
-    const c = alignClocks(accesses, pairRequests(accesses, requests))!;
+    const c = alignClocks(accesses, pairRequests(accesses, requests), 1)!;
     expect(c.consistent).toBe(true);
     expect(c.outliers).toEqual([]);
-    expect(Math.abs(c.rate - rate)).toBeLessThanOrEqual(c.rateError);
+    expect(Math.abs(c.rate - rate)).toBeLessThanOrEqual(c.rateError!);
     const truth = WALL * 1e6 + offset + (rate * c.centreNs) / 1000;
     expect(Math.abs(c.offsetUs - truth)).toBeLessThanOrEqual(c.errorUs);
     expect(c.errorUs).toBeLessThan(6);
@@ -198,11 +198,11 @@ describe('clock alignment', () => {
     const traceAt = (i: number): number => 1000 + i * 5000;
     const accesses = accessesOf(ios, traceAt);
     const late = requestsOf(ios, (i) => traceAt(i) + 4 + (i === 77 ? 50_000 : 0));
-    const c = alignClocks(accesses, pairRequests(accesses, late))!;
+    const c = alignClocks(accesses, pairRequests(accesses, late), 1)!;
     expect(c.outliers.map((o) => o.access.data)).toEqual([77n]);
     expect(c.consistent).toBe(true);
     const stepped = requestsOf(ios, (i) => traceAt(i) + 4 + (i % 2 === 0 ? 1e6 : 0));
-    expect(alignClocks(accesses, pairRequests(accesses, stepped))!.consistent).toBe(false);
+    expect(alignClocks(accesses, pairRequests(accesses, stepped), 1)!.consistent).toBe(false);
   });
 
   it('takes a slow answer for slow, not for a contradiction', () => {
@@ -210,7 +210,7 @@ describe('clock alignment', () => {
     const accesses = accessesOf(ios, traceAt);
     // One request logged before its exit among answers of every latency up to the 10 µs there are.
     const requests = requestsOf(ios, (i) => traceAt(i) + (i === 50 ? -40 : i % 7));
-    const c = alignClocks(accesses, pairRequests(accesses, requests))!;
+    const c = alignClocks(accesses, pairRequests(accesses, requests), 1)!;
     expect(c.outliers.map((o) => o.access.data)).toEqual([50n]);
     expect(c.consistent).toBe(true);
     expect(c.errorUs).toBeLessThan(5);
@@ -219,6 +219,6 @@ describe('clock alignment', () => {
   it('estimates nothing from less than two pairs', () => {
     const one = [{ addr: 0xf1000020, data: 1 }];
     const accesses = accessesOf(one);
-    expect(alignClocks(accesses, pairRequests(accesses, requestsOf(one)))).toBeUndefined();
+    expect(alignClocks(accesses, pairRequests(accesses, requestsOf(one)), 1)).toBeUndefined();
   });
 });

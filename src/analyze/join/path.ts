@@ -1,16 +1,17 @@
-import type { Analysis } from './analysis.ts';
-import { driverMode, explainRegisters, windowAt, type DeviceWindow } from './devices.ts';
+import type { Explained } from '../../base/registers.ts';
 import type { DmRequest } from '../sources/dm-lines.ts';
 import { claim, logLine, unknown, type Claim } from '../sources/evidence.ts';
-import { injectionAfter, interruptVector } from './interrupt.ts';
+import type { CapturedFrame } from '../sources/pcap.ts';
+import { windowAt, type DeviceWindow } from './devices.ts';
+import { nicEvents, type EventReader, type NicEvent } from './driver.ts';
+import type { Guest } from './guest.ts';
+import { causeRead, injectionAfter, interruptVector } from './interrupt.ts';
 import type { IoAccess, Mark } from './io.ts';
 import { MapCacheHistory, type MapCacheOutcome } from './mapcache.ts';
-import { explainPlatform, platformDevice } from './platform.ts';
-import { dmaOf, intrStatusRead, transmissions, type Transmission } from './packet.ts';
 import type { AccessUnpaired } from './pair.ts';
-import type { CapturedFrame } from '../sources/pcap.ts';
-import type { Explained } from '../../base/registers.ts';
+import { explainPlatform, platformDevice } from './platform.ts';
 import { routeOf, stagesOf, type Route, type Stages } from './route.ts';
+import { dmaOf, type Transmission } from './transmit.ts';
 
 /** One guest I/O with all that the files say of it. */
 export interface IoPath {
@@ -21,8 +22,13 @@ export interface IoPath {
   /** Bytes of the access: only the log holds it. */
   readonly width: Claim<number>;
   readonly window: DeviceWindow | undefined;
-  /** The window's chip, or what every PC has at this address; `base` is where its registers begin. */
-  readonly device: { readonly name: string; readonly base: number } | undefined;
+  /**
+   * The window's chip, or what every PC has at this address, or what the log calls the handler that served it; `base` is where
+   * its registers begin, where that is known.
+   */
+  readonly device: { readonly name: string; readonly base: number | undefined; readonly how: Claim<string> } | undefined;
+  /** Times that a string instruction's access is repeated in one request; only the log holds it. */
+  readonly count: number | undefined;
   /** Registers touched, with decoded fields; none where the device is not known. */
   readonly registers: readonly Explained[];
   readonly route: Claim<Route>;
@@ -52,57 +58,140 @@ export function registerNames(path: IoPath): string | undefined {
   if (names.length > 1 && first !== null && names.every((n, i) => n === `${first[1]}${Number(first[2]) + i}`)) {
     return `${names[0]}-${Number(first[2]) + names.length - 1}`;
   }
-  return names.join(',') || `+0x${(path.access.addr - path.device.base).toString(16)}`;
+  if (names.length > 0) return names.join(',');
+  const { base } = path.device;
+  return base === undefined ? path.device.name : `+0x${(path.access.addr - base).toString(16)}`;
 }
 
-/** Every access of an analysis as a path, in trace order. */
-export function* ioPaths(a: Analysis): Generator<IoPath> {
-  const sent = new Map<IoAccess, Transmission[]>();
-  for (const t of transmissions(a)) {
-    if (t.access === undefined) continue;
-    const list = sent.get(t.access);
-    if (list === undefined) sent.set(t.access, [t]);
-    else list.push(t);
+/** What is alike for all paths of one guest. */
+class PathReader {
+  private readonly g: Guest;
+  private readonly sent = new Map<IoAccess, Transmission[]>();
+  private readonly history: MapCacheHistory | undefined;
+  private readonly latch = new DivisorLatches();
+  private readonly vectors: Map<DeviceWindow, Claim<number>>;
+  private readonly events: Iterator<NicEvent>;
+  private readonly reader: EventReader;
+  private next: NicEvent | undefined;
+
+  constructor(g: Guest) {
+    this.g = g;
+    for (const t of g.transmissions) {
+      if (t.access === undefined) continue;
+      const list = this.sent.get(t.access);
+      if (list === undefined) this.sent.set(t.access, [t]);
+      else list.push(t);
+    }
+    this.history = g.log === undefined ? undefined : new MapCacheHistory(g.log);
+    this.vectors = new Map(g.windows.map((w) => [w, interruptVector(g, w)]));
+    this.events = nicEvents(g);
+    this.reader = g.driver.reader();
+    this.advance();
   }
-  const history = a.log === undefined ? undefined : new MapCacheHistory(a.log);
-  const modes = new Map(a.windows.map((w) => [w, driverMode(w, a.accesses, a.log).value]));
-  const latch = new DivisorLatches();
-  const vectors = new Map(a.windows.map((w) => [w, interruptVector(a, w)]));
-  for (let i = 0; i < a.accesses.length; i++) {
-    const access = a.accesses[i]!;
-    const request = a.pairing?.requestOf[i];
-    const window = windowAt(a.windows, access.space, access.addr);
+
+  private advance(): void {
+    const step = this.events.next();
+    this.next = step.done === true ? undefined : step.value;
+  }
+
+  /** Registers of an access to a known NIC: events before it that only the log has are read on the way. */
+  private registers(access: IoAccess): readonly Explained[] {
+    while (this.next !== undefined) {
+      const event = this.next;
+      const { registers } = this.reader.take(event);
+      this.advance();
+      if (event.access === access) return registers;
+    }
+    return [];
+  }
+
+  path(access: IoAccess): IoPath {
+    const { g } = this;
+    const i = access.index;
+    const request = g.pairing?.requestOf[i];
+    const window = windowAt(g.windows, access.space, access.addr);
     const width: Claim<number> =
       request === undefined
         ? unknown('records of I/O hold no size; only a device-model log does')
-        : claim(request.request.size, 'proven', 'the log prints it', [logLine(request.request.line, a.log!.source)]);
+        : claim(request.request.size, 'proven', 'the log prints it', [logLine(request.request.line, g.log!.source)]);
     const platform = window === undefined ? platformDevice(access.space, access.addr) : undefined;
-    const transmitted = sent.get(access) ?? [];
-    const dma = transmitted[0]?.doorbellDma ?? dmaOf(a, access, request).dma;
-    yield {
+    const region = window === undefined && platform === undefined ? g.regions.at(access.space, access.addr) : undefined;
+    const transmitted = this.sent.get(access) ?? [];
+    const dma = transmitted[0]?.doorbellDma ?? dmaOf(g, access, request).dma;
+    const device: IoPath['device'] =
+      window !== undefined
+        ? { name: window.chip.name, base: window.base, how: { ...window.found, value: window.chip.name } }
+        : platform !== undefined
+          ? {
+              name: platform.name,
+              base: platform.base,
+              how: claim(platform.name, 'strong', 'every PC has it at this address', []),
+            }
+          : region === undefined
+            ? undefined
+            : {
+                name: region.name,
+                base: region.base,
+                how: claim(
+                  region.name,
+                  request?.region?.line === region.line ? 'proven' : 'strong',
+                  'the log names the handler that served this address',
+                  [logLine(request?.region?.line ?? region.line, g.log!.source)],
+                ),
+              };
+    const mode = platform === undefined ? '' : this.latch.mode(access);
+    return {
       access,
       request,
-      unpaired: a.pairing?.reasonOf(access),
+      unpaired: g.pairing?.reasonOf(access),
       width,
+      count: request === undefined || request.request.count <= 1 ? undefined : request.request.count,
       window,
-      device: window !== undefined ? { name: window.chip.name, base: window.base } : platform,
+      device,
       registers:
         window !== undefined
-          ? explainRegisters(window, access.addr, width.value, access.data, modes.get(window))
+          ? this.registers(access)
           : platform !== undefined
-            ? explainPlatform(platform, access.addr, width.value, access.data, access.dir, latch.mode(access))
+            ? explainPlatform(platform, access.addr, width.value, access.data, access.dir, mode)
             : [],
-      route: routeOf(access, request, a.log, a.pairing?.reasonOf(access)),
+      route: routeOf(access, request, g.log, g.pairing?.reasonOf(access)),
       stages: stagesOf(access),
-      dma: dma.map((d) => ({ gpa: d.gpa, pointer: d.pointer, line: d.line, outcome: history!.outcome(d) })),
+      dma: dma.map((d) => ({ gpa: d.gpa, pointer: d.pointer, line: d.line, outcome: this.history!.outcome(d) })),
       frames: transmitted.map((t) => t.frame).filter((f) => f.value !== undefined),
       interrupt:
         window === undefined || transmitted.length === 0
           ? unknown('not a doorbell of a transmission')
-          : interruptOf(a, access, window, vectors.get(window)!),
+          : interruptOf(g, access, window, this.vectors.get(window)!),
     };
   }
 }
+
+/** Every access of a guest as a path, in trace order. */
+function* guestPaths(g: Guest): Generator<IoPath> {
+  const reader = new PathReader(g);
+  for (const access of g.accesses) yield reader.path(access);
+}
+
+/** Every access of all guests as a path, in trace order. */
+export function* ioPaths(of: { readonly guests: readonly Guest[] } | Guest): Generator<IoPath> {
+  const ways = ('guests' in of ? of.guests : [of]).map((g) => guestPaths(g));
+  const heads = ways.map((way) => way.next());
+  for (;;) {
+    let best = -1;
+    heads.forEach((head, i) => {
+      if (head.done === true) return;
+      const first = heads[best];
+      if (first === undefined || first.done === true || before(head.value.access, first.value.access)) best = i;
+    });
+    const head = heads[best];
+    if (head === undefined || head.done === true) return;
+    yield head.value;
+    heads[best] = ways[best]!.next();
+  }
+}
+
+const before = (a: IoAccess, b: IoAccess): boolean =>
+  a.record.timeNs < b.record.timeNs || (a.record.timeNs === b.record.timeNs && a.record.ref.at < b.record.ref.at);
 
 const LCR = 0x3fb;
 const LCR_DLAB = 0x80n;
@@ -121,17 +210,15 @@ class DivisorLatches {
   }
 }
 
-const TX_BITS = 0x84;
-
-function interruptOf(a: Analysis, access: IoAccess, window: DeviceWindow, vector: Claim<number>): IoPath['interrupt'] {
-  const read = intrStatusRead(a, window, access, TX_BITS);
-  const inject = vector.value === undefined ? undefined : injectionAfter(a, access, read, vector.value);
-  if (read === undefined) return unknown('the guest is not seen to read a transmit bit from IntrStatus afterwards');
+function interruptOf(g: Guest, access: IoAccess, window: DeviceWindow, vector: Claim<number>): IoPath['interrupt'] {
+  const read = causeRead(g, window, access, 'transmitted')?.access;
+  if (read === undefined) return unknown('the guest is not seen to read afterwards that the frame has left');
+  const inject = vector.value === undefined ? undefined : injectionAfter(g, access, read, vector.value);
   const before = inject !== undefined && inject.timeNs <= (read.marks.exit ?? read.record).timeNs ? inject : undefined;
   return claim(
     { vector: before === undefined ? undefined : vector.value, injected: before, taken: read.record },
     'inferred',
-    'the next read of IntrStatus that shows a transmit bit, and the injection before it',
+    'the next read of the interrupt cause that says that a frame has left, and the injection before it',
     [...(before ? [before.ref] : []), read.record.ref],
   );
 }

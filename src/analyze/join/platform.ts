@@ -35,6 +35,8 @@ const at = (
 ): PlatformDevice => ({ name, space, first, last, base, registers, internal });
 
 const platformDevices: readonly PlatformDevice[] = [
+  at('VGA', 'mmio', 0xa0000, 0xbffff, 0xa0000, [], false),
+  at('VGA', 'pio', 0x3c0, 0x3df, 0x3c0, [], false),
   at('LAPIC', 'mmio', 0xfee00000, 0xfee00fff, 0xfee00000, platformTables['LAPIC']!, true),
   at('IOAPIC', 'mmio', 0xfec00000, 0xfec000ff, 0xfec00000, platformTables['IOAPIC']!, true),
   at('HPET', 'mmio', 0xfed00000, 0xfed003ff, 0xfed00000, platformTables['HPET']!, true),

@@ -14,7 +14,7 @@ import { platformDevice } from './platform.ts';
 export type Route = 'synchronous ioreq' | 'buffered ioreq' | 'in the hypervisor';
 
 /** A buffered slot has 20 address bits, and Xen's only user of it for guest accesses is the VGA hole, for writes. */
-const mayBuffer = (access: { space: string; dir: string; addr: number }): boolean =>
+export const mayBuffer = (access: { space: string; dir: string; addr: number }): boolean =>
   access.space === 'mmio' && access.dir === 'write' && access.addr <= BUFIOREQ_MAX_ADDR;
 
 const hex = (n: number): string => `0x${n.toString(16)}`;

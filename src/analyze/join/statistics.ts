@@ -1,3 +1,4 @@
+import type { NicReading } from '../../devices/nic/reading.ts';
 import { registerNames, type IoPath } from './path.ts';
 import type { Stages } from './route.ts';
 
@@ -37,10 +38,8 @@ export class CostTable {
   private readonly buckets = new Map<string, Bucket>();
 
   add(path: IoPath): void {
-    const device =
-      path.device?.name ??
-      (path.access.space === 'pio' ? `port 0x${path.access.addr.toString(16)}` : `gpa 0x${path.access.addr.toString(16)}`);
-    const register = registerNames(path) ?? '';
+    const device = path.device?.name ?? rangeName(path.access);
+    const register = rowName(path);
     const route = path.route.value ?? 'unknown';
     const key = `${device} ${register} ${path.access.dir} ${route}`;
     let bucket = this.buckets.get(key);
@@ -91,6 +90,61 @@ export class CostTable {
       })
       .sort((x, y) => y.total - x.total || y.count - x.count);
   }
+}
+
+/** Ports, and bytes of memory, that share a row where no file names a device. */
+const PORTS_A_ROW = 8;
+const BYTES_A_ROW = 0x1000;
+/** Offsets of a known device that share a row where it has no register. */
+const OFFSETS_A_ROW = 0x100;
+/** Equal registers side by side that share a row: a table of addresses, not registers each of its own. */
+const MANY = 8;
+
+const hex = (n: number): string => `0x${n.toString(16)}`;
+
+/** What a row of addresses without a device is called. */
+function rangeName({ space, addr }: IoPath['access']): string {
+  const size = space === 'pio' ? PORTS_A_ROW : BYTES_A_ROW;
+  const first = addr - (addr % size);
+  return `${space === 'pio' ? 'ports' : 'gpa'} ${hex(first)}-${hex(first + size - 1)}`;
+}
+
+/** A row's register: its name, the array it is one of, or a range of offsets; empty where the device's registers are not known. */
+function rowName(path: IoPath): string {
+  const { device, access, registers, window } = path;
+  if (device === undefined) return '';
+  if (registers.length === 0) {
+    if (device.base === undefined || window === undefined) return '';
+    const offset = access.addr - device.base;
+    const first = offset - (offset % OFFSETS_A_ROW);
+    return `+${hex(first)}-${hex(first + OFFSETS_A_ROW - 1)}`;
+  }
+  const names = registerNames(path)!;
+  const array = window === undefined ? undefined : arraysOf(window.chip).get(registers[0]!.register.name);
+  return array ?? names;
+}
+
+const arrays = new Map<NicReading, Map<string, string>>();
+
+/** Registers that are one of many equal ones, each with the name of them all: `MAR3` → `MAR0-7`. */
+function arraysOf(chip: NicReading): Map<string, string> {
+  let found = arrays.get(chip);
+  if (found !== undefined) return found;
+  arrays.set(chip, (found = new Map()));
+  const stems = new Map<string, { name: string; n: number }[]>();
+  for (const { name } of chip.registers) {
+    const m = /^(.*?\D)(\d+)$/.exec(name);
+    if (m === null) continue;
+    const list = stems.get(m[1]!);
+    if (list === undefined) stems.set(m[1]!, [{ name, n: Number(m[2]) }]);
+    else list.push({ name, n: Number(m[2]) });
+  }
+  for (const [stem, list] of stems) {
+    if (list.length < MANY) continue;
+    const numbers = list.map((x) => x.n);
+    for (const x of list) found.set(x.name, `${stem}${Math.min(...numbers)}-${Math.max(...numbers)}`);
+  }
+  return found;
 }
 
 const sum = (values: readonly number[]): number => values.reduce((n, v) => n + v, 0);

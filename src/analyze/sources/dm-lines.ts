@@ -9,6 +9,8 @@ interface LineBase {
   readonly line: number;
   /** Wall clock in microseconds since 1970, undefined where the line carries none. */
   readonly timeUs: number | undefined;
+  /** Nanoseconds beyond the microsecond, where the line carries them. */
+  readonly ns?: number | undefined;
 }
 
 /** IOREQ_TYPE_*: 0 PIO, 1 COPY (MMIO), 2 PCI_CONFIG, 7 TIMEOFFSET, 8 INVALIDATE. */
@@ -120,6 +122,15 @@ export interface DeclaredTsc {
   readonly hz: number;
 }
 
+/** `# ioreq server 0: vCPU 1 has slot 1 of the synchronous page, machine frame 0x3f2a, port 5`: Xenolith's own. */
+export interface DmServerLine extends LineBase {
+  readonly kind: 'server';
+  readonly vcpu: number;
+  readonly mfn: number;
+  /** In the device model's domain. */
+  readonly port: number;
+}
+
 interface DmOtherLine extends LineBase {
   readonly kind: 'other';
   /** Name of the trace event, or undefined for a line of no known form. */
@@ -139,6 +150,7 @@ export type DmLine =
   | DmRemapLine
   | DmChipLine
   | DmClockLine
+  | DmServerLine
   | DmOtherLine;
 
 const MAX_LINE = 4096;
@@ -159,13 +171,18 @@ const PLAIN_REQUEST = /^xen: I\/O request: (\d+), ptr: ([01]), port: ([0-9a-f]+)
 const CHIP = /^(RTL8139|E1000|NE2000|PCNET): (.*)$/i;
 const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b(?:, TSC 0 at (\d{1,12})\.(\d{6}), (\d{6,13}) Hz)?/i;
 
+const SERVER =
+  /^# ioreq server \d+: vCPU (\d{1,4}) has slot \d{1,4} of the synchronous page, machine frame 0x([0-9a-f]{1,10}), port (\d{1,9})$/;
+
 /** Parses one line of the log. `line` is its number, from 1. Never throws: what has no known form is `other`. */
 export function parseDmLine(raw: string, line: number): DmLine {
   const text = raw.length > MAX_LINE ? raw.slice(0, MAX_LINE) : raw;
   const prefix = PREFIX.exec(text);
   if (prefix === null) return parseBody(text.trim(), line, undefined, false);
-  const timeUs = Number(prefix[2]) * 1e6 + Number(prefix[3]!.padEnd(6, '0').slice(0, 6));
-  return parseBody(prefix[4]!.trim(), line, timeUs, true);
+  const fraction = prefix[3]!;
+  const timeUs = Number(prefix[2]) * 1e6 + Number(fraction.padEnd(6, '0').slice(0, 6));
+  const parsed = parseBody(prefix[4]!.trim(), line, timeUs, true);
+  return fraction.length > 6 ? { ...parsed, ns: Number(fraction.slice(6).padEnd(3, '0')) } : parsed;
 }
 
 function parseBody(body: string, line: number, timeUs: number | undefined, isEvent: boolean): DmLine {
@@ -256,6 +273,8 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
     }
   } else if ((m = CHIP.exec(body)) !== null) {
     return { kind: 'chip', line, timeUs, chip: m[1]!.toLowerCase(), text: m[2]! };
+  } else if ((m = SERVER.exec(body)) !== null) {
+    return { kind: 'server', line, timeUs, vcpu: Number(m[1]), mfn: parseInt(m[2]!, 16), port: Number(m[3]) };
   } else if ((m = CLOCK.exec(body)) !== null) {
     const clock = m[1]!.toLowerCase();
     return {

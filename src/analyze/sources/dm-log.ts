@@ -1,9 +1,20 @@
 import { UserError } from '../../base/errors.ts';
 import { parseDmLine } from './dm-lines.ts';
-import type { DmConfigLine, DmMappingLine, DmChipLine, DeclaredTsc, DmLine, DmDma, DmRequest } from './dm-lines.ts';
+import type { DmServerLine, DmConfigLine, DmMappingLine, DmChipLine, DeclaredTsc, DmLine, DmDma, DmRequest } from './dm-lines.ts';
 import { RequestStore } from './request-store.ts';
 
 /** The lines of a device model's log, grouped into requests. */
+
+/** Whole seconds since 1970 that wall-clock times count from, so that a double holds their nanoseconds. The first time seen sets it. */
+export interface WallBase {
+  seconds: number | undefined;
+}
+
+/** Microseconds from a base. @param ns beyond the microsecond */
+function fromBase(base: WallBase, timeUs: number, ns = 0): number {
+  base.seconds ??= Math.floor(timeUs / 1e6);
+  return timeUs - base.seconds * 1e6 + ns / 1000;
+}
 
 /** A whole log in memory: bounded by the number of requests and DMA accesses, not by its size in bytes. */
 export interface DmLog {
@@ -14,31 +25,42 @@ export interface DmLog {
   readonly early: { readonly dma: DmDma[]; readonly chip: DmChipLine[] };
   readonly mappings: DmMappingLine[];
   readonly configs: DmConfigLine[];
+  /** Slots and ports of the synchronous page. */
+  readonly servers: DmServerLine[];
   /** What the log says of its own clock. */
   clock: 'modelled' | 'measured' | undefined;
-  /** What it says of the trace's TSC. */
+  /** What it says of the trace's TSC; its time counts from the base. */
   tsc: DeclaredTsc | undefined;
+  /** Microseconds that a line's time is cut to. */
+  resolutionUs: number;
   /** Events of no use here, by name; `(text)` counts lines of no known form. */
   readonly otherEvents: Map<string, number>;
   lines: number;
 }
 
+const NANOSECOND_US = 0.001;
+
 /** Groups the lines of a log into requests. Feed lines in order, then take `log`. */
 export class DmLogBuilder {
   readonly log: DmLog;
   private readonly store = new RequestStore();
+  private readonly base: WallBase;
   private lastUs: number | undefined;
   private pendingDma: { -readonly [K in keyof DmDma]: DmDma[K] } | undefined;
 
-  constructor(source: DmLog['source'] = 'dm-log') {
+  /** @param base that the log's times are made to count from */
+  constructor(source: DmLog['source'] = 'dm-log', base: WallBase = { seconds: 0 }) {
+    this.base = base;
     this.log = {
       source,
       requests: this.store.requests,
       early: { dma: [], chip: [] },
       mappings: [],
       configs: [],
+      servers: [],
       clock: undefined,
       tsc: undefined,
+      resolutionUs: NANOSECOND_US,
       otherEvents: new Map(),
       lines: 0,
     };
@@ -48,7 +70,11 @@ export class DmLogBuilder {
   add(line: DmLine): void {
     const { log } = this;
     // A chip's debug line carries no time where QEMU prints it: it was written after the stamped line before it.
-    const entry = line.kind === 'chip' && line.timeUs === undefined ? { ...line, timeUs: this.lastUs } : line;
+    let entry = line.kind === 'chip' && line.timeUs === undefined ? { ...line, timeUs: this.lastUs } : line;
+    if (line.timeUs !== undefined) {
+      if (line.ns === undefined) log.resolutionUs = 1;
+      entry = { ...entry, timeUs: fromBase(this.base, line.timeUs, line.ns) };
+    }
     this.lastUs = entry.timeUs ?? this.lastUs;
     log.lines = Math.max(log.lines, entry.line);
     const store = this.store;
@@ -111,9 +137,12 @@ export class DmLogBuilder {
           if (dir !== undefined) store.setDirection(dir);
         }
         break;
+      case 'server':
+        log.servers.push(entry);
+        break;
       case 'clock':
         log.clock = entry.clock;
-        log.tsc = entry.tsc;
+        log.tsc = entry.tsc && { ...entry.tsc, zeroUs: fromBase(this.base, entry.tsc.zeroUs) };
         break;
       case 'other': {
         const name = entry.event ?? '(text)';
@@ -127,8 +156,8 @@ export class DmLogBuilder {
  * Reads a whole device-model log. `lines` gives its lines in order; `name` stands in the error when not one line
  * has a known form.
  */
-export async function readDmLog(lines: AsyncIterable<string> | Iterable<string>, name: string): Promise<DmLog> {
-  const builder = new DmLogBuilder();
+export async function readDmLog(lines: AsyncIterable<string> | Iterable<string>, name: string, base?: WallBase): Promise<DmLog> {
+  const builder = new DmLogBuilder('dm-log', base);
   let number = 0;
   for await (const line of lines) builder.add(parseDmLine(line, ++number));
   const { log } = builder;

@@ -1,4 +1,5 @@
 import { UserError } from '../../base/errors.ts';
+import type { WallBase } from './dm-log.ts';
 
 /**
  * Captures: pcap (both byte orders, microsecond and nanosecond) and pcapng (section header, interface, enhanced,
@@ -9,12 +10,16 @@ import { UserError } from '../../base/errors.ts';
 export interface CapturedFrame {
   /** Number in the file, from 1, as other tools count. */
   readonly number: number;
-  /** Wall clock, microseconds since 1970; fractions where the file has them (a double holds a quarter of one). */
+  /** Wall clock in microseconds from the reader's base. */
   readonly timeUs: number;
+  /** Microseconds that its time is cut to. */
+  readonly resolutionUs: number;
   readonly data: Uint8Array;
   /** Length on the wire; more than data.length where the capture cut the frame. */
   readonly wireLength: number;
   readonly interfaceId: number;
+  /** As the capture names it: `vif1.0-emu`. */
+  readonly interfaceName?: string | undefined;
   readonly comments: readonly string[];
   /** As the capture says (pcapng's flags), seen from the guest; undefined where it does not. */
   readonly direction: 'inbound' | 'outbound' | undefined;
@@ -25,6 +30,8 @@ export interface Capture {
   readonly frames: CapturedFrame[];
   /** Where reading stopped early, and why; undefined when the whole file was read. */
   readonly damage: string | undefined;
+  /** Frames that are counted and not read, and why: one clause each. */
+  readonly skipped: readonly string[];
 }
 
 const SECTION = 0x0a0d0d0a;
@@ -34,24 +41,25 @@ const MAX_FRAME = 1 << 20;
 
 /**
  * Reads a capture held in memory. A cut or damaged file gives the frames before the damage and `damage`.
+ * @param base that times are made to count from
  * @throws UserError where the bytes are no capture at all or hold no Ethernet
  */
-export function readCapture(bytes: Uint8Array, name: string): Capture {
+export function readCapture(bytes: Uint8Array, name: string, base: WallBase = { seconds: 0 }): Capture {
   if (bytes.length < 4)
     throw new UserError(`${name}: ${bytes.length} bytes are too short for a capture: expected pcap or pcapng`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const magic = view.getUint32(0, true);
-  if (magic === SECTION) return readPcapng(bytes, view, name);
+  if (magic === SECTION) return readPcapng(bytes, view, name, base);
   for (const little of [true, false]) {
     const m = view.getUint32(0, little);
-    if (m === 0xa1b2c3d4 || m === 0xa1b23c4d) return readPcap(bytes, view, little, m === 0xa1b23c4d ? 1000 : 1, name);
+    if (m === 0xa1b2c3d4 || m === 0xa1b23c4d) return readPcap(bytes, view, little, m === 0xa1b23c4d ? 1000 : 1, name, base);
   }
   throw new UserError(
     `${name}: starts with 0x${magic.toString(16)}, which is neither pcap nor pcapng: record one with tcpdump -w`,
   );
 }
 
-function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: number, name: string): Capture {
+function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: number, name: string, base: WallBase): Capture {
   if (bytes.length < 24) throw new UserError(`${name}: cut inside the pcap header: ${bytes.length} of 24 bytes`);
   const link = view.getUint32(20, little) & 0x0fffffff;
   if (link !== LINKTYPE_ETHERNET)
@@ -71,7 +79,8 @@ function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: num
     }
     frames.push({
       number: frames.length + 1,
-      timeUs: view.getUint32(at, little) * 1e6 + view.getUint32(at + 4, little) / perUs,
+      timeUs: sinceBase(base, view.getUint32(at, little), view.getUint32(at + 4, little) / perUs),
+      resolutionUs: 1 / perUs,
       data: bytes.subarray(at + 16, at + 16 + captured),
       wireLength: view.getUint32(at + 12, little),
       interfaceId: 0,
@@ -80,17 +89,24 @@ function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: num
     });
     at += 16 + captured;
   }
-  return { format: 'pcap', frames, damage };
+  return { format: 'pcap', frames, damage, skipped: [] };
+}
+
+/** Microseconds from the base; the first time seen sets it. */
+function sinceBase(base: WallBase, seconds: number, us: number): number {
+  base.seconds ??= seconds;
+  return (seconds - base.seconds) * 1e6 + us;
 }
 
 interface Interface {
+  readonly name: string | undefined;
   readonly link: number;
-  /** Microseconds a tick. */
-  readonly usPerTick: number;
-  readonly offsetUs: number;
+  readonly ticksPerSecond: bigint;
+  /** Seconds to add. */
+  readonly offset: number;
 }
 
-function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
+function readPcapng(bytes: Uint8Array, view: DataView, name: string, base: WallBase): Capture {
   const frames: CapturedFrame[] = [];
   let interfaces: Interface[] = [];
   let little = true;
@@ -98,6 +114,8 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
   let number = 0;
   let damage: string | undefined;
   let otherLinks = 0;
+  /** Simple packet blocks. */
+  let simple = 0;
   const decoder = new TextDecoder();
 
   const options = (from: number, to: number): Map<number, Uint8Array[]> => {
@@ -139,12 +157,14 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
       const opts = options(at + 16, end);
       const resolution = opts.get(9)?.[0]?.[0] ?? 6;
       const offset = opts.get(14)?.[0];
+      const title = opts.get(2)?.[0];
       interfaces.push({
+        name: title === undefined ? undefined : decoder.decode(title),
         link: view.getUint16(at + 8, little),
-        usPerTick: resolution & 0x80 ? 1e6 / 2 ** (resolution & 0x7f) : 10 ** (6 - resolution),
-        offsetUs:
+        ticksPerSecond: resolution & 0x80 ? 1n << BigInt(resolution & 0x7f) : 10n ** BigInt(resolution),
+        offset:
           offset !== undefined && offset.length === 8
-            ? Number(new DataView(offset.buffer, offset.byteOffset, 8).getBigInt64(0, little)) * 1e6
+            ? Number(new DataView(offset.buffer, offset.byteOffset, 8).getBigInt64(0, little))
             : 0,
       });
     } else if ((type === 6 || type === 2) && length >= 32) {
@@ -158,23 +178,33 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string): Capture {
       }
       if (face.link === LINKTYPE_ETHERNET) {
         const opts = options(at + 28 + ((captured + 3) & ~3), end);
-        const ticks = view.getUint32(at + 12, little) * 2 ** 32 + view.getUint32(at + 16, little);
+        const ticks = (BigInt(view.getUint32(at + 12, little)) << 32n) | BigInt(view.getUint32(at + 16, little));
+        const part = Number(((ticks % face.ticksPerSecond) * 1_000_000_000n) / face.ticksPerSecond) / 1000;
         frames.push({
           number,
-          timeUs: ticks * face.usPerTick + face.offsetUs,
+          timeUs: sinceBase(base, Number(ticks / face.ticksPerSecond) + face.offset, part),
+          resolutionUs: Math.max(0.001, 1e6 / Number(face.ticksPerSecond)),
           data: bytes.subarray(at + 28, at + 28 + captured),
           wireLength: view.getUint32(at + 24, little),
           interfaceId: id,
+          interfaceName: face.name,
           comments: (opts.get(1) ?? []).map((c) => decoder.decode(c)),
           direction: directionOf(opts.get(2)?.[0], little),
         });
       } else otherLinks++;
-    } else if (type === 3) number++; // a simple packet block has no time: nothing to join it by
+    } else if (type === 3) {
+      number++;
+      simple++;
+    }
     at += length;
   }
   if (frames.length === 0 && otherLinks > 0)
     throw new UserError(`${name}: no Ethernet interface, expected link type 1: capture on the bridge or the vif`);
-  return { format: 'pcapng', frames, damage };
+  const skipped = [
+    ...(simple > 0 ? [`${simple} in simple packet blocks, which carry no time to join them by`] : []),
+    ...(otherLinks > 0 ? [`${otherLinks} of interfaces that are not Ethernet`] : []),
+  ];
+  return { format: 'pcapng', frames, damage, skipped };
 }
 
 /** Option epb_flags: bits 1:0 are 1 inbound, 2 outbound. */

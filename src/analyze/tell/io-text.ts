@@ -1,10 +1,12 @@
 import { describeFrame } from '../sources/ethernet.ts';
 import { formatRef, formatRefs, type Claim, type Ref } from '../sources/evidence.ts';
-import type { Analysis } from '../join/analysis.ts';
-import { errorUsText, guessedHzText, traceToWallUs, tscHzHint, type ClockAlignment } from '../join/clock.ts';
-import { transmissions } from '../join/packet.ts';
+import { guestName, type Analysis } from '../join/analysis.ts';
+import { errorUsText, traceToWallUs, type ClockAlignment } from '../join/clock.ts';
+import type { Guest } from '../join/guest.ts';
 import { registerNames, type IoPath } from '../join/path.ts';
 import type { CostRow } from '../join/statistics.ts';
+import { vgaText } from '../join/vga.ts';
+import { rateText, wallText } from './story-answers.ts';
 
 const hex = (n: number | bigint): string => `0x${n.toString(16)}`;
 const us = (ns: number | undefined): string => (ns === undefined ? '-' : (ns / 1000).toFixed(1));
@@ -26,7 +28,8 @@ export function pathLine(path: IoPath): string {
     .map((r) => r.fields)
     .filter((f) => f !== '' && !f.startsWith('0x'))
     .join(' ');
-  const what = `${access.dir === 'write' ? 'W' : 'R'} ${names ?? access.space} ${access.dir === 'write' ? '<-' : '->'} ${access.data === undefined ? '(pointer)' : hex(access.data)}${fields === '' ? '' : ` ${fields}`}`;
+  const rep = path.count === undefined ? '' : `rep ${path.count} `;
+  const what = `${access.dir === 'write' ? 'W' : 'R'} ${rep}${names ?? access.space} ${access.dir === 'write' ? '<-' : '->'} ${dataText(path)}${fields === '' ? '' : ` ${fields}`}`;
   const route = path.route.value === undefined ? 'unknown' : `${ROUTE_SHORT[path.route.value]} ${path.route.strength}`;
   const parts = [stages.emulate, stages.schedule, stages.work, stages.wake, stages.enter].map(us).join('+');
   const extra = [
@@ -54,6 +57,15 @@ const claimJson = <T>(c: Claim<T>, value: (v: T) => unknown = (v) => v): object 
 
 const nullable = <T>(v: T | undefined): T | null => v ?? null;
 
+/** The data of an access, or why there is none. */
+function dataText(path: IoPath): string {
+  const { access, request } = path;
+  const text = vgaText(access, path.width.value);
+  const data = access.data ?? request?.data;
+  if (data === undefined) return request?.request.dataIsPtr === true ? '(pointer)' : '(no data)';
+  return `${hex(data)}${text === undefined ? '' : ` (${text})`}`;
+}
+
 /** One access as a JSON object: addresses and data in hexadecimal, times in nanoseconds of trace time. */
 export function pathJson(path: IoPath): object {
   const { access } = path;
@@ -71,7 +83,13 @@ export function pathJson(path: IoPath): object {
     device:
       path.device === undefined
         ? null
-        : { name: path.device.name, base: path.window === undefined ? null : claimJson(path.window.found, hex) },
+        : {
+            name: path.device.name,
+            strength: path.device.how.strength,
+            why: path.device.how.why,
+            base: path.window === undefined ? null : claimJson(path.window.found, hex),
+          },
+    repeated: nullable(path.count),
     registers: path.registers.map((r) => ({ name: r.name, value: hex(r.value), fields: r.fields, doc: r.doc })),
     npf:
       access.npf === undefined
@@ -157,11 +175,29 @@ export function costLines(rows: readonly CostRow[]): string[] {
   return [line(header), ...cells.map(line)];
 }
 
-/** How trace, log and capture were joined, and what matched nothing, line by line range. */
+/** How trace, logs and capture were joined, and what matched nothing: guest by guest. */
 export function joinLines(a: Analysis): string[] {
+  const out: string[] = [...a.leftOut];
+  for (const g of a.guests) {
+    const lines = guestLines(g);
+    out.push(...(a.guests.length > 1 ? lines.map((line) => `${guestName(g)}: ${line}`) : lines));
+  }
+  const rate = rateText(a.tscRate);
+  if (rate !== undefined) out.push(`clocks: ${rate[0]!.toLowerCase()}${rate.slice(1)}`);
+  if (a.frames.length > 0) out.push(captureLine(a));
+  for (const lost of a.lost)
+    out.push(
+      `lost: ${lost.count} records of pCPU ${lost.pcpu}${lost.untilNs > lost.timeNs ? `, ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ''} [${formatRef(lost.ref)}]`,
+    );
+  if (a.captureDamage !== undefined) out.push(`capture damaged: ${a.captureDamage}`);
+  return out;
+}
+
+function guestLines(a: Guest): string[] {
   const out: string[] = [];
   const { pairing, clock } = a;
-  if (pairing !== undefined) {
+  if (pairing === undefined) out.push(`${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'}, no device-model log`);
+  else {
     out.push(
       `${pairing.pairs} of ${a.accesses.length} accesses paired with ${a.log!.requests.length} requests of the log, one to one, in order, with equal data`,
     );
@@ -183,40 +219,30 @@ export function joinLines(a: Analysis): string[] {
       );
     }
   }
-  if (clock !== undefined) {
-    out.push(`clocks: ${clockText(clock)}`);
-    const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
-    if (hint !== undefined)
-      out.push(
-        `clocks: the TSC frequency was ${a.cpuHzGuessed ? 'not told, and guessed' : 'told'} wrong: --cpu-hz ${Math.round(hint)} fits (±${Math.round(hint * clock.rateError)})`,
-      );
-  } else if (pairing !== undefined) out.push('clocks: not aligned: fewer than two pairs have times on both sides');
-  const guessed = guessedHzText(a);
-  if (guessed !== undefined) out.push(`clocks: ${guessed}`);
+  if (clock !== undefined) out.push(`clocks: ${clockText(a, clock)}`);
+  else if (pairing !== undefined && a.accesses.length > 0)
+    out.push('clocks: not aligned: fewer than two pairs have times on both sides');
   if (a.log !== undefined && a.log.otherEvents.size > 0) {
     out.push(`log lines of no use here: ${[...a.log.otherEvents].map(([name, n]) => `${n} ${name}`).join(', ')}`);
   }
-  if (a.frames.length > 0) {
-    const sent = new Set(transmissions(a).map((t) => t.frame.value?.number));
-    const others = a.frames.filter((f) => !sent.has(f.number)).map((f) => f.number);
-    out.push(
-      `capture: ${a.frames.length} frames, ${a.frames.length - others.length} with their doorbell${others.length > 0 ? `; received, or sent outside the files: ${others.slice(0, MAX_FRAMES).join(' ')}${others.length > MAX_FRAMES ? ` and ${others.length - MAX_FRAMES} more` : ''}` : ''}`,
-    );
-  }
-  for (const lost of a.lost)
-    out.push(
-      `lost: ${lost.count} records of pCPU ${lost.pcpu}${lost.untilNs > lost.timeNs ? `, ${(lost.timeNs / 1e9).toFixed(6)} to ${(lost.untilNs / 1e9).toFixed(6)} s` : ''} [${formatRef(lost.ref)}]`,
-    );
-  if (a.captureDamage !== undefined) out.push(`capture damaged: ${a.captureDamage}`);
   return out;
 }
 
+/** What became of the frames of a capture. */
+function captureLine(a: Analysis): string {
+  const sent = new Set(a.guests.flatMap((g) => g.transmissions.map((t) => t.frame.value?.number)));
+  const again = new Set(a.guests.flatMap((g) => [...g.capture.sightings.keys()]));
+  const others = a.frames.filter((f) => !sent.has(f.number) && !again.has(f.number)).map((f) => f.number);
+  const once = again.size === 0 ? '' : `, ${again.size} of them another interface's sight of a frame before`;
+  return `capture: ${a.frames.length} frames${once}, ${sent.has(undefined) ? sent.size - 1 : sent.size} with their doorbell${others.length > 0 ? `; received, or sent outside the files: ${others.slice(0, MAX_FRAMES).join(' ')}${others.length > MAX_FRAMES ? ` and ${others.length - MAX_FRAMES} more` : ''}` : ''}`;
+}
+
 /** How the log's clock lies over the trace's. */
-function clockText(clock: ClockAlignment): string {
+function clockText(g: Guest, clock: ClockAlignment): string {
   if (clock.by === 'log header')
-    return `trace 0 s = wall ${(traceToWallUs(clock, 0) / 1e6).toFixed(6)} ±${errorUsText(clock)} µs, as log line ${clock.headerLine} says; ${clock.pairsUsed} pairs agree`;
-  const at = `trace ${(clock.centreNs / 1e9).toFixed(6)} s = wall ${(clock.offsetUs / 1e6).toFixed(6)}`;
-  const rate = Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
+    return `trace 0 s = wall ${wallText(g, traceToWallUs(clock, 0), clock.errorUs === 0 ? 9 : 6)}${clock.errorUs === 0 ? ' exactly' : ` ±${errorUsText(clock)} µs`}, as log line ${clock.headerLine} says; ${clock.pairsUsed} pairs agree`;
+  const at = `trace ${(clock.centreNs / 1e9).toFixed(6)} s = wall ${wallText(g, clock.offsetUs, 6)}`;
+  const rate = clock.rateError === undefined ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
   const outliers =
     clock.outliers.length === 0
       ? ''

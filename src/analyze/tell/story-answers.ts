@@ -1,22 +1,24 @@
-import type { Analysis } from '../join/analysis.ts';
-import { errorUsText, guessedHzText, traceToWallUs, tscHzHint, type ClockAlignment } from '../join/clock.ts';
-import { claim, logLine, unknown, type Claim, type Ref, type Strength } from '../sources/evidence.ts';
-import { Hypercall } from '../sources/events.ts';
+import { errorUsText, traceToWallUs, type ClockAlignment } from '../join/clock.ts';
+import type { Guest } from '../join/guest.ts';
 import type { IoAccess } from '../join/io.ts';
 import type { MapCacheHistory, MapCacheOutcome } from '../join/mapcache.ts';
-import { registerText, type Transmission } from '../join/packet.ts';
 import { p2mTypeName, routeOf, type Route } from '../join/route.ts';
+import type { Transmission } from '../join/transmit.ts';
+import { claim, logLine, unknown, type Claim, type Ref, type Strength } from '../sources/evidence.ts';
+import { Hypercall } from '../sources/events.ts';
+import { registerName } from './registers.ts';
+import { list } from './words.ts';
 import { hex, say, sayClaim, us, vcpuName, type AddressRow, type Sentence } from './story-model.ts';
 
 /** Guest-virtual address of a guest-physical one, as far as anybody knows it. */
-export function gvaText(a: Analysis, gpa: number | undefined): Claim<string> {
+export function gvaText(a: Guest, gpa: number | undefined): Claim<string> {
   if (gpa === undefined) return unknown('its guest-physical address is unknown');
   const gva = a.gvaOf(gpa);
   return gva.value === undefined ? unknown(gva.why) : claim(hex(gva.value), gva.strength as 'proven', gva.why, gva.refs);
 }
 
 /** Where the device model has a guest-physical address: as logged, or beside another address of the same page. */
-function mappingOf(a: Analysis, tx: Transmission, gpa: number | undefined): Claim<string> {
+function mappingOf(a: Guest, tx: Transmission, gpa: number | undefined): Claim<string> {
   if (a.log === undefined) return unknown('no device-model log was given');
   const page =
     gpa === undefined ? [] : tx.dma.filter((d) => d.pointer !== undefined && Math.floor(d.gpa / 4096) === Math.floor(gpa / 4096));
@@ -34,11 +36,13 @@ function mappingOf(a: Analysis, tx: Transmission, gpa: number | undefined): Clai
 }
 
 /** Every number of a transmission in every address space. */
-export function addressesOf(a: Analysis, tx: Transmission, walked: IoAccess | undefined): AddressRow[] {
+export function addressesOf(a: Guest, tx: Transmission, walked: IoAccess | undefined): AddressRow[] {
   const rows: AddressRow[] = [];
   const dom = walked?.dom ?? tx.access?.dom;
+  const atNs = (walked ?? tx.access)?.record.timeNs;
   const ram = (what: string, gpa: Claim<number>): void => {
-    const frame = gpa.value === undefined || dom === undefined ? undefined : a.p2m.lookup(dom, Math.floor(gpa.value / 4096));
+    const frame =
+      gpa.value === undefined || dom === undefined ? undefined : a.p2m.lookup(dom, Math.floor(gpa.value / 4096), atNs);
     rows.push({
       what,
       gva: gvaText(a, gpa.value),
@@ -56,7 +60,7 @@ export function addressesOf(a: Analysis, tx: Transmission, walked: IoAccess | un
   if (register !== undefined && register.space === 'mmio') {
     const npf = register.npf;
     rows.push({
-      what: `register ${tx.window === undefined ? '' : registerText(tx.window, register.addr, undefined, 0n, tx.mode)}`.trim(),
+      what: `register ${registerName(a, register, tx.window, tx.mode.value) ?? ''}`.trim(),
       gva: gvaText(a, register.addr),
       gpa: claim(hex(register.addr), 'proven', 'the MMIO record holds it', [register.record.ref]),
       mfn:
@@ -73,15 +77,15 @@ export function addressesOf(a: Analysis, tx: Transmission, walked: IoAccess | un
       ),
     });
   }
-  if (tx.mode === 'C+') {
-    const { ring } = tx;
+  if (tx.kind === 'ring') {
+    const ring = tx.place;
     ram(
       'transmit ring',
-      ring.value === undefined ? unknown(ring.why) : claim(ring.value.value, ring.strength as 'proven', ring.why, ring.refs),
+      ring.value === undefined ? unknown(ring.why) : claim(ring.value.place.base, ring.strength as 'proven', ring.why, ring.refs),
     );
     ram(`descriptor ${tx.descriptor.index.value ?? ''}`.trim(), tx.descriptor.gpa);
   }
-  ram('frame buffer', tx.descriptor.buffer);
+  if (tx.kind !== 'chip memory') ram('frame buffer', tx.descriptor.buffer);
   return rows;
 }
 
@@ -91,15 +95,15 @@ const ROUTE_ANSWER: Record<Route, string> = {
   'in the hypervisor': 'Through neither page: Xen itself answered',
 };
 
-function routeFor(a: Analysis, access: IoAccess): Claim<Route> {
+function routeFor(a: Guest, access: IoAccess): Claim<Route> {
   return routeOf(access, a.pairing?.requestOf[access.index], a.log, a.pairing?.reasonOf(access));
 }
 
 /** Which page did the request go through? */
-export function routeSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
+export function routeSentences(a: Guest, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
   const out: Sentence[] = [];
   if (walked === undefined) {
-    const request = tx.request ?? tx.ring.value?.request;
+    const request = tx.request ?? tx.place.value?.request;
     if (request !== undefined && request.request.type === 1 && request.request.addr > 0xfffff) {
       out.push(
         say(
@@ -114,8 +118,8 @@ export function routeSentences(a: Analysis, tx: Transmission, walked: IoAccess |
   const route = routeFor(a, walked);
   const what =
     tx.access === undefined
-      ? `the write of ${tx.window === undefined ? hex(walked.addr) : registerText(tx.window, walked.addr, undefined, 0n, tx.mode)}`
-      : `the ${tx.doorbell} write`;
+      ? `the write of ${registerName(a, walked, tx.window, tx.mode.value) ?? hex(walked.addr)}`
+      : `the ${tx.doorbell === undefined ? `write of ${hex(walked.addr)}` : `${tx.doorbell} write`}`;
   out.push(sayClaim(route, (r) => `${ROUTE_ANSWER[r]}, for ${what}: ${route.why}.`, `Which way ${what} went`));
   const { marks } = walked;
   if (marks.notified !== undefined && marks.exit !== undefined && marks.model !== undefined) {
@@ -129,7 +133,7 @@ export function routeSentences(a: Analysis, tx: Transmission, walked: IoAccess |
   }
   if (tx.window !== undefined && a.accesses.length > 1) {
     const own = a.accesses.filter(
-      (x) => x.space === tx.window!.space && x.addr >= tx.window!.base && x.addr < tx.window!.base + tx.window!.chip.blockSize,
+      (x) => x.space === tx.window!.space && x.addr >= tx.window!.base && x.addr < tx.window!.base + tx.window!.block.size,
     );
     const waited = own.filter((x) => x.marks.blocked !== undefined).length;
     const paired = own.filter((x) => a.pairing?.requestOf[x.index] !== undefined).length;
@@ -149,38 +153,45 @@ export function routeSentences(a: Analysis, tx: Transmission, walked: IoAccess |
 
 /** Why a guest-physical address, and who translates? */
 export function translationSentences(
-  a: Analysis,
+  a: Guest,
   tx: Transmission,
   walked: IoAccess | undefined,
   history: MapCacheHistory | undefined,
 ): Sentence[] {
   const out: Sentence[] = [];
   const source = a.log?.source;
-  const { ring, descriptor: d } = tx;
-  if (ring.value !== undefined && tx.mode === 'C+') {
-    const touched = d.gpa.value !== undefined && d.gpa.value >= ring.value.value && d.gpa.value < ring.value.value + 1024;
+  const { place, descriptor: d } = tx;
+  const put = place.value?.place;
+  if (put !== undefined && tx.kind === 'ring') {
+    const bytes = (put.count ?? 1) * (put.descriptorBytes ?? 0);
+    const touched = d.gpa.value !== undefined && d.gpa.value >= put.base && d.gpa.value < put.base + bytes;
     out.push(
       say(
-        `The driver knows only guest-physical addresses: it wrote ${hex(ring.value.value)} into the register at offset 0x20${touched ? `, and the device model looked for descriptor ${d.index.value ?? ''} at ${hex(d.gpa.value!)}, unchanged` : ''}.`,
-        touched ? 'proven' : ring.strength,
-        [...ring.refs, ...(touched ? d.gpa.refs : [])],
+        `The driver knows only guest-physical addresses: it wrote ${hex(put.base)} into ${put.register}${touched ? `, and the device model looked for descriptor ${d.index.value ?? ''} at ${hex(d.gpa.value!)}, unchanged` : ''}.`,
+        touched ? (d.gpa.strength === 'proven' ? 'proven' : 'strong') : place.strength,
+        [...place.refs, ...(touched ? d.gpa.refs : [])],
       ),
     );
     if (d.buffer.value !== undefined) {
+      const mode = tx.mode.value === undefined || tx.window!.chip.modes.length < 2 ? '' : `in ${tx.mode.value} mode `;
+      const word =
+        d.words.value === undefined
+          ? ''
+          : `, the ${tx.window!.chip.descriptor('transmit', d.words.value, tx.mode.value).bufferWord} word of the descriptor`;
       out.push(
         say(
-          `${hex(ring.value.value)} is not the address of the frame: in C+ mode offset 0x20 is TxRingAddr, the base of the descriptor ring. The frame lay at ${hex(d.buffer.value)}${d.words.value === undefined ? '' : ', the third word of the descriptor'}.`,
+          `${hex(put.base)} is not the address of the frame: ${mode}${put.register} is the base of the descriptor ring. The frame lay at ${hex(d.buffer.value)}${word}.`,
           d.buffer.strength,
-          [...ring.refs, ...d.buffer.refs],
+          [...place.refs, ...d.buffer.refs],
         ),
       );
     }
-  } else if (ring.value !== undefined) {
+  } else if (put !== undefined) {
     out.push(
       say(
-        `The driver knows only guest-physical addresses: it wrote ${hex(ring.value.value)} into TxAddr${d.index.value}${tx.dma.some((x) => x.gpa === ring.value!.value) ? ', and the device model asked its map cache for exactly that' : ''}.`,
-        ring.strength,
-        [...ring.refs, ...d.buffer.refs],
+        `The driver knows only guest-physical addresses: it wrote ${hex(put.base)} into ${put.register}${tx.dma.some((x) => x.gpa === put.base) ? ', and the device model asked its map cache for exactly that' : ''}.`,
+        place.strength,
+        [...place.refs, ...d.buffer.refs],
       ),
     );
   }
@@ -188,7 +199,7 @@ export function translationSentences(
     .map((g) =>
       g.value === undefined || walked === undefined
         ? undefined
-        : { gpa: g.value, frame: a.p2m.lookup(walked.dom, Math.floor(g.value / 4096)) },
+        : { gpa: g.value, frame: a.p2m.lookup(walked.dom, Math.floor(g.value / 4096), walked.record.timeNs) },
     )
     .filter((x) => x !== undefined);
   for (const { gpa, frame } of mfns) {
@@ -223,7 +234,7 @@ export function translationSentences(
     const totals = history.totals();
     out.push(
       say(
-        `In the whole log ${totals.accesses} memory accesses of the device model use ${totals.mappings} mapping${totals.mappings === 1 ? '' : 's'}${totals.remaps > 0 ? `, made by ${totals.remaps} remaps` : ''}: translation happens once a bucket, not once an access.`,
+        `In the whole log ${totals.accesses} memory accesses of the device model use ${totals.mappings} mapping${totals.mappings === 1 ? '' : 's'}${totals.remaps > 0 ? `, made by ${totals.remaps} remap${totals.remaps === 1 ? '' : 's'}` : ''}: translation happens once a bucket, not once an access.`,
         'proven',
         [logLine(tx.dma[0]!.line, source)],
       ),
@@ -285,7 +296,7 @@ function withHypercalls(outcome: Claim<MapCacheOutcome>, calls: MappingCalls): C
   );
 }
 
-function mappingCalls(a: Analysis, tx: Transmission, history: MapCacheHistory | undefined): MappingCalls {
+function mappingCalls(a: Guest, tx: Transmission, history: MapCacheHistory | undefined): MappingCalls {
   const { access } = tx;
   const open = (text: string, refs: readonly Ref[] = []): MappingCalls => ({ none: false, sentence: say(text, 'unknown', refs) });
   if (a.hypercallRecords === 0 && history?.remapsLogged === true && tx.doorbellDma.length > 0) {
@@ -355,9 +366,6 @@ function mappingCalls(a: Analysis, tx: Transmission, history: MapCacheHistory | 
   };
 }
 
-const list = (names: readonly string[]): string =>
-  names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`;
-
 /** The address spaces in which no file shows a thing's number. */
 export function missingAddresses(rows: readonly AddressRow[]): Sentence[] {
   const out: Sentence[] = [];
@@ -371,23 +379,30 @@ export function missingAddresses(rows: readonly AddressRow[]): Sentence[] {
 }
 
 /** What the files do not show. */
-export function unknownSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
+export function unknownSentences(a: Guest, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
   const out: Sentence[] = [];
   out.push(...missingAddresses(addressesOf(a, tx, walked)));
-  if (tx.mode === 'C+' && tx.descriptor.words.value === undefined)
+  if (tx.kind === 'ring' && tx.descriptor.words.value === undefined)
     out.push(say(`The descriptor's contents: ${tx.descriptor.words.why}.`, 'unknown', []));
   if (tx.frame.value === undefined) out.push(say(`The frame on the wire: ${tx.frame.why}.`, 'unknown', []));
   if (walked !== undefined && walked.marks.blocked === undefined)
     out.push(
       say('Whether the vCPU waited: no running→offline record stands between exit and entry.', 'unknown', [walked.record.ref]),
     );
-  if (tx.window === undefined || a.log === undefined)
-    out.push(say('What the device model did: no log of it was given.', 'unknown', []));
+  if (a.log === undefined) out.push(say('What the device model did: no log of it was given.', 'unknown', []));
+  if (tx.kind === 'inferred')
+    out.push(
+      say(
+        'Which descriptor and which buffer the frame came from: the chip is not known here, so its registers and descriptors are not read.',
+        'unknown',
+        [],
+      ),
+    );
   return out;
 }
 
 /** How the files were joined, and what matched nothing. */
-export function joinSentences(a: Analysis): Sentence[] {
+export function joinSentences(a: Guest): Sentence[] {
   const out: Sentence[] = [];
   const { clock, pairing } = a;
   if (pairing !== undefined && a.accesses.length > 0) {
@@ -409,8 +424,17 @@ export function joinSentences(a: Analysis): Sentence[] {
     );
   }
   if (clock !== undefined) out.push(clockSentence(a, clock));
-  const guessed = guessedHzText(a);
-  if (guessed !== undefined) out.push(say(`${guessed[0]!.toUpperCase()}${guessed.slice(1)}.`, 'unknown', []));
+  const rate = rateText(a.tscRate);
+  if (rate !== undefined) out.push(say(`${rate}.`, a.tscRate!.by === 'assumed' ? 'unknown' : 'strong', []));
+  const { offset } = a.capture;
+  if (a.frames.length > 0 && offset.value !== undefined && offset.value !== 0)
+    out.push(
+      say(
+        `The capture's clock is ${us(Math.abs(offset.value) * 1000)} ${offset.value > 0 ? 'ahead of' : 'behind'} the log's, ±${errorUsText({ errorUs: a.capture.offsetErrorUs })} µs: ${offset.why}.`,
+        offset.strength,
+        offset.refs,
+      ),
+    );
   for (const lost of a.lost.slice(0, 3))
     out.push(
       say(
@@ -425,17 +449,38 @@ export function joinSentences(a: Analysis): Sentence[] {
   return out;
 }
 
-function clockSentence(a: Analysis, clock: ClockAlignment): Sentence {
-  const hint = a.cpuHz === undefined ? undefined : tscHzHint(clock, a.cpuHz);
-  const toldWrong =
-    hint === undefined
-      ? ''
-      : ` (the TSC frequency was ${a.cpuHzGuessed ? 'not told, and guessed' : 'told'} wrong: --cpu-hz ${Math.round(hint)} fits)`;
-  const at = (ns: number): string => `trace time ${(ns / 1e9).toFixed(6)} s is ${(traceToWallUs(clock, ns) / 1e6).toFixed(6)}`;
+/** How long a tick of the trace was taken to be, and by what; nothing where it was told and fits. */
+export function rateText(rate: Guest['tscRate']): string | undefined {
+  if (rate === undefined) return undefined;
+  const instead = rate.insteadOf === undefined ? '' : `, not the ${rate.insteadOf} Hz that was told or assumed`;
+  switch (rate.by) {
+    case 'told':
+    case 'log header':
+      return undefined;
+    case 'pairs':
+      return `The trace's times are by a TSC of ${Math.round(rate.hz)} ±${Math.ceil(rate.errorHz ?? 0)} Hz, at which trace and log run equally fast${instead}`;
+    case 'console':
+      return `The trace's times are by a TSC of ${rate.hz} Hz, which the guest's kernel printed${instead}`;
+    case 'assumed':
+      return `The trace's times are by an assumed TSC of ${rate.hz} Hz, as xenalyze takes it: no file tells the rate, and --cpu-hz gives it`;
+  }
+}
+
+/** Wall-clock seconds since 1970, with so many decimals. */
+export function wallText(a: Pick<Guest, 'wallBase'>, us: number, decimals: number): string {
+  const whole = Math.floor(us / 1e6);
+  const part = (us / 1e6 - whole).toFixed(decimals);
+  return part.startsWith('1') ? `${a.wallBase + whole + 1}.${'0'.repeat(decimals)}` : `${a.wallBase + whole}${part.slice(1)}`;
+}
+
+function clockSentence(a: Guest, clock: ClockAlignment): Sentence {
   const header = clock.headerLine === undefined ? [] : [logLine(clock.headerLine, a.log?.source)];
+  const decimals = clock.errorUs === 0 ? 9 : 6;
+  const at = (ns: number): string =>
+    `trace time ${(ns / 1e9).toFixed(6)} s is ${wallText(a, traceToWallUs(clock, ns), decimals)}`;
   if (clock.by === 'log header') {
     return say(
-      `The log's header says which of its times is TSC 0: ${at(0)} ±${errorUsText(clock)} µs${toldWrong}; ${clock.pairsUsed} pairs agree.`,
+      `The log's header says which of its times is TSC 0: ${at(0)}${clock.errorUs === 0 ? ', exactly' : ` ±${errorUsText(clock)} µs`}; ${clock.pairsUsed} pairs agree.`,
       'proven',
       header,
     );
@@ -444,13 +489,13 @@ function clockSentence(a: Analysis, clock: ClockAlignment): Sentence {
     clock.headerLine === undefined
       ? ''
       : `; what the log's header says of the TSC contradicts ${clock.headerContradictedBy} pairs and was not used`;
-  const rateError = Number.isNaN(clock.rateError) ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
+  const rateError = clock.rateError === undefined ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
   const outliers =
     clock.outliers.length === 0
       ? ''
       : `; ${clock.outliers.length === 1 ? '1 pair contradicts the rest and was' : `${clock.outliers.length} pairs contradict the rest and were`} left out`;
   return say(
-    `The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: ${at(clock.centreNs)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rateError} ppm${toldWrong}${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${outliers}${contradicted}.`,
+    `The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: ${at(clock.centreNs)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rateError} ppm${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${outliers}${contradicted}.`,
     clock.consistent ? 'strong' : 'inferred',
     header,
   );

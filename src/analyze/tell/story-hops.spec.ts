@@ -34,9 +34,9 @@ describe('the order of a way', () => {
     ).toBe('exit notified runs waits request fetch answer');
   });
 
-  it('is that of cause and effect where the error leaves it open', () => {
-    expect(ordered(['exit', 0], ['waits', 100], ['request', 50, 200], ['answer', 240])).toBe('exit waits request answer');
-    expect(ordered(['request', 500, 10], ['waits', 495], ['answer', 600])).toBe('request waits answer');
+  it('is that of cause and effect where two times are equal', () => {
+    expect(ordered(['exit', 0], ['waits', 100], ['request', 100, 200], ['answer', 240])).toBe('exit waits request answer');
+    expect(ordered(['request', 500, 10], ['waits', 495], ['answer', 600])).toBe('waits request answer');
   });
 
   it('keeps what has no time behind its cause', () => {

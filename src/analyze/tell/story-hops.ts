@@ -1,19 +1,20 @@
 import { wallToTraceNs } from '../join/clock.ts';
-import type { Analysis } from '../join/analysis.ts';
 import type { DeviceWindow } from '../join/devices.ts';
+import type { Guest } from '../join/guest.ts';
+import { CALLBACK_VECTOR, causeRead, injectionAfter, interruptVector } from '../join/interrupt.ts';
+import type { IoAccess } from '../join/io.ts';
+import { p2mTypeName, routeOf, stagesOf } from '../join/route.ts';
+import type { Transmission } from '../join/transmit.ts';
 import type { DmRequest } from '../sources/dm-lines.ts';
 import { describeFrame } from '../sources/ethernet.ts';
 import { logLine, type Ref, type Strength } from '../sources/evidence.ts';
 import { Hypercall } from '../sources/events.ts';
-import { CALLBACK_VECTOR, injectionAfter, interruptVector } from '../join/interrupt.ts';
-import type { IoAccess } from '../join/io.ts';
-import { intrStatusRead, registerText, type Transmission } from '../join/packet.ts';
-import { p2mTypeName, stagesOf } from '../join/route.ts';
+import { registerText } from './registers.ts';
 import { hex, us, vcpuName, type Hop } from './story-model.ts';
 
 /** Collects the steps of a way, with times from its beginning. */
 export interface Teller {
-  readonly a: Analysis;
+  readonly a: Guest;
   readonly hops: Hop[];
   readonly zeroNs: number | undefined;
   readonly clock: 'measured' | 'modelled' | undefined;
@@ -46,8 +47,8 @@ interface Moment {
   readonly errorNs: number;
 }
 
-/** Time of a log or capture without a trace: nanoseconds from its own first moment, for a double does not hold those since 1970. */
-export function fileTimeNs(a: Analysis, timeUs: number): number {
+/** Time of a log or capture without a trace: nanoseconds from its own first moment. */
+export function fileTimeNs(a: Guest, timeUs: number): number {
   const zeroUs = a.log?.requests[0]?.request.timeUs ?? a.frames[0]?.timeUs ?? 0;
   return (timeUs - zeroUs) * 1000;
 }
@@ -60,15 +61,17 @@ function wallTime(t: Teller, timeUs: number | undefined, errorUs: number): Momen
   return { timeNs: accesses.length === 0 ? fileTimeNs(t.a, timeUs) : undefined, errorNs: 0 };
 }
 
-/** A double holds microseconds since 1970 to a quarter. */
-const FRACTION_US = 0.125;
-
 /** Trace time of a captured frame, with its error. */
-export function frameTime(t: Teller, timeUs: number | undefined): Moment {
-  const { clock } = t.a;
-  const exact = clock?.by === 'log header' && clock.errorUs <= 0.5 && timeUs !== undefined && !Number.isInteger(timeUs);
-  return wallTime(t, timeUs, exact ? FRACTION_US : (clock?.errorUs ?? 0));
+export function frameTime(t: Teller, frame: { readonly timeUs: number; readonly resolutionUs: number } | undefined): Moment {
+  if (frame === undefined) return { timeNs: undefined, errorNs: 0 };
+  const { clock, capture } = t.a;
+  const cut = frame.resolutionUs <= EXACT_US ? 0 : frame.resolutionUs / 2;
+  const errorUs = (clock?.errorUs ?? 0) + cut + capture.offsetErrorUs;
+  return wallTime(t, frame.timeUs + (clock?.by === 'log header' ? cut : 0) - (capture.offset.value ?? 0), errorUs);
 }
+
+/** Stamps this fine hold every nanosecond. */
+const EXACT_US = 0.001;
 
 /** Trace time of a log line, with its error. */
 export function lineTime(t: Teller, timeUs: number | undefined): Moment {
@@ -94,40 +97,19 @@ function servedTime(t: Teller, { timeNs, errorNs }: Moment, access: IoAccess | u
   return from <= until ? { timeNs: (from + until) / 2, errorNs: (until - from) / 2 } : { timeNs, errorNs };
 }
 
-/** One hop with those behind it that have no time: their place is its own. */
-interface Timed {
-  readonly hops: Hop[];
-  readonly place: number;
-  /** Bounds of its time; without one of its own, of any. */
-  readonly from: number;
-  readonly until: number;
-}
-
 /**
- * Puts hops in the order of their times. Hops that the trace times itself and hops timed by the log's clock each keep to
- * their own order; where the error leaves open which of two comes first, cause comes before effect: as they were added.
+ * Puts hops in the order of their times; a hop without a time stays behind the one it was told after. Where two times are equal,
+ * cause comes before effect: as they were added.
  */
 export function inTimeOrder(hops: Hop[]): void {
-  const own: Timed[] = [];
-  const aligned: Timed[] = [];
-  let last: Timed | undefined;
-  hops.forEach((hop, place) => {
-    if (hop.atNs === undefined && last !== undefined) {
-      last.hops.push(hop);
-      return;
-    }
-    last = { hops: [hop], place, from: (hop.atNs ?? -Infinity) - hop.errorNs, until: (hop.atNs ?? -Infinity) + hop.errorNs };
-    (hop.errorNs === 0 ? own : aligned).push(last);
-  });
-  own.sort((p, q) => p.from - q.from || p.place - q.place);
-  const ordered: Hop[] = [];
-  while (own.length > 0 || aligned.length > 0) {
-    const [p] = own;
-    const [q] = aligned;
-    const ownFirst = q === undefined || (p !== undefined && (p.until < q.from || (p.from <= q.until && p.place < q.place)));
-    ordered.push(...(ownFirst ? own : aligned).shift()!.hops);
+  const groups: Hop[][] = [];
+  for (const hop of hops) {
+    const last = groups.at(-1);
+    if (hop.atNs === undefined && last !== undefined) last.push(hop);
+    else groups.push([hop]);
   }
-  hops.splice(0, hops.length, ...ordered);
+  groups.sort((p, q) => (p[0]!.atNs ?? -Infinity) - (q[0]!.atNs ?? -Infinity));
+  hops.splice(0, hops.length, ...groups.flat());
 }
 
 /** Where a device model runs: dom0, or a stub domain. */
@@ -140,14 +122,20 @@ export function accessHops(
   access: IoAccess,
   request: DmRequest | undefined,
   window: DeviceWindow | undefined,
-  mode: string,
+  mode: string | undefined,
 ): void {
-  exitHops(t, access, window, request?.request.size, mode);
+  exitHops(t, access, request, window, mode);
   requestHop(t, access, request);
   answerHops(t, access);
 }
 
-function exitHops(t: Teller, access: IoAccess, window: DeviceWindow | undefined, width: number | undefined, mode: string): void {
+function exitHops(
+  t: Teller,
+  access: IoAccess,
+  request: DmRequest | undefined,
+  window: DeviceWindow | undefined,
+  mode: string | undefined,
+): void {
   const who = `guest ${vcpuName(access)}`;
   const { marks } = access;
   if (marks.exit !== undefined) {
@@ -155,8 +143,12 @@ function exitHops(t: Teller, access: IoAccess, window: DeviceWindow | undefined,
       marks.exit.ref,
     ]);
   }
-  const name = window === undefined ? 'an unknown register' : registerText(window, access.addr, width, access.data, mode);
-  const doing = access.dir === 'write' ? `writes ${hex(access.data ?? 0n)} to` : `reads ${hex(access.data ?? 0n)} from`;
+  const name = registerText(t.a, access, request, window, mode);
+  const value = access.data ?? request?.data;
+  const doing =
+    access.dir === 'write'
+      ? `writes ${value === undefined ? 'a value that no file shows' : hex(value)} to`
+      : `reads ${value === undefined ? 'a value that no file shows' : hex(value)} from`;
   const { npf } = access;
   // The NPF record has no TSC of its own and stands behind the notification: told where it belongs, at the exit.
   const p2m =
@@ -168,9 +160,10 @@ function exitHops(t: Teller, access: IoAccess, window: DeviceWindow | undefined,
     access.record.timeNs,
     'Xen',
     `finds that it ${doing} ${access.space === 'mmio' ? 'guest-physical' : 'port'} ${hex(access.addr)}: ${name}.${p2m}`,
-    window === undefined ? 'unknown' : 'proven',
+    'proven',
     [access.record.ref, ...(npf ? [npf.ref] : []), ...(window?.found.refs ?? [])],
   );
+  slotHop(t, access, request);
   if (marks.notified !== undefined && marks.model !== undefined) {
     hopAt(
       t,
@@ -197,6 +190,35 @@ function exitHops(t: Teller, access: IoAccess, window: DeviceWindow | undefined,
   }
 }
 
+/** Whether an access went through the synchronous page, and how sure that is. */
+const synchronous = (a: Guest, access: IoAccess): Strength | undefined => {
+  const route = routeOf(access, a.pairing?.requestOf[access.index], a.log, a.pairing?.reasonOf(access));
+  return route.value === 'synchronous ioreq' ? (route.strength === 'proven' ? 'strong' : route.strength) : undefined;
+};
+
+/** Xen's slot: one a vCPU, in the order of their numbers (public/hvm/ioreq.h, shared_iopage). */
+function slotHop(t: Teller, access: IoAccess, request: DmRequest | undefined): void {
+  const strength = synchronous(t.a, access);
+  if (strength === undefined) return;
+  const server = t.a.log?.servers.find((x) => x.vcpu === access.vcpu);
+  const where =
+    server === undefined
+      ? "the page's machine frame and the port's number stand in no file"
+      : `the page is machine frame ${hex(server.mfn)}, the port is number ${server.port} of the device model's domain`;
+  hopAt(
+    t,
+    undefined,
+    'Xen',
+    `fills slot ${access.vcpu} of the synchronous ioreq page, which is that of vCPU ${access.vcpu}, and sets its state to STATE_IOREQ_READY: ${where}.`,
+    strength,
+    [
+      access.record.ref,
+      ...(request ? [logLine(request.request.line, t.a.log?.source)] : []),
+      ...(server ? [logLine(server.line, t.a.log?.source)] : []),
+    ],
+  );
+}
+
 function requestHop(t: Teller, access: IoAccess | undefined, request: DmRequest | undefined): void {
   const { log } = t.a;
   if (request === undefined) {
@@ -210,13 +232,18 @@ function requestHop(t: Teller, access: IoAccess | undefined, request: DmRequest 
   const r = request.request;
   const { timeNs, errorNs } = servedTime(t, lineTime(t, r.timeUs), access);
   const kind = r.type === 0 ? 'port I/O' : r.type === 1 ? 'COPY (memory)' : `type ${r.type}`;
+  const strength = access === undefined ? undefined : synchronous(t.a, access);
+  const taken =
+    strength === undefined
+      ? 'takes the request'
+      : `takes the request out of slot ${access!.vcpu} (STATE_IOREQ_READY → STATE_IOREQ_INPROCESS)`;
   const handler = request.region !== undefined ? `, served by its ${request.region.name} handler` : '';
   hopAt(
     t,
     timeNs,
     'device model',
-    `takes the request: ${kind}, ${r.size} byte${r.size === 1 ? '' : 's'}, address ${hex(r.addr)}, data ${hex(request.data ?? r.data)}${handler}.`,
-    'proven',
+    `${taken}: ${kind}, ${r.count > 1 ? `${r.count} times ` : ''}${r.size} byte${r.size === 1 ? '' : 's'}, address ${hex(r.addr)}, data ${r.dataIsPtr ? `at guest-physical ${hex(r.data)}` : hex(request.data ?? r.data)}${handler}.`,
+    strength ?? 'proven',
     [logLine(r.line, log?.source), ...(request.region ? [logLine(request.region.line, log?.source)] : [])],
     errorNs,
   );
@@ -225,12 +252,15 @@ function requestHop(t: Teller, access: IoAccess | undefined, request: DmRequest 
 function answerHops(t: Teller, access: IoAccess): void {
   const who = `guest ${vcpuName(access)}`;
   const { marks } = access;
+  const strength = synchronous(t.a, access);
   if (marks.woken !== undefined) {
     hopAt(
       t,
       marks.woken.timeNs,
       marks.model ? placeOf(marks.model) : 'dom0',
-      `has the answer ready and notifies: ${vcpuName(access)} offline→runnable.`,
+      strength === undefined
+        ? `has the answer ready and wakes the guest's vCPU: ${vcpuName(access)} offline→runnable.`
+        : `has the answer in slot ${access.vcpu} (STATE_IORESP_READY) and wakes the guest's vCPU by its event channel port: ${vcpuName(access)} offline→runnable.`,
       marks.model ? 'strong' : 'inferred',
       [marks.woken.ref],
     );
@@ -265,7 +295,7 @@ export function doorbellHops(t: Teller, tx: Transmission): void {
   const { access, request } = tx;
   const source = a.log?.source;
   if (access !== undefined) {
-    exitHops(t, access, tx.window, request?.request.size, tx.mode);
+    exitHops(t, access, request, tx.window, tx.mode.value);
     requestHop(t, access, request);
   } else if (request !== undefined) {
     requestHop(t, undefined, request);
@@ -286,7 +316,8 @@ export function doorbellHops(t: Teller, tx: Transmission): void {
   const served = (moment: Moment): Moment =>
     tx.dmaStrength.value === 'while the guest waited' ? servedTime(t, moment, access) : moment;
   const dma = (gpa: number | undefined): Transmission['dma'][number] | undefined => tx.dma.find((x) => x.gpa === gpa);
-  if (tx.mode === 'C+' && d.gpa.value !== undefined) {
+  if (tx.kind === 'inferred') touchedHop(t, tx, served);
+  if (tx.kind === 'ring' && d.gpa.value !== undefined) {
     const at = dma(d.gpa.value);
     const { timeNs, errorNs } = served(lineTime(t, at?.timeUs));
     const words = d.words.value;
@@ -294,7 +325,7 @@ export function doorbellHops(t: Teller, tx: Transmission): void {
       t,
       timeNs,
       'device model',
-      `reads ${d.index.value === undefined ? 'a descriptor' : `descriptor ${d.index.value}`} at guest-physical ${hex(d.gpa.value)}${words === undefined ? '' : ` (${describeDescriptor(words)})`}${at?.pointer === undefined ? '' : `, mapped at ${hex(BigInt('0x' + at.pointer))} in its own memory`}.`,
+      `reads ${d.index.value === undefined ? 'a descriptor' : `descriptor ${d.index.value}`} at guest-physical ${hex(d.gpa.value)}${words === undefined ? '' : ` (${describeDescriptor(tx, words)})`}${at?.pointer === undefined ? '' : `, mapped at ${hex(BigInt('0x' + at.pointer))} in its own memory`}.`,
       d.gpa.strength,
       [...d.gpa.refs, ...d.words.refs, ...(at ? [logLine(at.line, source)] : [])],
       errorNs,
@@ -315,7 +346,7 @@ export function doorbellHops(t: Teller, tx: Transmission): void {
   }
   const frame = tx.frame.value;
   if (frame !== undefined) {
-    const { timeNs, errorNs } = frameTime(t, frame.timeUs);
+    const { timeNs, errorNs } = frameTime(t, frame);
     hopAt(
       t,
       timeNs,
@@ -333,29 +364,42 @@ export function doorbellHops(t: Teller, tx: Transmission): void {
   }
 }
 
-function describeDescriptor(words: readonly number[]): string {
-  const flags = words[0]!;
-  const names = [
-    flags >>> 31 ? 'OWN' : '',
-    (flags >>> 30) & 1 ? 'end of ring' : '',
-    (flags >>> 29) & 1 ? 'first' : '',
-    (flags >>> 28) & 1 ? 'last' : '',
-  ].filter((n) => n !== '');
-  return `${words.map((w) => w.toString(16).padStart(8, '0')).join(' ')}: ${names.length > 0 ? `${names.join(', ')}, ` : ''}${flags & 0x1fff} bytes`;
+/** What the device model touched for a chip that is not known here. */
+function touchedHop(t: Teller, tx: Transmission, served: (moment: Moment) => Moment): void {
+  const first = tx.dma[0];
+  if (first === undefined) return;
+  const { timeNs, errorNs } = served(lineTime(t, first.timeUs));
+  const all = tx.dma.slice(0, MOST_LISTED).map((d) => hex(d.gpa));
+  hopAt(
+    t,
+    timeNs,
+    'device model',
+    `asks its map cache for guest-physical ${all.join(', ')}${tx.dma.length > MOST_LISTED ? ` and ${tx.dma.length - MOST_LISTED} more` : ''}: descriptors and buffers of a chip that is not known here.`,
+    'proven',
+    [logLine(first.line, t.a.log?.source), logLine(tx.dma.at(-1)!.line, t.a.log?.source)],
+    errorNs,
+  );
+}
+
+const MOST_LISTED = 6;
+
+function describeDescriptor(tx: Transmission, words: readonly number[]): string {
+  const text = tx.window?.chip.descriptor('transmit', words, tx.mode.value).text;
+  return `${words.map((w) => w.toString(16).padStart(8, '0')).join(' ')}${text === undefined ? '' : `: ${text}`}`;
 }
 
 function interruptRaised(t: Teller, tx: Transmission, served: (moment: Moment) => Moment): void {
   const { log } = t.a;
-  const line = tx.chip.find((c) => /^Set IRQ to 1/i.test(c.text));
-  const m = line && /\(([0-9a-f]+) ([0-9a-f]+)\)/i.exec(line.text);
-  if (line !== undefined) {
+  const chip = tx.window?.chip;
+  const line = tx.chip.find((c) => chip?.lines?.raised(c.text) !== undefined);
+  if (line !== undefined && chip?.lines !== undefined) {
     const { timeNs, errorNs } = served(lineTime(t, line.timeUs));
-    const names = m && tx.window ? registerText(tx.window, tx.window.base + 0x3e, 2, BigInt('0x' + m[1]!), tx.mode) : undefined;
+    const { status, mask } = chip.lines.raised(line.text)!;
     hopAt(
       t,
       timeNs,
       'device model',
-      `raises the interrupt line${names ? `: ${names}, mask ${hex(parseInt(m![2]!, 16))}` : ''}.`,
+      `raises the interrupt line: ${chip.causeText(status)}, mask ${hex(mask)}.`,
       'proven',
       [logLine(line.line, log?.source)],
       errorNs,
@@ -379,7 +423,8 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
   const { a } = t;
   if (tx.window === undefined) return;
   const vector = interruptVector(a, tx.window);
-  const read = intrStatusRead(a, tx.window, access, 0x84);
+  const found = causeRead(a, tx.window, access, 'transmitted');
+  const read = found?.access;
   const inject = vector.value === undefined ? undefined : injectionAfter(a, access, read, vector.value);
   const readAt = read && (read.marks.exit ?? read.record).timeNs;
   if (inject !== undefined && vector.value !== undefined && (readAt === undefined || inject.timeNs <= readAt)) {
@@ -387,8 +432,8 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
       t,
       inject.timeNs,
       'Xen',
-      `injects vector ${hex(vector.value)} into ${vcpuName(access)}${vector.value === CALLBACK_VECTOR ? ': the callback vector all event channels share, so that it is this interrupt is inferred from the IntrStatus read below' : `, the vector of this device (${vector.why})`}.`,
-      vector.value === CALLBACK_VECTOR ? 'inferred' : 'strong',
+      `injects vector ${hex(vector.value)} into ${vcpuName(access)}${vector.value === CALLBACK_VECTOR ? ': the callback vector that all event channels share, so that it is this interrupt is inferred from the read of the interrupt cause below' : `, taken for the vector of this device: ${vector.why}`}.`,
+      'inferred',
       [inject.ref, ...vector.refs],
     );
   }
@@ -398,7 +443,7 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
       t,
       read.record.timeNs,
       `guest ${vcpuName(read)}`,
-      `has taken it: reads ${registerText(tx.window, read.addr, 2, read.data, tx.mode)} = ${hex(read.data!)}.`,
+      `reads ${registerText(a, read, request, tx.window, tx.mode.value)} = ${hex(read.data!)}: the next read of the interrupt cause that says that a frame has left.`,
       'proven',
       [read.record.ref, ...(request ? [logLine(request.request.line, a.log?.source)] : [])],
     );

@@ -29,7 +29,11 @@ export interface AddressRow {
 }
 
 export interface Story {
+  /** What must be known first: files that do not belong together, one line each. */
+  readonly notes: readonly string[];
   readonly title: string;
+  /** Five plain sentences: what happened, which page, who translated, how long, what is unknown. */
+  readonly summary: readonly Sentence[];
   readonly clock: Claim<'modelled' | 'measured'>;
   readonly subject: readonly Sentence[];
   readonly hops: readonly Hop[];
@@ -53,6 +57,6 @@ export const say = (text: string, strength: Strength, refs: readonly Ref[]): Sen
 export const sayClaim = <T>(c: Claim<T>, text: (value: T) => string, otherwise: string): Sentence =>
   c.value === undefined ? say(`${otherwise}: unknown (${c.why}).`, 'unknown', c.refs) : say(text(c.value), c.strength, c.refs);
 /** `d1v0`. */
-export const vcpuName = (v: { dom: number; vcpu: number }): string => `d${v.dom}v${v.vcpu}`;
+export const vcpuName = (v: { dom: number; vcpu: number }): string => (v.dom < 0 ? 'd?v?' : `d${v.dom}v${v.vcpu}`);
 /** Nanoseconds as microseconds. */
 export const us = (ns: number): string => `${(ns / 1000).toFixed(1)} µs`;

@@ -1,9 +1,14 @@
 import { errorUsText } from '../join/clock.ts';
-import { formatRefs, type Claim } from '../sources/evidence.ts';
+import { formatRefs, type Claim, type Ref } from '../sources/evidence.ts';
 import type { Hop, Sentence, Story } from './story-model.ts';
+
+/** How much evidence is printed: none, the first references of each sentence, or all. */
+export type EvidenceLevel = 'none' | 'short' | 'full';
 
 /** How a story is printed. */
 export interface RenderOptions {
+  /** `short` when left out. */
+  readonly evidence?: EvidenceLevel | undefined;
   /** Columns; 100 when left out. */
   readonly width?: number | undefined;
   /** ANSI colours; off when left out. */
@@ -15,6 +20,7 @@ interface Style {
   readonly dim: (text: string) => string;
   readonly bold: (text: string) => string;
   readonly warn: (text: string) => string;
+  readonly evidence: EvidenceLevel;
 }
 
 const MIN_WIDTH = 40;
@@ -25,16 +31,19 @@ export function renderStory(story: Story, options: RenderOptions = {}): string {
     (code: number) =>
     (text: string): string =>
       options.color === true ? `\u001b[${code}m${text}\u001b[0m` : text;
-  const s: Style = { width: Math.max(MIN_WIDTH, options.width ?? 100), dim: sgr(2), bold: sgr(1), warn: sgr(33) };
-  const out: string[] = [...wrap(story.title, s.width, '').map(s.bold), ''];
-  out.push(
-    ...wrap(
-      `Times are ${story.clock.value ?? 'of unknown kind'}: ${story.clock.why}. Evidence: [trace+offset], [log:line], [pcap#frame]; (strong) follows by a rule, (inferred) is the likeliest reading; no mark: a record says so.`,
-      s.width,
-      '',
-    ).map(s.dim),
-    '',
-  );
+  const s: Style = {
+    width: Math.max(MIN_WIDTH, options.width ?? 100),
+    dim: sgr(2),
+    bold: sgr(1),
+    warn: sgr(33),
+    evidence: options.evidence ?? 'short',
+  };
+  const out: string[] = [];
+  for (const note of story.notes) out.push(...wrap(`Note: ${note}.`, s.width, '').map(s.warn));
+  if (story.notes.length > 0) out.push('');
+  out.push(...wrap(story.title, s.width, '').map(s.bold), '');
+  for (const sentence of story.summary) out.push(...withEvidence({ ...s, evidence: 'none' }, sentence.text, sentence, '  '));
+  out.push('', ...wrap(legend(story, s.evidence), s.width, '').map(s.dim), '');
   section(out, s, 'What is told', story.subject);
   if (story.hops.length > 0) {
     out.push(s.bold('The way'), ...story.hops.flatMap((hop, i) => hopLines(s, hop, i + 1)), '');
@@ -47,6 +56,21 @@ export function renderStory(story: Story, options: RenderOptions = {}): string {
   section(out, s, 'How the files were joined', story.joins);
   while (out[out.length - 1] === '') out.pop();
   return out.join('\n') + '\n';
+}
+
+/** How the rest is to be read. */
+function legend(story: Story, evidence: EvidenceLevel): string {
+  const kind =
+    story.clock.value === 'modelled'
+      ? 'All times are modelled: they are those of a clock that charges each step a declared cost'
+      : `All times are ${story.clock.value ?? 'of unknown kind'}`;
+  const marks =
+    '(strong) follows by a rule of docs/trace.md, (inferred) is the likeliest reading, and without a mark a record says so';
+  const refs =
+    evidence === 'none'
+      ? '--evidence short or full shows what each sentence rests on'
+      : `In brackets stands what a sentence rests on: the offset of a trace record, a line of the log, a frame of the capture${evidence === 'short' ? '; --evidence full shows all of it' : ''}`;
+  return `${kind}: ${story.clock.why}. ${marks}. ${refs}. xenolith explain TERM explains a word.`;
 }
 
 function section(out: string[], s: Style, title: string, sentences: readonly Sentence[]): void {
@@ -64,20 +88,30 @@ function withEvidence(
   indent: string,
 ): string[] {
   const mark = of.strength === 'proven' || of.strength === 'unknown' ? '' : ` (${of.strength})`;
-  const refs = of.refs.length > 0 ? ` [${formatRefs(of.refs)}]` : '';
+  const refs = refsText(s, of.refs);
   const lines = wrap(`${text}${mark}${refs}`, s.width, indent);
   return lines
     .map((line) => line.replace(/\[[^\]]*\]?$|^\s*[^[]*\]$/, (tail) => s.dim(tail)))
     .map((line) => (of.strength === 'unknown' ? s.warn(line) : line));
 }
 
+/** How many references are shown where not all are. */
+const SHORT = 2;
+
+function refsText(s: Style, all: readonly Ref[]): string {
+  if (all.length === 0 || s.evidence === 'none') return '';
+  const refs = all.filter((ref, i) => all.findIndex((other) => other.file === ref.file && other.at === ref.at) === i);
+  const shown = s.evidence === 'full' ? refs : refs.slice(0, SHORT);
+  return ` [${formatRefs(shown)}${shown.length < refs.length ? ', …' : ''}]`;
+}
+
 function hopLines(s: Style, hop: Hop, number: number): string[] {
   const time =
     hop.atNs === undefined
-      ? 'time unknown'
-      : `${hop.atNs >= 0 ? '+' : ''}${(hop.atNs / 1000).toFixed(3)} µs${hop.errorNs > 0 ? ` ±${errorUsText({ errorUs: hop.errorNs / 1000 })}` : ''} ${hop.clock}`;
+      ? 'then'
+      : `${hop.atNs >= 0 ? '+' : ''}${(hop.atNs / 1000).toFixed(3)} µs${hop.errorNs > 0 ? ` ±${errorUsText({ errorUs: hop.errorNs / 1000 })}` : ''}`;
   const head = `${String(number).padStart(3)}. ${time}`;
-  return [`${head.padEnd(34)} ${s.bold(hop.where)}`, ...withEvidence(s, hop.text, hop, '       ')];
+  return [`${head.padEnd(26)} ${s.bold(hop.where)}`, ...withEvidence(s, hop.text, hop, '       ')];
 }
 
 function addressLines(s: Style, story: Story): string[] {
@@ -89,7 +123,7 @@ function addressLines(s: Style, story: Story): string[] {
   const refs = story.addresses
     .map((r) => {
       const parts = [r.gpa, r.mfn, r.mapping].flatMap((c) => c.refs);
-      return parts.length === 0 ? '' : `  ${r.what}: [${formatRefs(parts.slice(0, 6))}]`;
+      return parts.length === 0 || s.evidence === 'none' ? '' : `  ${r.what}:${refsText(s, parts)}`;
     })
     .filter((l) => l !== '');
   const gvas = new Map<string, string[]>();

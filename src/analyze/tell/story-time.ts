@@ -1,14 +1,14 @@
-import type { Analysis } from '../join/analysis.ts';
+import type { Guest } from '../join/guest.ts';
 import { errorUsText, traceToWallUs } from '../join/clock.ts';
 import type { DmDma } from '../sources/dm-lines.ts';
 import { logLine, type Ref } from '../sources/evidence.ts';
 import type { IoAccess, Mark } from '../join/io.ts';
-import type { Transmission } from '../join/packet.ts';
+import type { Transmission } from '../join/transmit.ts';
 import { stagesOf, type Stages } from '../join/route.ts';
 import { hex, say, us, type Sentence } from './story-model.ts';
 
 /** "Where did the time go?": the stages between exit and entry, the device model's own part, and the register's other writes. */
-export function timeSentences(a: Analysis, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
+export function timeSentences(a: Guest, tx: Transmission, walked: IoAccess | undefined): Sentence[] {
   const out: Sentence[] = [];
   if (walked === undefined) out.push(say('How long the guest waited is unknown: the doorbell is not in a trace.', 'unknown', []));
   else out.push(stageSentence(walked), ...othersSentence(a, walked));
@@ -71,7 +71,7 @@ function stageSentence(access: IoAccess): Sentence {
 const percent = (part: number, whole: number): string => `${((100 * part) / whole).toFixed(0)}%`;
 
 /** The same register's other accesses in this direction. */
-function othersSentence(a: Analysis, access: IoAccess): Sentence[] {
+function othersSentence(a: Guest, access: IoAccess): Sentence[] {
   const { total } = stagesOf(access);
   const times = a.accesses
     .filter(
@@ -99,19 +99,20 @@ interface Step {
 }
 
 /** How the log divides the device model's part: its length and the longest pause between two of its lines. */
-function logSentence(a: Analysis, tx: Transmission): Sentence | undefined {
+function logSentence(a: Guest, tx: Transmission): Sentence | undefined {
   const { request } = tx;
   if (a.log === undefined || request?.request.timeUs === undefined) return undefined;
   const ref = (line: number): Ref => logLine(line, a.log!.source);
   const steps: Step[] = [{ timeUs: request.request.timeUs, what: 'the request', ref: ref(request.request.line) }];
   if (request.endTimeUs !== undefined && request.endLine !== request.request.line)
     steps.push({ timeUs: request.endTimeUs, what: 'the call of its handler', ref: ref(request.endLine) });
-  const base = tx.mode === 'C+' ? tx.ring.value?.value : undefined;
+  const ring = tx.kind === 'ring' ? tx.place.value?.place : undefined;
+  const bytes = ring?.descriptorBytes ?? 1;
   const asked = (d: DmDma): string =>
     d.gpa === tx.descriptor.buffer.value
       ? 'the frame'
-      : base !== undefined && d.gpa >= base && d.gpa < base + RING_BYTES
-        ? `descriptor ${Math.floor((d.gpa - base) / DESCRIPTOR_BYTES)}`
+      : ring !== undefined && d.gpa >= ring.base && d.gpa < ring.base + bytes * (ring.count ?? 0)
+        ? `descriptor ${Math.floor((d.gpa - ring.base) / bytes)}`
         : hex(d.gpa);
   for (const d of tx.doorbellDma) {
     if (d.timeUs === undefined) continue;
@@ -131,8 +132,9 @@ function logSentence(a: Analysis, tx: Transmission): Sentence | undefined {
   const pause = steps[longest]!.timeUs - steps[longest - 1]!.timeUs;
   if (whole === 0) return undefined;
   const frame = tx.frame.value;
+  const frameUs = (frame?.timeUs ?? 0) - (a.capture.offset.value ?? 0);
   const left =
-    frame !== undefined && frame.timeUs >= steps[longest - 1]!.timeUs && frame.timeUs <= steps[longest]!.timeUs + 1
+    frame !== undefined && frameUs >= steps[longest - 1]!.timeUs && frameUs <= steps[longest]!.timeUs + 1
       ? `; frame ${frame.number} left in it`
       : '';
   const longestText =
@@ -147,7 +149,7 @@ function logSentence(a: Analysis, tx: Transmission): Sentence | undefined {
 }
 
 /** What the lines leave of the wait, before the first and after the last, where the clocks are laid over each other. */
-function around(a: Analysis, access: IoAccess | undefined, steps: readonly Step[]): string {
+function around(a: Guest, access: IoAccess | undefined, steps: readonly Step[]): string {
   const from = access?.marks.modelRuns ?? access?.marks.notified ?? access?.marks.blocked;
   const until = access?.marks.woken;
   if (a.clock === undefined || from === undefined || until === undefined || access?.lost !== undefined) return '';
@@ -161,10 +163,8 @@ function around(a: Analysis, access: IoAccess | undefined, steps: readonly Step[
         ? 'after the notification'
         : 'after the guest began to wait';
   const tell = (value: number): string => `${Math.max(0, value).toFixed(a.clock!.errorUs < 10 ? 1 : 0)} µs`;
-  return `; the first comes ${tell(before)} ${since}, the last ${tell(after)} before the answer, both ±${errorUsText(a.clock)} µs`;
+  return `; the first comes ${tell(before)} ${since}, the last ${tell(after)} before the answer, both ${a.clock.errorUs === 0 ? 'exactly' : `±${errorUsText(a.clock)} µs`}`;
 }
 
 /** A pause between lines that show whole microseconds is none below this. */
 const SHORT_US = 3;
-const DESCRIPTOR_BYTES = 16;
-const RING_BYTES = 64 * DESCRIPTOR_BYTES;

@@ -3,6 +3,7 @@
  * so that generated code, this module's TypeScript and a snapshot see the same bytes. Offsets in bytes from the
  * block's base.
  */
+export { Efer, Rights } from '../interface.ts';
 
 /** 16 general registers of 8 bytes, numbered as in ModRM. Byte registers AH..BH are at +1 of the first four. */
 export const CB_GPR = 0x000;
@@ -66,24 +67,6 @@ export const SEG_LOW = 20; // u32
 export const SEG_HIGH = 24; // u32
 /** What data accesses may do: bit 0 read, bit 1 write. */
 export const SEG_MAY = 28; // u32
-
-/** Access rights bits in VMCS form (SDM vol. 3C table 24-2). */
-export const Rights = {
-  typeMask: 0xf,
-  accessed: 1,
-  writable: 2,
-  expandDown: 4,
-  conforming: 4,
-  code: 8,
-  system: 0,
-  nonSystem: 0x10,
-  dplShift: 5,
-  present: 0x80,
-  long: 1 << 13,
-  big: 1 << 14,
-  granular: 1 << 15,
-  unusable: 1 << 16,
-} as const;
 
 export const CB_GDTR_BASE = 0x240; // u64
 export const CB_GDTR_LIMIT = 0x248;
@@ -189,8 +172,6 @@ export const Cr4 = {
 /** Debug status and control (SDM vol. 3B, 18.2): BD, BS; GD. */
 export const Dr6 = { bd: 1 << 13, bs: 1 << 14 } as const;
 export const Dr7 = { gd: 1 << 13 } as const;
-export const Efer = { sce: 1, lme: 1 << 8, lma: 1 << 10, nxe: 1 << 11 } as const;
-
 export const Vector = {
   de: 0,
   db: 1,

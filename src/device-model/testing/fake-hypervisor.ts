@@ -11,14 +11,22 @@ import {
   VCPU_INFO_UPCALL_PENDING,
 } from '../../abi/event-channel.ts';
 import {
-  BUFIOREQ_SLOTS,
-  BUFIOREQ_SLOT_NUM,
-  IOREQ_DATA_IS_PTR,
-  IOREQ_DF,
-  IOREQ_DIR_READ,
-  IOREQ_SIZE,
+  BUFIOREQ_READ_POINTER,
+  BUFIOREQ_WRITE_POINTER,
+  bufferedSlots,
+  IOREQ_READ,
+  IOREQ_VP_EPORT,
+  IOREQ_WRITE,
   IoreqState,
+  ioreqState,
   IoreqType,
+  newIoreq,
+  readData,
+  slotAt,
+  stateAt,
+  withState,
+  writeBuffered,
+  writeSlot,
 } from '../../abi/ioreq.ts';
 import { PAGE_SIZE, maddr, type Gfn, type Maddr } from '../../base/address.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -85,6 +93,7 @@ export class FakeHypervisor implements DeviceModelHypercalls {
   foreignMaps = 0;
   deviceModel: DeviceModel | undefined;
   private readonly vcpus: number;
+  private readonly request = newIoreq();
 
   /**
    * @param ramPages guest RAM from gfn 0 on, with a hole at 0xa0-0xbf; frames are handed out backwards
@@ -102,7 +111,7 @@ export class FakeHypervisor implements DeviceModelHypercalls {
 
   createIoreqServer(): number {
     for (let vcpu = 0; vcpu < this.vcpus; vcpu++)
-      this.words[(this.ioreqPage + vcpu * IOREQ_SIZE + 24) >>> 2] = REMOTE_PORT + vcpu;
+      this.words[slotAt(this.ioreqPage, vcpu) + IOREQ_VP_EPORT / 4] = REMOTE_PORT + vcpu;
     return 0;
   }
 
@@ -219,31 +228,28 @@ export class FakeHypervisor implements DeviceModelHypercalls {
 
   /** State of a slot. */
   state(vcpu = 0): number {
-    return (this.words[(this.ioreqPage + vcpu * IOREQ_SIZE + 28) >>> 2]! >>> 16) & 0xf;
+    return ioreqState(this.words[stateAt(slotAt(this.ioreqPage, vcpu))]!);
   }
 
   setState(state: number, vcpu = 0): void {
-    const at = (this.ioreqPage + vcpu * IOREQ_SIZE + 28) >>> 2;
-    this.words[at] = (this.words[at]! & ~(0xf << 16)) | (state << 16);
+    const at = stateAt(slotAt(this.ioreqPage, vcpu));
+    this.words[at] = withState(this.words[at]!, state);
   }
 
   /** Fill a slot and set it READY; the caller notifies. */
   post(access: Access): void {
-    const vcpu = access.vcpu ?? 0;
-    const slot = (this.ioreqPage + vcpu * IOREQ_SIZE) >>> 2;
-    const data = access.ptr !== undefined ? BigInt(access.ptr) : BigInt(access.write ?? 0);
-    this.words[slot] = access.addr % 2 ** 32;
-    this.words[slot + 1] = Math.floor(access.addr / 2 ** 32);
-    this.words[slot + 2] = Number(data & 0xffffffffn);
-    this.words[slot + 3] = Number(data >> 32n);
-    this.words[slot + 4] = access.count ?? 1;
-    this.words[slot + 5] = access.size ?? 4;
-    const flags =
-      IoreqState.ready |
-      (access.ptr !== undefined ? IOREQ_DATA_IS_PTR : 0) |
-      (access.write === undefined ? IOREQ_DIR_READ : 0) |
-      (access.df ? IOREQ_DF : 0);
-    Atomics.store(this.words, slot + 7, ((access.type ?? IoreqType.copy) << 24) | (flags << 16));
+    const p = this.request;
+    const data = BigInt(access.ptr ?? access.write ?? 0);
+    p.type = access.type ?? IoreqType.copy;
+    p.addr = access.addr;
+    p.dataLo = Number(data & 0xffffffffn);
+    p.dataHi = Number((data >> 32n) & 0xffffffffn);
+    p.count = access.count ?? 1;
+    p.size = access.size ?? 4;
+    p.dir = access.write === undefined ? IOREQ_READ : IOREQ_WRITE;
+    p.df = access.df ?? false;
+    p.dataIsPtr = access.ptr !== undefined;
+    writeSlot(this.words, slotAt(this.ioreqPage, access.vcpu ?? 0), p);
   }
 
   /** Make an access and have the device model serve it; gives the data of a read. Throws unless it was answered. */
@@ -256,8 +262,8 @@ export class FakeHypervisor implements DeviceModelHypercalls {
     if (this.state(vcpu) !== IoreqState.respReady || this.sent[before] !== VCPU_PORT + vcpu)
       throw new Error(`ioreq not answered: state ${this.state(vcpu)}`);
     this.setState(IoreqState.none, vcpu);
-    const slot = (this.ioreqPage + vcpu * IOREQ_SIZE) >>> 2;
-    return (BigInt(this.words[slot + 3]! >>> 0) << 32n) | BigInt(this.words[slot + 2]! >>> 0);
+    readData(this.words, slotAt(this.ioreqPage, vcpu), this.request);
+    return (BigInt(this.request.dataHi) << 32n) | BigInt(this.request.dataLo);
   }
 
   read(addr: number, size = 4): number {
@@ -278,20 +284,17 @@ export class FakeHypervisor implements DeviceModelHypercalls {
 
   /** Put one request into the buffered ring as Xen does; `value` takes two slots when size is 8. */
   buffer(addr: number, size: 1 | 2 | 4 | 8, value: bigint, type: number = IoreqType.copy): void {
-    const log2 = { 1: 0, 2: 1, 4: 2, 8: 3 }[size];
-    const push = (data: number): void => {
-      const write = this.words[(this.ring + 4) >>> 2]! >>> 0;
-      const at = (this.ring + BUFIOREQ_SLOTS + (write % BUFIOREQ_SLOT_NUM) * 8) >>> 2;
-      this.words[at] = type | (log2 << 10) | (addr << 12);
-      this.words[at + 1] = data;
-      this.words[(this.ring + 4) >>> 2] = write + 1;
-    };
-    push(Number(value & 0xffffffffn));
-    if (size === 8) push(Number(value >> 32n));
+    const p = { ...newIoreq(), type, addr, size, count: 1, dataLo: Number(value & 0xffffffffn), dataHi: Number(value >> 32n) };
+    const write = (this.ring + BUFIOREQ_WRITE_POINTER) >>> 2;
+    writeBuffered(this.words, this.ring, this.words[write]! >>> 0, p);
+    this.words[write]! += bufferedSlots(p);
   }
 
   get ringPointers(): [number, number] {
-    return [this.words[this.ring >>> 2]! >>> 0, this.words[(this.ring >>> 2) + 1]! >>> 0];
+    return [BUFIOREQ_READ_POINTER, BUFIOREQ_WRITE_POINTER].map((at) => this.words[(this.ring + at) >>> 2]! >>> 0) as [
+      number,
+      number,
+    ];
   }
 
   /** Guest RAM by guest-physical address. */

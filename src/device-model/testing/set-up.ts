@@ -45,7 +45,7 @@ export function setUp(options: SetUpOptions = {}) {
   /** Log lines so far, without process id and time. */
   const logged = (): string[] => {
     log?.flush();
-    return lines.map((line) => line.replace(/^\d+@\d+\.\d{6}:/, ''));
+    return lines.map((line) => line.replace(/^\d+@\d+\.\d{9}:/, ''));
   };
   return { clock, hv, dm, log, lines, logged, warnings, text };
 }

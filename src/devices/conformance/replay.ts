@@ -135,7 +135,7 @@ class Sequence {
         const length = input.kind === 'mem' ? input.bytes.length : input.len;
         if (input.addr + length > bus.ram.bytes.length)
           throw new UserError(
-            `line ${line}: ${describeInput(input)} lies outside the sequence's RAM of ${bus.ram.bytes.length} bytes`,
+            `line ${line}: ${describeInput(input)} is outside the sequence's RAM of ${bus.ram.bytes.length} bytes`,
           );
         for (const ram of [bus.ram.bytes, this.expected]) {
           if (input.kind === 'mem') ram.set(input.bytes, input.addr);

@@ -76,7 +76,7 @@ export function parseLine(text: string, where: string): TranscriptLine {
   };
   const bytes = (field: string): Uint8Array => {
     const value = text1(field);
-    if (!/^(?:[0-9a-f]{2})*$/i.test(value)) throw new UserError(`${where}: '${field}' is no hexadecimal byte string`);
+    if (!/^(?:[0-9a-f]{2})*$/i.test(value)) throw new UserError(`${where}: '${field}' is not a hexadecimal byte string`);
     return fromHex(value);
   };
 

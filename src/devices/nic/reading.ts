@@ -86,6 +86,8 @@ export interface Meaning {
   /** Registers touched, with decoded fields, in the mode known so far; the register meant where it is reached by an index. */
   readonly registers: readonly Explained[];
   readonly mode?: ModeSign | undefined;
+  /** The write resets the chip: the driver may choose another mode now. */
+  readonly reset?: boolean | undefined;
   /** The place that a write changed. */
   readonly place?: Place | undefined;
   readonly doorbell?: Doorbell | undefined;
@@ -94,10 +96,14 @@ export interface Meaning {
 
 /** Follows one device through the accesses of its driver, in the order of time: indexes, pages and places are its state. */
 export interface NicFollower {
+  /** The mode that accesses are read in; a sign among them changes it. */
+  mode: string | undefined;
   /** Takes an access and tells what it means. */
   take(access: NicAccess): Meaning;
   /** As far as the accesses taken show. */
   place(key: string): Place | undefined;
+  /** Accesses may be missing here: what an index register points at is unknown until it is written again. */
+  lost(): void;
 }
 
 /** A transmit or receive descriptor, read. */
@@ -159,10 +165,23 @@ export interface NicReading {
   readonly registers: readonly RegisterDef[];
   /** Modes a driver chooses between; none where the chip has one. */
   readonly modes: readonly string[];
-  /** A follower for one device. @param mode the driver's, where known from elsewhere in the files */
-  follow(mode?: string): NicFollower;
+  /** A follower for one device. */
+  follow(): NicFollower;
+  /** Keys of the places that a doorbell of the kind `ring` may walk and a reception may fill, in each direction. */
+  places(direction: 'transmit' | 'receive', mode: string | undefined): readonly string[];
   /** Registers for one line of text, where only the address counts: `TxPoll`, `TxRingAddr` in C+ mode. */
   registerAt(block: RegisterBlock, offset: number, mode: string | undefined): string | undefined;
+  /** Registers that an access touches, with decoded fields, where no more than the access itself is known. */
+  explain(
+    block: RegisterBlock,
+    access: {
+      readonly offset: number;
+      readonly width: number;
+      readonly value: number;
+      readonly mode: string | undefined;
+      readonly dir: 'read' | 'write';
+    },
+  ): readonly Explained[];
   /** Reads a descriptor's 32-bit words. */
   descriptor(direction: 'transmit' | 'receive', words: readonly number[], mode: string | undefined): DescriptorReading;
   /** Decoded fields of an interrupt cause, for one line of text: `IntrStatus (TxOK)`. */

@@ -3,6 +3,7 @@
  * memory spaces as configuration changes, and carries their interrupt pins.
  * Source: PCI Local Bus Specification 3.0, chapters 2.2.6, 3.2.2.3 and 6.
  */
+import { widthMask } from '../registers.ts';
 import type { DebugLog, DeviceClock, DmaBus } from '../interfaces.ts';
 import type { IoMapping, IoRegion, IoSpace } from '../io-space.ts';
 import type { BarDef } from './config-space.ts';
@@ -29,6 +30,7 @@ interface PciBusOptions {
   readonly clock: DeviceClock;
   /** A function's pin changed: device number, intx 0 (INTA#) to 3 (INTD#). */
   readonly setIntx: (device: number, intx: number, level: boolean) => void;
+  readonly probe?: PciConfigProbe | undefined;
 }
 
 export interface AttachOptions {
@@ -62,12 +64,13 @@ class BarRegion implements IoRegion {
 }
 
 export class PciBus {
-  probe: PciConfigProbe | undefined;
+  readonly probe: PciConfigProbe | undefined;
   private readonly options: PciBusOptions;
   private readonly functionTable = new Map<number, PciDevice>();
 
   constructor(options: PciBusOptions) {
     this.options = options;
+    this.probe = options.probe;
   }
 
   /** The slot that the function at `at` is built into; attach() then puts the function there. */
@@ -107,7 +110,7 @@ export class PciBus {
             : space.add(region, base, { priority: 1, ...(original ? { logBase: () => original.mapping?.base ?? 0 } : {}) });
       }
     };
-    device.config.onDecodeChange = decode;
+    device.config.decodeChanges.add(decode);
     decode();
   }
 
@@ -123,7 +126,7 @@ export class PciBus {
   /** Software reads 1, 2 or 4 bytes of a function's configuration space; ones where no function is. */
   configRead(at: number, register: number, size: number): number {
     const device = this.functionTable.get(at);
-    const value = device === undefined ? (size === 4 ? 0xffffffff : (1 << (size * 8)) - 1) : device.readConfig(register, size);
+    const value = device === undefined ? widthMask(size) : device.readConfig(register, size);
     this.probe?.read(device, at, register, value);
     return value;
   }

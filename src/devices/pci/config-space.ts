@@ -2,6 +2,7 @@
  * The 256-byte configuration space of a PCI function (PCI Local Bus 3.0, chapter 6; type 0 header), as two
  * masks over plain bytes: which bits a write changes, which bits a write of one clears.
  */
+import { Listeners } from '../../base/listeners.ts';
 import type { RegisterDef } from '../registers.ts';
 
 /** Registers of the type 0 header, for logs, explanations and documentation. */
@@ -116,8 +117,8 @@ export class PciConfigSpace {
   /** Bits that a write of one clears. */
   readonly w1c = new Uint8Array(256);
   readonly bars: readonly BarDef[];
-  /** Called after a write or reset that changed Command or a BAR: the bus decodes anew. */
-  onDecodeChange: (() => void) | undefined;
+  /** After a write or reset that changed Command or a BAR: the bus decodes anew. */
+  readonly decodeChanges = new Listeners();
 
   constructor(identity: PciIdentity, bars: readonly BarDef[] = []) {
     this.bars = bars;
@@ -169,7 +170,7 @@ export class PciConfigSpace {
       this.bytes[at] = now;
       if (now !== old && (at === PCI_COMMAND || at === PCI_COMMAND + 1 || (at >= PCI_BAR0 && at < PCI_BAR0 + 24))) decode = true;
     }
-    if (decode) this.onDecodeChange?.();
+    if (decode) this.decodeChanges.call();
   }
 
   get command(): number {
@@ -196,6 +197,6 @@ export class PciConfigSpace {
     this.bytes[PCI_CACHE_LINE_SIZE] = 0;
     this.bytes[PCI_INTERRUPT_LINE] = 0;
     for (const bar of this.bars) this.set(PCI_BAR0 + bar.index * 4, 4, bar.kind === 'io' ? 1 : 0);
-    this.onDecodeChange?.();
+    this.decodeChanges.call();
   }
 }

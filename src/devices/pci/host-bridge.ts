@@ -3,6 +3,7 @@
  * and configuration mechanism #1 at ports 0xcf8 and 0xcfc.
  * Sources: Intel 440FX PCIset data sheet (290549), section 3.1; PCI Local Bus Specification 3.0, 3.2.2.3.2.
  */
+import { widthMask } from '../registers.ts';
 import type { IoRegion, IoSpace } from '../io-space.ts';
 import type { RegisterDef } from '../registers.ts';
 import { checkState } from '../state.ts';
@@ -44,7 +45,7 @@ export class HostBridge extends PciDevice {
       name: 'pci-conf-idx',
       size: 4,
       widest: 4,
-      read: (offset, size) => (offset === 0 && size === 4 ? this.address : size === 4 ? 0xffffffff : (1 << (size * 8)) - 1),
+      read: (offset, size) => (offset === 0 && size === 4 ? this.address : widthMask(size)),
       write: (offset, size, value) => {
         if (offset === 0 && size === 4) this.address = value;
       },

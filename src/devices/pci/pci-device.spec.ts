@@ -48,7 +48,7 @@ describe('PCI configuration space', () => {
   it('sizes BARs by ones and decodes them when Command allows', () => {
     let changes = 0;
     const config = new PciConfigSpace({ vendorId: 0x10ec, deviceId: 0x8139, revision: 0x20, classCode: 0x020000 }, bars);
-    config.onDecodeChange = () => changes++;
+    config.decodeChanges.add(() => changes++);
     expect(config.read(0, 4)).toBe(0x813910ec);
     expect(config.read(8, 4)).toBe(0x02000020);
     for (const at of [0x10, 0x14, 0x18]) config.write(at, 4, 0xffffffff);

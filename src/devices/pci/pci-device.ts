@@ -128,6 +128,6 @@ export abstract class PciDevice {
     this.config.bytes.set(state.config);
     this.irqWanted = state.irqWanted;
     this.updateIrq();
-    this.config.onDecodeChange?.();
+    this.config.decodeChanges.call();
   }
 }

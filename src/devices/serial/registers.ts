@@ -25,7 +25,7 @@ export const uartRegisters = [
     width: 1,
     access: 'rw',
     mode: 'DLAB=0',
-    doc: 'Read: receiver buffer. Written: transmitter holding register (THR)',
+    doc: 'Receiver buffer',
     written: { name: 'THR', doc: 'Transmitter holding register' },
     otherwise: { mode: 'DLAB=1', name: 'DLL', doc: 'Divisor latch, low byte' },
   },
@@ -52,7 +52,7 @@ export const uartRegisters = [
     width: 1,
     access: 'rw',
     reset: Iir.none,
-    doc: 'Read: interrupt identification. Written: FIFO control (FCR)',
+    doc: 'Interrupt identification',
     fields: [
       { name: 'NoInterrupt', lsb: 0 },
       { name: 'ID', lsb: 1, bits: 3, values: { 0: 'ModemStatus', 1: 'ThrEmpty', 2: 'Received', 3: 'LineStatus', 6: 'Timeout' } },

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { IoSpace } from '../io-space.ts';
-import { VGA_HOLE_BASE, VgaLowmem } from './lowmem.ts';
+import { VGA_HOLE_BASE } from '../../base/vga.ts';
+import { VgaLowmem } from './lowmem.ts';
 
 describe('VGA memory hole', () => {
   it('keeps what is written and shows the text page', () => {

@@ -2,12 +2,12 @@
  * The VGA memory hole, 0xa0000 to 0xbffff, as plain memory: enough to take what a kernel or a boot loader writes
  * there and to show its 80x25 text page. There is no VGA chip behind it: no planes, no modes.
  */
+import { VGA_HOLE_BASE, VGA_HOLE_END } from '../../base/vga.ts';
 import type { IoRegion } from '../io-space.ts';
 import type { DeviceState } from '../pci/pci-device.ts';
 import { checkState } from '../state.ts';
 
-export const VGA_HOLE_BASE = 0xa0000;
-const VGA_HOLE_SIZE = 0x20000;
+const VGA_HOLE_SIZE = VGA_HOLE_END - VGA_HOLE_BASE;
 /** The colour text page, as an offset in the hole. */
 const TEXT_PAGE = 0xb8000 - VGA_HOLE_BASE;
 const COLUMNS = 80;

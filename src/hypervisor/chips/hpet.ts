@@ -2,6 +2,7 @@
  * The high precision event timer (Xen: arch/x86/hvm/hpet.c): a 64-bit counter at 62.5 MHz, three timers, legacy
  * replacement of interrupts 0 and 8. State in machine memory under its `virtualTimer` lock. 64-bit values are two words.
  */
+import { lowBytes } from '../../base/width.ts';
 import { HPET_ROUTES, HPET_TICK_NS, HPET_TIMERS, hpetRegisters } from '../../abi/registers/hpet.ts';
 import type { Gpa } from '../../base/address.ts';
 import { Emul, type HvmMmioOps, type IoAccess } from '../io/intercept.ts';
@@ -101,8 +102,7 @@ export class Hpet implements HvmMmioOps {
       access.lo = value;
       access.hi = this.readWord(word + 4);
     } else {
-      const shifted = value >>> ((offset & 3) * 8);
-      access.lo = access.size === 4 ? value : shifted & ((1 << (access.size * 8)) - 1);
+      access.lo = lowBytes(value >>> ((offset & 3) * 8), access.size);
     }
     this.lock.release();
     return Emul.okay;

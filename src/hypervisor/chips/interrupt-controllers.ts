@@ -1,45 +1,31 @@
 /** A domain's interrupt controllers, wired together as the interrupt hub and the injection of events see them. */
 import type { Clock } from '../../base/clock.ts';
 import type { IoHandlers } from '../io/intercept.ts';
-import type { HvmIrq, InterruptControllers } from './irq.ts';
+import type { GsiLines, InterruptControllers, InterruptInputs } from './irq.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { TimerQueue } from '../time/timer.ts';
 import { Vioapic } from './vioapic.ts';
 import { type VlapicHost, type VlapicOptions, Vlapics } from './vlapic.ts';
 import { Vpic } from './vpic.ts';
 
-export class VirtualInterruptControllers implements InterruptControllers {
+export class VirtualInterruptControllers implements InterruptControllers, InterruptInputs {
   readonly vlapics: Vlapics;
   readonly vioapic: Vioapic;
   readonly vpic: Vpic;
 
-  /** Makes the controllers, attaches them to the hub and registers their handlers. */
+  /** Makes the controllers and registers their handlers. */
   constructor(
     memory: MachineMemory,
     domid: number,
     clock: Clock,
     timers: TimerQueue,
-    hub: HvmIrq,
+    lines: GsiLines,
     io: IoHandlers,
-    host: Omit<VlapicHost, 'eoiBroadcast'>,
+    host: VlapicHost,
     options: VlapicOptions,
   ) {
-    this.vlapics = new Vlapics(
-      memory,
-      domid,
-      clock,
-      timers,
-      {
-        kick: (vcpu) => host.kick(vcpu),
-        nmi: (vcpu) => host.nmi(vcpu),
-        init: (vcpu) => host.init(vcpu),
-        startup: (vcpu, vector) => host.startup(vcpu, vector),
-        guestTsc: (vcpu) => host.guestTsc(vcpu),
-        eoiBroadcast: (vector) => this.vioapic.updateEoi(vector),
-      },
-      options,
-    );
-    this.vioapic = new Vioapic(memory, domid, hub, this.vlapics);
+    this.vlapics = new Vlapics(memory, domid, clock, timers, host, options);
+    this.vioapic = new Vioapic(memory, domid, lines, this.vlapics);
     // The 8259s' output goes to vCPU 0 (i8259_target).
     this.vpic = new Vpic(memory, domid, () => {
       if (this.vlapics.acceptPicIntr(0)) host.kick(0);
@@ -47,15 +33,10 @@ export class VirtualInterruptControllers implements InterruptControllers {
     io.registerMmioHandler(this.vlapics);
     io.registerMmioHandler(this.vioapic);
     this.vpic.register(io);
-    hub.attach(this);
   }
 
   vioapicIrqPositiveEdge(gsi: number): void {
     this.vioapic.irqPositiveEdge(gsi);
-  }
-
-  vioapicIsLevel(gsi: number): boolean {
-    return this.vioapic.isLevel(gsi);
   }
 
   vpicIrqPositiveEdge(irq: number): void {

@@ -1,29 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { CallbackVia, HvmIrq, hvmPciIntxGsi } from './irq.ts';
-import type { InterruptControllers } from './irq.ts';
+import { CallbackVia, GsiLines, HvmIrq, hvmPciIntxGsi } from './irq.ts';
 import { MachineMemory } from '../mm/memory.ts';
 
 const hub = (): { irq: HvmIrq; edges: string[] } => {
   const edges: string[] = [];
   const memory = MachineMemory.create({ frames: 16, maxGfn: 16 });
-  const controllers: InterruptControllers = {
+  const irq = new HvmIrq(new GsiLines(memory, 1), {
     vioapicIrqPositiveEdge: (gsi) => edges.push(`ioapic ${gsi}`),
-    vioapicIsLevel: () => true,
-    vpicIrqPositiveEdge: (irq) => edges.push(`pic+ ${irq}`),
-    vpicIrqNegativeEdge: (irq) => edges.push(`pic- ${irq}`),
-    vpicIntOutput: () => false,
-    vlapicAcceptPicIntr: () => false,
-    vpicAckPendingIrq: () => -1,
-    vlapicHasPendingIrq: () => -1,
-    vlapicAckPendingIrq: () => false,
-    vlapicEnabled: () => true,
-    vlapicSetIrq: () => {},
-    getCr8: () => 0,
-    setCr8: () => {},
-    readMsr: () => undefined,
-    writeMsr: () => 'unknown',
-  };
-  return { irq: new HvmIrq(memory, 1, controllers), edges };
+    vpicIrqPositiveEdge: (line) => edges.push(`pic+ ${line}`),
+    vpicIrqNegativeEdge: (line) => edges.push(`pic- ${line}`),
+  });
+  return { irq, edges };
 };
 
 describe('interrupt lines of a domain', () => {

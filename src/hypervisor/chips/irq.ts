@@ -1,7 +1,7 @@
 /**
  * The hub of a domain's interrupt lines (Xen: arch/x86/hvm/irq.c): PCI INTx, ISA interrupts and the event-channel
  * callback, all counted by GSI, forwarded to IO-APIC and PICs. State lies in machine memory: a device model's hypercall
- * changes it from its own thread.
+ * changes it from its own thread. The state comes first (GsiLines), then the controllers that look at it, then the hub.
  */
 import { EINVAL } from '../../abi/errno.ts';
 import type { Maddr } from '../../base/address.ts';
@@ -12,16 +12,17 @@ import type { MachineMemory } from '../mm/memory.ts';
 export const NR_GSIS = 48;
 
 /**
- * What the hub and the event-injection code ask of the interrupt controllers. The functions that take a line are called
- * with the `irq` lock held; a `vpic` lock may be taken inside, `irq` may not.
+ * The inputs of the interrupt controllers, as the hub drives them. Called with the `irq` lock held; a `vpic` lock may be
+ * taken inside, `irq` may not.
  */
-export interface InterruptControllers {
+export interface InterruptInputs {
   vioapicIrqPositiveEdge(gsi: number): void;
-  /** False: the pin is edge-triggered; true: level. */
-  vioapicIsLevel(gsi: number): boolean;
   vpicIrqPositiveEdge(irq: number): void;
   vpicIrqNegativeEdge(irq: number): void;
+}
 
+/** What event injection, MSR accesses and upcalls ask of the interrupt controllers. */
+export interface InterruptControllers {
   /** vpic[0].int_output: the PICs want to interrupt. */
   vpicIntOutput(): boolean;
   /** This vCPU takes the PICs' interrupt (virtual wire: LVT0 in ExtINT mode, or local APIC disabled). */
@@ -67,23 +68,18 @@ const VIA_ASSERTED = 16;
 const GSI_COUNT = 17; // NR_GSIS words
 const STATE_SIZE = (GSI_COUNT + NR_GSIS) * 4;
 
-export class HvmIrq {
-  private readonly u32: Uint32Array;
-  private readonly lock: Lock;
-  private readonly at: number;
-  private controllers: InterruptControllers;
+/** A domain's lines in machine memory, and the `irq` lock that guards them and the IO-APIC. */
+export class GsiLines {
+  readonly u32: Uint32Array;
+  /** The state's first word. */
+  readonly at: number;
+  readonly lock: Lock;
 
-  constructor(memory: MachineMemory, domid: number, controllers: InterruptControllers) {
+  constructor(memory: MachineMemory, domid: number) {
     this.u32 = memory.u32;
     const base: Maddr = memory.xenheap(`hvm_irq.d${domid}`, STATE_SIZE);
     this.at = base >>> 2;
     this.lock = new Lock(memory, base, LockOrder.irq, `irq.d${domid}`);
-    this.controllers = controllers;
-  }
-
-  /** Put in the machine's controllers (they need the hub, and the hub needs them). */
-  attach(controllers: InterruptControllers): void {
-    this.controllers = controllers;
   }
 
   /** Run `work` with the irq lock held: IO-APIC register accesses and EOIs do. */
@@ -94,6 +90,27 @@ export class HvmIrq {
   /** How many lines assert this GSI now: a level-triggered IO-APIC pin looks at its end of interrupt. */
   gsiAssertCount(gsi: number): number {
     return this.u32[this.at + GSI_COUNT + gsi]!;
+  }
+}
+
+export class HvmIrq {
+  private readonly lines: GsiLines;
+  private readonly u32: Uint32Array;
+  private readonly lock: Lock;
+  private readonly at: number;
+  private readonly controllers: InterruptInputs;
+
+  constructor(lines: GsiLines, controllers: InterruptInputs) {
+    this.lines = lines;
+    this.u32 = lines.u32;
+    this.at = lines.at;
+    this.lock = lines.lock;
+    this.controllers = controllers;
+  }
+
+  /** GsiLines.gsiAssertCount. */
+  gsiAssertCount(gsi: number): number {
+    return this.lines.gsiAssertCount(gsi);
   }
 
   /** Level of a PCI function's INTx line: device 0..31, intx 0..3. */

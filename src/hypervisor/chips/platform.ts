@@ -2,7 +2,8 @@
 import { Hpet } from './hpet.ts';
 import type { IoHandlers } from '../io/intercept.ts';
 import { VirtualInterruptControllers } from './interrupt-controllers.ts';
-import type { PlatformContext } from './platform-context.ts';
+import { GsiLines, HvmIrq, type HvmInterrupts } from './irq.ts';
+import type { PlatformBase, PlatformContext } from './platform-context.ts';
 import { PmTimer } from './pmtimer.ts';
 import { Rtc } from './rtc.ts';
 import type { VlapicHost, VlapicOptions } from './vlapic.ts';
@@ -12,12 +13,13 @@ export interface PlatformOptions extends VlapicOptions {
   hpet: boolean;
 }
 
-export interface PlatformHost extends Omit<VlapicHost, 'eoiBroadcast'> {
-  /** The guest has set its RTC: by how many seconds it is ahead of the host's time (a buffered TIMEOFFSET request). */
-  timeOffset(seconds: number): void;
+/** What the chips of one domain are built on. */
+export interface PlatformParts extends PlatformBase {
+  readonly handlers: IoHandlers;
+  readonly host: VlapicHost;
 }
 
-export interface Platform {
+export interface Platform extends HvmInterrupts {
   readonly controllers: VirtualInterruptControllers;
   readonly pit: Vpit;
   readonly rtc: Rtc;
@@ -26,19 +28,14 @@ export interface Platform {
 }
 
 /** Timers are known by the order of their creation: call this at the same point on every thread. */
-export function createPlatform(context: PlatformContext, io: IoHandlers, host: PlatformHost, options: PlatformOptions): Platform {
-  const controllers = new VirtualInterruptControllers(
-    context.memory,
-    context.domid,
-    context.clock,
-    context.timers,
-    context.irq,
-    io,
-    host,
-    options,
-  );
+export function createPlatform(parts: PlatformParts, options: PlatformOptions): Platform {
+  const { memory, domid, clock, timers, handlers: io, host } = parts;
+  const lines = new GsiLines(memory, domid);
+  const controllers = new VirtualInterruptControllers(memory, domid, clock, timers, lines, io, host, options);
+  const irq = new HvmIrq(lines, controllers);
+  const context: PlatformContext = { memory, domid, clock, timers, irq };
   const pit = new Vpit(context);
-  const rtc = new Rtc(context, (seconds) => host.timeOffset(seconds));
+  const rtc = new Rtc(context);
   const pmTimer = new PmTimer(context);
   const hpet = options.hpet
     ? new Hpet(context, {
@@ -52,5 +49,5 @@ export function createPlatform(context: PlatformContext, io: IoHandlers, host: P
   rtc.register(io);
   pmTimer.register(io);
   if (hpet) io.registerMmioHandler(hpet);
-  return { controllers, pit, rtc, pmTimer, hpet };
+  return { irq, controllers, pit, rtc, pmTimer, hpet };
 }

@@ -2,6 +2,7 @@
  * The ACPI power management timer and PM1a event block (Xen: arch/x86/hvm/pmtimer.c): status, enable, SCI 9. State in
  * machine memory under its `virtualTimer` lock.
  */
+import { lowBytes } from '../../base/width.ts';
 import { pmRegisters, PM_TIMER_FREQUENCY } from '../../abi/registers/pm.ts';
 import { Emul, type IoAccess, type IoHandlers } from '../io/intercept.ts';
 import { Lock, LockOrder } from '../mm/lock.ts';
@@ -68,7 +69,7 @@ export class PmTimer {
       this.update();
     } else {
       const both = (this.u32[this.at + STS]! | (this.u32[this.at + EN]! << 16)) >>> (at * 8);
-      access.lo = access.size === 4 ? both >>> 0 : both & ((1 << (access.size * 8)) - 1);
+      access.lo = lowBytes(both, access.size);
     }
     this.lock.release();
     return Emul.okay;

@@ -3,6 +3,7 @@
  * machine's clock plus an offset the guest sets; flags whose interrupts are off are worked out when they are read. State in
  * machine memory under its `virtualTimer` lock.
  */
+import { Listeners } from '../../base/listeners.ts';
 import { rtcRegisters } from '../../abi/registers/rtc.ts';
 import { Emul, type IoAccess, type IoHandlers } from '../io/intercept.ts';
 import { Lock, LockOrder } from '../mm/lock.ts';
@@ -60,14 +61,13 @@ export class Rtc {
   private readonly context: PlatformContext;
   private readonly periodic: Timer;
   private readonly second: Timer;
-  private readonly onTimeOffset: (seconds: number) => void;
+  /** The guest has set its clock: by how many seconds it is now ahead of the host's. Called without a lock. */
+  readonly timeOffsets = new Listeners<number>();
 
-  /** `onTimeOffset`: the guest has set its clock; by how many seconds it is now ahead of the host's. Called without a lock. */
-  constructor(context: PlatformContext, onTimeOffset: (seconds: number) => void = () => {}) {
+  constructor(context: PlatformContext) {
     const { memory, domid } = context;
     const base = memory.xenheap(`rtc.d${domid}`, STATE_SIZE);
     this.context = context;
-    this.onTimeOffset = onTimeOffset;
     this.u8 = memory.u8;
     this.u32 = memory.u32;
     this.f64 = memory.f64;
@@ -114,7 +114,7 @@ export class Rtc {
     } else if (access.isWrite) offset = this.write(access.lo & 0xff);
     else access.lo = this.read();
     this.lock.release();
-    if (offset !== undefined) this.onTimeOffset(offset);
+    if (offset !== undefined) this.timeOffsets.call(offset);
     return Emul.okay;
   }
 

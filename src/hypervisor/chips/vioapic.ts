@@ -12,7 +12,7 @@ import {
   IOREDTBL_RESET,
 } from '../../abi/registers/ioapic.ts';
 import { Emul, type HvmMmioOps, type IoAccess } from '../io/intercept.ts';
-import type { HvmIrq } from './irq.ts';
+import type { GsiLines } from './irq.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { Vlapics } from './vlapic.ts';
 
@@ -36,7 +36,7 @@ export class Vioapic implements HvmMmioOps {
   readonly name = 'vioapic';
   private readonly u32: Uint32Array;
   private readonly at: number;
-  private readonly hub: HvmIrq;
+  private readonly lines: GsiLines;
   private readonly lapics: Vlapics;
   /** Arguments and results of work under the lock: the handlers allocate nothing. */
   private argument = 0;
@@ -45,11 +45,12 @@ export class Vioapic implements HvmMmioOps {
   private readonly writeWork = (): void => this.writeWindow(this.argument);
   private readonly eoiWork = (): void => this.clearRemoteIrr(this.argument);
 
-  constructor(memory: MachineMemory, domid: number, hub: HvmIrq, lapics: Vlapics) {
+  constructor(memory: MachineMemory, domid: number, lines: GsiLines, lapics: Vlapics) {
     this.u32 = memory.u32;
     this.at = memory.xenheap(`vioapic.d${domid}`, STATE_SIZE) >>> 2;
-    this.hub = hub;
+    this.lines = lines;
     this.lapics = lapics;
+    lapics.eoiBroadcasts.add((vector) => this.updateEoi(vector));
     if (this.u32[this.at + READY] === 0) this.reset();
   }
 
@@ -71,14 +72,10 @@ export class Vioapic implements HvmMmioOps {
     }
   }
 
-  isLevel(gsi: number): boolean {
-    return gsi < IOAPIC_PINS && (this.u32[this.low(gsi)]! & LEVEL) !== 0;
-  }
-
   /** A local APIC ended a level-triggered vector: pins with this vector may interrupt again, and do if still asserted. */
   updateEoi(vector: number): void {
     this.argument = vector;
-    this.hub.locked(this.eoiWork);
+    this.lines.locked(this.eoiWork);
   }
 
   check(address: Gpa): boolean {
@@ -93,7 +90,7 @@ export class Vioapic implements HvmMmioOps {
         access.lo = this.u32[this.at + SELECT]!;
         break;
       case 0x10:
-        this.hub.locked(this.readWork);
+        this.lines.locked(this.readWork);
         access.lo = this.value;
         break;
       default:
@@ -108,7 +105,7 @@ export class Vioapic implements HvmMmioOps {
         break;
       case 0x10:
         this.argument = access.lo;
-        this.hub.locked(this.writeWork);
+        this.lines.locked(this.writeWork);
         break;
       default:
     }
@@ -139,7 +136,7 @@ export class Vioapic implements HvmMmioOps {
     if (!(entry & LEVEL)) entry &= ~REMOTE_IRR;
     this.u32[word] = entry;
     // A level pin that was asserted while masked interrupts now.
-    if ((entry & (LEVEL | MASKED | REMOTE_IRR)) === LEVEL && this.hub.gsiAssertCount(gsi) > 0) this.irqPositiveEdge(gsi);
+    if ((entry & (LEVEL | MASKED | REMOTE_IRR)) === LEVEL && this.lines.gsiAssertCount(gsi) > 0) this.irqPositiveEdge(gsi);
   }
 
   private clearRemoteIrr(vector: number): void {
@@ -147,7 +144,7 @@ export class Vioapic implements HvmMmioOps {
       const entry = this.u32[this.low(gsi)]!;
       if ((entry & VECTOR) !== vector || !(entry & REMOTE_IRR)) continue;
       this.u32[this.low(gsi)] = entry & ~REMOTE_IRR;
-      if (this.hub.gsiAssertCount(gsi) > 0) this.irqPositiveEdge(gsi);
+      if (this.lines.gsiAssertCount(gsi) > 0) this.irqPositiveEdge(gsi);
     }
   }
 

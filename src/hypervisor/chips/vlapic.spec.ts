@@ -24,11 +24,11 @@ const machine = (
       nmi: (v) => events.push(`nmi ${v}`),
       init: (v) => events.push(`init ${v}`),
       startup: (v, vector) => events.push(`startup ${v} ${vector}`),
-      eoiBroadcast: (vector) => events.push(`eoi ${vector}`),
       guestTsc: () => clock.tsc(),
     },
     { vcpus: 1, x2apic: false, tscDeadline: true, ...options },
   );
+  lapics.eoiBroadcasts.add((vector) => events.push(`eoi ${vector}`));
   const access = (isWrite: boolean, offset: number, lo: number, size: number, vcpu: number): IoAccess => ({
     vcpu,
     isWrite,

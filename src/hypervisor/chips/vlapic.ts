@@ -3,9 +3,11 @@
  * in Xen's APIC page: another thread requests an interrupt by setting a bit of IRR. Everything else is done on the
  * vCPU's own thread.
  */
+import { lowBytes } from '../../base/width.ts';
 import type { Gpa } from '../../base/address.ts';
 import { lapicRegisters, SELF_IPI } from '../../abi/registers/lapic.ts';
 import type { Clock } from '../../base/clock.ts';
+import { Listeners } from '../../base/listeners.ts';
 import { Emul, type HvmMmioOps, type IoAccess } from '../io/intercept.ts';
 import { MIN_TIMER_PERIOD_NS } from './platform-context.ts';
 import type { MachineMemory } from '../mm/memory.ts';
@@ -84,8 +86,6 @@ export interface VlapicHost {
   nmi(vcpu: number): void;
   init(vcpu: number): void;
   startup(vcpu: number, vector: number): void;
-  /** A level-triggered vector's end of interrupt goes to the IO-APIC. */
-  eoiBroadcast(vector: number): void;
   /** TSC as this vCPU reads it, in ticks. */
   guestTsc(vcpu: number): number;
 }
@@ -102,6 +102,8 @@ export interface VlapicOptions {
 export class Vlapics implements HvmMmioOps {
   readonly name = 'vlapic';
   readonly options: VlapicOptions;
+  /** The end of a level-triggered vector's interrupt, for IO-APICs. */
+  readonly eoiBroadcasts = new Listeners<number>();
   private readonly memory: MachineMemory;
   private readonly i32: Int32Array;
   private readonly host: VlapicHost;
@@ -231,7 +233,7 @@ export class Vlapics implements HvmMmioOps {
     // Registers stand 16 bytes apart; the 12 bytes after each read as zero, and so does what crosses into them.
     if ((offset & 0xc) === 0 && within + access.size <= 4 && offset < 0x400 && readable[offset >> 4]) {
       const value = this.readRegister(access.vcpu, offset & ~0xf) >>> (within * 8);
-      access.lo = access.size === 4 ? value : value & ((1 << (access.size * 8)) - 1);
+      access.lo = lowBytes(value, access.size);
     }
     return Emul.okay;
   }
@@ -386,7 +388,7 @@ export class Vlapics implements HvmMmioOps {
     const bit = 1 << (vector & 31);
     this.i32[this.index(vcpu, ISR + word)]! &= ~bit;
     // TMR keeps the trigger mode until the vector is requested again (vlapic_handle_EOI).
-    if (Atomics.load(this.i32, this.index(vcpu, TMR + word)) & bit) this.host.eoiBroadcast(vector);
+    if (Atomics.load(this.i32, this.index(vcpu, TMR + word)) & bit) this.eoiBroadcasts.call(vector);
   }
 
   private sendIpi(vcpu: number, command: number, destination: number): void {

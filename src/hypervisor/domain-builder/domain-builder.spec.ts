@@ -175,7 +175,7 @@ describe('domain builder', () => {
     expect(() => machine({ memoryMiB: 64 }).builder.build()).toThrow(/give the guest less memory/);
     expect(() => machine({ commandLine: 'x'.repeat(5000) }).builder.build()).toThrow(/command line is 5000 bytes/);
     expect(() => readElf(elf32().subarray(0, 0x180), 'k')).toThrow(/^k: ELF segment 0 .* cut short$/);
-    expect(() => readElf(new Uint8Array(64))).toThrow('no ELF image');
+    expect(() => readElf(new Uint8Array(64))).toThrow('not an ELF image');
   });
 
   it('survives an ELF whose notes lie about their lengths', () => {

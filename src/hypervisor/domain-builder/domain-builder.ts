@@ -6,7 +6,7 @@ import { HvmMemmapEntry, HvmModlistEntry, HvmStartInfo, XEN_HVM_START_MAGIC_VALU
 import { gfn, gfnToGpa, type Gpa, gpa, gva, PAGE_SIZE } from '../../base/address.ts';
 import { UserError } from '../../base/errors.ts';
 import { Reg, Seg, type VcpuRegisters } from '../../cpu/interface.ts';
-import { ShutdownReason } from '../domain/domain.ts';
+import { ShutdownReason } from '../../abi/sched.ts';
 import { HvmParam, NR_SPECIAL_PAGES, SpecialPage, specialPfn } from '../domain/hvm-params.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { P2m } from '../mm/p2m.ts';
@@ -200,7 +200,7 @@ export class DomainBuilder {
   private loadKernel(): { entry: Entry; end: number } {
     const { kernel, type } = this.config;
     if (kernel.kind === 'bzimage') {
-      if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note of its own; give its vmlinux");
+      if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note; give its vmlinux");
       if (!kernel.has64bitEntry)
         throw new UserError(
           'kernel: this bzImage has no 64-bit entry (boot protocol 2.12); give a 64-bit kernel of Linux 3.8 or later',
@@ -226,7 +226,7 @@ export class DomainBuilder {
     }
     if (!elf.segments.some(({ address, memorySize }) => elf.entry >= address && elf.entry < address + memorySize)) {
       throw new UserError(
-        `kernel: its entry, 0x${elf.entry.toString(16)}, lies in none of its segments; expected a guest-physical address in one of them`,
+        `kernel: its entry, 0x${elf.entry.toString(16)}, is in none of its segments; expected a guest-physical address in one of them`,
       );
     }
     return { entry: elf.bits === 64 ? longEntry(elf.entry) : protectedEntry(elf.entry), end };

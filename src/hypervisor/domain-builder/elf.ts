@@ -32,7 +32,7 @@ export const isElf = (file: Uint8Array): boolean => file[0] === 0x7f && file[1] 
 /** Read an executable's headers. Throws UserError when it is no x86 executable or points outside itself. */
 export function readElf(file: Uint8Array, name = 'kernel'): ElfImage {
   if (file.length < 64 || !isElf(file))
-    throw new UserError(`${name}: no ELF image; expected a vmlinux or a 32-bit ELF executable`);
+    throw new UserError(`${name}: not an ELF image; expected a vmlinux or a 32-bit ELF executable`);
   const v = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const bits = file[4] === 2 ? 64 : 32;
   const machine = v.getUint16(18, true);
@@ -48,7 +48,7 @@ export function readElf(file: Uint8Array, name = 'kernel'): ElfImage {
   const entrySize = v.getUint16(bits === 64 ? 54 : 42, true);
   const count = v.getUint16(bits === 64 ? 56 : 44, true);
   if (count === 0 || entrySize < (bits === 64 ? 56 : 32) || table + count * entrySize > file.length)
-    throw new UserError(`${name}: its ELF program headers lie outside the file of ${file.length} bytes`);
+    throw new UserError(`${name}: its ELF program headers are outside the file of ${file.length} bytes`);
 
   const segments: ElfSegment[] = [];
   let pvhEntry: Gpa | undefined;
@@ -66,7 +66,7 @@ export function readElf(file: Uint8Array, name = 'kernel'): ElfImage {
       );
     if (offset + fileSize > file.length)
       throw new UserError(
-        `${name}: ELF segment ${i} (${fileSize} bytes at ${offset}) lies outside the file of ${file.length} bytes; the file is cut short`,
+        `${name}: ELF segment ${i} (${fileSize} bytes at ${offset}) is outside the file of ${file.length} bytes; the file is cut short`,
       );
     const data = file.subarray(offset, offset + fileSize);
     if (type === PT_LOAD && memorySize > 0) segments.push({ address: gpa(address), data, memorySize });

@@ -2,6 +2,7 @@
  * A guest's physical address space as Xen's toolstack and hvmloader lay it out (tools/libs/guest/xg_dom_x86.c,
  * tools/firmware/hvmloader/config.h and e820.c).
  */
+import { VGA_HOLE_BASE, VGA_HOLE_END } from '../../base/vga.ts';
 import { UserError } from '../../base/errors.ts';
 import { END_SPECIAL_REGION, NR_SPECIAL_PAGES } from '../domain/hvm-params.ts';
 import { gfn, type Gfn, type Gpa, gpa, PAGE_SIZE } from '../../base/address.ts';
@@ -19,8 +20,8 @@ export const GuestLayout = {
   commandLineSize: 0x1000,
   /** Top of conventional memory: the rest up to 640 KiB is the EBDA. */
   ebda: gpa(0x9fc00),
-  vgaHole: gpa(0xa0000),
-  bios: gpa(0xc0000),
+  vgaHole: gpa(VGA_HOLE_BASE),
+  bios: gpa(VGA_HOLE_END),
   rsdp: gpa(0xf5b50),
   highRam: gpa(0x100000),
   /** BARs of PCI functions; RAM ends here and goes on at 4 GiB (PCI_MEM_START, HVM_BELOW_4G_RAM_END). */

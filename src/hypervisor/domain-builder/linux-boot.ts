@@ -2,6 +2,7 @@
  * Linux by the 64-bit boot protocol: boot_params ("zero page"), identity page tables, entry state.
  * Source: Documentation/arch/x86/boot.rst ("64-bit Boot Protocol") and zero-page.rst.
  */
+import { PAGE_SIZE } from '../../base/address.ts';
 import type { Gpa } from '../../base/address.ts';
 import { type E820Entry, GuestLayout } from './layout.ts';
 
@@ -79,7 +80,7 @@ export function buildBootParams(input: BootParamsInput): Uint8Array {
 export function identityPageTables(base: Gpa): Uint8Array {
   const PRESENT_RW = 3;
   const PAGE_PSE = 0x80;
-  const bytes = new Uint8Array(6 * 4096);
+  const bytes = new Uint8Array(6 * PAGE_SIZE);
   const v = new DataView(bytes.buffer);
   v.setUint32(0, base + 0x1000 + PRESENT_RW, true);
   for (let i = 0; i < 4; i++) v.setUint32(0x1000 + i * 8, base + 0x2000 + i * 0x1000 + PRESENT_RW, true);

@@ -8,6 +8,7 @@ import {
   SHARED_INFO_VCPU_INFO,
   VCPU_INFO_SIZE,
 } from '../../abi/event-channel.ts';
+import { ShutdownReason } from '../../abi/sched.ts';
 import { DomainCrash } from '../../base/errors.ts';
 import type { Logger } from '../../base/logger.ts';
 import { maddr, mfn, mfnToMaddr } from '../../base/address.ts';
@@ -29,18 +30,6 @@ export interface Pcpu {
   readonly trace: TraceBuffer;
   readonly log: Logger;
 }
-
-/** SHUTDOWN_* reasons (public/sched.h). Ours: `halted`, the last vCPU executed HLT with interrupts off; `interrupted`, the toolstack gave up. */
-export const ShutdownReason = {
-  poweroff: 0,
-  reboot: 1,
-  suspend: 2,
-  crash: 3,
-  watchdog: 4,
-  softReset: 5,
-  halted: 0x80,
-  interrupted: 0x81,
-} as const;
 
 /** HVM_NR_PARAMS: parameters of hvm_op, 0 … 38. */
 export const HVM_NR_PARAMS = 39;
@@ -70,6 +59,7 @@ const VCPU_INFO = 7;
 const POLL = 8;
 const RUNSTATE_AREA = 9; // lo, hi of a guest-linear address
 const INITIALISED = 11;
+const NMI_PENDING = 12;
 /** In place of a runstate while a thread changes it. */
 const RUNSTATE_CHANGING = 4;
 /** Doubles, in units of 8 bytes from the start. */
@@ -169,6 +159,11 @@ export class VcpuState {
     this.memory.view.setBigUint64(this.base + TSC_OFFSET * 8, BigInt.asUintN(64, ticks), true);
   }
 
+  /** hvm_get_guest_tsc: the vCPU's TSC while the machine's stands at `tsc` ticks, modulo 2^64. */
+  guestTsc(tsc: number): bigint {
+    return BigInt.asUintN(64, BigInt(Math.floor(tsc)) + this.tscOffset);
+  }
+
   /** IA32_TSC_ADJUST. */
   get tscAdjust(): bigint {
     return this.memory.view.getBigUint64(this.base + TSC_ADJUST * 8, true);
@@ -232,6 +227,15 @@ export class VcpuState {
     const kickWord = u32[this.word + KICK_WORD]!;
     if (kickWord !== 0 && this.inGuest) Atomics.store(i32, kickWord >>> 2, 1);
     Atomics.notify(i32, futex);
+  }
+
+  /** An NMI waits to be delivered. Set from any thread. */
+  get nmiPending(): boolean {
+    return Atomics.load(this.memory.i32, this.word + NMI_PENDING) !== 0;
+  }
+
+  set nmiPending(pending: boolean) {
+    Atomics.store(this.memory.i32, this.word + NMI_PENDING, pending ? 1 : 0);
   }
 
   /** HVMOP_set_evtchn_upcall_vector; 0: none. */

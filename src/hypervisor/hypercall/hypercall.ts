@@ -1,7 +1,8 @@
 /** Hypercall entry of an HVM guest (Xen: arch/x86/hvm/hypercall.c, include/hypercall-defs.c). */
+import { PAGE_SIZE } from '../../base/address.ts';
 import { E2BIG, EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
 import type { Gva } from '../../base/address.ts';
-import { Reg, Seg } from '../../cpu/interface.ts';
+import { Efer, Reg, Rights, Seg } from '../../cpu/interface.ts';
 import { virtualCost } from '../time/clock.ts';
 import { HypercallContext, offsetBy } from './context.ts';
 import type { HypercallHost } from './context.ts';
@@ -80,7 +81,7 @@ export class Hypercalls {
   dispatch(): boolean {
     const { host } = this.call;
     const { registers } = host.engine;
-    const longMode = (registers.efer & 0x400) !== 0 && (registers.getSegment(Seg.cs).accessRights & 0x2000) !== 0;
+    const longMode = (registers.efer & Efer.lma) !== 0 && (registers.getSegment(Seg.cs).accessRights & Rights.long) !== 0;
     let result: number;
     if (registers.cpl > 0) {
       result = -EPERM;
@@ -186,7 +187,7 @@ function vmAssist(call: HypercallContext): number {
 
 /** The 4 KiB hypercall page: 32 bytes a call; iret (23) is ud2. */
 export function hypercallPage(): Uint8Array {
-  const page = new Uint8Array(4096).fill(0xcc);
+  const page = new Uint8Array(PAGE_SIZE).fill(0xcc);
   for (let i = 0; i < 128; i++) {
     const at = i * 32;
     if (i === Hypercall.iret) page.set([0x0f, 0x0b], at);

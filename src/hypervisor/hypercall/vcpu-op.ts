@@ -2,7 +2,7 @@
 import { VCPU_INFO_SIZE } from '../../abi/event-channel.ts';
 import { EFAULT, EINVAL, ENOENT, ENOSYS, ETIME } from '../../abi/errno.ts';
 import type { Gfn, Maddr } from '../../base/address.ts';
-import { gfnToGpa } from '../../base/address.ts';
+import { gfnToGpa, PAGE_SIZE, mfnToMaddr } from '../../base/address.ts';
 import { markEventsPending } from '../events/event-2l.ts';
 import { updateRunstateArea, updateVcpuSystemTime, runstateInfo } from '../domain/time.ts';
 import type { HypercallContext } from './context.ts';
@@ -82,9 +82,9 @@ function registerVcpuInfo(call: HypercallContext): number {
   if (view === undefined) return -EFAULT;
   const gfn = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
   const offset = view.getUint32(8, true);
-  if (offset > 4096 - VCPU_INFO_SIZE || offset % 8 !== 0) return -EINVAL;
+  if (offset > PAGE_SIZE - VCPU_INFO_SIZE || offset % 8 !== 0) return -EINVAL;
   const old = state.vcpuInfo;
-  const inSharedInfo = old === 0 || (old >= host.domain.sharedInfo && old < host.domain.sharedInfo + 4096);
+  const inSharedInfo = old === 0 || (old >= host.domain.sharedInfo && old < host.domain.sharedInfo + PAGE_SIZE);
   if (!inSharedInfo) return -EINVAL;
   // A reference for the life of the domain: the guest cannot pull the page away under the hypervisor.
   const frame = host.p2m.getPage(gfn as Gfn);
@@ -92,7 +92,7 @@ function registerVcpuInfo(call: HypercallContext): number {
   const address = host.p2m.ramAddress(gfnToGpa(gfn as Gfn));
   if (address === -1) return -EINVAL;
   const { memory } = host.pcpu;
-  const to = (frame * 4096 + offset) as Maddr;
+  const to = (mfnToMaddr(frame) + offset) as Maddr;
   if (old !== 0) memory.u8.copyWithin(to, old, old + VCPU_INFO_SIZE);
   else memory.u8.fill(0, to, to + VCPU_INFO_SIZE);
   state.vcpuInfo = to;

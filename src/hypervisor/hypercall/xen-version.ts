@@ -1,4 +1,5 @@
 /** xen_version (hypercall 17). Structures: public/version.h. Every string goes out in its full, zero-padded length. */
+import { PAGE_SIZE } from '../../base/address.ts';
 import { EFAULT, EINVAL, ENOSYS } from '../../abi/errno.ts';
 import type { HypercallContext } from './context.ts';
 
@@ -66,7 +67,7 @@ export function xenVersion(call: HypercallContext): number {
       return call.write(address, 8) ? 0 : -EFAULT;
     }
     case XENVER.pagesize:
-      return 4096;
+      return PAGE_SIZE;
     case XENVER.guestHandle: {
       const view = call.blank();
       view.setUint8(15, call.host.domain.domid);

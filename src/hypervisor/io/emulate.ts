@@ -2,10 +2,12 @@
  * Completing the guest's I/O (Xen: arch/x86/hvm/emulate.c): an access that left the guest becomes requests of the sizes
  * and counts Xen makes of it, each served inside the hypervisor, by an ioreq server, or by nobody.
  */
-import { IoreqType } from '../../abi/ioreq.ts';
-import { gva } from '../../base/address.ts';
-import type { Gfn, Gpa } from '../../base/address.ts';
-import { EptQualification, EventType, StringKind } from '../../cpu/interface.ts';
+import { lowBytes } from '../../base/width.ts';
+import { type Ioreq, IOREQ_READ, IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
+import { gva, PAGE_SIZE, pageOffset, gpaToGfn } from '../../base/address.ts';
+import type { Gpa } from '../../base/address.ts';
+import { VGA_HOLE_BASE, VGA_HOLE_END } from '../../base/vga.ts';
+import { Efer, EptQualification, EventType, StringKind } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
   TRC_64_FLAG,
@@ -22,13 +24,10 @@ import type { Domain, VcpuState } from '../domain/domain.ts';
 import type { GuestMemory } from '../mm/guest-access.ts';
 import { Emul } from './intercept.ts';
 import type { HvmMmioOps, IoAccess, IoHandlers, PortioHandler } from './intercept.ts';
-import { ioreqFirstByte, ioreqLastByte, newIoreq } from './ioreq.ts';
-import type { Ioreq, IoreqServers, XenWait } from './ioreq.ts';
+import { ioreqFirstByte, ioreqLastByte } from './ioreq.ts';
+import type { IoreqServers, XenWait } from './ioreq.ts';
 import { P2mType } from '../mm/p2m.ts';
 
-/** Legacy VGA memory: single writes there go through the buffered page (stdvga.c). */
-const VGA_MEM_BASE = 0xa0000;
-const VGA_MEM_END = 0xc0000;
 /** Most repetitions handled at once (hvmemul_virtual_to_linear). */
 const MAX_REPS = 4096;
 
@@ -125,7 +124,7 @@ export class Emulator {
     const { engine, domain } = this.parts;
     const { exit } = engine;
     const address = isIns ? exit.destinationGla : exit.sourceGla;
-    const first = Math.min(exit.size, 4096 - Number(address & 0xfffn));
+    const first = Math.min(exit.size, PAGE_SIZE - Number(address & 0xfffn));
     for (let part = 0; part < (first < exit.size ? 2 : 1); part++) {
       const at = gva(part === 0 ? address : address + BigInt(first));
       const walk = engine.translate(at, isIns ? 'write' : 'read', 'current');
@@ -187,7 +186,7 @@ export class Emulator {
     const { engine, domain } = this.parts;
     engine.registers.cr2 = address;
     const lo = Number(address & 0xffff_ffffn);
-    if (engine.registers.efer & 0x400) domain.pcpu.trace.record(TRC_HVM_PF_INJECT64, 3, errorCode, lo, Number(address >> 32n));
+    if (engine.registers.efer & Efer.lma) domain.pcpu.trace.record(TRC_HVM_PF_INJECT64, 3, errorCode, lo, Number(address >> 32n));
     else domain.pcpu.trace.record(TRC_HVM_PF_INJECT, 2, errorCode, lo);
     this.inject(TRAP_pf, errorCode);
   }
@@ -208,11 +207,11 @@ export class Emulator {
    */
   doIo(p: Ioreq): Emul {
     const { servers, state, wait } = this.parts;
-    if (p.isWrite) this.traceIoAssist(p);
+    if (p.dir === IOREQ_WRITE) this.traceIoAssist(p);
     if (p.count > 1 && p.type === IoreqType.copy) {
       // A request never crosses into another guest frame: that one may be somebody else's.
-      const off = p.addr % 4096;
-      const tail = 4096 - off;
+      const off = pageOffset(p.addr);
+      const tail = PAGE_SIZE - off;
       p.count = tail < p.size ? 1 : Math.min(p.count, Math.floor((p.df ? off + p.size : tail) / p.size));
     }
     const { type, addr } = p;
@@ -224,7 +223,7 @@ export class Emulator {
     // Selection may have made a configuration access of it; the record shows the port.
     p.type = type;
     p.addr = addr;
-    if (rc === Emul.okay && !p.isWrite) this.traceIoAssist(p);
+    if (rc === Emul.okay && p.dir === IOREQ_READ) this.traceIoAssist(p);
     return rc;
   }
 
@@ -244,7 +243,8 @@ export class Emulator {
       }
       return this.process(ops, p);
     }
-    if (first >= VGA_MEM_BASE && last < VGA_MEM_END && p.isWrite && !p.dataIsPtr && p.count === 1) {
+    // stdvga.c: single writes there go through the buffered page.
+    if (first >= VGA_HOLE_BASE && last < VGA_HOLE_END && p.dir === IOREQ_WRITE && !p.dataIsPtr && p.count === 1) {
       const server = servers.select(p);
       if (server >= 0 && servers.sendBuffered(server, p)) return Emul.okay;
     }
@@ -258,15 +258,16 @@ export class Emulator {
   private process(handler: HvmMmioOps | PortioHandler | undefined, p: Ioreq): Emul {
     const { guest, domain } = this.parts;
     const { access } = this;
+    const isWrite = p.dir === IOREQ_WRITE;
     const step = p.df ? -p.size : p.size;
     let rc: Emul = Emul.okay;
     let done = 0;
     domain.pcpu.clock.charge(virtualCost.intercept);
     for (; done < p.count; done++) {
-      access.isWrite = p.isWrite;
+      access.isWrite = isWrite;
       access.size = p.size;
       access.address = p.type === IoreqType.copy ? p.addr + step * done : p.addr;
-      if (p.isWrite) {
+      if (isWrite) {
         if (!p.dataIsPtr) this.mask(p.dataLo, p.dataHi, p.size);
         else if (guest.readPhys(this.pointer(p) + step * done, p.size)) this.mask(guest.lo, guest.hi, p.size);
         else this.mask(0xffff_ffff, 0xffff_ffff, p.size);
@@ -278,11 +279,11 @@ export class Emulator {
           ? Emul.okay
           : 'action' in handler
             ? handler.action(access)
-            : p.isWrite
+            : isWrite
               ? handler.write(access)
               : handler.read(access);
       if (rc !== Emul.okay) break;
-      if (p.isWrite) continue;
+      if (isWrite) continue;
       this.mask(access.lo, access.hi, p.size);
       // A pointer at no RAM: the data is dropped, as a bus would.
       if (p.dataIsPtr) guest.writePhys(this.pointer(p) + step * done, p.size, access.lo, access.hi);
@@ -308,9 +309,9 @@ export class Emulator {
     const side = exit.isWrite ? exit.destinationGla : exit.sourceGla;
     // The second part of an element that crosses a page, or its first part going down: not a whole element.
     if (exit.gla !== side || (exit.size & (exit.size - 1)) !== 0) return 1;
-    const off = exit.gpa % 4096;
-    if (off + exit.size === 4096 && exit.df) return 1;
-    const inPage = Math.floor((exit.df ? off + exit.size : 4096 - off) / exit.size);
+    const off = pageOffset(exit.gpa);
+    if (off + exit.size === PAGE_SIZE && exit.df) return 1;
+    const inPage = Math.floor((exit.df ? off + exit.size : PAGE_SIZE - off) / exit.size);
     return Math.min(exit.repCount, MAX_REPS, inPage);
   }
 
@@ -408,7 +409,7 @@ export class Emulator {
       return undefined;
     }
     if (walk.outcome !== 'ok' || reps < 1) return -1;
-    const gfn = Math.floor(walk.gpa / 4096) as Gfn;
+    const gfn = gpaToGfn(walk.gpa);
     const type = guest.p2m.getType(gfn);
     if (type === P2mType.mmioDm || type === P2mType.mmioDirect || this.mmioInternal(walk.gpa)) return -1;
     return guest.p2m.ramAddress(walk.gpa) === -1 ? -1 : walk.gpa;
@@ -417,9 +418,9 @@ export class Emulator {
   /** hvmemul_do_io_addr: repetitions whose RAM lies in this page; 0 when the first one crosses its end. */
   private ramReps(ram: number, reps: number): number {
     const { exit } = this.parts.engine;
-    const off = ram % 4096;
-    if (off + exit.size > 4096) return 0;
-    return Math.min(reps, exit.df ? Math.floor((off + exit.size) / exit.size) : Math.floor((4096 - off) / exit.size));
+    const off = pageOffset(ram);
+    if (off + exit.size > PAGE_SIZE) return 0;
+    return Math.min(reps, exit.df ? Math.floor((off + exit.size) / exit.size) : Math.floor((PAGE_SIZE - off) / exit.size));
   }
 
   private fill(type: number, addr: number, size: number, isWrite: boolean, count: number, df: boolean): Ioreq {
@@ -427,7 +428,7 @@ export class Emulator {
     p.type = type;
     p.addr = addr;
     p.size = size;
-    p.isWrite = isWrite;
+    p.dir = isWrite ? IOREQ_WRITE : IOREQ_READ;
     p.count = count;
     p.df = df;
     p.dataIsPtr = false;
@@ -458,19 +459,16 @@ export class Emulator {
     const wide = p.addr > 0xffff_ffff;
     const event =
       (p.type === IoreqType.copy
-        ? p.isWrite
+        ? p.dir === IOREQ_WRITE
           ? TRC_HVM_IOMEM_WRITE
           : TRC_HVM_IOMEM_READ
-        : p.isWrite
+        : p.dir === IOREQ_WRITE
           ? TRC_HVM_IOPORT_WRITE
           : TRC_HVM_IOPORT_READ) | (wide ? TRC_64_FLAG : 0);
     if (wide) trace.record(event, p.dataIsPtr ? 2 : 4, p.addr, p.addr / 2 ** 32, p.dataLo, p.dataHi);
     else trace.record(event, p.dataIsPtr ? 1 : 2, p.addr, p.dataLo);
   }
 }
-
-/** The low `size` bytes of a word, unsigned. */
-const lowBytes = (word: number, size: number): number => (size >= 4 ? word >>> 0 : word & ((1 << (size * 8)) - 1));
 
 /** The 32 bits of a 64-bit value from byte `offset` (1..7) on. */
 const shiftRight = (lo: number, hi: number, offset: number): number =>

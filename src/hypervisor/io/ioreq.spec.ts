@@ -5,9 +5,10 @@ import {
   BUFIOREQ_WRITE_POINTER,
   IOREQ_STATE_WORD,
   IOREQ_VP_EPORT,
+  IOREQ_WRITE,
+  newIoreq,
 } from '../../abi/ioreq.ts';
 import type { Maddr } from '../../base/address.ts';
-import { newIoreq } from './ioreq.ts';
 import { Rangeset, rangesetSize } from './rangeset.ts';
 import { MachineMemory } from '../mm/memory.ts';
 import type { GuestFault } from '../testing/fake-vcpu.ts';
@@ -140,7 +141,7 @@ describe('the buffered page', () => {
   it('keeps both pointers small with atomic handling, and never writes past its slots whatever they hold', () => {
     const machine = new TestMachine();
     const { memory, info } = machine;
-    const p = Object.assign(newIoreq(), { type: 1, addr: 0xb8000, size: 1, count: 1, isWrite: true });
+    const p = Object.assign(newIoreq(), { type: 1, addr: 0xb8000, size: 1, count: 1, dir: IOREQ_WRITE });
     memory.u32[(info.bufioreqPage + BUFIOREQ_READ_POINTER) >>> 2] = 1100;
     memory.u32[(info.bufioreqPage + BUFIOREQ_WRITE_POINTER) >>> 2] = 1200;
     expect(machine.servers.sendBuffered(machine.server, p)).toBe(true);

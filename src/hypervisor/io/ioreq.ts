@@ -6,26 +6,22 @@
 import { EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC } from '../../abi/errno.ts';
 import {
   BufioreqHandling,
-  BUFIOREQ_MAX_ADDR,
   BUFIOREQ_READ_POINTER,
   BUFIOREQ_SLOT_NUM,
-  BUFIOREQ_SLOT_SIZE,
-  BUFIOREQ_SLOTS,
   BUFIOREQ_WRITE_POINTER,
-  IOREQ_ADDR,
-  IOREQ_COUNT,
-  IOREQ_DATA,
-  IOREQ_DATA_IS_PTR,
-  IOREQ_DF,
-  IOREQ_DIR_READ,
-  IOREQ_SIZE,
-  IOREQ_SIZE_FIELD,
-  IOREQ_STATE_MASK,
-  IOREQ_STATE_SHIFT,
-  IOREQ_STATE_WORD,
+  bufferedSlots,
+  type Ioreq,
   IOREQ_VP_EPORT,
+  IOREQ_WRITE,
   IoreqState,
+  ioreqState,
   IoreqType,
+  readData,
+  slotAt,
+  stateAt,
+  withState,
+  writeBuffered,
+  writeSlot,
 } from '../../abi/ioreq.ts';
 import { IoRangeType } from '../../abi/dm-op.ts';
 import { mfn, mfnToMaddr } from '../../base/address.ts';
@@ -42,38 +38,11 @@ const MAX_NR_IOREQ_SERVERS = 8;
 const MAX_NR_IO_RANGES = 256;
 const RANGE_TYPES = 3;
 
-/** A request as the hypervisor handles it: ioreq_t. Data in unsigned halves. One object a vCPU, used again. */
-export interface Ioreq {
-  type: number;
-  /** Guest-physical address, port, or SBDF << 32 | register. */
-  addr: number;
-  dataLo: number;
-  dataHi: number;
-  count: number;
-  /** Bytes of one repetition. */
-  size: number;
-  isWrite: boolean;
-  df: boolean;
-  dataIsPtr: boolean;
-}
-
-export const newIoreq = (): Ioreq => ({
-  type: 0,
-  addr: 0,
-  dataLo: 0,
-  dataHi: 0,
-  count: 0,
-  size: 0,
-  isWrite: false,
-  df: false,
-  dataIsPtr: false,
-});
-
 export const ioreqFirstByte = (p: Ioreq): number => (p.df ? p.addr - (p.count - 1) * p.size : p.addr);
 export const ioreqLastByte = (p: Ioreq): number => (p.df ? p.addr : p.addr + (p.count - 1) * p.size) + p.size - 1;
 
 /** ioreq_needs_completion: everything but a port write and what goes to or from memory by itself. */
-const ioreqNeedsCompletion = (p: Ioreq): boolean => !p.dataIsPtr && (p.type !== IoreqType.pio || !p.isWrite);
+const ioreqNeedsCompletion = (p: Ioreq): boolean => !p.dataIsPtr && (p.type !== IoreqType.pio || p.dir !== IOREQ_WRITE);
 
 /** How the vCPU's thread waits inside Xen for its device model; the scheduler's part. */
 export interface XenWait {
@@ -154,7 +123,7 @@ export class IoreqServers {
       for (const vcpu of this.domain.vcpus) {
         const port = this.events.allocUnboundXen(this.domain, vcpu.id, this.emulator);
         this.setWord(id, W_VCPU_PORTS + vcpu.id, Math.max(0, port));
-        this.domain.pcpu.memory.u32[(this.slot(id, vcpu.id) + IOREQ_VP_EPORT) >>> 2] = Math.max(0, port);
+        this.domain.pcpu.memory.u32[this.slot(id, vcpu.id) + IOREQ_VP_EPORT / 4] = Math.max(0, port);
       }
       this.setWord(
         id,
@@ -243,11 +212,10 @@ export class IoreqServers {
    */
   send(id: number, vcpu: VcpuState, p: Ioreq, wait: XenWait): Emul {
     const { memory, clock, log } = this.domain.pcpu;
-    const { u32, i32 } = memory;
-    const slot = this.slot(id, vcpu.id) >>> 2;
-    const stateWord = slot + IOREQ_STATE_WORD / 4;
+    const { i32 } = memory;
+    const slot = this.slot(id, vcpu.id);
     const port = this.word(id, W_VCPU_PORTS + vcpu.id);
-    const state = (Atomics.load(i32, stateWord) >>> IOREQ_STATE_SHIFT) & IOREQ_STATE_MASK;
+    const state = ioreqState(Atomics.load(i32, stateAt(slot)));
     if (state !== IoreqState.none) {
       log.warn(`d${vcpu.domid}v${vcpu.id} device model set bad IO state ${state}`);
       return Emul.unhandleable;
@@ -257,16 +225,9 @@ export class IoreqServers {
       log.warn(`d${vcpu.domid}v${vcpu.id} device model set bad event channel ${eport}`);
       return Emul.unhandleable;
     }
-    u32[slot + IOREQ_ADDR / 4] = p.addr;
-    u32[slot + IOREQ_ADDR / 4 + 1] = p.addr / 2 ** 32;
-    u32[slot + IOREQ_DATA / 4] = p.dataLo;
-    u32[slot + IOREQ_DATA / 4 + 1] = p.dataHi;
-    u32[slot + IOREQ_COUNT / 4] = p.count;
-    u32[slot + IOREQ_SIZE_FIELD / 4] = p.size;
-    const flags = (p.dataIsPtr ? IOREQ_DATA_IS_PTR : 0) | (p.isWrite ? 0 : IOREQ_DIR_READ) | (p.df ? IOREQ_DF : 0);
     clock.charge(virtualCost.ioreqSend);
     wait.prepare(vcpu);
-    Atomics.store(i32, stateWord, (p.type << 24) | ((flags | IoreqState.ready) << IOREQ_STATE_SHIFT));
+    writeSlot(i32, slot, p);
     this.events.notifyViaXen(this.domain, port);
     const answered = this.waitForIo(vcpu, p, slot, wait);
     wait.finish(vcpu);
@@ -281,24 +242,20 @@ export class IoreqServers {
   sendBuffered(id: number, p: Ioreq): boolean {
     const frame = this.word(id, W_BUFIOREQ_MFN);
     if (frame === 0) return false;
-    if (p.addr > BUFIOREQ_MAX_ADDR || p.dataIsPtr || p.count !== 1) return false;
-    const sizeCode = p.size === 1 ? 0 : p.size === 2 ? 1 : p.size === 4 ? 2 : p.size === 8 ? 3 : -1;
-    if (sizeCode < 0) return false;
-    const quad = sizeCode === 3 ? 1 : 0;
+    const slots = bufferedSlots(p);
+    if (slots === 0) return false;
     const { memory, clock } = this.domain.pcpu;
-    const { u32, i32 } = memory;
-    const page = mfnToMaddr(mfn(frame)) >>> 2;
+    const { i32 } = memory;
+    const page = mfnToMaddr(mfn(frame));
     const done = this.lock.within(() => {
-      const readAt = page + BUFIOREQ_READ_POINTER / 4;
-      const writeAt = page + BUFIOREQ_WRITE_POINTER / 4;
+      const readAt = (page + BUFIOREQ_READ_POINTER) >>> 2;
+      const writeAt = (page + BUFIOREQ_WRITE_POINTER) >>> 2;
       const write = Atomics.load(i32, writeAt) >>> 0;
       const read = Atomics.load(i32, readAt) >>> 0;
-      if ((write - read) >>> 0 >= BUFIOREQ_SLOT_NUM - quad) return false;
-      const header = p.type | ((p.isWrite ? 0 : 1) << 9) | (sizeCode << 10) | (p.addr << 12);
-      this.putSlot(u32, page, write, header, p.dataLo);
-      if (quad) this.putSlot(u32, page, (write + 1) >>> 0, header, p.dataHi);
-      Atomics.add(i32, writeAt, 1 + quad);
-      if (this.word(id, W_HANDLING) === BufioreqHandling.atomic) this.canonicalizePointers(page);
+      if ((write - read) >>> 0 > BUFIOREQ_SLOT_NUM - slots) return false;
+      writeBuffered(i32, page, write, p);
+      Atomics.add(i32, writeAt, slots);
+      if (this.word(id, W_HANDLING) === BufioreqHandling.atomic) this.canonicalizePointers(page >>> 2);
       return true;
     });
     if (!done) return false;
@@ -332,13 +289,13 @@ export class IoreqServers {
 
   /** wait_for_io: the state seen may only rise from ready to response; anything else kills the domain (XSA-262). */
   private waitForIo(vcpu: VcpuState, p: Ioreq, slot: number, wait: XenWait): boolean {
-    const { i32, u32 } = this.domain.pcpu.memory;
-    const at = slot + IOREQ_STATE_WORD / 4;
+    const { i32 } = this.domain.pcpu.memory;
+    const at = stateAt(slot);
     const wantsData = ioreqNeedsCompletion(p);
     let previous: number = IoreqState.none;
     for (;;) {
       const word = Atomics.load(i32, at);
-      const state = (word >>> IOREQ_STATE_SHIFT) & IOREQ_STATE_MASK;
+      const state = ioreqState(word);
       if (state === IoreqState.none) {
         // The emulator died while it was asked: reads see all ones.
         if (wantsData) p.dataLo = p.dataHi = 0xffff_ffff;
@@ -348,13 +305,8 @@ export class IoreqServers {
       if (state > IoreqState.respReady) this.weirdTransition(vcpu, `Weird HVM iorequest state ${state}`);
       previous = state;
       if (state === IoreqState.respReady) {
-        const lo = u32[slot + IOREQ_DATA / 4]!;
-        const hi = u32[slot + IOREQ_DATA / 4 + 1]!;
-        Atomics.store(i32, at, word & ~(IOREQ_STATE_MASK << IOREQ_STATE_SHIFT));
-        if (wantsData) {
-          p.dataLo = lo;
-          p.dataHi = hi;
-        }
+        if (wantsData) readData(i32, slot, p);
+        Atomics.store(i32, at, withState(word, IoreqState.none));
         return true;
       }
       if (!wait.wait(vcpu)) return false;
@@ -379,12 +331,6 @@ export class IoreqServers {
     }
   }
 
-  private putSlot(u32: Uint32Array, page: number, pointer: number, header: number, data: number): void {
-    const at = page + (BUFIOREQ_SLOTS + (pointer % BUFIOREQ_SLOT_NUM) * BUFIOREQ_SLOT_SIZE) / 4;
-    u32[at] = header;
-    u32[at + 1] = data;
-  }
-
   private withRanges(id: number, type: number, start: number, end: number, work: (set: Rangeset) => number): number {
     if (!(start >= 0 && start <= end)) return -EINVAL;
     return this.lock.within(() => {
@@ -398,8 +344,9 @@ export class IoreqServers {
     return id >= 0 && id < MAX_NR_IOREQ_SERVERS && this.word(id, W_ALLOCATED) !== 0;
   }
 
-  private slot(id: number, vcpu: number): Maddr {
-    return (mfnToMaddr(mfn(this.word(id, W_IOREQ_MFN))) + vcpu * IOREQ_SIZE) as Maddr;
+  /** The vCPU's slot, as index of a word. */
+  private slot(id: number, vcpu: number): number {
+    return slotAt(mfnToMaddr(mfn(this.word(id, W_IOREQ_MFN))), vcpu);
   }
 
   private word(id: number, word: number): number {

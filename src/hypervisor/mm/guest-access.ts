@@ -2,8 +2,8 @@
  * The hypervisor's own accesses to guest memory (Xen: hvm_copy_to_guest_phys and friends, guest_access.h). They follow the
  * p2m frame by frame, mark pages dirty, and tell the engine when a frame with decoded code is written.
  */
-import { gva } from '../../base/address.ts';
-import type { Gfn, Gpa, Gva, Maddr } from '../../base/address.ts';
+import { gva, PAGE_SIZE, pageOffset, gpaToGfn, mfnToMaddr } from '../../base/address.ts';
+import type { Gpa, Gva, Maddr } from '../../base/address.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import type { MachineMemory } from './memory.ts';
 import { P2mType, p2mIsDiscardWrite, p2mIsRam } from './p2m.ts';
@@ -59,7 +59,7 @@ export class GuestMemory {
     for (let done = 0; done < bytes.length; ) {
       const at = this.writable(gpa + done);
       if (at === -1) return done;
-      const chunk = Math.min(bytes.length - done, 4096 - ((gpa + done) % 4096));
+      const chunk = Math.min(bytes.length - done, PAGE_SIZE - pageOffset(gpa + done));
       if (at !== 0) this.memory.u8.set(bytes.subarray(done, done + chunk), at);
       done += chunk;
     }
@@ -71,7 +71,7 @@ export class GuestMemory {
     for (let done = 0; done < out.length; ) {
       const at = this.p2m.ramAddress(gpa + done);
       if (at === -1) return done;
-      const chunk = Math.min(out.length - done, 4096 - ((gpa + done) % 4096));
+      const chunk = Math.min(out.length - done, PAGE_SIZE - pageOffset(gpa + done));
       out.set(this.memory.u8.subarray(at, at + chunk), done);
       done += chunk;
     }
@@ -110,7 +110,7 @@ export class GuestMemory {
       const at = gva(address + BigInt(done));
       const walk = engine.translate(at, access, 'supervisor');
       if (walk.outcome !== 'ok') return false;
-      const chunk = Math.min(length - done, 4096 - Number(at & 0xfffn));
+      const chunk = Math.min(length - done, PAGE_SIZE - Number(at & 0xfffn));
       if (!work(walk.gpa, done, chunk)) return false;
       done += chunk;
     }
@@ -119,7 +119,7 @@ export class GuestMemory {
 
   /** Machine address to write at: 0 where writes vanish, −1 where there is no RAM. */
   private writable(gpa: number): Maddr | 0 | -1 {
-    const gfn = Math.floor(gpa / 4096) as Gfn;
+    const gfn = gpaToGfn(gpa as Gpa);
     const type = this.p2m.getType(gfn);
     if (p2mIsDiscardWrite(type)) return 0;
     if (!p2mIsRam(type)) return -1;
@@ -128,6 +128,6 @@ export class GuestMemory {
     if (type === P2mType.ramLogdirty) this.p2m.changeType(gfn, P2mType.ramLogdirty, P2mType.ramRw);
     if (this.engine !== undefined && this.memory.u32[this.memory.frameEntry(frame) >>> 2]! & PGC_CODE)
       this.engine.invalidateCode(frame);
-    return (frame * 4096 + (gpa % 4096)) as Maddr;
+    return (mfnToMaddr(frame) + pageOffset(gpa)) as Maddr;
   }
 }

@@ -55,7 +55,7 @@ describe('p2m', () => {
     const { memory, pages, p2m } = domain();
     const changed: (Gfn | undefined)[] = [];
     p2m.populate(gfn(5), 2);
-    p2m.onChange = (at) => changed.push(at);
+    p2m.changes.add((at) => changed.push(at));
     const frame = p2m.getMfn(gfn(5));
     const out = new Int32Array(3);
     p2m.foreignMap(gfn(5), 3, out);

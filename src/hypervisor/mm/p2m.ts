@@ -2,8 +2,9 @@
  * Physical-to-machine map of a domain (Xen: arch/x86/mm/p2m.c, p2m-ept.c): one 32-bit entry a guest frame, in machine
  * memory, read without a lock from any thread and changed under the `p2m` lock.
  */
-import { INVALID_MFN, mfn, mfnToMaddr } from '../../base/address.ts';
-import type { Gfn, Maddr, Mfn } from '../../base/address.ts';
+import { INVALID_MFN, mfn, mfnToMaddr, pageOffset, gpaToGfn } from '../../base/address.ts';
+import type { Gfn, Gpa, Maddr, Mfn } from '../../base/address.ts';
+import { Listeners } from '../../base/listeners.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE } from '../../cpu/interface.ts';
 import type { NestedPaging } from '../../cpu/interface.ts';
 import { TRC_MEM_DECREASE_RESERVATION, TRC_MEM_SET_P2M_ENTRY } from '../../trace/events.ts';
@@ -87,8 +88,8 @@ export class P2m implements NestedPaging {
   private readonly pages: PageAllocator;
   private readonly dirty: number;
   private readonly trace: TraceRing | undefined;
-  /** Drop cached translations of this gfn on every vCPU of the domain (undefined: all). Called after every change. */
-  onChange: (gfn: Gfn | undefined) => void = () => {};
+  /** After every change: cached translations of this gfn (undefined: of any) must be dropped on every vCPU of the domain. */
+  readonly changes = new Listeners<Gfn | undefined>();
 
   /** `guest`: index of the domain's table in the machine's layout. `trace`: ring of the calling thread's pCPU. */
   constructor(memory: MachineMemory, pages: PageAllocator, domid: number, guest: number, trace?: TraceRing) {
@@ -136,7 +137,7 @@ export class P2m implements NestedPaging {
   setEntry(gfn: Gfn, frame: Mfn, type: P2mType, access: P2mAccess = P2mAccess.rwx): boolean {
     if (!(gfn >= 0 && gfn < this.maxGfn)) return false;
     this.lock.within(() => this.put(gfn, frame, type, access));
-    this.onChange(gfn);
+    this.changes.call(gfn);
     return true;
   }
 
@@ -148,7 +149,7 @@ export class P2m implements NestedPaging {
       this.put(gfn, mfn(entry & ENTRY_MFN), to, ((entry >>> ENTRY_ACCESS_SHIFT) & 15) as P2mAccess);
       return true;
     });
-    if (changed) this.onChange(gfn);
+    if (changed) this.changes.call(gfn);
     return changed;
   }
 
@@ -180,7 +181,7 @@ export class P2m implements NestedPaging {
     });
     if (frame === INVALID_MFN) return false;
     this.trace?.record(TRC_MEM_DECREASE_RESERVATION, 3, gfn, 0, this.domid);
-    this.onChange(gfn);
+    this.changes.call(gfn);
     this.pages.putPageAllocRef(frame);
     return true;
   }
@@ -229,7 +230,7 @@ export class P2m implements NestedPaging {
       }
       this.u32.fill(0, this.dirty, this.dirty + Math.ceil(this.maxGfn / 32));
     });
-    this.onChange(undefined);
+    this.changes.call(undefined);
   }
 
   /** paging_mark_pfn_dirty. */
@@ -255,9 +256,9 @@ export class P2m implements NestedPaging {
 
   /** Machine address of guest RAM, or −1. For accesses of the hypervisor on the domain's own pCPU thread. */
   ramAddress(gpa: number): Maddr | -1 {
-    const entry = this.entry(Math.floor(gpa / 4096) as Gfn);
+    const entry = this.entry(gpaToGfn(gpa as Gpa));
     if (entry === 0 || !p2mIsRam(((entry >>> ENTRY_TYPE_SHIFT) & 15) as P2mType)) return -1;
-    return ((entry & ENTRY_MFN) * 4096 + (gpa % 4096)) as Maddr;
+    return (mfnToMaddr(mfn(entry & ENTRY_MFN)) + pageOffset(gpa)) as Maddr;
   }
 
   private entry(gfn: Gfn): number {

@@ -31,12 +31,13 @@ export class Shootdown {
   private readonly lock: Lock;
   private readonly word: number;
   private readonly state: ShootdownVcpu;
-  /** The engine, on the vCPU's own thread; undefined on any other. */
-  engine: Vcpu | undefined;
+  private readonly engine: Vcpu | undefined;
 
-  constructor(memory: MachineMemory, state: ShootdownVcpu) {
+  /** `engine`: the vCPU's, on its own thread; undefined on any other. */
+  constructor(memory: MachineMemory, state: ShootdownVcpu, engine?: Vcpu) {
     this.memory = memory;
     this.state = state;
+    this.engine = engine;
     const name = `shootdown.d${state.domid}v${state.id}`;
     const base = memory.xenheap(name, SIZE);
     this.lock = new Lock(memory, base, LockOrder.shootdown, name);

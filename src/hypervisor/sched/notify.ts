@@ -7,15 +7,12 @@ import type { Runqueue } from './runstate.ts';
 
 export class UpcallNotifier implements Notifier {
   private readonly runqueue: Runqueue;
-  private readonly hvm = new Map<number, HvmInterrupts>();
+  private readonly hvm: ReadonlyMap<number, HvmInterrupts>;
 
-  constructor(runqueue: Runqueue) {
+  /** `hvm`: by domid, the interrupt controllers through which a domain's upcalls go (dom0 has none: it is woken alone). */
+  constructor(runqueue: Runqueue, hvm: ReadonlyMap<number, HvmInterrupts>) {
     this.runqueue = runqueue;
-  }
-
-  /** Upcalls of this domain go through its interrupt controllers (dom0 has none: it is woken alone). */
-  attach(domid: number, interrupts: HvmInterrupts): void {
-    this.hvm.set(domid, interrupts);
+    this.hvm = hvm;
   }
 
   notify(domain: Domain, vcpu: VcpuState): void {

@@ -14,6 +14,7 @@ import {
   TRC_SCHED_SWITCH_INFPREV,
   TRC_SCHED_WAKE,
 } from '../../trace/events.ts';
+import { Listeners } from '../../base/listeners.ts';
 import { virtualCost } from '../time/clock.ts';
 import { VcpuState, VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from '../domain/domain.ts';
 import type { Pcpu } from '../domain/domain.ts';
@@ -23,8 +24,8 @@ export class Runqueue {
   /** The pCPU's idle vCPU: d32767, vCPU number = pCPU number. */
   readonly idle: VcpuState;
   private running: VcpuState;
-  /** Called with every vCPU that begins to run here: its runstate area is brought up to date. */
-  onSwitchIn: (vcpu: VcpuState) => void = () => {};
+  /** A vCPU begins to run here: its runstate area must be brought up to date. */
+  readonly switchIns = new Listeners<VcpuState>();
 
   constructor(pcpu: Pcpu) {
     this.pcpu = pcpu;
@@ -82,7 +83,7 @@ export class Runqueue {
     this.change(next, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING);
     this.running = next;
     trace.setCurrent(next.domid, next.id);
-    if (next !== this.idle) this.onSwitchIn(next);
+    if (next !== this.idle) this.switchIns.call(next);
   }
 
   /** vcpu_wake, from any pCPU: blocked or offline becomes runnable, and its thread looks again. */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { gfn } from '../../base/address.ts';
+import { VcpuState } from '../domain/domain.ts';
 import { PGC_CODE, POISON } from '../mm/page-alloc.ts';
 import { Shootdown } from '../mm/shootdown.ts';
 import type { Guest } from '../testing/fake-vcpu.ts';
@@ -16,7 +17,8 @@ describe('the run loop', () => {
       };
       machine.controllers.requested.push(0x51);
       machine.controllers.output = true;
-      machine.hvm.interrupts.nmiPending = true;
+      // Through a view of its own, as another thread asks for it.
+      new VcpuState(machine.memory, 1, 0).nmiPending = true;
       machine.events.sendVirq(machine.domain, 0, 0);
       for (let i = 0; i < 8; i++) yield* v.cpuid(0);
       yield* shutdown(v);

@@ -3,13 +3,14 @@
  * is nothing to do; and how a vCPU waits for its device model. With the device model inline, dom0's vCPU takes turns with
  * the guest's on the same pCPU.
  */
+import { ShutdownReason } from '../../abi/sched.ts';
 import type { Maddr } from '../../base/address.ts';
 import { DomainCrash } from '../../base/errors.ts';
 import { SpinWait } from '../../base/spin.ts';
 import { ExitReason } from '../../cpu/interface.ts';
 import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE } from '../../trace/events.ts';
 import { VirtualClock, virtualCost } from '../time/clock.ts';
-import { ShutdownReason, VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from '../domain/domain.ts';
+import { VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from '../domain/domain.ts';
 import type { Domain, Pcpu, VcpuState } from '../domain/domain.ts';
 import type { HvmVcpu } from '../vmx/hvm.ts';
 import { IntSource } from '../vmx/intr.ts';
@@ -54,13 +55,13 @@ export class IoWait implements XenWait {
   private readonly pcpu: Pcpu;
   private readonly runqueue: Runqueue;
   private readonly domain: Domain;
-  private readonly dom0: () => InlineDom0 | undefined;
+  private readonly dom0: InlineDom0 | undefined;
   private readonly spin = new SpinWait();
   /** When the vCPU began to wait for the request at hand. */
   private since = 0;
 
-  /** `dom0`: where the device model runs inline (it is made after the hypervisor, hence a function); undefined: on a thread of its own. */
-  constructor(pcpu: Pcpu, runqueue: Runqueue, domain: Domain, dom0: () => InlineDom0 | undefined = () => undefined) {
+  /** `dom0`: undefined where the device model runs on a thread of its own. */
+  constructor(pcpu: Pcpu, runqueue: Runqueue, domain: Domain, dom0?: InlineDom0) {
     this.pcpu = pcpu;
     this.runqueue = runqueue;
     this.domain = domain;
@@ -80,7 +81,7 @@ export class IoWait implements XenWait {
       this.runqueue.sleepAgain(vcpu);
       return true;
     }
-    const dom0 = this.dom0();
+    const { dom0 } = this;
     if (dom0 === undefined) return this.sleep(vcpu);
     while (vcpu.hasPauseFlag(VPF_BLOCKED_IN_XEN)) {
       if (this.domain.shutdownReason >= 0) return false;
@@ -159,9 +160,9 @@ export class PcpuLoop {
     this.timers = timers;
     this.hvm = hvm;
     this.dom0 = dom0;
-    runqueue.onSwitchIn = (vcpu) => {
+    runqueue.switchIns.add((vcpu) => {
       if (vcpu === hvm.state) hvm.switchIn();
-    };
+    });
     // Blocked until it has something to do; a wake makes it runnable.
     dom0?.state.setPauseFlag(VPF_BLOCKED);
   }

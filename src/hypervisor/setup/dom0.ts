@@ -44,25 +44,17 @@ export function attachDom0(options: Dom0ThreadOptions): Dom0Thread {
   const { guest, guestPcpu } = options;
   const memory = new MachineMemory(options.memory, options.layout);
   const clock = new HostClock(memory, options.tscHz);
-  const hypervisor = new Hypervisor({ memory, clock, pcpu: 0, log: options.log, guest, guestPcpu });
-  const { pcpu, p2m, dom0, domain, runqueue, notifier, events, servers, irq, timers } = hypervisor;
-  const kick = (vcpu: number): void => runqueue.unblock(domain.vcpus[vcpu]!);
-  const platform = createPlatform(
-    { memory, domid: guest.domid, clock, timers, irq },
-    hypervisor.handlers,
-    {
-      kick,
-      nmi: kick,
-      init: kick,
-      startup: kick,
-      guestTsc: () => clock.tsc(),
-      timeOffset: () => {},
-    },
-    options.platform,
-  );
-  notifier.attach(guest.domid, { irq, controllers: platform.controllers });
+  const { pcpu, p2m, dom0, domain, runqueue, events, servers, irq } = new Hypervisor({
+    memory,
+    clock,
+    pcpu: 0,
+    log: options.log,
+    guest,
+    guestPcpu,
+    platform: (parts) => createPlatform(parts, options.platform),
+  });
   const shootdown = new Shootdown(memory, domain.vcpus[0]!);
-  p2m.onChange = (gfn) => shootdown.invalidateNested(gfn);
+  p2m.changes.add((gfn) => shootdown.invalidateNested(gfn));
   const state = dom0.vcpus[0]!;
   return {
     pcpu,

@@ -5,12 +5,13 @@
 import type { Logger } from '../../base/logger.ts';
 import type { MachineClock } from '../time/clock.ts';
 import { Domain } from '../domain/domain.ts';
-import type { Pcpu } from '../domain/domain.ts';
+import type { Pcpu, VcpuState } from '../domain/domain.ts';
 import { EventChannels } from '../events/event-channel.ts';
 import { IoHandlers } from '../io/intercept.ts';
 import { IoreqServers } from '../io/ioreq.ts';
-import { HvmIrq } from '../chips/irq.ts';
-import type { InterruptControllers } from '../chips/irq.ts';
+import type { HvmInterrupts, HvmIrq } from '../chips/irq.ts';
+import type { Platform, PlatformParts } from '../chips/platform.ts';
+import type { VlapicHost } from '../chips/vlapic.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import { UpcallNotifier } from '../sched/notify.ts';
 import { P2m } from '../mm/p2m.ts';
@@ -19,7 +20,7 @@ import { Runqueue } from '../sched/runstate.ts';
 import { TimerQueue } from '../time/timer.ts';
 import { TraceBuffer, TraceControl } from '../trace/trace.ts';
 
-export interface HypervisorOptions {
+export interface HypervisorOptions<P extends HvmInterrupts> {
   readonly memory: MachineMemory;
   readonly clock: MachineClock;
   /** Number of the physical CPU this thread is. */
@@ -30,25 +31,27 @@ export interface HypervisorOptions {
   readonly guest: { readonly domid: number; readonly name: string; readonly vcpus: number };
   /** Physical CPU of the guest's vCPU, where its timers are; default: this one. */
   readonly guestPcpu?: number;
-  /** Interrupt controllers; default: those that attach themselves as they are made. Until then no line is raised. */
-  readonly controllers?: InterruptControllers;
+  /** Makes the guest's chips inside the hypervisor. */
+  readonly platform: (parts: PlatformParts) => P;
 }
 
-export class Hypervisor {
+export class Hypervisor<P extends HvmInterrupts = Platform> {
   readonly pcpu: Pcpu;
   readonly control: TraceControl;
   readonly p2m: P2m;
   readonly dom0: Domain;
   readonly domain: Domain;
   readonly runqueue: Runqueue;
+  readonly platform: P;
   readonly notifier: UpcallNotifier;
   readonly events: EventChannels;
   readonly servers: IoreqServers;
   readonly irq: HvmIrq;
   readonly handlers = new IoHandlers();
   readonly timers: TimerQueue;
+  private readonly warned = new Set<string>();
 
-  constructor(options: HypervisorOptions) {
+  constructor(options: HypervisorOptions<P>) {
     const { memory, clock, pcpu: number, log, guest, guestPcpu = number } = options;
     const trace = new TraceBuffer(memory, number, clock);
     const pages = new PageAllocator(memory, options.seed);
@@ -58,7 +61,17 @@ export class Hypervisor {
     this.dom0 = new Domain(this.pcpu, 0, 'Domain-0', 1);
     this.domain = new Domain(this.pcpu, guest.domid, guest.name, guest.vcpus, this.p2m);
     this.runqueue = new Runqueue(this.pcpu);
-    this.notifier = new UpcallNotifier(this.runqueue);
+    this.timers = new TimerQueue(memory, guestPcpu, guestPcpu === number ? undefined : () => this.domain.vcpus[0]!.kick());
+    this.platform = options.platform({
+      memory,
+      domid: guest.domid,
+      clock,
+      timers: this.timers,
+      handlers: this.handlers,
+      host: this.vlapicHost(),
+    });
+    this.irq = this.platform.irq;
+    this.notifier = new UpcallNotifier(this.runqueue, new Map([[guest.domid, this.platform]]));
     this.events = new EventChannels(
       new Map([
         [0, this.dom0],
@@ -67,7 +80,28 @@ export class Hypervisor {
       this.notifier,
     );
     this.servers = new IoreqServers(this.domain, 0, this.events);
-    this.irq = new HvmIrq(memory, guest.domid, options.controllers ?? (undefined as unknown as InterruptControllers));
-    this.timers = new TimerQueue(memory, guestPcpu, guestPcpu === number ? undefined : () => this.domain.vcpus[0]!.kick());
+  }
+
+  /** What a guest can bring about as often as it likes is said the first time. */
+  protected warnOnce(what: string): void {
+    if (this.warned.has(what)) return;
+    this.warned.add(what);
+    this.pcpu.log.warn(`d${this.domain.domid}: ${what}`);
+  }
+
+  private vlapicHost(): VlapicHost {
+    const { runqueue, domain, pcpu } = this;
+    const state = (vcpu: number): VcpuState => domain.vcpus[vcpu]!;
+    return {
+      kick: (vcpu) => runqueue.unblock(state(vcpu)),
+      nmi: (vcpu) => {
+        state(vcpu).nmiPending = true;
+        runqueue.unblock(state(vcpu));
+      },
+      // With one vCPU an INIT or STARTUP can only be aimed at the sender, whom it does not stop here.
+      init: () => this.warnOnce('INIT to its only vCPU ignored'),
+      startup: () => this.warnOnce('STARTUP to its only vCPU ignored'),
+      guestTsc: (vcpu) => Number(state(vcpu).guestTsc(pcpu.clock.tsc())),
+    };
   }
 }

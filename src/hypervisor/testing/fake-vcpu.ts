@@ -3,7 +3,7 @@
  * RAM accesses go straight through the p2m; everything else leaves with the exit a real engine would raise, and goes on
  * with what the hypervisor completed.
  */
-import { gva } from '../../base/address.ts';
+import { gva, PAGE_SIZE, pageOffset, gpaToGfn } from '../../base/address.ts';
 import type { Gfn, Gpa, Gva, Maddr, Mfn } from '../../base/address.ts';
 import { EptQualification, ExitReason, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, Reg, StringKind } from '../../cpu/interface.ts';
 import type { EventType, LinearTranslation, SegmentState, Vcpu, VcpuEvent, VcpuRegisters, VmExit } from '../../cpu/interface.ts';
@@ -459,7 +459,7 @@ export class FakeVcpu implements Vcpu {
   private ram(address: number, right: number): number | undefined {
     const at = this.linear(address);
     if (at === 'fault') return undefined;
-    const entry = this.p2m.lookup(Math.floor(at / 4096) as Gfn);
-    return entry & right ? (entry >>> NPT_MFN_SHIFT) * 4096 + (at % 4096) : undefined;
+    const entry = this.p2m.lookup(gpaToGfn(at as Gpa));
+    return entry & right ? (entry >>> NPT_MFN_SHIFT) * PAGE_SIZE + pageOffset(at) : undefined;
   }
 }

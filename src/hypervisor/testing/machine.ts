@@ -2,15 +2,20 @@
 import {
   BufioreqHandling,
   BUFIOREQ_READ_POINTER,
-  BUFIOREQ_SLOT_NUM,
-  BUFIOREQ_SLOTS,
   BUFIOREQ_WRITE_POINTER,
-  IOREQ_ADDR,
-  IOREQ_COUNT,
-  IOREQ_DATA,
-  IOREQ_SIZE_FIELD,
-  IOREQ_STATE_WORD,
+  type Ioreq,
+  IOREQ_READ,
   IOREQ_VP_EPORT,
+  IOREQ_WRITE,
+  IoreqState,
+  ioreqState,
+  newIoreq,
+  readBuffered,
+  readSlot,
+  slotAt,
+  stateAt,
+  withState,
+  writeData,
 } from '../../abi/ioreq.ts';
 import type { DeviceModelHypercalls, IoreqServerInfo } from '../../abi/dm-op.ts';
 import { gfn } from '../../base/address.ts';
@@ -19,7 +24,8 @@ import { TraceWindowWriter } from '../../trace/writer.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { deviceModelHypercalls } from '../hypercall/dm.ts';
 import { HvmVcpu } from '../vmx/hvm.ts';
-import type { InterruptControllers } from '../chips/irq.ts';
+import { GsiLines, HvmIrq } from '../chips/irq.ts';
+import type { HvmInterrupts, InterruptControllers, InterruptInputs } from '../chips/irq.ts';
 import { MachineMemory } from '../mm/memory.ts';
 import type { MachineMemoryOptions } from '../mm/memory.ts';
 import type { PageAllocator } from '../mm/page-alloc.ts';
@@ -30,30 +36,29 @@ import { Shootdown } from '../mm/shootdown.ts';
 import { TraceCollector } from '../trace/trace.ts';
 import { FakeVcpu } from './fake-vcpu.ts';
 
-/** A request as the device model found it in its slot. */
-export interface SeenIoreq {
-  readonly type: number;
-  readonly addr: number;
-  readonly data: number;
-  readonly dataHi: number;
-  readonly count: number;
-  readonly size: number;
-  readonly dir: 'r' | 'w';
-  readonly ptr: boolean;
-  readonly df: boolean;
-}
-
 /** The request in one line: "r f2051020 4", "w f2051020 4 = d4e6c400", "w 3f8 1 x16 @1000 down". */
-const describe = (p: SeenIoreq): string =>
-  `${['pio', 'mmio', 'pci', '', '', '', '', '', 'invalidate'][p.type] ?? p.type} ${p.dir} ${p.addr.toString(16)} ${p.size}` +
-  `${p.count === 1 ? '' : ` x${p.count}`}${p.ptr ? ` @${(p.dataHi * 2 ** 32 + p.data).toString(16)}` : p.dir === 'w' ? ` = ${(p.dataHi ? p.dataHi.toString(16) : '') + p.data.toString(16)}` : ''}${p.df ? ' down' : ''}`;
+const describe = (p: Readonly<Ioreq>): string => {
+  const type = ['pio', 'mmio', 'pci', '', '', '', '', '', 'invalidate'][p.type] ?? p.type;
+  const data = ((BigInt(p.dataHi) << 32n) | BigInt(p.dataLo)).toString(16);
+  const isWrite = p.dir === IOREQ_WRITE;
+  return (
+    `${type} ${isWrite ? 'w' : 'r'} ${p.addr.toString(16)} ${p.size}${p.count === 1 ? '' : ` x${p.count}`}` +
+    `${p.dataIsPtr ? ` @${data}` : isWrite ? ` = ${data}` : ''}${p.df ? ' down' : ''}`
+  );
+};
 
-/** No local APIC, no PICs: lines end here and are remembered. */
-export function fakeControllers(): InterruptControllers & {
+interface FakeControllers extends InterruptControllers, InterruptInputs {
   readonly edges: string[];
   readonly requested: number[];
   output: boolean;
-} {
+}
+
+interface TestInterrupts extends HvmInterrupts {
+  readonly controllers: FakeControllers;
+}
+
+/** No local APIC, no PICs: lines end here and are remembered. */
+function fakeControllers(): FakeControllers {
   const edges: string[] = [];
   const requested: number[] = [];
   let cr8 = 0;
@@ -62,7 +67,6 @@ export function fakeControllers(): InterruptControllers & {
     requested,
     output: false,
     vioapicIrqPositiveEdge: (gsi) => void edges.push(`gsi ${gsi}`),
-    vioapicIsLevel: () => true,
     vpicIrqPositiveEdge: (irq) => void edges.push(`irq+ ${irq}`),
     vpicIrqNegativeEdge: (irq) => void edges.push(`irq- ${irq}`),
     vpicIntOutput() {
@@ -92,19 +96,19 @@ export interface TestMachineOptions {
   /** End of guest RAM, in frames; 0xa0000 to 0xfffff is left out. */
   readonly ram?: number;
   /** What the device model answers to a read; default 0x11111111 · size. */
-  readonly answer?: (p: SeenIoreq) => number;
+  readonly answer?: (p: Readonly<Ioreq>) => number;
 }
 
-export class TestMachine extends Hypervisor {
+export class TestMachine extends Hypervisor<TestInterrupts> {
   readonly clock: VirtualClock;
   readonly memory: MachineMemory;
   readonly pages: PageAllocator;
-  readonly controllers: ReturnType<typeof fakeControllers>;
+  readonly controllers: FakeControllers;
   readonly engine: FakeVcpu;
   readonly hvm: HvmVcpu;
   readonly loop: PcpuLoop;
   readonly hypercalls: DeviceModelHypercalls;
-  readonly requests: SeenIoreq[] = [];
+  readonly requests: Readonly<Ioreq>[] = [];
   readonly console: number[] = [];
   readonly log: string[];
   readonly server: number;
@@ -112,7 +116,7 @@ export class TestMachine extends Hypervisor {
   /** False: the device model does not look at its pages. */
   deviceModelRuns = true;
   /** Called with every request before it is answered. */
-  onRequest: (p: SeenIoreq) => void = () => {};
+  onRequest: (p: Readonly<Ioreq>) => void = () => {};
   /** Replaces the whole handling of a synchronous request: gets the slot's machine address. */
   serve: ((slot: number) => void) | undefined;
   /** Whether `serve` is followed by the event. */
@@ -125,27 +129,39 @@ export class TestMachine extends Hypervisor {
   private readonly parts: Uint8Array[] = [];
   private readonly windows = new TraceWindowWriter((bytes) => void this.parts.push(bytes.slice()));
   private readonly collector: TraceCollector;
-  private readonly answer: (p: SeenIoreq) => number;
+  private readonly answer: (p: Readonly<Ioreq>) => number;
 
   constructor(options: TestMachineOptions = {}) {
     const clock = new VirtualClock();
     const memory = MachineMemory.create({ frames: 2048, maxGfn: 0x100000, pcpus: 1, tracePages: 16, ...options.memory });
-    const controllers = fakeControllers();
     const lines: string[] = [];
     const log: Logger = { debug() {}, info: (m) => lines.push(m), warn: (m) => lines.push(m) };
-    super({ memory, clock, pcpu: 0, log, seed: options.seed ?? 1, guest: { domid: 1, name: 'test', vcpus: 1 }, controllers });
+    super({
+      memory,
+      clock,
+      pcpu: 0,
+      log,
+      seed: options.seed ?? 1,
+      guest: { domid: 1, name: 'test', vcpus: 1 },
+      platform: () => {
+        const controllers = fakeControllers();
+        return { controllers, irq: new HvmIrq(new GsiLines(memory, 1), controllers) };
+      },
+    });
     this.clock = clock;
     this.memory = memory;
-    this.controllers = controllers;
+    this.controllers = this.platform.controllers;
     this.log = lines;
     this.pages = this.pcpu.pages;
     this.collector = new TraceCollector(memory);
-    this.pcpu.trace.onHighWater = () => void this.collector.drain(this.windows);
+    this.pcpu.trace.highWater.add(() => void this.collector.drain(this.windows));
     this.p2m.populate(gfn(0), 0xa0);
     this.p2m.populate(gfn(0x100), (options.ram ?? 0x400) - 0x100);
     this.dom0.vcpus[0]!.shareFutex(this.domain.vcpus[0]!);
     this.engine = new FakeVcpu(this.memory, this.p2m);
     const dom0: InlineDom0 = { state: this.dom0.vcpus[0]!, deviceModel: this.inlineDeviceModel() };
+    const shootdown = new Shootdown(memory, this.domain.vcpus[0]!, this.engine);
+    this.p2m.changes.add((gfn) => shootdown.invalidateNested(gfn));
     this.hvm = new HvmVcpu({
       pcpu: this.pcpu,
       domain: this.domain,
@@ -159,7 +175,8 @@ export class TestMachine extends Hypervisor {
       controllers: this.controllers,
       handlers: this.handlers,
       timers: this.timers,
-      wait: new IoWait(this.pcpu, this.runqueue, this.domain, () => dom0),
+      shootdown,
+      wait: new IoWait(this.pcpu, this.runqueue, this.domain, dom0),
       memoryMap: [
         { address: 0, size: 0x9fc00, type: 1 },
         { address: 0x100000, size: 0x300000, type: 1 },
@@ -220,18 +237,18 @@ export class TestMachine extends Hypervisor {
     this.memory.u32.fill(0, this.domain.evtchnPending >>> 2, (this.domain.evtchnPending >>> 2) + 128);
   }
 
-  /** Buffered requests not taken yet, as [address, size code, data]. */
-  takeBuffered(): [number, number, number][] {
-    const { u32, i32 } = this.memory;
-    const page = this.info.bufioreqPage >>> 2;
-    const taken: [number, number, number][] = [];
-    for (;;) {
-      const read = u32[page + BUFIOREQ_READ_POINTER / 4]!;
-      if (read === u32[page + BUFIOREQ_WRITE_POINTER / 4]!) return taken;
-      const at = page + (BUFIOREQ_SLOTS + (read % BUFIOREQ_SLOT_NUM) * 8) / 4;
-      taken.push([u32[at]! >>> 12, (u32[at]! >>> 10) & 3, u32[at + 1]!]);
-      Atomics.add(i32, page + BUFIOREQ_READ_POINTER / 4, 1);
+  /** Buffered requests not taken yet, as one line each. */
+  takeBuffered(): string[] {
+    const { i32 } = this.memory;
+    const { bufioreqPage } = this.info;
+    const readAt = (bufioreqPage + BUFIOREQ_READ_POINTER) >>> 2;
+    const taken: string[] = [];
+    const p = newIoreq();
+    while (i32[readAt] !== i32[(bufioreqPage + BUFIOREQ_WRITE_POINTER) >>> 2]) {
+      i32[readAt]! += readBuffered(i32, bufioreqPage, i32[readAt]! >>> 0, p);
+      taken.push(describe(p));
     }
+    return taken;
   }
 
   private inlineDeviceModel(): InlineDom0['deviceModel'] {
@@ -258,39 +275,27 @@ export class TestMachine extends Hypervisor {
   }
 
   private serveSlot(): void {
-    const { u32, i32 } = this.memory;
-    if (this.info === undefined) return;
+    const { i32 } = this.memory;
+    const slot = slotAt(this.info.ioreqPage, 0);
+    const word = Atomics.load(i32, stateAt(slot));
     if (this.serve !== undefined) {
       // A device model of a test's own: called for as long as a request is in the slot.
-      if (((Atomics.load(i32, (this.info.ioreqPage + IOREQ_STATE_WORD) >>> 2) >>> 16) & 15) === 0) return;
+      if (ioreqState(word) === IoreqState.none) return;
       this.serve(this.info.ioreqPage);
       if (this.notifies) this.hypercalls.evtchnSend(this.localPort);
       return;
     }
-    const slot = this.info.ioreqPage >>> 2;
-    const word = slot + IOREQ_STATE_WORD / 4;
-    const state = Atomics.load(i32, word);
-    if (((state >>> 16) & 15) !== 1) return;
-    const flags = state >>> 16;
-    const p: SeenIoreq = {
-      type: state >>> 24,
-      addr: u32[slot + IOREQ_ADDR / 4]! + u32[slot + IOREQ_ADDR / 4 + 1]! * 2 ** 32,
-      data: u32[slot + IOREQ_DATA / 4]!,
-      dataHi: u32[slot + IOREQ_DATA / 4 + 1]!,
-      count: u32[slot + IOREQ_COUNT / 4]!,
-      size: u32[slot + IOREQ_SIZE_FIELD / 4]!,
-      dir: flags & 0x20 ? 'r' : 'w',
-      ptr: (flags & 0x10) !== 0,
-      df: (flags & 0x40) !== 0,
-    };
-    Atomics.store(i32, word, state + (1 << 16));
+    if (ioreqState(word) !== IoreqState.ready) return;
+    const p = newIoreq();
+    readSlot(i32, slot, word, p);
+    Atomics.store(i32, stateAt(slot), withState(word, IoreqState.inProcess));
     this.requests.push(p);
     this.onRequest(p);
-    if (p.dir === 'r' && !p.ptr) {
-      u32[slot + IOREQ_DATA / 4] = this.answer(p);
-      u32[slot + IOREQ_DATA / 4 + 1] = p.size === 8 ? this.answer(p) : 0;
+    if (p.dir === IOREQ_READ && !p.dataIsPtr) {
+      const answer = this.answer(p);
+      writeData(i32, slot, { ...p, dataLo: answer, dataHi: p.size === 8 ? answer : 0 });
     }
-    Atomics.store(i32, word, state + (2 << 16));
+    Atomics.store(i32, stateAt(slot), withState(word, IoreqState.respReady));
     this.hypercalls.evtchnSend(this.localPort);
   }
 }

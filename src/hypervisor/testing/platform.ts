@@ -1,7 +1,6 @@
 /** A domain's platform devices on memory of their own, for specs. */
 import { VirtualClock } from '../time/clock.ts';
 import { Emul, type IoAccess, IoHandlers } from '../io/intercept.ts';
-import { HvmIrq, type InterruptControllers } from '../chips/irq.ts';
 import { MachineMemory } from '../mm/memory.ts';
 import { createPlatform } from '../chips/platform.ts';
 import { TimerQueue } from '../time/timer.ts';
@@ -10,23 +9,21 @@ import { gpa } from '../../base/address.ts';
 export function platformMachine(memory = MachineMemory.create({ frames: 16, maxGfn: 16 }), clock = new VirtualClock()) {
   const timers = new TimerQueue(memory, 1);
   const io = new IoHandlers();
-  const hub = new HvmIrq(memory, 1, undefined as unknown as InterruptControllers);
   const kicks: number[] = [];
   const offsets: number[] = [];
   const platform = createPlatform(
-    { memory, domid: 1, clock, timers, irq: hub },
-    io,
     {
-      kick: (v) => kicks.push(v),
-      nmi() {},
-      init() {},
-      startup() {},
-      guestTsc: () => clock.tsc(),
-      timeOffset: (s) => offsets.push(s),
+      memory,
+      domid: 1,
+      clock,
+      timers,
+      handlers: io,
+      host: { kick: (v) => kicks.push(v), nmi() {}, init() {}, startup() {}, guestTsc: () => clock.tsc() },
     },
     { vcpus: 1, x2apic: false, tscDeadline: true, hpet: true },
   );
-  const { controllers } = platform;
+  const { controllers, irq: hub, rtc } = platform;
+  rtc.timeOffsets.add((seconds) => offsets.push(seconds));
   const access = (isWrite: boolean, address: number, lo: number, size: number): IoAccess => ({
     vcpu: 0,
     isWrite,

@@ -71,29 +71,31 @@ export const virtualCost = {
 } as const;
 
 /**
- * Time that advances by what the guest executes and by declared costs alone: 1 GHz, one instruction one tick. `instructions`
- * says how many the vCPU has retired; the run loop attaches it.
+ * Time that advances by what the guest executes and by declared costs alone: 1 GHz, one instruction one tick.
  */
 export class VirtualClock implements Clock {
   readonly kind = 'virtual';
   readonly tscHz = NS_PER_S;
   readonly epochUs: number;
   private extraNs = 0;
-  private instructions: () => number = () => 0;
+  /** What each vCPU has retired, as a function that says it. */
+  private readonly counters: (() => number)[] = [];
 
   /** Wall clock at power-on, microseconds since 1970; default 2024-01-01 00:00:00 UTC. */
   constructor(epochUs = 1_704_067_200_000_000) {
     this.epochUs = epochUs;
   }
 
-  attach(instructions: () => number): void {
-    const before = this.nowNs();
-    this.instructions = instructions;
-    this.extraNs = before - instructions();
+  /** Count the instructions this vCPU retires from now on: `instructions` says how many it has retired in all. */
+  count(instructions: () => number): void {
+    this.extraNs -= instructions();
+    this.counters.push(instructions);
   }
 
   nowNs(): number {
-    return this.extraNs + this.instructions();
+    let ns = this.extraNs;
+    for (let i = 0; i < this.counters.length; i++) ns += this.counters[i]!();
+    return ns;
   }
 
   tsc(): number {

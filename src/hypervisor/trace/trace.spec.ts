@@ -83,7 +83,7 @@ describe('trace ring', () => {
     control.eventMask = TRC_ALL;
     ring.setCurrent(1, 0);
     let full = 0;
-    ring.onHighWater = () => full++;
+    ring.highWater.add(() => full++);
     for (let i = 1; i <= 1000; i++) ring.recordTsc(TRC_HVM_VMENTRY);
     expect(full).toBe(1);
     const first = records();

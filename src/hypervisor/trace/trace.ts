@@ -2,6 +2,7 @@
  * Trace buffers (Xen: common/trace.c): one ring a physical CPU in machine memory, laid out as public/trace.h says, with an
  * event mask, lost-records and wrap records; and the collector that drains them into a trace file's windows.
  */
+import { maddrToMfn } from '../../base/address.ts';
 import {
   encodeLostRecords,
   encodeRecord,
@@ -13,6 +14,7 @@ import {
 import type { TraceWindowWriter } from '../../trace/writer.ts';
 import { DOMID_IDLE } from '../../trace/events.ts';
 import type { Clock } from '../../base/clock.ts';
+import { Listeners } from '../../base/listeners.ts';
 import type { Maddr } from '../../base/address.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 
@@ -21,9 +23,8 @@ const T_BUF_CONS = 0;
 const T_BUF_PROD = 1;
 const T_BUF_HEADER = 8;
 
-/** Shared by all pCPUs, words: event mask (0: off), futex of the collector. */
+/** Shared by all pCPUs, words: event mask (0: off). */
 const CONTROL_MASK = 0;
-const CONTROL_FUTEX = 1;
 const CONTROL_SIZE = 8;
 /** A pCPU's own, words: lost records, who runs now (vcpu | domid << 16); then f64 TSC of the first lost one. */
 const CPU_LOST = 0;
@@ -39,7 +40,7 @@ function fillTraceInfo(memory: MachineMemory): void {
     const at = lists + cpu * options.tracePages;
     memory.view.setUint16(traceInfo.base + 2 + cpu * 2, at, true);
     for (let page = 0; page < options.tracePages; page++) {
-      if ((at + page) * 4 < traceInfo.size) memory.u32[traceInfo.base / 4 + at + page] = ring.base / 4096 + page;
+      if ((at + page) * 4 < traceInfo.size) memory.u32[traceInfo.base / 4 + at + page] = maddrToMfn(ring.base) + page;
     }
   });
 }
@@ -63,11 +64,6 @@ export class TraceControl {
     if (mask !== 0) fillTraceInfo(this.memory);
     this.memory.u32[this.base / 4 + CONTROL_MASK] = mask;
   }
-
-  /** The i32 a collector sleeps on: it is raised whenever a ring has become half full. */
-  get futex(): Maddr {
-    return (this.base + CONTROL_FUTEX * 4) as Maddr;
-  }
 }
 
 /** The ring of one pCPU, written by that pCPU's thread alone. */
@@ -80,8 +76,8 @@ export class TraceBuffer {
   private readonly ring: number;
   private readonly dataSize: number;
   private readonly data: number;
-  /** Called when the ring has become half full; default: wake the collector. */
-  onHighWater: () => void;
+  /** The ring has become half full: it must be drained. */
+  readonly highWater = new Listeners();
 
   constructor(memory: MachineMemory, cpu: number, clock: Clock) {
     this.memory = memory;
@@ -94,10 +90,6 @@ export class TraceBuffer {
     this.ring = area.base >>> 2;
     this.data = this.ring + T_BUF_HEADER / 4;
     this.dataSize = area.size - T_BUF_HEADER;
-    this.onHighWater = () => {
-      Atomics.add(memory.i32, this.control + CONTROL_FUTEX, 1);
-      Atomics.notify(memory.i32, this.control + CONTROL_FUTEX);
-    };
     this.setCurrent(DOMID_IDLE, cpu);
   }
 
@@ -182,7 +174,7 @@ export class TraceBuffer {
     prod = this.advance(prod, size);
     Atomics.store(i32, this.ring + T_BUF_PROD, prod);
     used += total;
-    if (usedBefore < dataSize >>> 1 && used >= dataSize >>> 1) this.onHighWater();
+    if (usedBefore < dataSize >>> 1 && used >= dataSize >>> 1) this.highWater.call();
   }
 
   private at(prod: number): number {

@@ -1,12 +1,14 @@
 /** One vCPU of an HVM domain on its pCPU's thread: engine, exits, emulator, hypercalls and interrupts put together. */
-import { IoreqType } from '../../abi/ioreq.ts';
+import { IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
+import { ShutdownReason } from '../../abi/sched.ts';
 import { gva } from '../../base/address.ts';
-import { Seg, type Vcpu } from '../../cpu/interface.ts';
+import { Efer, Rights, Seg, type Vcpu } from '../../cpu/interface.ts';
 import { TRC_HVM_HLT, TRC_SCHED_BLOCK } from '../../trace/events.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { defaultCpuidPolicy } from './cpuid.ts';
 import type { CpuidPolicy } from './cpuid.ts';
-import { ShutdownReason, VPF_BLOCKED } from '../domain/domain.ts';
+import { VPF_BLOCKED } from '../domain/domain.ts';
+import { HvmParam } from '../domain/hvm-params.ts';
 import type { Domain, Pcpu, VcpuState } from '../domain/domain.ts';
 import { Emulator, TRAP_ud } from '../io/emulate.ts';
 import type { EventChannels, Notifier } from '../events/event-channel.ts';
@@ -18,12 +20,11 @@ import { Hypercalls } from '../hypercall/hypercall.ts';
 import { Emul } from '../io/intercept.ts';
 import type { IoHandlers } from '../io/intercept.ts';
 import { InterruptAssist } from './intr.ts';
-import { newIoreq } from '../io/ioreq.ts';
 import type { IoreqServers, XenWait } from '../io/ioreq.ts';
-import type { HvmInterrupts, HvmIrq, InterruptControllers } from '../chips/irq.ts';
+import type { HvmIrq, InterruptControllers } from '../chips/irq.ts';
 import { Msrs } from './msr.ts';
 import type { P2m } from '../mm/p2m.ts';
-import { Shootdown } from '../mm/shootdown.ts';
+import type { Shootdown } from '../mm/shootdown.ts';
 import { updateRunstateArea } from '../domain/time.ts';
 import type { TimerQueue } from '../time/timer.ts';
 import { VmxExits } from './vmx.ts';
@@ -38,12 +39,14 @@ export interface HvmVcpuOptions {
   readonly engine: Vcpu;
   readonly p2m: P2m;
   readonly events: EventChannels;
-  readonly notifier: Notifier & { attach(domid: number, interrupts: HvmInterrupts): void };
+  readonly notifier: Notifier;
   readonly servers: IoreqServers;
   readonly irq: HvmIrq;
   readonly controllers: InterruptControllers;
   readonly handlers: IoHandlers;
   readonly timers: TimerQueue;
+  /** The vCPU's, with its engine. */
+  readonly shootdown: Shootdown;
   readonly wait: XenWait;
   readonly cpuid?: CpuidPolicy;
   /** What XENMEM_memory_map tells. */
@@ -58,10 +61,6 @@ export interface HvmVcpuOptions {
   readonly onMonitorTrap?: () => void;
 }
 
-const EFER_LMA = 0x400;
-/** Access rights of CS: 64-bit code, and default operand size 32 (SDM vol. 3C, 24.4.1). */
-const CS_L = 1 << 13;
-const CS_DB = 1 << 14;
 /** Code bytes shown in a dump before and from RIP on. */
 const CODE_BEFORE = 48;
 const CODE_BEHIND = 32;
@@ -79,9 +78,8 @@ export class HvmVcpu {
   readonly vmx: VmxExits;
   readonly shootdown: Shootdown;
   /** Its end is in the log. */
-  dumped = false;
+  private hasDumped = false;
   private readonly options: HvmVcpuOptions;
-  private readonly msrs: Msrs;
   private readonly debugLine: number[] = [];
 
   constructor(options: HvmVcpuOptions) {
@@ -93,6 +91,8 @@ export class HvmVcpu {
     this.state = state;
     this.engine = engine;
     state.kickWord = engine.kickWord;
+    this.shootdown = options.shootdown;
+    const tripleFault = (): void => this.tripleFault();
     this.guest = new GuestMemory(pcpu.memory, p2m, engine);
     this.emulator = new Emulator({
       domain,
@@ -102,15 +102,10 @@ export class HvmVcpu {
       handlers,
       servers,
       wait,
-      tripleFault: () => this.vmx.tripleFault(),
+      tripleFault,
     });
-    const live = (): InterruptControllers => controllers;
-    this.interrupts = new InterruptAssist(domain, state, engine, irq, live);
-    this.shootdown = new Shootdown(pcpu.memory, state);
-    this.shootdown.engine = engine;
-    p2m.onChange = (gfn) => this.shootdown.invalidateNested(gfn);
-    options.notifier.attach(domain.domid, { irq, controllers });
-    this.msrs = new Msrs(domain, state, engine, this.guest, live);
+    this.interrupts = new InterruptAssist(domain, state, engine, irq, controllers);
+    const msrs = new Msrs(domain, state, engine, this.guest, controllers);
     this.vmx = new VmxExits({
       domain,
       state,
@@ -119,12 +114,12 @@ export class HvmVcpu {
       guest: this.guest,
       emulator: this.emulator,
       hypercalls: new Hypercalls(this.hypercallHost()),
-      msrs: this.msrs,
+      msrs,
       cpuid: options.cpuid ?? defaultCpuidPolicy,
-      controllers: live,
+      controllers,
       hlt: () => this.hlt(),
       monitorTrap: () => options.onMonitorTrap?.(),
-      dump: (why) => this.dump(why),
+      tripleFault,
       fep: options.fep ?? false,
     });
     if (options.fep) engine.interceptException(TRAP_ud, true);
@@ -137,12 +132,12 @@ export class HvmVcpu {
       if (access.isWrite) this.printDebugByte(access.lo & 0xff);
       return Emul.okay;
     });
-    if (pcpu.clock instanceof VirtualClock) pcpu.clock.attach(() => engine.instructions);
+    if (pcpu.clock instanceof VirtualClock) pcpu.clock.count(() => engine.instructions);
   }
 
-  /** The TSC as this vCPU reads it, in ticks. */
-  guestTsc(): bigint {
-    return this.msrs.guestTsc();
+  /** Is its end in the log? */
+  get dumped(): boolean {
+    return this.hasDumped;
   }
 
   /** Called when this vCPU begins to run on the pCPU. */
@@ -165,7 +160,7 @@ export class HvmVcpu {
 
   /** The domain in the log, in Xen's layout. */
   dump(why: string): void {
-    this.dumped = true;
+    this.hasDumped = true;
     const { log, number } = this.options.pcpu;
     log.warn(why);
     log.warn(`Domain ${this.domain.domid} (vcpu#${this.state.id}) crashed on cpu#${number}:`);
@@ -179,7 +174,7 @@ export class HvmVcpu {
     const { engine, options } = this;
     const { registers } = engine;
     const cs = registers.getSegment(Seg.cs);
-    const bitness = registers.efer & EFER_LMA && cs.accessRights & CS_L ? 64 : cs.accessRights & CS_DB ? 32 : 16;
+    const bitness = registers.efer & Efer.lma && cs.accessRights & Rights.long ? 64 : cs.accessRights & Rights.big ? 32 : 16;
     const at = bitness === 64 ? (registers.rip as bigint) : (cs.base + registers.rip) & 0xffff_ffffn;
     const behind = engine.codeBytes(gva(at), CODE_BEHIND);
     const before = at < BigInt(CODE_BEFORE) ? new Uint8Array(0) : engine.codeBytes(gva(at - BigInt(CODE_BEFORE)), CODE_BEFORE);
@@ -194,11 +189,19 @@ export class HvmVcpu {
     );
   }
 
+  /** hvm_triple_fault: the toolstack said by a parameter what it means; default: reboot. */
+  private tripleFault(): void {
+    const { domain, state } = this;
+    const reason = domain.paramLo(HvmParam.tripleFaultReason) || ShutdownReason.reboot;
+    this.dump(`d${domain.domid}v${state.id} Triple fault - invoking HVM shutdown action ${reason}`);
+    domain.shutdown(reason);
+  }
+
   /** hvm_hlt: with interrupts off nothing but an NMI could wake it, so the domain is down. */
   private hlt(): void {
     const { domain, state, engine } = this;
     if (engine.injectionPending) return;
-    if (!(engine.registers.rflags & RFLAGS_IF) && !this.interrupts.nmiPending) {
+    if (!(engine.registers.rflags & RFLAGS_IF) && !state.nmiPending) {
       domain.pcpu.trace.record(TRC_HVM_HLT, 1, 0);
       domain.shutdown(ShutdownReason.halted);
       return;
@@ -249,7 +252,7 @@ export class HvmVcpu {
     const p = newIoreq();
     p.type = IoreqType.invalidate;
     p.size = 4;
-    p.isWrite = true;
+    p.dir = IOREQ_WRITE;
     p.dataLo = p.dataHi = 0xffff_ffff;
     const { servers, wait, pcpu } = this.options;
     if (servers.broadcast(this.state, p, wait) > 0) pcpu.log.warn('Unsuccessful map-cache invalidate');

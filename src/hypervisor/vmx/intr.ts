@@ -22,12 +22,11 @@ export class InterruptAssist {
   private readonly state: VcpuState;
   private readonly engine: Vcpu;
   private readonly irq: HvmIrq;
-  private readonly controllers: () => InterruptControllers;
+  private readonly controllers: InterruptControllers;
   /** Vector of what `pending()` found; −1 where only the acknowledgement tells (PIC). */
   private vector = -1;
-  nmiPending = false;
 
-  constructor(domain: Domain, state: VcpuState, engine: Vcpu, irq: HvmIrq, controllers: () => InterruptControllers) {
+  constructor(domain: Domain, state: VcpuState, engine: Vcpu, irq: HvmIrq, controllers: InterruptControllers) {
     this.domain = domain;
     this.state = state;
     this.engine = engine;
@@ -37,9 +36,9 @@ export class InterruptAssist {
 
   /** hvm_vcpu_has_pending_irq. */
   pending(): IntSource {
-    const controllers = this.controllers();
+    const { controllers } = this;
     const { id } = this.state;
-    if (this.nmiPending) {
+    if (this.state.nmiPending) {
       this.vector = NMI_VECTOR;
       return IntSource.nmi;
     }
@@ -115,10 +114,10 @@ export class InterruptAssist {
 
   /** hvm_vcpu_ack_pending_irq: the vector, −1 when it is gone. */
   private acknowledge(source: IntSource): number {
-    const controllers = this.controllers();
+    const { controllers } = this;
     switch (source) {
       case IntSource.nmi:
-        this.nmiPending = false;
+        this.state.nmiPending = false;
         return NMI_VECTOR;
       case IntSource.pic:
         return controllers.vpicAckPendingIrq(this.state.id);

@@ -2,8 +2,9 @@
  * Model-specific registers that neither the engine nor the interrupt controllers hold (Xen: arch/x86/msr.c, hvm/hvm.c). What
  * is not here faults, as since Xen 4.15.
  */
+import { PAGE_SIZE } from '../../base/address.ts';
 import type { Gfn, Maddr } from '../../base/address.ts';
-import type { Vcpu } from '../../cpu/interface.ts';
+import { Efer, type Vcpu } from '../../cpu/interface.ts';
 import type { Domain, VcpuState } from '../domain/domain.ts';
 import type { GuestMemory } from '../mm/guest-access.ts';
 import { hypercallPage } from '../hypercall/hypercall.ts';
@@ -55,10 +56,10 @@ export class Msrs {
   private readonly state: VcpuState;
   private readonly engine: Vcpu;
   private readonly guest: GuestMemory;
-  private readonly controllers: () => InterruptControllers;
+  private readonly controllers: InterruptControllers;
   private readonly base: Maddr;
 
-  constructor(domain: Domain, state: VcpuState, engine: Vcpu, guest: GuestMemory, controllers: () => InterruptControllers) {
+  constructor(domain: Domain, state: VcpuState, engine: Vcpu, guest: GuestMemory, controllers: InterruptControllers) {
     this.domain = domain;
     this.state = state;
     this.engine = engine;
@@ -80,7 +81,7 @@ export class Msrs {
   read(index: number): bigint | undefined {
     const own = this.engine.readMsr(index);
     if (own !== undefined) return own;
-    const controlled = this.controllers().readMsr(this.state.id, index);
+    const controlled = this.controllers.readMsr(this.state.id, index);
     if (controlled !== undefined) return controlled === 'fault' ? undefined : controlled;
     const mtrr = MTRR_INDEX.get(index);
     if (mtrr !== undefined) return this.slot(mtrr);
@@ -113,7 +114,7 @@ export class Msrs {
     if (this.engine.writeMsr(index, value)) return 'done';
     // Held by the engine, and not a legal value.
     if (this.engine.readMsr(index) !== undefined) return 'fault';
-    const controlled = this.controllers().writeMsr(this.state.id, index, value);
+    const controlled = this.controllers.writeMsr(this.state.id, index, value);
     if (controlled !== 'unknown') return controlled;
     const mtrr = MTRR_INDEX.get(index);
     if (mtrr !== undefined) return this.writeMtrr(mtrr, value);
@@ -145,9 +146,8 @@ export class Msrs {
     }
   }
 
-  /** hvm_get_guest_tsc: the machine's counter, moved by what the guest wrote. */
-  guestTsc(): bigint {
-    return BigInt.asUintN(64, BigInt(Math.floor(this.domain.pcpu.clock.tsc())) + this.state.tscOffset);
+  private guestTsc(): bigint {
+    return this.state.guestTsc(this.domain.pcpu.clock.tsc());
   }
 
   private writeTsc(value: bigint): MsrWrite {
@@ -190,9 +190,9 @@ export class Msrs {
     if ((value & 0xfffn) !== 0n) return 'fault';
     const gfn = Number(value >> 12n) as Gfn;
     if (this.guest.p2m.getType(gfn) !== P2mType.ramRw && this.guest.p2m.getType(gfn) !== P2mType.ramLogdirty) return 'fault';
-    const longMode = (this.engine.registers.efer & 0x400) !== 0;
+    const longMode = (this.engine.registers.efer & Efer.lma) !== 0;
     this.domain.compatSharedInfo = !longMode;
-    return this.guest.copyToPhys(Number(value) as Parameters<GuestMemory['copyToPhys']>[0], hypercallPage()) === 4096
+    return this.guest.copyToPhys(Number(value) as Parameters<GuestMemory['copyToPhys']>[0], hypercallPage()) === PAGE_SIZE
       ? 'done'
       : 'fault';
   }

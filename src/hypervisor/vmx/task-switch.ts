@@ -3,9 +3,9 @@
  * IDT that lead to a TSS leave the guest, and the hypervisor does the switch. 32-bit TSSs only, as Xen.
  * Source: SDM vol. 3A, chapter 7; vol. 3C, 25.4.2.
  */
-import { gva } from '../../base/address.ts';
+import { gva, PAGE_SIZE } from '../../base/address.ts';
 import type { Gpa } from '../../base/address.ts';
-import { EventType, Reg, Seg, TaskSwitchSource } from '../../cpu/interface.ts';
+import { EventType, Reg, Rights, Seg, TaskSwitchSource } from '../../cpu/interface.ts';
 import type { SegmentState, Vcpu } from '../../cpu/interface.ts';
 
 /** Offsets in a 32-bit TSS (SDM vol. 3A, figure 7-2). Registers lie in the order of their numbers, segments too. */
@@ -31,21 +31,6 @@ const DR6_BT = 1n << 15n;
 /** L0…L3 and LE: a task's own breakpoints end with it. */
 const DR7_LOCAL = 0x155n;
 
-/** Descriptor bits in the order of access rights (SDM vol. 3C, 24.4.1). */
-const Rights = {
-  typeMask: 0xf,
-  accessed: 1,
-  writable: 2,
-  expandDown: 4,
-  conforming: 4,
-  code: 8,
-  nonSystem: 0x10,
-  dplShift: 5,
-  present: 0x80,
-  big: 1 << 14,
-  granular: 1 << 15,
-  unusable: 1 << 16,
-} as const;
 const TYPE_LDT = 2;
 const TYPE_TSS = 9;
 const TYPE_TSS_BUSY = 0xb;
@@ -326,7 +311,7 @@ class Switch {
   private copy(address: bigint, bytes: Uint8Array, access: 'read' | 'write', move: (gpa: Gpa, part: Uint8Array) => number): void {
     for (let done = 0; done < bytes.length; ) {
       const at = (address + BigInt(done)) & 0xffff_ffffn;
-      const chunk = Math.min(bytes.length - done, 4096 - Number(at & 0xfffn));
+      const chunk = Math.min(bytes.length - done, PAGE_SIZE - Number(at & 0xfffn));
       const walk = this.engine.translate(gva(at), access, 'supervisor');
       if (walk.outcome === 'fault') throw new SwitchFault(Trap.pf, walk.errorCode, at);
       if (walk.outcome !== 'ok' || move(walk.gpa, bytes.subarray(done, done + chunk)) !== chunk) {

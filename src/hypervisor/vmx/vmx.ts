@@ -2,9 +2,9 @@
  * VM exits (Xen: hvm/vmx/vmx.c vmx_vmexit_handler, hvm/hvm.c): what the hypervisor decides about each, with the records a
  * trace of real hardware shows.
  */
-import { gva } from '../../base/address.ts';
+import { gpaToGfn, gva } from '../../base/address.ts';
 import type { Gfn } from '../../base/address.ts';
-import { EptQualification, EventType, ExitReason, Reg, Seg } from '../../cpu/interface.ts';
+import { Efer, EptQualification, EventType, ExitReason, Reg, Rights, Seg } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
   TRC_HVM_CPUID,
@@ -27,13 +27,11 @@ import {
 import { virtualCost } from '../time/clock.ts';
 import { guestCpuid } from './cpuid.ts';
 import type { CpuidPolicy, CpuidResult } from './cpuid.ts';
-import { ShutdownReason } from '../domain/domain.ts';
 import type { Domain, VcpuState } from '../domain/domain.ts';
 import type { Emulator } from '../io/emulate.ts';
 import { TRAP_gp, TRAP_ud } from '../io/emulate.ts';
 import type { GuestMemory } from '../mm/guest-access.ts';
 import type { Hypercalls } from '../hypercall/hypercall.ts';
-import { HvmParam } from '../domain/hvm-params.ts';
 import type { InterruptControllers } from '../chips/irq.ts';
 import type { Msrs } from './msr.ts';
 import { P2mAccess, p2mIsDiscardWrite, p2mIsRam, P2mType } from '../mm/p2m.ts';
@@ -45,10 +43,7 @@ import type { TaskSwitchHost } from './task-switch.ts';
 export const EVENT_CHECK_VECTOR = 0xfc;
 export const LOCAL_TIMER_VECTOR = 0xfa;
 
-const EFER_LMA = 0x400;
 const RFLAGS_RF = 1 << 16;
-/** Access rights of CS: 64-bit code. */
-const CS_L = 1 << 13;
 /** ud2; .ascii "xen" */
 const FEP_PREFIX = [0x0f, 0x0b, 0x78, 0x65, 0x6e];
 
@@ -62,15 +57,15 @@ export interface VmxParts {
   readonly hypercalls: Hypercalls;
   readonly msrs: Msrs;
   readonly cpuid: CpuidPolicy;
-  readonly controllers: () => InterruptControllers;
+  readonly controllers: InterruptControllers;
   /** HLT: the instruction is done, the vCPU would sleep. */
   hlt(): void;
   /** One instruction done while single-stepping from outside. */
   monitorTrap(): void;
+  /** The guest has triple-faulted. */
+  tripleFault(): void;
   /** Honour the forced-emulation prefix. */
   readonly fep: boolean;
-  /** Write the domain's state to the log: it is about to die. */
-  dump(why: string): void;
 }
 
 /** Device pages whose linear address is remembered. */
@@ -92,7 +87,7 @@ export class VmxExits {
       guest,
       injectException: (vector, errorCode) => emulator.injectException(vector, errorCode),
       injectPageFault: (address, errorCode) => emulator.injectPageFault(address, errorCode),
-      tripleFault: () => this.tripleFault(),
+      tripleFault: () => parts.tripleFault(),
       crash: (why) => domain.crash(why),
     };
   }
@@ -111,7 +106,7 @@ export class VmxExits {
     if (trace.on) {
       const rip = engine.exit.rip;
       const lo = Number(rip & 0xffff_ffffn);
-      if (engine.registers.efer & EFER_LMA) trace.recordTsc(TRC_HVM_VMEXIT64, 3, reason, lo, Number(rip >> 32n));
+      if (engine.registers.efer & Efer.lma) trace.recordTsc(TRC_HVM_VMEXIT64, 3, reason, lo, Number(rip >> 32n));
       else trace.recordTsc(TRC_HVM_VMEXIT, 2, reason, lo);
       if (vector >= 0) trace.record(TRC_HVM_INTR, 1, vector);
     }
@@ -164,7 +159,7 @@ export class VmxExits {
       case ExitReason.taskSwitch:
         return taskSwitch(this.taskSwitchHost);
       case ExitReason.tripleFault:
-        return this.tripleFault();
+        return this.parts.tripleFault();
       default:
         return domain.crash(`unexpected VM exit: reason ${reason}, qualification 0x${engine.exit.qualification.toString(16)}`);
     }
@@ -178,7 +173,7 @@ export class VmxExits {
     const { engine } = this.parts;
     const { registers } = engine;
     const cs = registers.getSegment(Seg.cs);
-    const long = (registers.efer & EFER_LMA) !== 0 && (cs.accessRights & CS_L) !== 0;
+    const long = (registers.efer & Efer.lma) !== 0 && (cs.accessRights & Rights.long) !== 0;
     const linear = long ? registers.rip : (cs.base + registers.rip) & 0xffff_ffffn;
     const code = engine.codeBytes(gva(linear), FEP_PREFIX.length);
     if (code.length < FEP_PREFIX.length || FEP_PREFIX.some((byte, i) => byte !== code[i])) return false;
@@ -192,7 +187,7 @@ export class VmxExits {
   private eptViolation(): void {
     const { domain, engine, p2m, emulator } = this.parts;
     const { exit } = engine;
-    const gfn = Math.floor(exit.gpa / 4096) as Gfn;
+    const gfn = gpaToGfn(exit.gpa);
     const type = p2m.getType(gfn);
     const { trace } = domain.pcpu;
     if (trace.on) {
@@ -257,7 +252,7 @@ export class VmxExits {
         vcpu: state.id,
         domid: domain.domid,
         osxsave: (registers.cr4 & (1 << 18)) !== 0,
-        apicEnabled: controllers().vlapicEnabled(state.id),
+        apicEnabled: controllers.vlapicEnabled(state.id),
       },
       leaf,
       subleaf,
@@ -303,9 +298,9 @@ export class VmxExits {
     const { domain, state, engine, emulator, controllers } = this.parts;
     const { exit, registers } = engine;
     const { trace } = domain.pcpu;
-    const long = (registers.efer & EFER_LMA) !== 0;
+    const long = (registers.efer & Efer.lma) !== 0;
     if (!exit.isWrite) {
-      const value = exit.register === 8 ? controllers().getCr8(state.id) : 0;
+      const value = exit.register === 8 ? controllers.getCr8(state.id) : 0;
       registers.setGprHalves(exit.gpr, value, 0);
       trace.record(long ? TRC_HVM_CR_READ64 : TRC_HVM_CR_READ, long ? 3 : 2, exit.register, value, 0);
       return engine.skipInstruction();
@@ -314,7 +309,7 @@ export class VmxExits {
     const value = (BigInt(exit.dataHi >>> 0) << 32n) | BigInt(exit.dataLo >>> 0);
     if (exit.register === 8 ? value > 15n : !engine.writeCr(exit.register, value)) return emulator.injectException(TRAP_gp, 0);
     if (exit.register === 8) {
-      controllers().setCr8(state.id, exit.dataLo);
+      controllers.setCr8(state.id, exit.dataLo);
       registers.cr8 = exit.dataLo;
     }
     engine.skipInstruction();
@@ -327,13 +322,5 @@ export class VmxExits {
     if (exit.isWrite) registers.setDr(exit.register, (BigInt(exit.dataHi >>> 0) << 32n) | BigInt(exit.dataLo >>> 0));
     else registers.setGpr(exit.gpr, registers.getDr(exit.register));
     engine.skipInstruction();
-  }
-
-  /** hvm_triple_fault: the toolstack said by a parameter what it means; default: reboot. */
-  tripleFault(): void {
-    const { domain } = this.parts;
-    const reason = domain.paramLo(HvmParam.tripleFaultReason) || ShutdownReason.reboot;
-    this.parts.dump(`d${domain.domid}v${this.parts.state.id} Triple fault - invoking HVM shutdown action ${reason}`);
-    domain.shutdown(reason);
   }
 }

@@ -75,6 +75,29 @@ export interface Case {
   sse: boolean;
 }
 
+/** A case with this code (an INT3 is added) and these registers, for probes and tests that know what they ask. */
+export function snippet(
+  mode: Mode,
+  code: string,
+  registers: Readonly<Record<number, bigint>> = {},
+  more: { rflags?: number; fcw?: number; xmm?: Readonly<Record<number, readonly number[]>> } = {},
+): Case {
+  const record = new Uint8Array(REQUEST_SIZE);
+  const view = new DataView(record.buffer);
+  const bytes = Buffer.from(`${code}cc`, 'hex');
+  view.setUint32(request.mode, mode, true);
+  view.setUint32(request.codeLength, bytes.length, true);
+  record.set(bytes, request.code);
+  view.setBigUint64(request.gpr + 4 * 8, BigInt(DATA + 0x1000), true);
+  for (const [index, value] of Object.entries(registers)) view.setBigUint64(request.gpr + Number(index) * 8, value, true);
+  view.setUint32(request.rflags, more.rflags ?? 0x202, true);
+  view.setUint16(request.fx + fx.fcw, more.fcw ?? 0x37f, true);
+  view.setUint32(request.fx + fx.mxcsr, 0x1f80, true);
+  for (const [index, lanes] of Object.entries(more.xmm ?? {}))
+    lanes.forEach((lane, i) => view.setUint32(request.fx + fx.xmm + Number(index) * 16 + i * 4, lane, true));
+  return { record, memorySeed: 5, boundaries: [], tolerance: 'none', memory: false, x87: false, mmx: false, sse: false };
+}
+
 /** A processor's state after a snippet: the fixed record, and the bytes of data memory that changed (offset << 8 | value). */
 export interface Outcome {
   record: Uint8Array;

@@ -496,6 +496,9 @@ export class Generator {
       (bytes.includes(0xf3) || bytes.includes(0xf2)) &&
       (repeatedCompare.has(mnemonic) || /^(Movs|Stos|Lods)[bwdq]$/.test(form.name)) &&
       instruction.codeSize === CodeSize.Code64;
+    // What a processor's choices leave open in memory (../choices.ts) must not be read again.
+    const leavesOpen =
+      environmentStores.has(mnemonic) || (form.name === 'Push' && RegisterExt.isSegmentRegister(instruction.op0Register));
     const conditional =
       (countByCl.has(mnemonic) && form.immediate === 0 && !form.name.endsWith('1')) ||
       repeatedCompare.has(mnemonic) ||
@@ -516,7 +519,7 @@ export class Generator {
         translate(instruction.rflagsRead, flagBits) |
         (x87 && form.name.startsWith('Fcmov') ? 0x45 : 0),
       readsStatus: statusReaders.has(mnemonic),
-      ends: tolerance !== 'none' || halves,
+      ends: tolerance !== 'none' || halves || leavesOpen,
       tolerance: halves ? 'halves' : tolerance,
       memory: memories.length > 0,
       x87,

@@ -16,7 +16,7 @@ import {
 } from 'iced-x86';
 import type { Mode } from './case.ts';
 
-/** Features whose instructions are tested. What CPUID shows is shown here too. */
+/** Features whose instructions are tested on every x86-64 processor; ../processor.ts probes the rest. */
 const baseFeatures = [
   'INTEL8086',
   'INTEL8086_ONLY',
@@ -27,7 +27,6 @@ const baseFeatures = [
   'X64',
   'CMOV',
   'CX8',
-  'CMPXCHG16B',
   'FPU',
   'FPU287',
   'FPU387',

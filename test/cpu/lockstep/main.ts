@@ -4,16 +4,18 @@
  *
  * Runs random user-level snippets on this machine's processor and on the vCPU and compares everything they leave.
  * --compiled: the vCPU compiles every block before it runs, as it does hot loops, instead of interpreting it.
- * --record FILE saves every case run, with the real processor's answer, in the same place.
- * --save appends the shrunk failures to test/cpu/regressions/FILE.jsonl, where the specs keep checking them.
+ * --record FILE saves every case run, with the real processor's answer, in test/cpu/regressions/FILE.
+ * --save FILE adds the shrunk failures to test/cpu/regressions/FILE, where the specs keep checking them.
+ * FILE ends in .jsonl or .jsonl.gz and holds the answers of one processor, whose name is its first line.
  */
-import { appendFileSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Code } from 'iced-x86';
 import { COMPILE } from '../engine.ts';
 import type { Mode, SavedCase } from './case.ts';
-import { nativeUnavailable } from './native.ts';
+import { thisProcessor } from '../processor.ts';
+import { addToRecording } from '../recording.ts';
 import { runLockstep } from './run.ts';
 import { registersText } from './text.ts';
 
@@ -32,27 +34,33 @@ const { values } = parseArgs({
   },
 });
 
-const missing = nativeUnavailable();
-if (missing) {
-  console.error(`cpu:lockstep: ${missing}`);
+const processor = await thisProcessor();
+const modes: readonly Mode[] =
+  values.mode === undefined ? (processor.native32.skip ? [64] : [64, 64, 32]) : [Number(values.mode) as Mode];
+const lack = modes.includes(32) ? processor.native32 : processor.native;
+if (lack.skip) {
+  console.error(`cpu:lockstep: ${lack.reason}`);
   process.exit(2);
+}
+if (!values.json) {
+  console.log(`${processor.name}; chooses otherwise than the vCPU: ${[...processor.choices].join(', ') || 'nothing'}`);
+  if (values.mode === undefined && processor.native32.skip) console.log(`64-bit mode only: ${processor.native32.reason}`);
 }
 const pattern = values.only === undefined ? undefined : new RegExp(values.only, 'i');
 const regressions = join(import.meta.dirname, '../regressions');
 mkdirSync(regressions, { recursive: true });
-const keep = (file: string, saved: SavedCase): void =>
-  appendFileSync(join(regressions, `${file}.jsonl`), `${JSON.stringify(saved)}\n`);
-const { record } = values;
+const recorded: SavedCase[] = [];
 const started = Date.now();
 const report = await runLockstep({
+  processor,
   seed: Number(values.seed),
   cases: Number(values.cases),
-  modes: values.mode === undefined ? [64, 64, 32] : [Number(values.mode) as Mode],
+  modes,
   ...(values.feature ? { features: values.feature } : {}),
   ...(pattern ? { only: (form) => pattern.test(Code[form.code] ?? '') } : {}),
   detailed: Number(values.detailed),
   ...(values.compiled ? { compile: COMPILE.all } : {}),
-  ...(record === undefined ? {} : { record: (saved: SavedCase) => keep(record, saved) }),
+  ...(values.record === undefined ? {} : { record: (saved: SavedCase) => void recorded.push(saved) }),
   progress: (done, failed) => {
     if (process.stderr.isTTY) process.stderr.write(`\r${done} cases, ${failed} differ`);
   },
@@ -94,7 +102,11 @@ else {
   );
   console.log(`${t.failed} differ`);
 }
+if (values.record !== undefined) addToRecording(join(regressions, values.record), processor, recorded);
 if (values.save !== undefined)
-  for (const failure of report.failures)
-    keep(values.save, { ...failure.saved, note: failure.disassembly.map((line) => line.slice(23)).join('; ') });
+  addToRecording(
+    join(regressions, values.save),
+    processor,
+    report.failures.map((failure) => ({ ...failure.saved, note: failure.disassembly.map((line) => line.slice(23)).join('; ') })),
+  );
 process.exit(report.tally.failed ? 1 : 0);

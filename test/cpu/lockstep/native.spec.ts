@@ -1,30 +1,16 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Case, CODE, DATA, DATA_SIZE, REQUEST_SIZE, WRITABLE, load, request, result, save } from './case.ts';
+import { type Case, CODE, DATA, DATA_SIZE, WRITABLE, load, result, save, snippet as anySnippet } from './case.ts';
 import { compare } from './compare.ts';
 import { Generator } from './generate.ts';
-import { NativeProcessor, nativeUnavailable } from './native.ts';
+import { thisProcessor } from '../processor.ts';
+import { NativeProcessor } from './native.ts';
 import { disassemble } from './text.ts';
 import { memoryImage } from './values.ts';
 
-const missing = nativeUnavailable();
-if (missing) console.warn(`native snippets skipped: ${missing}`);
-
-/** A 64-bit case with this code (an INT3 is added) and these registers. */
-function snippet(code: string, registers: Record<number, bigint> = {}): Case {
-  const record = new Uint8Array(REQUEST_SIZE);
-  const view = new DataView(record.buffer);
-  const bytes = Buffer.from(`${code}cc`, 'hex');
-  view.setUint32(request.mode, 64, true);
-  view.setUint32(request.codeLength, bytes.length, true);
-  record.set(bytes, request.code);
-  view.setBigUint64(request.gpr + 4 * 8, BigInt(DATA + 0x1000), true);
-  for (const [index, value] of Object.entries(registers)) view.setBigUint64(request.gpr + Number(index) * 8, value, true);
-  view.setUint32(request.rflags, 0x202, true);
-  view.setUint16(request.fx, 0x37f, true);
-  view.setUint32(request.fx + 24, 0x1f80, true);
-  return { record, memorySeed: 5, boundaries: [], tolerance: 'none', memory: false, x87: false, mmx: false, sse: false };
-}
+const { native: lack } = await thisProcessor();
+const features = ['CMPXCHG16B', 'FSGSBASE'];
+const snippet = (code: string, registers: Record<number, bigint> = {}): Case => anySnippet(64, code, registers);
 
 describe('snippets', () => {
   it('are the same for the same seed, and cover every form', () => {
@@ -35,7 +21,7 @@ describe('snippets', () => {
       return hash.digest('hex');
     };
     expect(digest()).toBe(digest());
-    const generator = new Generator(7, { modes: [64] });
+    const generator = new Generator(7, { modes: [64], features });
     expect(generator.formCount(64)).toBeGreaterThan(1000);
     const seen = new Set<string>();
     for (let i = 0; i < 15_000; i++)
@@ -62,7 +48,7 @@ describe('snippets', () => {
   });
 });
 
-describe.skipIf(missing !== undefined)('the native runner', () => {
+describe.skipIf(lack.skip)(lack.title('the native runner'), () => {
   let native: NativeProcessor;
   beforeAll(() => {
     native = new NativeProcessor();

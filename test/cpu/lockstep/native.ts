@@ -1,6 +1,6 @@
 /** Compiles native/runner.c and runs cases with it on this machine's processor. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Case, type Outcome, REQUEST_SIZE, RESULT_SIZE, result } from './case.ts';
@@ -8,22 +8,6 @@ import { memoryImage } from './values.ts';
 
 /** Most cases of one batch (MAX_CASES of the runner). */
 export const BATCH = 512;
-
-/** Why the real processor cannot be asked here, or undefined when it can. */
-export function nativeUnavailable(): string | undefined {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return 'needs Linux on an x86-64 processor';
-  try {
-    execFileSync('gcc', ['--version'], { stdio: 'ignore' });
-  } catch {
-    return 'needs gcc';
-  }
-  return existsSync('/proc/cpuinfo') ? undefined : 'needs /proc';
-}
-
-/** CPUID features beyond the base that both processors have: tested where the host's kernel lets programs use them. */
-export function sharedFeatures(): string[] {
-  return /^flags.*\bfsgsbase\b/m.test(readFileSync('/proc/cpuinfo', 'utf8')) ? ['FSGSBASE'] : [];
-}
 
 /** One runner process. All cases of a batch share one memory image. */
 export class NativeProcessor {

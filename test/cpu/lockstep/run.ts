@@ -1,15 +1,19 @@
 /** One lock-step run: cases made, run on both processors, compared, failures shrunk, kinds counted. */
 import { type Case, type Mode, type Outcome, TIMEOUT_VECTOR, type SavedCase, result, save } from './case.ts';
 import type { CompilePolicy } from '../../../src/cpu/compiled/hot-loops.ts';
+import type { Choices } from '../choices.ts';
 import { compare } from './compare.ts';
 import { Generator } from './generate.ts';
 import type { Form } from './instructions.ts';
-import { BATCH, NativeProcessor, sharedFeatures } from './native.ts';
+import type { Processor } from '../processor.ts';
+import { BATCH, NativeProcessor } from './native.ts';
 import { OurProcessor } from './ours.ts';
 import { shrink } from './shrink.ts';
 import { disassemble } from './text.ts';
 
 export interface RunOptions {
+  /** The processor that is asked. */
+  processor: Processor;
   seed: number;
   cases: number;
   modes: readonly Mode[];
@@ -53,7 +57,11 @@ export interface Report {
 const vectorOf = (outcome: Outcome): number => new DataView(outcome.record.buffer).getUint32(result.vector, true);
 
 export async function runLockstep(options: RunOptions): Promise<Report> {
-  const generator = new Generator(options.seed, { ...options, features: [...sharedFeatures(), ...(options.features ?? [])] });
+  const generator = new Generator(options.seed, {
+    ...options,
+    features: [...options.processor.features, ...(options.features ?? [])],
+  });
+  const { choices } = options.processor;
   const native = new NativeProcessor();
   const ours = new OurProcessor(options.compile);
   const tally: Tally = { cases: 0, integer: 0, memory: 0, fault: 0, x87: 0, mmx: 0, mxcsr: 0, notFinished: 0, failed: 0 };
@@ -86,10 +94,10 @@ export async function runLockstep(options: RunOptions): Promise<Report> {
         if (one.mmx) tally.mmx++;
         if (one.sse) tally.mxcsr++;
         if (!one.x87 && !one.mmx && !one.sse) tally.integer++;
-        const differences = compare(one, answer, ours.run(one));
+        const differences = compare(one, answer, ours.run(one), choices);
         if (differences.length === 0) continue;
         tally.failed++;
-        if (failures.length < (options.detailed ?? 20)) failures.push(await explain(one, native, ours));
+        if (failures.length < (options.detailed ?? 20)) failures.push(await explain(one, native, ours, choices));
       }
       options.progress?.(tally.cases, tally.failed);
     }
@@ -99,11 +107,11 @@ export async function runLockstep(options: RunOptions): Promise<Report> {
   return { tally, failures, forms: Object.fromEntries(options.modes.map((mode) => [mode, generator.formCount(mode)])) };
 }
 
-async function explain(one: Case, native: NativeProcessor, ours: OurProcessor): Promise<Failure> {
+async function explain(one: Case, native: NativeProcessor, ours: OurProcessor, choices: Choices): Promise<Failure> {
   const difference = async (candidate: Case): Promise<{ answer: Outcome; differences: string[] } | undefined> => {
     const [answer] = await native.run([candidate]);
     if (!answer || vectorOf(answer) === TIMEOUT_VECTOR) return undefined;
-    return { answer, differences: compare(candidate, answer, ours.run(candidate)) };
+    return { answer, differences: compare(candidate, answer, ours.run(candidate), choices) };
   };
   const small = await shrink(one, async (candidate) => ((await difference(candidate))?.differences.length ?? 0) > 0);
   const last = await difference(small);

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { PATIENCE_MS } from '../../needs.ts';
 import { segmentCases } from './segment-cases.ts';
 
 export type ImageName = 'long' | 'legacy' | 'segments';
@@ -24,18 +25,6 @@ const flags = [
   '-Wno-array-bounds',
   '-Wno-stringop-overflow',
 ];
-
-/** Why the images cannot be compared here, or undefined when they can. */
-export function unavailable(): string | undefined {
-  for (const program of ['gcc', 'objcopy', 'qemu-system-x86_64']) {
-    try {
-      execFileSync(program, ['--version'], { stdio: 'ignore' });
-    } catch {
-      return `needs ${program}`;
-    }
-  }
-  return undefined;
-}
 
 /** The image of random segment cases; `texts` says what each is, for a person. */
 export function buildSegmentImage(directory: string, seed: number, count: number): { image: string; texts: string[] } {
@@ -102,7 +91,7 @@ export function runUnderQemu(image: string): { output: string; status: number } 
   ];
   try {
     return {
-      output: execFileSync('qemu-system-x86_64', args, { encoding: 'latin1', timeout: 60_000, maxBuffer: 16 << 20 }),
+      output: execFileSync('qemu-system-x86_64', args, { encoding: 'latin1', timeout: PATIENCE_MS, maxBuffer: 16 << 20 }),
       status: 0,
     };
   } catch (error) {

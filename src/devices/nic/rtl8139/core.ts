@@ -2,6 +2,7 @@
  * The RTL8139 as a PCI function: registers, resets, PHY, timer, interrupt, EEPROM and tally dump; transmit.ts and
  * receive.ts move the frames. Behaviour follows QEMU's model, with the exceptions in docs/rtl8139.md.
  */
+import { hex } from '../../../base/hex.ts';
 import { UserError } from '../../../base/errors.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
@@ -22,7 +23,6 @@ import {
   EEDI,
   EEDO,
   EESK,
-  hex,
   INT_LINK_CHANGE,
   INT_RX_OK,
   LINK_CHANGE,

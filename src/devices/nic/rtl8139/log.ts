@@ -1,6 +1,6 @@
 /** Lines for register accesses in the form of QEMU's RTL8139 debug log, from the register table. */
 import { widthMask, type RegisterDef } from '../../registers.ts';
-import { hex } from './port.ts';
+import { hex } from '../../../base/hex.ts';
 
 const suffixes = ['(b)', '(w)', '', '(l)'];
 

@@ -23,9 +23,6 @@ export const R = Object.fromEntries(rtl8139Registers.map((r, i) => [r.name, i]))
 /** 64-bit address from two registers or descriptor words; exact up to 2^53, and nothing past 2^52 is RAM. */
 export const addr64 = (low: number, high: number): number => high * 0x1_0000_0000 + low;
 
-/** `n` in lower-case hexadecimal, at least `digits` wide. */
-export const hex = (n: number, digits: number): string => n.toString(16).padStart(digits, '0');
-
 /** Little-endian 32-bit word at `at`. */
 export const le32 = (data: Uint8Array, at: number): number =>
   (data[at]! | (data[at + 1]! << 8) | (data[at + 2]! << 16) | (data[at + 3]! << 24)) >>> 0;

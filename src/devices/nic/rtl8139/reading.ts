@@ -14,7 +14,7 @@ import type {
   PrintedDescriptor,
   RegisterBlock,
 } from '../reading.ts';
-import { addr64, CP_RX_ENABLE, CP_TX_ENABLE, INT_RX_OK, INT_TX_OK, TX_OWN } from './port.ts';
+import { addr64, CMD_RESET, CP_RX_ENABLE, CP_TX_ENABLE, INT_RX_OK, INT_TX_OK, TX_OWN } from './port.ts';
 import { RTL8139_BLOCK_SIZE, RTL8139_DEVICE_ID, RTL8139_VENDOR_ID, rtl8139Registers } from './registers.ts';
 import {
   CP_TX_END_OF_RING,
@@ -33,12 +33,15 @@ const TX_ADDR = offsetOf('TxAddr0');
 const RX_BUF = offsetOf('RxBuf');
 const INTR_STATUS = offsetOf('IntrStatus');
 const TX_POLL = offsetOf('TxPoll');
+const CHIP_CMD = offsetOf('ChipCmd');
 const CP_CMD = offsetOf('CpCmd');
 const RX_RING = offsetOf('RxRingAddr');
 
 const TX_POLL_NPQ = 0x40;
 /** TxStatus, bits 12:0. */
 const TX_STATUS_SIZE = 0x1fff;
+/** TxStatus, bits 21:16: early transmit threshold. */
+const TX_STATUS_EARLY = 0x3f0000;
 /** C+: no descriptor to send. It comes with TxOK. */
 const INT_TX_EMPTY = 0x80;
 const BUFFERS = 4;
@@ -58,25 +61,34 @@ const ringAt = (direction: 'transmit' | 'receive', register: string, base: numbe
 });
 
 class Follower implements NicFollower {
-  private mode: string | undefined;
+  mode: string | undefined;
   /** Address registers as last written, by offset. */
   private readonly written = new Map<number, number>();
-
-  constructor(mode: string | undefined) {
-    this.mode = mode;
-  }
 
   take(access: NicAccess): Meaning {
     const { offset, dir } = access;
     const width = access.width ?? registerAt(offset)?.width ?? 1;
     const data = Number(BigInt.asUintN(32, access.data ?? 0n));
     const sign = dir === 'write' && access.data !== undefined ? modeByWrite(offset, data) : undefined;
-    if (sign !== undefined) this.mode = sign.mode;
+    // A dump of the tally in C+ mode looks much like a transmission in C mode.
+    const counts = sign !== undefined && (sign.mode === 'C+' || this.mode === undefined);
+    if (counts) this.mode = sign.mode;
     const registers = explainAccess(rtl8139Registers, offset, width, data, this.mode, dir);
     if (access.data === undefined) return { registers };
     if (dir === 'read') return { registers, cause: causeOf(offset, width, data) };
     const place = this.put(offset, data);
-    return { registers, mode: sign, place, doorbell: this.doorbell(offset, data), cause: causeOf(offset, width, data) };
+    return {
+      registers,
+      mode: counts ? sign : undefined,
+      reset: offset === CHIP_CMD && (data & CMD_RESET) !== 0,
+      place,
+      doorbell: this.doorbell(offset, data),
+      cause: causeOf(offset, width, data),
+    };
+  }
+
+  lost(): void {
+    // No register is reached by an index.
   }
 
   place(key: string): Place | undefined {
@@ -144,7 +156,8 @@ function modeByWrite(offset: number, data: number): ModeSign | undefined {
   if (offset === CP_CMD && (data & (CP_TX_ENABLE | CP_RX_ENABLE)) !== 0)
     return { mode: 'C+', strength: 'proven', why: 'the driver set CPlusTxEnb or CPlusRxEnb in CpCmd' };
   if (offset === TX_POLL) return { mode: 'C+', strength: 'strong', why: 'the driver rang TxPoll, which only C+ mode has' };
-  if (offset >= TX_STATUS && offset < TX_STATUS + 4 * BUFFERS && offset % 4 === 0 && (data & TX_STATUS_SIZE) !== 0)
+  const starts = (data & TX_STATUS_SIZE) !== 0 && (data & ~(TX_STATUS_SIZE | TX_STATUS_EARLY)) === 0;
+  if (offset >= TX_STATUS && offset < TX_STATUS + 4 * BUFFERS && offset % 4 === 0 && starts)
     return { mode: 'C', strength: 'strong', why: 'the driver started a transfer through TxStatus, which C+ mode has not' };
   return undefined;
 }
@@ -253,8 +266,15 @@ export const rtl8139Reading: NicReading = {
   drivers: ['8139cp', '8139too'],
   registers: rtl8139Registers,
   modes: ['C', 'C+'],
-  follow: (mode) => new Follower(mode),
+  follow: () => new Follower(),
+  places: (direction, mode) =>
+    mode === 'C+'
+      ? [`${direction} ring`]
+      : direction === 'receive'
+        ? ['receive buffer']
+        : [0, 1, 2, 3].map((n) => `transmit buffer ${n}`),
   registerAt: (_, offset, mode) => nameAt(offset, mode),
+  explain: (_, { offset, width, value, mode, dir }) => explainAccess(rtl8139Registers, offset, width, value, mode, dir),
   descriptor,
   causeText(status) {
     const [register] = explainAccess(rtl8139Registers, INTR_STATUS, 2, status);

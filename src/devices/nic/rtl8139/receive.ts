@@ -1,4 +1,5 @@
 /** The receiver: filters, the byte ring of C mode, the descriptor ring of C+ mode. */
+import { hex } from '../../../base/hex.ts';
 import { be16, crc32, ETH_ALEN, ETH_P_8021Q, ETH_ZLEN, multicastHash, VLAN_HLEN } from '../ethernet.ts';
 import type { ReceiveResult } from '../../interfaces.ts';
 import {
@@ -6,7 +7,6 @@ import {
   CMD_RX_ENABLE,
   CP_RX_ENABLE,
   CP_RX_VLAN,
-  hex,
   INT_RX_OK,
   INT_RX_OVERFLOW,
   le32,

@@ -1,7 +1,8 @@
 /** The transmitter: four buffers in C mode, a descriptor ring in C+ mode. */
+import { hex } from '../../../base/hex.ts';
 import { ETH_ALEN, ETH_P_8021Q, putBe16, VLAN_HLEN } from '../ethernet.ts';
 import { CP_TX_OFFLOAD, offload } from './offload.ts';
-import { addr64, CMD_TX_ENABLE, CP_TX_ENABLE, hex, INT_TX_OK, le32, putLe32, R, TX_OK, TX_OWN, type ChipPort } from './port.ts';
+import { addr64, CMD_TX_ENABLE, CP_TX_ENABLE, INT_TX_OK, le32, putLe32, R, TX_OK, TX_OWN, type ChipPort } from './port.ts';
 import { CPLUS_BUFFER_SIZE, Tally } from './state.ts';
 
 /** C+ transmit descriptor: command and length, VLAN, address (RTL8139C(L)+ data sheet, "Transmit Descriptor"). */

@@ -118,38 +118,13 @@ static const char *stack_name(word sp) {
   return sp >= STACK_AT && sp <= STACK_TOP ? "same" : "?";
 }
 
-static void show(const char *name, int registers) {
-  text(name);
-  field("v", s.vector);
-  if (s.vector == 8 || (s.vector >= 10 && s.vector <= 14) || s.vector == 17) field("err", s.error);
-  if (s.vector == 14) field("cr2", read_cr2());
-  if (s.vector < 256) {
-    if (s.ip >= CODE_AT && s.ip < CODE_AT + 0x1000) { text(" ip=code+"); number(s.ip - CODE_AT); }
-    else if (s.ip == (word)enter_iret) text(" ip=iret");
-    else field("ip", s.ip);
-  }
-  field("cs", s.cs);
-  field("ss", s.ss);
-  field("sp", s.gpr[SP] >= STACK_AT && s.gpr[SP] <= STACK_TOP ? s.gpr[SP] - STACK_AT : s.gpr[SP] >= 0x100000 && s.gpr[SP] < 0x800000 ? s.gpr[SP] & 15 : s.gpr[SP]);
-  field("fl", s.flags & 0x3e7700);
-  text(" on=");
-  text(stack_name(s.handler_sp));
-  if (registers) {
-    field("ax", s.gpr[AX]);
-    field("bx", s.gpr[BX]);
-    field("cx", s.gpr[CX]);
-    field("dx", s.gpr[DX]);
-  }
-  text("\n");
+static void show_ip(word ip) {
+  if (ip >= CODE_AT && ip < CODE_AT + 0x1000) { text(" ip=code+"); number(ip - CODE_AT); }
+  else if (ip == (word)enter_iret) text(" ip=iret");
+  else field("ip", ip);
 }
-static void go(const char *name) {
-  enter(&s);
-  show(name, 0);
-}
-static void go_with_registers(const char *name) {
-  enter(&s);
-  show(name, 1);
-}
+#include "cases.h"
+
 #define RUN(name_, snippet, ring) \
   do { prepare(snippet##_begin, snippet##_end, ring); s.gpr[DI] = DATA_AT; go_with_registers(name_); } while (0)
 
@@ -203,9 +178,6 @@ static void permissions(const char *mode) {
 
 /* --- exceptions and gates ---------------------------------------------------------------------------------- */
 
-SNIPPET(divide, "xor %ecx, %ecx\n div %ecx");
-SNIPPET(int80, "int $0x80");
-SNIPPET(int81, "int $0x81");
 SNIPPET(into_, "mov $0x7fffffff, %eax\n inc %eax\n into\n int3");
 SNIPPET(into_not, "xor %eax, %eax\n into\n int3");
 SNIPPET(bound_, "movl $1, (%edi)\n movl $5, 4(%edi)\n mov $6, %eax\n bound %eax, (%edi)\n int3");
@@ -219,10 +191,7 @@ SNIPPET(pusha_, "mov $1, %eax\n mov $2, %ecx\n mov $3, %edx\n mov $4, %ebx\n pus
 SNIPPET(enter_, "mov %esp, %ebp\n enter $16, $2\n mov %esp, %eax\n leave\n sub %esp, %eax\n mov %eax, %ebx\n xor %eax, %eax\n int3");
 SNIPPET(push_cs, "push %cs\n pop %eax\n movzwl %ax, %eax\n int3");
 SNIPPET(operand16, "mov $0x12345678, %eax\n push %ax\n pop %bx\n movzwl %bx, %ebx\n data16 jmp 1f\n 1: int3");
-SNIPPET(cli_, "cli\n int3");
-SNIPPET(hlt_, "hlt");
 SNIPPET(mov_cr0, "mov %cr0, %eax\n int3");
-SNIPPET(clts_, "clts\n int3");
 SNIPPET(in_, "mov $0x80, %dx\n in %dx, %al\n xor %eax, %eax\n int3");
 
 static void exceptions(void) {
@@ -390,10 +359,6 @@ static void far_transfers(void) {
 
 /* --- segments ---------------------------------------------------------------------------------------------- */
 
-SNIPPET(load_ds, "mov %eax, %ds\n mov %ds, %ebx\n int3");
-SNIPPET(load_ss, "mov %eax, %ss\n mov %ss, %ebx\n int3");
-SNIPPET(lar, "xor %ebx, %ebx\n mov $0x5555, %ecx\n lar %eax, %ecx\n setz %bl\n mov $0x5555, %edx\n lsl %eax, %edx\n setz %bh\n int3");
-SNIPPET(verify, "xor %ebx, %ebx\n verr %ax\n setz %bl\n verw %ax\n setz %bh\n int3");
 SNIPPET(through_ds, "mov %eax, %ds\n mov (%edi), %ebx\n int3");
 SNIPPET(write_ds, "mov %eax, %ds\n mov %ebx, (%edi)\n int3");
 SNIPPET(stack16, "mov %eax, %ss\n mov $0xabcd0002, %esp\n push %bx\n mov %esp, %ecx\n push %bx\n mov %esp, %edx\n int3");
@@ -498,7 +463,6 @@ static void translations(const char *mode) {
 
 /* --- fast calls -------------------------------------------------------------------------------------------- */
 
-SNIPPET(sysenter_, "sysenter");
 SNIPPET(sysexit_, "sysexit");
 
 static void fast_calls(void) {

@@ -120,38 +120,7 @@ static void show_ip(word ip) {
   else number(ip);
 }
 
-/* Flags that instructions compute are not shown; RF is, where a test asks. */
-#define SHOWN_FLAGS 0x003e7700ul /* TF IF DF IOPL NT RF VM AC VIF VIP ID */
-
-static void show(const char *name, int registers) {
-  text(name);
-  field("v", s.vector);
-  if (s.vector < 256 && (s.vector == 8 || (s.vector >= 10 && s.vector <= 14) || s.vector == 17)) field("err", s.error);
-  if (s.vector == 14) field("cr2", read_cr2());
-  if (s.vector < 256) show_ip(s.ip);
-  field("cs", s.cs);
-  field("ss", s.ss);
-  field("sp", s.gpr[SP] >= STACK_AT && s.gpr[SP] <= STACK_TOP ? s.gpr[SP] - STACK_AT : s.gpr[SP] >= 0x100000 && s.gpr[SP] < 0x800000 ? s.gpr[SP] & 15 : s.gpr[SP]);
-  field("fl", s.flags & SHOWN_FLAGS & ~0x10000ul);
-  text(" on=");
-  text(stack_name(s.handler_sp));
-  if (registers) {
-    field("ax", s.gpr[AX]);
-    field("bx", s.gpr[BX]);
-    field("cx", s.gpr[CX]);
-    field("dx", s.gpr[DX]);
-  }
-  text("\n");
-}
-
-static void go(const char *name) {
-  enter(&s);
-  show(name, 0);
-}
-static void go_with_registers(const char *name) {
-  enter(&s);
-  show(name, 1);
-}
+#include "cases.h"
 
 /* --- paging ------------------------------------------------------------------------------------------------ */
 
@@ -448,13 +417,10 @@ static void self_modifying(void) {
 
 /* --- exceptions -------------------------------------------------------------------------------------------- */
 
-SNIPPET(divide, "xor %ecx, %ecx\n div %ecx");
 SNIPPET(divide_overflow, "mov $0x80000000, %eax\n cltd\n mov $-1, %ecx\n idiv %ecx");
 SNIPPET(int3_, "int3");
 SNIPPET(int3_long, ".byte 0xcd, 3");
 SNIPPET(int4, ".byte 0xcd, 4");
-SNIPPET(int80, "int $0x80");
-SNIPPET(int81, "int $0x81");
 SNIPPET(int_nmi, "int $2");
 SNIPPET(int8, "int $8");
 SNIPPET(int13, "int $13");
@@ -480,8 +446,6 @@ SNIPPET(mf, "fldcw (%rdi)\n fld1\n fldz\n fdivrp\n nop\n fwait\n int3");
 SNIPPET(xm, "ldmxcsr (%rdi)\n xorps %xmm0, %xmm0\n divps %xmm0, %xmm0\n int3");
 SNIPPET(ac_word, "pushfq\n orl $0x40000, (%rsp)\n popfq\n mov 1(%rdi), %ax\n int3");
 SNIPPET(ac_push, "pushfq\n orl $0x40000, (%rsp)\n popfq\n sub $1, %rsp\n push %rax\n int3");
-SNIPPET(hlt_, "hlt");
-SNIPPET(cli_, "cli\n int3");
 SNIPPET(sti_, "sti\n nop\n int3");
 SNIPPET(in_, "mov $0x80, %dx\n in %dx, %al\n int3");
 SNIPPET(out_, "mov %al, %cl\n out %al, $0x80\n int3");
@@ -490,7 +454,6 @@ SNIPPET(mov_cr0, "mov %cr0, %rax\n int3");
 SNIPPET(mov_dr7, "mov %dr7, %rax\n int3");
 SNIPPET(rdmsr_, "mov $0xc0000080, %ecx\n rdmsr\n int3");
 SNIPPET(wrmsr_, "mov $0xc0000080, %ecx\n wrmsr\n int3");
-SNIPPET(clts_, "clts\n int3");
 SNIPPET(lmsw_, "lmsw %ax\n int3");
 SNIPPET(invlpg_, "invlpg (%rdi)\n int3");
 SNIPPET(lgdt_, "lgdt (%rdi)\n int3");
@@ -795,11 +758,7 @@ static void iret_forms(void) {
   }
 }
 
-SNIPPET(load_ds, "mov %eax, %ds\n mov %ds, %ebx\n int3");
-SNIPPET(load_ss, "mov %eax, %ss\n mov %ss, %ebx\n int3");
 SNIPPET(load_fs, "mov %eax, %fs\n mov %fs, %ebx\n int3");
-SNIPPET(lar, "xor %ebx, %ebx\n mov $0x5555, %ecx\n lar %eax, %ecx\n setz %bl\n mov $0x5555, %edx\n lsl %eax, %edx\n setz %bh\n int3");
-SNIPPET(verify, "xor %ebx, %ebx\n verr %ax\n setz %bl\n verw %ax\n setz %bh\n int3");
 
 static void segments(void) {
   default_window();
@@ -957,7 +916,6 @@ static void far_transfers(void) {
 
 SNIPPET(syscall_, "syscall");
 SNIPPET32(syscall32_, "syscall\n int3");
-SNIPPET(sysenter_, "sysenter");
 SNIPPET32(sysenter32_, "sysenter");
 SNIPPET(sysretl_, "sysretl");
 SNIPPET(sysexitq_, ".byte 0x48, 0x0f, 0x35");

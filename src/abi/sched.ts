@@ -1,0 +1,11 @@
+/** SHUTDOWN_* reasons (public/sched.h). Ours: `halted`, the last vCPU executed HLT with interrupts off; `interrupted`, the toolstack gave up. */
+export const ShutdownReason = {
+  poweroff: 0,
+  reboot: 1,
+  suspend: 2,
+  crash: 3,
+  watchdog: 4,
+  softReset: 5,
+  halted: 0x80,
+  interrupted: 0x81,
+} as const;

@@ -1,0 +1,476 @@
+import type { DmRequest } from '../sources/dm-lines.ts';
+import type { DmLog } from '../sources/dm-log.ts';
+import { claim, consoleLine, logLine, pcapFrame, unknown, type Claim, type Ref } from '../sources/evidence.ts';
+import type { CapturedFrame } from '../sources/pcap.ts';
+import { traceToWallUs, type ClockAlignment } from './clock.ts';
+import type { DeviceWindow, LoggedRegions } from './devices.ts';
+import type { IoAccess } from './io.ts';
+import type { Pairing } from './pair.ts';
+import { platformDevice } from './platform.ts';
+import { MIN_FRAME, sightings, TAG } from './sightings.ts';
+import { dmaOf, type Draft, type Transmission } from './transmit.ts';
+
+/** One guest's part of the files, with the capture. */
+interface CaptureSources {
+  readonly accesses: readonly IoAccess[];
+  readonly log: DmLog | undefined;
+  readonly pairing: Pairing | undefined;
+  readonly clock: ClockAlignment | undefined;
+  readonly windows: readonly DeviceWindow[];
+  readonly regions: LoggedRegions;
+  readonly frames: readonly CapturedFrame[];
+  /** Lines of the guest's console. */
+  readonly console: readonly string[] | undefined;
+}
+
+/** How a capture lies over one guest's log. */
+export interface CaptureJoin {
+  /** Numbers of frames that are another interface's sight of one before, and that one. */
+  readonly sightings: ReadonlyMap<number, CapturedFrame>;
+  /** Microseconds by which the capture's clock is ahead of the log's; zero where the two agree. */
+  readonly offset: Claim<number>;
+  /** Half width of the offset, where it was estimated. */
+  readonly offsetErrorUs: number;
+  /** The guest's station addresses, as `00:16:3e:00:00:01`. */
+  readonly stations: ReadonlyMap<string, Claim<string>>;
+  /** Why no frame of the capture can be joined; undefined where some are. */
+  readonly unrelated: string | undefined;
+}
+
+/** How long after its last log line a frame may be captured where nothing tells the end of the request. */
+const FRAME_SLACK_US = 2000;
+/** The capture's time of a frame may be so much off the device model's, beside the clocks' own error. */
+const TAP_US = 1;
+const FCS = 4;
+
+const stationText = (data: Uint8Array, at: number): string =>
+  Array.from(data.subarray(at, at + 6), (b) => b.toString(16).padStart(2, '0')).join(':');
+export const sourceOf = (frame: CapturedFrame): string => stationText(frame.data, 6);
+export const destinationOf = (frame: CapturedFrame): string => stationText(frame.data, 0);
+
+/** When a draft's frame must have left, by the log's clock. */
+interface Span {
+  readonly fromUs: number;
+  readonly untilUs: number;
+}
+
+function spanOf(s: CaptureSources, d: Draft): Span | undefined {
+  const start = d.request?.request.timeUs;
+  if (start === undefined) return undefined;
+  const { from, until } = d.departure;
+  const fromUs = from?.timeUs ?? start;
+  const next = s.log?.requests[d.request!.index + 1]?.request.timeUs;
+  const answer = d.access?.marks.woken ?? d.access?.marks.entry;
+  const answered =
+    answer === undefined || s.clock === undefined || d.access?.lost !== undefined
+      ? undefined
+      : traceToWallUs(s.clock, answer.timeNs) + s.clock.errorUs;
+  const last = Math.max(d.request!.endTimeUs ?? fromUs, from?.returnTimeUs ?? fromUs) + FRAME_SLACK_US;
+  const untilUs = until?.timeUs ?? answered ?? Math.min(last, next ?? Infinity);
+  return { fromUs, untilUs: Math.max(fromUs, untilUs) };
+}
+
+/** Writes behind which the device model touched guest memory, as times in which a frame may have left. */
+function touchingSpans(s: CaptureSources): Span[] {
+  const found: Span[] = [];
+  for (const r of s.log?.requests ?? []) {
+    const from = r.dma[0]?.timeUs;
+    if (r.dir !== 'write' || r.request.type > 1 || from === undefined) continue;
+    const next = s.log!.requests[r.index + 1]?.request.timeUs ?? Infinity;
+    const last = r.dma.at(-1)!;
+    found.push({
+      fromUs: from,
+      untilUs: Math.max(from, Math.min(next, (last.returnTimeUs ?? last.timeUs ?? from) + FRAME_SLACK_US)),
+    });
+  }
+  return found;
+}
+
+/** Whether a captured frame can have the length that the driver gave: padded, tagged or with its checksum. */
+function fits(frame: CapturedFrame, length: number | undefined): boolean {
+  if (length === undefined) return true;
+  return [length, length + TAG].some(
+    (n) =>
+      frame.wireLength === n ||
+      frame.wireLength === n + FCS ||
+      (n < MIN_FRAME + TAG &&
+        (frame.wireLength === MIN_FRAME || frame.wireLength === MIN_FRAME + TAG || frame.wireLength === MIN_FRAME + FCS)),
+  );
+}
+
+/** `ioreq 17: vCPU 0 write of gpa 0xf00000d9, data 0x40, size 1`: as Xenolith's own captures say what sent a frame. */
+function namesRequest(comment: string, request: DmRequest): boolean {
+  const m = /\bwrite of (?:gpa|port) 0x([0-9a-f]{1,13}), data 0x([0-9a-f]{1,16})/i.exec(comment);
+  return m !== null && parseInt(m[1]!, 16) === request.request.addr && BigInt(`0x${m[2]!}`) === request.data;
+}
+
+/** Joins a capture with what a guest's doorbells sent. */
+export function joinCapture(s: CaptureSources, drafts: readonly Draft[]): { join: CaptureJoin; transmissions: Transmission[] } {
+  const again = sightings(s.frames);
+  const frames = s.frames.filter((f) => !again.has(f.number)).sort((a, b) => a.timeUs - b.timeUs || a.number - b.number);
+  const told = stationsOfConsole(s.console);
+  const spans = drafts.map((d) => spanOf(s, d));
+  let offset: { us: number; errorUs: number; claim: Claim<number> } = {
+    us: 0,
+    errorUs: 0,
+    claim: claim(0, 'inferred', 'the capture is taken to have the same clock as the log', []),
+  };
+  let unrelated: string | undefined;
+  let found = assign(drafts, spans, frames, told, offset.us);
+  const joined = found.taken.filter((t) => t !== undefined).length;
+  // Without a known doorbell, any write that made the device model touch memory may be one.
+  const rung = drafts.length > 0 ? spans : touchingSpans(s);
+  const fitting = drafts.length > 0 ? joined : rung.filter((r) => inTime(frames, r, 0)).length;
+  if (frames.length > 0 && rung.length > 0 && fitting * FEW < Math.min(rung.length, frames.length)) {
+    const estimated = offsetOf(rung, frames, fitting);
+    if (estimated !== undefined) {
+      offset = estimated;
+      found = assign(drafts, spans, frames, told, offset.us, offset.errorUs);
+    } else if (fitting === 0) unrelated = whyUnrelated(s, rung, frames, drafts.length > 0);
+  } else if (frames.length > 0 && rung.length === 0) unrelated = whyUnrelated(s, rung, frames, false);
+  const stations = new Map(told);
+  for (const [station, how] of votes(drafts, found.taken)) if (!stations.has(station)) stations.set(station, how);
+  // What left is from the guest: frames of other stations were there by chance.
+  if (stations.size > 0) found = assign(drafts, spans, frames, stations, offset.us, offset.errorUs);
+  const known = stations.size > 0;
+  const transmissions: Transmission[] = drafts.map((d, i) => {
+    const { departure, ...rest } = d;
+    return { ...rest, frame: frameClaim(s, d, spans[i], found.taken[i], found.inside[i]!, known, offset) };
+  });
+  if (unrelated === undefined) {
+    if (stations.size === 0) for (const [station, how] of stationsBySpans(s, frames, offset.us)) stations.set(station, how);
+    const sent = new Set(found.taken.map((f) => f?.number));
+    for (const frame of frames) {
+      if (sent.has(frame.number) || !stations.has(sourceOf(frame))) continue;
+      const t = inferredDoorbell(s, frame, offset.us);
+      if (t !== undefined && !transmissions.some((x) => x.request === t.request)) transmissions.push(t);
+    }
+    transmissions.sort((a, b) => (a.request?.index ?? a.access?.index ?? 0) - (b.request?.index ?? b.access?.index ?? 0));
+  }
+  return {
+    join: { sightings: again, offset: offset.claim, offsetErrorUs: offset.errorUs, stations, unrelated },
+    transmissions,
+  };
+}
+
+/** Gives each draft a frame that left in its time, each frame once. */
+function assign(
+  drafts: readonly Draft[],
+  spans: readonly (Span | undefined)[],
+  frames: readonly CapturedFrame[],
+  stations: ReadonlyMap<string, unknown>,
+  offsetUs: number,
+  errorUs = 0,
+): { taken: (CapturedFrame | undefined)[]; inside: (readonly CapturedFrame[])[] } {
+  const used = new Set<number>();
+  const inside: (readonly CapturedFrame[])[] = [];
+  const taken = drafts.map((d, i) => {
+    const span = spans[i];
+    const here =
+      span === undefined
+        ? []
+        : between(frames, span.fromUs + offsetUs - errorUs - TAP_US, span.untilUs + offsetUs + errorUs + TAP_US).filter(
+            (f) => f.direction !== 'inbound' && !used.has(f.number) && (stations.size === 0 || stations.has(sourceOf(f))),
+          );
+    inside.push(here);
+    const fitting = here.filter((f) => fits(f, d.departure.length));
+    const frame =
+      fitting.find((f) => d.request !== undefined && f.comments.some((c) => namesRequest(c, d.request!))) ?? fitting[0];
+    if (frame !== undefined) used.add(frame.number);
+    return frame;
+  });
+  return { taken, inside };
+}
+
+/** Frames captured from one time to another, both included. */
+function between(frames: readonly CapturedFrame[], fromUs: number, untilUs: number): CapturedFrame[] {
+  let lo = 0;
+  let hi = frames.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if (frames[mid]!.timeUs < fromUs) lo = mid + 1;
+    else hi = mid;
+  }
+  const found: CapturedFrame[] = [];
+  for (; lo < frames.length && frames[lo]!.timeUs <= untilUs; lo++) found.push(frames[lo]!);
+  return found;
+}
+
+function frameClaim(
+  s: CaptureSources,
+  d: Draft,
+  span: Span | undefined,
+  frame: CapturedFrame | undefined,
+  inside: readonly CapturedFrame[],
+  stationKnown: boolean,
+  offset: { readonly us: number; readonly claim: Claim<number> },
+): Claim<CapturedFrame> {
+  if (s.frames.length === 0) return unknown('no capture was given');
+  if (span === undefined) return unknown('the doorbell has no wall-clock time to find the frame by');
+  const line = logLine(d.request!.request.line, s.log?.source);
+  const { from, until, length } = d.departure;
+  if (frame === undefined) {
+    return unknown(
+      inside.length > 0
+        ? `no captured frame of ${length} bytes left in the request's time`
+        : "no frame was captured in the request's time",
+      [line],
+    );
+  }
+  if (frame.comments.some((c) => namesRequest(c, d.request!)))
+    return claim(
+      frame,
+      'proven',
+      "the capture's comment names the request that sent it, and it was captured in the request's time",
+      [pcapFrame(frame.number), line],
+    );
+  const alone = inside.length === 1;
+  const after = frame.timeUs - offset.us - d.request!.request.timeUs!;
+  const strong = alone && stationKnown && (length !== undefined || from !== undefined);
+  const limits = `between ${from === undefined ? 'that line' : 'the fetch of its buffer'} and the ${until === undefined ? 'end of the request' : 'look at the next descriptor'}`;
+  const clocks = offset.us === 0 ? '' : `, the capture's clock set back by ${secondsText(offset.us)}`;
+  return claim(
+    frame,
+    strong ? 'strong' : 'inferred',
+    `captured ${Math.round(after)} µs after the request's first log line, ${alone ? 'the only one' : `one of ${inside.length}`} ${stationKnown ? 'of this guest ' : ''}${limits}${length !== undefined ? ', of the length the driver gave' : ''}${clocks}`,
+    [
+      pcapFrame(frame.number),
+      line,
+      ...(from ? [logLine(from.line, s.log?.source)] : []),
+      ...(until ? [logLine(until.line, s.log?.source)] : []),
+    ],
+  );
+}
+
+/** `3600.000000 s`, or whole microseconds below a second. */
+export const secondsText = (us: number): string => (Math.abs(us) >= 1e6 ? `${(us / 1e6).toFixed(6)} s` : `${Math.round(us)} µs`);
+
+/** Station addresses of frames that left with doorbells: two of one device at least, and the most of that device's. */
+function votes(drafts: readonly Draft[], taken: readonly (CapturedFrame | undefined)[]): Map<string, Claim<string>> {
+  const byDevice = new Map<DeviceWindow | undefined, Map<string, CapturedFrame[]>>();
+  taken.forEach((frame, i) => {
+    if (frame === undefined) return;
+    const device = drafts[i]!.window;
+    let counts = byDevice.get(device);
+    if (counts === undefined) byDevice.set(device, (counts = new Map()));
+    const list = counts.get(sourceOf(frame));
+    if (list === undefined) counts.set(sourceOf(frame), [frame]);
+    else list.push(frame);
+  });
+  const found = new Map<string, Claim<string>>();
+  for (const counts of byDevice.values()) {
+    const all = [...counts.values()].reduce((n, list) => n + list.length, 0);
+    for (const [station, list] of counts) {
+      if (list.length < 2 || list.length * 3 < all * 2) continue;
+      found.set(
+        station,
+        claim(
+          station,
+          'strong',
+          `it is the source of ${list.length} frames that left with doorbells of this guest`,
+          list.slice(0, 2).map((f) => pcapFrame(f.number)),
+        ),
+      );
+    }
+  }
+  return found;
+}
+
+/** Station addresses that a guest's console names for its own interfaces. */
+function stationsOfConsole(lines: readonly string[] | undefined): Map<string, Claim<string>> {
+  const found = new Map<string, Claim<string>>();
+  lines?.forEach((line, i) => {
+    const m = /(?:\b(?:eth\d+|en[ops]\w+): .*?|\blink\/ether )\b((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\b/i.exec(line);
+    const station = m?.[1]?.toLowerCase();
+    if (station !== undefined && !found.has(station))
+      found.set(station, claim(station, 'strong', "the guest's console names it as its interface's", [consoleLine(i + 1)]));
+  });
+  return found;
+}
+
+/** The least number of doorbells that must fit before two clocks are taken to be apart. */
+const LEAST_FITS = 3;
+const MOST_COMPARED = 300;
+/** Fewer than one doorbell in so many with a frame: the clocks may be apart. */
+const FEW = 5;
+const SLACK_US = 1000;
+
+/**
+ * By how much the capture's clock is ahead of the log's, where no frame fits as the clocks stand: the difference at which most
+ * doorbells have a frame in their time, if it is clearly the best.
+ */
+function offsetOf(
+  spans: readonly (Span | undefined)[],
+  frames: readonly CapturedFrame[],
+  joined: number,
+): { us: number; errorUs: number; claim: Claim<number> } | undefined {
+  const rings = spans.filter((x) => x !== undefined).slice(0, MOST_COMPARED);
+  const some = frames.slice(0, MOST_COMPARED);
+  if (rings.length < LEAST_FITS) return undefined;
+  const count = (us: number): number => rings.reduce((n, r) => n + (inTime(some, r, us) ? 1 : 0), 0);
+  const tried = new Map<number, number>();
+  for (const r of rings.slice(0, 20))
+    for (const f of some) {
+      const us = f.timeUs - r.fromUs;
+      if (!tried.has(us)) tried.set(us, count(us));
+    }
+  const best = [...tried].reduce((a, b) => (b[1] > a[1] ? b : a));
+  if (best[1] < Math.max(LEAST_FITS, 2 * joined + 1) || best[1] * 2 < rings.length) return undefined;
+  const rival = [...tried].filter(([us]) => Math.abs(us - best[0]) > 1e6).reduce((n, [, c]) => Math.max(n, c), 0);
+  if (rival * 10 > best[1] * 8) return undefined;
+  const { low, high } = narrow(rings, some, best[0]);
+  const us = (low + high) / 2;
+  const errorUs = (high - low) / 2;
+  return {
+    us,
+    errorUs,
+    claim: claim(
+      us,
+      'strong',
+      `${best[1]} of ${rings.length} doorbells have a frame in their time when the capture's clock is taken to be ${secondsText(Math.abs(us))} ${us > 0 ? 'ahead' : 'behind'}, and at another difference far fewer`,
+      [pcapFrame(some[0]!.number)],
+    ),
+  };
+}
+
+/** Whether a frame was captured in a span, the capture's clock being so much ahead. */
+const inTime = (frames: readonly CapturedFrame[], r: Span | undefined, us: number): boolean =>
+  r !== undefined && between(frames, r.fromUs + us - SLACK_US, r.untilUs + us + SLACK_US).length > 0;
+
+/** The difference around `us` that most doorbells and frames allow together: each pair allows a range of them. */
+function narrow(rings: readonly Span[], frames: readonly CapturedFrame[], us: number): { low: number; high: number } {
+  const edges: { at: number; step: 1 | -1 }[] = [];
+  for (const r of rings)
+    for (const f of between(frames, r.fromUs + us - SLACK_US, r.untilUs + us + SLACK_US)) {
+      edges.push({ at: f.timeUs - r.untilUs, step: 1 }, { at: f.timeUs + f.resolutionUs - r.fromUs, step: -1 });
+    }
+  edges.sort((a, b) => a.at - b.at || b.step - a.step);
+  let depth = 0;
+  let most = 0;
+  let range = { low: us, high: us };
+  edges.forEach((edge, i) => {
+    depth += edge.step;
+    if (depth <= most) return;
+    most = depth;
+    range = { low: edge.at, high: edges[i + 1]?.at ?? edge.at };
+  });
+  return range;
+}
+
+/** One clause on a capture of which no frame fits any doorbell: where it was recorded at another time than the log, or beside it. */
+function whyUnrelated(
+  s: CaptureSources,
+  spans: readonly (Span | undefined)[],
+  frames: readonly CapturedFrame[],
+  bellsKnown: boolean,
+): string | undefined {
+  const times = (s.log?.requests ?? []).map((r) => r.request.timeUs).filter((t) => t !== undefined);
+  const first = times[0];
+  const last = times.at(-1);
+  if (first === undefined || last === undefined) return undefined;
+  if (frames[0]!.timeUs > last)
+    return `its first frame was captured ${secondsText(frames[0]!.timeUs - last)} after the log's last request`;
+  if (frames.at(-1)!.timeUs < first)
+    return `its last frame was captured ${secondsText(first - frames.at(-1)!.timeUs)} before the log's first request`;
+  return bellsKnown && spans.length >= LEAST_FITS
+    ? `not one of its ${frames.length} frames was captured while a doorbell was served`
+    : undefined;
+}
+
+/** The write that was being served when a frame left, with the device model's memory accesses in it. */
+function servingWrite(
+  s: CaptureSources,
+  frame: CapturedFrame,
+  offsetUs: number,
+): { request: DmRequest; access: IoAccess | undefined; behind: ReturnType<typeof dmaOf> } | undefined {
+  const requests = s.log?.requests ?? [];
+  const at = frame.timeUs - offsetUs;
+  let lo = 0;
+  let hi = requests.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if ((requests[mid]!.request.timeUs ?? -Infinity) <= at + TAP_US) lo = mid + 1;
+    else hi = mid;
+  }
+  const request = requests[lo - 1];
+  if (request === undefined || request.dir !== 'write' || request.request.type > 1) return undefined;
+  if (platformDevice(request.request.type === 0 ? 'pio' : 'mmio', request.request.addr) !== undefined) return undefined;
+  const access = s.pairing?.accessOf[request.index];
+  const behind = dmaOf(s, access, request);
+  const [first] = behind.dma;
+  const last = behind.dma.at(-1);
+  const answer = access?.lost === undefined ? (access?.marks.woken ?? access?.marks.entry) : undefined;
+  const until =
+    answer !== undefined && s.clock !== undefined
+      ? traceToWallUs(s.clock, answer.timeNs) + s.clock.errorUs
+      : (last?.returnTimeUs ?? last?.timeUs ?? -Infinity) + FRAME_SLACK_US;
+  return first?.timeUs !== undefined && first.timeUs <= at + TAP_US && at <= until ? { request, access, behind } : undefined;
+}
+
+/** Stations whose frames leave while writes with memory accesses are served, and others' frames do not: the guest's. */
+function stationsBySpans(s: CaptureSources, frames: readonly CapturedFrame[], offsetUs: number): Map<string, Claim<string>> {
+  const counts = new Map<string, { all: number; served: CapturedFrame[] }>();
+  for (const frame of frames) {
+    const key = sourceOf(frame);
+    let c = counts.get(key);
+    if (c === undefined) counts.set(key, (c = { all: 0, served: [] }));
+    c.all++;
+    if (servingWrite(s, frame, offsetUs) !== undefined) c.served.push(frame);
+  }
+  const found = new Map<string, Claim<string>>();
+  for (const [station, c] of counts)
+    if (c.served.length >= LEAST_FITS && c.served.length * 5 >= c.all * 4)
+      found.set(
+        station,
+        claim(
+          station,
+          'inferred',
+          `${c.served.length} of its ${c.all} frames were captured while a write of this guest was served that touched guest memory`,
+          c.served.slice(0, 2).map((f) => pcapFrame(f.number)),
+        ),
+      );
+  return found;
+}
+
+/** A frame of the guest's own: the write with memory accesses that was being served when it left is its doorbell, whatever the chip. */
+function inferredDoorbell(s: CaptureSources, frame: CapturedFrame, offsetUs: number): Transmission | undefined {
+  const serving = servingWrite(s, frame, offsetUs);
+  if (serving === undefined) return undefined;
+  const { request, access, behind } = serving;
+  const region = request.region?.name ?? s.regions.at(request.request.type === 0 ? 'pio' : 'mmio', request.request.addr)?.name;
+  const refs: Ref[] = [
+    pcapFrame(frame.number),
+    logLine(request.request.line, s.log?.source),
+    ...behind.dma.slice(0, 1).map((d) => logLine(d.line, s.log?.source)),
+  ];
+  const chipUnknown: Claim<never> = unknown('how this chip names its buffers is not known here');
+  return {
+    window: undefined,
+    device: region ?? 'NIC',
+    kind: 'inferred',
+    mode: unknown('the chip is not known here'),
+    access,
+    request,
+    doorbell: undefined,
+    data: access?.data ?? request.data,
+    descriptor: {
+      index: chipUnknown,
+      gpa: chipUnknown,
+      words: unknown('map-cache lines carry addresses, not contents'),
+      buffer: chipUnknown,
+      length: claim(frame.wireLength, 'strong', 'the captured frame has it', [pcapFrame(frame.number)]),
+    },
+    dma: behind.dma,
+    doorbellDma: behind.dma,
+    dmaStrength: behind.strength,
+    chip: request.chip,
+    frame: claim(
+      frame,
+      'inferred',
+      `it is the guest's own, and was captured while the device model served this write and had touched guest memory for it`,
+      refs,
+    ),
+    placeAccess: undefined,
+    place: unknown('the chip is not known here'),
+  };
+}

@@ -1,0 +1,5 @@
+/** `n` in lower-case hexadecimal, at least `digits` wide, without a prefix. */
+export const hex = (n: number | bigint, digits = 1): string => n.toString(16).padStart(digits, '0');
+
+/** A 64-bit value in two unsigned halves in lower-case hexadecimal, without leading zeros. */
+export const hex64 = (low: number, high: number): string => (high === 0 ? hex(low) : hex(high) + hex(low, 8));
