@@ -24,7 +24,7 @@ import { parseCpuHz } from '../trace/index.ts';
 import { progressBar } from './progress.ts';
 import { reportDamage, traceCommand } from './trace.ts';
 
-interface FileOptions {
+export interface FileOptions {
   dmLog?: string[];
   pcap?: string;
   console?: string[];
@@ -85,7 +85,8 @@ export function registerTraceIo(program: Command): void {
     });
 }
 
-function withFiles(command: Command): Command {
+/** Options that say which files belong to a trace. */
+export function withFiles(command: Command): Command {
   return command
     .argument('[files...]', 'an xentrace file, xenalyze --dump-all text, or a mail that quotes such text')
     .option(
@@ -107,7 +108,8 @@ function withFiles(command: Command): Command {
     .option('--json', 'JSON instead of text');
 }
 
-function open(files: string[], options: FileOptions): ReturnType<typeof openAnalysis> {
+/** Open the files of one analysis; close them when done. */
+export function open(files: string[], options: FileOptions): ReturnType<typeof openAnalysis> {
   if (options.clock !== undefined && options.clock !== 'measured' && options.clock !== 'modelled')
     throw new UserError(`--clock ${options.clock}: expected measured or modelled`);
   if (files.length === 0 && (options.dmLog ?? []).length === 0)
@@ -130,7 +132,7 @@ function guestFile(text: string): { path: string; guest: string | undefined } {
   return m === null ? { path: text, guest: undefined } : { path: m[2]!, guest: m[1]! };
 }
 
-const seconds = (text: string | undefined, option: string): number | undefined => {
+export const seconds = (text: string | undefined, option: string): number | undefined => {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (!Number.isFinite(value) || value < 0 || text.trim() === '')
@@ -269,7 +271,7 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
 }
 
 /** Reads with a progress bar, where there is a large trace and a terminal to show it on. */
-async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => Promise<T>): Promise<T> {
+export async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => Promise<T>): Promise<T> {
   if (input.trace === undefined) return read(input);
   const bar = progressBar(input.trace.source);
   try {
