@@ -10,3 +10,4 @@ export { ioPaths, registerNames, type IoPath } from './join/path.ts';
 export { CostTable, type CostRow } from './join/statistics.ts';
 export { costLines, joinLines, pathJson, pathLine, PATH_HEADER } from './tell/io-text.ts';
 export { claim, formatRef, formatRefs, unknown, type Claim, type Ref, type Strength } from './sources/evidence.ts';
+export { traceToWallUs, wallToTraceNs } from './join/clock.ts';

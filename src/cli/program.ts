@@ -22,6 +22,8 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
   }
   (await import('./trace.ts')).registerTrace(program);
   (await import('./trace-io.ts')).registerTraceIo(program);
+  (await import('./trace-export.ts')).registerTraceExport(program);
+  (await import('./trace-sql.ts')).registerTraceSql(program);
   try {
     await program.parseAsync(argv, { from: 'user' });
   } catch (error) {

@@ -28,7 +28,7 @@ import { progressBar } from './progress.ts';
 import { sortFiles } from './trace-files.ts';
 import { reportDamage, traceCommand } from './trace.ts';
 
-interface FileOptions {
+export interface FileOptions {
   dmLog?: string[];
   pcap?: string;
   console?: string[];
@@ -89,7 +89,8 @@ export function registerTraceIo(program: Command): void {
     });
 }
 
-function withFiles(command: Command): Command {
+/** Options that say which files belong to a trace. */
+export function withFiles(command: Command): Command {
   return command
     .argument(
       '[files...]',
@@ -114,7 +115,8 @@ function withFiles(command: Command): Command {
     .option('--json', 'JSON instead of text');
 }
 
-async function open(
+/** Open the files of one analysis; close them when done. */
+export async function open(
   files: string[],
   options: FileOptions,
 ): Promise<{ input: AnalysisInput; notes: readonly string[]; close: () => Promise<void> }> {
@@ -152,7 +154,7 @@ async function open(
   }
 }
 
-const seconds = (text: string | undefined, option: string): number | undefined => {
+export const seconds = (text: string | undefined, option: string): number | undefined => {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (!Number.isFinite(value) || value < 0 || text.trim() === '')
@@ -291,7 +293,7 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
 }
 
 /** Reads with a progress bar, where there is a large trace and a terminal to show it on. */
-async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => Promise<T>): Promise<T> {
+export async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => Promise<T>): Promise<T> {
   if (input.trace === undefined) return read(input);
   const bar = progressBar(input.trace.source);
   try {

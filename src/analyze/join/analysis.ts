@@ -56,6 +56,8 @@ export interface AnalysisInput {
    * record of Xen holds it.
    */
   readonly gvaOf?: ((gpa: number) => Claim<bigint>) | undefined;
+  /** A trace without any access is no error: there are no guests then. */
+  readonly mayHoldNone?: boolean | undefined;
   /** Called now and then while a trace is read, with about how many of its bytes are. */
   readonly progress?: ((bytes: number) => void) | undefined;
   /** Names for messages. */
@@ -116,7 +118,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
       guest,
     });
   }
-  if (stores.count === 0 && logs.every((l) => l.log.requests.length === 0)) {
+  if (input.mayHoldNone !== true && stores.count === 0 && logs.every((l) => l.log.requests.length === 0)) {
     throw new UserError(
       `${input.names?.text ?? input.trace?.source.name ?? 'the input'}: no I/O record and no request line found: expected an xentrace file with HVM events (xentrace -e all), xenalyze --dump-all text or a device-model log`,
     );
