@@ -1,5 +1,5 @@
 /**
- * pcapng writer: section header, one Ethernet interface with nanosecond timestamps, enhanced packet blocks with
+ * pcapng writer: section header, Ethernet interfaces with nanosecond timestamps, enhanced packet blocks with
  * direction and comment. Blocks are gathered and handed to a sink in pieces.
  * Source: draft-ietf-opsawg-pcapng (block and option codes).
  */
@@ -25,7 +25,8 @@ export type ByteSink = (bytes: Uint8Array) => void;
 
 export interface PcapngOptions {
   readonly clock: Clock;
-  readonly interfaceName: string;
+  /** Names of the interfaces, at least one. */
+  readonly interfaces: readonly [string, ...string[]];
   readonly sink: ByteSink;
   /** Bytes gathered before the sink is called. */
   readonly bufferSize?: number;
@@ -47,7 +48,8 @@ export class PcapngWriter {
     this.sink = options.sink;
     this.buffer = new Uint8Array(options.bufferSize ?? 64 * 1024);
     this.view = new DataView(this.buffer.buffer);
-    this.header(options.interfaceName);
+    this.header();
+    for (const name of options.interfaces) this.interface(name);
   }
 
   get packets(): number {
@@ -57,15 +59,16 @@ export class PcapngWriter {
   /**
    * Write one frame. The comment, where there is one, names the I/O behind the frame.
    * @param atNs when it crossed the wire, by the clock; now when left out
+   * @param face which interface it crossed, by its place in the list
    */
-  write(frame: Uint8Array, direction: FrameDirection, comment?: string, atNs = this.clock.nowNs()): void {
+  write(frame: Uint8Array, direction: FrameDirection, comment?: string, atNs = this.clock.nowNs(), face = 0): void {
     const text = comment === undefined ? undefined : this.encoder.encode(comment).subarray(0, 0xfffc);
     const total = 28 + pad4(frame.length) + 8 + (text ? 4 + pad4(text.length) : 0) + 4 + 4;
     const start = this.reserve(total);
     let at = start;
     at = this.u32(at, BLOCK_ENHANCED_PACKET);
     at = this.u32(at, total);
-    at = this.u32(at, 0);
+    at = this.u32(at, face);
     const { high, low } = this.timestamp(atNs);
     at = this.u32(at, high);
     at = this.u32(at, low);
@@ -104,7 +107,7 @@ export class PcapngWriter {
     return { high: Math.floor(middle / 0x10000), low: (middle % 0x10000) * 0x10000 + (lowPart % 0x10000) };
   }
 
-  private header(interfaceName: string): void {
+  private header(): void {
     const application = this.encoder.encode('Xenolith');
     const sectionLength = 24 + 4 + pad4(application.length) + 4 + 4;
     let at = this.reserve(sectionLength);
@@ -118,10 +121,12 @@ export class PcapngWriter {
     at = this.bytes(at, application);
     at = this.optionHeader(at, OPT_END, 0);
     this.u32(at, sectionLength);
+  }
 
+  private interface(interfaceName: string): void {
     const name = this.encoder.encode(interfaceName);
     const interfaceLength = 16 + 4 + pad4(name.length) + 8 + 4 + 4;
-    at = this.reserve(interfaceLength);
+    let at = this.reserve(interfaceLength);
     at = this.u32(at, BLOCK_INTERFACE);
     at = this.u32(at, interfaceLength);
     at = this.u32(at, LINKTYPE_ETHERNET);

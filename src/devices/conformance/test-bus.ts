@@ -2,8 +2,9 @@
  * The smallest machine a PCI chip can live in: a window of RAM, a clock that stands still unless told, a wire that
  * keeps what the chip refuses, and records of what the chip did. Conformance replay, specs and the fuzzer use it.
  */
-import type { DebugLog, DeviceClock, DeviceTimer, DmaBus, NetDevice, Wire } from '../interfaces.ts';
-import type { PciDevice, PciSlot } from '../pci/pci-device.ts';
+import type { DeviceClock, DeviceTimer, DmaBus, NetDevice, Wire } from '../interfaces.ts';
+import type { NicChip } from '../nic/model.ts';
+import type { PciSlot } from '../pci/pci-device.ts';
 import { widthMask } from '../registers.ts';
 
 /** RAM at one place; elsewhere reads give zero and writes are lost, as where a BAR lies. */
@@ -129,8 +130,6 @@ export class TestWire implements Wire {
     return this.waiting.length;
   }
 }
-
-export type NicChip = PciDevice & NetDevice;
 
 export class TestBus {
   readonly ram: RamWindow;
