@@ -7,9 +7,10 @@ import { describeFrame } from '../analyze/sources/ethernet.ts';
 import { analyze, claim, renderStory, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
 import { linearOf } from '../machine/linear-map.ts';
 import { UserError } from '../base/errors.ts';
+import { nicModels } from '../devices/nic/models.ts';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
-import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/guest.ts';
-import { nicOptions } from '../machine/guest-config.ts';
+import { guestCommandLine, guestDrivers } from '../machine/guest.ts';
+import { driversFor, nicOptions, vifsFor } from '../machine/guest-config.ts';
 import { loadKernelImage } from '../machine/kernel.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../machine/exit-status.ts';
 import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob } from '../machine/job.ts';
@@ -31,7 +32,7 @@ interface RunOptions {
   initrd?: string;
   append?: string;
   memory?: number;
-  driver: GuestDriver;
+  driver: string[];
   shell?: boolean;
   trace?: string;
   e?: number;
@@ -69,6 +70,9 @@ const oneOf =
     return value;
   };
 
+/** `8139cp or 8139too (rtl8139), e1000 (e1000)`. */
+const driverHelp = nicModels.map(({ name, drivers }) => `${drivers.map((d) => d.name).join(' or ')} (${name})`).join(', ');
+
 const statuses = Object.values(RUN_OUTCOMES)
   .map(({ status, text }) => `  ${String(status).padStart(2)}  ${text}`)
   .join('\n');
@@ -84,9 +88,9 @@ export function registerRun(program: Command): void {
     .option('--memory <MiB>', 'memory of the guest', whole(MEMORY_MIB.min, MEMORY_MIB.max))
     .option(
       '--driver <name>',
-      'NIC driver of the Debian guest: 8139cp (C+ mode) or 8139too (C mode)',
-      oneOf(...guestDrivers),
-      '8139cp',
+      `NIC driver of the Debian guest, in place of the first for its NIC's model: ${driverHelp}; may be repeated for NICs of other models (without guest.cfg it chooses the model too)`,
+      (value: string, before: string[]) => [...before, oneOf(...guestDrivers)(value)],
+      [],
     )
     .option('--shell', 'the Debian guest gives a shell on the console instead of pinging')
     .option('--trace <file>', 'write an xentrace file')
@@ -175,7 +179,8 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
-  const domain = await chooseGuest(inputs, config, file, options);
+  const drivers = [...driversFor(config.vif, options.driver).values()].map(({ name }) => name);
+  const domain = await chooseGuest(inputs, config, file, options, drivers);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
   const job: MachineJob = {
@@ -237,8 +242,9 @@ interface Stop {
 const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
 
-function readConfig(inputs: Inputs, file: string | undefined, { memory }: RunOptions): XlConfig {
-  if (file === undefined) return parseXlConfig("name = 'guest'\ntype = 'hvm'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
+function readConfig(inputs: Inputs, file: string | undefined, { memory, driver }: RunOptions): XlConfig {
+  if (file === undefined)
+    return { ...parseXlConfig("name = 'guest'\ntype = 'hvm'\n", 'default', { memory }), vif: vifsFor(driver) };
   return parseXlConfig(
     new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')),
     file,
@@ -261,6 +267,7 @@ async function chooseGuest(
   config: XlConfig,
   file: string | undefined,
   options: RunOptions,
+  drivers: readonly string[],
 ): Promise<MachineJob['domain']> {
   const { type, vcpus, hpet } = config;
   const memoryMiB = config.memory;
@@ -295,7 +302,7 @@ async function chooseGuest(
   try {
     say('a Debian guest');
     const images = await withProgress((progress) => buildLinuxGuest({ progress }));
-    const base = guestCommandLine({ driver: options.driver, mode: options.shell ? 'shell' : 'ping' });
+    const base = guestCommandLine({ driver: drivers, mode: options.shell ? 'shell' : 'ping' });
     return {
       memoryMiB,
       vcpus,

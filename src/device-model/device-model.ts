@@ -64,7 +64,7 @@ export interface DeviceModelOptions {
   readonly endpoint?: Partial<Dom0EndpointOptions> | null;
   /** A backend on another thread, for example a stream socket. */
   readonly socket?: RingPair;
-  /** Records what crosses the first NIC's port. */
+  /** Records what crosses the NICs' ports, each on the interface of its number. */
   readonly pcap?: PcapngWriter;
   /** Nanoseconds a frame is on its way. */
   readonly wireLatencyNs?: number;
@@ -164,11 +164,13 @@ export class DeviceModel {
     if (options.testDevices) this.attachTestDevices(options.testDevices);
     this.attachChipset();
     const { pcap, endpoint } = options;
-    const capture: FrameTap | undefined =
+    const capture = (interfaceId: number): FrameTap | undefined =>
       pcap &&
       ((frame, direction, atNs) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs));
-    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs, {
+          interfaceId,
+        }));
+    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, capture(i)));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
       const { fromMachine, toMachine } = options.socket;

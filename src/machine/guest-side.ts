@@ -224,6 +224,12 @@ export class GuestSide extends Hypervisor {
   }
 }
 
+/** As Xen's tools name the guest's interfaces in dom0: `vif1.0`. A guest without a NIC has an empty capture of the first. */
+const vifNames = (count: number): [string, ...string[]] => [
+  `vif${GUEST_DOMID}.0`,
+  ...Array.from({ length: Math.max(count - 1, 0) }, (_, i) => `vif${GUEST_DOMID}.${i + 1}`),
+];
+
 /** The device model of a machine, on whatever thread calls; `pcpu` is that thread's. */
 export function createDeviceModel(
   pcpu: Pcpu,
@@ -241,7 +247,7 @@ export function createDeviceModel(
     log: log === undefined ? undefined : new DmLog({ form: options.logForm ?? 'trace', clock, pid: LOG_PID, sink: log }),
     nics: options.nics,
     console: (bytes) => sinks.console?.(bytes),
-    ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaceName: `vif${GUEST_DOMID}.0`, sink: pcap }) }),
+    ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaces: vifNames(options.nics.length), sink: pcap }) }),
     ...(options.wireLatencyNs === undefined ? {} : { wireLatencyNs: options.wireLatencyNs }),
     ...(options.consoleInput === undefined ? {} : { consoleInput: options.consoleInput }),
     ...(options.testDevices === undefined ? {} : { testDevices: options.testDevices }),

@@ -1,6 +1,7 @@
 /** What fuzz targets of NICs share: a chip on a test bus, its work counted and bounded, and a trail to compare runs by. */
-import { TestBus, type NicChip } from '../../src/devices/conformance/test-bus.ts';
+import { TestBus } from '../../src/devices/conformance/test-bus.ts';
 import type { Wire } from '../../src/devices/interfaces.ts';
+import type { NicChip } from '../../src/devices/nic/model.ts';
 import type { PciSlot } from '../../src/devices/pci/pci-device.ts';
 import { check, Program } from './program.ts';
 

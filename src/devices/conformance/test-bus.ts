@@ -3,7 +3,8 @@
  * keeps what the chip refuses, and records of what the chip did. Conformance replay, specs and the fuzzer use it.
  */
 import type { DebugLog, DeviceClock, DeviceTimer, DmaBus, NetDevice, Wire } from '../interfaces.ts';
-import type { PciDevice, PciSlot } from '../pci/pci-device.ts';
+import type { NicChip } from '../nic/model.ts';
+import type { PciSlot } from '../pci/pci-device.ts';
 import { widthMask } from '../registers.ts';
 
 /** RAM at one place; elsewhere reads give zero and writes are lost, as where a BAR lies. */
@@ -129,8 +130,6 @@ export class TestWire implements Wire {
     return this.waiting.length;
   }
 }
-
-export type NicChip = PciDevice & NetDevice;
 
 export class TestBus {
   readonly ram: RamWindow;

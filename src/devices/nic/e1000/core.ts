@@ -76,8 +76,8 @@ export class E1000 extends PciDevice implements NetDevice {
         interruptPin: 1,
       },
       [
-        { index: 0, kind: 'mem', size: E1000_BLOCK_SIZE },
-        { index: 1, kind: 'io', size: E1000_IO_SIZE },
+        { index: 0, kind: 'mem', size: E1000_BLOCK_SIZE, name: 'e1000-mmio' },
+        { index: 1, kind: 'io', size: E1000_IO_SIZE, name: 'e1000-io' },
       ],
     );
     if (options.mac.length !== 6) throw new UserError(`e1000: a MAC address has 6 bytes, got ${options.mac.length}`);

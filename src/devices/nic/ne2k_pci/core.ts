@@ -83,7 +83,7 @@ export class Ne2kPci extends PciDevice implements NetDevice {
         subsystemId: 0x1100,
         interruptPin: 1,
       },
-      [{ index: 0, kind: 'io', size: NE2K_BLOCK_SIZE }],
+      [{ index: 0, kind: 'io', size: NE2K_BLOCK_SIZE, name: 'ne2000' }],
     );
     if (options.mac.length !== 6) throw new UserError(`ne2k_pci: a MAC address has 6 bytes, got ${options.mac.length}`);
     this.mac = options.mac.slice();

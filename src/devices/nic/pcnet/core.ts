@@ -110,8 +110,8 @@ export class Pcnet extends PciDevice implements NetDevice {
 
   constructor(slot: PciSlot, wire: Wire, options: PcnetOptions) {
     super(slot, { vendorId: PCNET_VENDOR_ID, deviceId: PCNET_DEVICE_ID, revision: 0x10, classCode: 0x020000, interruptPin: 1 }, [
-      { index: 0, kind: 'io', size: PCNET_BLOCK_SIZE },
-      { index: 1, kind: 'mem', size: PCNET_BLOCK_SIZE },
+      { index: 0, kind: 'io', size: PCNET_BLOCK_SIZE, name: 'pcnet-io' },
+      { index: 1, kind: 'mem', size: PCNET_BLOCK_SIZE, name: 'pcnet-mmio' },
     ]);
     if (options.mac.length !== 6) throw new UserError(`pcnet: a MAC address has 6 bytes, got ${options.mac.length}`);
     // Fast back-to-back, medium DEVSEL; MinGnt and MaxLat.
