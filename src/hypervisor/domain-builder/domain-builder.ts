@@ -300,6 +300,9 @@ export class DomainBuilder {
         `the kernel's command line is ${line.length - 1} bytes long; at most ${GuestLayout.commandLineSize - 1} fit`,
       );
     const e820 = buildE820(memoryMiB);
+    // A 64-bit vmlinux boots alike whether it came in a bzImage or not; what has no 64-bit entry needs the header.
+    const setupHeader =
+      kernel.kind === 'bzimage' || (kernel.kind === 'elf' && kernel.elf.bits === 32) ? kernel.setupHeader : undefined;
     this.ram.write(GuestLayout.commandLine, line);
     this.ram.write(GuestLayout.gdt, bootGdt(this.entry?.mode === 'linux32' ? 32 : 64));
     this.ram.write(GuestLayout.pageTables, identityPageTables(GuestLayout.pageTables));
@@ -310,7 +313,7 @@ export class DomainBuilder {
         rsdp: GuestLayout.rsdp,
         e820,
         ...(ramdisk ? { ramdisk } : {}),
-        ...(kernel.kind !== 'multiboot' && kernel.setupHeader !== undefined ? { setupHeader: kernel.setupHeader } : {}),
+        ...(setupHeader === undefined ? {} : { setupHeader }),
       }),
     );
 
