@@ -515,18 +515,40 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     expect(stderr).toMatch(message);
   });
 
+  it('a run with a story says what it will do, what it left, and three commands that work', () => {
+    const { status, stdout, stderr } = xenolith('run', 'guest.cfg', '--story', ...RUN_FILES);
+    expect([status, lines(stderr)[0]]).toEqual([0, "This boots the virtual machine 'ping' and records every step of its I/O:"]);
+    const end = stdout.slice(stdout.indexOf('\nFiles that this run left:'));
+    for (const file of RUN_FILES.filter((word) => word.startsWith('out/'))) {
+      expect(stderr).toMatch(new RegExp(`^ {2}writes +${file.replaceAll('.', '\\.')} \\(`, 'm'));
+      expect(end).toMatch(new RegExp(`^ {2}${file.replaceAll('.', '\\.')} +[\\d.]+ (?:bytes|KiB|MiB) +\\w`, 'm'));
+    }
+    const commands = lines(end.slice(end.indexOf('Three commands to try:'))).slice(1);
+    expect(commands).toHaveLength(3);
+    for (const command of commands) {
+      const result = spawnSync('bash', ['-c', command], {
+        cwd: folder,
+        encoding: 'utf8',
+        timeout: PATIENCE_MS,
+        maxBuffer: 1 << 28,
+      });
+      expect([command, result.status, result.stderr]).toEqual([command, 0, '']);
+      expect(result.stdout.length).toBeGreaterThan(200);
+    }
+  });
+
   it('a run whose story cannot be told says so, and keeps its status', () => {
     const files = RUN_FILES.slice(0, 6).map((word) => word.replace('out/', 'mute/'));
     const told = xenolith('run', 'guest.cfg', '--story', ...RUN_FILES);
     expect([told.status, told.stdout]).toEqual([0, expect.stringMatching(/^\nPacket 3 of the capture: ICMP echo request/)]);
     const silent = xenolith('run', '--kernel', 'off.elf', ...small, '--story', ...files);
-    expect([silent.status, silent.stdout, lines(silent.stderr)[1]]).toEqual([
+    expect([silent.status, silent.stdout, lines(silent.stderr).at(-1)]).toEqual([
       1,
       '',
       expect.stringMatching(/^xenolith: no story: /),
     ]);
     const late = xenolith('run', '--kernel', 'idle.elf', ...small, '--story', '--timeout', '1', ...files);
-    expect([late.status, lines(late.stderr)[1]]).toEqual([13, expect.stringMatching(/^xenolith: no story: /)]);
+    expect([late.status, lines(late.stderr).at(-1)]).toEqual([13, expect.stringMatching(/^xenolith: no story: /)]);
   });
 
   it('a guest has all the memory that is allowed, wherever its frames lie', () => {
@@ -730,6 +752,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       ['guest'],
       ['guest', 'build'],
       ['conformance'],
+      ['explain'],
       ['trace'],
       ['trace', 'dump'],
       ['trace', 'summary'],
@@ -796,7 +819,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
         'guest/README.md',
       ];
       const used = pages.flatMap((page) =>
-        [...readFileSync(join(root, page), 'utf8').matchAll(/xenolith ((?:run|guest|conformance|trace)\b[^`\n#]*)/g)].map(
+        [...readFileSync(join(root, page), 'utf8').matchAll(/xenolith ((?:run|guest|conformance|explain|trace)\b[^`\n#]*)/g)].map(
           ([, words]) => ({ page, words: words!.trim().split(/\s+/) }),
         ),
       );

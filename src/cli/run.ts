@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/sources/ethernet.ts';
-import { analyze, claim, renderStory, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
+import { analyze, claim, renderStory, theGuest, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
 import { linearOf } from '../machine/linear-map.ts';
 import { UserError } from '../base/errors.ts';
 import { nicModels } from '../devices/nic/models.ts';
@@ -26,6 +26,7 @@ import { Outputs } from './outputs.ts';
 import { withProgress } from './progress.ts';
 import { standardOutputLost } from './standard-output.ts';
 import { attachTerminal } from './terminal.ts';
+import { announcement, farewell, nextPacket } from './tour.ts';
 
 interface RunOptions {
   kernel?: string;
@@ -180,6 +181,11 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
   const drivers = [...driversFor(config.vif, options.driver).values()].map(({ name }) => name);
+  if (options.story) {
+    const guest = { name: config.name, text: guestText(options, config), memoryMiB: config.memory };
+    const nics = config.vif.map(({ model }) => model);
+    for (const line of announcement({ ...guest, nics, clock }, options)) console.error(line);
+  }
   const domain = await chooseGuest(inputs, config, file, options, drivers);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
@@ -329,6 +335,15 @@ async function chooseGuest(
   }
 }
 
+/** What boots, for a reader. */
+function guestText(options: RunOptions, config: XlConfig): string {
+  const kernel = options.kernel ?? config.kernel;
+  if (kernel !== undefined) return `the kernel ${oneLine(kernel)}`;
+  return options.shell
+    ? `a Debian kernel with the driver ${options.driver}, and a shell`
+    : `a Debian kernel whose own driver ${options.driver} pings the host`;
+}
+
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Run the job on its threads with the terminal and the network at hand, to its end. A signal or a lost output stops the guest where it is. */
@@ -389,6 +404,8 @@ async function tellStory(options: RunOptions, result: JobResult): Promise<void> 
     const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));
     const story = tellPacket(analysis, echo === undefined ? {} : { packet: echo.number });
     console.log(`\n${renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 110) })}`);
+    const register = theGuest(analysis).transmissions.find((t) => t.doorbell !== undefined)?.doorbell;
+    for (const line of farewell(options, nextPacket(analysis.frames, echo?.number), register)) console.log(line);
   } finally {
     await close();
   }

@@ -131,7 +131,10 @@ function refuseOther({ kind, what }: PlainFile, source: ByteSource): void {
   throw new UserError(`${source.name} is ${what}: ${EXPECTED}`);
 }
 
-async function dump(file: string, options: DumpOptions): Promise<void> {
+/** Whether nobody told the TSC rate: then times are by that which xenalyze takes. */
+const rateAssumed = (command: Command): boolean => command.getOptionValueSource('cpuHz') === 'default';
+
+async function dump(file: string, options: DumpOptions, command: Command): Promise<void> {
   if (options.json === true && options.xenalyze === true) throw new UserError('--json and --xenalyze exclude each other');
   const { source, path, cpuHz, svm, xenMinor } = await open(file, options);
   try {
@@ -161,6 +164,8 @@ async function dump(file: string, options: DumpOptions): Promise<void> {
       }
       return;
     }
+    if (rateAssumed(command) && damage.count === 0)
+      notes.unshift('times are by an assumed TSC rate of 2.4 GHz, as xenalyze takes it; --cpu-hz gives the right one');
     for (const note of notes) console.error(`xenolith: note: ${note}`);
     reportDamage(damage.list, damage.count);
   } finally {
@@ -203,7 +208,7 @@ function jsonLine(record: TraceRecord, tscBase: bigint): string {
   )}\n`;
 }
 
-async function summary(file: string, options: FileOptions): Promise<void> {
+async function summary(file: string, options: FileOptions, command: Command): Promise<void> {
   const { source, path, cpuHz, svm, inference } = await open(file, options);
   try {
     const bar = progressBar(source);
@@ -216,7 +221,7 @@ async function summary(file: string, options: FileOptions): Promise<void> {
         ),
       );
     } else {
-      writeAll(process.stdout.fd, Buffer.from(summaryText(result, inference, svm)));
+      writeAll(process.stdout.fd, Buffer.from(summaryText(result, inference, svm, rateAssumed(command))));
     }
     for (const note of result.notes) console.error(`xenolith: note: ${note}`);
     reportDamage(result.damage);
