@@ -126,7 +126,12 @@ async function runExport(files: string[], options: ExportOptions): Promise<void>
   }
 }
 
-async function write(form: Form, files: string[], options: ExportOptions, input: AnalysisInput): Promise<void> {
+async function write(
+  form: Exclude<Form, 'parquet'>,
+  files: string[],
+  options: ExportOptions,
+  input: AnalysisInput,
+): Promise<void> {
   const trace = traceIn(input);
   if (form === 'xentrace') {
     await cut(trace, options);

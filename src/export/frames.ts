@@ -3,7 +3,7 @@ import { UserError } from '../base/errors.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 
 /** The story of a frame as one paragraph: what the frame is, and the sentences that sum its way up. */
-export function frameComment(analysis: Analysis, number: number): string {
+function frameComment(analysis: Analysis, number: number): string {
   try {
     const story = tellStory(analysis, { packet: number });
     return [

@@ -123,7 +123,7 @@ const attributeList = (attributes: Readonly<Record<string, string | number | boo
   }));
 
 /** A request to an OTLP receiver (ExportTraceServiceRequest). */
-export function otlpRequest(spans: readonly IoSpan[], who: HostOfTrace): object {
+function otlpRequest(spans: readonly IoSpan[], who: HostOfTrace): object {
   return {
     resourceSpans: [
       {

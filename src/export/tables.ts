@@ -27,7 +27,10 @@ const TIME = columns(
 );
 const DURATION = columns(['duration_ns', 'int', 'how long it lasted, in nanoseconds']);
 const PCPU = columns(['pcpu', 'int', 'physical CPU; −1 where it is not known']);
-const VCPU = columns(['domid', 'int', 'domain'], ['vcpu', 'int', 'vCPU of the domain']);
+const VCPU = columns(
+  ['domid', 'int', 'domain; 32767 is idle, 32768 the time before it is known who runs'],
+  ['vcpu', 'int', 'vCPU of the domain'],
+);
 
 export const TABLES = {
   hosts: [

@@ -9,7 +9,7 @@ export type TextSink = (text: string) => void;
 const FLUSH_AT = 1 << 16;
 
 /** 2026-11-30T12:00:00.000001Z */
-export function momentText(us: number): string {
+function momentText(us: number): string {
   const ms = Math.floor(us / 1000);
   const text = new Date(ms).toISOString();
   return `${text.slice(0, -1)}${String(us - ms * 1000).padStart(3, '0')}Z`;
