@@ -6,6 +6,7 @@ import type { TraceDatabase } from '../export/database-node.ts';
 import { startOf } from '../export/perfetto.ts';
 import { dayOf, traceRows, type HostOfTrace } from '../export/rows.ts';
 import { TABLE_NAMES } from '../export/tables.ts';
+import type { RowSink } from '../export/tables.ts';
 import type { Trace } from '../trace/index-node.ts';
 import { progressBar } from './progress.ts';
 import { open, withBar, type FileOptions } from './trace-io.ts';
@@ -54,27 +55,29 @@ export function traceIn(input: AnalysisInput): Trace {
 export async function loadTraces(database: TraceDatabase, files: string[], options: LoadOptions, folder?: string): Promise<void> {
   const alone = files.length > 1 && options.dmLog === undefined && options.pcap === undefined && options.console === undefined;
   for (const group of alone ? files.map((f) => [f]) : [files]) {
-    await loadTrace(group, options, database, folder);
+    await loadTrace(group, options, database, ({ host, startUs, file }) => {
+      if (folder !== undefined) database.beginDataset(folder, host, dayOf(startUs), file);
+    });
+    if (folder !== undefined) await database.endDataset();
   }
 }
 
-/** Give the rows of one trace to a database. @param folder write them to this dataset */
-async function loadTrace(
+/** Open one trace with what belongs to it, and give its rows to `sink`. */
+export async function loadTrace(
   files: string[],
   options: LoadOptions,
-  database: TraceDatabase,
-  folder: string | undefined,
+  sink: RowSink,
+  before: (who: HostOfTrace, analysis: Analysis) => void = () => {},
 ): Promise<void> {
   const { input, close } = await open(files, options);
   try {
     const trace = traceIn(input);
     const analysis = await analyzed(input);
     const who = await hostOf(files, trace, analysis, options);
-    if (folder !== undefined) database.beginDataset(folder, who.host, dayOf(who.startUs), who.file);
+    before(who, analysis);
     const bar = progressBar(trace.source);
     try {
-      const { damage } = await traceRows(trace, analysis, who, new Set(TABLE_NAMES), database, bar.update);
-      if (folder !== undefined) await database.endDataset();
+      const { damage } = await traceRows(trace, analysis, who, new Set(TABLE_NAMES), sink, bar.update);
       reportDamage(damage.list, damage.count);
     } finally {
       bar.stop();

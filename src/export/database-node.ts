@@ -209,7 +209,8 @@ export class TraceDatabase implements RowSink {
       found++;
       const files = text(join(place, '*', '*', '*.parquet'));
       await this.connection.run(
-        `CREATE OR REPLACE VIEW ${table} AS SELECT ${TABLES[table].map((c) => identifier(c.name)).join(', ')} FROM read_parquet(${files}, hive_partitioning = false)
+        `CREATE OR REPLACE VIEW ${table} AS SELECT ${TABLES[table].map((c) => identifier(c.name)).join(', ')}
+         FROM read_parquet(${files}, hive_partitioning = false)
          UNION ALL SELECT ${visible(table)} FROM _${table}`,
       );
     }

@@ -32,11 +32,14 @@ const schema = protobuf.parse(
     optional TrackDescriptor track_descriptor = 60;
   }
   message ClockSnapshot { message Clock { optional uint32 clock_id = 1; optional uint64 timestamp = 2; } repeated Clock clocks = 1; }
-  message TrackDescriptor { optional uint64 uuid = 1; optional string name = 2; optional uint64 parent_uuid = 5; optional CounterDescriptor counter = 8; }
+  message TrackDescriptor { optional uint64 uuid = 1;
+    optional string name = 2; optional uint64 parent_uuid = 5; optional CounterDescriptor counter = 8; }
   message CounterDescriptor { optional string unit_name = 6; }
   message InternedString { optional uint64 iid = 1; optional string name = 2; }
-  message InternedData { repeated InternedString event_categories = 1; repeated InternedString event_names = 2; repeated InternedString debug_annotation_names = 3; }
-  message DebugAnnotation { optional uint64 name_iid = 1; optional uint64 uint_value = 3; optional string string_value = 6; optional uint64 pointer_value = 7; }
+  message InternedData { repeated InternedString event_categories = 1;
+    repeated InternedString event_names = 2; repeated InternedString debug_annotation_names = 3; }
+  message DebugAnnotation { optional uint64 name_iid = 1;
+    optional uint64 uint_value = 3; optional string string_value = 6; optional uint64 pointer_value = 7; }
   message TrackEvent {
     enum Type { NONE = 0; BEGIN = 1; END = 2; INSTANT = 3; COUNTER = 4; }
     repeated uint64 category_iids = 3; repeated DebugAnnotation debug_annotations = 4; optional Type type = 9;

@@ -24,20 +24,23 @@ GROUP BY x.host, x.domid, x.reason_name ORDER BY exits DESC, x.host, x.domid, x.
   {
     name: 'dearest-exits',
     asks: 'In which exits is the time spent?',
-    sql: `SELECT domid, reason_name, count(*) AS exits, sum(duration_ns) AS total_ns, {p:0.5:duration_ns} AS p50_ns, {p:0.99:duration_ns} AS p99_ns
+    sql: `SELECT domid, reason_name, count(*) AS exits, sum(duration_ns) AS total_ns, {p:0.5:duration_ns} AS p50_ns,
+  {p:0.99:duration_ns} AS p99_ns
 FROM exits GROUP BY domid, reason_name ORDER BY total_ns DESC, domid, reason_name`,
   },
   {
     name: 'dearest-registers',
     asks: 'Which registers cost a guest the most time?',
-    sql: `SELECT domid, device, register, direction, count(*) AS accesses, sum(duration_ns) AS total_ns, {p:0.5:duration_ns} AS p50_ns, {p:0.99:duration_ns} AS p99_ns
+    sql: `SELECT domid, device, register, direction, count(*) AS accesses, sum(duration_ns) AS total_ns,
+  {p:0.5:duration_ns} AS p50_ns, {p:0.99:duration_ns} AS p99_ns
 FROM io WHERE duration_ns IS NOT NULL AND device IS NOT NULL
 GROUP BY domid, device, register, direction ORDER BY total_ns DESC, domid, device, register, direction LIMIT 20`,
   },
   {
     name: 'model-wakeup',
     asks: 'How long does a device model take to wake up?',
-    sql: `SELECT host, domid, count(schedule_ns) AS wakeups, {p:0.5:schedule_ns} AS p50_ns, {p:0.99:schedule_ns} AS p99_ns, max(schedule_ns) AS max_ns
+    sql: `SELECT host, domid, count(schedule_ns) AS wakeups, {p:0.5:schedule_ns} AS p50_ns, {p:0.99:schedule_ns} AS p99_ns,
+  max(schedule_ns) AS max_ns
 FROM io WHERE schedule_ns IS NOT NULL GROUP BY host, domid ORDER BY p99_ns DESC, host, domid`,
   },
   {
@@ -56,7 +59,8 @@ GROUP BY domid, route, route_strength ORDER BY accesses DESC, domid, route, rout
   {
     name: 'stages',
     asks: 'Where does the time of a synchronous access go?',
-    sql: `SELECT domid, count(*) AS accesses, {p:0.5:emulate_ns} AS emulate_ns, {p:0.5:schedule_ns} AS schedule_ns, {p:0.5:work_ns} AS work_ns, {p:0.5:wake_ns} AS wake_ns, {p:0.5:enter_ns} AS enter_ns
+    sql: `SELECT domid, count(*) AS accesses, {p:0.5:emulate_ns} AS emulate_p50_ns, {p:0.5:schedule_ns} AS schedule_p50_ns,
+  {p:0.5:work_ns} AS work_p50_ns, {p:0.5:wake_ns} AS wake_p50_ns, {p:0.5:enter_ns} AS enter_p50_ns
 FROM io WHERE route = 'synchronous ioreq' AND complete
 AND emulate_ns IS NOT NULL AND schedule_ns IS NOT NULL AND work_ns IS NOT NULL AND wake_ns IS NOT NULL AND enter_ns IS NOT NULL
 GROUP BY domid ORDER BY domid`,
@@ -96,8 +100,10 @@ GROUP BY host, domid ORDER BY p99_ns DESC, host, domid`,
   {
     name: 'busy-pcpus',
     asks: 'How busy is each pCPU?',
-    sql: `SELECT r.host, r.pcpu, sum(CASE WHEN r.domid < ${IDLE} THEN r.duration_ns ELSE 0 END) AS busy_ns, sum(CASE WHEN r.domid < ${IDLE} THEN r.duration_ns ELSE 0 END) / max(h.traced_ns) AS share
-FROM runstates r JOIN (SELECT host, sum(duration_ns) AS traced_ns FROM hosts GROUP BY host) h ON r.host = h.host WHERE r.state = 'running' AND r.pcpu >= 0
+    sql: `SELECT r.host, r.pcpu, sum(CASE WHEN r.domid < ${IDLE} THEN r.duration_ns ELSE 0 END) AS busy_ns,
+  sum(CASE WHEN r.domid < ${IDLE} THEN r.duration_ns ELSE 0 END) / max(h.traced_ns) AS share
+FROM runstates r JOIN (SELECT host,
+  sum(duration_ns) AS traced_ns FROM hosts GROUP BY host) h ON r.host = h.host WHERE r.state = 'running' AND r.pcpu >= 0
 GROUP BY r.host, r.pcpu ORDER BY busy_ns DESC, r.host, r.pcpu`,
   },
   {
@@ -115,7 +121,8 @@ FROM hypercalls WHERE name = 'grant_table_op' GROUP BY host, domid, command ORDE
   {
     name: 'frame-cost',
     asks: 'What does each frame that a guest sends cost: time, hypercalls, grants?',
-    sql: `SELECT i.host, i.file, i.frame, max(i.duration_ns) AS duration_ns, count(h.number) AS hypercalls, sum(CASE WHEN h.name = 'grant_table_op' THEN h.count ELSE 0 END) AS grants
+    sql: `SELECT i.host, i.file, i.frame, max(i.duration_ns) AS lasted_ns, count(h.number) AS hypercalls,
+  sum(CASE WHEN h.name = 'grant_table_op' THEN h.count ELSE 0 END) AS grants
 FROM io i JOIN hypercalls h ON i.host = h.host AND i.file = h.file AND i.model_domid = h.domid
 WHERE i.frame IS NOT NULL AND i.duration_ns IS NOT NULL AND h.time_ns >= i.time_ns AND h.time_ns <= i.time_ns + i.duration_ns
 GROUP BY i.host, i.file, i.frame ORDER BY i.host, i.file, i.frame`,
@@ -123,7 +130,8 @@ GROUP BY i.host, i.file, i.frame ORDER BY i.host, i.file, i.frame`,
   {
     name: 'late-interrupts',
     asks: "Which domain's interrupts are late: how long from wake-up to injection?",
-    sql: `SELECT host, domid, count(*) AS wakeups, {p:0.5:since_wake_ns} AS p50_ns, {p:0.99:since_wake_ns} AS p99_ns, max(since_wake_ns) AS max_ns
+    sql: `SELECT host, domid, count(*) AS wakeups, {p:0.5:since_wake_ns} AS p50_ns, {p:0.99:since_wake_ns} AS p99_ns,
+  max(since_wake_ns) AS max_ns
 FROM injections WHERE since_wake_ns IS NOT NULL GROUP BY host, domid ORDER BY p99_ns DESC, host, domid`,
   },
   {
@@ -141,7 +149,7 @@ FROM exits GROUP BY host, file, floor(time_ns / 1e9) ORDER BY exits DESC, host, 
   {
     name: 'lost',
     asks: 'Where are records missing, and for how long?',
-    sql: `SELECT host, pcpu, count(*) AS losses, sum(records) AS records, sum(duration_ns) AS blind_ns
+    sql: `SELECT host, pcpu, count(*) AS losses, sum(records) AS records_lost, sum(duration_ns) AS blind_ns
 FROM lost GROUP BY host, pcpu ORDER BY blind_ns DESC, host, pcpu`,
   },
 ];

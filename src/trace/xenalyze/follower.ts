@@ -23,7 +23,7 @@ const TOPLEVEL_PV = 5;
 export class Follower extends Engine {
   protected override deactivated(p: TracedPcpu): void {
     if (p.current === null) return;
-    pcpuRunstateUpdate(p, p.lastTsc);
+    pcpuRunstateUpdate(this, p, p.lastTsc);
     this.warn(`deactivate_pcpu: setting d${p.current.domain.id}v${p.current.id} to state LOST\n`);
     loseVcpu(this, p.current, p.lastTsc);
   }
