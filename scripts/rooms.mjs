@@ -4,9 +4,9 @@
 // room may import the ones named, and the face where it is named as '.'.
 
 export const rooms = {
-  base: { holds: 'branded addresses, register declarations, errors, logger and clock interfaces', imports: [] },
+  base: { holds: 'branded addresses, declarations of registers and log lines, errors, logger and clock interfaces', imports: [] },
   abi: {
-    holds: 'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op',
+    holds: 'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op, lines of the device-model log',
     imports: ['base'],
   },
   trace: {

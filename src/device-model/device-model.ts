@@ -6,6 +6,7 @@
  */
 import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { ShutdownReason } from '../abi/sched.ts';
+import { xenMapPcidev } from '../abi/dm-log-lines.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
 import { VGA_HOLE_BASE } from '../base/vga.ts';
@@ -180,10 +181,7 @@ export class DeviceModel {
 
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
-      if (log?.traces)
-        log.event(
-          `xen_map_pcidev id: ${this.server.id} bdf: 00.${(at >>> 3).toString(16).padStart(2, '0')}.${(at & 7).toString(16).padStart(2, '0')}`,
-        );
+      if (log?.traces) log.put(xenMapPcidev, { id: this.server.id, bus: 0, dev: at >>> 3, func: at & 7 });
       hypercalls.mapIoRange(this.server.id, IoRangeType.pci, at, at);
     }
   }
@@ -323,7 +321,7 @@ export class DeviceModel {
     const { clock, log } = this.o;
     const model = nicModel(options.model);
     const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
-    const slot = this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line));
+    const slot = this.pci.slot(at, log === undefined ? undefined : (line, fields) => log.put(line, fields));
     const port = new NicPort(`${options.model}.${index}`, this.hub, clock, (wire) => model.make(slot, wire, options), tap);
     this.pci.attach(at, port.nic, model.attach);
     return port;

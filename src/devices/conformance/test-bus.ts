@@ -140,10 +140,15 @@ export class TestBus {
   clock = new StepClock();
   chip: NicChip;
   private readonly make: (slot: PciSlot, wire: Wire) => NicChip;
-  private readonly log: DebugLog | undefined;
+  private readonly log: ((line: string) => void) | undefined;
 
   /** @param make builds the chip in its slot, on the wire */
-  constructor(make: (slot: PciSlot, wire: Wire) => NicChip, ramBase = 0x100_0000, ramSize = 0x10_0000, log?: DebugLog) {
+  constructor(
+    make: (slot: PciSlot, wire: Wire) => NicChip,
+    ramBase = 0x100_0000,
+    ramSize = 0x10_0000,
+    log?: (line: string) => void,
+  ) {
     this.ram = new RamWindow(ramBase, ramSize);
     this.make = make;
     this.log = log;
@@ -151,11 +156,12 @@ export class TestBus {
   }
 
   private plug(): NicChip {
+    const { log } = this;
     const chip = this.make(
       {
         dma: this.ram,
         clock: this.clock,
-        log: this.log,
+        log: log && ((line, fields) => log(line.write(fields))),
         setIrq: (level) => {
           this.irqLevel = level;
           this.irqEdges.push(level);
