@@ -2,8 +2,8 @@
  * Decoded blocks: an arena of records in machine memory, and which blocks come from which machine frame. A block is
  * keyed by machine frame, linear page and code-segment context; blocks of one such page chain directly to each other.
  */
-import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
-import { FIRST_COMPILED, SPECIAL } from '../records/handler-numbers.ts';
+import { CB_CODE_EPOCH, CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
+import { SPECIAL } from '../records/handler-numbers.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
 import type { Primitives } from '../memory/primitives.ts';
 import { REC_HANDLER, RECORD_SIZE } from '../records/record.ts';
@@ -18,6 +18,9 @@ class Blocks {
   private readonly seconds = new Map<number, number>();
 
   /** First record of the block at this offset. */
+  all(): IterableIterator<number> {
+    return this.records.values();
+  }
   get(offset: number): number | undefined {
     return this.records.get(offset);
   }
@@ -58,11 +61,11 @@ export class CodePage {
 /** Contexts are numbered below this (Mode). */
 export const MAX_CONTEXTS = 1024;
 
-/** Told when records that stand for compiled code go. */
-export interface CompiledCodeListener {
-  /** The record with this handler. */
-  dropped(handler: number): void;
-  /** All records. */
+/** Told when decoded code goes. */
+export interface CodeListener {
+  /** The blocks of this page are about to. */
+  pageDropped(page: CodePage): void;
+  /** All have. */
   emptied(): void;
 }
 
@@ -90,7 +93,9 @@ export class CodeCache {
   private localCount = 0;
   private readonly frames = new Map<number, CodeFrame>();
   private readonly fill: Primitives['fill'];
-  private readonly listeners: CompiledCodeListener[] = [];
+  private readonly listeners: CodeListener[] = [];
+  /** Page of each block, by its first record. */
+  private readonly pages = new Map<number, CodePage>();
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
   /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
@@ -121,8 +126,8 @@ export class CodeCache {
     this.flushJumpCaches();
   }
 
-  /** Tell `listener` of compiled code that goes from now on. */
-  listen(listener: CompiledCodeListener): void {
+  /** Tell `listener` of code that goes from now on. */
+  listen(listener: CodeListener): void {
     this.listeners.push(listener);
   }
 
@@ -139,6 +144,17 @@ export class CodeCache {
     let holder = this.frames.get(frame);
     if (!holder) this.frames.set(frame, (holder = new CodeFrame()));
     return holder;
+  }
+
+  /** A block of a page, at an offset in it. */
+  add(page: CodePage, offset: number, record: number, second: number | undefined): void {
+    page.blocks.set(offset, record, second);
+    this.pages.set(record, page);
+  }
+
+  /** The page of the block at a record. */
+  pageOf(record: number): CodePage | undefined {
+    return this.pages.get(record);
   }
 
   /** Make room for one more block; empties the whole cache when it is full. True: it was emptied. */
@@ -167,13 +183,16 @@ export class CodeCache {
   /** `length` bytes at `offset` of the frame were or will be written: blocks that hold any of them go. */
   written(frame: number, offset: number, length: number): void {
     const holder = this.frames.get(frame);
-    if (!holder) return;
-    for (let at = offset >> 4; at <= Math.min(offset + length - 1, 4095) >> 4; at++) {
-      if (holder.bits[at >> 5]! & (1 << (at & 31))) {
-        this.dropFrame(frame, holder);
-        return;
-      }
-    }
+    if (holder && this.holds(frame, offset, length)) this.dropFrame(frame, holder);
+  }
+
+  /** Are any of `length` bytes at `offset` of the frame decoded? */
+  holds(frame: number, offset: number, length: number): boolean {
+    const holder = this.frames.get(frame);
+    if (!holder) return false;
+    for (let at = offset >> 4; at <= Math.min(offset + length - 1, 4095) >> 4; at++)
+      if (holder.bits[at >> 5]! & (1 << (at & 31))) return true;
+    return false;
   }
 
   /** Drop everything decoded from the frame. */
@@ -196,10 +215,11 @@ export class CodeCache {
 
   private dropPage(page: CodePage): void {
     const { u16 } = this.cb;
+    this.cb.set(CB_CODE_EPOCH, this.cb.get(CB_CODE_EPOCH) + 1);
+    for (const listener of this.listeners) listener.pageDropped(page);
+    for (const record of page.blocks.all()) this.pages.delete(record);
     for (let i = 0; i < page.ranges.length; i += 2) {
       for (let at = page.ranges[i]!; at < page.ranges[i + 1]!; at += RECORD_SIZE) {
-        const handler = u16[(at + REC_HANDLER) >> 1]!;
-        if (handler >= FIRST_COMPILED) for (const listener of this.listeners) listener.dropped(handler);
         u16[(at + REC_HANDLER) >> 1] = SPECIAL.stale;
       }
     }
@@ -211,6 +231,8 @@ export class CodeCache {
   flushAll(): void {
     for (const frame of this.frames.keys()) this.unmark(frame);
     this.frames.clear();
+    this.pages.clear();
+    this.cb.set(CB_CODE_EPOCH, this.cb.get(CB_CODE_EPOCH) + 1);
     this.decoder.out = this.arena;
     this.generation++;
     for (const listener of this.listeners) listener.emptied();

@@ -33,6 +33,8 @@ export interface Frame {
   budget: Local<'i32'>;
   scratch: Local<'i32'>;
   target: Local<'i64'>;
+  /** Address of the ring that computed jumps are noted in. */
+  jumpLog: number;
   lookup: { call(type: 'i32', ...args: I32[]): I32 };
   link: { call(type: 'i32', ...args: I32[]): I32 };
   /** Ways on; none returns. Run the record in `rp`; leave with the status local at the record in `rp`; end this run. */
@@ -110,6 +112,15 @@ export class RecordSite implements Site {
     );
   }
 
+  jumpComputed(target: I64): Stmt {
+    const { frame } = this;
+    return seq(
+      frame.target.set(target),
+      logJump(frame.jumpLog, frame.scratch, this.rp, frame.target.get),
+      this.jumpTo(frame.target.get),
+    );
+  }
+
   jumpTo(target: I64): Stmt {
     const { frame } = this;
     const to = frame.target;
@@ -120,6 +131,25 @@ export class RecordSite implements Site {
       frame.run,
     );
   }
+}
+
+/** Where computed jumps lead, for the compiler: a ring of {i64 target, i32 record of the jump}, and before it the number of the next entry. */
+export const JUMP_LOG_ENTRIES = 64;
+export const JUMP_LOG_ENTRY_SIZE = 16;
+export const JUMP_LOG_FIRST = 16;
+export const JUMP_LOG_SIZE = JUMP_LOG_FIRST + JUMP_LOG_ENTRIES * JUMP_LOG_ENTRY_SIZE;
+
+export function logJump(log: number, scratch: Local<'i32'>, record: I32, target: I64): Stmt {
+  const at = i32.add(
+    i32.const(log + JUMP_LOG_FIRST),
+    i32.shl(i32.and(scratch.get, i32.const(JUMP_LOG_ENTRIES - 1)), i32.const(4)),
+  );
+  return seq(
+    scratch.set(i32.load(ZERO, log)),
+    i64.store(at, target),
+    i32.store(at, record, 8),
+    i32.store(ZERO, i32.add(scratch.get, i32.const(1)), log),
+  );
 }
 
 /** A block ends: count its instructions, and end the run at `target` when the budget is gone or the kick word set. */
