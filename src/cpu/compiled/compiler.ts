@@ -10,17 +10,9 @@ import { HELPER_NAMES } from '../emit/helpers.ts';
 import { emitForm, type Interpreter } from '../interpreter/interpreter.ts';
 import { conditionExport } from '../interpreter/primitives.ts';
 import { OUTCOME_INTERPRET, OUTLINED_SIGNATURE, JUMP_SIGNATURE, pack } from '../interpreter/outlined.ts';
-import { logJump } from '../interpreter/record-site.ts';
+import { jumpEntry, logJump } from '../interpreter/record-site.ts';
 import { SPECIAL_EMITTERS } from '../interpreter/special-handlers.ts';
-import {
-  JUMP_ENTRIES,
-  JUMP_ENTRY_SIZE,
-  JUMP_INDEX_FOLD,
-  JUMP_INDEX_MASK,
-  JUMP_INDEX_SHIFT,
-  JUMP_RECORD,
-  JUMP_TAG,
-} from '../memory/tlb-layout.ts';
+import { jumpOffset, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import type { MemoryViews } from '../memory/memory-views.ts';
 import { SPECIAL_COUNT } from '../records/handler-numbers.ts';
 import { REC_HANDLER, REC_IMM, RECORD_SIZE } from '../records/record.ts';
@@ -318,7 +310,7 @@ class RegionCompiler {
     const b = region.blocks[to]!;
     const go = this.along(from, to, b);
     if (this.samePage(from, to)) return go;
-    const index = jumpIndex(b.rip);
+    const index = jumpOffset((b.rip % 2 ** 32) | 0);
     const { cells } = frame;
     const cache = cells.word(CB_JUMP_CACHE).get;
     const known = i32.and(
@@ -350,17 +342,9 @@ class RegionCompiler {
   private toAnyEntry(): Stmt {
     const { frame, shape, parts } = this;
     const { cells, target, next, rp } = frame;
-    const low = i32.wrap(target.get);
-    const entry = i32.add(
-      cells.word(CB_JUMP_CACHE).get,
-      i32.and(
-        i32.shl(i32.xor(low, i32.shrU(low, i32.const(JUMP_INDEX_FOLD))), i32.const(JUMP_INDEX_SHIFT)),
-        i32.const(JUMP_INDEX_MASK),
-      ),
-    );
     const inBudget = i32.eqz(i32.or(i32.leS(frame.budget.get, i32.const(this.bound)), i32.load(ZERO, parts.cb + CB_KICK)));
     return seq(
-      next.set(entry),
+      next.set(jumpEntry(cells.word(CB_JUMP_CACHE).get, target.get)),
       when(
         i64.eq(i64.load(next.get, JUMP_TAG), i64.xor(target.get, cells.wide(CB_JUMP_EPOCH).get)),
         seq(
@@ -447,10 +431,4 @@ class RegionCompiler {
       ),
     );
   }
-}
-
-/** Offset of the jump cache's entry for an address. */
-function jumpIndex(rip: number): number {
-  const low = (rip % 2 ** 32) | 0;
-  return ((low ^ (low >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1)) * JUMP_ENTRY_SIZE;
 }

@@ -3,8 +3,6 @@
  * instructions of its own; what compiled code runs is not counted. What is found is compiled with what it leads to (region.ts).
  */
 import type { CodeCache, CodePage } from '../decode/code-cache.ts';
-import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
-import { JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
 import { JUMP_LOG_ENTRIES, JUMP_LOG_ENTRY_SIZE, JUMP_LOG_FIRST } from '../interpreter/record-site.ts';
 import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED, SPECIAL } from '../records/handler-numbers.ts';
@@ -23,7 +21,7 @@ export interface CompilePolicy {
   /** Samples that a region must have, all its blocks together: so many, and so many more for each of its instructions. */
   readonly regionSamples: number;
   readonly samplesPerInstruction: number;
-  /** Regions that make a module: one costs more than its functions. It is made with fewer when the first has waited for `patience` samples. */
+  /** Regions that make a module: one costs more than its functions. It is made with fewer when they were met in `patience` samples. */
   readonly batch: number;
   readonly patience: number;
   /** Each block is compiled by itself: for tests that want every way in and out. */
@@ -40,7 +38,7 @@ export const WARM_CODE: CompilePolicy = {
   regionSamples: 24,
   samplesPerInstruction: 2,
   batch: 8,
-  patience: 48,
+  patience: 24,
   single: false,
 };
 
@@ -96,11 +94,11 @@ export class HotCode {
   private jumpsRead = 0;
   /** Blocks looked at, by first record; null: not for the compiler. */
   private readonly blocks = new Map<number, Block | null>();
-  /** The module being made, its regions in order, and the records they enter at. */
+  /** The module being made, its regions in order, and the first records of their blocks. */
   private module: RegionModule | undefined;
   private readonly pending: Installed[] = [];
   private readonly waiting = new Set<number>();
-  /** Samples since its first region was added. */
+  /** Samples of what waits, since its first region was added. */
   private patience = 0;
   private nextHandler = FIRST_COMPILED;
   /** Freed handlers: number of the first by how many there are. */
@@ -120,9 +118,10 @@ export class HotCode {
 
   /** The interpreter stands at this block. May empty the code cache, to have room for handlers again. */
   sample(record: number): void {
+    // What waits is interpreted still, and may be all that runs.
+    if (this.waiting.has(record) && ++this.patience >= this.policy.patience) this.finishModule();
     if (this.isCompiled(record)) return;
     this.readJumps();
-    if (this.module && ++this.patience >= this.policy.patience) this.finishModule();
     const count = (this.samples.get(record) ?? 0) + 1;
     this.samples.set(record, count);
     const jumping = this.outgrown();
@@ -169,18 +168,6 @@ export class HotCode {
     return handler >= FIRST_COMPILED ? this.originals[handler - FIRST_COMPILED]! : handler;
   }
 
-  /** The block at an address as the jump cache knows it; 0: not found there. */
-  private cached(rip: number): number {
-    const { views } = this;
-    const low = (rip % 2 ** 32) | 0;
-    const high = Math.floor(rip / 2 ** 32) | 0;
-    const index = (low ^ (low >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1);
-    const at = views.get(CB_JUMP_CACHE) + index * JUMP_ENTRY_SIZE;
-    const word = (at + JUMP_TAG) >> 2;
-    if (views.i32[word] !== low || views.i32[word + 1] !== (high ^ views.getSigned(CB_JUMP_EPOCH + 4))) return 0;
-    return views.u32[(at + JUMP_RECORD) >> 2]!;
-  }
-
   private blockAt(record: number): Block | undefined {
     // The jump cache may still lead to what was dropped.
     if (this.views.u16[(record + REC_HANDLER) >> 1] === SPECIAL.stale) return undefined;
@@ -204,9 +191,10 @@ export class HotCode {
           const found = cache.pageOf(from.first)?.blocks.get(offsetInPage(linear));
           if (found !== undefined) return found;
         }
-        return this.cached(rip);
+        return cache.cached((rip % 2 ** 32) | 0, Math.floor(rip / 2 ** 32) | 0);
       },
       targetsOf: (jump) => this.jumpTargets.get(jump) ?? [],
+      worthwhile: (blocks) => this.worthwhile(blocks),
     };
   }
 
@@ -214,7 +202,7 @@ export class HotCode {
     const { mode } = this;
     if (mode.bits === 16 || (mode.bits === 32 && !mode.flat)) return;
     const region = regionFrom(this.surroundings(), record, this.policy.single);
-    if (!region || !this.worthwhile(region)) return;
+    if (!region) return;
     const shape = structure(region.successors, region.entries);
     const firstHandler = this.takeHandlers(shape.entries.length);
     if (!firstHandler) {
@@ -230,7 +218,7 @@ export class HotCode {
       handlerOf: (at) => this.handlerOf(at),
     });
     const records = shape.entries.map((entry) => region.blocks[entry]!.first);
-    for (const entry of records) this.waiting.add(entry);
+    for (const { first } of region.blocks) this.waiting.add(first);
     this.pending.push({
       firstHandler,
       records,
@@ -259,7 +247,7 @@ export class HotCode {
     this.waiting.clear();
   }
 
-  private worthwhile({ blocks }: Region): boolean {
+  private worthwhile(blocks: readonly Block[]): boolean {
     const { regionSamples, samplesPerInstruction } = this.policy;
     let seen = 0;
     let needed = regionSamples;

@@ -34,9 +34,11 @@ export interface Surroundings {
   find(rip: number, from: Block): number;
   /** Addresses that the computed jump at a record was seen to lead to. */
   targetsOf(jump: number): Iterable<number>;
+  /** Are these blocks, together, worth being compiled? */
+  worthwhile(blocks: readonly Block[]): boolean;
 }
 
-/** The region from the block at record `head` on; none when the block itself is not for the compiler. */
+/** The region from the block at record `head` on; none when the block itself is not for the compiler, or it is not worthwhile. */
 export function regionFrom(around: Surroundings, head: number, single: boolean): Region | undefined {
   const blocks: Block[] = [];
   const numbers = new Map<number, number>();
@@ -91,6 +93,7 @@ export function regionFrom(around: Surroundings, head: number, single: boolean):
       grow();
     }
   }
+  if (!around.worthwhile(blocks)) return undefined;
   const successors = blocks.map((block) => block.targets.flatMap((rip) => numbers.get(rip) ?? []));
   const returns = predictReturns(blocks, numbers, successors);
   const entries = entriesOf(blocks, numbers, successors, returns);

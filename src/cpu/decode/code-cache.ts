@@ -7,7 +7,7 @@ import { SPECIAL } from '../records/handler-numbers.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
 import type { Primitives } from '../memory/primitives.ts';
 import { REC_HANDLER, RECORD_SIZE } from '../records/record.ts';
-import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
+import { JUMP_CACHE_SIZE, JUMP_ENTRY_SIZE, JUMP_LOCAL, jumpOffset, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { MAX_BLOCK_RECORDS, type Decoder } from './decoder.ts';
 
 /** Blocks of one kind. A block whose first instruction runs over into the next page holds bytes of a second frame. */
@@ -91,6 +91,8 @@ export class CodeCache {
   /** Entries of the jump caches, as word addresses, that were found through pages that are not global. */
   private readonly localJumps = new Int32Array(8192);
   private localCount = 0;
+  /** There were more than that: the entries themselves have to be asked. */
+  private localsLost = false;
   private readonly frames = new Map<number, CodeFrame>();
   private readonly fill: Primitives['fill'];
   private readonly listeners: CodeListener[] = [];
@@ -250,13 +252,20 @@ export class CodeCache {
     if (epoch === 0) this.fill(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.cb.set(CB_JUMP_EPOCH + 4, (epoch === 0 ? 1 : epoch) << 16);
     this.localCount = 0;
+    this.localsLost = false;
     this.jumpPages.clear();
   }
 
   /** MOV to CR3: what was found through pages that are not global goes. */
   flushLocalJumps(): void {
-    for (let i = 0; i < this.localCount; i++) this.cb.u64[this.localJumps[i]! >> 1] = 0n;
+    const { u64, i32 } = this.cb;
+    if (this.localsLost) {
+      const end = (this.jumpCaches + 2 * JUMP_CACHE_SIZE) >> 2;
+      for (let word = this.jumpCaches >> 2; word < end; word += JUMP_ENTRY_SIZE >> 2)
+        if (i32[word + (JUMP_LOCAL >> 2)]) u64[word >> 1] = 0n;
+    } else for (let i = 0; i < this.localCount; i++) u64[this.localJumps[i]! >> 1] = 0n;
     this.localCount = 0;
+    this.localsLost = false;
   }
 
   /** INVLPG of this linear page. */
@@ -279,15 +288,24 @@ export class CodeCache {
    * @param global all its pages are.
    */
   remember(ripLo: number, ripHi: number, record: number, page: number, second: number | undefined, global: boolean): void {
-    const index = (ripLo ^ (ripLo >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1);
-    const word = (this.cb.get(CB_JUMP_CACHE) + index * JUMP_ENTRY_SIZE) >> 2;
+    const word = (this.cb.get(CB_JUMP_CACHE) + jumpOffset(ripLo)) >> 2;
     this.cb.i32[word + (JUMP_TAG >> 2)] = ripLo;
     this.cb.i32[word + (JUMP_TAG >> 2) + 1] = ripHi ^ this.cb.get(CB_JUMP_EPOCH + 4);
     this.cb.i32[word + (JUMP_RECORD >> 2)] = record;
+    this.cb.i32[word + (JUMP_LOCAL >> 2)] = global ? 0 : 1;
     this.jumpPages.add(page);
     if (second !== undefined) this.jumpPages.add(second);
     if (global) return;
-    if (this.localCount === this.localJumps.length) this.flushJumpCaches();
-    else this.localJumps[this.localCount++] = word;
+    if (this.localCount < this.localJumps.length) this.localJumps[this.localCount++] = word;
+    else this.localsLost = true;
+  }
+
+  /** First record of the block that the jump cache holds for an address; 0: none. Halves of the address signed. */
+  cached(ripLo: number, ripHi: number): number {
+    const { cb } = this;
+    const word = (cb.get(CB_JUMP_CACHE) + jumpOffset(ripLo)) >> 2;
+    if (cb.i32[word + (JUMP_TAG >> 2)] !== ripLo) return 0;
+    if (cb.i32[word + (JUMP_TAG >> 2) + 1] !== (ripHi ^ cb.getSigned(CB_JUMP_EPOCH + 4))) return 0;
+    return cb.u32[word + (JUMP_RECORD >> 2)]!;
   }
 }

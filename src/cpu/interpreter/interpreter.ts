@@ -34,9 +34,9 @@ import {
   OUTLINED_SIGNATURE,
   pack,
 } from './outlined.ts';
-import { JUMP_INDEX_FOLD, JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
+import { JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { REC_HANDLER, REC_INDEX, REC_RIP } from '../records/record.ts';
-import { findBlock, RecordSite, type Frame } from './record-site.ts';
+import { findBlock, jumpEntry, RecordSite, type Frame } from './record-site.ts';
 import { SPECIAL_EMITTERS } from './special-handlers.ts';
 import { bytesOf, type OperandSpec } from '../tables/operands.ts';
 import { Label } from '../wasm/encoder.ts';
@@ -417,22 +417,13 @@ function defineJump(module: ModuleBuilder, ref: FunctionRef, cb: number, tailCal
   const budget = fb.param('i32', 1);
   const at = fb.local('i32');
   const handler = fb.local('i32');
-  const low = i32.wrap(target.get);
   const find = seq(i64.store(ZERO, target.get, cb + CB_RIP), ret(pack(budget.get, ZERO, i32.const(OUTCOME_FIND))));
   module.define(
     ref,
     fb,
     seq(
       when(i32.load(ZERO, cb + CB_KICK), find),
-      at.set(
-        i32.add(
-          i32.load(ZERO, cb + CB_JUMP_CACHE),
-          i32.and(
-            i32.shl(i32.xor(low, i32.shrU(low, i32.const(JUMP_INDEX_FOLD))), i32.const(JUMP_INDEX_SHIFT)),
-            i32.const(JUMP_INDEX_MASK),
-          ),
-        ),
-      ),
+      at.set(jumpEntry(i32.load(ZERO, cb + CB_JUMP_CACHE), target.get)),
       when(i64.ne(i64.load(at.get, JUMP_TAG), i64.xor(target.get, i64.load(ZERO, cb + CB_JUMP_EPOCH))), find),
       at.set(i32.load(at.get, JUMP_RECORD)),
       handler.set(i32.load16U(at.get, REC_HANDLER)),

@@ -17,7 +17,7 @@ import {
   REC_TAKEN,
   RECORD_SIZE,
 } from '../records/record.ts';
-import { JUMP_INDEX_FOLD, JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
+import { JUMP_HASH, JUMP_HASH_SHIFT, JUMP_INDEX_MASK, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { i32, i64, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
 
@@ -163,19 +163,17 @@ export function retire({ cb, budget, done }: Pick<Frame, 'cb' | 'budget' | 'done
   );
 }
 
+/** Address of the entry for `to` in the jump cache at `cache`. */
+export const jumpEntry = (cache: I32, to: I64): I32 =>
+  i32.add(
+    cache,
+    i32.and(i32.shrU(i32.mul(i32.wrap(to), i32.const(JUMP_HASH)), i32.const(JUMP_HASH_SHIFT)), i32.const(JUMP_INDEX_MASK)),
+  );
+
 /** `rp` becomes the block at `to`, through the jump cache; the run ends where none is found. */
 export function findBlock({ cb, rp, scratch, lookup, done }: Frame, to: I64): Stmt {
-  const low = i32.wrap(to);
   return seq(
-    scratch.set(
-      i32.add(
-        i32.load(ZERO, cb + CB_JUMP_CACHE),
-        i32.and(
-          i32.shl(i32.xor(low, i32.shrU(low, i32.const(JUMP_INDEX_FOLD))), i32.const(JUMP_INDEX_SHIFT)),
-          i32.const(JUMP_INDEX_MASK),
-        ),
-      ),
-    ),
+    scratch.set(jumpEntry(i32.load(ZERO, cb + CB_JUMP_CACHE), to)),
     when(
       i64.eq(i64.load(scratch.get, JUMP_TAG), i64.xor(to, i64.load(ZERO, cb + CB_JUMP_EPOCH))),
       rp.set(i32.load(scratch.get, JUMP_RECORD)),

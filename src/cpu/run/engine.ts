@@ -295,7 +295,7 @@ export class Engine implements Vcpu {
         if (reason !== undefined) return reason;
         continue;
       }
-      const record = this.fetch.findBlock(false);
+      const record = this.cache.cached(cb.getSigned(CB_RIP), cb.getSigned(CB_RIP + 4)) || this.fetch.findBlock(false);
       if (record) this.runSampled(record);
       if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
     }
