@@ -40,8 +40,8 @@ export interface Surroundings {
 
 /** The region from the block at record `head` on; none when the block itself is not for the compiler, or it is not worthwhile. */
 export function regionFrom(around: Surroundings, head: number, single: boolean): Region | undefined {
-  const blocks: Block[] = [];
-  const numbers = new Map<number, number>();
+  let blocks: Block[] = [];
+  let numbers = new Map<number, number>();
   const tried = new Set<number>();
   let records = 0;
   let maxBlocks = MAX_BLOCKS;
@@ -60,7 +60,8 @@ export function regionFrom(around: Surroundings, head: number, single: boolean):
   const callees: { rip: number; from: Block }[] = [];
   const computedTargets: number[] = [];
   let at = 0;
-  const grow = (): void => {
+  /** Takes in what the blocks lead to. `through`: what another region runs, too. */
+  const grow = (through: boolean): void => {
     for (; at < blocks.length && blocks.length < maxBlocks && records < maxRecords; at++) {
       const block = blocks[at]!;
       const onward = block.ends === 'call' ? [] : [...block.targets];
@@ -69,9 +70,9 @@ export function regionFrom(around: Surroundings, head: number, single: boolean):
       for (const rip of onward) {
         if (numbers.has(rip)) continue;
         const record = around.find(rip, block);
-        if (record && !around.isCompiled(record)) take(record);
+        if (record && (through || !around.isCompiled(record))) take(record);
       }
-      if (block.ends !== 'computedJump') continue;
+      if (through || block.ends !== 'computedJump') continue;
       for (const rip of around.targetsOf(block.last)) {
         const record = around.find(rip, block);
         if (!record || computedTargets.includes(record)) continue;
@@ -83,25 +84,52 @@ export function regionFrom(around: Surroundings, head: number, single: boolean):
     }
   };
   if (!single) {
-    grow();
+    grow(false);
     for (let i = 0; i < callees.length && blocks.length < maxBlocks && records < maxRecords; i++) {
       const { rip, from } = callees[i]!;
       if (numbers.has(rip)) continue;
       const record = around.find(rip, from);
       if (!record || around.isCompiled(record)) continue;
       take(record);
-      grow();
+      grow(false);
+    }
+    const own = blocks.length;
+    maxBlocks = own + MAX_BLOCKS;
+    maxRecords = records + MAX_RECORDS;
+    at = 0;
+    grow(true);
+    const back = leadingBack(blocks, numbers, own);
+    if (back.length < blocks.length) {
+      blocks = back;
+      numbers = new Map(blocks.map(({ rip }, i) => [rip, i]));
     }
   }
   if (!around.worthwhile(blocks)) return undefined;
   const successors = blocks.map((block) => block.targets.flatMap((rip) => numbers.get(rip) ?? []));
   const returns = predictReturns(blocks, numbers, successors);
   const entries = entriesOf(blocks, numbers, successors, returns);
-  for (const record of computedTargets) {
-    const number = blocks.findIndex((block) => block.first === record);
-    if (number >= 0 && !entries.includes(number)) entries.push(number);
+  const targets = computedTargets.map((record) => blocks.findIndex((block) => block.first === record)).filter((i) => i >= 0);
+  for (const number of targets) if (!entries.includes(number)) entries.push(number);
+  return { blocks, entries, successors, computed: targets.length > 0 };
+}
+
+/**
+ * The first `own` blocks, and of the others those that lead back to one of them: a loop whose other half was compiled before this half
+ * ever ran would else go from function to function.
+ */
+function leadingBack(blocks: readonly Block[], numbers: ReadonlyMap<number, number>, own: number): Block[] {
+  const back = blocks.map((_block, i) => i < own);
+  const leads = (rip: number | undefined): boolean => rip !== undefined && back[numbers.get(rip) ?? -1] === true;
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (let i = own; i < blocks.length; i++) {
+      const { targets, returnsTo } = blocks[i]!;
+      if (back[i] || !(leads(returnsTo) || targets.some(leads))) continue;
+      back[i] = true;
+      changed = true;
+    }
   }
-  return { blocks, entries, successors, computed: computedTargets.length > 0 };
+  return blocks.filter((_block, i) => back[i]);
 }
 
 /** Adds the places a return may lead to to its successors. Gives the return points for which that was done. */
