@@ -3,7 +3,7 @@
  * the blocks retire is counted as there. Budget and kick word are looked at where control goes back, and the interpreter runs the
  * last instructions of a budget, so that a run ends at the block where it always ends: nothing a guest or hypervisor can see differs.
  */
-import { CB_CODE_EPOCH, CB_JUMP_CACHE, CB_JUMP_EPOCH, CB_KICK, Status } from '../memory/control-block.ts';
+import { CB_CODE_EPOCH, CB_COMPILED_UNTIL, CB_JUMP_CACHE, CB_JUMP_EPOCH, CB_KICK, Status } from '../memory/control-block.ts';
 import type { FlagsFrom, Runtime } from '../emit/context.ts';
 import { CONDITION_NAMES } from '../emit/flags.ts';
 import { HELPER_NAMES } from '../emit/helpers.ts';
@@ -15,7 +15,7 @@ import { SPECIAL_EMITTERS } from '../interpreter/special-handlers.ts';
 import { jumpOffset, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import type { MemoryViews } from '../memory/memory-views.ts';
 import { SPECIAL_COUNT } from '../records/handler-numbers.ts';
-import { REC_HANDLER, REC_IMM, RECORD_SIZE } from '../records/record.ts';
+import { REC_HANDLER, REC_IMM, REC_INDEX, RECORD_SIZE } from '../records/record.ts';
 import { Label, type Encoder } from '../wasm/encoder.ts';
 import {
   block as labelled,
@@ -68,6 +68,8 @@ export interface Target {
   /** Handler of its first entry; the others follow. */
   firstHandler: number;
   handlerOf(record: number): number;
+  /** It looks before each instruction whether it shall end there: CB_COMPILED_UNTIL. */
+  stops: boolean;
 }
 
 /** Modules made of compiled regions. */
@@ -248,7 +250,10 @@ class RegionCompiler {
       for (let at = block.first; at <= block.last; at += RECORD_SIZE) {
         const handler = target.handlerOf(at);
         const meaning = handler < SPECIAL_COUNT ? undefined : meanings[handler]!;
-        if (start < 0) start = at;
+        if (start < 0) {
+          start = at;
+          if (target.stops) body.push(this.stopBefore(at));
+        }
         temporaries.reset();
         const site = new ConstantSite(views, frame, at, this.waysFrom(i));
         const context = new CompiledContext({
@@ -284,6 +289,16 @@ class RegionCompiler {
       return (kind === 'inline' || kind === 'forward') && this.samePage(from, to);
     });
     return bodies;
+  }
+
+  /** The interpreter goes on from a record when so much is left of the budget. */
+  private stopBefore(record: number): Stmt {
+    const { frame, parts } = this;
+    const left = i32.sub(frame.budget.get, i32.const(parts.views.u8[record + REC_INDEX]!));
+    return when(
+      i32.leS(left, i32.load(ZERO, parts.cb + CB_COMPILED_UNTIL)),
+      seq(frame.rp.set(i32.const(record)), br(frame.interpret)),
+    );
   }
 
   /** How block `from` goes on. */

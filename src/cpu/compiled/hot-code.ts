@@ -26,6 +26,11 @@ export interface CompilePolicy {
   readonly patience: number;
   /** Each block is compiled by itself: for tests that want every way in and out. */
   readonly single: boolean;
+  /**
+   * Compiled code runs up to this many retired instructions, and ends there to the instruction; the interpreter runs the rest. For
+   * finding the instruction that it runs otherwise; undefined: it runs without end.
+   */
+  readonly until?: number;
 }
 
 /**
@@ -216,6 +221,7 @@ export class HotCode {
       csLimit: mode.csLimit,
       firstHandler,
       handlerOf: (at) => this.handlerOf(at),
+      stops: this.policy.until !== undefined,
     });
     const records = shape.entries.map((entry) => region.blocks[entry]!.first);
     for (const { first } of region.blocks) this.waiting.add(first);

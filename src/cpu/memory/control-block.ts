@@ -58,6 +58,8 @@ export const CB_JUMP_EPOCH = 0x108;
 export const CB_REST = 0x110;
 /** Counts up whenever decoded code is dropped. */
 export const CB_CODE_EPOCH = 0x114;
+/** Compiled code hands over to the interpreter when so much of the run's budget is left (CompilePolicy.until). */
+export const CB_COMPILED_UNTIL = 0x118;
 
 /** Eight segment registers (Seg order) of 32 bytes. */
 export const CB_SEG = 0x140;

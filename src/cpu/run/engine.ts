@@ -5,6 +5,7 @@ import { CodeCache } from '../decode/code-cache.ts';
 import { CodeFetch } from './code-fetch.ts';
 import {
   CB_BUDGET,
+  CB_COMPILED_UNTIL,
   CB_CPL,
   CB_CR0,
   CB_DR6,
@@ -320,6 +321,8 @@ export class Engine implements Vcpu {
 
   /** Run generated code; counts what it retired. The interpreter itself runs `share` instructions at most. */
   private runFrom(record: number, budget: number, share: number): number {
+    const { until } = this.policy;
+    if (until !== undefined) this.cb.set(CB_COMPILED_UNTIL, Math.max(-(2 ** 31), budget - (until - this.retired)) | 0);
     const left = this.runRecords(record, budget, share);
     this.hotCode.runEnded();
     const done = budget - left;
