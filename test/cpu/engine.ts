@@ -8,7 +8,7 @@ import type { NestedPaging, Vcpu } from '../../src/cpu/interface.ts';
 export const ENGINE_PAGES = (ENGINE_AREA_SIZE + 0x10000) / 4096;
 
 /** However seldom it ran. */
-const ANY = { regionSamples: 0, samplesPerInstruction: 0, batch: 1, patience: 0 };
+const ANY = { regionSamples: 0, samplesPerInstruction: 0, batch: 1, patience: 0, maxBytes: 1 << 30 };
 
 /** Every block is compiled before it runs for the first time, by itself or with what it leads to; or what was seen a few times; or nothing. */
 export const COMPILE = {

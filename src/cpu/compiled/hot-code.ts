@@ -24,6 +24,8 @@ export interface CompilePolicy {
   /** Regions that make a module: one costs more than its functions. It is made with fewer when they were met in `patience` samples. */
   readonly batch: number;
   readonly patience: number;
+  /** WebAssembly that may be there, in bytes: with more, all decoded code goes, and what runs then is found anew. */
+  readonly maxBytes: number;
   /** Each block is compiled by itself: for tests that want every way in and out. */
   readonly single: boolean;
   /**
@@ -44,6 +46,7 @@ export const WARM_CODE: CompilePolicy = {
   samplesPerInstruction: 1,
   batch: 8,
   patience: 12,
+  maxBytes: 64 << 20,
   single: false,
 };
 
@@ -108,6 +111,8 @@ export class HotCode {
   private nextHandler = FIRST_COMPILED;
   /** Freed handlers: number of the first by how many there are. */
   private readonly free = new Map<number, number[]>();
+  /** Bytes of the modules made since all code went. */
+  private codeBytes = 0;
   /** Functions made so far. */
   compiled = 0;
 
@@ -124,7 +129,10 @@ export class HotCode {
   /** The interpreter stands at this block. May empty the code cache, to have room for handlers again. */
   sample(record: number): void {
     // What waits is interpreted still, and may be all that runs.
-    if (this.waiting.has(record) && ++this.patience >= this.policy.patience) this.finishModule();
+    if (this.waiting.has(record)) {
+      if (++this.patience >= this.policy.patience) this.finishModule();
+      return;
+    }
     if (this.isCompiled(record)) return;
     this.readJumps();
     const count = (this.samples.get(record) ?? 0) + 1;
@@ -240,7 +248,14 @@ export class HotCode {
   private finishModule(): void {
     const { module, pending, parts } = this;
     if (!module) return;
-    const run = instantiate(parts, new WebAssembly.Module(module.finish()));
+    const bytes = module.finish();
+    // A module lives while any of its functions does: none is taken off before all are gone.
+    this.codeBytes += bytes.length;
+    if (this.codeBytes > this.policy.maxBytes) {
+      this.cache.flushAll();
+      return;
+    }
+    const run = instantiate(parts, new WebAssembly.Module(bytes));
     this.module = undefined;
     this.patience = 0;
     pending.forEach((region, i) => {
@@ -359,6 +374,8 @@ export class HotCode {
     this.waiting.clear();
     for (let handler = FIRST_COMPILED; handler < this.nextHandler; handler++) this.table.set(handler - OUTLINED, null);
     this.nextHandler = FIRST_COMPILED;
+    this.codeBytes = 0;
+    this.patience = 0;
     this.free.clear();
     this.regions.clear();
     this.samples.clear();
