@@ -6,7 +6,8 @@
 export const rooms = {
   base: { holds: 'branded addresses, declarations of registers and log lines, errors, logger and clock interfaces', imports: [] },
   abi: {
-    holds: 'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op, lines of the device-model log',
+    holds:
+      'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op, lines of the device-model log',
     imports: ['base'],
   },
   trace: {

@@ -2,7 +2,7 @@
  * The smallest machine a PCI chip can live in: a window of RAM, a clock that stands still unless told, a wire that
  * keeps what the chip refuses, and records of what the chip did. Conformance replay, specs and the fuzzer use it.
  */
-import type { DebugLog, DeviceClock, DeviceTimer, DmaBus, NetDevice, Wire } from '../interfaces.ts';
+import type { DeviceClock, DeviceTimer, DmaBus, NetDevice, Wire } from '../interfaces.ts';
 import type { NicChip } from '../nic/model.ts';
 import type { PciSlot } from '../pci/pci-device.ts';
 import { widthMask } from '../registers.ts';
