@@ -109,6 +109,8 @@ export class DeviceModel {
   private readonly consoleInput: FrameRingConsumer | undefined;
   private readonly console = new Uint8Array(CONSOLE_BUFFER);
   private consoleLength = 0;
+  /** runUntilIdle() stopped at its limit. */
+  private workLeft = false;
 
   constructor(options: DeviceModelOptions) {
     this.o = options;
@@ -210,19 +212,18 @@ export class DeviceModel {
     return busy;
   }
 
-  /** Take turns until nothing is left to do now. False: it stopped at its limit with work left. */
+  /** Take turns until nothing is left to do now. False: it stopped at its limit with work left, which is due at once. */
   runUntilIdle(): boolean {
-    for (let turns = 0; turns < TURN_LIMIT; turns++) {
-      if (this.turn()) continue;
-      this.flushConsole();
-      return true;
-    }
+    let turns = 0;
+    while (turns < TURN_LIMIT && this.turn()) turns++;
+    this.workLeft = turns === TURN_LIMIT;
     this.flushConsole();
-    return false;
+    return !this.workLeft;
   }
 
-  /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. Infinity: nothing. */
+  /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. 0: work was left. Infinity: nothing. */
   get nextDeadlineNs(): number {
+    if (this.workLeft) return 0;
     let next = Math.min(this.timers.nextNs, this.hub.nextDueNs);
     for (const nic of this.nics) next = Math.min(next, nic.nextDueNs);
     return next;

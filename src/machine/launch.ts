@@ -106,7 +106,7 @@ export class MachineRun {
 
   /** Something for the device model lies in one of its rings. */
   wakeDeviceModel(): void {
-    // Before the guest runs the device model looks by itself.
+    // Before the guest runs nobody waits; when it does, the device model is woken once.
     if (this.memory === undefined) return;
     this.dom0 ??= new VcpuState(this.memory, 0, 0);
     this.dom0.kick();
@@ -116,6 +116,8 @@ export class MachineRun {
     switch (message.kind) {
       case 'started':
         this.memory = new MachineMemory(message.split.memory, message.split.layout);
+        // What was put into a ring while nobody could be woken.
+        this.wakeDeviceModel();
         break;
       case 'ended':
         this.ended = message.report;
