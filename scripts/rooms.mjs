@@ -46,8 +46,8 @@ export const rooms = {
         imports: ['wasm', 'memory', 'records', 'emit', 'tables', 'decode'],
       },
       compiled: {
-        holds: 'hot loops as functions of their own',
-        imports: ['wasm', 'memory', 'records', 'emit', 'decode', 'interpreter'],
+        holds: 'warm code as functions of their own',
+        imports: ['.', 'wasm', 'memory', 'records', 'emit', 'decode', 'interpreter'],
       },
       system: {
         holds: 'faults, interrupts, segments, control registers, MSRs',
@@ -55,7 +55,7 @@ export const rooms = {
       },
       run: {
         holds: 'the engine: fetches, runs, leaves',
-        imports: ['.', 'memory', 'records', 'fpu', 'emit', 'decode', 'interpreter', 'compiled', 'system'],
+        imports: ['.', 'wasm', 'memory', 'records', 'fpu', 'emit', 'decode', 'interpreter', 'compiled', 'system'],
       },
     },
   },
