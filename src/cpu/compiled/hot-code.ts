@@ -5,7 +5,7 @@
 import type { CodeCache, CodePage } from '../decode/code-cache.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
 import { JUMP_LOG_ENTRIES, JUMP_LOG_ENTRY_SIZE, JUMP_LOG_FIRST } from '../interpreter/record-site.ts';
-import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED, SPECIAL } from '../records/handler-numbers.ts';
+import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED } from '../records/handler-numbers.ts';
 import { REC_HANDLER } from '../records/record.ts';
 import { crosses, offsetInPage, pageNumber, readBlock, type Block } from './block.ts';
 import { instantiate, RegionModule, type CompilerParts } from './compiler.ts';
@@ -182,8 +182,6 @@ export class HotCode {
   }
 
   private blockAt(record: number): Block | undefined {
-    // The jump cache may still lead to what was dropped.
-    if (this.views.u16[(record + REC_HANDLER) >> 1] === SPECIAL.stale) return undefined;
     let block = this.blocks.get(record);
     if (block !== undefined) return block ?? undefined;
     const { views, mode, parts } = this;

@@ -306,6 +306,8 @@ export class CodeCache {
     const word = (cb.get(CB_JUMP_CACHE) + jumpOffset(ripLo)) >> 2;
     if (cb.i32[word + (JUMP_TAG >> 2)] !== ripLo) return 0;
     if (cb.i32[word + (JUMP_TAG >> 2) + 1] !== (ripHi ^ cb.getSigned(CB_JUMP_EPOCH + 4))) return 0;
-    return cb.u32[word + (JUMP_RECORD >> 2)]!;
+    const record = cb.u32[word + (JUMP_RECORD >> 2)]!;
+    // What was dropped stands there until it is asked for.
+    return cb.u16[(record + REC_HANDLER) >> 1] === SPECIAL.stale ? 0 : record;
   }
 }
