@@ -8,12 +8,10 @@ const load = async (file) => (await runnerImport(resolve(root, file), { root, co
 
 const { withRegisterTable } = await load('src/devices/register-doc.ts');
 const { chipsetTables } = await load('src/devices/chipset.ts');
+const { nicModels } = await load('src/devices/nic/models.ts');
 const { platformTables } = await load('src/abi/registers/platform.ts');
 const pages = [
-  ['docs/e1000.md', Object.entries((await load('src/devices/nic/e1000/tables.ts')).e1000Tables)],
-  ['docs/rtl8139.md', [['', (await load('src/devices/nic/rtl8139/registers.ts')).rtl8139Registers]]],
-  ['docs/ne2k_pci.md', [['', (await load('src/devices/nic/ne2k_pci/registers.ts')).ne2kRegisters]]],
-  ['docs/pcnet.md', [['', (await load('src/devices/nic/pcnet/registers.ts')).pcnetRegisters]]],
+  ...nicModels.map(({ name, tables }) => [`docs/${name}.md`, Object.entries(tables)]),
   ['docs/device-model.md', Object.entries(chipsetTables)],
   ['docs/platform.md', Object.entries(platformTables)],
 ];

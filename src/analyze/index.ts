@@ -12,3 +12,4 @@ export { explainTerm, likeTerms } from './tell/explain.ts';
 export { glossary } from './tell/glossary.ts';
 export { costLines, joinLines, pathJson, pathLine, PATH_HEADER } from './tell/io-text.ts';
 export { claim, formatRef, formatRefs, unknown, type Claim, type Ref, type Strength } from './sources/evidence.ts';
+export { traceToWallUs, wallToTraceNs } from './join/clock.ts';

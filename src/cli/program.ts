@@ -23,6 +23,10 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
   }
   (await import('./trace.ts')).registerTrace(program);
   (await import('./trace-io.ts')).registerTraceIo(program);
+  (await import('./trace-export.ts')).registerTraceExport(program);
+  (await import('./trace-sql.ts')).registerTraceSql(program);
+  (await import('./trace-report.ts')).registerTraceReport(program);
+  (await import('./trace-watch.ts')).registerTraceWatch(program);
   (await import('./explain.ts')).registerExplain(program);
   try {
     await program.parseAsync(argv, { from: 'user' });
