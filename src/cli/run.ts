@@ -182,7 +182,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
   const drivers = [...driversFor(config.vif, options.driver).values()].map(({ name }) => name);
   if (options.story) {
-    const guest = { name: config.name, text: guestText(options, config), memoryMiB: config.memory };
+    const guest = { name: config.name, text: guestText(options, config, drivers), memoryMiB: config.memory };
     const nics = config.vif.map(({ model }) => model);
     for (const line of announcement({ ...guest, nics, clock }, options)) console.error(line);
   }
@@ -336,12 +336,11 @@ async function chooseGuest(
 }
 
 /** What boots, for a reader. */
-function guestText(options: RunOptions, config: XlConfig): string {
+function guestText(options: RunOptions, config: XlConfig, drivers: readonly string[]): string {
   const kernel = options.kernel ?? config.kernel;
   if (kernel !== undefined) return `the kernel ${oneLine(kernel)}`;
-  return options.shell
-    ? `a Debian kernel with the driver ${options.driver}, and a shell`
-    : `a Debian kernel whose own driver ${options.driver} pings the host`;
+  const own = drivers.length === 0 ? '' : ` with its own driver${drivers.length === 1 ? '' : 's'} ${drivers.join(' and ')}`;
+  return `a Debian kernel${own}, ${options.shell ? 'with a shell' : 'which pings the host'}`;
 }
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
