@@ -4,9 +4,10 @@
 // room may import the ones named, and the face where it is named as '.'.
 
 export const rooms = {
-  base: { holds: 'branded addresses, register declarations, errors, logger and clock interfaces', imports: [] },
+  base: { holds: 'branded addresses, declarations of registers and log lines, errors, logger and clock interfaces', imports: [] },
   abi: {
-    holds: 'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op',
+    holds:
+      'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op, lines of the device-model log',
     imports: ['base'],
   },
   trace: {
@@ -49,8 +50,8 @@ export const rooms = {
         imports: ['wasm', 'memory', 'records', 'emit', 'tables', 'decode'],
       },
       compiled: {
-        holds: 'hot loops as functions of their own',
-        imports: ['wasm', 'memory', 'records', 'emit', 'decode', 'interpreter'],
+        holds: 'warm code as functions of its own: regions',
+        imports: ['.', 'wasm', 'memory', 'records', 'emit', 'decode', 'interpreter'],
       },
       system: {
         holds: 'faults, interrupts, segments, control registers, MSRs',
@@ -58,7 +59,7 @@ export const rooms = {
       },
       run: {
         holds: 'the engine: fetches, runs, leaves',
-        imports: ['.', 'memory', 'records', 'fpu', 'emit', 'decode', 'interpreter', 'compiled', 'system'],
+        imports: ['.', 'wasm', 'memory', 'records', 'fpu', 'emit', 'decode', 'interpreter', 'compiled', 'system'],
       },
     },
   },

@@ -27,7 +27,7 @@ export function writeFrames(analysis: Analysis, sink: (bytes: Uint8Array) => voi
   const nameOf = (frame: typeof first): string => frame.interfaceName ?? `interface ${frame.interfaceId}`;
   const writer = new PcapngWriter({
     clock: { epochUs: analysis.wallBase * 1e6, nowNs: () => 0 },
-    interfaceName: nameOf(first),
+    interfaces: [nameOf(first)],
     sink,
   });
   const faces = new Map([[first.interfaceId, 0]]);

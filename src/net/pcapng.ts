@@ -25,7 +25,8 @@ export type ByteSink = (bytes: Uint8Array) => void;
 
 export interface PcapngOptions {
   readonly clock: Pick<Clock, 'epochUs' | 'nowNs'>;
-  readonly interfaceName: string;
+  /** Names of the interfaces, at least one. */
+  readonly interfaces: readonly [string, ...string[]];
   readonly sink: ByteSink;
   /** Bytes gathered before the sink is called. */
   readonly bufferSize?: number;
@@ -48,7 +49,8 @@ export class PcapngWriter {
     this.sink = options.sink;
     this.buffer = new Uint8Array(options.bufferSize ?? 64 * 1024);
     this.view = new DataView(this.buffer.buffer);
-    this.header(options.interfaceName);
+    this.header();
+    for (const name of options.interfaces) this.addInterface(name);
   }
 
   get packets(): number {
@@ -59,7 +61,7 @@ export class PcapngWriter {
    * Write one frame. The comment, where there is one, names the I/O behind the frame.
    * @param direction as seen from the guest, where it is known
    * @param atNs when it crossed the wire, by the clock; now when left out
-   * @param more the interface, the first one when left out; the length on the wire, where the frame is cut
+   * @param more which interface it crossed, the first one when left out; the length on the wire, where the frame is cut
    */
   write(
     frame: Uint8Array,
@@ -115,7 +117,7 @@ export class PcapngWriter {
     return { high: Math.floor(middle / 0x10000), low: (middle % 0x10000) * 0x10000 + (lowPart % 0x10000) };
   }
 
-  private header(interfaceName: string): void {
+  private header(): void {
     const application = this.encoder.encode('Xenolith');
     const sectionLength = 24 + 4 + pad4(application.length) + 4 + 4;
     let at = this.reserve(sectionLength);
@@ -129,7 +131,6 @@ export class PcapngWriter {
     at = this.bytes(at, application);
     at = this.optionHeader(at, OPT_END, 0);
     this.u32(at, sectionLength);
-    this.addInterface(interfaceName);
   }
 
   /** Declare an Ethernet interface. @returns its number */
