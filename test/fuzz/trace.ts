@@ -104,7 +104,7 @@ function capture(): Uint8Array {
   const parts: Uint8Array[] = [];
   const writer = new PcapngWriter({
     clock: { epochUs: 0, nowNs: () => 0 },
-    interfaceName: 'v',
+    interfaces: ['v'],
     sink: (part) => void parts.push(part),
   });
   writer.write(new Uint8Array(60).fill(7), 'outbound', 'told', 5);
