@@ -113,6 +113,7 @@ function tableOf(option: boolean | string | undefined): TableName {
 }
 
 async function runExport(files: string[], options: ExportOptions): Promise<void> {
+  if (options.json === true) throw new UserError('a table as JSON is --jsonl TABLE');
   const form = formOf(options);
   if (form === 'parquet') {
     await addToDataset(files, options);
