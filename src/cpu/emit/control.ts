@@ -62,7 +62,7 @@ export const call =
 
 export const jmpIndirect: Emit = (c, target) => {
   const to = c.i64();
-  return seq(to.set(target!.read()), checkTarget(c, to.get), c.site.jumpTo(to.get));
+  return seq(to.set(target!.read()), checkTarget(c, to.get), c.site.jumpComputed(to.get));
 };
 
 export const callIndirect: Emit = (c, target) => {
