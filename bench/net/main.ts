@@ -1,8 +1,8 @@
 /**
  * `npm run load -- [--mib N] [--pings N] [--driver NAME] [--device-model worker|inline] [--no-qemu] [--capture] [--stages]
- * [--console]`: each NIC driver under load on this machine, then on QEMU (TCG) with the same chip, kernel, initramfs and peer, and the ratios. QEMU's RTL8139 has
- * the revision that 8139too refuses, so that driver has no counterpart. `--driver` may be repeated. `--capture` also compares
- * the capture with the counters, `--stages` also tells where the threads' time goes.
+ * [--console]`: each NIC driver under load on this machine, then on QEMU (TCG) with the same chip, kernel, initramfs and peer, and the
+ * ratios. QEMU's RTL8139 has the revision that 8139too refuses, so that driver has no counterpart. `--driver` may be repeated.
+ * `--capture` also compares the capture with the counters, `--stages` also tells where the threads' time goes.
  */
 import { spawnSync } from 'node:child_process';
 import { availableParallelism, loadavg } from 'node:os';
