@@ -73,7 +73,7 @@ export function readBlock(
 }
 
 /** Address of a record's instruction. In 64-bit mode a canonical one, which is signed. */
-export const ripOf = (i32: Int32Array, record: number): number =>
+const ripOf = (i32: Int32Array, record: number): number =>
   i32[(record + REC_RIP + 4) >> 2]! * 2 ** 32 + (i32[(record + REC_RIP) >> 2]! >>> 0);
 
 /** Does the block lie in one page? One that does not holds a single instruction. */

@@ -153,7 +153,7 @@ export function logJump(log: number, scratch: Local<'i32'>, record: I32, target:
 }
 
 /** A block ends: count its instructions, and end the run at `target` when the budget is gone or the kick word set. */
-export function retire({ cb, budget, done }: Pick<Frame, 'cb' | 'budget' | 'done'>, instructions: I32, target: I64): Stmt {
+function retire({ cb, budget, done }: Pick<Frame, 'cb' | 'budget' | 'done'>, instructions: I32, target: I64): Stmt {
   return seq(
     budget.set(i32.sub(budget.get, instructions)),
     when(

@@ -31,7 +31,7 @@ export const TLB_SETS = 4;
  * through a page that is not global. A tag is
  * RIP XOR the epoch (CB_JUMP_EPOCH, in bits 63:48, where no canonical address needs them apart): a new epoch empties both.
  */
-export const JUMP_ENTRIES = 65536;
+const JUMP_ENTRIES = 65536;
 export const JUMP_ENTRY_SIZE = 16;
 export const JUMP_CACHE_SIZE = JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 export const JUMP_TAG = 0;

@@ -282,6 +282,12 @@ export class Engine implements Vcpu {
         core.restartCompleted();
         if (this.events.deliver(this.events.pending) === Status.exit) return core.exit.reason;
       }
+      if (core.trapDue) {
+        core.trapDue = false;
+        this.chargeEvent();
+        if (this.deliverTrap(Dr6.bs) === Status.exit) return core.exit.reason;
+        continue;
+      }
       if (cb.get(CB_WINDOW)) {
         if (this.nmiWindowWanted && !this.nmiBlocked && !this.shadowActive) return this.leave(ExitReason.nmiWindow);
         if (this.windowWanted && this.interruptible) return this.leave(ExitReason.interruptWindow);
@@ -332,6 +338,17 @@ export class Engine implements Vcpu {
     return done;
   }
 
+  /** #DB; these bits go into DR6. */
+  private deliverTrap(bits: number): number {
+    this.cb.set(CB_DR6, this.cb.get(CB_DR6) | bits);
+    return this.events.deliver({
+      type: EventType.hardwareException,
+      vector: Vector.db,
+      errorCode: -1,
+      instructionLength: 0,
+    });
+  }
+
   /** One instruction, for TF, breakpoints, a completed access to take in, or a shadow to get past. */
   private step(): ExitReason | undefined {
     const { cb, core } = this;
@@ -339,14 +356,7 @@ export class Engine implements Vcpu {
     // MOV SS holds off a breakpoint on the instruction behind it too.
     if (this.breakpoints.onInstructions && this.shadowActive !== 2 && this.breakpoints.hit()) {
       this.chargeEvent();
-      return this.events.deliver({
-        type: EventType.hardwareException,
-        vector: Vector.db,
-        errorCode: -1,
-        instructionLength: 0,
-      }) === Status.exit
-        ? core.exit.reason
-        : undefined;
+      return this.deliverTrap(0) === Status.exit ? core.exit.reason : undefined;
     }
     core.restartCompleted();
     const carried = this.heldHits;
@@ -354,6 +364,7 @@ export class Engine implements Vcpu {
     core.debugHits = 0;
     cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
     core.repeats = false;
+    core.newFlagsDecide = false;
     const { delivered } = this.events;
     // The shadow of STI or MOV SS covers this instruction alone, even if it jumps to itself.
     const shadow = this.shadowActive;
@@ -373,18 +384,16 @@ export class Engine implements Vcpu {
     else if (!done) return undefined;
     const hits = carried | core.debugHits;
     const interrupted = this.events.delivered !== delivered;
+    const traps = core.newFlagsDecide ? (cb.get(CB_RFLAGS) & Flag.tf) !== 0 : traced;
+    core.trapDue = false;
     if (this.shadowActive === 2) {
       // A trap of MOV SS waits for the instruction behind it.
       this.heldHits = hits;
-    } else if (interrupted ? carried : traced || hits) {
+    } else if (interrupted ? carried : traps || hits) {
       // A software interrupt cleared TF; what MOV SS before it left to trap comes at its handler, and goes into INT1's own #DB.
-      cb.set(CB_DR6, cb.get(CB_DR6) | hits | (traced && !interrupted ? Dr6.bs : 0));
-      if (
-        !(interrupted && this.events.lastType === EventType.privilegedSoftwareException) &&
-        this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) ===
-          Status.exit
-      )
-        return core.exit.reason;
+      const bits = hits | (traps && !interrupted ? Dr6.bs : 0);
+      if (interrupted && this.events.lastType === EventType.privilegedSoftwareException) cb.set(CB_DR6, cb.get(CB_DR6) | bits);
+      else if (this.deliverTrap(bits) === Status.exit) return core.exit.reason;
     }
     return this.stepFromOutside ? this.leave(ExitReason.monitorTrap) : undefined;
   }

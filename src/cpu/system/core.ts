@@ -97,6 +97,13 @@ export class Core {
   private nextCompleted = 0;
   /** Debug register hits of this instruction (DR6 bits), for a #DB after it. */
   debugHits = 0;
+  /**
+   * SYSCALL or SYSRET just ran: what TF is now decides about the trap behind it, not what it was before; else a program could trap into
+   * a kernel's first instruction (Xen security advisory 204).
+   */
+  newFlagsDecide = false;
+  /** SYSRET set TF: the trap comes at once. */
+  trapDue = false;
   /** The repeated string instruction in hand did some iterations and has more to do. */
   repeats = false;
   /** DR0..DR3 as armed for data: address, length and whether reads count; empty when none. */
