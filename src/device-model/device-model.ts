@@ -8,6 +8,7 @@ import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { ShutdownReason } from '../abi/sched.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
+import { restoreSaved, type Saved, saved, type Snapshot } from '../base/snapshot.ts';
 import { VGA_HOLE_BASE } from '../base/vga.ts';
 import { silentLogger, type Logger } from '../base/logger.ts';
 import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
@@ -20,17 +21,17 @@ import { Piix4Pm } from '../devices/pci/piix4-pm.ts';
 import { Uart16550 } from '../devices/serial/uart16550.ts';
 import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts';
 import { VgaLowmem } from '../devices/vga/lowmem.ts';
-import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
+import { Dom0Endpoint, type Dom0EndpointOptions } from '../net/dom0-endpoint.ts';
 import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
-import { type FrameTap, Hub, type HubState } from '../net/hub.ts';
+import { type FrameTap, Hub } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
-import { Dma, type RamWriteHook } from './dma.ts';
+import { Dma, type DmaCounters, type RamWriteHook } from './dma.ts';
 import { EventChannels } from './event-channels.ts';
 import { IoRanges } from './io-ranges.ts';
 import { IoreqDispatch, describeIoreq } from './ioreq.ts';
 import { IoreqServer } from './ioreq-server.ts';
-import type { DmLog } from './log.ts';
+import type { DmLog, DmLogForm } from './log.ts';
 import { MapCache } from './map-cache.ts';
 import { NicPort } from './nic-port.ts';
 import { nicModel, type NicOptions } from './nics.ts';
@@ -78,16 +79,14 @@ export interface DeviceModelOptions {
   readonly onRamWrite?: RamWriteHook;
 }
 
-/** Everything a guest could notice, structured-cloneable. */
-interface DeviceModelState {
-  readonly version: 1;
-  readonly devices: Readonly<Record<string, DeviceState>>;
-  readonly wire: HubState;
-  readonly endpoint: Dom0EndpointState | null;
-  readonly ringSlot: number;
+/** Everything a guest could notice, and what makes the next line of the log what it is: one state a part. */
+export interface DeviceModelState {
+  readonly parts: Readonly<Record<string, Saved>>;
 }
 
-export class DeviceModel {
+export class DeviceModel implements Snapshot<DeviceModelState> {
+  readonly kind = 'device model';
+  readonly version = 2;
   readonly ports: IoSpace;
   readonly memory: IoSpace;
   readonly pci: PciBus;
@@ -101,6 +100,8 @@ export class DeviceModel {
   /** A test program asked for this exit status. */
   exitStatus: number | undefined;
   private readonly o: DeviceModelOptions;
+  private readonly regions: RegionTrace | undefined;
+  private readonly testParts: [string, Snapshot<unknown>][] = [];
   private readonly timers: TimerList;
   private readonly events: EventChannels;
   private readonly endpoint: Dom0Endpoint | undefined;
@@ -116,6 +117,7 @@ export class DeviceModel {
     const { buffer } = options.memory;
     const traced = log?.traces ? log : undefined;
     const regions = traced && new RegionTrace(traced);
+    this.regions = regions;
     this.ports = new IoSpace('port', regions);
     this.memory = new IoSpace('memory', regions);
     this.timers = new TimerList(clock);
@@ -228,6 +230,11 @@ export class DeviceModel {
     return next;
   }
 
+  /** Form of its log; undefined: it writes none. */
+  get logForm(): DmLogForm | undefined {
+    return this.o.log?.form;
+  }
+
   /** Frames on the wire: idle time may be skipped up to nextDeadlineNs, and without limit only when this is zero. */
   get inFlight(): number {
     return this.hub.inFlight;
@@ -258,34 +265,65 @@ export class DeviceModel {
   }
 
   save(): DeviceModelState {
-    const devices: Record<string, DeviceState> = { serial: this.uart.save(), vga: this.vga.save() };
-    for (const [at, device] of this.pci.functions) devices[`pci${at}`] = device.save();
-    return {
-      version: 1,
-      devices,
-      wire: this.hub.save(),
-      endpoint: this.endpoint?.save() ?? null,
-      ringSlot: this.server.ringSlot,
-    };
+    return { parts: Object.fromEntries(this.parts().map(([name, part]) => [name, saved(part)])) };
   }
 
-  /** Takes the state of a device model built with the same options. */
+  /** Takes the state of a device model built with the same options. What of the log and the capture is not handed out yet is forgotten. */
   restore(state: DeviceModelState): void {
-    if (state.version !== 1)
-      throw new UserError(`saved state of a device model, version ${String(state.version)}: expected version 1`);
-    const saved = (key: string): DeviceState => {
-      const device = state.devices[key];
-      if (!device)
-        throw new UserError(`saved state of a device model: no device '${key}' in it; restore it into the same machine`);
-      return device;
-    };
-    this.uart.restore(saved('serial'));
-    this.vga.restore(saved('vga'));
-    for (const [at, device] of this.pci.functions) device.restore(saved(`pci${at}`));
-    this.hub.restore(state.wire);
-    if (state.endpoint) this.endpoint?.restore(state.endpoint);
-    this.server.restoreRingSlot(state.ringSlot);
+    for (const [name, part] of this.parts()) {
+      const from = state.parts[name];
+      if (from === undefined)
+        throw new UserError(`saved state of a device model: no part '${name}' in it; restore it into the same machine`);
+      restoreSaved(part, from);
+    }
+    this.restartOutputs(false);
   }
+
+  /** Log and capture begin anew. `header`: in files of their own. */
+  restartOutputs(header: boolean): void {
+    this.consoleLength = 0;
+    this.o.log?.restart(header);
+    this.o.pcap?.restart(header);
+  }
+
+  /** In the order in which they are restored: devices arm timers and map regions, so timers and mappings come behind them. */
+  private parts(): [string, Snapshot<unknown>][] {
+    const device = (of: { save(): DeviceState; restore(state: DeviceState): void }, kind: string): Snapshot<unknown> => ({
+      kind,
+      version: 1,
+      save: () => of.save(),
+      restore: (state) => of.restore(state as DeviceState),
+    });
+    const part = <T>(snapshot: Snapshot<T>): Snapshot<unknown> => snapshot as Snapshot<unknown>;
+    return [
+      ['serial', device(this.uart, this.uart.name)],
+      ['vga', device(this.vga, this.vga.name)],
+      ...this.pci.functions.map(([at, of]): [string, Snapshot<unknown>] => [`pci ${at}`, device(of, of.name)]),
+      ...this.nics.map((nic): [string, Snapshot<unknown>] => [`cable ${nic.name}`, part(nic)]),
+      ...this.testParts,
+      ['ports', part(this.ports.order)],
+      ['memory', part(this.memory.order)],
+      ['timers', part(this.timers)],
+      ['wire', part(this.hub)],
+      ...(this.endpoint === undefined ? [] : [['endpoint', part(this.endpoint)] as [string, Snapshot<unknown>]]),
+      ['ioreq server', part(this.server)],
+      ['map cache', part(this.mapCache)],
+      ...(this.regions === undefined ? [] : [['regions', part(this.regions)] as [string, Snapshot<unknown>]]),
+      ['rest', part(this.rest)],
+    ];
+  }
+
+  /** Counters, and what a test program asked for. */
+  private readonly rest: Snapshot<{ dma: DmaCounters; socketDrops: number; exitStatus: number }> = {
+    kind: 'device model counters',
+    version: 1,
+    save: () => ({ dma: { ...this.dma.counters }, socketDrops: this.socketDrops, exitStatus: this.exitStatus ?? -1 }),
+    restore: ({ dma, socketDrops, exitStatus }) => {
+      Object.assign(this.dma.counters, dma);
+      if (this.socket !== undefined) this.socket.drops = socketDrops;
+      this.exitStatus = exitStatus < 0 ? undefined : exitStatus;
+    },
+  };
 
   private attachChipset(): void {
     const { hypercalls } = this.o;
@@ -313,8 +351,10 @@ export class DeviceModel {
       },
       setIsaIrq: (irq: number, level: boolean) => void hypercalls.setIsaIrqLevel(irq, level ? 1 : 0),
     };
-    for (const { space, base, region } of testDevices(options, host))
+    for (const { space, base, region, state } of testDevices(options, host)) {
       (space === 'port' ? this.ports : this.memory).add(region, base);
+      if (state !== undefined) this.testParts.push([state.kind, state]);
+    }
   }
 
   private attachNic(options: NicOptions, index: number, tap: FrameTap | undefined): NicPort {

@@ -56,6 +56,11 @@ export class DmLog {
     this.text = clockHeader(options.clock);
   }
 
+  /** Forget what was not handed out: a machine was restored. `header`: the log begins anew with its first line. */
+  restart(header: boolean): void {
+    this.text = header ? clockHeader(this.clock) : '';
+  }
+
   /** True for the trace form: whoever forms an event's text asks first. */
   get traces(): boolean {
     return this.form === 'trace';

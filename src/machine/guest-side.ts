@@ -25,6 +25,7 @@ import { Shootdown } from '../hypervisor/mm/shootdown.ts';
 import { createPlatform, type PlatformOptions } from '../hypervisor/chips/platform.ts';
 import { type InlineDom0, IoWait } from '../hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../hypervisor/setup/setup.ts';
+import type { BareDomain } from './state/machine-state.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
@@ -51,7 +52,8 @@ export interface EngineFactory {
 }
 
 export interface MachineOptions {
-  readonly domain: DomainConfig;
+  /** Without a kernel: the machine is made to be restored into. */
+  readonly domain: DomainConfig | BareDomain;
   readonly name: string;
   readonly nics: readonly NicOptions[];
   readonly clock: 'virtual' | 'host';
@@ -128,7 +130,7 @@ export class GuestSide extends Hypervisor {
   /** Where the firmware put the BARs; empty before boot(). */
   bars: readonly PlacedBar[] = [];
   private readonly engine: Vcpu;
-  private readonly builder: DomainBuilder;
+  private readonly builder: DomainBuilder | undefined;
   private readonly options: MachineOptions;
   private readonly sinks: MachineSinks;
 
@@ -159,6 +161,7 @@ export class GuestSide extends Hypervisor {
     this.engine = options.engine.create({ memory, p2m, area: memory.layout.engineArea[0]!, clock });
     this.shootdown = new Shootdown(memory, state, this.engine);
     p2m.changes.add((gfn) => this.shootdown.invalidateNested(gfn));
+    if (!('kernel' in config)) return;
     this.builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
     this.builder.build();
   }
@@ -193,6 +196,7 @@ export class GuestSide extends Hypervisor {
   boot(hvm: HvmVcpu): void {
     const { runqueue } = this;
     const { state } = hvm;
+    if (this.builder === undefined) throw new Error('a machine without a kernel cannot boot');
     runqueue.switchTo(state, RUNSTATE_RUNNABLE);
     this.bars = this.builder.setUpFirmware(firmwareIo(hvm.emulator));
     runqueue.switchTo(runqueue.idle, RUNSTATE_RUNNABLE);

@@ -36,6 +36,7 @@ const pad4 = (length: number): number => (length + 3) & ~3;
 export class PcapngWriter {
   private readonly clock: Clock;
   private readonly sink: ByteSink;
+  private readonly interfaceName: string;
   private readonly encoder = new TextEncoder();
   private buffer: Uint8Array;
   private view: DataView;
@@ -47,6 +48,7 @@ export class PcapngWriter {
     this.sink = options.sink;
     this.buffer = new Uint8Array(options.bufferSize ?? 64 * 1024);
     this.view = new DataView(this.buffer.buffer);
+    this.interfaceName = options.interfaceName;
     this.header(options.interfaceName);
   }
 
@@ -81,6 +83,12 @@ export class PcapngWriter {
     at = this.optionHeader(at, OPT_END, 0);
     this.u32(at, total);
     this.packetCount++;
+  }
+
+  /** Forget what was not handed out: a machine was restored. `withHeader`: the capture begins anew with its header. */
+  restart(withHeader: boolean): void {
+    this.length = 0;
+    if (withHeader) this.header(this.interfaceName);
   }
 
   /** Hand what is gathered to the sink. */

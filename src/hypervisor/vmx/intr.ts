@@ -23,6 +23,8 @@ export class InterruptAssist {
   private readonly engine: Vcpu;
   private readonly irq: HvmIrq;
   private readonly controllers: InterruptControllers;
+  /** A window was asked for, and has not been closed. */
+  windowOpen = false;
   /** Vector of what `pending()` found; −1 where only the acknowledgement tells (PIC). */
   private vector = -1;
 
@@ -83,8 +85,6 @@ export class InterruptAssist {
     }
     this.closeWindows();
   }
-
-  private windowOpen = false;
 
   private openWindow(source: IntSource): void {
     const { engine, domain } = this;

@@ -1,0 +1,58 @@
+/** The state of a whole machine as plain data: what it is made of, where it stands, its parts and its memory. */
+import type { NicOptions } from '../../device-model/nics.ts';
+import type { DmLogForm } from '../../device-model/log.ts';
+import type { TestDeviceOptions } from '../../devices/test-devices.ts';
+import type { DomainConfig } from '../../hypervisor/domain-builder/domain-builder.ts';
+import type { Saved } from '../../base/snapshot.ts';
+import type { MachineOptions } from '../guest-side.ts';
+import type { MemoryImage } from './image.ts';
+
+/** A domain without what it boots from: a restored machine has that in its memory. */
+export type BareDomain = Omit<DomainConfig, 'kernel' | 'ramdisk' | 'commandLine'>;
+
+/** What a machine is made of, as far as a state can be restored into none but its like. */
+export interface MachineConfig {
+  readonly name: string;
+  readonly domain: BareDomain;
+  readonly nics: readonly NicOptions[];
+  readonly clock: 'virtual';
+  readonly epochUs: number;
+  readonly seed: number;
+  /** xentrace event mask; 0: no trace. */
+  readonly traceMask: number;
+  /** Form of the device model's log; null: no log. */
+  readonly logForm: DmLogForm | null;
+  readonly wireLatencyNs: number;
+  readonly testDevices: TestDeviceOptions | null;
+  readonly fep: boolean;
+}
+
+/** Where a machine stands. */
+export interface Position {
+  /** Instructions retired, VM exits, nanoseconds of the clock. */
+  readonly instructions: number;
+  readonly exits: number;
+  readonly ns: number;
+}
+
+export interface MachineState {
+  readonly config: MachineConfig;
+  readonly position: Position;
+  readonly parts: Readonly<Record<string, Saved>>;
+  readonly image: MemoryImage;
+}
+
+/** The options of a machine that takes a state of this config; the engine is the caller's. */
+export const optionsOf = (config: MachineConfig): Omit<MachineOptions, 'engine' | 'domain'> & { domain: BareDomain } => ({
+  name: config.name,
+  domain: config.domain,
+  nics: config.nics,
+  clock: config.clock,
+  epochUs: config.epochUs,
+  seed: config.seed,
+  traceMask: config.traceMask,
+  wireLatencyNs: config.wireLatencyNs,
+  fep: config.fep,
+  ...(config.logForm === null ? {} : { logForm: config.logForm }),
+  ...(config.testDevices === null ? {} : { testDevices: config.testDevices }),
+});
