@@ -17,6 +17,9 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
   // The machine's code takes longer to load than a small trace to read: a `trace` command does without.
   if (argv.find((word) => !word.startsWith('-')) !== 'trace') {
     (await import('./run.ts')).registerRun(program);
+    const { registerReplay, registerResume } = await import('./resume.ts');
+    registerResume(program);
+    registerReplay(program);
     (await import('./guest.ts')).registerGuest(program);
     (await import('./conformance.ts')).registerConformance(program);
   }

@@ -22,7 +22,7 @@ import { Uart16550 } from '../devices/serial/uart16550.ts';
 import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts';
 import { VgaLowmem } from '../devices/vga/lowmem.ts';
 import { Dom0Endpoint, type Dom0EndpointOptions } from '../net/dom0-endpoint.ts';
-import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
+import { FrameRingConsumer, FrameRingProducer, type FrameSource } from '../net/frame-ring.ts';
 import { type FrameTap, Hub } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
@@ -53,6 +53,13 @@ export interface RingPair {
   readonly toMachine: SharedArrayBuffer;
 }
 
+/** The party behind a socket, when its frames come out of a recording or by way of one. */
+export interface RecordedSocket {
+  /** A ring for what the guest sends; left out: nobody listens. */
+  readonly fromMachine?: SharedArrayBuffer;
+  readonly source: FrameSource;
+}
+
 export interface DeviceModelOptions {
   readonly memory: WebAssembly.Memory;
   readonly hypercalls: DeviceModelHypercalls;
@@ -64,7 +71,7 @@ export interface DeviceModelOptions {
   /** The dom0 endpoint on the wire; null: none, the wire's other end is `socket`. */
   readonly endpoint?: Partial<Dom0EndpointOptions> | null;
   /** A backend on another thread, for example a stream socket. */
-  readonly socket?: RingPair;
+  readonly socket?: RingPair | RecordedSocket;
   /** Records what crosses the first NIC's port. */
   readonly pcap?: PcapngWriter;
   /** Nanoseconds a frame is on its way. */
@@ -72,7 +79,7 @@ export interface DeviceModelOptions {
   /** Characters the guest wrote to COM1 or to the platform log port, gathered. */
   readonly console?: (bytes: Uint8Array) => void;
   /** Characters for COM1 from another thread, each "frame" some bytes. */
-  readonly consoleInput?: SharedArrayBuffer;
+  readonly consoleInput?: SharedArrayBuffer | FrameSource;
   /** The devices of test programs (devices/test-devices.ts) are there too. */
   readonly testDevices?: TestDeviceOptions;
   /** Called after a device wrote guest RAM. */
@@ -106,7 +113,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
   private readonly events: EventChannels;
   private readonly endpoint: Dom0Endpoint | undefined;
   private readonly socket: RingPort | undefined;
-  private readonly consoleInput: FrameRingConsumer | undefined;
+  private readonly consoleInput: FrameSource | undefined;
   private readonly console = new Uint8Array(CONSOLE_BUFFER);
   private consoleLength = 0;
 
@@ -173,10 +180,17 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
     this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
-      const { fromMachine, toMachine } = options.socket;
-      this.socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
+      const { fromMachine } = options.socket;
+      this.socket = new RingPort(
+        'socket',
+        this.hub,
+        fromMachine === undefined ? undefined : new FrameRingProducer(fromMachine),
+        'source' in options.socket ? options.socket.source : new FrameRingConsumer(options.socket.toMachine),
+      );
     }
-    if (options.consoleInput) this.consoleInput = new FrameRingConsumer(options.consoleInput);
+    const { consoleInput } = options;
+    if (consoleInput)
+      this.consoleInput = consoleInput instanceof SharedArrayBuffer ? new FrameRingConsumer(consoleInput) : consoleInput;
 
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
@@ -272,6 +286,8 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
   restore(state: DeviceModelState): void {
     for (const [name, part] of this.parts()) {
       const from = state.parts[name];
+      // A machine that wrote no log has not numbered its regions.
+      if (from === undefined && part === this.regions) continue;
       if (from === undefined)
         throw new UserError(`saved state of a device model: no part '${name}' in it; restore it into the same machine`);
       restoreSaved(part, from);
@@ -372,7 +388,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
     if (this.consoleLength === CONSOLE_BUFFER) this.flushConsole();
   }
 
-  private pollConsole(ring: FrameRingConsumer): boolean {
+  private pollConsole(ring: FrameSource): boolean {
     const bytes = ring.peek();
     if (bytes === undefined) return false;
     this.uart.receive(bytes);

@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import type { Vcpu } from '../cpu/interface.ts';
-import { DeviceModel, type RingPair } from '../device-model/device-model.ts';
+import { DeviceModel, type RecordedSocket, type RingPair } from '../device-model/device-model.ts';
 import { DmLog, type DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { MachineClock } from '../hypervisor/time/clock.ts';
@@ -27,7 +27,9 @@ import { type InlineDom0, IoWait } from '../hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../hypervisor/setup/setup.ts';
 import type { BareDomain } from './state/machine-state.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
+import type { FrameSource } from '../net/frame-ring.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
+import type { LiveInput, RecordedInput } from './state/inputs.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
 
 export const GUEST_DOMID = 1;
@@ -68,13 +70,17 @@ export interface MachineOptions {
   /** Nanoseconds a frame is on its way. */
   readonly wireLatencyNs?: number;
   /** Characters typed for COM1, each "frame" some of them (net/frame-ring.ts). */
-  readonly consoleInput?: SharedArrayBuffer;
+  readonly consoleInput?: SharedArrayBuffer | FrameSource;
   /** The devices of test programs are there too. */
   readonly testDevices?: TestDeviceOptions;
   /** The forced-emulation prefix is honoured (HvmVcpuOptions.fep). */
   readonly fep?: boolean;
   /** The wire's other end is on another thread, in place of the dom0 endpoint. */
-  readonly socket?: RingPair;
+  readonly socket?: RingPair | RecordedSocket;
+  /** Input comes by way of a recording, or out of one; `consoleInput` and `socket` are then left out. */
+  readonly input?: LiveInput | readonly RecordedInput[];
+  /** With `input`: the wire's other end is a socket; a ring for what the guest sends, or null where nobody listens. */
+  readonly socketOut?: SharedArrayBuffer | null;
 }
 
 /** Machine code in words, see disassemble-node.ts: apart, because its library loads in Node only. */

@@ -2,6 +2,7 @@
  * A whole machine with its device model on the guest's own thread. With the virtual clock two runs of it are the same to the
  * byte.
  */
+import { ShutdownReason } from '../abi/sched.ts';
 import { UserError } from '../base/errors.ts';
 import { restoreSaved, saved, type Snapshot } from '../base/snapshot.ts';
 import type { DeviceModel, DeviceModelState } from '../device-model/device-model.ts';
@@ -22,6 +23,7 @@ import { TraceCollector } from '../hypervisor/trace/trace.ts';
 import { TraceWindowWriter } from '../trace/writer.ts';
 import { HypercallGate } from './state/gate.ts';
 import { restoreImage, saveImage } from './state/image.ts';
+import { InputGate } from './state/inputs.ts';
 import type { MachineConfig, MachineState, Position } from './state/machine-state.ts';
 import { createDeviceModel, guestMemoryOptions, GuestSide, type MachineOptions, type MachineSinks } from './guest-side.ts';
 
@@ -54,6 +56,7 @@ export class InlineMachine {
   private readonly options: MachineOptions;
   private readonly loop: PcpuLoop;
   private readonly gate: HypercallGate;
+  private readonly inputs: InputGate | undefined;
   private readonly collector: TraceCollector;
   private readonly windows: TraceWindowWriter;
 
@@ -85,7 +88,27 @@ export class InlineMachine {
 
     this.gate = new HypercallGate(deviceModelHypercalls({ self: dom0, target: domain, p2m, events, servers, irq, shootdown }));
     if (state !== undefined) this.gate.close(serverState(state));
-    const deviceModel = createDeviceModel(pcpu, this.gate.calls, options, sinks);
+    const { input, socketOut } = options;
+    const inputs =
+      input === undefined
+        ? undefined
+        : new InputGate(
+            input,
+            () => clock.nowNs(),
+            () => domain.shutdown(ShutdownReason.interrupted),
+          );
+    this.inputs = inputs;
+    const wires =
+      inputs === undefined
+        ? options
+        : {
+            ...options,
+            consoleInput: inputs.console,
+            ...(socketOut === undefined
+              ? {}
+              : { socket: { source: inputs.socket, ...(socketOut === null ? {} : { fromMachine: socketOut }) } }),
+          };
+    const deviceModel = createDeviceModel(pcpu, this.gate.calls, wires, sinks);
     this.deviceModel = deviceModel;
     const inline: InlineDom0 = {
       state: dom0.vcpus[0]!,
@@ -94,6 +117,12 @@ export class InlineMachine {
         get nextDeadlineNs() {
           return deviceModel.nextDeadlineNs;
         },
+        ...(inputs === undefined
+          ? {}
+          : {
+              takeInput: (round: number) => inputs.takeInput(round),
+              awaitInput: (round: number, nowNs: number, untilNs: number) => inputs.awaitInput(round, nowNs, untilNs),
+            }),
       },
     };
     this.hvm = guest.createVcpu(inline);
@@ -163,7 +192,12 @@ export class InlineMachine {
     this.gate.close(serverState(state));
     try {
       restoreImage(this.memory, state.image);
-      for (const [name, part] of this.parts()) restoreSaved(part, state.parts[name]);
+      for (const [name, part] of this.parts()) {
+        // A machine without a recording has no input that waits.
+        if (part === this.inputs && state.parts[name] === undefined) continue;
+        restoreSaved(part, state.parts[name]);
+      }
+      this.inputs?.goTo(this.loop.save().rounds);
     } finally {
       this.gate.open();
     }
@@ -172,6 +206,7 @@ export class InlineMachine {
     if (outputs === 'continued') return;
     this.deviceModel.restartOutputs(true);
     this.collector.skip();
+    this.guest.startTrace();
   }
 
   private config(): MachineConfig {
@@ -190,6 +225,7 @@ export class InlineMachine {
       wireLatencyNs: options.wireLatencyNs ?? 0,
       testDevices: options.testDevices ?? null,
       fep: options.fep ?? false,
+      socket: options.socketOut !== undefined || options.socket !== undefined,
     };
   }
 
@@ -203,6 +239,7 @@ export class InlineMachine {
       ['run queue', part(guest.runqueue)],
       ['run loop', part(this.loop)],
       ...(clock instanceof VirtualClock ? [['clock', part(clock.snapshot)] as [string, Snapshot<unknown>]] : []),
+      ...(this.inputs === undefined ? [] : [['input', part(this.inputs)] as [string, Snapshot<unknown>]]),
       ['rest', part(this.loose)],
     ];
   }

@@ -39,7 +39,7 @@ describe('a saved machine', () => {
     expect(first.machine.runTo(pauseAt)).toBe('paused');
     const path = join(folder, 'machine');
     await saveSnapshotFile(path, first.machine.save());
-    const second = resume(await loadSnapshotFile(path));
+    const second = resume((await loadSnapshotFile(path)).state);
     expect(differences(first.machine, second.machine)).toEqual([]);
     expect(second.machine.runTo({})).toBe('shutdown');
     second.machine.flush();

@@ -26,6 +26,16 @@ interface InlineDeviceModel {
   runUntilIdle(): boolean;
   /** When it has something to do of itself, in nanoseconds of the clock; Infinity: never. */
   readonly nextDeadlineNs: number;
+  /**
+   * Take in what has come from outside the machine: in this round of the loop, and at no other moment, so that a recording can say
+   * when. True: something came. Left out where nothing comes.
+   */
+  takeInput?(round: number): boolean;
+  /**
+   * The vCPU sleeps from `nowNs` on until `untilNs` at most. Gives the time at which something comes from outside, to be taken in
+   * round `round`, or `untilNs`.
+   */
+  awaitInput?(round: number, nowNs: number, untilNs: number): number;
 }
 
 /** Longest run of guest instructions without a look at the clock. */
@@ -64,6 +74,10 @@ export interface PcpuLoopState {
   readonly servedKicks: number;
   /** Instructions left of a run of the vCPU that was cut in two. */
   readonly remaining: number;
+  /** The end of idle time that was cut in two; 0: none. */
+  readonly idleUntilNs: number;
+  /** Rounds of the loop: input from outside comes at the beginning of one. */
+  readonly rounds: number;
 }
 
 /** dom0 on the guest's pCPU. */
@@ -180,6 +194,9 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
   private servedKicks = 0;
   private opened = false;
   private remaining = 0;
+  private idleUntilNs = 0;
+  private rounds = 0;
+  private inputCame = false;
   private pauseAt: PauseAt = {};
   private readonly spin = new SpinWait();
 
@@ -197,11 +214,13 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
   }
 
   save(): PcpuLoopState {
-    const { entered, opened, servedKicks, remaining } = this;
-    return { entered, opened, servedKicks, remaining };
+    const { entered, opened, servedKicks, remaining, idleUntilNs, rounds } = this;
+    return { entered, opened, servedKicks, remaining, idleUntilNs, rounds };
   }
 
-  restore({ entered, opened, servedKicks, remaining }: PcpuLoopState): void {
+  restore({ entered, opened, servedKicks, remaining, idleUntilNs, rounds }: PcpuLoopState): void {
+    this.idleUntilNs = idleUntilNs;
+    this.rounds = rounds;
     this.entered = entered;
     this.opened = opened;
     this.servedKicks = servedKicks;
@@ -231,6 +250,7 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
           if (end !== undefined) return this.end(end);
           continue;
         }
+        this.takeInput();
         const seen = state.outsideKicks;
         if (this.pcpu.clock.nowNs() >= untilNs) return this.end('until');
         this.runDue();
@@ -263,6 +283,12 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
     runDom0(pcpu, runqueue, dom0);
   }
 
+  /** A round of the loop begins. */
+  private takeInput(): void {
+    this.rounds++;
+    if (this.dom0?.deviceModel.takeInput?.(this.rounds)) this.inputCame = true;
+  }
+
   /** Timers and the inline device model, as far as they are due. True when anything ran. */
   private runDue(): boolean {
     const { clock } = this.pcpu;
@@ -276,6 +302,7 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
     if (dom0 !== undefined && this.dom0Due(dom0)) {
       this.leaveGuest(EVENT_CHECK_VECTOR);
       this.servedKicks = this.hvm.state.outsideKicks;
+      this.inputCame = false;
       runDom0(this.pcpu, this.runqueue, dom0);
       ran = true;
     }
@@ -285,6 +312,7 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
   /** An event for it, something of its own, or another thread (the wire, the console) raised the word. */
   private dom0Due(dom0: InlineDom0): boolean {
     return (
+      this.inputCame ||
       dom0.state.runstate !== RUNSTATE_BLOCKED ||
       dom0.deviceModel.nextDeadlineNs <= this.pcpu.clock.nowNs() ||
       this.hvm.state.outsideKicks !== this.servedKicks
@@ -383,13 +411,23 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
       if (domain.shutdownReason >= 0) return 'shutdown';
       if (clock.nowNs() >= untilNs) return 'until';
       if (this.pauseDue()) return 'paused';
+      if (clock instanceof VirtualClock && this.idleUntilNs > clock.nowNs()) {
+        clock.skipTo(Math.min(this.idleUntilNs, this.pauseAt.ns ?? Infinity));
+        continue;
+      }
+      this.takeInput();
       const seen = state.futexValue;
       hvm.shootdown.flush();
       if (this.runDue() || !state.hasPauseFlag(VPF_BLOCKED)) continue;
       const due = Math.min(timers.nextDeadline(), dom0?.deviceModel.nextDeadlineNs ?? Infinity, untilNs);
       if (clock instanceof VirtualClock) {
-        if (due === Infinity) return 'idle';
-        clock.skipTo(Math.min(due, this.pauseAt.ns ?? Infinity));
+        const now = clock.nowNs();
+        const end = dom0?.deviceModel.awaitInput?.(this.rounds + 1, now, due) ?? due;
+        if (end === Infinity) return 'idle';
+        this.idleUntilNs = end;
+        // Something comes at once: the round that takes it in begins.
+        if (end <= now) continue;
+        clock.skipTo(Math.min(end, this.pauseAt.ns ?? Infinity));
       } else {
         if (this.spin.until(() => state.futexValue !== seen)) continue;
         const ms = Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS);

@@ -4,6 +4,7 @@
  */
 import xxhash from 'xxhash-wasm';
 import { type Mfn, PAGE_SIZE } from '../../base/address.ts';
+import type { DeviceModelState } from '../../device-model/device-model.ts';
 import type { VcpuState } from '../../cpu/interface.ts';
 import { PGC_CODE } from '../../hypervisor/mm/page-alloc.ts';
 import { FRAME_ENTRY_SIZE, type MachineMemory } from '../../hypervisor/mm/memory.ts';
@@ -49,14 +50,29 @@ export function countedParts(machine: InlineMachine): MachineState['parts'] {
   return { ...parts, vCPU: { ...vcpu, state: { ...rest, engine: { ...counted, registers: architecturalPart(controlBlock) } } } };
 }
 
-/** Sixteen hexadecimal digits. */
-export function stateHash(machine: InlineMachine): string {
-  const pages = pageHashes(machine.memory);
+const digits = (hash: bigint): string => hash.toString(16).padStart(16, '0');
+
+/** Hash of each part by its name (`device model` by its own parts), and of the `memory`: sixteen hexadecimal digits each. */
+export function partHashes(machine: InlineMachine): Record<string, string> {
   if (hasher === undefined) throw new Error('prepareHash() comes first');
-  const sum = hasher.create64();
-  sum.update(encodeState(countedParts(machine)));
-  for (const [page, hash] of pages) sum.update(new Uint8Array(BigUint64Array.of(BigInt(page), hash).buffer));
-  return sum.digest().toString(16).padStart(16, '0');
+  const { h64Raw, create64 } = hasher;
+  const hashes: Record<string, string> = {};
+  for (const [name, part] of Object.entries(countedParts(machine))) {
+    if (name !== 'device model') hashes[name] = digits(h64Raw(encodeState(part)));
+    else
+      for (const [inner, its] of Object.entries((part.state as DeviceModelState).parts))
+        hashes[`${name}: ${inner}`] = digits(h64Raw(encodeState(its)));
+  }
+  const memory = create64();
+  for (const [page, hash] of pageHashes(machine.memory)) memory.update(new Uint8Array(BigUint64Array.of(BigInt(page), hash).buffer));
+  hashes['memory'] = digits(memory.digest());
+  return hashes;
+}
+
+/** Sixteen hexadecimal digits for all of it. */
+export function stateHash(machine: InlineMachine): string {
+  if (hasher === undefined) throw new Error('prepareHash() comes first');
+  return digits(hasher.h64Raw(encodeState(partHashes(machine))));
 }
 
 /** What lies on a page of machine memory, in words. */

@@ -25,6 +25,8 @@ export interface MachineConfig {
   readonly wireLatencyNs: number;
   readonly testDevices: TestDeviceOptions | null;
   readonly fep: boolean;
+  /** The wire's other end is a socket, in place of the dom0 endpoint. */
+  readonly socket: boolean;
 }
 
 /** Where a machine stands. */
@@ -42,8 +44,20 @@ export interface MachineState {
   readonly image: MemoryImage;
 }
 
+/** What options of a machine and a job of one have in common. */
+type CommonOptions = Pick<
+  MachineOptions,
+  'name' | 'nics' | 'clock' | 'epochUs' | 'traceMask' | 'wireLatencyNs' | 'fep' | 'logForm' | 'testDevices'
+> & { readonly seed: number; readonly domain: BareDomain };
+
 /** The options of a machine that takes a state of this config; the engine is the caller's. */
-export const optionsOf = (config: MachineConfig): Omit<MachineOptions, 'engine' | 'domain'> & { domain: BareDomain } => ({
+export const optionsOf = (config: MachineConfig): CommonOptions & Pick<MachineOptions, 'input' | 'socketOut'> => ({
+  ...commonOptions(config),
+  ...(config.socket ? { input: [], socketOut: null } : {}),
+});
+
+/** The same as far as a job has it. */
+export const commonOptions = (config: MachineConfig): CommonOptions => ({
   name: config.name,
   domain: config.domain,
   nics: config.nics,

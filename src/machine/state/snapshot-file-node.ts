@@ -4,7 +4,8 @@ import { promisify } from 'node:util';
 import { constants, deflateRaw, inflateRaw } from 'node:zlib';
 import { UserError } from '../../base/errors.ts';
 import type { MachineState } from './machine-state.ts';
-import { type Compression, readSnapshot, writeSnapshot } from './snapshot-file.ts';
+import type { Recording } from './recording.ts';
+import { type Compression, readSnapshot, type SnapshotFile, writeSnapshot } from './snapshot-file.ts';
 
 const deflate = promisify<Uint8Array, { level: number }, Buffer>(deflateRaw);
 const inflate = promisify<Uint8Array, { maxOutputLength: number }, Buffer>(inflateRaw);
@@ -20,8 +21,12 @@ const zlib: Compression = {
 };
 
 /** Throws UserError when the file cannot be written; what was there before is then still there. */
-export async function saveSnapshotFile(path: string, state: MachineState): Promise<{ readonly bytes: number }> {
-  const file = await writeSnapshot(state, zlib);
+export async function saveSnapshotFile(
+  path: string,
+  state: MachineState,
+  recording: Recording | null = null,
+): Promise<{ readonly bytes: number }> {
+  const file = await writeSnapshot(state, zlib, recording);
   const temporary = `${path}.${process.pid}.tmp`;
   try {
     const handle = await open(temporary, 'wx');
@@ -40,7 +45,7 @@ export async function saveSnapshotFile(path: string, state: MachineState): Promi
 }
 
 /** Throws UserError for a file that is not there, damaged, or no saved machine. */
-export async function loadSnapshotFile(path: string): Promise<MachineState> {
+export async function loadSnapshotFile(path: string): Promise<SnapshotFile> {
   let file: Uint8Array;
   try {
     file = await readFile(path);

@@ -13,6 +13,7 @@ import { nicModelNames } from '../../device-model/nics.ts';
 import { MEMORY_MIB } from '../xl-cfg.ts';
 import { decodeState, encodeState } from './codec.ts';
 import type { MachineConfig, MachineState, Position } from './machine-state.ts';
+import { isInputKind, type Recording } from './recording.ts';
 
 const MAGIC = new TextEncoder().encode('XENOSAVE');
 const VERSION = 1;
@@ -28,6 +29,13 @@ interface Head {
   readonly pages: Uint32Array;
   /** Compressed bytes of each chunk. */
   readonly chunks: Float64Array;
+  /** What followed, when the file is a recording. */
+  readonly recording: Recording | null;
+}
+
+export interface SnapshotFile {
+  readonly state: MachineState;
+  readonly recording: Recording | null;
 }
 
 export interface Compression {
@@ -36,8 +44,12 @@ export interface Compression {
   decompress(bytes: Uint8Array, length: number): Promise<Uint8Array>;
 }
 
-/** The file's bytes for a state. */
-export async function writeSnapshot(state: MachineState, { compress }: Compression): Promise<Uint8Array> {
+/** The file's bytes for a state, or for a recording that begins with it. */
+export async function writeSnapshot(
+  state: MachineState,
+  { compress }: Compression,
+  recording: Recording | null = null,
+): Promise<Uint8Array> {
   const { data, pages, memorySize } = state.image;
   const parts: Promise<Uint8Array>[] = [];
   for (let at = 0; at < data.length; at += CHUNK) parts.push(compress(data.subarray(at, at + CHUNK)));
@@ -49,6 +61,7 @@ export async function writeSnapshot(state: MachineState, { compress }: Compressi
     memorySize,
     pages,
     chunks: Float64Array.from(chunks, (chunk) => chunk.length),
+    recording,
   };
   const headBytes = encodeState(head);
   const body = [headBytes, ...chunks];
@@ -67,7 +80,7 @@ export async function writeSnapshot(state: MachineState, { compress }: Compressi
 }
 
 /** The state that a file holds. Throws UserError, with `name` in its message, for a file that is damaged or none of ours. */
-export async function readSnapshot(file: Uint8Array, name: string, { decompress }: Compression): Promise<MachineState> {
+export async function readSnapshot(file: Uint8Array, name: string, { decompress }: Compression): Promise<SnapshotFile> {
   if (file.length < HEADER || MAGIC.some((byte, i) => file[i] !== byte))
     throw new UserError(`${name}: not a saved machine; expected a file that --save wrote`);
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
@@ -95,7 +108,7 @@ export async function readSnapshot(file: Uint8Array, name: string, { decompress 
   });
   await Promise.all(pieces);
   const { config, position, parts, memorySize, pages } = head;
-  return { config, position, parts, image: { memorySize, pages, data } };
+  return { state: { config, position, parts, image: { memorySize, pages, data } }, recording: head.recording };
 }
 
 const exampleHead: Head = {
@@ -111,17 +124,26 @@ const exampleHead: Head = {
     wireLatencyNs: 0,
     testDevices: null,
     fep: false,
+    socket: false,
   },
   position: { instructions: 0, exits: 0, ns: 0 },
   parts: {},
   memorySize: 0,
   pages: new Uint32Array(),
   chunks: new Float64Array(),
+  recording: null,
+};
+
+const examplePosition: Position = exampleHead.position;
+const exampleRecording: Recording = {
+  inputs: [{ round: 0, kind: 'console', ns: 0, bytes: new Uint8Array() }],
+  marks: [{ instructions: 0, ns: 0, position: examplePosition, hashes: {} }],
+  end: { how: '', position: examplePosition, hashes: {} },
 };
 
 function checkHead(head: unknown): Head {
   const { parts, ...rest } = (head ?? {}) as Partial<Head>;
-  checkShape({ ...rest, parts: {} }, exampleHead, 'state');
+  checkShape({ ...rest, parts: {}, recording: null }, exampleHead, 'state');
   const found = head as Head;
   const { domain, nics, clock, logForm, testDevices } = found.config;
   const refused = (what: string): UserError => new UserError(`saved state: ${what}`);
@@ -131,6 +153,12 @@ function checkHead(head: unknown): Head {
     throw refused(`a guest of ${domain.memoryMiB} MiB and ${domain.vcpus} vCPUs cannot be`);
   if (clock !== 'virtual' || (logForm !== null && logForm !== 'trace' && logForm !== 'classic')) throw refused('its clock or its log is unknown');
   if (testDevices !== null) checkShape(testDevices, { vcpus: 1, memoryBytes: 0 }, 'state.config.testDevices');
+  const { recording } = found;
+  if (recording !== null) {
+    const plain = { ...recording, end: { ...recording.end, hashes: {} }, marks: recording.marks.map((mark) => ({ ...mark, hashes: {} })) };
+    checkShape(plain, exampleRecording, 'recording');
+    if (!recording.inputs.every(({ kind }) => isInputKind(kind))) throw refused('an input of its recording is of no known kind');
+  }
   for (const { model, mac } of nics)
     if (!nicModelNames.includes(model) || !(mac instanceof Uint8Array) || mac.length !== 6) throw refused('a NIC in it is unknown');
   return found;
