@@ -88,7 +88,11 @@ export const rooms = {
     holds: 'puts a machine together',
     imports: ['base', 'abi', 'trace', 'cpu', 'hypervisor', 'devices', 'net', 'device-model', 'analyze'],
   },
-  cli: { holds: 'the commands', imports: ['base', 'abi', 'trace', 'devices', 'net', 'machine', 'analyze'] },
+  debug: {
+    holds: 'going to and fro in a run: kept states, searches, what can be read at a stop, gdb',
+    imports: ['base', 'abi', 'trace', 'cpu', 'hypervisor', 'devices', 'net', 'device-model', 'machine'],
+  },
+  cli: { holds: 'the commands', imports: ['base', 'abi', 'trace', 'devices', 'net', 'machine', 'analyze', 'debug'] },
   web: { holds: 'the machine in a browser', imports: ['base', 'machine', 'analyze'] },
 };
 

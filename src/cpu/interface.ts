@@ -251,6 +251,18 @@ export interface Vcpu {
    */
   run(budget: number): ExitReason;
   /**
+   * A debugger's: run() comes back with `budget` before an instruction at one of these linear addresses, but not before it has done
+   * anything. Nothing else changes.
+   */
+  stopAt(addresses: ReadonlySet<number>): void;
+  /**
+   * A debugger's: tell of writes of the guest's instructions to these frames, before they are made. Where `written` says true, run()
+   * comes back with `budget` at the end of the block.
+   */
+  watchFrames(frames: ReadonlySet<number>, written: (frame: Mfn, offset: number, length: number) => boolean): void;
+  /** The last run ended, or the vCPU stands, at a stop or behind a write that was watched. */
+  readonly stopped: boolean;
+  /**
    * Stop at the very instruction at which the budget ends, however code was cut into blocks: what two runs share is then the same
    * wherever one of them was stopped in between.
    */

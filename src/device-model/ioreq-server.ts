@@ -26,6 +26,7 @@ import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { ShutdownReason } from '../abi/sched.ts';
 import { PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
+import { Listeners } from '../base/listeners.ts';
 import type { Snapshot } from '../base/snapshot.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DeviceTimer } from '../devices/interfaces.ts';
@@ -73,6 +74,8 @@ export class IoreqServer implements Snapshot<IoreqServerState> {
   readonly version = 1;
   readonly id: number;
   readonly counters: IoreqCounters = { synchronous: 0, buffered: 0 };
+  /** A request was served; its object is used again for the next one. */
+  readonly served = new Listeners<ServedIoreq>();
   /** The request in service, or the last one. */
   readonly current: ServedIoreq = newServedIoreq();
   private readonly o: IoreqServerOptions;
@@ -202,6 +205,7 @@ export class IoreqServer implements Snapshot<IoreqServerState> {
       this.endGuest(`ioreq of vCPU ${vcpu}: ${wrong}`);
       return;
     }
+    this.served.call(r);
     writeData(words, slot, r);
     clock.charge(cost.finishRequest);
     const ready = withState(word, IoreqState.respReady);
@@ -276,6 +280,7 @@ export class IoreqServer implements Snapshot<IoreqServerState> {
     r.serial = this.counters.buffered;
     this.o.clock.charge(cost.bufferedSlot);
     this.o.dispatch.handle(r);
+    this.served.call(r);
     return slots;
   }
 

@@ -77,6 +77,8 @@ export interface MachineOptions {
   readonly fep?: boolean;
   /** The wire's other end is on another thread, in place of the dom0 endpoint. */
   readonly socket?: RingPair | RecordedSocket;
+  /** Told of every write of a device to guest memory, when it was made. */
+  readonly onDma?: (gpa: number, length: number) => void;
   /** Input comes by way of a recording, or out of one; `consoleInput` and `socket` are then left out. */
   readonly input?: LiveInput | readonly RecordedInput[];
   /** With `input`: the wire's other end is a socket; a ring for what the guest sends, or null where nobody listens. */
@@ -234,7 +236,7 @@ export class GuestSide extends Hypervisor {
 export function createDeviceModel(
   pcpu: Pcpu,
   hypercalls: DeviceModelHypercalls,
-  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'testDevices'>,
+  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'testDevices' | 'onDma'>,
   sinks: MachineSinks,
 ): DeviceModel {
   const { memory, clock, pages } = pcpu;
@@ -253,7 +255,8 @@ export function createDeviceModel(
     ...(options.testDevices === undefined ? {} : { testDevices: options.testDevices }),
     ...(options.socket === undefined ? {} : { socket: options.socket, endpoint: null }),
     // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.
-    onRamWrite: (gpa, _length, maddr) => {
+    onRamWrite: (gpa, length, maddr) => {
+      options.onDma?.(gpa, length);
       if (pages.holdsCode(maddrToMfn(maddr))) hypercalls.modifiedMemory(gpaToGfn(gpa), 1);
     },
   });

@@ -109,6 +109,8 @@ export class Engine implements Vcpu {
   private nmiWindowWanted = false;
   private stepFromOutside = false;
   private exactBudget = false;
+  private isWatchHit = false;
+  private readonly watched = new Set<number>();
   /** The run before this one went on for as long as it was let. */
   private sampleDue: boolean;
   private stepping = false;
@@ -179,7 +181,7 @@ export class Engine implements Vcpu {
       decoder,
       cache,
       events,
-      mustStop: () => this.stepping || this.mustStep() || this.windowOpen(),
+      mustStop: () => this.stepping || this.mustStep() || this.windowOpen() || this.atStop(),
       chargeEvent: () => this.chargeEvent(),
     });
     const helpers = bindHelpers({ core, segmentation, events, control, strings, general, fpu, tsc });
@@ -268,6 +270,8 @@ export class Engine implements Vcpu {
     const { cb, core } = this;
     this.left = budget;
     this.inFlight = 0;
+    this.isWatchHit = false;
+    const begin = this.retired;
     for (;;) {
       if (this.events.pending) {
         this.chargeEvent();
@@ -280,6 +284,8 @@ export class Engine implements Vcpu {
         if (this.windowWanted && this.interruptible) return this.leave(ExitReason.interruptWindow);
       }
       if (this.left <= 0) return this.leave(ExitReason.budget);
+      if (this.isWatchHit) Atomics.store(cb.i32, this.kickWord >> 2, 0);
+      if (this.isWatchHit || (this.retired !== begin && this.atStop())) return this.leave(ExitReason.budget);
       if (Atomics.load(cb.i32, this.kickWord >> 2)) {
         Atomics.store(cb.i32, this.kickWord >> 2, 0);
         return this.leave(ExitReason.externalInterrupt);
@@ -439,6 +445,35 @@ export class Engine implements Vcpu {
   }
   singleStep(on: boolean): void {
     this.stepFromOutside = on;
+  }
+  stopAt(addresses: ReadonlySet<number>): void {
+    this.fetch.stops = addresses;
+    this.cache.flushAll();
+  }
+  get stopped(): boolean {
+    return this.isWatchHit || this.atStop();
+  }
+  watchFrames(frames: ReadonlySet<number>, written: (frame: Mfn, offset: number, length: number) => boolean): void {
+    for (const frame of this.watched) this.cache.setWatched(frame, false);
+    this.watched.clear();
+    for (const frame of frames) {
+      this.watched.add(frame);
+      this.cache.setWatched(frame, true);
+      this.mmu.protectCode(frame);
+    }
+    this.cache.watch =
+      frames.size === 0
+        ? undefined
+        : (frame, offset, length) => {
+            if (!written(frame as Mfn, offset, length)) return;
+            this.isWatchHit = true;
+            // Generated code looks at the kick word at the end of its block.
+            Atomics.store(this.cb.i32, this.kickWord >> 2, 1);
+          };
+  }
+  private atStop(): boolean {
+    const { stops } = this.fetch;
+    return stops.size > 0 && stops.has(this.mode.bits === 64 ? this.core.rip : (this.mode.csBase + this.cb.get(CB_RIP)) >>> 0);
   }
   countExactly(on: boolean): void {
     this.exactBudget = on;

@@ -265,6 +265,9 @@ export class FakeVcpu implements Vcpu {
     throw new Error('a program of accesses has no state to save');
   }
   countExactly(): void {}
+  stopAt(): void {}
+  watchFrames(): void {}
+  readonly stopped = false;
 
   restore(): void {}
   codeBytes(): Uint8Array {
