@@ -20,6 +20,7 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
     const { registerReplay, registerResume } = await import('./resume.ts');
     registerResume(program);
     registerReplay(program);
+    (await import('./debug.ts')).registerDebug(program);
     (await import('./guest.ts')).registerGuest(program);
     (await import('./conformance.ts')).registerConformance(program);
   }

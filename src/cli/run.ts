@@ -12,7 +12,7 @@ import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/gue
 import { nicOptions } from '../machine/guest-config.ts';
 import { loadKernelImage } from '../machine/kernel.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../machine/exit-status.ts';
-import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob, SaveAt } from '../machine/job.ts';
+import type { DeviceModelPlacement, DomainConfig, JobOutput, JobResult, MachineJob, SaveAt } from '../machine/job.ts';
 import type { Position } from '../machine/state/machine-state.ts';
 import type { Divergence } from '../machine/state/recording.ts';
 import { saveSnapshotFile } from '../machine/state/snapshot-file-node.ts';
@@ -68,7 +68,7 @@ export const whole =
       throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
     return n;
   };
-const oneOf =
+export const oneOf =
   (...names: readonly string[]) =>
   (value: string): string => {
     if (!names.includes(value)) throw new InvalidArgumentError(`expected ${names.join(' or ')}`);
@@ -289,7 +289,7 @@ interface Stop {
 const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
 
-function readConfig(inputs: Inputs, file: string | undefined): XlConfig {
+export function readConfig(inputs: Inputs, file: string | undefined): XlConfig {
   if (file === undefined) return parseXlConfig("name = 'guest'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
   return parseXlConfig(
     new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')),
@@ -298,7 +298,11 @@ function readConfig(inputs: Inputs, file: string | undefined): XlConfig {
 }
 
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
-async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions): Promise<MachineJob['domain']> {
+export async function chooseGuest(
+  inputs: Inputs,
+  config: XlConfig,
+  options: Pick<RunOptions, 'driver' | 'memory' | 'append' | 'kernel' | 'initrd' | 'shell'>,
+): Promise<DomainConfig> {
   const { type, vcpus, hpet } = config;
   const memoryMiB = options.memory ?? config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');

@@ -69,6 +69,12 @@ export class History {
     if (this.bytes > LIMIT) this.thin();
   }
 
+  /** Forget all states: the machine is no longer of their run. */
+  clear(): void {
+    this.states = [];
+    this.store.clear();
+  }
+
   /** The last state that is not behind a place. */
   notBehind(place: Position): number {
     let found = 0;

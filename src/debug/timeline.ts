@@ -29,6 +29,12 @@ export interface WatchedWrite {
   readonly by: 'guest' | 'device';
 }
 
+/** Bytes of guest memory that are watched; `hit` says whether the run is to stop. */
+export interface Watch {
+  readonly ranges: readonly { readonly gpa: number; readonly length: number }[];
+  readonly hit: (write: WatchedWrite) => boolean;
+}
+
 export interface TimelineOptions {
   readonly engine: EngineFactory;
   readonly sinks?: MachineSinks;
@@ -52,7 +58,7 @@ export class Timeline {
   consoleTail = '';
   private readonly history: History;
   private readonly listeners = new Set<(happening: Happening) => void>();
-  private watch: { readonly gpa: number; readonly length: number; readonly hit: (write: WatchedWrite) => boolean } | undefined;
+  private watch: Watch | undefined;
   private readonly stops = new Set<number>();
   private readonly looks = new Set<() => void>();
   private keepCostMs = 0;
@@ -234,8 +240,13 @@ export class Timeline {
     this.machine.hvm.engine.stopAt(this.stops);
   }
 
-  /** Watch bytes of guest memory; `hit` says whether the run is to stop. */
-  setWatch(watch: { readonly gpa: number; readonly length: number; readonly hit: (write: WatchedWrite) => boolean } | undefined): void {
+  /** The machine was changed from outside: its run begins here. */
+  beginHere(): void {
+    this.history.clear();
+    this.history.keep(this.machine);
+  }
+
+  setWatch(watch: Watch | undefined): void {
     this.watch = watch;
     this.arm();
   }
@@ -276,17 +287,17 @@ export class Timeline {
   }
 
   /** The instruction that made the last write which a watch saw, exactly: run there again and count. Gives its number. */
-  pinpoint(hits: number, from: Position, range: { readonly gpa: number; readonly length: number }): number {
+  pinpoint(hits: number, from: Position, ranges: Watch['ranges']): number {
     // Behind the block of the write, the run is near enough to go on by single instructions.
     this.goTo(from);
     let seen = 0;
-    this.setWatch({ ...range, hit: (write) => write.by === 'guest' && ++seen >= hits });
+    this.setWatch({ ranges, hit: (write) => write.by === 'guest' && ++seen >= hits });
     this.forwardToStop();
     const stopped = this.position.instructions;
     this.setWatch(undefined);
     this.goTo(from);
     seen = 0;
-    this.setWatch({ ...range, hit: (write) => (write.by === 'guest' && seen++, false) });
+    this.setWatch({ ranges, hit: (write) => (write.by === 'guest' && seen++, false) });
     const near = Math.max(from.instructions, stopped - BLOCK);
     if (near > from.instructions) this.quietly({ ...from, instructions: near });
     let instruction = this.position.instructions;
@@ -304,9 +315,7 @@ export class Timeline {
 
   private dma(gpa: number, length: number): void {
     if (this.listeners.size > 0) this.tell({ kind: 'dma', gpa, length });
-    const { watch } = this;
-    if (watch !== undefined && gpa < watch.gpa + watch.length && watch.gpa < gpa + length)
-      if (watch.hit({ gpa, length, by: 'device' })) this.dmaHit = true;
+    if (this.isWatched(gpa, length) && this.watch!.hit({ gpa, length, by: 'device' })) this.dmaHit = true;
   }
 
   /** Tell the engine which machine frames lie behind what is watched. */
@@ -315,15 +324,19 @@ export class Timeline {
     const { engine } = machine.hvm;
     this.dmaHit = false;
     const frames = new Map<number, number>();
-    if (watch !== undefined) {
-      for (let at = watch.gpa - (watch.gpa % PAGE_SIZE); at < watch.gpa + watch.length; at += PAGE_SIZE) {
+    for (const range of watch?.ranges ?? []) {
+      for (let at = range.gpa - (range.gpa % PAGE_SIZE); at < range.gpa + range.length; at += PAGE_SIZE) {
         const frame = machine.p2m.getMfn(gpaToGfn(toGpa(at)));
         if (frame >= 0) frames.set(frame, at);
       }
     }
     engine.watchFrames(new Set(frames.keys()), (frame, offset, length) => {
       const gpa = (frames.get(frame) ?? 0) + offset;
-      return watch !== undefined && gpa < watch.gpa + watch.length && watch.gpa < gpa + length && watch.hit({ gpa, length, by: 'guest' });
+      return this.isWatched(gpa, length) && watch!.hit({ gpa, length, by: 'guest' });
     });
+  }
+
+  private isWatched(gpa: number, length: number): boolean {
+    return this.watch?.ranges.some((range) => gpa < range.gpa + range.length && range.gpa < gpa + length) ?? false;
   }
 }

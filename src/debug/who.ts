@@ -40,8 +40,7 @@ export function whoWroteMemory(timeline: Timeline, gpa: number, length: number):
     let hit: Hit | undefined;
     let guestHits = 0;
     timeline.setWatch({
-      gpa,
-      length,
+      ranges: [{ gpa, length }],
       hit: ({ by }) => {
         if (by === 'guest') guestHits++;
         const { server } = machine.deviceModel;
@@ -65,7 +64,7 @@ export function whoWroteMemory(timeline: Timeline, gpa: number, length: number):
         position: hit.position,
         text: `by DMA, serving exit ${hit.position.exits}${hit.text === '' ? '' : ` (${hit.text})`}`,
       };
-    const instruction = timeline.pinpoint(hit.guestHits, from, { gpa, length });
+    const instruction = timeline.pinpoint(hit.guestHits, from, [{ gpa, length }]);
     timeline.goTo({ instructions: instruction });
     const { rip } = machine.hvm.engine.registers;
     return { by: 'guest', position: timeline.position, text: `the instruction at 0x${rip.toString(16)}` };

@@ -12,6 +12,8 @@ import type { BareDomain, MachineState } from './state/machine-state.ts';
 import type { Divergence, RecordedRun, Recording } from './state/recording.ts';
 import type { SplitMemory } from './split-machine.ts';
 
+export type { DomainConfig };
+
 /** Where the device model runs: in a Worker of its own, or on the guest's thread. */
 export type DeviceModelPlacement = 'worker' | 'inline';
 
