@@ -227,10 +227,13 @@ export class Timeline {
     return undefined;
   }
 
-  /** Call `look` between any two runs of the vCPU while a search goes on. Gives how to end that. */
+  /** Call `look` between any two runs of the vCPU while a search goes on, and once more at its end. Gives how to end that. */
   observe(look: () => void): () => void {
     this.looks.add(look);
-    return () => this.looks.delete(look);
+    return () => {
+      look();
+      this.looks.delete(look);
+    };
   }
 
   /** Addresses of instructions (linear, signed) before which forwardToStop() stops. */

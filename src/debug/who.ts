@@ -62,7 +62,10 @@ export function whoWroteMemory(timeline: Timeline, gpa: number, length: number):
       return {
         by: 'device model',
         position: hit.position,
-        text: `by DMA, serving exit ${hit.position.exits}${hit.text === '' ? '' : ` (${hit.text})`}`,
+        text:
+          hit.text === ''
+            ? `by DMA, of itself, behind exit ${hit.position.exits}`
+            : `by DMA, serving exit ${hit.position.exits} (${hit.text})`,
       };
     const instruction = timeline.pinpoint(hit.guestHits, from, [{ gpa, length }]);
     timeline.goTo({ instructions: instruction });

@@ -330,13 +330,12 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
   }
 
   /** Counters, and what a test program asked for. */
-  private readonly rest: Snapshot<{ dma: DmaCounters; socketDrops: number; exitStatus: number }> = {
+  private readonly rest: Snapshot<{ dma: DmaCounters; exitStatus: number }> = {
     kind: 'device model counters',
     version: 1,
-    save: () => ({ dma: { ...this.dma.counters }, socketDrops: this.socketDrops, exitStatus: this.exitStatus ?? -1 }),
-    restore: ({ dma, socketDrops, exitStatus }) => {
+    save: () => ({ dma: { ...this.dma.counters }, exitStatus: this.exitStatus ?? -1 }),
+    restore: ({ dma, exitStatus }) => {
       Object.assign(this.dma.counters, dma);
-      if (this.socket !== undefined) this.socket.drops = socketDrops;
       this.exitStatus = exitStatus < 0 ? undefined : exitStatus;
     },
   };

@@ -1,7 +1,14 @@
 /** What restore() of every device begins with. */
 import { UserError } from '../base/errors.ts';
 import { checkShape } from '../base/snapshot.ts';
-import type { DeviceState } from './pci/pci-device.ts';
+
+/** A device's state as plain data: structured-cloneable, and JSON apart from typed arrays. */
+export interface DeviceState {
+  /** What wrote it, for example `rtl8139`. */
+  readonly device: string;
+  /** Layout version; restore() refuses one it does not know. */
+  readonly version: number;
+}
 
 /**
  * The state as one of this device. `like`: what the device would save now. Throws UserError unless `state` was written by the same

@@ -25,7 +25,6 @@ import { Shootdown } from '../hypervisor/mm/shootdown.ts';
 import { createPlatform, type PlatformOptions } from '../hypervisor/chips/platform.ts';
 import { type InlineDom0, IoWait } from '../hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../hypervisor/setup/setup.ts';
-import type { BareDomain } from './state/machine-state.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import type { FrameSource } from '../net/frame-ring.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
@@ -52,6 +51,9 @@ export interface EngineFactory {
   readonly areaSize: number;
   create(parts: EngineParts): Vcpu;
 }
+
+/** A domain without what it boots from: a restored machine has that in its memory. */
+export type BareDomain = Omit<DomainConfig, 'kernel' | 'ramdisk' | 'commandLine'>;
 
 export interface MachineOptions {
   /** Without a kernel: the machine is made to be restored into. */

@@ -8,7 +8,8 @@ import type { NicOptions } from '../device-model/nics.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
-import type { BareDomain, MachineState } from './state/machine-state.ts';
+import type { BareDomain } from './guest-side.ts';
+import type { MachineState } from './state/machine-state.ts';
 import type { Divergence, RecordedRun, Recording } from './state/recording.ts';
 import type { SplitMemory } from './split-machine.ts';
 

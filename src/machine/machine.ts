@@ -202,7 +202,7 @@ export class InlineMachine {
       this.gate.open();
     }
     // Attaching and restoring have touched what lies in memory; so it comes last.
-    restoreImage(this.memory, state.image);
+    restoreImage(this.memory, state.image, 'hypervisor');
     if (outputs === 'continued') return;
     this.deviceModel.restartOutputs(true);
     this.collector.skip();

@@ -3,7 +3,7 @@
  * hold. Everything here is the same for every chip.
  */
 import type { DebugLog, DeviceClock, DmaBus, IrqLine } from '../interfaces.ts';
-import { copyState } from '../state.ts';
+import { copyState, type DeviceState } from '../state.ts';
 import {
   PCI_COMMAND_INTX_DISABLE,
   PCI_COMMAND_MASTER,
@@ -24,13 +24,7 @@ export interface PciSlot {
   readonly log?: DebugLog | undefined;
 }
 
-/** A device's state as plain data: structured-cloneable, and JSON apart from typed arrays. */
-export interface DeviceState {
-  /** What wrote it, for example `rtl8139`. */
-  readonly device: string;
-  /** Layout version; restore() refuses one it does not know. */
-  readonly version: number;
-}
+export type { DeviceState };
 
 /** State of the half that all PCI functions share. */
 export interface PciState {

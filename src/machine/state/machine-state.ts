@@ -2,13 +2,9 @@
 import type { NicOptions } from '../../device-model/nics.ts';
 import type { DmLogForm } from '../../device-model/log.ts';
 import type { TestDeviceOptions } from '../../devices/test-devices.ts';
-import type { DomainConfig } from '../../hypervisor/domain-builder/domain-builder.ts';
 import type { Saved } from '../../base/snapshot.ts';
-import type { MachineOptions } from '../guest-side.ts';
+import type { BareDomain, MachineOptions } from '../guest-side.ts';
 import type { MemoryImage } from './image.ts';
-
-/** A domain without what it boots from: a restored machine has that in its memory. */
-export type BareDomain = Omit<DomainConfig, 'kernel' | 'ramdisk' | 'commandLine'>;
 
 /** What a machine is made of, as far as a state can be restored into none but its like. */
 export interface MachineConfig {
