@@ -6,12 +6,11 @@ import { UserError } from '../base/errors.ts';
 import type { Debugger } from '../debug/commands.ts';
 import { disassemble } from '../machine/disassemble-node.ts';
 import { engineFactory } from '../machine/engine-factory.ts';
-import { nicOptions } from '../machine/guest-config.ts';
-import { guestDrivers, type GuestDriver } from '../machine/guest.ts';
+import { driversFor, nicOptions } from '../machine/guest-config.ts';
 import { loadSnapshotFile } from '../machine/state/snapshot-file-node.ts';
 import { oneLine } from './failure.ts';
 import { Inputs } from './inputs.ts';
-import { chooseGuest, collect, oneOf, readConfig } from './run.ts';
+import { chooseGuest, collect, readConfig } from './run.ts';
 
 interface DebugOptions {
   command: string[];
@@ -19,7 +18,7 @@ interface DebugOptions {
   json?: boolean;
   gdb?: string;
   console?: boolean;
-  driver: GuestDriver;
+  driver: string[];
 }
 
 export function registerDebug(program: Command): void {
@@ -32,7 +31,7 @@ export function registerDebug(program: Command): void {
     .option('--json', 'answer with one line of JSON for every command')
     .option('--gdb <address>', 'wait for GDB there instead of asking: HOST:PORT, :PORT (this machine) or unix:PATH')
     .option('--console', "show the guest's console on standard error")
-    .option('--driver <name>', 'NIC driver of the Debian guest: 8139cp or 8139too', oneOf(...guestDrivers), '8139cp')
+    .option('--driver <name>', 'NIC driver of the Debian guest, as run takes it; may be repeated', collect, [])
     .addHelpText(
       'after',
       `
@@ -69,8 +68,9 @@ async function openRun(file: string | undefined, options: DebugOptions): Promise
     );
   }
   const inputs = new Inputs();
-  const config = readConfig(inputs, file);
-  const domain = await chooseGuest(inputs, config, { driver: options.driver });
+  const config = readConfig(inputs, file, { driver: options.driver });
+  const drivers = [...driversFor(config.vif, options.driver).values()].map(({ name: driver }) => driver);
+  const domain = await chooseGuest(inputs, config, file, { driver: options.driver }, drivers);
   const { name, vif } = config;
   return new Debugger(
     await Timeline.ofMachine({ name, domain, nics: nicOptions(vif, options.driver), clock: 'virtual', engine }, sinks),

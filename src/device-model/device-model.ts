@@ -6,6 +6,7 @@
  */
 import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { ShutdownReason } from '../abi/sched.ts';
+import { xenMapPcidev } from '../abi/dm-log-lines.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
 import { restoreSaved, type Saved, saved, type Snapshot } from '../base/snapshot.ts';
@@ -72,7 +73,7 @@ export interface DeviceModelOptions {
   readonly endpoint?: Partial<Dom0EndpointOptions> | null;
   /** A backend on another thread, for example a stream socket. */
   readonly socket?: RingPair | RecordedSocket;
-  /** Records what crosses the first NIC's port. */
+  /** Records what crosses the NICs' ports, each on the interface of its number. */
   readonly pcap?: PcapngWriter;
   /** Nanoseconds a frame is on its way. */
   readonly wireLatencyNs?: number;
@@ -173,11 +174,13 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
     if (options.testDevices) this.attachTestDevices(options.testDevices);
     this.attachChipset();
     const { pcap, endpoint } = options;
-    const capture: FrameTap | undefined =
+    const capture = (interfaceId: number): FrameTap | undefined =>
       pcap &&
       ((frame, direction, atNs) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs));
-    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs, {
+          interfaceId,
+        }));
+    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, capture(i)));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
       const { fromMachine } = options.socket;
@@ -194,10 +197,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
 
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
-      if (log?.traces)
-        log.event(
-          `xen_map_pcidev id: ${this.server.id} bdf: 00.${(at >>> 3).toString(16).padStart(2, '0')}.${(at & 7).toString(16).padStart(2, '0')}`,
-        );
+      if (log?.traces) log.put(xenMapPcidev, { id: this.server.id, bus: 0, dev: at >>> 3, func: at & 7 });
       hypercalls.mapIoRange(this.server.id, IoRangeType.pci, at, at);
     }
   }
@@ -376,7 +376,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
     const { clock, log } = this.o;
     const model = nicModel(options.model);
     const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
-    const slot = this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line));
+    const slot = this.pci.slot(at, log === undefined ? undefined : (line, fields) => log.put(line, fields));
     const port = new NicPort(`${options.model}.${index}`, this.hub, clock, (wire) => model.make(slot, wire, options), tap);
     this.pci.attach(at, port.nic, model.attach);
     return port;

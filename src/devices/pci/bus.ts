@@ -49,7 +49,7 @@ class BarRegion implements IoRegion {
   mapping: IoMapping | undefined;
 
   constructor(device: PciDevice, at: number, bar: BarDef) {
-    this.name = device.name;
+    this.name = bar.name ?? device.name;
     this.key = `${device.name} ${at} ${bar.index}`;
     this.size = bar.size;
     this.bar = bar;

@@ -2,14 +2,13 @@
  * The RTL8139 as a PCI function: registers, resets, PHY, timer, interrupt, EEPROM and tally dump; transmit.ts and
  * receive.ts move the frames. Behaviour follows QEMU's model, with the exceptions in docs/rtl8139.md.
  */
-import { hex } from '../../../base/hex.ts';
 import { UserError } from '../../../base/errors.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
 import { checkState, copyState } from '../../state.ts';
 import { Eeprom93c46 } from '../eeprom-93c46.ts';
-import { accessLine } from './log.ts';
+import { lines, putAccess } from './log.ts';
 import {
   addr64,
   BMCR_RESET,
@@ -128,7 +127,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     const { log } = slot;
     if (log)
       this.regs.log = (write, register, offset, size, value) =>
-        log(accessLine(write, register, offset, size, value, this.state.cplusEnabled));
+        putAccess(log, write, register, offset, size, value, this.state.cplusEnabled);
     const port: ChipPort = {
       regs: this.regs,
       state: this.state,
@@ -312,9 +311,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     const { values } = this.regs;
     const wanted = (values[R.IntrStatus]! & values[R.IntrMask]!) !== 0;
     const { log } = this.slot;
-    if (log) {
-      log(`RTL8139: Set IRQ to ${wanted ? 1 : 0} (${hex(values[R.IntrStatus]!, 4)} ${hex(values[R.IntrMask]!, 4)})`);
-    }
+    if (log) log(lines.setIrq, { level: wanted ? 1 : 0, status: values[R.IntrStatus]!, mask: values[R.IntrMask]! });
     this.setIrq(wanted);
   }
 
@@ -516,9 +513,9 @@ export class Rtl8139 extends PciDevice implements NetDevice {
         read: () => 0,
         write: (value) => {
           const { log } = this.slot;
-          if (log && value & POLL_HIGH) log('RTL8139: C+ TxPoll high priority transmission (not implemented)');
+          if (log && value & POLL_HIGH) log(lines.pollHigh, {});
           if (value & POLL_NORMAL) {
-            if (log) log('RTL8139: C+ TxPoll normal priority transmission');
+            if (log) log(lines.pollNormal, {});
             this.transmitter.transmitCplus();
           }
         },
