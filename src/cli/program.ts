@@ -18,6 +18,10 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
   const first = argv.find((word) => !word.startsWith('-'));
   if (first !== 'trace' && first !== 'explain') {
     (await import('./run.ts')).registerRun(program);
+    const { registerReplay, registerResume } = await import('./resume.ts');
+    registerResume(program);
+    registerReplay(program);
+    (await import('./debug.ts')).registerDebug(program);
     (await import('./guest.ts')).registerGuest(program);
     (await import('./conformance.ts')).registerConformance(program);
   }

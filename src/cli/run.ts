@@ -13,7 +13,10 @@ import { guestCommandLine, guestDrivers } from '../machine/guest.ts';
 import { driversFor, nicOptions, vifsFor } from '../machine/guest-config.ts';
 import { loadKernelImage } from '../machine/kernel.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../machine/exit-status.ts';
-import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob } from '../machine/job.ts';
+import type { DeviceModelPlacement, DomainConfig, JobOutput, JobResult, MachineJob, SaveAt } from '../machine/job.ts';
+import type { Position } from '../machine/state/machine-state.ts';
+import type { Divergence } from '../machine/state/recording.ts';
+import { saveSnapshotFile } from '../machine/state/snapshot-file-node.ts';
 import { checkPlacement, Interrupted, type MachineRun } from '../machine/launch.ts';
 import { launchMachine } from '../machine/launch-node.ts';
 import { MEMORY_MIB, parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
@@ -22,7 +25,7 @@ import { TRC_ALL, TRC_DOM0OP, TRC_GEN, TRC_HVM, TRC_HW, TRC_MEM, TRC_PV, TRC_SCH
 import { parseStreamAddress, type StreamAddress, StreamNetdev } from '../net/stream-node.ts';
 import { oneLine } from './failure.ts';
 import { Inputs } from './inputs.ts';
-import { Outputs } from './outputs.ts';
+import { type OutputPaths, Outputs } from './outputs.ts';
 import { withProgress } from './progress.ts';
 import { standardOutputLost } from './standard-output.ts';
 import { attachTerminal } from './terminal.ts';
@@ -47,6 +50,9 @@ interface RunOptions {
   seed: number;
   timeout: number;
   testDevices?: boolean;
+  save?: string;
+  saveAt?: SaveAt;
+  record?: string;
   fep?: boolean;
   story?: boolean;
   json?: boolean;
@@ -55,8 +61,8 @@ interface RunOptions {
 /** Bytes of frames on their way to the guest: what lies here waits, and a peer that counts seconds counts it, so it is short. */
 const RECEIVE_RING = 1 << 18;
 
-const collect = (value: string, before: string[]): string[] => [...before, value];
-const whole =
+export const collect = (value: string, before: string[]): string[] => [...before, value];
+export const whole =
   (min: number, max: number) =>
   (value: string): number => {
     const n = Number(value);
@@ -129,6 +135,19 @@ export function registerRun(program: Command): void {
       '--test-devices',
       "devices that test programs expect of QEMU: isa-debug-exit (a write of v to port 0xf4 ends the run with exit status 2v + 1), fw_cfg with memory and processors, pc-testdev's ports",
     )
+    .option(
+      '--save <file>',
+      'save the machine, and end: at the point of --save-at, or where Ctrl-] or a signal stops it (virtual clock; go on with xenolith resume)',
+    )
+    .option(
+      '--save-at <point>',
+      'where to save: time:SECONDS, exit:NUMBER, instruction:NUMBER or console:TEXT (needs --save)',
+      parseSavePoint,
+    )
+    .option(
+      '--record <file>',
+      'record what is typed, what comes from --netdev, and hashes of the state, so that xenolith replay and debug run it again (virtual clock)',
+    )
     .option('--fep', "honour the forced-emulation prefix (ud2 and the letters xen), as hvm_fep on Xen's command line")
     .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
     .option('--json', 'print the outcome as JSON on the last line')
@@ -139,6 +158,23 @@ export function registerRun(program: Command): void {
     .action(async (file: string | undefined, options: RunOptions) => {
       process.exitCode = await run(file, options);
     });
+}
+
+/** Job.saveAt for --save and --save-at. Throws UserError for one without the other. */
+export function savePoint({ save, saveAt }: Pick<RunOptions, 'save' | 'saveAt'>): { readonly saveAt?: SaveAt } {
+  if (save === undefined && saveAt === undefined) return {};
+  if (save === undefined) throw new UserError('--save-at: it says where to save; give --save FILE too');
+  return { saveAt: { ...saveAt, asked: new SharedArrayBuffer(4) } };
+}
+
+/** A point of --save-at. Throws UserError for anything else. */
+export function parseSavePoint(text: string): SaveAt {
+  const [, kind, value = ''] = /^(time|exit|instruction|console):(.+)$/s.exec(text) ?? [];
+  if (kind === 'console') return { console: value };
+  const number = Number(value);
+  if (kind === undefined || value.trim() === '' || !(number >= 0) || (kind !== 'time' && !Number.isSafeInteger(number)))
+    throw new UserError(`--save-at ${text}: expected time:SECONDS, exit:NUMBER, instruction:NUMBER or console:TEXT`);
+  return kind === 'time' ? { seconds: number } : kind === 'exit' ? { exit: number } : { instruction: number };
 }
 
 const TRACE_CLASSES: Readonly<Record<string, number>> = {
@@ -177,9 +213,10 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     options.netdev === undefined
       ? undefined
       : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing(RECEIVE_RING) };
-  const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
+  const clock = options.clock ?? (options.deviceModel === 'worker' || ((socket !== undefined || options.shell) && !options.save && !options.record) ? 'host' : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
-  checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
+  const save = { ...savePoint(options), ...(options.record === undefined ? {} : { record: new SharedArrayBuffer(8) }) };
+  checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }), ...save });
   const drivers = [...driversFor(config.vif, options.driver).values()].map(({ name }) => name);
   if (options.story) {
     const guest = { name: config.name, text: guestText(options, config, drivers), memoryMiB: config.memory };
@@ -203,14 +240,29 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     ...(input === undefined ? {} : { consoleInput: input }),
     ...(options.testDevices ? { testDevices: { vcpus: domain.vcpus, memoryBytes: domain.memoryMiB * 0x100000 } } : {}),
     ...(options.fep ? { fep: true } : {}),
+    ...save,
     ...(socket === undefined ? {} : { socket: { fromMachine: socket.fromMachine, toMachine: socket.toMachine } }),
   };
+  return runToEnd(job, options, inputs, socket?.address);
+}
+
+function divergenceText({ after, at, parts }: Divergence): string {
+  const where = ({ instructions, exits, ns }: Position): string =>
+    `instruction ${instructions}, exit ${exits}, ${(ns / 1e9).toFixed(9)} s`;
+  return `the replay differs from the recording: the same at ${after === null ? 'the beginning' : where(after)}, not at ${where(at)}: ${parts.join(', ')}`;
+}
+
+/** What runToEnd asks of a command's options. */
+type EndOptions = OutputPaths & Partial<Pick<RunOptions, 'save' | 'record' | 'story' | 'json'>>;
+
+/** Run the job with its outputs, say how it ended, give the exit status. */
+export async function runToEnd(job: MachineJob, options: EndOptions, inputs: Inputs, peer?: StreamAddress): Promise<number> {
   const outputs = new Outputs(options, inputs);
   process.stdout.off('error', standardOutputLost);
   const stop: Stop = {};
   let result: JobResult | undefined;
   try {
-    result = await runMachine(job, outputs, stop, socket?.address);
+    result = await runMachine(job, outputs, stop, options, peer);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
   } finally {
@@ -224,7 +276,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   let status = result.exitStatus ?? statusOf(result.outcome, stop);
   const ended = result.exitStatus === undefined ? RUN_OUTCOMES[result.outcome].text : `the guest asked for exit status ${status}`;
   console.error(
-    `xenolith: ${ended} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`,
+    `xenolith: ${ended} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${job.clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`,
   );
   if (options.story) {
     try {
@@ -248,7 +300,11 @@ interface Stop {
 const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
 
-function readConfig(inputs: Inputs, file: string | undefined, { memory, driver }: RunOptions): XlConfig {
+export function readConfig(
+  inputs: Inputs,
+  file: string | undefined,
+  { memory, driver }: Pick<RunOptions, 'memory' | 'driver'>,
+): XlConfig {
   if (file === undefined)
     return { ...parseXlConfig("name = 'guest'\ntype = 'hvm'\n", 'default', { memory }), vif: vifsFor(driver) };
   return parseXlConfig(
@@ -268,13 +324,13 @@ function standIn({ name, bootsFrom }: XlConfig, file: string | undefined, guest:
 }
 
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
-async function chooseGuest(
+export async function chooseGuest(
   inputs: Inputs,
   config: XlConfig,
   file: string | undefined,
-  options: RunOptions,
+  options: Pick<RunOptions, 'driver' | 'memory' | 'append' | 'kernel' | 'initrd' | 'shell'>,
   drivers: readonly string[],
-): Promise<MachineJob['domain']> {
+): Promise<DomainConfig> {
   const { type, vcpus, hpet } = config;
   const memoryMiB = config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
@@ -346,13 +402,22 @@ function guestText(options: RunOptions, config: XlConfig, drivers: readonly stri
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 /** Run the job on its threads with the terminal and the network at hand, to its end. A signal or a lost output stops the guest where it is. */
-async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: StreamAddress | undefined): Promise<JobResult> {
+async function runMachine(
+  job: MachineJob,
+  outputs: Outputs,
+  stop: Stop,
+  { save, record }: EndOptions,
+  peer: StreamAddress | undefined,
+): Promise<JobResult> {
   let run: MachineRun | undefined;
   const wakeMachine = (): void => run?.wakeDeviceModel();
   const logger = { debug() {}, info() {}, warn: (text: string) => console.error(`xenolith: ${text}`) };
   const netdev = job.socket && peer ? new StreamNetdev({ address: peer, ...job.socket, wakeMachine, logger }) : undefined;
   await netdev?.open();
   const interrupt = (signal: NodeJS.Signals): void => {
+    const asked = job.saveAt?.asked;
+    // Once for the machine to be saved; once more to have it stopped.
+    if (asked !== undefined && Atomics.exchange(new Int32Array(asked), 0, 1) === 0) return wakeMachine();
     stop.signal ??= signal;
     run?.interrupt();
   };
@@ -363,7 +428,20 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
     for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
     if (job.consoleInput !== undefined)
       restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT'));
-    return await run.result;
+    const result = await run.result;
+    if (run.saved !== undefined && save !== undefined) {
+      const { bytes } = await saveSnapshotFile(save, run.saved);
+      console.error(`xenolith: ${save}: ${(bytes / 2 ** 20).toFixed(1)} MiB; go on with: xenolith resume ${save}`);
+    }
+    if (run.recorded !== undefined && record !== undefined) {
+      const { state, recording } = run.recorded;
+      const { bytes } = await saveSnapshotFile(record, state, recording);
+      console.error(
+        `xenolith: ${record}: ${(bytes / 2 ** 20).toFixed(1)} MiB, ${recording.inputs.length} inputs, ${recording.marks.length} marks; run it again with: xenolith replay ${record}`,
+      );
+    }
+    if (run.divergence) throw new UserError(divergenceText(run.divergence));
+    return result;
   } finally {
     restore();
     netdev?.close();
@@ -396,7 +474,7 @@ function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
 }
 
 /** The story of the first echo request that left the guest, from the files just written. */
-async function tellStory(options: RunOptions, result: JobResult): Promise<void> {
+async function tellStory(options: OutputPaths, result: JobResult): Promise<void> {
   const { input, close } = await openAnalysis({ files: [options.trace!], dmLog: options.dmLog, pcap: options.pcap });
   try {
     const analysis = await analyze({ ...input, gvaOf: (gpa) => gvaOf(result, gpa) });

@@ -106,7 +106,16 @@ export class FrameRingProducer {
   }
 }
 
-export class FrameRingConsumer {
+/** Frames in order, one at a time. */
+export interface FrameSource {
+  readonly empty: boolean;
+  /** The next frame, valid until the next call and left where it is; undefined when there is none. */
+  peek(): Uint8Array | undefined;
+  /** Drop the frame peek() gave. */
+  advance(): void;
+}
+
+export class FrameRingConsumer implements FrameSource {
   private readonly ring: RingView;
   private readonly scratch = new Uint8Array(MAX_FRAME);
   /** The record locate() found: offset of its length word, frame length, cursor value after it. */

@@ -1,8 +1,9 @@
 /** One vCPU of an HVM domain on its pCPU's thread: engine, exits, emulator, hypercalls and interrupts put together. */
 import { IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
 import { ShutdownReason } from '../../abi/sched.ts';
-import { gva } from '../../base/address.ts';
-import { Efer, Rights, Seg, type Vcpu } from '../../cpu/interface.ts';
+import { type Gfn, gva } from '../../base/address.ts';
+import type { Snapshot } from '../../base/snapshot.ts';
+import { Efer, Rights, Seg, type Vcpu, type VcpuState as EngineState } from '../../cpu/interface.ts';
 import { TRC_HVM_HLT, TRC_SCHED_BLOCK } from '../../trace/events.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { defaultCpuidPolicy } from './cpuid.ts';
@@ -68,7 +69,24 @@ const CODE_BEHIND = 32;
 /** Bytes a line to port 0xe9 may have before it is handed on. */
 const DEBUG_LINE = 128;
 
-export class HvmVcpu {
+/** A vCPU on its thread, as far as it does not lie in machine memory. */
+export interface HvmVcpuSaved {
+  readonly engine: EngineState;
+  /** VM exits so far. */
+  readonly exits: number;
+  /** An interrupt window was asked for. */
+  readonly windowOpen: boolean;
+  readonly dumped: boolean;
+  /** What port 0xe9 has of a line. */
+  readonly debugLine: readonly number[];
+  /** Device pages and their guest-linear pages. */
+  readonly mmioGfns: Float64Array;
+  readonly mmioLinear: BigUint64Array;
+}
+
+export class HvmVcpu implements Snapshot<HvmVcpuSaved> {
+  readonly kind = 'HVM vCPU';
+  readonly version = 1;
   readonly domain: Domain;
   readonly state: VcpuState;
   readonly engine: Vcpu;
@@ -80,6 +98,7 @@ export class HvmVcpu {
   /** Its end is in the log. */
   private hasDumped = false;
   private readonly options: HvmVcpuOptions;
+  private readonly msrs: Msrs;
   private readonly debugLine: number[] = [];
 
   constructor(options: HvmVcpuOptions) {
@@ -106,6 +125,7 @@ export class HvmVcpu {
     });
     this.interrupts = new InterruptAssist(domain, state, engine, irq, controllers);
     const msrs = new Msrs(domain, state, engine, this.guest, controllers);
+    this.msrs = msrs;
     this.vmx = new VmxExits({
       domain,
       state,
@@ -132,12 +152,41 @@ export class HvmVcpu {
       if (access.isWrite) this.printDebugByte(access.lo & 0xff);
       return Emul.okay;
     });
-    if (pcpu.clock instanceof VirtualClock) pcpu.clock.count(() => engine.instructions);
+    if (pcpu.clock instanceof VirtualClock) {
+      pcpu.clock.count(() => engine.instructions);
+      engine.countExactly(true);
+    }
   }
 
   /** Is its end in the log? */
   get dumped(): boolean {
     return this.hasDumped;
+  }
+
+  save(): HvmVcpuSaved {
+    const { engine, vmx, interrupts } = this;
+    return {
+      engine: engine.save(),
+      exits: vmx.exits,
+      windowOpen: interrupts.windowOpen,
+      dumped: this.hasDumped,
+      debugLine: [...this.debugLine],
+      mmioGfns: Float64Array.from(vmx.mmioLinear.keys()),
+      mmioLinear: BigUint64Array.from(vmx.mmioLinear.values()),
+    };
+  }
+
+  /** Machine memory must be restored before. */
+  restore(state: HvmVcpuSaved): void {
+    const { engine, vmx, interrupts } = this;
+    engine.restore(state.engine);
+    this.msrs.loadTscOffset();
+    vmx.exits = state.exits;
+    interrupts.windowOpen = state.windowOpen;
+    this.hasDumped = state.dumped;
+    this.debugLine.splice(0, this.debugLine.length, ...state.debugLine.slice(0, DEBUG_LINE));
+    vmx.mmioLinear.clear();
+    state.mmioGfns.forEach((page, i) => vmx.mmioLinear.set(page as Gfn, state.mmioLinear[i] ?? 0n));
   }
 
   /** Called when this vCPU begins to run on the pCPU. */

@@ -4,6 +4,7 @@
  */
 import { gpaToGfn, gva } from '../../base/address.ts';
 import type { Gfn } from '../../base/address.ts';
+import { Listeners } from '../../base/listeners.ts';
 import { Efer, EptQualification, EventType, ExitReason, Reg, Rights, Seg } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
@@ -74,6 +75,10 @@ const MMIO_LINEAR_MAX = 4096;
 export class VmxExits {
   /** Linear page by which the guest first touched each device page, from the exit itself: for whoever tells of it. */
   readonly mmioLinear = new Map<Gfn, bigint>();
+  /** An exit begins: its reason. */
+  readonly exitTaken = new Listeners<number>();
+  /** VM exits so far, as a trace counts them. */
+  exits = 0;
   private readonly parts: VmxParts;
   private readonly cpuidOut: CpuidResult = { a: 0, b: 0, c: 0, d: 0 };
 
@@ -103,6 +108,8 @@ export class VmxExits {
   traceExit(reason: number, vector = -1): void {
     const { domain, engine } = this.parts;
     const { trace, clock } = domain.pcpu;
+    this.exits++;
+    this.exitTaken.call(reason);
     if (trace.on) {
       const rip = engine.exit.rip;
       const lo = Number(rip & 0xffff_ffffn);
