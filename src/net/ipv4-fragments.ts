@@ -69,7 +69,8 @@ export class Ipv4Reassembler implements Snapshot<Ipv4ReassemblerState> {
   }
 
   restore({ datagrams }: Ipv4ReassemblerState): void {
-    const fits = (d: Datagram): boolean => d.payload.length === MAX_PAYLOAD && d.have.length === MAX_BLOCKS && d.length <= MAX_PAYLOAD;
+    const fits = (d: Datagram): boolean =>
+      d.payload.length === MAX_PAYLOAD && d.have.length === MAX_BLOCKS && d.length <= MAX_PAYLOAD;
     if (datagrams.length > DATAGRAMS || !datagrams.every(fits))
       throw new UserError('saved state of the IPv4 fragments: datagrams of another size');
     this.datagrams = datagrams.map((d) => ({ ...d, payload: d.payload.slice(), have: d.have.slice() }));

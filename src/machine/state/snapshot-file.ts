@@ -86,7 +86,9 @@ export async function readSnapshot(file: Uint8Array, name: string, { decompress 
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const version = view.getUint32(8, true);
   if (version !== VERSION)
-    throw new UserError(`${name}: a saved machine of format ${version}; this program reads format ${VERSION}: save it again with this one`);
+    throw new UserError(
+      `${name}: a saved machine of format ${version}; this program reads format ${VERSION}: save it again with this one`,
+    );
   const damaged = (what: string): UserError => new UserError(`${name}: damaged: ${what}; save the machine again`);
   const headLength = view.getUint32(12, true);
   if (HEADER + headLength > file.length) throw damaged('it ends too early');
@@ -148,18 +150,25 @@ function checkHead(head: unknown): Head {
   const { domain, nics, clock, logForm, testDevices } = found.config;
   const refused = (what: string): UserError => new UserError(`saved state: ${what}`);
   if (typeof parts !== 'object' || parts === null) throw refused('it has no parts');
-  for (const [name, part] of Object.entries(parts)) checkShape({ ...part, state: null }, { kind: '', version: 0, state: null }, name);
+  for (const [name, part] of Object.entries(parts))
+    checkShape({ ...part, state: null }, { kind: '', version: 0, state: null }, name);
   if (!(domain.memoryMiB >= MEMORY_MIB.min && domain.memoryMiB <= MEMORY_MIB.max && domain.vcpus === 1))
     throw refused(`a guest of ${domain.memoryMiB} MiB and ${domain.vcpus} vCPUs cannot be`);
-  if (clock !== 'virtual' || (logForm !== null && logForm !== 'trace' && logForm !== 'classic')) throw refused('its clock or its log is unknown');
+  if (clock !== 'virtual' || (logForm !== null && logForm !== 'trace' && logForm !== 'classic'))
+    throw refused('its clock or its log is unknown');
   if (testDevices !== null) checkShape(testDevices, { vcpus: 1, memoryBytes: 0 }, 'state.config.testDevices');
   const { recording } = found;
   if (recording !== null) {
-    const plain = { ...recording, end: { ...recording.end, hashes: {} }, marks: recording.marks.map((mark) => ({ ...mark, hashes: {} })) };
+    const plain = {
+      ...recording,
+      end: { ...recording.end, hashes: {} },
+      marks: recording.marks.map((mark) => ({ ...mark, hashes: {} })),
+    };
     checkShape(plain, exampleRecording, 'recording');
     if (!recording.inputs.every(({ kind }) => isInputKind(kind))) throw refused('an input of its recording is of no known kind');
   }
   for (const { model, mac } of nics)
-    if (!nicModelNames.includes(model) || !(mac instanceof Uint8Array) || mac.length !== 6) throw refused('a NIC in it is unknown');
+    if (!nicModelNames.includes(model) || !(mac instanceof Uint8Array) || mac.length !== 6)
+      throw refused('a NIC in it is unknown');
   return found;
 }
