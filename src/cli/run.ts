@@ -238,7 +238,8 @@ const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
 
 function readConfig(inputs: Inputs, file: string | undefined, { memory }: RunOptions): XlConfig {
-  if (file === undefined) return parseXlConfig("name = 'guest'\ntype = 'hvm'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
+  if (file === undefined)
+    return parseXlConfig("name = 'guest'\ntype = 'hvm'\nvif = ['type=ioemu,model=rtl8139']\n", 'default', { memory });
   return parseXlConfig(
     new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')),
     file,
