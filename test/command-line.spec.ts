@@ -77,7 +77,7 @@ async function here(...args: string[]): Promise<Outcome> {
 const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
 
 const tiny = (extra: string): string =>
-  `name = 'tiny'\nmemory = 8\nkernel = 'tiny.elf'\nextra = '${extra}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`;
+  `name = 'tiny'; type = 'hvm'\nmemory = 8\nkernel = 'tiny.elf'\nextra = '${extra}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`;
 /** A disk that is always full. */
 const full = await lackOf('/dev/full');
 const RUN_FILES = [
@@ -167,7 +167,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       comments: '# nothing\n\n# here\n',
       list: "vif = [ 'a'\n\n",
       rest: "name = 'a' 'b'\n",
-      e1000: "memory = 8\nvif = ['model=e1000']\n",
+      model: "memory = 8\nvif = ['model=virtio-net']\n",
       mac: "vif = ['mac=00:16:3e:01:02']\n",
       group: "vif = ['mac=01:00:5e:00:00:01']\n",
       vif: "vif = ['type=vif']\n",
@@ -232,7 +232,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     ['a negative seed', ['run', '--seed', '-1'], /expected a whole number from 0 to 4294967295/],
     ['no time', ['run', '--timeout', '0'], /expected a whole number from 1/],
     ['a clock that is none', ['run', '--clock', 'sun'], /expected virtual or host/],
-    ['a driver that is none', ['run', '--driver', 'e1000'], /expected 8139cp or 8139too/],
+    ['a driver that is none', ['run', '--driver', 'e100'], /--driver/],
     [
       'a mask that is none',
       ['run', '--trace', 't', '-e', '0x1ffffffff'],
@@ -263,7 +263,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     ['an empty configuration', ['run', 'empty'], /empty: empty; expected a guest configuration/],
     ['a configuration of comments', ['run', 'cfg/comments'], /cfg\/comments: it has no settings; expected .* like memory = 128/],
     ['a kernel for a configuration', ['run', 'tiny.elf'], /tiny\.elf:1: expected a key, like memory = 128/],
-    ['cfg: no value', ['run', 'cfg/twice'], /cfg\/twice:2: expected a value: a number, a string in quotes, or a list/],
+    ['cfg: no value', ['run', 'cfg/twice'], /cfg\/twice:2: expected a value/],
     ['cfg: an open string', ['run', 'cfg/unclosed'], /cfg\/unclosed:1: the string is not closed/],
     ['cfg: an open list', ['run', 'cfg/list'], /cfg\/list:3: expected ',' or '\]' in the list/],
     ['cfg: more on the line', ['run', 'cfg/rest'], /cfg\/rest:1: expected the end of the line after the value of 'name'/],
@@ -282,7 +282,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     ['cfg: a number for a kernel', ['run', 'cfg/number'], /cfg\/number:1: kernel: expected a string in quotes/],
     ['cfg: a kernel that is not there', ['run', 'cfg/no-kernel'], /nowhere: no such file; expected the guest's kernel/],
     ['cfg: a ramdisk without a kernel', ['run', 'cfg/ramdisk'], /ramdisk = 'initrd': it goes with a kernel/],
-    ['cfg: a NIC model unknown', ['run', 'cfg/e1000'], /cfg\/e1000:2: vif: model=e1000: expected rtl8139/],
+    ['cfg: a NIC model unknown', ['run', 'cfg/model'], /cfg\/model:2: vif: model=virtio-net: expected/],
     ['cfg: a MAC malformed', ['run', 'cfg/mac'], /cfg\/mac:1: vif: mac=00:16:3e:01:02: expected six hexadecimal bytes/],
     ['cfg: the MAC of a group', ['run', 'cfg/group'], /cfg\/group:1: vif: mac=01:00:5e:00:00:01: the address of a group/],
     ['cfg: a paravirtual NIC', ['run', 'cfg/vif'], /cfg\/vif:1: vif: type=vif: expected ioemu/],
@@ -431,11 +431,11 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       /\/proc\/xenolith\/trace: cannot be written: /,
     ],
     // Traces.
-    ['no such trace', ['trace', 'dump', 'nowhere'], /cannot open nowhere: no such file/],
+    ['no such trace', ['trace', 'dump', 'nowhere'], /cannot read nowhere: no such file/],
     ['an empty trace', ['trace', 'dump', 'empty'], /empty is empty: expected what xentrace writes/],
     ['an empty trace, summed up', ['trace', 'summary', 'empty', '--json'], /empty is empty: expected what xentrace writes/],
     ['an empty trace, its I/O', ['trace', 'io', 'empty'], /empty is empty: expected an xentrace file/],
-    ['a folder for a trace', ['trace', 'summary', '.'], /\. is not a regular file; give a trace file, or - for standard input/],
+    ['a folder for a trace', ['trace', 'summary', '.'], /^xenolith: \.: \d+ files in it \(.*\); expected what xentrace writes/],
     ['a rate that is none', ['trace', 'dump', 'out/trace.trc', '--cpu-hz', 'fast'], /'fast' is not a TSC rate; expected hertz/],
     [
       'a vCPU that is none',
@@ -461,12 +461,12 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     [
       'an empty capture',
       ['trace', 'explain', 'out/trace.trc', '--pcap', 'empty'],
-      /empty: 0 bytes are too short for a capture: expected pcap or pcapng/,
+      /--pcap empty: empty; expected/,
     ],
     [
       'a log for a capture',
       ['trace', 'explain', 'out/trace.trc', '--pcap', 'out/qemu-dm.log'],
-      /which is neither pcap nor pcapng/,
+      /--pcap out\/qemu-dm\.log: a device model's log/,
     ],
     [
       'a device that is none',
@@ -474,8 +474,8 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       /--device rtl8139: expected CHIP@BASE/,
     ],
     // The rest.
-    ['no transcript', ['conformance', 'nowhere'], /nowhere: cannot be read: ENOENT/],
-    ['text for a transcript', ['conformance', 'noise'], /noise:1: not JSON; expected one object a line/],
+    ['no transcript', ['conformance', 'nowhere'], /cannot read nowhere: no such file/],
+    ['text for a transcript', ['conformance', 'noise'], /noise: text without a record/],
     [
       'a file for a cache',
       ['guest', 'build', '--cache', 'empty'],

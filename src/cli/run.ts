@@ -202,7 +202,6 @@ function parseEventMask(text: string): number {
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
   const inputs = new Inputs();
   const config = readConfig(inputs, file, options);
-  for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
   if (options.e !== undefined && options.trace === undefined)
     throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap))
@@ -228,6 +227,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     for (const line of announcement({ ...guest, nics, clock }, options)) console.error(line);
   }
   const domain = await chooseGuest(inputs, config, file, options, drivers);
+  for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
   const job: MachineJob = {
@@ -463,7 +463,7 @@ function takeOutput(output: JobOutput, outputs: Outputs): void | Promise<void> {
     case 'log':
       return outputs.write('dmLog', output.text);
     case 'say':
-      if (output.level === 'warn') console.error(`(xen) ${oneLine(output.text)}`);
+      if (output.level === 'warn') console.error(`(xen) ${output.text.split('\n').map(oneLine).join('\n')}`);
   }
 }
 
