@@ -73,8 +73,7 @@ export function firstDifference(a: unknown, b: unknown, path: string): { path: s
   if (ArrayBuffer.isView(a) && ArrayBuffer.isView(b)) {
     const x = a as unknown as ArrayLike<unknown>;
     const y = b as unknown as ArrayLike<unknown>;
-    for (let i = 0; i < Math.max(x.length, y.length); i++)
-      if (x[i] !== y[i]) return { path: `${path}[${i}]`, a: x[i], b: y[i] };
+    for (let i = 0; i < Math.max(x.length, y.length); i++) if (x[i] !== y[i]) return { path: `${path}[${i}]`, a: x[i], b: y[i] };
     return undefined;
   }
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return { path, a, b };

@@ -25,7 +25,10 @@ export function registerDebug(program: Command): void {
   program
     .command('debug')
     .description('go to and fro in a run under the virtual clock, and look at guest, hypervisor and device model at every stop')
-    .argument('[file]', "a saved machine, a recording, or the guest's configuration (default: a Debian guest that pings the host)")
+    .argument(
+      '[file]',
+      "a saved machine, a recording, or the guest's configuration (default: a Debian guest that pings the host)",
+    )
     .option('-c, --command <line>', 'do this instead of asking; may be repeated', collect, [])
     .option('--script <file>', 'do what the lines of this file say instead of asking')
     .option('--json', 'answer with one line of JSON for every command')
@@ -96,7 +99,9 @@ function isSaved(file: string): boolean {
 
 function scriptLines(path: string): string[] {
   try {
-    return readFileSync(path, 'utf8').split('\n').filter((line) => line.trim() !== '');
+    return readFileSync(path, 'utf8')
+      .split('\n')
+      .filter((line) => line.trim() !== '');
   } catch (error) {
     throw new UserError(`--script ${path}: cannot be read: ${(error as Error).message}`);
   }

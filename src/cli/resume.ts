@@ -31,7 +31,11 @@ export function registerResume(program: Command): void {
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
     .option('--timeout <seconds>', "give up after this time of the guest's clock, counted from here", whole(1, 1_000_000), 600)
     .option('--save <file>', 'save the machine again, and end: at the point of --save-at, or where Ctrl-] or a signal stops it')
-    .option('--save-at <point>', 'where to save: time:SECONDS, exit:NUMBER, instruction:NUMBER or console:TEXT (needs --save)', parseSavePoint)
+    .option(
+      '--save-at <point>',
+      'where to save: time:SECONDS, exit:NUMBER, instruction:NUMBER or console:TEXT (needs --save)',
+      parseSavePoint,
+    )
     .option('--json', 'print the outcome as JSON on the last line')
     .addHelpText(
       'after',
@@ -65,7 +69,8 @@ export function registerReplay(program: Command): void {
 
 async function replay(file: string, options: Omit<ResumeOptions, 'timeout'>): Promise<number> {
   const { state, recording } = await loadSnapshotFile(file);
-  if (recording === null) throw new UserError(`${file}: a saved machine without a recording; go on with it by xenolith resume ${file}`);
+  if (recording === null)
+    throw new UserError(`${file}: a saved machine without a recording; go on with it by xenolith resume ${file}`);
   const { config } = state;
   const { traceMask: _mask, logForm: _form, ...machine } = commonOptions(config);
   const job: MachineJob = {

@@ -213,7 +213,11 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     options.netdev === undefined
       ? undefined
       : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing(RECEIVE_RING) };
-  const clock = options.clock ?? (options.deviceModel === 'worker' || ((socket !== undefined || options.shell) && !options.save && !options.record) ? 'host' : 'virtual');
+  const clock =
+    options.clock ??
+    (options.deviceModel === 'worker' || ((socket !== undefined || options.shell) && !options.save && !options.record)
+      ? 'host'
+      : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   const save = { ...savePoint(options), ...(options.record === undefined ? {} : { record: new SharedArrayBuffer(8) }) };
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }), ...save });

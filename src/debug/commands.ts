@@ -34,11 +34,13 @@ export function parseNumber(text: string | undefined, what: string): number {
 }
 
 function parseAddress(text: string | undefined): bigint {
-  if (text === undefined || !/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(text)) throw new UserError('expected a linear address: 0x… or decimal');
+  if (text === undefined || !/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(text))
+    throw new UserError('expected a linear address: 0x… or decimal');
   return BigInt.asUintN(64, BigInt(text));
 }
 
-const place = ({ instructions, exits, ns }: Position): string => `instruction ${instructions}, exit ${exits}, ${(ns / 1e9).toFixed(9)} s`;
+const place = ({ instructions, exits, ns }: Position): string =>
+  `instruction ${instructions}, exit ${exits}, ${(ns / 1e9).toFixed(9)} s`;
 
 const rows = (data: Record<string, unknown>): string =>
   Object.entries(data)
@@ -97,7 +99,13 @@ export class Debugger {
     const state = end === undefined ? '' : ` (the run has ended: ${end})`;
     return {
       text: `${before === '' ? '' : `${before}\n`}at ${place(position)}${state}\n${next}`,
-      data: { ...position, rip: `0x${at.toString(16)}`, next: next.trim(), ...(end === undefined ? {} : { end }), ...(before === '' ? {} : { happening: before }) },
+      data: {
+        ...position,
+        rip: `0x${at.toString(16)}`,
+        next: next.trim(),
+        ...(end === undefined ? {} : { end }),
+        ...(before === '' ? {} : { happening: before }),
+      },
     };
   }
 
@@ -105,7 +113,16 @@ export class Debugger {
     const { timeline, inspector } = this;
     const rowsOf = (data: Record<string, unknown>): Answer => ({ text: rows(data), data });
     const listOf = (data: Record<string, unknown>[]): Answer => ({
-      text: data.length === 0 ? 'nothing' : data.map((row) => Object.entries(row).map(([k, v]) => `${k} ${String(v)}`).join('  ')).join('\n'),
+      text:
+        data.length === 0
+          ? 'nothing'
+          : data
+              .map((row) =>
+                Object.entries(row)
+                  .map(([k, v]) => `${k} ${String(v)}`)
+                  .join('  '),
+              )
+              .join('\n'),
       data,
     });
     return {
@@ -141,12 +158,18 @@ export class Debugger {
         usage: 'who-wrote GPA [LENGTH] | REGISTER [NIC]',
         doc: 'the last write of guest memory or of a NIC register before here',
         run: ([what, more]) => {
-          if (what === undefined) throw new UserError('who-wrote: expected a guest-physical address or the name of a NIC register');
+          if (what === undefined)
+            throw new UserError('who-wrote: expected a guest-physical address or the name of a NIC register');
           const isAddress = /^(0x[0-9a-f]+|\d+)$/i.test(what);
           const writer = isAddress
-            ? whoWroteMemory(timeline, parseNumber(what, 'who-wrote'), more === undefined ? 1 : Math.max(1, Math.min(4096, parseNumber(more, 'who-wrote'))))
+            ? whoWroteMemory(
+                timeline,
+                parseNumber(what, 'who-wrote'),
+                more === undefined ? 1 : Math.max(1, Math.min(4096, parseNumber(more, 'who-wrote'))),
+              )
             : whoWroteRegister(timeline, more === undefined ? 0 : parseNumber(more, 'who-wrote'), what);
-          if (writer === undefined) throw new UserError(`who-wrote ${what}: no NIC has a register of this name; info nic lists them`);
+          if (writer === undefined)
+            throw new UserError(`who-wrote ${what}: no NIC has a register of this name; info nic lists them`);
           return { text: `${writer.by}: ${writer.text}\nat ${place(writer.position)}`, data: writer };
         },
       },
@@ -180,13 +203,25 @@ export class Debugger {
           return { text: [...steps, end].join('\n'), data };
         },
       },
-      p2m: { usage: 'p2m GFN', doc: "a guest frame's entry in the p2m", run: ([gfn]) => rowsOf(inspector.p2m(parseNumber(gfn, 'p2m'))) },
+      p2m: {
+        usage: 'p2m GFN',
+        doc: "a guest frame's entry in the p2m",
+        run: ([gfn]) => rowsOf(inspector.p2m(parseNumber(gfn, 'p2m'))),
+      },
       ring: {
         usage: 'ring transmit|receive GPA [COUNT]',
         doc: "descriptors of the first NIC's ring",
         run: ([direction, base, count]) => {
-          if (direction !== 'transmit' && direction !== 'receive') throw new UserError('ring: expected transmit or receive, then its gpa');
-          return listOf(inspector.ring(0, direction, parseNumber(base, 'ring'), Math.min(256, count === undefined ? 8 : parseNumber(count, 'ring'))));
+          if (direction !== 'transmit' && direction !== 'receive')
+            throw new UserError('ring: expected transmit or receive, then its gpa');
+          return listOf(
+            inspector.ring(
+              0,
+              direction,
+              parseNumber(base, 'ring'),
+              Math.min(256, count === undefined ? 8 : parseNumber(count, 'ring')),
+            ),
+          );
         },
       },
       disassemble: {
@@ -247,7 +282,12 @@ export class Debugger {
     for (let i = 0; i < bytes.length; i += 16) {
       const line = bytes.subarray(i, i + 16);
       const text = String.fromCharCode(...line).replace(/[^\x20-\x7e]/g, '.');
-      lines.push(`${(at + BigInt(i)).toString(16).padStart(16, '0')}  ${[...line].map((b) => hex(b, 2)).join(' ').padEnd(47)}  ${text}`);
+      lines.push(
+        `${(at + BigInt(i)).toString(16).padStart(16, '0')}  ${[...line]
+          .map((b) => hex(b, 2))
+          .join(' ')
+          .padEnd(47)}  ${text}`,
+      );
     }
     return { text: lines.join('\n'), data: [...bytes].map((b) => hex(b, 2)).join('') };
   }
@@ -255,7 +295,8 @@ export class Debugger {
   private step([first = 'instruction', second]: readonly string[], forwards: boolean): Answer {
     const isCount = /^\d+$/.test(first);
     const kind = isCount ? 'instruction' : first;
-    if (!(STEPS as readonly string[]).includes(kind)) throw new UserError(`${forwards ? 'step' : 'back'}: expected ${STEPS.join(', ')} or a count`);
+    if (!(STEPS as readonly string[]).includes(kind))
+      throw new UserError(`${forwards ? 'step' : 'back'}: expected ${STEPS.join(', ')} or a count`);
     const countText = isCount ? first : second;
     const count = countText === undefined ? 1 : parseNumber(countText, 'count');
     const { timeline } = this;
@@ -306,7 +347,9 @@ export class Debugger {
         return this.where();
       }
       case 'exit': {
-        const found = timeline.next((h) => h.kind === 'exit' && (reasonName(h.reason) === rest[0] || String(h.reason) === rest[0]));
+        const found = timeline.next(
+          (h) => h.kind === 'exit' && (reasonName(h.reason) === rest[0] || String(h.reason) === rest[0]),
+        );
         return this.where(found === undefined ? 'no such exit comes' : happeningText(found));
       }
       case 'interrupt': {

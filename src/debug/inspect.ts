@@ -1,7 +1,17 @@
 /** What can be read of a machine that stands still. Nothing here changes anything: page walks are made by hand, without A and D bits. */
 import { gpa as toGpa, gpaToGfn, type Gfn, gva, PAGE_SIZE } from '../base/address.ts';
 import { hex, hex64 } from '../base/hex.ts';
-import { IoreqState, IOREQS_PER_PAGE, newIoreq, readSlot, slotAt, stateAt, ioreqState, BUFIOREQ_READ_POINTER, BUFIOREQ_WRITE_POINTER } from '../abi/ioreq.ts';
+import {
+  IoreqState,
+  IOREQS_PER_PAGE,
+  newIoreq,
+  readSlot,
+  slotAt,
+  stateAt,
+  ioreqState,
+  BUFIOREQ_READ_POINTER,
+  BUFIOREQ_WRITE_POINTER,
+} from '../abi/ioreq.ts';
 import { Efer, Reg, Rights, Seg } from '../cpu/interface.ts';
 import type { PciDevice } from '../devices/pci/pci-device.ts';
 import { EvtchnState } from '../hypervisor/events/event-channel.ts';
@@ -129,7 +139,8 @@ export class Inspector {
       if (!(value & 1n)) return { steps, gpa: undefined };
       const frame = value & 0x000f_ffff_ffff_f000n;
       const last = i === names.length - 1;
-      const isLarge = !last && (value & 0x80n) !== 0n && (pae ? entry !== 'PML4E' && (long || i > 0) : (registers.cr4 & CR4_PSE) !== 0);
+      const isLarge =
+        !last && (value & 0x80n) !== 0n && (pae ? entry !== 'PML4E' && (long || i > 0) : (registers.cr4 & CR4_PSE) !== 0);
       if (last || isLarge) {
         const mask = (1n << BigInt(shift)) - 1n;
         return { steps, gpa: Number((frame & ~mask) | (address & mask)) };
@@ -190,7 +201,15 @@ export class Inspector {
       const p = newIoreq();
       readSlot(memory.i32, slot, word, p);
       const state = Object.entries(IoreqState).find(([, number]) => number === ioreqState(word))?.[0] ?? '?';
-      slots.push({ vcpu, state, type: p.type, addr: `0x${hex(p.addr)}`, size: p.size, dir: p.dir === 1 ? 'read' : 'write', data: `0x${hex64(p.dataLo, p.dataHi)}` });
+      slots.push({
+        vcpu,
+        state,
+        type: p.type,
+        addr: `0x${hex(p.addr)}`,
+        size: p.size,
+        dir: p.dir === 1 ? 'read' : 'write',
+        data: `0x${hex64(p.dataLo, p.dataHi)}`,
+      });
     }
     return {
       id: deviceModel.server.id,
@@ -286,7 +305,11 @@ export class Inspector {
   /** What lies ahead in time, in nanoseconds of the clock. */
   timers(): Record<string, string> {
     const { timers, deviceModel, clock } = this.machine;
-    return { now: ns(clock.nowNs()), 'next timer of the hypervisor': ns(timers.nextDeadline()), 'next deadline of the device model': ns(deviceModel.nextDeadlineNs) };
+    return {
+      now: ns(clock.nowNs()),
+      'next timer of the hypervisor': ns(timers.nextDeadline()),
+      'next deadline of the device model': ns(deviceModel.nextDeadlineNs),
+    };
   }
 
   mapCache(): Record<string, unknown> {

@@ -37,9 +37,16 @@ export function registerWrite({ nics }: DeviceModel, request: ServedIoreq): Regi
       const offset = request.addr - base;
       const value = request.dataLo >>> 0;
       const mode = modeOf(device);
-      const explained = reading && block ? reading.explain(block, { offset, width: request.size, value, mode, dir: 'write' }) : [];
+      const explained =
+        reading && block ? reading.explain(block, { offset, width: request.size, value, mode, dir: 'write' }) : [];
       const register = (reading && block && reading.registerAt(block, offset, mode)) ?? `0x${offset.toString(16)}`;
-      return { nic: port.name, register, offset, value, text: explained.map(({ name, fields }) => (fields === '' ? name : `${name} (${fields})`)).join('; ') };
+      return {
+        nic: port.name,
+        register,
+        offset,
+        value,
+        text: explained.map(({ name, fields }) => (fields === '' ? name : `${name} (${fields})`)).join('; '),
+      };
     }
   }
   return undefined;

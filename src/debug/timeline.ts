@@ -65,7 +65,11 @@ export class Timeline {
   private lastKeep = 0;
   private ended: LoopEnd | undefined;
 
-  private constructor(history: History, make: (hooks: Partial<MachineOptions>, sinks: MachineSinks) => InlineMachine, sinks: MachineSinks) {
+  private constructor(
+    history: History,
+    make: (hooks: Partial<MachineOptions>, sinks: MachineSinks) => InlineMachine,
+    sinks: MachineSinks,
+  ) {
     this.history = history;
     this.machine = make(
       { onDma: (gpa, length) => this.dma(gpa, length) },
@@ -95,7 +99,12 @@ export class Timeline {
 
   /** The run that a saved or recorded machine goes on with. */
   static async ofState(state: MachineState, { engine, sinks = {}, inputs }: TimelineOptions): Promise<Timeline> {
-    const options = { ...optionsOf(state.config), engine, logForm: 'trace' as const, ...(inputs === undefined ? {} : { input: inputs }) };
+    const options = {
+      ...optionsOf(state.config),
+      engine,
+      logForm: 'trace' as const,
+      ...(inputs === undefined ? {} : { input: inputs }),
+    };
     return new Timeline(await History.create(), (hooks, taps) => new InlineMachine({ ...options, ...hooks }, taps, state), sinks);
   }
 
@@ -189,7 +198,9 @@ export class Timeline {
   }
 
   /** Back to where the last happening before here came that `wanted` accepts; undefined, and the machine stays, where there is none. */
-  previous(wanted: (happening: Happening) => boolean): { readonly happening: Happening; readonly position: Position } | undefined {
+  previous(
+    wanted: (happening: Happening) => boolean,
+  ): { readonly happening: Happening; readonly position: Position } | undefined {
     const here = this.position;
     const found = this.search(here, () => {
       let last: { happening: Happening; position: Position } | undefined;

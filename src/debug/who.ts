@@ -54,10 +54,15 @@ export function whoWroteMemory(timeline: Timeline, gpa: number, length: number):
     };
   });
   const writer = ((): Writer => {
-    if (found === undefined) return { by: 'domain builder', position: here, text: 'nothing has written there since the domain was built' };
+    if (found === undefined)
+      return { by: 'domain builder', position: here, text: 'nothing has written there since the domain was built' };
     const { hit, from } = found;
     if (hit === undefined)
-      return { by: 'hypervisor', position: from, text: `between instruction ${from.instructions} and here, or the processor's page walk` };
+      return {
+        by: 'hypervisor',
+        position: from,
+        text: `between instruction ${from.instructions} and here, or the processor's page walk`,
+      };
     if (hit.by === 'device')
       return {
         by: 'device model',
@@ -93,7 +98,10 @@ export function whoWroteRegister(timeline: Timeline, nic: number, name: string):
       if (now === last) return;
       last = now;
       const { server } = machine.deviceModel;
-      found = { position: timeline.position, text: `to 0x${now.toString(16)}; the last request was ${describeIoreq(server.current)}` };
+      found = {
+        position: timeline.position,
+        text: `to 0x${now.toString(16)}; the last request was ${describeIoreq(server.current)}`,
+      };
     });
     return () => {
       stop();
@@ -101,6 +109,7 @@ export function whoWroteRegister(timeline: Timeline, nic: number, name: string):
     };
   });
   timeline.goTo(here);
-  if (changed === undefined) return { by: 'domain builder', position: here, text: 'it has not changed since the machine was switched on' };
+  if (changed === undefined)
+    return { by: 'domain builder', position: here, text: 'it has not changed since the machine was switched on' };
   return { by: 'device model', position: changed.position, text: `serving exit ${changed.position.exits}, ${changed.text}` };
 }

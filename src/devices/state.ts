@@ -25,7 +25,11 @@ export function checkState<T extends DeviceState>(state: DeviceState, like: T): 
 }
 
 /** Copies a saved array to the beginning of one of the device. Throws UserError when it does not fit. */
-export function copyState(into: Uint8Array | Uint16Array | Uint32Array | Float64Array, from: ArrayLike<number>, what: string): void {
+export function copyState(
+  into: Uint8Array | Uint16Array | Uint32Array | Float64Array,
+  from: ArrayLike<number>,
+  what: string,
+): void {
   if (from.length > into.length)
     throw new UserError(`saved state of '${what}': an array of ${from.length} elements where ${into.length} is the most`);
   into.set(from);

@@ -66,7 +66,9 @@ export interface MachineJob {
 }
 
 /** What the device model's thread needs of a job: the guest's images are none of it. */
-export type DeviceModelJob = Omit<MachineJob, 'domain' | 'state' | 'saveAt' | 'record' | 'replay'> & { readonly domain: Pick<DomainConfig, 'hpet'> };
+export type DeviceModelJob = Omit<MachineJob, 'domain' | 'state' | 'saveAt' | 'record' | 'replay'> & {
+  readonly domain: Pick<DomainConfig, 'hpet'>;
+};
 
 /** A thread's part of a job: the whole machine, or one side of it over this memory. */
 export type JobPart = {

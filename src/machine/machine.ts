@@ -211,7 +211,8 @@ export class InlineMachine {
 
   private config(): MachineConfig {
     const { options, clock } = this;
-    if (!(clock instanceof VirtualClock)) throw new UserError('a machine under the host clock cannot be saved; run it with --clock virtual');
+    if (!(clock instanceof VirtualClock))
+      throw new UserError('a machine under the host clock cannot be saved; run it with --clock virtual');
     const { memoryMiB, vcpus, type, hpet } = options.domain;
     return {
       name: options.name,

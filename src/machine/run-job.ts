@@ -129,7 +129,8 @@ function pauseAt({ seconds, exit, instruction, asked }: SaveAt, watch: ConsoleWa
 }
 
 function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
-  const { name, domain, nics, clock, seed, epochUs, wireLatencyNs, traceMask, logForm, consoleInput, socket, testDevices, fep } = job;
+  const { name, domain, nics, clock, seed, epochUs, wireLatencyNs, traceMask, logForm, consoleInput, socket, testDevices, fep } =
+    job;
   return {
     name,
     domain,

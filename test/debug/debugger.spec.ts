@@ -86,12 +86,29 @@ describe('the debugger', () => {
     expect(debug.execute('p2m 0x100').text).toMatch(/ramRw/);
     expect(debug.execute('disassemble').text).toContain('>');
     expect(debug.execute('info log 3').text).toMatch(/\n/);
-    for (const what of ['interrupts', 'mapcache', 'timers', 'console', 'states', 'nic']) expect(debug.execute(`info ${what}`).text).not.toBe('');
+    for (const what of ['interrupts', 'mapcache', 'timers', 'console', 'states', 'nic'])
+      expect(debug.execute(`info ${what}`).text).not.toBe('');
     expect(debug.execute('help').text).toMatch(/who-wrote GPA/);
   });
 
   it('refuses in one line what it cannot do', () => {
-    for (const bad of ['frob', 'goto', 'goto exit x', 'goto instruction -1', 'step sideways', 'who-wrote', 'who-wrote Frob', 'x zz', 'xp 0xfffffffff000', 'info', 'info nic 9', 'ring up 0', 'run frob', 'run reg rax', 'p2m'])
+    for (const bad of [
+      'frob',
+      'goto',
+      'goto exit x',
+      'goto instruction -1',
+      'step sideways',
+      'who-wrote',
+      'who-wrote Frob',
+      'x zz',
+      'xp 0xfffffffff000',
+      'info',
+      'info nic 9',
+      'ring up 0',
+      'run frob',
+      'run reg rax',
+      'p2m',
+    ])
       expect(() => debug.execute(bad), bad).toThrow(UserError);
     expect(debug.execute('  # a comment').text).toBe('');
   });

@@ -81,7 +81,9 @@ describe('the remote protocol', () => {
     const reader = new PacketReader();
     const replies: string[] = [];
     const take = (text: string): string[] =>
-      [...reader.take(Buffer.from(text, 'latin1'), (reply) => replies.push(reply))].map((p) => (p.kind === 'packet' ? p.data : p.kind));
+      [...reader.take(Buffer.from(text, 'latin1'), (reply) => replies.push(reply))].map((p) =>
+        p.kind === 'packet' ? p.data : p.kind,
+      );
     expect(take('+++garbage$m0,4#fd')).toEqual(['m0,4']);
     expect(take(packet('}#$*'))).toEqual(['}#$*']);
     expect(take('$abc#00')).toEqual([]);
@@ -106,7 +108,8 @@ describe('the remote protocol', () => {
       return /\$(.*)#/s.exec(out)![1]!;
     };
     expect(await ask('?')).toBe('T05thread:1;');
-    for (const bad of ['m', 'mzz,4', 'Mffff,4:00', 'p9999', 'P0=zz', 'Z0', 'qRcmd,zz', 'Gzz']) expect(await ask(bad), bad).toMatch(/^E/);
+    for (const bad of ['m', 'mzz,4', 'Mffff,4:00', 'p9999', 'P0=zz', 'Z0', 'qRcmd,zz', 'Gzz'])
+      expect(await ask(bad), bad).toMatch(/^E/);
     expect(await ask('Z3,1000,4')).toBe('');
     expect(await ask('vFrob')).toBe('');
     const second = connect(port, '127.0.0.1');

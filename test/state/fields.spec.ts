@@ -14,7 +14,7 @@ function changed(value: unknown): unknown {
   if (typeof value === 'boolean') return !value;
   if (ArrayBuffer.isView(value)) {
     const copy = (value as Uint8Array).slice();
-    if (copy.length > 0) copy[0] = typeof copy[0] === 'bigint' ? ((copy[0] as bigint) + 1n as never) : (copy[0]! ^ 1);
+    if (copy.length > 0) copy[0] = typeof copy[0] === 'bigint' ? (((copy[0] as bigint) + 1n) as never) : copy[0]! ^ 1;
     return copy;
   }
   if (Array.isArray(value)) return value.map(changed);
@@ -61,7 +61,6 @@ const GIVEN: Readonly<Record<string, readonly string[]>> = {
   // The order of mappings; the mappings themselves are the devices'.
   'device model: ports': ['bases'],
   'device model: memory': ['bases'],
-
 };
 
 describe('a field of a saved machine', () => {

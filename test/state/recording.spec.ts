@@ -40,13 +40,20 @@ function record(): { state: MachineState; recording: Recording; output: Output }
 
 const again = (state: MachineState, input: readonly RecordedInput[]): { machine: InlineMachine; output: Output } => {
   const output = new Output();
-  return { machine: new InlineMachine({ ...optionsOf(state.config), engine: engineFactory(), input }, output.sinks, state), output };
+  return {
+    machine: new InlineMachine({ ...optionsOf(state.config), engine: engineFactory(), input }, output.sinks, state),
+    output,
+  };
 };
 
 describe('a recording', () => {
   it('runs again as it ran, from its file too; and a run that parts from it is found and named', async () => {
     const { state, recording, output } = record();
-    expect(recording.inputs.map(({ kind, bytes }) => `${kind} ${bytes.join()}`)).toEqual(['console 97', 'console 98', 'console 99']);
+    expect(recording.inputs.map(({ kind, bytes }) => `${kind} ${bytes.join()}`)).toEqual([
+      'console 97',
+      'console 98',
+      'console 99',
+    ]);
     const path = join(folder, 'run');
     await saveSnapshotFile(path, state, recording);
     const file = await loadSnapshotFile(path);
@@ -57,7 +64,8 @@ describe('a recording', () => {
     machine.flush();
     const files = second.files();
     // The first run's files begin with what the machine put out while it was made.
-    for (const [kind, bytes] of Object.entries(output.files())) expect(bytes.subarray(-files[kind]!.length).equals(files[kind]!), kind).toBe(true);
+    for (const [kind, bytes] of Object.entries(output.files()))
+      expect(bytes.subarray(-files[kind]!.length).equals(files[kind]!), kind).toBe(true);
 
     const other = recording.inputs.map((input, i) => (i === 1 ? { ...input, bytes: Uint8Array.of(0x7a) } : input));
     const { machine: suspect } = again(state, other);

@@ -121,7 +121,9 @@ describe('a file of a saved machine', () => {
     const other = (parts: object) => () => resume({ ...state, parts: { ...state.parts, ...parts } as typeof state.parts });
     expect(other({ vCPU: undefined })).toThrow(/no 'HVM vCPU'/);
     expect(other({ vCPU: { ...vcpu, version: 99 } })).toThrow(/version 99/);
-    expect(other({ vCPU: { ...vcpu, state: { ...(vcpu.state as object), exits: 'many' } } })).toThrow(/HVM vCPU\.exits is a string/);
+    expect(other({ vCPU: { ...vcpu, state: { ...(vcpu.state as object), exits: 'many' } } })).toThrow(
+      /HVM vCPU\.exits is a string/,
+    );
     expect(() => resume({ ...state, image: { ...state.image, memorySize: 4096 } })).toThrow(/bytes of machine memory/);
   });
 });

@@ -6,7 +6,10 @@
 /** Longest packet taken; what a client sends beyond it is refused. */
 export const PACKET_SIZE = 0x4000;
 
-export type Packet = { readonly kind: 'packet'; readonly data: string } | { readonly kind: 'interrupt' } | { readonly kind: 'nak' };
+export type Packet =
+  | { readonly kind: 'packet'; readonly data: string }
+  | { readonly kind: 'interrupt' }
+  | { readonly kind: 'nak' };
 
 const START = 0x24;
 const END = 0x23;
@@ -48,7 +51,8 @@ export class PacketReader {
 
 function unescape(bytes: readonly number[]): string {
   let text = '';
-  for (let i = 0; i < bytes.length; i++) text += String.fromCharCode(bytes[i] === ESCAPE && i + 1 < bytes.length ? bytes[++i]! ^ 0x20 : bytes[i]!);
+  for (let i = 0; i < bytes.length; i++)
+    text += String.fromCharCode(bytes[i] === ESCAPE && i + 1 < bytes.length ? bytes[++i]! ^ 0x20 : bytes[i]!);
   return text;
 }
 
@@ -64,7 +68,8 @@ export function packet(data: string): string {
   return `$${out}#${sum.toString(16).padStart(2, '0')}`;
 }
 
-export const toHex = (bytes: Iterable<number>): string => [...bytes].map((byte) => (byte & 0xff).toString(16).padStart(2, '0')).join('');
+export const toHex = (bytes: Iterable<number>): string =>
+  [...bytes].map((byte) => (byte & 0xff).toString(16).padStart(2, '0')).join('');
 
 /** Bytes of a text of hexadecimal digits; undefined: it is none. */
 export function fromHex(text: string): Uint8Array | undefined {

@@ -45,7 +45,9 @@ const control = (name: string, read: (r: VcpuRegisters) => bigint): GdbRegister 
 });
 
 const core: readonly GdbRegister[] = [
-  ...(['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const).map(gpr),
+  ...(
+    ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const
+  ).map(gpr),
   {
     name: 'rip',
     bits: 64,

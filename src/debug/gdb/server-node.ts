@@ -35,14 +35,17 @@ export function serveGdb(
     socket.on('close', () => {
       client = undefined;
     });
-    serve(debug, socket, say).then((isOver) => {
-      if (!isOver) return;
-      server.close();
-      finish();
-    }, (error: Error) => {
-      say(`gdb: ${error.message}`);
-      socket.destroy();
-    });
+    serve(debug, socket, say).then(
+      (isOver) => {
+        if (!isOver) return;
+        server.close();
+        finish();
+      },
+      (error: Error) => {
+        say(`gdb: ${error.message}`);
+        socket.destroy();
+      },
+    );
   });
   return new Promise((resolve, reject) => {
     server.once('error', (error) => reject(new UserError(`--gdb: cannot listen: ${error.message}`)));

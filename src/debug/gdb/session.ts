@@ -271,7 +271,10 @@ export class GdbSession {
     const { timeline } = this;
     const here = timeline.position;
     const ranges = this.ranges();
-    type Found = { readonly position: Position; readonly watch?: { readonly by: 'guest' | 'device'; readonly hits: number; readonly from: Position } };
+    type Found = {
+      readonly position: Position;
+      readonly watch?: { readonly by: 'guest' | 'device'; readonly hits: number; readonly from: Position };
+    };
     const found = timeline.search<Found>(here, () => {
       const from = timeline.position;
       let last: Found | undefined;

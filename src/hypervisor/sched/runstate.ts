@@ -54,7 +54,8 @@ export class Runqueue implements Snapshot<RunqueueState> {
   /** Which vCPU runs is all there is: runstates lie in machine memory. */
   restore({ domid, vcpu }: RunqueueState): void {
     const running = [this.idle, ...this.vcpus].find((known) => known.domid === domid && known.id === vcpu);
-    if (running === undefined) throw new UserError(`saved state of the run queue: d${domid}v${vcpu} is not a vCPU of this machine`);
+    if (running === undefined)
+      throw new UserError(`saved state of the run queue: d${domid}v${vcpu} is not a vCPU of this machine`);
     this.running = running;
   }
 

@@ -6,7 +6,16 @@
 import { gva, PAGE_SIZE, pageOffset, gpaToGfn } from '../../base/address.ts';
 import type { Gfn, Gpa, Gva, Maddr, Mfn } from '../../base/address.ts';
 import { EptQualification, ExitReason, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, Reg, StringKind } from '../../cpu/interface.ts';
-import type { EventType, LinearTranslation, SegmentState, Vcpu, VcpuEvent, VcpuRegisters, VcpuState, VmExit } from '../../cpu/interface.ts';
+import type {
+  EventType,
+  LinearTranslation,
+  SegmentState,
+  Vcpu,
+  VcpuEvent,
+  VcpuRegisters,
+  VcpuState,
+  VmExit,
+} from '../../cpu/interface.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { P2m } from '../mm/p2m.ts';
 

@@ -64,7 +64,8 @@ export function partHashes(machine: InlineMachine): Record<string, string> {
         hashes[`${name}: ${inner}`] = digits(h64Raw(encodeState(its)));
   }
   const memory = create64();
-  for (const [page, hash] of pageHashes(machine.memory)) memory.update(new Uint8Array(BigUint64Array.of(BigInt(page), hash).buffer));
+  for (const [page, hash] of pageHashes(machine.memory))
+    memory.update(new Uint8Array(BigUint64Array.of(BigInt(page), hash).buffer));
   hashes['memory'] = digits(memory.digest());
   return hashes;
 }
@@ -83,9 +84,12 @@ export function describePage(machine: InlineMachine, page: number): string {
   if (page >= layout.firstFrame) {
     const owner = memory.u32[(memory.frameEntry(page as Mfn) >>> 2) + 1]!;
     const gfn = gfnOf(machine, page);
-    return gfn === undefined ? `machine frame 0x${page.toString(16)} of d${owner}` : `guest frame 0x${gfn.toString(16)} of d${p2m.domid}`;
+    return gfn === undefined
+      ? `machine frame 0x${page.toString(16)} of d${owner}`
+      : `guest frame 0x${gfn.toString(16)} of d${p2m.domid}`;
   }
-  for (const { name, base, size } of memory.xenheapEntries()) if (at < base + size && at + PAGE_SIZE > base) return `Xen's heap near '${name}'`;
+  for (const { name, base, size } of memory.xenheapEntries())
+    if (at < base + size && at + PAGE_SIZE > base) return `Xen's heap near '${name}'`;
   if (at < layout.frameTable.base + layout.frameTable.size && at >= layout.frameTable.base) return 'the frame table';
   if (layout.p2m.some(({ base, size }) => at >= base && at < base + size)) return 'the p2m';
   return `machine page 0x${page.toString(16)}`;

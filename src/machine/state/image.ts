@@ -42,7 +42,8 @@ function isZero({ f64, u32 }: MachineMemory, page: number): boolean {
 /** Page numbers of all pages that a state must keep. */
 export function keptPages(memory: MachineMemory): Uint32Array {
   const pages: number[] = [];
-  for (const [first, end] of runsOf(memory)) for (let page = first; page < end; page++) if (isKept(memory, page)) pages.push(page);
+  for (const [first, end] of runsOf(memory))
+    for (let page = first; page < end; page++) if (isKept(memory, page)) pages.push(page);
   return Uint32Array.from(pages);
 }
 

@@ -107,7 +107,8 @@ export function replay(machine: InlineMachine, { marks, end }: Recording, untilN
     const found = compare(mark.position, mark.hashes);
     if (found !== undefined) return found;
   }
-  if (end.how === 'paused') machine.runTo({ instructions: end.position.instructions, exits: end.position.exits, ns: end.position.ns }, untilNs);
+  if (end.how === 'paused')
+    machine.runTo({ instructions: end.position.instructions, exits: end.position.exits, ns: end.position.ns }, untilNs);
   else machine.runTo({}, untilNs);
   return compare(end.position, end.hashes);
 }
@@ -129,7 +130,8 @@ export function findParting(
   from: number,
   until: number,
 ): Parting | undefined {
-  const difference = (instructions: number): string | undefined => describeDifference(reference(instructions), suspect(instructions));
+  const difference = (instructions: number): string | undefined =>
+    describeDifference(reference(instructions), suspect(instructions));
   let what = difference(until);
   if (what === undefined) return undefined;
   let same = from;

@@ -51,7 +51,9 @@ export async function loadSnapshotFile(path: string): Promise<SnapshotFile> {
     file = await readFile(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new UserError(`${path}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${message}`}; expected a saved machine`);
+    throw new UserError(
+      `${path}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${message}`}; expected a saved machine`,
+    );
   }
   return readSnapshot(file, path, zlib);
 }

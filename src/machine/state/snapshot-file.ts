@@ -2,7 +2,7 @@
  * A saved machine as a file: a header that says how long everything is, the state, then the memory in chunks that are compressed each by
  * itself. How bytes are compressed is the platform's business (snapshot-file-node.ts).
  *
- * Layout, little-endian: 8 bytes `XENOSAVE`; u32 version; u32 bytes of the head; 8 bytes checksum (XXH64) of all that follows;
+ * Layout, little-endian: 8 bytes `XENOSAVE`; u32 version; u32 bytes of the head; 8 bytes checksum (XXH64) of all else;
  * the head (codec.ts); the chunks.
  */
 import xxhash from 'xxhash-wasm';
@@ -17,6 +17,7 @@ import { isInputKind, type Recording } from './recording.ts';
 
 const MAGIC = new TextEncoder().encode('XENOSAVE');
 const VERSION = 1;
+const CHECKSUM = 16;
 const HEADER = 24;
 /** Bytes of memory in one chunk. */
 const CHUNK = 4 << 20;
@@ -75,8 +76,14 @@ export async function writeSnapshot(
   const view = new DataView(file.buffer);
   view.setUint32(8, VERSION, true);
   view.setUint32(12, headBytes.length, true);
-  view.setBigUint64(16, (await xxhash()).h64Raw(file.subarray(HEADER)), true);
+  view.setBigUint64(16, await checksum(file), true);
   return file;
+}
+
+/** Of everything but itself. */
+async function checksum(file: Uint8Array): Promise<bigint> {
+  const sum = (await xxhash()).create64();
+  return sum.update(file.subarray(0, CHECKSUM)).update(file.subarray(HEADER)).digest();
 }
 
 /** The state that a file holds. Throws UserError, with `name` in its message, for a file that is damaged or none of ours. */
@@ -86,11 +93,13 @@ export async function readSnapshot(file: Uint8Array, name: string, { decompress 
   const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
   const version = view.getUint32(8, true);
   if (version !== VERSION)
-    throw new UserError(`${name}: a saved machine of format ${version}; this program reads format ${VERSION}: save it again with this one`);
+    throw new UserError(
+      `${name}: a saved machine of format ${version}; this program reads format ${VERSION}: save it again with this one`,
+    );
   const damaged = (what: string): UserError => new UserError(`${name}: damaged: ${what}; save the machine again`);
   const headLength = view.getUint32(12, true);
   if (HEADER + headLength > file.length) throw damaged('it ends too early');
-  if ((await xxhash()).h64Raw(file.subarray(HEADER)) !== view.getBigUint64(16, true)) throw damaged('its checksum does not fit');
+  if ((await checksum(file)) !== view.getBigUint64(16, true)) throw damaged('its checksum does not fit');
   const head = checkHead(decodeState(file.subarray(HEADER, HEADER + headLength)));
   const length = head.pages.length * PAGE_SIZE;
   if (head.chunks.length !== Math.ceil(length / CHUNK)) throw damaged('its memory is cut into another number of chunks');
@@ -148,18 +157,25 @@ function checkHead(head: unknown): Head {
   const { domain, nics, clock, logForm, testDevices } = found.config;
   const refused = (what: string): UserError => new UserError(`saved state: ${what}`);
   if (typeof parts !== 'object' || parts === null) throw refused('it has no parts');
-  for (const [name, part] of Object.entries(parts)) checkShape({ ...part, state: null }, { kind: '', version: 0, state: null }, name);
+  for (const [name, part] of Object.entries(parts))
+    checkShape({ ...part, state: null }, { kind: '', version: 0, state: null }, name);
   if (!(domain.memoryMiB >= MEMORY_MIB.min && domain.memoryMiB <= MEMORY_MIB.max && domain.vcpus === 1))
     throw refused(`a guest of ${domain.memoryMiB} MiB and ${domain.vcpus} vCPUs cannot be`);
-  if (clock !== 'virtual' || (logForm !== null && logForm !== 'trace' && logForm !== 'classic')) throw refused('its clock or its log is unknown');
+  if (clock !== 'virtual' || (logForm !== null && logForm !== 'trace' && logForm !== 'classic'))
+    throw refused('its clock or its log is unknown');
   if (testDevices !== null) checkShape(testDevices, { vcpus: 1, memoryBytes: 0 }, 'state.config.testDevices');
   const { recording } = found;
   if (recording !== null) {
-    const plain = { ...recording, end: { ...recording.end, hashes: {} }, marks: recording.marks.map((mark) => ({ ...mark, hashes: {} })) };
+    const plain = {
+      ...recording,
+      end: { ...recording.end, hashes: {} },
+      marks: recording.marks.map((mark) => ({ ...mark, hashes: {} })),
+    };
     checkShape(plain, exampleRecording, 'recording');
     if (!recording.inputs.every(({ kind }) => isInputKind(kind))) throw refused('an input of its recording is of no known kind');
   }
   for (const { model, mac } of nics)
-    if (!nicModelNames.includes(model) || !(mac instanceof Uint8Array) || mac.length !== 6) throw refused('a NIC in it is unknown');
+    if (!nicModelNames.includes(model) || !(mac instanceof Uint8Array) || mac.length !== 6)
+      throw refused('a NIC in it is unknown');
   return found;
 }
