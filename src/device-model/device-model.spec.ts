@@ -129,11 +129,11 @@ describe('device model', () => {
     const state = structuredClone(a.dm.save());
     const b = setUp();
     b.dm.restore(state);
+    expect(structuredClone(b.dm.save())).toEqual(structuredClone(a.dm.save()));
     expect(b.hv.read(NIC_MMIO + 0x3c, 2)).toBe(a.hv.read(NIC_MMIO + 0x3c, 2));
     expect(b.hv.in(0x3ff, 1)).toBe(0x77);
     expect(b.dm.vga.text()[0]).toBe('A');
     expect(b.dm.server.ringSlot).toBe(1);
-    expect(structuredClone(b.dm.save())).toEqual(structuredClone(a.dm.save()));
     expect(() => b.dm.restore({ parts: {} })).toThrow(UserError);
   });
 

@@ -54,7 +54,7 @@ export default [
   },
   {
     guard: 'the checksum of a file is compared', file, spec: cut, test: 'is refused in one line',
-    find: "if ((await xxhash()).h64Raw(file.subarray(HEADER)) !== view.getBigUint64(16, true)) throw damaged('its checksum does not fit');", replace: '',
+    find: "if ((await checksum(file)) !== view.getBigUint64(16, true)) throw damaged('its checksum does not fit');", replace: '',
   },
   {
     guard: 'a state is of the same machine memory', file: image, spec: cut, test: 'restores into nothing but its like',

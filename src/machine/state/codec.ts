@@ -9,10 +9,10 @@ const extensions = new ExtensionCodec();
 ARRAYS.forEach((kind, type) =>
   extensions.register({
     type,
-    encode: (value) => (value instanceof kind ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice() : null),
+    encode: (value) => (value instanceof kind ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength) : null),
     decode: (bytes) => {
       if (bytes.length % kind.BYTES_PER_ELEMENT !== 0) throw new RangeError('a typed array of odd length');
-      return new kind(bytes.slice().buffer);
+      return new kind(new Uint8Array(bytes).buffer);
     },
   }),
 );
@@ -22,7 +22,9 @@ export const encodeState = (state: unknown): Uint8Array => encode(state, { exten
 /** Throws UserError when the bytes are not what encodeState gives. */
 export function decodeState(bytes: Uint8Array): unknown {
   try {
-    return decode(bytes, { extensionCodec: extensions });
+    // Byte arrays come out as the kind that goes in: never as Node's Buffer.
+    const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return decode(plain, { extensionCodec: extensions });
   } catch (error) {
     throw new UserError(`saved state: cannot be read: ${(error as Error).message}`);
   }

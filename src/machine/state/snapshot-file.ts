@@ -2,7 +2,7 @@
  * A saved machine as a file: a header that says how long everything is, the state, then the memory in chunks that are compressed each by
  * itself. How bytes are compressed is the platform's business (snapshot-file-node.ts).
  *
- * Layout, little-endian: 8 bytes `XENOSAVE`; u32 version; u32 bytes of the head; 8 bytes checksum (XXH64) of all that follows;
+ * Layout, little-endian: 8 bytes `XENOSAVE`; u32 version; u32 bytes of the head; 8 bytes checksum (XXH64) of all else;
  * the head (codec.ts); the chunks.
  */
 import xxhash from 'xxhash-wasm';
@@ -17,6 +17,7 @@ import { isInputKind, type Recording } from './recording.ts';
 
 const MAGIC = new TextEncoder().encode('XENOSAVE');
 const VERSION = 1;
+const CHECKSUM = 16;
 const HEADER = 24;
 /** Bytes of memory in one chunk. */
 const CHUNK = 4 << 20;
@@ -75,8 +76,14 @@ export async function writeSnapshot(
   const view = new DataView(file.buffer);
   view.setUint32(8, VERSION, true);
   view.setUint32(12, headBytes.length, true);
-  view.setBigUint64(16, (await xxhash()).h64Raw(file.subarray(HEADER)), true);
+  view.setBigUint64(16, await checksum(file), true);
   return file;
+}
+
+/** Of everything but itself. */
+async function checksum(file: Uint8Array): Promise<bigint> {
+  const sum = (await xxhash()).create64();
+  return sum.update(file.subarray(0, CHECKSUM)).update(file.subarray(HEADER)).digest();
 }
 
 /** The state that a file holds. Throws UserError, with `name` in its message, for a file that is damaged or none of ours. */
@@ -92,7 +99,7 @@ export async function readSnapshot(file: Uint8Array, name: string, { decompress 
   const damaged = (what: string): UserError => new UserError(`${name}: damaged: ${what}; save the machine again`);
   const headLength = view.getUint32(12, true);
   if (HEADER + headLength > file.length) throw damaged('it ends too early');
-  if ((await xxhash()).h64Raw(file.subarray(HEADER)) !== view.getBigUint64(16, true)) throw damaged('its checksum does not fit');
+  if ((await checksum(file)) !== view.getBigUint64(16, true)) throw damaged('its checksum does not fit');
   const head = checkHead(decodeState(file.subarray(HEADER, HEADER + headLength)));
   const length = head.pages.length * PAGE_SIZE;
   if (head.chunks.length !== Math.ceil(length / CHUNK)) throw damaged('its memory is cut into another number of chunks');
