@@ -458,11 +458,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       ['trace', 'explain', 'out/trace.trc', '--dm-log', 'nowhere'],
       /cannot read nowhere: no such file/,
     ],
-    [
-      'an empty capture',
-      ['trace', 'explain', 'out/trace.trc', '--pcap', 'empty'],
-      /--pcap empty: empty; expected/,
-    ],
+    ['an empty capture', ['trace', 'explain', 'out/trace.trc', '--pcap', 'empty'], /--pcap empty: empty; expected/],
     [
       'a log for a capture',
       ['trace', 'explain', 'out/trace.trc', '--pcap', 'out/qemu-dm.log'],
@@ -753,11 +749,19 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       ['guest', 'build'],
       ['conformance'],
       ['explain'],
+      ['resume'],
+      ['replay'],
+      ['debug'],
       ['trace'],
       ['trace', 'dump'],
       ['trace', 'summary'],
       ['trace', 'io'],
       ['trace', 'explain'],
+      ['trace', 'export'],
+      ['trace', 'sql'],
+      ['trace', 'report'],
+      ['trace', 'compare'],
+      ['trace', 'watch'],
     ];
 
     it('names every command there is', async () => {

@@ -27,7 +27,7 @@ interface Command {
 const STEPS: readonly (HappeningKind | 'instruction')[] = ['instruction', 'exit', 'doorbell', 'interrupt', 'dma'];
 
 /** A whole number, decimal or 0x…; throws UserError for anything else. */
-export function parseNumber(text: string | undefined, what: string): number {
+function parseNumber(text: string | undefined, what: string): number {
   const value = text === undefined || text === '' ? Number.NaN : Number(text);
   if (!Number.isSafeInteger(value) || value < 0) throw new UserError(`${what}: expected a whole number, decimal or 0x…`);
   return value;

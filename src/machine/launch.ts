@@ -60,6 +60,7 @@ export class MachineRun {
   private running: number;
   private memory: MachineMemory | undefined;
   private dom0: VcpuState | undefined;
+  private isWakeDue = false;
   private ended: GuestReport | undefined;
   private served: DeviceModelReport | undefined;
   private failure: Error | undefined;
@@ -149,7 +150,10 @@ export class MachineRun {
       return;
     }
     // Before the guest runs nobody waits; when it does, the device model is woken once.
-    if (this.memory === undefined) return;
+    if (this.memory === undefined) {
+      this.isWakeDue = true;
+      return;
+    }
     this.dom0 ??= new VcpuState(this.memory, 0, 0);
     this.dom0.kick();
   }
@@ -158,8 +162,8 @@ export class MachineRun {
     switch (message.kind) {
       case 'started':
         this.memory = new MachineMemory(message.split.memory, message.split.layout);
-        // What was put into a ring while nobody could be woken.
-        this.wakeDeviceModel();
+        // Only if something was put into a ring while nobody could be woken: a wake shows in the trace.
+        if (this.isWakeDue) this.wakeDeviceModel();
         break;
       case 'ended':
         this.ended = message.report;

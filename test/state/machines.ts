@@ -7,7 +7,7 @@ import { optionsOf, type MachineState } from '../../src/machine/state/machine-st
 import { assembleTinyGuest, tinyGuestCommandLine, type TinyGuestMode } from '../../src/machine/tiny-guest/image.ts';
 import { parseMac } from '../../src/net/frame.ts';
 
-export const MAC = parseMac('00:16:3e:00:00:01');
+const MAC = parseMac('00:16:3e:00:00:01');
 
 /** The tiny guest with every kind of output. */
 export const tinyOptions = (mode: TinyGuestMode = { mode: 'ping', count: 3 }): MachineOptions => ({

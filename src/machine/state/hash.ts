@@ -96,7 +96,7 @@ export function describePage(machine: InlineMachine, page: number): string {
 }
 
 /** Guest frame behind which a machine frame lies. */
-export function gfnOf({ memory }: InlineMachine, frame: number): number | undefined {
+function gfnOf({ memory }: InlineMachine, frame: number): number | undefined {
   const table = memory.layout.p2m[0]!;
   for (let gfn = 0; gfn < table.size / 4; gfn++) {
     const entry = memory.u32[(table.base >>> 2) + gfn]!;

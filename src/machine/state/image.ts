@@ -25,7 +25,7 @@ function* runsOf(memory: MachineMemory): Generator<readonly [number, number]> {
 }
 
 /** Does the page hold something that a state must keep? */
-export function isKept(memory: MachineMemory, page: number): boolean {
+function isKept(memory: MachineMemory, page: number): boolean {
   const { layout, u32 } = memory;
   if (page >= layout.firstFrame && u32[(memory.frameEntry(page as Mfn) >>> 2) + 1] === DOMID_FREE) return false;
   return !isZero(memory, page);

@@ -149,7 +149,7 @@ export function findParting(
 }
 
 /** The first thing in which two machines differ, in words; undefined: nothing. */
-export function describeDifference(a: InlineMachine, b: InlineMachine): string | undefined {
+function describeDifference(a: InlineMachine, b: InlineMachine): string | undefined {
   const part = firstDifference(countedParts(a), countedParts(b), 'machine');
   const pagesA = pageHashes(a.memory);
   const pagesB = pageHashes(b.memory);
