@@ -61,6 +61,7 @@ export class InlineMachine {
     };
     this.hvm = guest.createVcpu(inline);
     this.loop = new PcpuLoop(pcpu, guest.runqueue, guest.timers, this.hvm, inline);
+    guest.showAtEnd(this.loop, this.hvm);
     deviceModel.start();
     // Binding its ports has raised them once each: the device model looks at that before it sleeps for the first time.
     deviceModel.runUntilIdle();

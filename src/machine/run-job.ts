@@ -49,7 +49,7 @@ function runInline(job: MachineJob, sinks: MachineSinks, post: Post): void {
 }
 
 function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
-  const { name, domain, nics, clock, seed, traceMask, logForm, consoleInput, socket, testDevices, fep } = job;
+  const { name, domain, nics, clock, seed, traceMask, logForm, consoleInput, socket, testDevices, fep, dumpOn } = job;
   return {
     name,
     domain,
@@ -63,6 +63,7 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit
     ...(socket === undefined ? {} : { socket }),
     ...(testDevices === undefined ? {} : { testDevices }),
     ...(fep === undefined ? {} : { fep }),
+    ...(dumpOn === undefined ? {} : { dumpOn }),
   };
 }
 

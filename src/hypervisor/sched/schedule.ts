@@ -6,6 +6,7 @@
 import { ShutdownReason } from '../../abi/sched.ts';
 import type { Maddr } from '../../base/address.ts';
 import { DomainCrash } from '../../base/errors.ts';
+import { Listeners } from '../../base/listeners.ts';
 import { SpinWait } from '../../base/spin.ts';
 import { ExitReason } from '../../cpu/interface.ts';
 import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE } from '../../trace/events.ts';
@@ -57,8 +58,8 @@ export class IoWait implements XenWait {
   private readonly domain: Domain;
   private readonly dom0: InlineDom0 | undefined;
   private readonly spin = new SpinWait();
-  /** When the vCPU began to wait for the request at hand. */
   private readonly isHeldUp: (() => boolean) | undefined;
+  /** When the vCPU began to wait for the request at hand. */
   private since = 0;
 
   /**
@@ -148,6 +149,8 @@ function runDom0(pcpu: Pcpu, runqueue: Runqueue, dom0: InlineDom0): void {
 }
 
 export class PcpuLoop {
+  /** The run is about to end, and everything is as it was. */
+  readonly endings = new Listeners<LoopEnd>();
   private readonly pcpu: Pcpu;
   private readonly runqueue: Runqueue;
   private readonly timers: TimerQueue;
@@ -259,7 +262,8 @@ export class PcpuLoop {
     this.entered = !unfinished;
     const reason = engine.run(unfinished ? 1 : this.budget(untilNs));
     state.inGuest = false;
-    if (reason === ExitReason.budget) return;
+    if (reason === ExitReason.budget) return hvm.ranOn();
+    if (reason !== ExitReason.externalInterrupt) hvm.leftOfItself();
     if (unfinished) {
       if (reason === ExitReason.externalInterrupt) return;
       vmx.traceEntry();
@@ -315,6 +319,7 @@ export class PcpuLoop {
   /** The guest's vCPU leaves the pCPU, whole: no entry is left open in the trace. */
   private end(end: LoopEnd): LoopEnd {
     const { runqueue, hvm } = this;
+    this.endings.call(end);
     this.leaveGuest(EVENT_CHECK_VECTOR);
     if (runqueue.current !== runqueue.idle)
       runqueue.switchTo(runqueue.idle, end === 'shutdown' ? RUNSTATE_OFFLINE : RUNSTATE_RUNNABLE);

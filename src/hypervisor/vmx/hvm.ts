@@ -2,7 +2,7 @@
 import { IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
 import { ShutdownReason } from '../../abi/sched.ts';
 import { gva } from '../../base/address.ts';
-import { Efer, Rights, Seg, type Vcpu } from '../../cpu/interface.ts';
+import { Seg, type Vcpu } from '../../cpu/interface.ts';
 import { TRC_HVM_HLT, TRC_SCHED_BLOCK } from '../../trace/events.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { defaultCpuidPolicy } from './cpuid.ts';
@@ -27,6 +27,8 @@ import type { P2m } from '../mm/p2m.ts';
 import type { Shootdown } from '../mm/shootdown.ts';
 import { updateRunstateArea } from '../domain/time.ts';
 import type { TimerQueue } from '../time/timer.ts';
+import { codeBitness, stackLines, waitLines } from './inspect.ts';
+import { SilentLoop } from './silent-loop.ts';
 import { VmxExits } from './vmx.ts';
 
 const RFLAGS_IF = 0x200;
@@ -81,6 +83,7 @@ export class HvmVcpu {
   private hasDumped = false;
   private readonly options: HvmVcpuOptions;
   private readonly debugLine: number[] = [];
+  private readonly silentLoop = new SilentLoop();
 
   constructor(options: HvmVcpuOptions) {
     const { domain, engine, p2m, pcpu, irq, controllers, handlers, servers, wait } = options;
@@ -158,6 +161,33 @@ export class HvmVcpu {
     else this.domain.pcpu.trace.recordTsc(TRC_SCHED_BLOCK, 2, this.domain.domid, this.state.id);
   }
 
+  /** The guest ran to the end of its budget, without an exit. */
+  ranOn(): void {
+    const { engine, state } = this;
+    const loops = this.silentLoop.ran(engine.exit.rip, engine.registers.rflags, engine.instructions);
+    if (loops !== undefined) this.options.pcpu.log.warn(`d${state.domid}v${state.id} ${loops}`);
+  }
+
+  /** The guest left for something of its own. */
+  leftOfItself(): void {
+    this.silentLoop.exited();
+  }
+
+  /** A vCPU that lives, in the log: registers, code, stack, and what it may be waiting for. */
+  inspect(why: string): void {
+    const { domain, state, engine, guest, options } = this;
+    const { controllers, servers, pcpu } = options;
+    const lines = [
+      `d${domain.domid}v${state.id}: ${why}`,
+      `----[ Xenolith  x86_64  ${domain.name} ]----\nCPU:    ${pcpu.number}\n${engine.dump()}`,
+    ];
+    const code = this.dumpCode();
+    if (code.length > 0) lines.push(`Code around RIP:\n${code.join('\n')}`);
+    lines.push(`Stack:\n${stackLines({ engine, guest }).join('\n')}`);
+    lines.push(waitLines({ domain, state, engine, guest, controllers, servers, recent: this.vmx.recent }).join('\n'));
+    for (const line of lines) pcpu.log.warn(line);
+  }
+
   /** The domain in the log, in Xen's layout. */
   dump(why: string): void {
     this.hasDumped = true;
@@ -174,7 +204,7 @@ export class HvmVcpu {
     const { engine, options } = this;
     const { registers } = engine;
     const cs = registers.getSegment(Seg.cs);
-    const bitness = registers.efer & Efer.lma && cs.accessRights & Rights.long ? 64 : cs.accessRights & Rights.big ? 32 : 16;
+    const bitness = codeBitness(engine);
     const at = bitness === 64 ? (registers.rip as bigint) : (cs.base + registers.rip) & 0xffff_ffffn;
     const behind = engine.codeBytes(gva(at), CODE_BEHIND);
     const before = at < BigInt(CODE_BEFORE) ? new Uint8Array(0) : engine.codeBytes(gva(at - BigInt(CODE_BEFORE)), CODE_BEFORE);

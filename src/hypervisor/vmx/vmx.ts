@@ -36,6 +36,7 @@ import type { InterruptControllers } from '../chips/irq.ts';
 import type { Msrs } from './msr.ts';
 import { P2mAccess, p2mIsDiscardWrite, p2mIsRam, P2mType } from '../mm/p2m.ts';
 import type { P2m } from '../mm/p2m.ts';
+import { RecentExits } from './recent-exits.ts';
 import { taskSwitch } from './task-switch.ts';
 import type { TaskSwitchHost } from './task-switch.ts';
 
@@ -74,6 +75,8 @@ const MMIO_LINEAR_MAX = 4096;
 export class VmxExits {
   /** Linear page by which the guest first touched each device page, from the exit itself: for whoever tells of it. */
   readonly mmioLinear = new Map<Gfn, bigint>();
+  /** The exits that the guest took for itself: none is an interrupt's. */
+  readonly recent = new RecentExits();
   private readonly parts: VmxParts;
   private readonly cpuidOut: CpuidResult = { a: 0, b: 0, c: 0, d: 0 };
 
@@ -116,6 +119,7 @@ export class VmxExits {
   /** Decide about the exit just taken (its VMEXIT record is written). May throw DomainCrash. */
   handle(reason: ExitReason): void {
     const { domain, engine, emulator, hypercalls } = this.parts;
+    if (reason !== ExitReason.externalInterrupt) this.recent.record(engine.exit, domain.pcpu.clock.nowNs());
     switch (reason) {
       case ExitReason.eptViolation:
         return this.eptViolation();
