@@ -8,7 +8,7 @@ import { disassemble } from '../machine/disassemble-node.ts';
 import { engineFactory } from '../machine/engine-factory.ts';
 import { driversFor, nicOptions } from '../machine/guest-config.ts';
 import { loadSnapshotFile } from '../machine/state/snapshot-file-node.ts';
-import { oneLine } from './failure.ts';
+import { oneLine } from './printable.ts';
 import { Inputs } from './inputs.ts';
 import { chooseGuest, collect, readConfig } from './run.ts';
 
@@ -39,8 +39,8 @@ export function registerDebug(program: Command): void {
       'after',
       `
 Examples:
-  npx xenolith debug guest.cfg -c 'run doorbell TxPoll' -c 'back 5' -c 'info nic'
-  npx xenolith debug out/run.rec --gdb :1234 & gdb -ex 'target remote :1234'`,
+  xenolith debug guest.cfg -c 'run doorbell TxPoll' -c 'back 5' -c 'info nic'
+  xenolith debug out/run.rec --gdb :1234 & gdb -ex 'target remote :1234'`,
     )
     .action(async (file: string | undefined, options: DebugOptions) => {
       process.exitCode = await debug(file, options);

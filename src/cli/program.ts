@@ -11,7 +11,7 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
     .description('A Xen HVM machine that can be seen through, and a reader of xentrace files')
     .version(version)
     .option('--debug', 'print a stack trace with an error')
-    .addHelpText('after', '\nExample:\n  npx xenolith run guest.cfg\n\nEvery command has examples in its --help.')
+    .addHelpText('after', '\nExample:\n  xenolith run guest.cfg\n\nEvery command has examples in its --help.')
     .configureOutput({ outputError: (text, write) => write(`${usageErrorText(text, program, argv)}\n`) })
     .exitOverride();
   // The machine's code takes longer to load than a small trace to read: commands that read do without.

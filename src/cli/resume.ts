@@ -43,8 +43,8 @@ export function registerResume(program: Command): void {
 Points of --save-at count from the machine's beginning, as in run.
 
 Examples:
-  npx xenolith run guest.cfg --save out/booted.xen --save-at 'console:Run /init'
-  npx xenolith resume out/booted.xen --trace out/rest.trc`,
+  xenolith run guest.cfg --save out/booted.xen --save-at 'console:Run /init'
+  xenolith resume out/booted.xen --trace out/rest.trc`,
     )
     .action(async (file: string, options: ResumeOptions) => {
       process.exitCode = await resume(file, options);
@@ -61,7 +61,7 @@ export function registerReplay(program: Command): void {
     .option('--pcap <file>', 'write what crosses the wire, as pcapng')
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
     .option('--json', 'print the outcome as JSON on the last line')
-    .addHelpText('after', '\nExample:\n  npx xenolith replay out/run.rec --trace out/again.trc')
+    .addHelpText('after', '\nExample:\n  xenolith replay out/run.rec --trace out/again.trc')
     .action(async (file: string, options: Omit<ResumeOptions, 'timeout'>) => {
       process.exitCode = await replay(file, options);
     });

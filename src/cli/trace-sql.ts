@@ -33,8 +33,8 @@ export function registerTraceSql(program: Command): void {
     .option('--start <time>', 'wall-clock time at which the trace begins: 2026-11-30T12:00:00Z')
     .addHelpText(
       'after',
-      "\nExample (on the files of npm start):\n  npx xenolith trace sql 'SELECT reason_name, count(*) FROM exits GROUP BY 1 ORDER BY 2 DESC' out/trace.trc\n" +
-        '  npx xenolith trace sql --question dearest-registers out/trace.trc --dm-log out/qemu-dm.log\n',
+      "\nExample (on the files of npm start):\n  xenolith trace sql 'SELECT reason_name, count(*) FROM exits GROUP BY 1 ORDER BY 2 DESC' out/trace.trc\n" +
+        '  xenolith trace sql --question dearest-registers out/trace.trc --dm-log out/qemu-dm.log\n',
     )
     .action(async (words: string[], options: SqlOptions) => {
       await runSql(words, options);

@@ -112,7 +112,7 @@ export class Timeline {
   static async ofMachine(options: MachineOptions, sinks: MachineSinks = {}): Promise<Timeline> {
     return new Timeline(
       await History.create(),
-      (hooks, taps) => new InlineMachine({ ...options, logForm: 'trace', ...hooks }, taps),
+      (hooks, taps) => new InlineMachine({ ...options, exactBudgets: true, logForm: 'trace', ...hooks }, taps),
       sinks,
     );
   }

@@ -2,6 +2,7 @@
  * The guest's side of a machine: memory, hypervisor, platform devices, one HVM domain with one vCPU, all on the guest's
  * thread. Where the device model runs is the business of whoever puts the machine together.
  */
+import { ShutdownReason } from '../abi/sched.ts';
 import { IOREQ_WRITE, IoreqType, newIoreq } from '../abi/ioreq.ts';
 import { gpaToGfn, maddrToMfn, PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
@@ -23,10 +24,11 @@ import type { MachineMemory, MachineMemoryOptions } from '../hypervisor/mm/memor
 import type { P2m } from '../hypervisor/mm/p2m.ts';
 import { Shootdown } from '../hypervisor/mm/shootdown.ts';
 import { createPlatform, type PlatformOptions } from '../hypervisor/chips/platform.ts';
-import { type InlineDom0, IoWait } from '../hypervisor/sched/schedule.ts';
+import { type InlineDom0, IoWait, type PcpuLoop } from '../hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../hypervisor/setup/setup.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import type { FrameSource } from '../net/frame-ring.ts';
+import { RUN_OUTCOMES, type RunOutcome, runOutcome } from './exit-status.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
 import type { LiveInput, RecordedInput } from './state/inputs.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
@@ -77,8 +79,15 @@ export interface MachineOptions {
   readonly testDevices?: TestDeviceOptions;
   /** The forced-emulation prefix is honoured (HvmVcpuOptions.fep). */
   readonly fep?: boolean;
+  /**
+   * The vCPU stops at the very instruction where a budget ends, so that a run which pauses anywhere is the same as one which
+   * does not (HvmVcpuOptions.exactBudgets). Whoever saves, records or debugs a run needs it; others go faster without.
+   */
+  readonly exactBudgets?: boolean;
   /** The wire's other end is on another thread, in place of the dom0 endpoint. */
   readonly socket?: RingPair | RecordedSocket;
+  /** Ends of the run at which the vCPU is shown in the log. */
+  readonly dumpOn?: readonly RunOutcome[];
   /** Told of every write of a device to guest memory, when it was made. */
   readonly onDma?: (gpa: number, length: number) => void;
   /** Input comes by way of a recording, or out of one; `consoleInput` and `socket` are then left out. */
@@ -203,6 +212,7 @@ export class GuestSide extends Hypervisor {
       ...(console === undefined ? {} : { consoleWrite: console }),
       ...(disassemble === undefined ? {} : { disassemble }),
       fep: this.options.fep ?? false,
+      exactBudgets: this.options.exactBudgets ?? false,
     });
   }
 
@@ -216,6 +226,16 @@ export class GuestSide extends Hypervisor {
     runqueue.switchTo(runqueue.idle, RUNSTATE_RUNNABLE);
     state.clearPauseFlag(VPF_BLOCKED);
     this.builder.enter(hvm.engine.registers);
+  }
+
+  /** Shows the vCPU at the end of its loop, where the end is one that was asked to be shown. */
+  showAtEnd(loop: PcpuLoop, hvm: HvmVcpu): void {
+    loop.endings.add((end) => {
+      const reason = this.domain.shutdownReason;
+      const outcome = runOutcome(end, reason);
+      const asked = reason === ShutdownReason.inspected || (this.options.dumpOn ?? []).includes(outcome);
+      if (asked && !hvm.dumped) hvm.inspect(RUN_OUTCOMES[outcome].text);
+    });
   }
 
   /** Trace everything asked for, from here on: the firmware's own accesses have no exit around them that a trace could show. */

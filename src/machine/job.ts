@@ -7,6 +7,7 @@ import type { DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
+import type { RunOutcome } from './exit-status.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
 import type { BareDomain } from './guest-side.ts';
 import type { MachineState } from './state/machine-state.ts';
@@ -61,6 +62,8 @@ export interface MachineJob {
   readonly untilNs: number;
   /** Characters typed for COM1: a frame ring (net/frame-ring.ts) over this buffer. */
   readonly consoleInput?: SharedArrayBuffer;
+  /** Ends of the run at which the vCPU is shown in the log. */
+  readonly dumpOn?: readonly RunOutcome[];
   /** The wire's other end in place of the dom0 endpoint. */
   readonly socket?: RingPair;
 }

@@ -116,14 +116,20 @@ export class MachineRun {
     this.consumers[thread]!.drain().catch((error: Error) => this.fail(error));
   }
 
-  /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
-  interrupt(): void {
+  /**
+   * Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once.
+   * @param isShown the log gets its vCPU: registers, code, stack, what it waits for
+   */
+  interrupt(isShown = false): void {
     if (this.memory === undefined || this.interrupted) this.fail(new Interrupted('interrupted'));
     else if (this.bell !== undefined) {
       // In a recording the order to stop is input like any other.
       Atomics.store(this.bell, 1, 1);
       this.wakeDeviceModel();
-    } else shutdownDomain(this.memory, GUEST_DOMID, [new VcpuState(this.memory, GUEST_DOMID, 0)], ShutdownReason.interrupted);
+    } else {
+      const reason = isShown ? ShutdownReason.inspected : ShutdownReason.interrupted;
+      shutdownDomain(this.memory, GUEST_DOMID, [new VcpuState(this.memory, GUEST_DOMID, 0)], reason);
+    }
     this.interrupted = true;
   }
 

@@ -127,6 +127,7 @@ export class InlineMachine {
     };
     this.hvm = guest.createVcpu(inline);
     this.loop = new PcpuLoop(pcpu, guest.runqueue, guest.timers, this.hvm, inline);
+    guest.showAtEnd(this.loop, this.hvm);
     deviceModel.start();
     if (state !== undefined) {
       this.restore(state, outputs);

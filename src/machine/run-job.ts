@@ -49,7 +49,8 @@ export async function runJob(part: JobPart, post: Post, disassemble?: Disassembl
 function runInline(job: MachineJob, sinks: MachineSinks, post: Post): void {
   const watch = new ConsoleWatch(job.saveAt?.console, sinks.console);
   const recorder = job.record === undefined ? undefined : new Recorder();
-  const options = inlineOptions(job, recorder);
+  const isKept = [job.saveAt, job.state, job.replay, recorder].some((part) => part !== undefined);
+  const options = { ...inlineOptions(job, recorder), ...(isKept ? { exactBudgets: true } : {}) };
   const machine = new InlineMachine(options, { ...sinks, console: watch.sink }, job.state, 'new');
   const { memory, layout } = machine.memory;
   const beginning = recorder === undefined ? undefined : machine.save();
@@ -129,8 +130,8 @@ function pauseAt({ seconds, exit, instruction, asked }: SaveAt, watch: ConsoleWa
 }
 
 function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
-  const { name, domain, nics, clock, seed, epochUs, wireLatencyNs, traceMask, logForm, consoleInput, socket, testDevices, fep } =
-    job;
+  const { name, domain, nics, clock, seed, epochUs, wireLatencyNs, traceMask, logForm } = job;
+  const { consoleInput, socket, testDevices, fep, dumpOn } = job;
   return {
     name,
     domain,
@@ -146,6 +147,7 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit
     ...(socket === undefined ? {} : { socket }),
     ...(testDevices === undefined ? {} : { testDevices }),
     ...(fep === undefined ? {} : { fep }),
+    ...(dumpOn === undefined ? {} : { dumpOn }),
   };
 }
 

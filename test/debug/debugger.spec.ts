@@ -55,7 +55,7 @@ describe('the debugger', () => {
 
   it('says who wrote memory and registers', () => {
     data('run doorbell TxPoll');
-    data('goto exit 310');
+    data('goto exit 300');
     // The transmit descriptor: the driver gave it to the chip, which took it back while it served the doorbell.
     const tx = 0x118100;
     expect(debug.execute('who-wrote 0x118100 4').text).toMatch(
@@ -64,7 +64,7 @@ describe('the debugger', () => {
     // The receive descriptor: the frame came by itself.
     expect(debug.execute('who-wrote 0x118000 4').text).toMatch(/^device model: by DMA, of itself, behind exit \d+/);
     const { position } = data<{ position: Position }>(`who-wrote 0x${tx.toString(16)} 4`);
-    data(`goto exit ${position.exits - 1}`);
+    data(`goto instruction ${position.instructions}`);
     const driver = data<{ by: string; position: Position }>(`who-wrote 0x${tx.toString(16)} 4`);
     expect(driver.by).toBe('guest');
     // Before that instruction the descriptor is still the chip's no more, behind it it is.

@@ -23,6 +23,7 @@ export const tinyOptions = (mode: TinyGuestMode = { mode: 'ping', count: 3 }): M
     hpet: true,
   },
   engine: engineFactory(),
+  exactBudgets: true,
   traceMask: 0xffff_ffff,
   logForm: 'trace',
 });

@@ -6,6 +6,7 @@
 import { ShutdownReason } from '../../abi/sched.ts';
 import type { Maddr } from '../../base/address.ts';
 import { DomainCrash } from '../../base/errors.ts';
+import { Listeners } from '../../base/listeners.ts';
 import type { Snapshot } from '../../base/snapshot.ts';
 import { SpinWait } from '../../base/spin.ts';
 import { ExitReason } from '../../cpu/interface.ts';
@@ -96,8 +97,8 @@ export class IoWait implements XenWait {
   private readonly domain: Domain;
   private readonly dom0: InlineDom0 | undefined;
   private readonly spin = new SpinWait();
-  /** When the vCPU began to wait for the request at hand. */
   private readonly isHeldUp: (() => boolean) | undefined;
+  /** When the vCPU began to wait for the request at hand. */
   private since = 0;
 
   /**
@@ -189,6 +190,8 @@ function runDom0(pcpu: Pcpu, runqueue: Runqueue, dom0: InlineDom0): void {
 export class PcpuLoop implements Snapshot<PcpuLoopState> {
   readonly kind = 'run loop';
   readonly version = 1;
+  /** The run is about to end, and everything is as it was. */
+  readonly endings = new Listeners<LoopEnd>();
   private readonly pcpu: Pcpu;
   private readonly runqueue: Runqueue;
   private readonly timers: TimerQueue;
@@ -348,7 +351,7 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
     }
     const reason = engine.run(1);
     state.inGuest = false;
-    if (reason === ExitReason.budget) return;
+    if (reason === ExitReason.budget) return this.hvm.ranOn();
     if (reason === ExitReason.externalInterrupt) return;
     vmx.traceEntry();
     this.takeExit(reason);
@@ -362,11 +365,13 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
     const reason = engine.run(Math.min(this.remaining, this.untilPause()));
     state.inGuest = false;
     this.remaining = reason === ExitReason.budget ? Math.max(0, this.remaining - (engine.instructions - before)) : 0;
-    if (reason !== ExitReason.budget) this.takeExit(reason);
+    if (reason === ExitReason.budget) this.hvm.ranOn();
+    else this.takeExit(reason);
   }
 
   private takeExit(reason: ExitReason): void {
     const { hvm } = this;
+    if (reason !== ExitReason.externalInterrupt) hvm.leftOfItself();
     hvm.vmx.traceExit(reason, reason === ExitReason.externalInterrupt ? EVENT_CHECK_VECTOR : -1);
     this.entered = false;
     hvm.maybeDeassertCallback();
@@ -447,6 +452,7 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
   /** The guest's vCPU leaves the pCPU, whole: no entry is left open in the trace. */
   private end(end: LoopEnd): LoopEnd {
     const { runqueue, hvm } = this;
+    this.endings.call(end);
     this.leaveGuest(EVENT_CHECK_VECTOR);
     if (runqueue.current !== runqueue.idle)
       runqueue.switchTo(runqueue.idle, end === 'shutdown' ? RUNSTATE_OFFLINE : RUNSTATE_RUNNABLE);

@@ -3,7 +3,7 @@ import { IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
 import { ShutdownReason } from '../../abi/sched.ts';
 import { type Gfn, gva } from '../../base/address.ts';
 import type { Snapshot } from '../../base/snapshot.ts';
-import { Efer, Rights, Seg, type Vcpu, type VcpuState as EngineState } from '../../cpu/interface.ts';
+import { Seg, type Vcpu, type VcpuState as EngineState } from '../../cpu/interface.ts';
 import { TRC_HVM_HLT, TRC_SCHED_BLOCK } from '../../trace/events.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { defaultCpuidPolicy } from './cpuid.ts';
@@ -28,6 +28,8 @@ import type { P2m } from '../mm/p2m.ts';
 import type { Shootdown } from '../mm/shootdown.ts';
 import { updateRunstateArea } from '../domain/time.ts';
 import type { TimerQueue } from '../time/timer.ts';
+import { codeBitness, stackLines, waitLines } from './inspect.ts';
+import { SilentLoop } from './silent-loop.ts';
 import { VmxExits } from './vmx.ts';
 
 const RFLAGS_IF = 0x200;
@@ -58,6 +60,8 @@ export interface HvmVcpuOptions {
   readonly disassemble?: (code: Uint8Array, address: bigint, at: bigint, bitness: 16 | 32 | 64) => string[];
   /** `hvm_fep`: UD2 with "xen" behind it marks the next instruction for the hypervisor's emulator. */
   readonly fep?: boolean;
+  /** Budgets end at the instruction that uses them up, not behind its block (Vcpu.countExactly). */
+  readonly exactBudgets?: boolean;
   /** Called after every step while single-stepping. */
   readonly onMonitorTrap?: () => void;
 }
@@ -100,6 +104,7 @@ export class HvmVcpu implements Snapshot<HvmVcpuSaved> {
   private readonly options: HvmVcpuOptions;
   private readonly msrs: Msrs;
   private readonly debugLine: number[] = [];
+  private readonly silentLoop = new SilentLoop();
 
   constructor(options: HvmVcpuOptions) {
     const { domain, engine, p2m, pcpu, irq, controllers, handlers, servers, wait } = options;
@@ -152,10 +157,8 @@ export class HvmVcpu implements Snapshot<HvmVcpuSaved> {
       if (access.isWrite) this.printDebugByte(access.lo & 0xff);
       return Emul.okay;
     });
-    if (pcpu.clock instanceof VirtualClock) {
-      pcpu.clock.count(() => engine.instructions);
-      engine.countExactly(true);
-    }
+    if (pcpu.clock instanceof VirtualClock) pcpu.clock.count(() => engine.instructions);
+    engine.countExactly(options.exactBudgets ?? false);
   }
 
   /** Is its end in the log? */
@@ -207,6 +210,33 @@ export class HvmVcpu implements Snapshot<HvmVcpuSaved> {
     else this.domain.pcpu.trace.recordTsc(TRC_SCHED_BLOCK, 2, this.domain.domid, this.state.id);
   }
 
+  /** The guest ran to the end of its budget, without an exit. */
+  ranOn(): void {
+    const { engine, state } = this;
+    const loops = this.silentLoop.ran(engine.exit.rip, engine.registers.rflags, engine.instructions);
+    if (loops !== undefined) this.options.pcpu.log.warn(`d${state.domid}v${state.id} ${loops}`);
+  }
+
+  /** The guest left for something of its own. */
+  leftOfItself(): void {
+    this.silentLoop.exited();
+  }
+
+  /** A vCPU that lives, in the log: registers, code, stack, and what it may be waiting for. */
+  inspect(why: string): void {
+    const { domain, state, engine, guest, options } = this;
+    const { controllers, servers, pcpu } = options;
+    const lines = [
+      `d${domain.domid}v${state.id}: ${why}`,
+      `----[ Xenolith  x86_64  ${domain.name} ]----\nCPU:    ${pcpu.number}\n${engine.dump()}`,
+    ];
+    const code = this.dumpCode();
+    if (code.length > 0) lines.push(`Code around RIP:\n${code.join('\n')}`);
+    lines.push(`Stack:\n${stackLines({ engine, guest }).join('\n')}`);
+    lines.push(waitLines({ domain, state, engine, guest, controllers, servers, recent: this.vmx.recent }).join('\n'));
+    for (const line of lines) pcpu.log.warn(line);
+  }
+
   /** The domain in the log, in Xen's layout. */
   dump(why: string): void {
     this.hasDumped = true;
@@ -223,7 +253,7 @@ export class HvmVcpu implements Snapshot<HvmVcpuSaved> {
     const { engine, options } = this;
     const { registers } = engine;
     const cs = registers.getSegment(Seg.cs);
-    const bitness = registers.efer & Efer.lma && cs.accessRights & Rights.long ? 64 : cs.accessRights & Rights.big ? 32 : 16;
+    const bitness = codeBitness(engine);
     const at = bitness === 64 ? (registers.rip as bigint) : (cs.base + registers.rip) & 0xffff_ffffn;
     const behind = engine.codeBytes(gva(at), CODE_BEHIND);
     const before = at < BigInt(CODE_BEFORE) ? new Uint8Array(0) : engine.codeBytes(gva(at - BigInt(CODE_BEFORE)), CODE_BEFORE);

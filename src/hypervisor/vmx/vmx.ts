@@ -37,6 +37,7 @@ import type { InterruptControllers } from '../chips/irq.ts';
 import type { Msrs } from './msr.ts';
 import { P2mAccess, p2mIsDiscardWrite, p2mIsRam, P2mType } from '../mm/p2m.ts';
 import type { P2m } from '../mm/p2m.ts';
+import { RecentExits } from './recent-exits.ts';
 import { taskSwitch } from './task-switch.ts';
 import type { TaskSwitchHost } from './task-switch.ts';
 
@@ -79,6 +80,8 @@ export class VmxExits {
   readonly exitTaken = new Listeners<number>();
   /** VM exits so far, as a trace counts them. */
   exits = 0;
+  /** The exits that the guest took for itself: none is an interrupt's. */
+  readonly recent = new RecentExits();
   private readonly parts: VmxParts;
   private readonly cpuidOut: CpuidResult = { a: 0, b: 0, c: 0, d: 0 };
 
@@ -123,6 +126,7 @@ export class VmxExits {
   /** Decide about the exit just taken (its VMEXIT record is written). May throw DomainCrash. */
   handle(reason: ExitReason): void {
     const { domain, engine, emulator, hypercalls } = this.parts;
+    if (reason !== ExitReason.externalInterrupt) this.recent.record(engine.exit, domain.pcpu.clock.nowNs());
     switch (reason) {
       case ExitReason.eptViolation:
         return this.eptViolation();

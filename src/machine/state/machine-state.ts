@@ -47,8 +47,11 @@ type CommonOptions = Pick<
 > & { readonly seed: number; readonly domain: BareDomain };
 
 /** The options of a machine that takes a state of this config; the engine is the caller's. */
-export const optionsOf = (config: MachineConfig): CommonOptions & Pick<MachineOptions, 'input' | 'socketOut'> => ({
+export const optionsOf = (
+  config: MachineConfig,
+): CommonOptions & Pick<MachineOptions, 'input' | 'socketOut' | 'exactBudgets'> => ({
   ...commonOptions(config),
+  exactBudgets: true,
   ...(config.socket ? { input: [], socketOut: null } : {}),
 });
 
