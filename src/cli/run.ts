@@ -417,7 +417,7 @@ const CONFIG: InputRules = {
   mayBegin: (head) => !head.includes(0),
 };
 const KERNEL: InputRules = { expected: "the guest's kernel", most: 1 << 30, mayBegin: mayBeKernel };
-const ramdiskOf = (memoryMiB: number): InputRules => ({ expected: "the guest's ramdisk", most: memoryMiB << 20 });
+const ramdiskOf = (memoryMiB: number): InputRules => ({ expected: "the guest's ramdisk", most: memoryMiB * 2 ** 20 });
 
 export function readConfig(
   inputs: Inputs,
