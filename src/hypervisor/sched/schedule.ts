@@ -362,9 +362,12 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
     const { engine, state } = this.hvm;
     const before = engine.instructions;
     state.inGuest = true;
-    const reason = engine.run(Math.min(this.remaining, this.untilPause()));
+    const untilPause = this.untilPause();
+    const reason = engine.run(Math.min(this.remaining, untilPause));
     state.inGuest = false;
-    this.remaining = reason === ExitReason.budget ? Math.max(0, this.remaining - (engine.instructions - before)) : 0;
+    // Only a pause leaves some of a budget for later.
+    const isCut = reason === ExitReason.budget && untilPause < this.remaining;
+    this.remaining = isCut ? Math.max(0, this.remaining - (engine.instructions - before)) : 0;
     if (reason === ExitReason.budget) this.hvm.ranOn();
     else this.takeExit(reason);
   }
