@@ -89,6 +89,7 @@ describe.skipIf(lack.skip)(lack.title('a guest and its host'), () => {
         await stands(child.pid!);
         let bytes = 0;
         child.stdout!.on('data', (data: Buffer) => (bytes += data.length));
+        child.stdout!.resume();
         const { status, peak, stderr } = await ended;
         expect([status, bytes, stderr]).toEqual([0, FLOOD_BYTES, expect.stringMatching(/^xenolith: the guest powered off/)]);
         expect(peak).toBeLessThan(quiet.peak + MORE);

@@ -375,8 +375,10 @@ export function loadDisagreements({ sha256, pings, driver, chip, wire, capture }
   for (const direction of ['rx', 'tx'] as const) {
     // A frame for which the ring had no descriptor crossed the wire and was dropped by the chip, which counts it.
     const dropped = direction === 'rx' ? chip.rx_no_room! + chip.rx_filtered! : 0;
-    // Drivers count a large send once, the chip each of its segments.
-    const segments = direction === 'tx' ? chip.tx_segments! - chip.tx_large_sends! : 0;
+    // 8139cp counts a large send once, the chip each of its segments; a chip that cuts none has no such counters, and the
+    // driver e1000 counts segments too.
+    const further = (chip.tx_segments ?? 0) - (chip.tx_large_sends ?? 0);
+    const segments = direction === 'tx' && driver.tx_packets !== chip.tx_packets ? further : 0;
     const counts: Record<string, number | undefined> = {
       [segments ? 'driver and further segments' : 'driver']: driver[`${direction}_packets`]! + segments,
       chip: chip[`${direction}_packets`],
