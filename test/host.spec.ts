@@ -36,10 +36,10 @@ top:
   dec esi
   jne top
   ${powerOff}`;
-const FLOOD_PIECES = 16384;
+const FLOOD_PIECES = 65536;
 const FLOOD_BYTES = FLOOD_PIECES * 4096;
 /** What a process may be larger than a quiet one, in megabytes: the ring, buffers of streams, and what the collector has not taken yet. */
-const MORE = 40;
+const MORE = 120;
 
 /** Resolves when the process no longer computes. On a busy machine it may come early, which makes a test weaker, never wrong. */
 async function stands(pid: number): Promise<void> {
