@@ -7,8 +7,7 @@ import type { DeviceModelJob, JobMessage, JobOutput, JobPart, MachineJob, SaveAt
 import { InlineMachine } from './machine.ts';
 import { FrameRingConsumer } from '../net/frame-ring.ts';
 import { isHeldUp, OutputProducer } from './output-ring.ts';
-import { prepareHash } from './state/hash.ts';
-import { Recorder, replay } from './state/recording.ts';
+import type { Recorder } from './state/recording.ts';
 import { deviceModelReport, guestReport } from './report.ts';
 import { runDeviceModelThread, runGuestThread } from './split-machine.ts';
 
@@ -20,11 +19,12 @@ export async function runJob(part: JobPart, post: Post, disassemble?: Disassembl
   const producer = output === undefined ? undefined : new OutputProducer(output, () => post({ kind: 'output' }));
   const put = producer === undefined ? post : (one: JobOutput) => producer.put(one);
   try {
-    if (part.part === 'machine' && (part.job.record !== undefined || part.job.replay !== undefined)) await prepareHash();
+    const recording =
+      part.part === 'machine' && (part.job.record ?? part.job.replay) !== undefined ? await loadRecording() : undefined;
     const sinks = { ...sinksOf(part.job, put), ...(disassemble === undefined ? {} : { disassemble }) };
     switch (part.part) {
       case 'machine':
-        runInline(part.job, sinks, post);
+        runInline(part.job, sinks, post, recording);
         break;
       case 'guest': {
         const { job, split, deviceModelOutput } = part;
@@ -46,17 +46,25 @@ export async function runJob(part: JobPart, post: Post, disassemble?: Disassembl
   }
 }
 
-function runInline(job: MachineJob, sinks: MachineSinks, post: Post): void {
+type Recording = typeof import('./state/recording.ts');
+
+/** Apart, because it needs packages, which a browser that takes these files as they are does not find. */
+async function loadRecording(): Promise<Recording> {
+  await (await import('./state/hash.ts')).prepareHash();
+  return import('./state/recording.ts');
+}
+
+function runInline(job: MachineJob, sinks: MachineSinks, post: Post, recording: Recording | undefined): void {
   const watch = new ConsoleWatch(job.saveAt?.console, sinks.console);
-  const recorder = job.record === undefined ? undefined : new Recorder();
+  const recorder = job.record === undefined || recording === undefined ? undefined : new recording.Recorder();
   const isKept = [job.saveAt, job.state, job.replay, recorder].some((part) => part !== undefined);
   const options = { ...inlineOptions(job, recorder), ...(isKept ? { exactBudgets: true } : {}) };
   const machine = new InlineMachine(options, { ...sinks, console: watch.sink }, job.state, 'new');
   const { memory, layout } = machine.memory;
   const beginning = recorder === undefined ? undefined : machine.save();
   post({ kind: 'started', split: { memory, layout } });
-  if (job.replay !== undefined) {
-    const divergence = replay(machine, job.replay, job.untilNs) ?? null;
+  if (job.replay !== undefined && recording !== undefined) {
+    const divergence = recording.replay(machine, job.replay, job.untilNs) ?? null;
     machine.flush();
     post({ kind: 'replayed', divergence });
     post({ kind: 'ended', report: guestReport(job.replay.end.how === 'paused' ? 'paused' : 'shutdown', machine) });
