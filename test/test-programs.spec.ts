@@ -135,7 +135,7 @@ describe('Multiboot images', () => {
     const image = flat(0x100000, exitWith(0));
     new DataView(image.buffer).setUint32(28, 0x5000, true);
     const outside = await loadKernelImage(image, 'probe');
-    expect(() => run(outside)).toThrow('its entry, 0x5000, lies in nothing that its Multiboot header loads');
+    expect(() => run(outside)).toThrow('its entry, 0x5000, is outside everything that its Multiboot header loads');
   });
 });
 

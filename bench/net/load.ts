@@ -173,6 +173,26 @@ function answerEcho(frame: Uint8Array): boolean {
   return true;
 }
 
+/**
+ * Passes on what a guest sends, but for an acknowledgement that says again what the one before of its connection said: three of these
+ * have passt send everything again that it ever sent and saw unacknowledged, which a slow guest answers by more of them. They ask for
+ * frames that were lost, and this wire loses none.
+ */
+function withoutRepeatedAcks(): (frame: Uint8Array) => boolean {
+  const last = new Map<string, string>();
+  return (frame) => {
+    const ip = 14 + (frame[14]! & 15) * 4;
+    if (be16(frame, 12) !== 0x0800 || frame[23] !== 6 || frame.length < ip + 20) return true;
+    const length = 14 + be16(frame, 16) - ip - (frame[ip + 12]! >> 4) * 4;
+    const connection = Buffer.from(frame.subarray(ip, ip + 4)).toString('hex');
+    // Sequence and acknowledgement numbers, flags, window.
+    const said = length > 0 || frame[ip + 13] !== 0x10 ? '' : Buffer.from(frame.subarray(ip + 4, ip + 16)).toString('hex');
+    const isNew = said === '' || last.get(connection) !== said;
+    last.set(connection, said);
+    return isNew;
+  };
+}
+
 const framed = (frame: Uint8Array): Uint8Array => {
   const packet = new Uint8Array(4 + frame.length);
   new DataView(packet.buffer).setUint32(0, frame.length);
@@ -184,7 +204,12 @@ const framed = (frame: Uint8Array): Uint8Array => {
 async function relay(path: string, passt: string): Promise<Server> {
   const server = createServer((machine) => {
     const peer = connect({ path: passt });
-    const pass = (from: Socket, to: Socket, local: (frame: Uint8Array) => boolean): void => {
+    const pass = (
+      from: Socket,
+      to: Socket,
+      local: (frame: Uint8Array) => boolean,
+      wanted: (frame: Uint8Array) => boolean = () => true,
+    ): void => {
       const deframer = new StreamDeframer();
       from.on('error', () => {});
       from.on('close', () => to.destroy());
@@ -194,20 +219,23 @@ async function relay(path: string, passt: string): Promise<Server> {
         const forward: Uint8Array[] = [];
         for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
           if (local(frame)) from.write(framed(frame));
-          else forward.push(framed(frame));
+          else if (wanted(frame)) forward.push(framed(frame));
           deframer.advance();
         }
         if (forward.length > 0 && !to.write(Buffer.concat(forward))) from.pause();
       });
     };
-    pass(machine, peer, answerEcho);
+    pass(machine, peer, answerEcho, withoutRepeatedAcks());
     pass(peer, machine, () => false);
   });
   await new Promise<void>((resolve) => server.listen({ path }, resolve));
   return server;
 }
 
-/** Run one guest under load, to its poweroff. */
+/** passt itself came to an end, which says nothing of the machine. */
+export class PeerLost extends Error {}
+
+/** Run one guest under load, to its poweroff. Throws PeerLost where passt ends before. */
 export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   const folder = mkdtempSync(join(tmpdir(), 'load-'));
   const data = randomBytes(options.bytes);
@@ -219,11 +247,12 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     const passt = join(folder, 'passt.sock');
     const netdev = join(folder, 'netdev.sock');
     const identity = process.getuid?.() === 0 ? ['--runas', '0:0'] : [];
-    children.push(
-      spawn('passt', ['-f', '-1', '-q', '-4', '-s', passt, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity], {
-        stdio: 'ignore',
-      }),
+    const host = spawn(
+      'passt',
+      ['-f', '-1', '-q', '-4', '-s', passt, '-a', '10.0.2.15', '-n', '24', '-g', '10.0.2.2', ...identity],
+      { stdio: 'ignore' },
     );
+    children.push(host);
     for (let i = 0; i < 200 && !existsSync(passt); i++) await new Promise((resolve) => setTimeout(resolve, 20));
     wire = await relay(netdev, passt);
     const pcap = join(folder, 'net.pcapng');
@@ -235,7 +264,14 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
     const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] });
     children.push(child);
     peer.processorNow = () => (child.exitCode === null ? processorSeconds(child.pid!) : NaN);
-    const output = await outputOf(child, options.timeoutMs ?? 1_800_000);
+    // Without its peer the guest would go on to its timeout.
+    const hostLost = new Promise<never>((_, reject) =>
+      host.on('exit', (status, signal) => {
+        if (signal !== null) reject(new PeerLost(`passt was ended by ${signal}`));
+        else if (status !== 0) reject(new PeerLost(`passt ended with status ${status}`));
+      }),
+    );
+    const output = await Promise.race([outputOf(child, options.timeoutMs ?? 1_800_000), hostLost]);
     const sha256 = {
       sent: createHash('sha256').update(data).digest('hex'),
       guest: /received ([0-9a-f]{64})/.exec(output)?.[1] ?? '',

@@ -136,14 +136,20 @@ export class Debugger {
       },
       where: { usage: 'where', doc: 'show the current position of the run', run: () => this.where() },
       goto: {
-        usage: 'goto instruction|exit N | time SECONDS | start',
-        doc: 'go there, forwards or backwards',
-        run: ([kind, value]) => {
-          if (kind === 'start') timeline.goTo(timeline.kept.positions[0]!);
+        usage: 'goto instruction|exit N | time SECONDS | trace+OFFSET | log:LINE | pcap#FRAME | console TEXT | start',
+        doc: 'go there, forwards or backwards; places as stories name them',
+        run: ([kind = '', value, ...more]) => {
+          const evidence = /^(trace\+|log:|pcap#)(.*)$/.exec(kind);
+          if (evidence !== null) this.gotoEvidence(evidence[1]!, parseNumber(evidence[2], kind));
+          else if (kind === 'console') this.gotoConsole([value, ...more].join(' '));
+          else if (kind === 'start') timeline.goTo(timeline.kept.positions[0]!);
           else if (kind === 'instruction') timeline.goTo({ instructions: parseNumber(value, 'goto instruction') });
           else if (kind === 'exit') timeline.goTo({ exits: parseNumber(value, 'goto exit') });
           else if (kind === 'time' && Number(value) >= 0) timeline.goTo({ ns: Math.round(Number(value) * 1e9) });
-          else throw new UserError('goto: expected instruction N, exit N, time SECONDS or start');
+          else
+            throw new UserError(
+              'goto: expected instruction N, exit N, time SECONDS, trace+OFFSET, log:LINE, pcap#FRAME, console TEXT or start',
+            );
           return this.where();
         },
       },
@@ -274,6 +280,25 @@ export class Debugger {
       },
       quit: { usage: 'quit', doc: 'end the session', run: () => ({ text: '', data: null, quit: true }) },
     };
+  }
+
+  /** To what a story's sentence rests on: a record of the trace, a line of the log, a frame of the capture. */
+  private gotoEvidence(kind: string, number: number): void {
+    const { timeline } = this;
+    if (kind === 'trace+') return timeline.goToTrace(number);
+    const isLog = kind === 'log:';
+    if (!timeline.goToOutput(isLog ? 'logLines' : 'frames', number))
+      throw new UserError(`${kind}${number}: the run ends before; it has fewer ${isLog ? 'lines of log' : 'frames'}`);
+  }
+
+  /** To the first place of the whole run by which its console has shown the text. */
+  private gotoConsole(text: string): void {
+    const { timeline } = this;
+    if (text === '') throw new UserError('goto console: expected a text of the console');
+    timeline.goTo(timeline.kept.positions[0]!);
+    timeline.consoleTail = '';
+    timeline.forward({ when: () => timeline.consoleTail.includes(text) });
+    if (!timeline.consoleTail.includes(text)) throw new UserError(`goto console: the console never shows '${text}'`);
   }
 
   private dump(at: bigint, bytes: Uint8Array): Answer {

@@ -4,12 +4,15 @@ import { PAGE_SIZE } from '../base/address.ts';
 import type { InlineMachine } from '../machine/machine.ts';
 import { keptPages } from '../machine/state/image.ts';
 import type { MachineState, Position } from '../machine/state/machine-state.ts';
+import type { OutputCounts } from './outputs.ts';
 
 interface Kept {
   readonly state: Omit<MachineState, 'image'>;
   readonly memorySize: number;
   readonly pages: Uint32Array;
   readonly contents: readonly Page[];
+  /** What the run had put out. */
+  readonly counts: OutputCounts;
 }
 
 interface Page {
@@ -50,11 +53,12 @@ export class History {
     return this.states.map(({ state }) => state.position);
   }
 
-  /** Keep the state in which the machine is, unless one of the same place is kept. */
-  keep(machine: InlineMachine): void {
+  /** Keep the state in which the machine is, and what it has put out, unless one of the same place is kept. */
+  keep(machine: InlineMachine, countsOf: () => OutputCounts): void {
     const state = machine.saveParts();
     const at = this.states.findIndex((kept) => !positionBefore(kept.state.position, state.position));
     if (at >= 0 && !positionBefore(state.position, this.states[at]!.state.position)) return;
+    const counts = countsOf();
     const { memory } = machine;
     const pages = keptPages(memory);
     const contents = Array.from(pages, (page) => {
@@ -65,7 +69,7 @@ export class History {
       found.users++;
       return found;
     });
-    this.states.splice(at < 0 ? this.states.length : at, 0, { state, memorySize: memory.layout.size, pages, contents });
+    this.states.splice(at < 0 ? this.states.length : at, 0, { state, memorySize: memory.layout.size, pages, contents, counts });
     if (this.bytes > LIMIT) this.thin();
   }
 
@@ -87,6 +91,17 @@ export class History {
     let found = 0;
     for (let i = 1; i < this.states.length && !reached(this.states[i]!.state.position); i++) found = i;
     return found;
+  }
+
+  /** What the run had put out at a state. */
+  countsAt(index: number): OutputCounts {
+    return this.states[index]!.counts;
+  }
+
+  /** The last state at which less than `count` of a kind had been put out; undefined: not even the first. */
+  beforeOutput(kind: keyof OutputCounts, count: number): number | undefined {
+    const found = this.states.findLastIndex(({ counts }) => counts[kind] < count);
+    return found < 0 ? undefined : found;
   }
 
   /** The state as a machine takes it. */

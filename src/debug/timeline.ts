@@ -4,12 +4,15 @@
  */
 import { gpa as toGpa, gpaToGfn, PAGE_SIZE } from '../base/address.ts';
 import { IOREQ_WRITE, IoreqType } from '../abi/ioreq.ts';
+import { UserError } from '../base/errors.ts';
 import type { LoopEnd, PauseAt } from '../hypervisor/sched/schedule.ts';
 import type { EngineFactory, MachineOptions, MachineSinks } from '../machine/guest-side.ts';
 import { InlineMachine } from '../machine/machine.ts';
 import { type MachineState, optionsOf, type Position } from '../machine/state/machine-state.ts';
 import type { RecordedInput } from '../machine/state/inputs.ts';
+import { TRC_ALL } from '../trace/events.ts';
 import { History, positionBefore } from './history.ts';
+import { type OutputCounts, OutputCounter } from './outputs.ts';
 import { type RegisterWrite, registerWrite } from './registers.ts';
 
 /** Something that happens to a machine and that one can step to. */
@@ -57,6 +60,9 @@ export class Timeline {
   logTail: string[] = [];
   consoleTail = '';
   private readonly history: History;
+  readonly outputs = new OutputCounter();
+  /** The run writes a trace. */
+  private readonly isTraced: boolean;
   private readonly listeners = new Set<(happening: Happening) => void>();
   private watch: Watch | undefined;
   private readonly stops = new Set<number>();
@@ -69,11 +75,13 @@ export class Timeline {
     history: History,
     make: (hooks: Partial<MachineOptions>, sinks: MachineSinks) => InlineMachine,
     sinks: MachineSinks,
+    isTraced: boolean,
   ) {
+    this.isTraced = isTraced;
     this.history = history;
     this.machine = make(
       { onDma: (gpa, length) => this.dma(gpa, length) },
-      {
+      this.outputs.counted({
         ...sinks,
         log: (text) => {
           sinks.log?.(text);
@@ -83,7 +91,7 @@ export class Timeline {
           sinks.console?.(bytes);
           this.consoleTail = (this.consoleTail + String.fromCharCode(...bytes)).slice(-4096);
         },
-      },
+      }),
     );
     const { hvm, deviceModel } = this.machine;
     hvm.vmx.exitTaken.add((reason) => this.tell({ kind: 'exit', reason }));
@@ -94,7 +102,7 @@ export class Timeline {
       const write = registerWrite(deviceModel, request);
       if (write !== undefined) this.tell({ kind: 'doorbell', write });
     });
-    history.keep(this.machine);
+    this.keep();
   }
 
   /** The run that a saved or recorded machine goes on with. */
@@ -102,18 +110,25 @@ export class Timeline {
     const options = {
       ...optionsOf(state.config),
       engine,
-      logForm: 'trace' as const,
+      logForm: state.config.logForm ?? ('trace' as const),
       ...(inputs === undefined ? {} : { input: inputs }),
     };
-    return new Timeline(await History.create(), (hooks, taps) => new InlineMachine({ ...options, ...hooks }, taps, state), sinks);
+    return new Timeline(
+      await History.create(),
+      (hooks, taps) => new InlineMachine({ ...options, ...hooks }, taps, state),
+      sinks,
+      state.config.traceMask !== 0,
+    );
   }
 
   /** A run from a machine's beginning. */
   static async ofMachine(options: MachineOptions, sinks: MachineSinks = {}): Promise<Timeline> {
+    const traced = { traceMask: TRC_ALL, logForm: 'trace' as const, ...options };
     return new Timeline(
       await History.create(),
-      (hooks, taps) => new InlineMachine({ ...options, exactBudgets: true, logForm: 'trace', ...hooks }, taps),
+      (hooks, taps) => new InlineMachine({ ...traced, exactBudgets: true, ...hooks }, taps),
       sinks,
+      traced.traceMask !== 0,
     );
   }
 
@@ -150,7 +165,7 @@ export class Timeline {
       const { position } = this;
       if (this.lastKeep + this.keepCostMs * KEEP_FACTOR <= performance.now()) {
         const begin = performance.now();
-        this.history.keep(this.machine);
+        this.keep();
         this.lastKeep = performance.now();
         this.keepCostMs = this.lastKeep - begin;
       }
@@ -180,6 +195,47 @@ export class Timeline {
       if (end !== 'paused') return end;
     }
     return 'paused';
+  }
+
+  /**
+   * To the first place of the run by which its log has so many lines, or its capture so many frames. False, and the run stands at its
+   * end, where it never has.
+   */
+  goToOutput(kind: Exclude<keyof OutputCounts, 'traceBytes'>, count: number): boolean {
+    const done = (): boolean => {
+      this.machine.deviceModel.flush();
+      return this.outputs.counts[kind] >= count;
+    };
+    if (done()) this.restore(this.history.beforeOutput(kind, count) ?? 0);
+    if (!done()) this.forward({ when: done });
+    return done();
+  }
+
+  /**
+   * To the time of the record at a byte offset of the trace that this run writes. Throws UserError where no record begins there, and
+   * where the run ends before.
+   */
+  goToTrace(offset: number): void {
+    const { outputs } = this;
+    const at = (place: number): string => `trace+0x${place.toString(16)}`;
+    if (!this.isTraced)
+      throw new UserError(
+        `${at(offset)}: this run writes no trace; record one that does: xenolith run --trace FILE --record FILE`,
+      );
+    if (outputs.counts.traceBytes > offset) this.restore(this.history.beforeOutput('traceBytes', offset + 1) ?? 0);
+    const begin = outputs.counts.traceBytes;
+    if (offset < begin)
+      throw new UserError(`${at(offset)}: the trace of this run begins at ${at(begin)} where the debugger does`);
+    outputs.want(offset);
+    // A record goes out some time after it was made: the run goes on until it has.
+    this.forward({ when: () => outputs.record !== undefined });
+    const { record } = outputs;
+    outputs.want(-1);
+    if (record === undefined)
+      throw new UserError(`${at(offset)}: the trace of this run ends at ${at(outputs.counts.traceBytes)}`);
+    if ('near' in record) throw new UserError(`${at(offset)}: no record begins there; one begins at ${at(record.near)}`);
+    // A tick of the virtual clock's TSC is a nanosecond.
+    this.goTo({ ns: record.tsc });
   }
 
   /** On to the next happening that `wanted` accepts; undefined: the run ended before. The machine stands behind the exit it came in. */
@@ -257,7 +313,7 @@ export class Timeline {
   /** The machine was changed from outside: its run begins here. */
   beginHere(): void {
     this.history.clear();
-    this.history.keep(this.machine);
+    this.keep();
   }
 
   setWatch(watch: Watch | undefined): void {
@@ -295,6 +351,7 @@ export class Timeline {
 
   private restore(index: number): void {
     this.machine.restore(this.history.stateAt(index));
+    this.outputs.counts = this.history.countsAt(index);
     this.ended = undefined;
     this.machine.hvm.engine.stopAt(this.stops);
     this.arm();
@@ -321,6 +378,11 @@ export class Timeline {
     }
     this.setWatch(undefined);
     return instruction;
+  }
+
+  private keep(): void {
+    // What was put out is counted after the state was taken, which flushes it.
+    this.history.keep(this.machine, () => this.outputs.counts);
   }
 
   private tell(happening: Happening): void {

@@ -6,7 +6,8 @@ import { Timeline } from '../../src/debug/timeline.ts';
 import type { Position } from '../../src/machine/state/machine-state.ts';
 import { prepareHash, stateHash } from '../../src/machine/state/hash.ts';
 import { disassemble } from '../../src/machine/disassemble-node.ts';
-import { tinyOptions } from '../state/machines.ts';
+import { memorySource, openTrace, TRC_HVM_VMEXIT64 } from '../../src/trace/index.ts';
+import { start, tinyOptions } from '../state/machines.ts';
 
 let debug: Debugger;
 beforeAll(async () => {
@@ -51,6 +52,43 @@ describe('the debugger', () => {
     expect(debug.execute('step interrupt').text).toMatch(/interrupt: vector 0x/);
     expect(debug.execute('goto start').text).not.toBe('');
     expect(debug.execute('back doorbell').text).toMatch(/no doorbell came before/);
+  });
+
+  it("goes to what a story rests on: a trace record, a log line, a frame, a console's text", async () => {
+    const whole = start(tinyOptions());
+    whole.machine.runTo({});
+    whole.machine.flush();
+    const files = whole.output.files();
+    // Every VM exit of the trace, by its offset: the run stands at the exit's time.
+    const exits: { offset: number; timeNs: number }[] = [];
+    const trace = await openTrace(memorySource(files['trace']!));
+    for await (const record of trace.records())
+      if (record.event === TRC_HVM_VMEXIT64) exits.push({ offset: record.offset, timeNs: record.tsc + Number(trace.tscBase) });
+    for (const { offset, timeNs } of [exits.at(-3)!, exits[5]!, exits[200]!]) {
+      expect(data<Position>(`goto trace+0x${offset.toString(16)}`).ns).toBe(timeNs);
+    }
+    expect(() => data(`goto trace+${exits[200]!.offset + 4}`)).toThrow(/no record begins there; one begins at trace\+0x/);
+    expect(() => data(`goto trace+${files['trace']!.length}`)).toThrow(/the trace of this run ends at/);
+    // The line of the log is the last that was written by then.
+    const lines = files['log']!.toString().split('\n');
+    data('goto start');
+    const { logLines: firmware } = debug.timeline.outputs.counts;
+    for (const line of [firmware + 800, firmware + 50]) {
+      data(`goto log:${line}`);
+      expect(debug.timeline.logTail).toContain(lines[line - 1]);
+      data('back exit 2');
+      expect(debug.timeline.outputs.counts.logLines).toBeLessThan(line);
+    }
+    expect(() => data('goto log:10000000')).toThrow(/the run ends before/);
+    for (const frame of [4, 1]) {
+      data(`goto pcap#${frame}`);
+      // A frame and its answer may come in one exit.
+      expect([frame, frame + 1]).toContain(debug.timeline.outputs.counts.frames);
+    }
+    const word = /\w{4,}/.exec(files['console']!.toString())![0];
+    data(`goto console ${word}`);
+    expect(debug.timeline.consoleTail).toContain(word);
+    expect(() => data('goto console no such text')).toThrow(UserError);
   });
 
   it('says who wrote memory and registers', () => {

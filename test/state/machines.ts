@@ -1,4 +1,5 @@
 /** Machines for tests of saved state, and runs of them that are cut in two. */
+import { createHash } from 'node:crypto';
 import { readElf } from '../../src/hypervisor/domain-builder/elf.ts';
 import { engineFactory } from '../../src/machine/engine-factory.ts';
 import type { MachineOptions, MachineSinks } from '../../src/machine/guest-side.ts';
@@ -48,6 +49,10 @@ export class Output {
     );
   }
 }
+
+/** SHA-256 of every kind of output. */
+export const digests = (files: Record<string, Buffer>): Record<string, string> =>
+  Object.fromEntries(Object.entries(files).map(([kind, bytes]) => [kind, createHash('sha256').update(bytes).digest('hex')]));
 
 export function start(options: MachineOptions): { machine: InlineMachine; output: Output } {
   const output = new Output();
