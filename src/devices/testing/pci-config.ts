@@ -4,8 +4,9 @@ import { PCI_COMMAND_IO, PCI_COMMAND_MASTER, PCI_COMMAND_MEMORY, pciHeader } fro
 
 type PciRegister = (typeof pciHeader)[number]['name'];
 
-/** Command of a function that decodes its BARs and does DMA. */
-export const COMMAND_ON = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+/** Command of a function that decodes its BARs, without DMA and with it. */
+export const COMMAND_NO_MASTER = PCI_COMMAND_IO | PCI_COMMAND_MEMORY;
+export const COMMAND_ON = COMMAND_NO_MASTER | PCI_COMMAND_MASTER;
 
 export const pciConfig = (device: {
   readConfig(offset: number, size: number): number;

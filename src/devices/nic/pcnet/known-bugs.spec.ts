@@ -4,8 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../conformance/transcript.ts';
-import { PCI_COMMAND_IO, PCI_COMMAND_MEMORY } from '../../pci/config-space.ts';
-import { COMMAND_ON } from '../../testing/pci-config.ts';
+import { COMMAND_NO_MASTER, COMMAND_ON } from '../../testing/pci-config.ts';
 import {
   BAR,
   IM,
@@ -311,7 +310,7 @@ describe('any device that does DMA', () => {
   it('Bus master off: no memory access at all', () => {
     const { bus, pci, descriptor, demand, writeCsr } = started();
     descriptor(TX_RING, 0, BUFFER, 60, OWN | STP | ENP);
-    pci.write('Command', PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+    pci.write('Command', COMMAND_NO_MASTER);
     const before = bus.ram.accesses;
     demand();
     bus.wire.arrive(frameOf(60, 1));

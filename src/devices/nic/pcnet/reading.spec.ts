@@ -3,6 +3,7 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { TestBus } from '../../conformance/test-bus.ts';
 import { parseLine } from '../../conformance/transcript.ts';
+import { PCI_BAR0 } from '../../pci/config-space.ts';
 import type { NicAccess, NicFollower } from '../reading.ts';
 import { nicReadings } from '../readings.ts';
 import { Pcnet } from './core.ts';
@@ -145,9 +146,9 @@ describe('reading of the Am79C970A', () => {
 
   it('stands in the list, with a block for each BAR', () => {
     expect(nicReadings).toContain(chip);
-    expect(chip.blocks.map((b) => [b.bar, b.space, b.size])).toEqual([
-      [0x10, 'pio', 32],
-      [0x14, 'mmio', 32],
+    expect(chip.blocks.map(({ bar, space, size }) => ({ bar, space, size }))).toEqual([
+      { bar: PCI_BAR0, space: 'pio', size: 32 },
+      { bar: PCI_BAR0 + 4, space: 'mmio', size: 32 },
     ]);
     expect(chip.modes).toEqual(['LANCE', 'ILACC', 'PCnet-PCI', 'PCnet-PCI II']);
     expect(chip.registerAt(block, wio.offset('RAP'), undefined)).toBe('RAP');

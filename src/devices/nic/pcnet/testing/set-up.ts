@@ -73,6 +73,7 @@ export const RUNNING = Status.INIT | Status.STRT | Status.TXON | Status.RXON;
 export const STATUS_CAUSES = Status.IDON | Status.TINT | Status.RINT | Status.MERR | Status.MISS | Status.CERR | Status.BABL;
 /** TFEAT after a reset: each of its causes masked. */
 export const TFEAT_MASKS = TFEAT.JABM | TFEAT.TXSTRTM | TFEAT.RCVCCOM | TFEAT.MFCOM;
+
 const portNames = ['RDP', 'RAP', 'RESET', 'BDP'] as const satisfies readonly PcnetRegister[];
 type Port = (typeof portNames)[number];
 /** The ports of one style, by the data sheet's names, at that style's width. */
