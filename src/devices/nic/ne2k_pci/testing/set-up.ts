@@ -26,7 +26,7 @@ export const CMD = {
 export const page = (n: number): number => command({ PS: n });
 export const ISR = masks('EN0_ISR', fieldsOf('EN0_ISR'), 'PRX', 'PTX', 'RXE', 'TXE', 'OVW', 'CNT', 'RDC', 'RST');
 /** All that can interrupt. */
-export const ISR_CAUSES = ISR.PRX | ISR.PTX | ISR.RXE | ISR.TXE | ISR.OVW | ISR.CNT | ISR.RDC;
+const ISR_CAUSES = ISR.PRX | ISR.PTX | ISR.RXE | ISR.TXE | ISR.OVW | ISR.CNT | ISR.RDC;
 export const TSR = masks('EN0_TSR', fieldsOf('EN0_TSR'), 'PTX');
 export const RSR = masks('EN0_RSR', fieldsOf('EN0_RSR'), 'PRX', 'PHY');
 export const RXCR = masks('EN0_RXCR', fieldsOfWritten('EN0_RXCR'), 'AB', 'AM', 'PRO');
