@@ -29,37 +29,67 @@ function numberOf(register: string, field: BitField, value: number | string): nu
   return Number(found[0]);
 }
 
-/** Whole registers of a table, those of other operating modes included, read and written by name at their own width. */
-export function byName(table: readonly RegisterDef[], access: BlockAccess) {
-  const all = new Map<string, Named>();
-  for (const { name, offset, width, fields = [], otherwise } of table) {
-    all.set(name, { offset, width, fields });
-    if (otherwise !== undefined) all.set(otherwise.name, { offset, width, fields: otherwise.fields ?? [] });
+/** Masks of fields by name, as one object: `const ICR = masks('ICR', fields, 'TXDW', 'RXT0')`, then `ICR.TXDW`. */
+export function masks<const N extends string>(
+  register: string,
+  fields: readonly BitField[] | undefined,
+  ...names: readonly N[]
+): Readonly<Record<N, number>> {
+  const mask = (name: N): number => {
+    const { lsb, bits = 1 } = fieldOf(register, fields ?? [], name);
+    return (2 ** bits - 1) * 2 ** lsb;
+  };
+  return Object.fromEntries(names.map((name) => [name, mask(name)])) as Record<N, number>;
+}
+
+const lowestBit = (mask: number): number => (mask & -mask) >>> 0;
+/** A value at its field's place, by the field's mask: `toField(RCTL.BSIZE, 1)`; and a field's value in a register's. */
+export const toField = (mask: number, value: number): number => value * lowestBit(mask);
+export const fromField = (mask: number, value: number): number => ((value & mask) >>> 0) / lowestBit(mask);
+
+/** The number that a register's fields make; fields not named are 0. */
+export function valueOf(
+  register: string,
+  fields: readonly BitField[] | undefined,
+  given: Readonly<Record<string, number | string>>,
+): number {
+  let number = 0;
+  for (const [key, value] of Object.entries(given)) {
+    const field = fieldOf(register, fields ?? [], key);
+    number += numberOf(register, field, value) * 2 ** field.lsb;
   }
-  const named = (name: string): Named => {
+  return number;
+}
+
+/**
+ * Whole registers of a table, read and written by name at their own width: those of other operating modes, those that are only
+ * written, and those of arrays (`MTA[5]`) included. `N` is the type of the names that compile.
+ */
+export function byName<N extends string = string>(table: readonly RegisterDef[], access: BlockAccess) {
+  const all = new Map<string, Named>();
+  for (const { name, offset, width, count, stride = width, fields = [], otherwise, written } of table) {
+    all.set(name, { offset, width, fields });
+    for (let i = 0; i < (count ?? 0); i++) all.set(`${name}[${i}]`, { offset: offset + i * stride, width, fields });
+    for (const other of [otherwise, written])
+      if (other !== undefined) all.set(other.name, { offset, width, fields: other.fields ?? [] });
+  }
+  const named = (name: N): Named => {
     const found = all.get(name);
     if (found === undefined) throw new Error(`no register is called '${name}'`);
     return found;
   };
-  /** The number that a register's fields make; fields not named are 0. */
-  const value = (name: string, fields: Readonly<Record<string, number | string>>): number => {
-    let number = 0;
-    for (const [key, given] of Object.entries(fields)) {
-      const field = fieldOf(name, named(name).fields, key);
-      number += numberOf(name, field, given) * 2 ** field.lsb;
-    }
-    return number;
-  };
-  const read = (name: string): number => access.read(named(name).offset, named(name).width);
+  const value = (name: N, fields: Readonly<Record<string, number | string>>): number => valueOf(name, named(name).fields, fields);
+  const read = (name: N): number => access.read(named(name).offset, named(name).width);
   return {
     /** Where a register lies in its block. */
-    offset: (name: string): number => named(name).offset,
+    offset: (name: N): number => named(name).offset,
+    /** The number that fields make; fields not named are 0. */
     value,
     read,
-    write: (name: string, given: RegisterValue): void =>
+    write: (name: N, given: RegisterValue): void =>
       access.write(named(name).offset, named(name).width, typeof given === 'number' ? given : value(name, given)),
     /** One field of a register, as it reads now. */
-    field: (name: string, key: string): number => {
+    field: (name: N, key: string): number => {
       const { lsb, bits = 1 } = fieldOf(name, named(name).fields, key);
       return Math.floor(read(name) / 2 ** lsb) % 2 ** bits;
     },

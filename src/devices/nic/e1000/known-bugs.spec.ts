@@ -4,10 +4,17 @@
  */
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../conformance/transcript.ts';
-import { BAR, MAC, RX_BUFFERS, RX_RING, setUp } from './testing/set-up.ts';
+import { COMMAND_NO_MASTER, COMMAND_ON } from '../../testing/pci-config.ts';
+import { E1000_BLOCK_SIZE } from './registers.ts';
+import { BAR, CHECKSUMS, CTRL, GIGABIT, INT, MAC, PHY_CTRL, RCTL, RX_BUFFERS, RX_RING, setUp, TCTL } from './testing/set-up.ts';
 
 const BUFFER = 0x8000;
-const TSE = ['TSE', 'RS', 'EOP'];
+const TSE = ['TSE', 'RS', 'EOP'] as const;
+/** RCTL: the receiver is on, and takes broadcast frames. */
+const ON = RCTL.BAM | RCTL.EN;
+/** What stands in registers after a reset. */
+const CTRL_RESET = 0x140240;
+const VET_RESET = 0x8100;
 
 /** Bytes of a frame to us: address, then a pattern. */
 const frameOf = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => MAC[i] ?? i & 0xff);
@@ -18,7 +25,7 @@ function largeSend(context: Parameters<ReturnType<typeof setUp>['context']>[1], 
   at.startTransmitter();
   at.bus.ram.bytes.set(frameOf(length), BUFFER);
   at.context(0, { tse: true, ...context });
-  at.descriptor(1, 'data', BUFFER, length, TSE, { options: 3 });
+  at.descriptor(1, 'data', BUFFER, length, TSE, { options: CHECKSUMS });
   at.boundAccesses(10_000);
   at.bus.wire.onSend = () => {
     if (at.bus.wire.sent.length > 10_000) throw new Error('no end of frames');
@@ -30,17 +37,21 @@ function largeSend(context: Parameters<ReturnType<typeof setUp>['context']>[1], 
 describe('e1000', () => {
   describe('CVE-2012-6075 / XSA-41: a long frame although long packets are off is dropped before it is copied', () => {
     for (const [rctl, name, taken, dropped] of [
-      [0x8002, 'LPE off', 1522, 1523],
-      [0x8022, 'LPE on', 16384, 16385],
+      [ON, 'LPE off', 1522, 1523],
+      [ON | RCTL.LPE, 'LPE on', 16384, 16385],
     ] as const) {
       it(name, () => {
         const { bus, read, startReceiver } = setUp();
         startReceiver(rctl);
         bus.ram.written.length = 0;
         bus.wire.arrive(frameOf(dropped));
-        expect([bus.ram.written, read('RDH'), read('ROC'), read('TPR')]).toEqual([[], 0, 1, 0]);
+        expect(bus.ram.written).toEqual([]);
+        expect(read('RDH')).toBe(0);
+        expect(read('ROC')).toBe(1);
+        expect(read('TPR')).toBe(0);
         bus.wire.arrive(frameOf(taken));
-        expect([read('ROC'), read('TPR')]).toEqual([0, 1]);
+        expect(read('ROC')).toBe(0);
+        expect(read('TPR')).toBe(1);
       });
     }
   });
@@ -58,12 +69,14 @@ describe('e1000', () => {
     at.context(0, { tse: true, hdrLen: 54, mss: 100, paylen: 0 });
     for (let n = 1; n < 8; n++) at.descriptor(n, 'data', BUFFER, 0, n === 7 ? TSE : ['TSE', 'RS']);
     at.write('TDT', 8);
-    expect([at.read('TDH'), at.bus.wire.sent.length]).toEqual([8, 0]);
+    expect(at.read('TDH')).toBe(8);
+    expect(at.bus.wire.sent.length).toBe(0);
     // More than headers and MSS gathered before the large send begins.
     at.descriptor(8, 'data', BUFFER, 300, ['RS']);
     at.descriptor(9, 'data', BUFFER, 0x8000, TSE);
     at.write('TDT', 10);
-    expect([at.read('TDH'), at.bus.wire.sent.map((f) => f.length)]).toEqual([10, [300]]);
+    expect(at.read('TDH')).toBe(10);
+    expect(at.bus.wire.sent.map((f) => f.length)).toEqual([300]);
   });
 
   describe('CVE-2016-1981: head or tail outside the ring: once round at most', () => {
@@ -88,8 +101,9 @@ describe('e1000', () => {
           if (length === 16) fetched++;
           return ramRead(gpa, buffer, offset, length);
         };
-        write('TCTL', 2);
-        expect([fetched, read('ICR') & 2]).toEqual([descriptors, 2]);
+        write('TCTL', TCTL.EN);
+        expect(fetched).toBe(descriptors);
+        expect(read('ICR') & INT.TXQE).toBe(INT.TXQE);
       });
     }
 
@@ -101,7 +115,7 @@ describe('e1000', () => {
     ] as const) {
       it(`receive: RDH ${rdh}, RDT ${rdt}, RDLEN ${rdlen}`, () => {
         const { bus, write, boundAccesses, startReceiver, read } = setUp();
-        startReceiver(0x8022);
+        startReceiver(ON | RCTL.LPE);
         boundAccesses(1000);
         write('RDLEN', rdlen);
         write('RDH', rdh);
@@ -127,7 +141,11 @@ describe('e1000', () => {
     boundAccesses(1000);
     const before = bus.ram.accesses;
     bus.wire.arrive(frameOf(1000));
-    expect([bus.ram.accesses - before, read('RDH'), read('MPC'), read('RNBC'), read('ICR') & 0x40]).toEqual([48, 0, 1, 1, 0x40]);
+    expect(bus.ram.accesses - before).toBe(48);
+    expect(read('RDH')).toBe(0);
+    expect(read('MPC')).toBe(1);
+    expect(read('RNBC')).toBe(1);
+    expect(read('ICR') & INT.RXO).toBe(INT.RXO);
   });
 
   describe('CVE-2021-3416: loopback delivers once and a busy chip refuses re-entry', () => {
@@ -135,8 +153,7 @@ describe('e1000', () => {
       const at = setUp();
       at.startTransmitter();
       at.startReceiver();
-      // PHY_CTRL: loopback, 1000 Mb/s, full duplex.
-      at.write('MDIC', 0x04200000 | 0x4140);
+      at.writePhy('PHY_CTRL', PHY_CTRL.LOOPBACK | GIGABIT);
       at.bus.ram.bytes.set(frameOf(100), BUFFER);
       return at;
     };
@@ -145,16 +162,17 @@ describe('e1000', () => {
       const { bus, descriptor, read, write } = loopback();
       descriptor(0, 'legacy', BUFFER, 100);
       write('TDT', 1);
-      expect([bus.wire.sent.length, read('TPT'), read('TPR'), read('RDH'), read('TDH')]).toEqual([0, 1, 1, 1, 1]);
+      expect(bus.wire.sent.length).toBe(0);
+      for (const name of ['TPT', 'TPR', 'RDH', 'TDH'] as const) expect(read(name), name).toBe(1);
       expect(toHex(bus.ram.bytes.subarray(RX_BUFFERS, RX_BUFFERS + 100))).toBe(toHex(frameOf(100)));
     });
 
     it('receive buffers on TDT, on a bus that lets DMA reach it, start no transmission', () => {
-      const { bus, descriptor, read, words, write } = loopback();
+      const { bus, descriptor, offset: offsetOf, read, words, write } = loopback();
       const ramWrite = bus.ram.write.bind(bus.ram);
       let depth = 0;
       bus.ram.write = (gpa, buffer, offset, length) => {
-        if (gpa < BAR || gpa >= BAR + 0x20000) return ramWrite(gpa, buffer, offset, length);
+        if (gpa < BAR || gpa >= BAR + E1000_BLOCK_SIZE) return ramWrite(gpa, buffer, offset, length);
         if (++depth > 3) throw new Error('the chip re-enters itself');
         for (let i = 0; i + 4 <= length; i += 4) {
           bus.write('mem', gpa + i, 4, new DataView(buffer.buffer).getUint32(buffer.byteOffset + offset + i, true));
@@ -163,13 +181,13 @@ describe('e1000', () => {
         return true;
       };
       for (let n = 0; n < 8; n++) descriptor(n, 'legacy', BUFFER, 100);
-      for (let n = 0; n < 16; n++) words(RX_RING + 16 * n, BAR + 0x3818, 0, 0, 0);
+      for (let n = 0; n < 16; n++) words(RX_RING + 16 * n, BAR + offsetOf('TDT'), 0, 0, 0);
       write('TDT', 4);
-      expect([read('TDT'), read('TDH'), read('TPT')]).toEqual([4, 4, 4]);
+      for (const name of ['TDT', 'TDH', 'TPT'] as const) expect(read(name), name).toBe(4);
     });
 
     it('an answer that comes while a frame is being sent waits until the chip is done', () => {
-      const { bus, chip, descriptor, read, startReceiver, startTransmitter, write } = setUp();
+      const { bus, chip, descriptor, offset: offsetOf, read, received, startReceiver, startTransmitter, write } = setUp();
       startTransmitter();
       startReceiver();
       descriptor(0, 'legacy', BUFFER, 100);
@@ -177,11 +195,13 @@ describe('e1000', () => {
       bus.wire.onSend = () => {
         bus.wire.arrive(frameOf(64));
         answers.push(chip.receive(frameOf(64), 64));
-        expect(chip.readBar(0, 0x2810, 4)).toBe(0);
-        expect(bus.ram.bytes[RX_RING + 12]).toBe(0);
+        expect(chip.readBar(0, offsetOf('RDH'), 4)).toBe(0);
+        expect(received(0).status).toBe(0);
       };
       write('TDT', 1);
-      expect([answers, read('RDH'), bus.wire.waitingFrames]).toEqual([['refused'], 1, 0]);
+      expect(answers).toEqual(['refused']);
+      expect(read('RDH')).toBe(1);
+      expect(bus.wire.waitingFrames).toBe(0);
     });
   });
 
@@ -201,7 +221,7 @@ describe('e1000', () => {
       bus.ram.bytes.set(frame, BUFFER);
       // The next frame shows whether anything behind the first one was written.
       put(0, { ...context, ipcss: 200, ipcso: 250, ipcse: 0 });
-      descriptor(1, 'data', BUFFER, 60, ['EOP'], { options: 3 });
+      descriptor(1, 'data', BUFFER, 60, ['EOP'], { options: CHECKSUMS });
       write('TDT', 2);
       expect(bus.wire.sent.map(toHex), JSON.stringify(context)).toEqual([toHex(frame)]);
     }
@@ -217,7 +237,8 @@ describe('e1000', () => {
     bus.wire.send = (_buffer, length) => void lengths.push(length);
     write('TDT', 5);
     // 65,535 + 1 = 0 (mod 65,536), twice; then 100.
-    expect([lengths, read('TDH')]).toEqual([[100], 5]);
+    expect(lengths).toEqual([100]);
+    expect(read('TDH')).toBe(5);
   });
 
   it('Context TSE with a header length of 255, the longest: headers never pass their 256 bytes', () => {
@@ -239,14 +260,14 @@ describe('e1000', () => {
       at.context(0, { tse: true, hdrLen: 200, mss: 60, paylen: 100 });
       at.descriptor(1, 'data', BUFFER, 300, ['TSE']);
       at.write('TDT', 2);
-      at.descriptor(2, 'data', BUFFER, 100, ['TSE'], { options: 3, tag: 5 });
+      at.descriptor(2, 'data', BUFFER, 100, ['TSE'], { options: CHECKSUMS, tag: 5 });
       at.write('TDT', 3);
       at.bus.wire.sent.length = 0;
-      if (reset === 'CTRL.RST') at.write('CTRL', at.read('CTRL') | 0x04000000);
+      if (reset === 'CTRL.RST') at.write('CTRL', at.read('CTRL') | CTRL.RST);
       else {
         at.chip.reset();
-        at.chip.writeConfig(0x10, 4, BAR);
-        at.chip.writeConfig(4, 2, 7);
+        at.pci.write('BAR0', BAR);
+        at.pci.write('Command', COMMAND_ON);
       }
       begin();
       at.descriptor(0, 'legacy', 0x9000, 60);
@@ -267,62 +288,71 @@ describe('e1000', () => {
     context(0, { tse: true, hdrLen: 54, mss: 1, paylen: 0xfffff });
     for (let n = 1; n < 5; n++) descriptor(n, 'data', BUFFER, 0x7fff, ['TSE', 'RS']);
     write('TDT', 5);
-    expect([frames, read('TDH'), read('ICR')]).toEqual([0x7fff - 54, 2, 1]);
+    expect(frames).toBe(0x7fff - 54);
+    expect(read('TDH')).toBe(2);
+    expect(read('ICR')).toBe(INT.TXDW);
     write('TDT', 5);
-    expect([frames, read('TDH')]).toEqual([2 * 0x7fff - 54, 3]);
+    expect(frames).toBe(2 * 0x7fff - 54);
+    expect(read('TDH')).toBe(3);
   });
 });
 
 describe('any device that does DMA', () => {
   it("CVE-2021-3750, CVE-2021-3929, CVE-2023-0330, CVE-2023-3019: descriptors and buffers on the card's own BAR change no register", () => {
-    const { bus, descriptor, read, startReceiver, startTransmitter, words, write } = setUp();
+    const { bus, descriptor, offset: offsetOf, read, startReceiver, startTransmitter, words, write } = setUp();
     const ramRead = bus.ram.read.bind(bus.ram);
     // A bus on which DMA does come back as register accesses, reads that clear and writes that start things.
     bus.ram.read = (gpa, buffer, offset, length) => {
-      if (gpa < BAR || gpa >= BAR + 0x20000) return ramRead(gpa, buffer, offset, length);
+      if (gpa < BAR || gpa >= BAR + E1000_BLOCK_SIZE) return ramRead(gpa, buffer, offset, length);
       for (let i = 0; i < length; i++) buffer[offset + i] = bus.read('mem', gpa + i, 1);
       return true;
     };
     const ramWrite = bus.ram.write.bind(bus.ram);
     bus.ram.write = (gpa, buffer, offset, length) => {
-      if (gpa < BAR || gpa >= BAR + 0x20000) return ramWrite(gpa, buffer, offset, length);
+      if (gpa < BAR || gpa >= BAR + E1000_BLOCK_SIZE) return ramWrite(gpa, buffer, offset, length);
       for (let i = 0; i < length; i++) bus.write('mem', gpa + i, 1, buffer[offset + i]!);
       return true;
     };
     startTransmitter();
     startReceiver();
     descriptor(0, 'legacy', 0, 64);
-    words(0, BAR + 0xc0, 0);
-    write('ICS', 0x200);
+    words(0, BAR + offsetOf('ICR'), 0);
+    write('ICS', INT.MDAC);
     write('TDT', 1);
     // ICR was not read, so nothing cleared it.
-    expect([bus.wire.sent.map(toHex), read('ICR')]).toEqual([['00'.repeat(64)], 0x203]);
+    expect(bus.wire.sent.map(toHex)).toEqual(['00'.repeat(64)]);
+    expect(read('ICR')).toBe(INT.MDAC | INT.TXQE | INT.TXDW);
     words(RX_RING, BAR, 0);
     bus.wire.arrive(frameOf(100));
-    expect([read('CTRL'), read('RCTL'), read('VET')]).toEqual([0x140240, 0x8002, 0x8100]);
+    expect(read('CTRL')).toBe(CTRL_RESET);
+    expect(read('RCTL')).toBe(ON);
+    expect(read('VET')).toBe(VET_RESET);
   });
 
   it('CVE-2020-13754 kind: an access of a size the registers do not take reads ones and writes nothing', () => {
-    const { chip, read } = setUp();
+    const { chip, offset: offsetOf, read } = setUp();
     for (const size of [0, 3, 5, 8, 16, -1]) {
-      expect(chip.readBar(0, 0x38, size), `${size}`).toBe(0xffffffff);
-      chip.writeBar(0, 0x38, size, 0xffffffff);
-      chip.writeBar(0, 0x2800, size, 0xffffffff);
+      expect(chip.readBar(0, offsetOf('VET'), size), `${size}`).toBe(0xffffffff);
+      chip.writeBar(0, offsetOf('VET'), size, 0xffffffff);
+      chip.writeBar(0, offsetOf('RDBAL'), size, 0xffffffff);
     }
-    expect([read('VET'), read('RDBAL')]).toEqual([0x8100, 0]);
-    for (const offset of [0x1fffd, 0x1fffe, 0x1ffff, 0x20000, 0x100000, -4]) {
+    expect(read('VET')).toBe(VET_RESET);
+    expect(read('RDBAL')).toBe(0);
+    const end = E1000_BLOCK_SIZE;
+    for (const offset of [end - 3, end - 2, end - 1, end, 0x100000, -4]) {
       chip.writeBar(0, offset, 4, 0xffffffff);
       expect(chip.readBar(0, offset, 4)).toBe(0xffffffff);
     }
-    expect([read('PBM[16383]'), read('CTRL')]).toEqual([0, 0x140240]);
+    expect(read('PBM[16383]')).toBe(0);
+    expect(read('CTRL')).toBe(CTRL_RESET);
   });
 
   it('Bus master off: no memory access at all', () => {
-    const { bus, chip, descriptor, startReceiver, startTransmitter, write } = setUp();
+    const { bus, pci, descriptor, startReceiver, startTransmitter, write } = setUp();
     startTransmitter();
     startReceiver();
     descriptor(0, 'legacy', BUFFER, 64);
-    chip.writeConfig(4, 2, 3);
+    pci.write('Command', COMMAND_NO_MASTER);
     const before = bus.ram.accesses;
     write('TDT', 1);
     bus.wire.arrive(frameOf(64));
@@ -331,31 +361,35 @@ describe('any device that does DMA', () => {
   });
 
   it('XSA-126 / CVE-2015-2756 kind: Command cleared in the middle of a transfer ends it cleanly', () => {
-    const { bus, chip, descriptor, read, startTransmitter, write } = setUp();
+    const { bus, chip, descriptor, pci, read, startTransmitter, txStatus, write } = setUp();
     startTransmitter();
     for (let n = 0; n < 4; n++) descriptor(n, 'legacy', BUFFER, 60);
     bus.ram.bytes.fill(0x77, BUFFER, BUFFER + 60);
     bus.wire.onSend = () => {
-      chip.writeConfig(4, 2, 0);
+      pci.write('Command', 0);
       expect(chip.config.barBase(chip.config.bars[0]!)).toBe(-1);
     };
     write('TDT', 4);
     // The descriptors behind the first read as zeros: data of length 0 without an end.
-    expect([bus.wire.sent.length, read('TDH'), bus.ram.bytes[12]]).toEqual([1, 0xffffffff, 0]);
+    expect(bus.wire.sent.length).toBe(1);
+    expect(read('TDH')).toBe(0xffffffff);
+    expect(txStatus(0)).toBe(0);
     bus.wire.onSend = undefined;
-    chip.writeConfig(4, 2, 7);
+    pci.write('Command', COMMAND_ON);
     expect(read('TDH')).toBe(4);
   });
 
   it('CVE-2018-17958 kind: a frame size is unsigned and bounded before any arithmetic', () => {
     const { bus, chip, read, startReceiver } = setUp();
-    startReceiver(0x802e);
+    startReceiver(ON | RCTL.LPE | RCTL.UPE | RCTL.SBP);
     const before = bus.ram.bytes.slice();
     const huge = new Uint8Array(0x11000);
     for (const size of [-1, 2 ** 31, 2 ** 32 + 60, 0x10000, 0x11001, Number.NaN]) {
       expect(chip.receive(huge, size), `${size}`).toBe('dropped');
     }
     expect(chip.receive(huge.subarray(0, 100), 101)).toBe('dropped');
-    expect([read('RDH'), read('ICR'), Buffer.compare(bus.ram.bytes, before)]).toEqual([0, 0, 0]);
+    expect(read('RDH')).toBe(0);
+    expect(read('ICR')).toBe(0);
+    expect(Buffer.compare(bus.ram.bytes, before)).toBe(0);
   });
 });

@@ -1,12 +1,34 @@
 import { describe, expect, it } from 'vitest';
+import { PCI_BAR0 } from '../../pci/config-space.ts';
 import type { Meaning, NicAccess } from '../reading.ts';
 import { nicReadings } from '../readings.ts';
 import { e1000Reading as chip } from './reading.ts';
-import { e1000Registers, type E1000Register } from './registers.ts';
-import { BAR, IO, MAC, RX_RING, setUp, TX_RING } from './testing/set-up.ts';
+import { toField } from '../../../base/testing/by-name.ts';
+import { e1000IoRegisters, e1000Registers, type E1000Register } from './registers.ts';
+import {
+  BAR,
+  CHECKSUMS,
+  EECD,
+  EERD,
+  GIGABIT,
+  INT,
+  IO,
+  MAC,
+  mdic,
+  PHY_CTRL,
+  RCTL,
+  RX_RING,
+  RXD,
+  setUp,
+  TCTL,
+  TX_RING,
+} from './testing/set-up.ts';
 
 const [mmio, ports] = chip.blocks as [NicAccess['block'], NicAccess['block']];
 const at = (name: E1000Register): number => e1000Registers.find((r) => r.name === name)!.offset;
+const port = (name: (typeof e1000IoRegisters)[number]['name']): number => e1000IoRegisters.find((r) => r.name === name)!.offset;
+/** A place that the data sheet leaves free. */
+const NO_REGISTER = 0x24;
 const access = (dir: 'read' | 'write', name: E1000Register, data: number): NicAccess => ({
   block: mmio,
   dir,
@@ -42,16 +64,14 @@ function followed() {
 describe('reading of the e1000', () => {
   it('stands in the list, with a block for each BAR', () => {
     expect(nicReadings).toContain(chip);
-    expect(chip.blocks.map((b) => [b.bar, b.space, b.size])).toEqual([
-      [0x10, 'mmio', 0x20000],
-      [0x14, 'pio', 64],
+    expect(chip.blocks.map(({ bar, space, size }) => ({ bar, space, size }))).toEqual([
+      { bar: PCI_BAR0, space: 'mmio', size: 0x20000 },
+      { bar: PCI_BAR0 + 4, space: 'pio', size: 64 },
     ]);
-    expect([
-      chip.registerAt(mmio, 0x3818, undefined),
-      chip.registerAt(mmio, 0x5217, undefined),
-      chip.registerAt(ports, 4, undefined),
-    ]).toEqual(['TDT', 'MTA[5]', 'IODATA']);
-    expect(chip.registerAt(mmio, 0x24, undefined)).toBeUndefined();
+    expect(chip.registerAt(mmio, at('TDT'), undefined)).toBe('TDT');
+    expect(chip.registerAt(mmio, at('MTA') + 5 * 4 + 3, undefined)).toBe('MTA[5]');
+    expect(chip.registerAt(ports, port('IODATA'), undefined)).toBe('IODATA');
+    expect(chip.registerAt(mmio, NO_REGISTER, undefined)).toBeUndefined();
   });
 
   it('knows the doorbell, which descriptors it hands over, and where the rings lie', () => {
@@ -73,12 +93,14 @@ describe('reading of the e1000', () => {
     told.length = 0;
     for (const tail of [3, 4, 4, 63, 1]) write('TDT', tail);
     write('RDT', 2);
-    expect(told.map((m) => m.doorbell && [m.doorbell.from, m.doorbell.until])).toEqual([
-      [0, 3],
-      [3, 4],
+    const doorbells = () =>
+      told.map(({ doorbell }) => doorbell && { register: doorbell.register, from: doorbell.from, until: doorbell.until });
+    expect(doorbells()).toEqual([
+      { register: 'TDT', from: 0, until: 3 },
+      { register: 'TDT', from: 3, until: 4 },
       undefined,
-      [4, 63],
-      [63, 1],
+      { register: 'TDT', from: 4, until: 63 },
+      { register: 'TDT', from: 63, until: 1 },
       undefined,
     ]);
     expect(told[0]!.doorbell).toEqual({
@@ -95,13 +117,9 @@ describe('reading of the e1000', () => {
     write('TDH', 1);
     told.length = 0;
     write('TDT', 9);
-    write('TCTL', 2);
-    write('TCTL', 2);
-    expect(told.map((m) => m.doorbell && [m.doorbell.register, m.doorbell.from, m.doorbell.until])).toEqual([
-      undefined,
-      ['TCTL', 1, 9],
-      undefined,
-    ]);
+    write('TCTL', TCTL.EN);
+    write('TCTL', TCTL.EN);
+    expect(doorbells()).toEqual([undefined, { register: 'TCTL', from: 1, until: 9 }, undefined]);
     const moved = follower.take(access('write', 'TDBAH', 1)).place;
     expect(moved).toMatchObject({ base: 0x101000000 });
     expect(follower.take(access('write', 'TDBAL', 0x2000007)).place).toMatchObject({ base: 0x102000000 });
@@ -112,29 +130,31 @@ describe('reading of the e1000', () => {
     expect(follower.place('transmit ring')).toBeUndefined();
     expect(follower.take(access('write', 'TDT', 5)).doorbell).toMatchObject({ place: undefined, from: undefined, until: 5 });
     expect(follower.take({ ...access('write', 'TDT', 0), data: undefined })).toMatchObject({ registers: [{ name: 'TDT' }] });
-    expect(follower.take({ ...access('read', 'CTRL', 0), offset: 0x24 }).registers).toEqual([]);
+    expect(follower.take({ ...access('read', 'CTRL', 0), offset: NO_REGISTER }).registers).toEqual([]);
     expect(follower.take(access('write', 'RDBAL', 0x5000)).place).toMatchObject({ base: 0x5000, count: 65528 });
   });
 
   it('reads the cause of an interrupt from ICR alone', () => {
     const cause = (name: E1000Register, data: number) => chip.follow().take(access('read', name, data)).cause;
-    expect(cause('ICR', 0x83)).toEqual({ register: 'ICR', transmitted: true, received: true });
-    expect(cause('ICR', 0x94)).toEqual({ register: 'ICR', transmitted: false, received: true });
-    expect(cause('IMS', 0x83)).toBeUndefined();
-    expect([chip.causeText(0x81), chip.causeText(0)]).toEqual(['ICR (TXDW RXT0)', 'ICR']);
+    expect(cause('ICR', INT.RXT0 | INT.TXQE | INT.TXDW)).toEqual({ register: 'ICR', transmitted: true, received: true });
+    expect(cause('ICR', INT.RXT0 | INT.RXDMT0 | INT.LSC)).toEqual({ register: 'ICR', transmitted: false, received: true });
+    expect(cause('IMS', INT.RXT0 | INT.TXQE | INT.TXDW)).toBeUndefined();
+    expect(chip.causeText(INT.RXT0 | INT.TXDW)).toBe('ICR (TXDW RXT0)');
+    expect(chip.causeText(0)).toBe('ICR');
   });
 
   it('names what is behind MDIC, EERD and the I/O ports', () => {
     const { bus, names, read, told, write } = followed();
-    write('MDIC', 0x08210000);
+    write('MDIC', mdic('read', 'PHY_STATUS'));
     read('MDIC');
-    write('MDIC', 0x04200000 | 0x1340);
-    write('MDIC', 0x08270000);
+    write('MDIC', mdic('write', 'PHY_CTRL', PHY_CTRL.AUTO_NEG_EN | PHY_CTRL.RESTART_AUTO_NEG | GIGABIT));
+    // The PHY has no register 7.
+    write('MDIC', mdic('read', 7));
     read('MDIC');
-    write('EERD', 0x101);
+    write('EERD', toField(EERD.ADDR, 1) | EERD.START);
     read('EERD');
-    bus.write('io', IO, 4, at('RCTL'));
-    bus.write('io', IO + 4, 4, 0x8002);
+    bus.write('io', IO + port('IOADDR'), 4, at('RCTL'));
+    bus.write('io', IO + port('IODATA'), 4, RCTL.BAM | RCTL.EN);
     expect(names()).toEqual([
       ['MDIC', 'PHY_STATUS'],
       ['MDIC', 'PHY_STATUS'],
@@ -146,25 +166,24 @@ describe('reading of the e1000', () => {
       ['IOADDR'],
       ['RCTL'],
     ]);
-    expect([told[1]!.registers[1]!.value, told[6]!.registers[1]!.value, told[8]!.registers[0]!.fields]).toEqual([
-      0x794d,
-      0x1200,
-      'EN RDMTS=1/2 BAM',
-    ]);
+    expect(told[1]!.registers[1]!.value).toBe(0x794d);
+    expect(told[6]!.registers[1]!.value).toBe(0x1200);
+    expect(told[8]!.registers[0]!.fields).toBe('EN RDMTS=1/2 BAM');
   });
 
   it('puts the bits of the EEPROM wires together', () => {
     const { names, read, told, write } = followed();
-    write('EECD', 0x42);
+    const { SK, CS, DI, REQ } = EECD;
+    write('EECD', REQ | CS);
     const command = (0b110 << 6) | 1;
     for (let i = 8; i >= 0; i--) {
-      const wires = 0x42 | ((command >> i) & 1 ? 4 : 0);
-      for (const clock of [0, 1, 0]) write('EECD', wires | clock);
+      const wires = REQ | CS | ((command >> i) & 1 ? DI : 0);
+      for (const clock of [0, SK, 0]) write('EECD', wires | clock);
     }
     for (let i = 0; i < 32; i++) {
-      write('EECD', 0x43);
+      write('EECD', REQ | CS | SK);
       read('EECD');
-      write('EECD', 0x42);
+      write('EECD', REQ | CS);
     }
     expect(
       names()
@@ -180,7 +199,7 @@ describe('reading of the e1000', () => {
     const transmit = (n: number) => chip.descriptor('transmit', words(TX_RING + 16 * n), undefined);
     context(0);
     context(1, { tse: true, hdrLen: 54, mss: 1460, paylen: 16384 });
-    descriptor(2, 'data', 0x802, 1514, ['TSE', 'EOP', 'RS'], { options: 3 });
+    descriptor(2, 'data', 0x802, 1514, ['TSE', 'EOP', 'RS'], { options: CHECKSUMS });
     descriptor(3, 'legacy', 0x802, 0xffff, ['VLE'], { tag: 0x64 });
     expect([0, 1, 2, 3].map((n) => transmit(n).text)).toEqual([
       'context for TCP over IPv4, checksum from byte 34 at byte 50',
@@ -191,17 +210,16 @@ describe('reading of the e1000', () => {
     expect(transmit(0)).toMatchObject({ buffer: undefined, length: undefined, last: false });
     expect(transmit(2)).toMatchObject({ buffer: 0x1000802, length: 1514, last: true, bufferWord: 'first' });
     startTransmitter();
-    startReceiver(0x28002);
+    startReceiver(RCTL.BAM | RCTL.EN | toField(RCTL.BSIZE, 2));
     write('TDT', 4);
     expect(transmit(2).text).toContain('report when done, done');
     bus.wire.arrive(Uint8Array.from({ length: 600 }, (_, i) => MAC[i] ?? 0));
     const received = (n: number) => chip.descriptor('receive', words(RX_RING + 16 * n), undefined);
-    expect([0, 1, 2].map((n) => [received(n).text, received(n).buffer, received(n).last])).toEqual([
-      ['done, 512 bytes', 0x1010000, false],
-      ['done, EOP, 92 bytes', 0x1010800, true],
-      ['empty', 0x1011000, false],
-    ]);
-    expect(chip.descriptor('receive', [0x5000, 1, 64, 0x0023000b], undefined)).toMatchObject({
+    expect(received(0)).toMatchObject({ text: 'done, 512 bytes', buffer: 0x1010000, last: false });
+    expect(received(1)).toMatchObject({ text: 'done, EOP, 92 bytes', buffer: 0x1010800, last: true });
+    expect(received(2)).toMatchObject({ text: 'empty', buffer: 0x1011000, last: false });
+    const tagged = (0x23 << 16) | RXD.VP | RXD.EOP | RXD.DD;
+    expect(chip.descriptor('receive', [0x5000, 1, 64, tagged], undefined)).toMatchObject({
       text: 'done, EOP, VLAN tag 0x23 taken off, 64 bytes',
       buffer: 0x100005000,
     });
@@ -218,7 +236,8 @@ describe('reading of the e1000', () => {
         undefined,
       );
       write('TDT', 1);
-      expect([read.length, bus.wire.sent.map((f) => f.length)]).toEqual([length, [length]]);
+      expect(read.length).toBe(length);
+      expect(bus.wire.sent.map((f) => f.length)).toEqual([length]);
     }
   });
 
@@ -229,10 +248,10 @@ describe('reading of the e1000', () => {
     startTransmitter();
     descriptor(0, 'legacy', 0x8000, 60);
     write('TDT', 1);
-    write('MDIC', 0x08210000);
+    write('MDIC', mdic('read', 'PHY_STATUS'));
     read('TIDV');
     write('STATUS', 7);
-    write('ICR', 1);
+    write('ICR', INT.TXDW);
     read('ICR');
     read('EECD');
     expect(bus.wire.sent.length).toBe(1);

@@ -5,6 +5,8 @@ import { parseLine } from '../../conformance/transcript.ts';
 import type { NicAccess, NicFollower } from '../reading.ts';
 import { nicReadings } from '../readings.ts';
 import { ne2kReading as chip } from './reading.ts';
+import { NE2K_DATA_PORT, NE2K_PAGED_PORTS, NE2K_RESET_PORT, type Ne2kRegister, type Ne2kWritten } from './registers.ts';
+import { CMD, ISR, page, portOf, RSR } from './testing/set-up.ts';
 
 const block = chip.blocks[0]!;
 const access = (dir: 'read' | 'write', offset: number, data?: number, width: number | undefined = 1): NicAccess => ({
@@ -14,46 +16,47 @@ const access = (dir: 'read' | 'write', offset: number, data?: number, width: num
   width,
   data: data === undefined ? undefined : BigInt(data),
 });
+/** A register's own access, by the name that a read or a write has. */
+const readOf = (name: Ne2kRegister, data?: number, width?: number): NicAccess => access('read', portOf(name), data, width);
+const writeOf = (name: Ne2kRegister | Ne2kWritten, data: number): NicAccess => access('write', portOf(name), data);
+const { STA, STP, TXP, ABORT, READ } = CMD;
+const { PRX, PTX, RDC } = ISR;
 const names = (follower: NicFollower, a: NicAccess): string[] => follower.take(a).registers.map((r) => r.name);
 
 describe('reading of the RTL8029', () => {
   it('names ports by the page that Command selects, and by direction', () => {
     const card = chip.follow();
-    expect(names(card, access('write', 1, 0x46))).toEqual(['EN0_STARTPG']);
-    expect(names(card, access('read', 1, 0))).toEqual(['EN0_CLDALO']);
-    expect(names(card, access('write', 0, 0x61))).toEqual(['E8390_CMD']);
-    expect([
-      names(card, access('write', 1, 0x52)),
-      names(card, access('read', 7, 0x47)),
-      names(card, access('read', 0xf)),
-    ]).toEqual([['EN1_PHYS0'], ['EN1_CURPAG'], ['EN1_MULT7']]);
+    expect(names(card, writeOf('EN0_STARTPG', 0x46))).toEqual(['EN0_STARTPG']);
+    expect(names(card, readOf('EN0_CLDALO', 0))).toEqual(['EN0_CLDALO']);
+    expect(names(card, writeOf('E8390_CMD', ABORT | STP | page(1)))).toEqual(['E8390_CMD']);
+    expect(names(card, writeOf('EN1_PHYS0', 0x52))).toEqual(['EN1_PHYS0']);
+    expect(names(card, readOf('EN1_CURPAG', 0x47))).toEqual(['EN1_CURPAG']);
+    expect(names(card, readOf('EN1_MULT7'))).toEqual(['EN1_MULT7']);
     // A read of Command tells of the page, too.
-    card.take(access('read', 0, 0xa2));
-    expect(names(card, access('read', 2, 0xc0))).toEqual(['EN2_STOPPG']);
-    card.take(access('write', 0, 0x22));
-    expect(card.take(access('write', 0xf, 0x3f)).registers[0]).toMatchObject({
+    card.take(readOf('E8390_CMD', ABORT | STA | page(2)));
+    expect(names(card, readOf('EN2_STOPPG', 0xc0))).toEqual(['EN2_STOPPG']);
+    card.take(writeOf('E8390_CMD', ABORT | STA));
+    expect(card.take(writeOf('EN0_IMR', PRX | PTX | ISR.RXE | ISR.TXE | ISR.OVW | ISR.CNT)).registers[0]).toMatchObject({
       name: 'EN0_IMR',
       fields: 'PRX PTX RXE TXE OVW CNT',
     });
-    expect([
-      names(card, access('read', 0x10, 0x1234, 2)),
-      names(card, access('read', 0x1f, 0)),
-      names(card, access('read', 4, 1, 4)),
-    ]).toEqual([['NE_DATAPORT'], ['NE_RESET'], []]);
+    expect(names(card, access('read', NE2K_DATA_PORT, 0x1234, 2))).toEqual(['NE_DATAPORT']);
+    expect(names(card, access('read', NE2K_RESET_PORT, 0))).toEqual(['NE_RESET']);
+    expect(names(card, readOf('EN0_TSR', 1, 4))).toEqual([]);
   });
 
   it('knows the doorbell, and the length where both halves were written', () => {
     const card = chip.follow();
-    expect(card.take(access('write', 0, 0x26)).doorbell).toMatchObject({
+    expect(card.take(writeOf('E8390_CMD', ABORT | TXP | STA)).doorbell).toMatchObject({
       register: 'E8390_CMD',
       kind: 'chip memory',
       length: undefined,
     });
-    card.take(access('write', 5, 0x2a));
-    card.take(access('write', 6, 0x05));
-    expect(card.take(access('write', 0, 0x26)).doorbell).toMatchObject({ length: 0x52a });
-    expect(card.take(access('write', 0, 0x25)).doorbell).toBeUndefined();
-    expect(card.take(access('write', 0, 0x0a)).doorbell).toBeUndefined();
+    card.take(writeOf('EN0_TCNTLO', 0x2a));
+    card.take(writeOf('EN0_TCNTHI', 0x05));
+    expect(card.take(writeOf('E8390_CMD', ABORT | TXP | STA)).doorbell).toMatchObject({ length: 0x52a });
+    expect(card.take(writeOf('E8390_CMD', ABORT | TXP | STP)).doorbell).toBeUndefined();
+    expect(card.take(writeOf('E8390_CMD', READ | STA)).doorbell).toBeUndefined();
     expect(card.place('transmit ring')).toBeUndefined();
   });
 
@@ -82,7 +85,7 @@ describe('reading of the RTL8029', () => {
           rung = [];
           const { doorbell, registers } = card.take(access(kind, addr, value, size));
           if (doorbell) rung.push(doorbell.length!);
-          if (addr < 0x10 && size === 1) expect(registers.length).toBeLessThanOrEqual(1);
+          if (addr < NE2K_PAGED_PORTS && size === 1) expect(registers.length).toBeLessThanOrEqual(1);
         }
       }
     }
@@ -91,15 +94,21 @@ describe('reading of the RTL8029', () => {
 
   it('reads the cause of an interrupt from ISR of page 0 alone', () => {
     const card = chip.follow();
-    expect(card.take(access('read', 7, 0x43)).cause).toEqual({ register: 'EN0_ISR', transmitted: true, received: true });
-    expect(card.take(access('write', 7, 0x01)).cause).toEqual({ register: 'EN0_ISR', transmitted: false, received: true });
-    card.take(access('write', 0, 0x62));
-    expect(card.take(access('read', 7, 0x47)).cause).toBeUndefined();
-    expect([chip.causeText(0x43), chip.causeText(0)]).toEqual(['EN0_ISR (PRX PTX RDC)', 'EN0_ISR']);
+    expect(card.take(readOf('EN0_ISR', RDC | PTX | PRX)).cause).toEqual({
+      register: 'EN0_ISR',
+      transmitted: true,
+      received: true,
+    });
+    expect(card.take(writeOf('EN0_ISR', PRX)).cause).toEqual({ register: 'EN0_ISR', transmitted: false, received: true });
+    card.take(writeOf('E8390_CMD', ABORT | STA | page(1)));
+    expect(card.take(readOf('EN1_CURPAG', 0x47)).cause).toBeUndefined();
+    expect(chip.causeText(RDC | PTX | PRX)).toBe('EN0_ISR (PRX PTX RDC)');
+    expect(chip.causeText(0)).toBe('EN0_ISR');
   });
 
   it('reads what stands before a frame in the ring', () => {
-    expect(chip.descriptor('receive', [0x00404801], undefined)).toMatchObject({
+    // Length 64 with the header, next page 0x48, status PRX.
+    expect(chip.descriptor('receive', [0x0040_0000 | (0x48 << 8) | RSR.PRX], undefined)).toMatchObject({
       length: 60,
       last: true,
       text: 'PRX, next page 0x48, 60 bytes',
@@ -111,25 +120,17 @@ describe('reading of the RTL8029', () => {
   it('stands in the list, and reads debug lines of older QEMUs', () => {
     expect(nicReadings).toContain(chip);
     const lines = chip.lines!;
-    expect([
-      lines.registers('write addr=0x7 val=0xff'),
-      lines.registers('asic write val=0x0201'),
-      lines.registers('received len=60'),
-    ]).toEqual([[7], [16], []]);
-    expect([lines.raised('Set IRQ to 1 (41 3f)'), lines.raised('Set IRQ to 0 (00 3f)')]).toEqual([
-      { status: 0x41, mask: 0x3f },
-      undefined,
-    ]);
-    expect([lines.mode('x'), lines.doorbell('x'), lines.descriptors(['x']), lines.fetch('x')]).toEqual([
-      undefined,
-      undefined,
-      [],
-      undefined,
-    ]);
-    expect([
-      chip.registerAt(block, 7, undefined),
-      chip.registerAt(block, 0x12, undefined),
-      chip.registerAt(block, 0x80, undefined),
-    ]).toEqual(['EN0_ISR', 'NE_DATAPORT', undefined]);
+    expect(lines.registers('write addr=0x7 val=0xff')).toEqual([portOf('EN0_ISR')]);
+    expect(lines.registers('asic write val=0x0201')).toEqual([NE2K_DATA_PORT]);
+    expect(lines.registers('received len=60')).toEqual([]);
+    expect(lines.raised('Set IRQ to 1 (41 3f)')).toEqual({ status: RDC | PRX, mask: 0x3f });
+    expect(lines.raised('Set IRQ to 0 (00 3f)')).toBeUndefined();
+    expect(lines.mode('x')).toBeUndefined();
+    expect(lines.doorbell('x')).toBeUndefined();
+    expect(lines.descriptors(['x'])).toEqual([]);
+    expect(lines.fetch('x')).toBeUndefined();
+    expect(chip.registerAt(block, portOf('EN0_ISR'), undefined)).toBe('EN0_ISR');
+    expect(chip.registerAt(block, NE2K_DATA_PORT + 2, undefined)).toBe('NE_DATAPORT');
+    expect(chip.registerAt(block, 0x80, undefined)).toBeUndefined();
   });
 });

@@ -3,11 +3,13 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { TestBus } from '../../conformance/test-bus.ts';
 import { parseLine } from '../../conformance/transcript.ts';
+import { PCI_BAR0 } from '../../pci/config-space.ts';
 import type { NicAccess, NicFollower } from '../reading.ts';
 import { nicReadings } from '../readings.ts';
 import { Pcnet } from './core.ts';
 import type { PcnetSaved } from './state.ts';
 import { pcnetReading as chip } from './reading.ts';
+import { bcrNumber, csrNumber, IM, RMD1, setUp, Status, TMD1, TMD2, type Csr } from './testing/set-up.ts';
 
 const block = chip.blocks[1]!;
 const access = (dir: 'read' | 'write', offset: number, data?: number, width?: number): NicAccess => ({
@@ -17,56 +19,68 @@ const access = (dir: 'read' | 'write', offset: number, data?: number, width?: nu
   width,
   data: data === undefined ? undefined : BigInt(data),
 });
+const { wio, dwio } = setUp();
+const select = (name: Csr): NicAccess => access('write', wio.offset('RAP'), csrNumber(name), 2);
+/** A descriptor's second word: its buffer's bytes as a negative number, and status. */
+const lengthWord = (bytes: number, status: number): number => ((-bytes & 0xffff) | (status << 16)) >>> 0;
 const names = (follower: NicFollower, a: NicAccess): string[] => follower.take(a).registers.map((r) => r.name);
 
 describe('reading of the Am79C970A', () => {
   it('names the register behind RAP, in both styles', () => {
     const card = chip.follow();
-    expect(names(card, access('read', 0x10, 0, 2))).toEqual(['RDP']);
-    expect(names(card, access('write', 0x12, 3, 2))).toEqual(['RAP']);
-    expect(card.take(access('write', 0x10, 0x0300, 2)).registers).toMatchObject([{ name: 'CSR3', fields: 'IDONM TINTM' }]);
-    card.take(access('write', 0x12, 20, 2));
-    expect(card.take(access('write', 0x16, 2, 2))).toMatchObject({
+    expect(names(card, access('read', wio.offset('RDP'), 0, 2))).toEqual(['RDP']);
+    expect(names(card, select('IM'))).toEqual(['RAP']);
+    expect(card.take(access('write', wio.offset('RDP'), IM.TINTM | IM.IDONM, 2)).registers).toMatchObject([
+      { name: 'CSR3', fields: 'IDONM TINTM' },
+    ]);
+    card.take(access('write', wio.offset('RAP'), bcrNumber('SWS'), 2));
+    expect(card.take(access('write', wio.offset('BDP'), 2, 2))).toMatchObject({
       registers: [{ name: 'BCR20', fields: 'SWSTYLE=PCnet-PCI' }],
       mode: { mode: 'PCnet-PCI', strength: 'proven' },
     });
-    expect(names(card, access('write', 0x10, 0, 4))).toEqual(['CSR20']);
-    expect(names(card, access('write', 0x14, 88, 4))).toEqual(['RAP']);
-    expect([names(card, access('read', 0x10, 0x2621003, 4)), names(card, access('read', 0x1c, 0, 4))]).toEqual([
-      ['CSR88'],
-      ['BDP32'],
-    ]);
-    expect(names(card, access('read', 0x18, 0, 4))).toEqual(['RESET32']);
-    expect([names(card, access('read', 0x10, 4, 2)), names(card, access('read', 4, 0x34, 1))]).toEqual([['CSR0'], ['APROM4']]);
+    expect(names(card, access('write', dwio.offset('RDP'), 0, 4))).toEqual(['CSR20']);
+    expect(names(card, access('write', dwio.offset('RAP'), csrNumber('CHIPIDL'), 4))).toEqual(['RAP']);
+    expect(names(card, access('read', dwio.offset('RDP'), 0x2621003, 4))).toEqual(['CSR88']);
+    expect(names(card, access('read', dwio.offset('BDP'), 0, 4))).toEqual(['BDP32']);
+    expect(names(card, access('read', dwio.offset('RESET'), 0, 4))).toEqual(['RESET32']);
+    expect(names(card, access('read', wio.offset('RDP'), Status.STOP, 2))).toEqual(['CSR0']);
+    expect(names(card, access('read', 4, 0x34, 1))).toEqual(['APROM4']);
   });
 
   it('finds the style by the offsets where no file tells the width', () => {
     const wide = chip.follow();
-    expect([
-      names(wide, access('write', 0x14, 4)),
-      names(wide, access('read', 0x10, 0)),
-      names(wide, access('read', 0x1c, 0)),
-    ]).toEqual([['RAP'], ['CSR4'], ['BCR4']]);
+    expect(names(wide, access('write', dwio.offset('RAP'), 4))).toEqual(['RAP']);
+    expect(names(wide, access('read', dwio.offset('RDP'), 0))).toEqual(['CSR4']);
+    expect(names(wide, access('read', dwio.offset('BDP'), 0))).toEqual(['BCR4']);
     const narrow = chip.follow();
-    expect([
-      names(narrow, access('write', 0x12, 4)),
-      names(narrow, access('read', 0x10)),
-      names(narrow, access('read', 0x14, 0)),
-      names(narrow, access('read', 0x10)),
-    ]).toEqual([['RAP'], ['CSR4'], ['RESET'], ['CSR0']]);
+    expect(names(narrow, access('write', wio.offset('RAP'), 4))).toEqual(['RAP']);
+    expect(names(narrow, access('read', wio.offset('RDP')))).toEqual(['CSR4']);
+    expect(names(narrow, access('read', wio.offset('RESET'), 0))).toEqual(['RESET']);
+    expect(names(narrow, access('read', wio.offset('RDP')))).toEqual(['CSR0']);
   });
 
   it('knows the doorbell, the cause, and where the initialization block lies', () => {
     const card = chip.follow();
-    const put = (n: number, data: number) => (card.take(access('write', 0x12, n, 2)), card.take(access('write', 0x10, data, 2)));
-    expect(put(1, 0x1000).place).toMatchObject({ base: 0x1000 });
-    expect(put(2, 0x0100).place).toMatchObject({ key: 'initialization block', register: 'CSR1', base: 0x0100_1000, count: 28 });
-    expect(put(0, 0x0042).doorbell).toBeUndefined();
-    expect(put(0, 0x0048).doorbell).toMatchObject({ register: 'CSR0', kind: 'ring', place: undefined });
-    expect(card.take(access('read', 0x10, 0x06f3, 2)).cause).toEqual({ register: 'CSR0', transmitted: true, received: true });
-    expect(put(0, 0x0240)).toMatchObject({ cause: { transmitted: true, received: false } });
-    expect(put(4, 0x0600).cause).toBeUndefined();
-    expect([chip.causeText(0x86f3), chip.causeText(0x33)]).toEqual(['CSR0 (TINT RINT ERR)', 'CSR0']);
+    const put = (name: Csr, data: number) => (card.take(select(name)), card.take(access('write', wio.offset('RDP'), data, 2)));
+    expect(put('IADRL', 0x1000).place).toMatchObject({ base: 0x1000 });
+    expect(put('IADRU', 0x0100).place).toMatchObject({
+      key: 'initialization block',
+      register: 'CSR1',
+      base: 0x0100_1000,
+      count: 28,
+    });
+    const { STRT, IENA, TDMD, TINT, RINT, ERR, INTR, TXON, RXON, INIT } = Status;
+    expect(put('Status', IENA | STRT).doorbell).toBeUndefined();
+    expect(put('Status', IENA | TDMD).doorbell).toMatchObject({ register: 'CSR0', kind: 'ring', place: undefined });
+    expect(card.take(access('read', wio.offset('RDP'), RINT | TINT | INTR | IENA | RXON | TXON | STRT | INIT, 2)).cause).toEqual({
+      register: 'CSR0',
+      transmitted: true,
+      received: true,
+    });
+    expect(put('Status', TINT | IENA)).toMatchObject({ cause: { transmitted: true, received: false } });
+    expect(put('TFEAT', RINT | TINT).cause).toBeUndefined();
+    expect(chip.causeText(ERR | RINT | TINT | INTR | IENA | RXON | TXON | STRT | INIT)).toBe('CSR0 (TINT RINT ERR)');
+    expect(chip.causeText(RXON | TXON | STRT | INIT)).toBe('CSR0');
     expect(card.place('transmit ring')).toBeUndefined();
   });
 
@@ -102,42 +116,43 @@ describe('reading of the Am79C970A', () => {
 
   it('reads descriptors in each layout', () => {
     const read = (direction: 'transmit' | 'receive', words: number[], mode: string) => chip.descriptor(direction, words, mode);
-    expect(read('transmit', [0x0100_6000, 0x8300ffc4, 0, 0], 'PCnet-PCI')).toEqual({
+    const { OWN, ERR, STP, ENP } = TMD1;
+    expect(read('transmit', [0x0100_6000, lengthWord(60, OWN | STP | ENP), 0, 0], 'PCnet-PCI')).toEqual({
       buffer: 0x0100_6000,
       length: 60,
       last: true,
       text: 'ENP STP OWN, 60 bytes',
       bufferWord: 'first',
     });
-    expect(read('transmit', [0xc0000000, 0x4200ffc4, 0x6000, 0], 'PCnet-PCI II')).toEqual({
+    expect(read('transmit', [TMD2.BUFF + TMD2.UFLO, lengthWord(60, ERR | STP), 0x6000, 0], 'PCnet-PCI II')).toEqual({
       buffer: 0x6000,
       length: 60,
       last: false,
       text: 'STP ERR, 60 bytes, UFLO BUFF',
       bufferWord: 'third',
     });
-    expect(read('receive', [0x0300_8000, 0x00ccf9f8], 'LANCE')).toEqual({
+    expect(
+      read('receive', [(((RMD1.STP | RMD1.ENP) << 16) | 0x8000) >>> 0, ((204 << 16) | lengthWord(1544, 0)) >>> 0], 'LANCE'),
+    ).toEqual({
       buffer: 0x8000,
       length: 1544,
       last: true,
       text: 'ENP STP, 1544 bytes, message of 204 bytes',
       bufferWord: 'first',
     });
-    expect(read('receive', [0x8000, 0x8000f000, 0, 0], 'PCnet-PCI').length).toBe(4096);
+    expect(read('receive', [0x8000, lengthWord(4096, RMD1.OWN), 0, 0], 'PCnet-PCI').length).toBe(4096);
     expect(read('receive', [], 'PCnet-PCI')).toMatchObject({ length: 4096, last: false });
   });
 
   it('stands in the list, with a block for each BAR', () => {
     expect(nicReadings).toContain(chip);
-    expect(chip.blocks.map((b) => [b.bar, b.space, b.size])).toEqual([
-      [0x10, 'pio', 32],
-      [0x14, 'mmio', 32],
+    expect(chip.blocks.map(({ bar, space, size }) => ({ bar, space, size }))).toEqual([
+      { bar: PCI_BAR0, space: 'pio', size: 32 },
+      { bar: PCI_BAR0 + 4, space: 'mmio', size: 32 },
     ]);
     expect(chip.modes).toEqual(['LANCE', 'ILACC', 'PCnet-PCI', 'PCnet-PCI II']);
-    expect([
-      chip.registerAt(block, 0x12, undefined),
-      chip.registerAt(block, 0x1e, undefined),
-      chip.registerAt(block, 3, undefined),
-    ]).toEqual(['RAP', 'BDP32', 'APROM3']);
+    expect(chip.registerAt(block, wio.offset('RAP'), undefined)).toBe('RAP');
+    expect(chip.registerAt(block, dwio.offset('BDP') + 2, undefined)).toBe('BDP32');
+    expect(chip.registerAt(block, 3, undefined)).toBe('APROM3');
   });
 });

@@ -49,8 +49,8 @@ describe('rtl8139', () => {
   });
 
   it('can be the revision that 8139too takes', () => {
-    const { chip, read } = setUp({ revision: 0x10 });
-    expect(chip.readConfig(8, 1)).toBe(0x10);
+    const { pci, read } = setUp({ revision: 0x10 });
+    expect(pci.read('RevisionID')).toBe(0x10);
     expect(read('PCIRevisionID')).toBe(0x10);
   });
 

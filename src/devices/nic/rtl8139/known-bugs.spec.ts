@@ -4,6 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../conformance/transcript.ts';
+import { COMMAND_NO_MASTER, COMMAND_ON } from '../../testing/pci-config.ts';
 import {
   CMD_RESET,
   CMD_RX_EMPTY,
@@ -332,11 +333,11 @@ describe('any device that does DMA', () => {
   });
 
   it('Bus master off: no memory access at all', () => {
-    const { bus, chip, descriptor, startCplus, write } = setUp();
+    const { bus, pci, descriptor, startCplus, write } = setUp();
     startCplus();
     descriptor(0, OWN_FIRST_LAST + 64, 0, BUFFER);
     descriptor(0x100, OWN | 0x600, 0, 0x9000);
-    chip.writeConfig(4, 2, 3);
+    pci.write('Command', COMMAND_NO_MASTER);
     const before = bus.ram.accesses;
     write('TxPoll', POLL_NORMAL);
     write('TxStatus0', RAM + 0x2008);
@@ -346,11 +347,11 @@ describe('any device that does DMA', () => {
   });
 
   it('XSA-126 / CVE-2015-2756 kind: Command cleared in the middle of a transfer ends it cleanly', () => {
-    const { bus, chip, descriptor, startCplus, read, write, ram } = setUp();
+    const { bus, chip, pci, descriptor, startCplus, read, write, ram } = setUp();
     startCplus();
     for (let n = 0; n < 4; n++) descriptor(n, OWN_FIRST_LAST + 60, 0, BUFFER);
     bus.wire.onSend = () => {
-      chip.writeConfig(4, 2, 0);
+      pci.write('Command', 0);
       expect(chip.config.barBase(chip.config.bars[1]!)).toBe(-1);
     };
     write('TxPoll', POLL_NORMAL);
@@ -358,7 +359,7 @@ describe('any device that does DMA', () => {
     expect(read('IntrStatus')).toBe(0xffff);
     expect([0, 1].map((n) => ram.getUint32(16 * n, true) >>> 31)).toEqual([0, 1]);
     bus.wire.onSend = undefined;
-    chip.writeConfig(4, 2, 7);
+    pci.write('Command', COMMAND_ON);
     expect(read('IntrStatus')).toBe(INT_TX_OK);
     write('TxPoll', POLL_NORMAL);
     expect(bus.wire.sent.length).toBe(4);

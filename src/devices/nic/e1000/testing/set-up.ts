@@ -1,7 +1,21 @@
+import { byName, fromField, masks, valueOf } from '../../../../base/testing/by-name.ts';
 import { TestBus } from '../../../conformance/test-bus.ts';
 import { fromHex } from '../../../conformance/transcript.ts';
 import { E1000, type E1000Options } from '../core.ts';
-import { contextTxDescriptor, dataTxDescriptor, descriptorMask, legacyTxDescriptor, type TxKind } from '../descriptors.ts';
+import type { BitField, RegisterDef } from '../../../registers.ts';
+import { COMMAND_ON, pciConfig } from '../../../testing/pci-config.ts';
+import {
+  contextTxDescriptor,
+  dataTxDescriptor,
+  DESCRIPTOR_SIZE,
+  descriptorMask,
+  legacyTxDescriptor,
+  POPTS_IXSM,
+  POPTS_TXSM,
+  rxDescriptor,
+  type TxKind,
+} from '../descriptors.ts';
+import { phyRegisters, type PhyRegister } from '../phy.ts';
 import { e1000Registers, type E1000Register } from '../registers.ts';
 import type { TxContext } from '../state.ts';
 
@@ -17,15 +31,48 @@ export const RX_BUFFERS = 0x10000;
 /** After a write of RCTL frames are held back no longer than this. */
 const HOLD_NS = 1_001_000_000;
 
+/** A register, or one of an array: `TDT`, `MTA[5]`. */
 type Named = E1000Register | `${E1000Register}[${number}]`;
 
-/** Offset of a register, or of one of an array: `TDT`, `MTA[5]`. */
-function offsetOf(name: Named): number {
-  const m = /^(\w+?)(?:\[(\d+)\])?$/.exec(name);
-  const def = e1000Registers.find((r) => r.name === m?.[1]);
-  if (!def) throw new Error(`no register ${name}`);
-  return def.offset + Number(m?.[2] ?? 0) * (def.stride ?? def.width);
-}
+const fieldsIn = (table: readonly RegisterDef[], name: string): readonly BitField[] | undefined =>
+  table.find((r) => r.name === name)?.fields;
+const bits = <const N extends string>(name: E1000Register, ...fields: readonly N[]) =>
+  masks(name, fieldsIn(e1000Registers, name), ...fields);
+const phyBits = <const N extends string>(name: PhyRegister, ...fields: readonly N[]) =>
+  masks(name, fieldsIn(phyRegisters, name), ...fields);
+/** Bits of the registers, `RCTL.EN`; `INT` has those of ICR, ICS, IMS and IMC. */
+export const CTRL = bits('CTRL', 'RST', 'VME');
+export const STATUS = bits('STATUS', 'LU');
+export const EECD = bits('EECD', 'SK', 'CS', 'DI', 'DO', 'REQ', 'GNT', 'PRES');
+export const EERD = bits('EERD', 'START', 'DONE', 'ADDR', 'DATA');
+export const MDIC = bits('MDIC', 'DATA', 'READY', 'ERROR');
+export const INT = bits('ICR', 'TXDW', 'TXQE', 'LSC', 'RXSEQ', 'RXDMT0', 'RXO', 'RXT0', 'MDAC');
+export const RCTL = bits('RCTL', 'EN', 'SBP', 'UPE', 'MPE', 'LPE', 'RDMTS', 'MO', 'BAM', 'BSIZE', 'VFE');
+export const TCTL = bits('TCTL', 'EN');
+export const RAH = bits('RAH', 'AV');
+export const PHY_CTRL = phyBits(
+  'PHY_CTRL',
+  ...(['SPEED_SELECT_MSB', 'FULL_DUPLEX', 'RESTART_AUTO_NEG', 'AUTO_NEG_EN', 'LOOPBACK'] as const),
+);
+export const PHY_STATUS = phyBits('PHY_STATUS', 'LINK_STATUS', 'AUTONEG_COMPLETE');
+/** 1000 Mb/s, full duplex. */
+export const GIGABIT = PHY_CTRL.SPEED_SELECT_MSB | PHY_CTRL.FULL_DUPLEX;
+/** Bits of a receive descriptor's Status. */
+export const RXD = masks('receive descriptor', fieldsIn(rxDescriptor, 'Status'), 'DD', 'EOP', 'IXSM', 'VP');
+/** Both checksums, for a data descriptor's options. */
+export const CHECKSUMS = POPTS_IXSM | POPTS_TXSM;
+
+/** What MDIC takes to read or write a PHY register; the chip's own PHY is at 1. */
+export const mdic = (op: 'read' | 'write', register: PhyRegister | number, data = 0, phy = 1): number =>
+  valueOf('MDIC', fieldsIn(e1000Registers, 'MDIC'), { OP: op, DATA: data, PHYADD: phy, REGADD: phyNumber(register) });
+const phyNumber = (register: PhyRegister | number): number =>
+  typeof register === 'number' ? register : phyRegisters.find((r) => r.name === register)!.offset;
+
+/** Flags of Command in a data descriptor; a legacy descriptor has all but TSE. */
+const flags = masks('data descriptor', fieldsIn(dataTxDescriptor, 'Command'), 'EOP', 'RS', 'TSE', 'VLE', 'IDE');
+type TxFlag = keyof typeof flags;
+/** What makes a descriptor one of data. */
+const DATA = valueOf('data descriptor', fieldsIn(dataTxDescriptor, 'Command'), { DEXT: 1, DTYP: 'data' });
 
 /** Bits by field name, for the Command word of a transmit descriptor. */
 const command = (layout: typeof dataTxDescriptor, names: readonly string[]): number =>
@@ -35,11 +82,13 @@ const command = (layout: typeof dataTxDescriptor, names: readonly string[]): num
 export function setUp(options: Partial<E1000Options> = {}, log?: (line: string) => void) {
   const bus = new TestBus((slot, wire) => new E1000(slot, wire, { mac: MAC, ...options }), RAM, 0x10_0000, log);
   const { chip } = bus;
-  chip.writeConfig(0x10, 4, BAR);
-  chip.writeConfig(0x14, 4, IO);
-  chip.writeConfig(4, 2, 7);
-  const read = (name: Named): number => bus.read('mem', BAR + offsetOf(name), 4);
-  const write = (name: Named, value: number): void => bus.write('mem', BAR + offsetOf(name), 4, value >>> 0);
+  const pci = pciConfig(chip);
+  pci.write('BAR0', BAR);
+  pci.write('BAR1', IO);
+  pci.write('Command', COMMAND_ON);
+  const readAt = (offset: number, size: number): number => bus.read('mem', BAR + offset, size);
+  const writeAt = (offset: number, size: number, value: number): void => bus.write('mem', BAR + offset, size, value >>> 0);
+  const { read, write, offset } = byName<Named>(e1000Registers, { read: readAt, write: writeAt });
   const ram = new DataView(bus.ram.bytes.buffer);
   const words = (at: number, ...values: number[]): void => values.forEach((w, i) => ram.setUint32(at + 4 * i, w >>> 0, true));
 
@@ -49,11 +98,10 @@ export function setUp(options: Partial<E1000Options> = {}, log?: (line: string) 
     kind: Exclude<TxKind, 'context'>,
     buffer: number,
     length: number,
-    flags: readonly string[] = ['EOP', 'RS'],
+    set: readonly TxFlag[] = ['EOP', 'RS'],
     { options = 0, tag = 0 } = {},
   ): void => {
-    const bits =
-      kind === 'legacy' ? command(legacyTxDescriptor, flags) : command(dataTxDescriptor, ['DEXT', ...flags]) | 0x100000;
+    const bits = kind === 'legacy' ? command(legacyTxDescriptor, set) : set.reduce((all, flag) => all | flags[flag], DATA);
     words(TX_RING + 16 * n, RAM + buffer, 0, bits | length, (tag << 16) | (options << 8));
   };
 
@@ -63,12 +111,12 @@ export function setUp(options: Partial<E1000Options> = {}, log?: (line: string) 
       ...{ ipcss: 14, ipcso: 24, ipcse: 33, tucss: 34, tucso: 50, tucse: 0 },
       ...{ paylen: 0, hdrLen: 0, mss: 0, ip: true, tcp: true, ...fields },
     };
-    const flags = ['DEXT', ...(c.ip ? ['IP'] : []), ...(c.tcp ? ['TCP'] : []), ...(c.tse ? ['TSE'] : [])];
+    const set = ['DEXT', ...(c.ip ? ['IP'] : []), ...(c.tcp ? ['TCP'] : []), ...(c.tse ? ['TSE'] : [])];
     words(
       TX_RING + 16 * n,
       c.ipcss | (c.ipcso << 8) | (c.ipcse << 16),
       c.tucss | (c.tucso << 8) | (c.tucse << 16),
-      command(contextTxDescriptor, flags) | c.paylen,
+      command(contextTxDescriptor, set) | c.paylen,
       (c.hdrLen << 8) | (c.mss << 16),
     );
   };
@@ -80,11 +128,11 @@ export function setUp(options: Partial<E1000Options> = {}, log?: (line: string) 
     write('TDLEN', 16 * count);
     write('TDH', 0);
     write('TDT', 0);
-    write('TCTL', 2);
+    write('TCTL', TCTL.EN);
   };
 
   /** Receiver on, with `count` descriptors of 2 KiB buffers, all but one given to it; time passes until it takes frames. */
-  const startReceiver = (rctl = 0x8002, count = 16): void => {
+  const startReceiver = (rctl = RCTL.BAM | RCTL.EN, count = 16): void => {
     for (let n = 0; n < count; n++) words(RX_RING + 16 * n, RAM + RX_BUFFERS + 0x800 * n, 0, 0, 0);
     write('RDBAL', RAM + RX_RING);
     write('RDBAH', 0);
@@ -94,6 +142,22 @@ export function setUp(options: Partial<E1000Options> = {}, log?: (line: string) 
     write('RCTL', rctl);
     bus.clock.advance(bus.clock.nowNs() + HOLD_NS);
   };
+
+  /** Descriptor n of the receive ring, as the chip left it. */
+  const received = (n: number) => {
+    const at = RX_RING + DESCRIPTOR_SIZE * n;
+    return { length: ram.getUint16(at + 8, true), status: ram.getUint8(at + 12), special: ram.getUint16(at + 14, true) };
+  };
+
+  /** Status of descriptor n of the transmit ring. */
+  const txStatus = (n: number): number => ram.getUint32(TX_RING + DESCRIPTOR_SIZE * n + 12, true);
+
+  /** A PHY register, through MDIC. */
+  const readPhy = (name: PhyRegister): number => {
+    write('MDIC', mdic('read', name));
+    return fromField(MDIC.DATA, read('MDIC'));
+  };
+  const writePhy = (name: PhyRegister, value: number): void => write('MDIC', mdic('write', name, value));
 
   /** Fails a test whose chip goes on and on. */
   const boundAccesses = (most: number): void => {
@@ -105,7 +169,8 @@ export function setUp(options: Partial<E1000Options> = {}, log?: (line: string) 
   };
 
   return {
-    ...{ bus, chip: chip as E1000, read, write, ram, words },
+    ...{ bus, chip: chip as E1000, pci, read, write, readAt, writeAt, offset, readPhy, writePhy },
+    ...{ ram, words, received, txStatus },
     ...{ descriptor, context, startTransmitter, startReceiver, boundAccesses },
   };
 }

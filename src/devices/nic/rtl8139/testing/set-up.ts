@@ -1,6 +1,7 @@
 import { TestBus } from '../../../conformance/test-bus.ts';
 import { fromHex } from '../../../conformance/transcript.ts';
 import { byName } from '../../../../base/testing/by-name.ts';
+import { COMMAND_ON, pciConfig } from '../../../testing/pci-config.ts';
 import { Rtl8139, type Rtl8139Options } from '../core.ts';
 import {
   CMD_RX_ENABLE,
@@ -15,8 +16,9 @@ import {
 import { rtl8139Registers } from '../registers.ts';
 
 export const MAC = fromHex('525400123456');
-/** Where the test bus's RAM begins, and the memory BAR. */
+/** Where the test bus's RAM begins, and the two BARs. */
 export const RAM = 0x100_0000;
+const IO = 0xc000;
 export const BAR = 0xe000_0000;
 
 /** RxConfig that lets every good frame in. */
@@ -35,9 +37,10 @@ export const RECEIVED = FIRST | LAST | 0x02000000;
 export function setUp(options: Partial<Rtl8139Options> = {}, log?: (line: string) => void) {
   const bus = new TestBus((slot, wire) => new Rtl8139(slot, wire, { mac: MAC, ...options }), RAM, 0x10_0000, log);
   const { chip } = bus;
-  chip.writeConfig(0x10, 4, 0xc000);
-  chip.writeConfig(0x14, 4, BAR);
-  chip.writeConfig(4, 2, 7);
+  const pci = pciConfig(chip);
+  pci.write('BAR0', IO);
+  pci.write('BAR1', BAR);
+  pci.write('Command', COMMAND_ON);
   const readAt = (offset: number, size: number): number => bus.read('mem', BAR + offset, size);
   const writeAt = (offset: number, size: number, value: number): void => bus.write('mem', BAR + offset, size, value);
   const { read, write, field, offset } = byName(rtl8139Registers, { read: readAt, write: writeAt });
@@ -57,5 +60,5 @@ export function setUp(options: Partial<Rtl8139Options> = {}, log?: (line: string
     write('RxConfig', RX_MY_PHYS | RX_MULTICAST | RX_BROADCAST);
     write('IntrMask', 0xffff);
   };
-  return { bus, chip: chip as Rtl8139, read, write, field, offset, station, readAt, writeAt, ram, descriptor, startCplus };
+  return { bus, chip: chip as Rtl8139, pci, read, write, field, offset, station, readAt, writeAt, ram, descriptor, startCplus };
 }
