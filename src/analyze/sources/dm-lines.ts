@@ -1,8 +1,25 @@
 /**
- * The device model's log, line by line: QEMU's trace-event form (`pid@sec.usec:event …`, hw/i386/xen/trace-events,
- * hw/xen/trace-events, hw/pci/trace-events, softmmu/trace-events) and the older form of a qemu-dm with DEBUG_RTL8139
- * and an ioreq print (`xen: I/O request: …`, `RTL8139: …`). Any other line is `other` and counted, not an error.
+ * The device model's log, line by line, in the words of the catalogue (abi/dm-log-lines.ts, devices/nic/<chip>/log.ts): QEMU's trace-event
+ * form (`pid@sec.usec:event …`), and the older form of a qemu-dm with DEBUG_RTL8139 and an ioreq print (`xen: I/O request: …`,
+ * `RTL8139: …`). Any other line is `other` and counted, not an error.
  */
+import {
+  clockHeader,
+  handleIoreq,
+  handleIoreqRead,
+  ioreqServerSlot,
+  memoryRegionOpsRead,
+  memoryRegionOpsWrite,
+  pciCfgRead,
+  pciCfgWrite,
+  pciUpdateMappingsAdd,
+  pciUpdateMappingsDel,
+  plainRequest,
+  xenMapCache,
+  xenMapCacheReturn,
+  xenRemapBucket,
+} from '../../abi/dm-log-lines.ts';
+import { nicReadings } from '../../devices/nic/readings.ts';
 
 interface LineBase {
   /** Line number in the file, from 1. */
@@ -156,23 +173,18 @@ export type DmLine =
 const MAX_LINE = 4096;
 
 const PREFIX = /^\s*(\d+)@(\d{1,12})\.(\d{1,9}):(.*)$/;
-const HANDLE =
-  /^handle_ioreq I\/O=\S+ type=(\d+) dir=([01]) df=[01] ptr=([01]) port=0x([0-9a-f]+) data=0x([0-9a-f]+) count=(\d+) size=(\d+)/i;
-const HANDLE_READ = /^handle_ioreq_read I\/O=\S+ read type=\d+ df=[01] ptr=[01] port=0x([0-9a-f]+) data=0x([0-9a-f]+)/i;
-const REGION =
-  /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '([^']*)'/i;
-const REGION_OLD = /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+)()/i;
-const CONFIG = /^pci_cfg_(read|write) (\S+) ([0-9a-f:.]+) @0x([0-9a-f]+) (?:->|<-) 0x([0-9a-f]+)/i;
-const MAPPING = /^pci_update_mappings_(add|del) (?:d=\S+ )?(\S+) ([0-9a-f:.]+) (\d+),0x([0-9a-f]+)\+0x([0-9a-f]+)/i;
-const MAP_CACHE = /^xen_map_cache want (?:0x)?([0-9a-f]+)/i;
-const MAP_RETURN = /^xen_map_cache_return (?:0x)?([0-9a-f]+)/i;
-const REMAP = /^xen_remap_bucket (?:index )?(?:0x)?([0-9a-f]+)/i;
-const PLAIN_REQUEST = /^xen: I\/O request: (\d+), ptr: ([01]), port: ([0-9a-f]+), data: ([0-9a-f]+), count: (\d+), size: (\d+)/i;
-const CHIP = /^(RTL8139|E1000|NE2000|PCNET): (.*)$/i;
-const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b(?:, TSC 0 at (\d{1,12})\.(\d{6}), (\d{6,13}) Hz)?/i;
-
-const SERVER =
-  /^# ioreq server \d+: vCPU (\d{1,4}) has slot \d{1,4} of the synchronous page, machine frame 0x([0-9a-f]{1,10}), port (\d{1,9})$/;
+/** Chips by what begins their debug lines: those that are read here, and others of QEMU, whose lines are told apart and counted. */
+const CHIP_NAMES = [
+  ...nicReadings.flatMap(({ lines }) => (lines === undefined ? [] : [lines.prefix])),
+  ...['e1000e', 'eepro100', 'vmxnet3'],
+].join('|');
+const CHIP = new RegExp(`^(${CHIP_NAMES}): (.*)$`, 'i');
+/** A chip's own trace events; e1000x is what the two of Intel share. */
+const CHIP_EVENT = new RegExp(`^(${CHIP_NAMES}|e1000x)_(\\w+.*)$`);
+/** What anybody may write into a log by hand. */
+const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b/i;
+const SECONDS = /^(\d{1,12})\.(\d{6})$/;
+const RATE = /^\d{6,13}$/;
 
 /** Parses one line of the log. `line` is its number, from 1. Never throws: what has no known form is `other`. */
 export function parseDmLine(raw: string, line: number): DmLine {
@@ -189,103 +201,75 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
   let m: RegExpExecArray | null;
   // The events of a request's path first: they are nine lines in ten.
   if (body.startsWith('handle_ioreq ')) {
-    if ((m = HANDLE.exec(body)) !== null) {
-      return {
-        kind: 'request',
-        line,
-        timeUs,
-        form: 'event',
-        type: Number(m[1]),
-        dir: m[2] === '1' ? 'read' : 'write',
-        dataIsPtr: m[3] === '1',
-        addr: parseInt(m[4]!, 16),
-        data: BigInt('0x' + m[5]!),
-        count: Number(m[6]),
-        size: Number(m[7]),
-      };
-    }
+    const r = handleIoreq.read(body);
+    if (r !== undefined)
+      return { kind: 'request', line, timeUs, form: 'event', ...requestOf(r), dir: r.dir === 1 ? 'read' : 'write' };
   } else if (body.startsWith('handle_ioreq_read')) {
-    if ((m = HANDLE_READ.exec(body)) !== null) {
-      return { kind: 'response', line, timeUs, addr: parseInt(m[1]!, 16), data: BigInt('0x' + m[2]!) };
-    }
+    const r = handleIoreqRead.read(body);
+    if (r !== undefined) return { kind: 'response', line, timeUs, addr: r.port, data: r.data };
   } else if (body.startsWith('handle_ioreq_') || body.startsWith('cpu_ioreq_')) {
     return { kind: 'step', line, timeUs, event: body.slice(0, body.search(/\s|$/)) };
   } else if (body.startsWith('memory_region_ops_')) {
-    if ((m = REGION.exec(body) ?? REGION_OLD.exec(body)) !== null) {
-      return {
-        kind: 'region',
-        line,
-        timeUs,
-        dir: m[1] as 'read' | 'write',
-        addr: parseInt(m[2]!, 16),
-        value: BigInt('0x' + m[3]!),
-        size: Number(m[4]),
-        name: m[5]!,
-      };
+    const read = memoryRegionOpsRead.read(body);
+    const r = read ?? memoryRegionOpsWrite.read(body);
+    if (r !== undefined) {
+      const { addr, value, size, name = '' } = r;
+      return { kind: 'region', line, timeUs, dir: read === undefined ? 'write' : 'read', addr, value, size, name };
     }
   } else if (body.startsWith('xen_map_cache')) {
-    if ((m = MAP_CACHE.exec(body)) !== null) return { kind: 'mapCache', line, timeUs, gpa: parseInt(m[1]!, 16) };
-    if ((m = MAP_RETURN.exec(body)) !== null) return { kind: 'mapReturn', line, timeUs, pointer: m[1]!.toLowerCase() };
+    const wanted = xenMapCache.read(body);
+    if (wanted !== undefined) return { kind: 'mapCache', line, timeUs, gpa: wanted.gpa };
+    const pointer = xenMapCacheReturn.read(body)?.pointer.toLowerCase().replace(/^0x/, '');
+    if (pointer !== undefined && pointer !== '(nil)') return { kind: 'mapReturn', line, timeUs, pointer };
   } else if (body.startsWith('xen_remap_bucket')) {
-    if ((m = REMAP.exec(body)) !== null) return { kind: 'remap', line, timeUs, index: parseInt(m[1]!, 16) };
+    const r = xenRemapBucket.read(body);
+    if (r !== undefined) return { kind: 'remap', line, timeUs, index: r.index };
   } else if (body.startsWith('pci_cfg_')) {
-    if ((m = CONFIG.exec(body)) !== null) {
-      return {
-        kind: 'config',
-        line,
-        timeUs,
-        dir: m[1] as 'read' | 'write',
-        name: m[2]!,
-        bdf: m[3]!,
-        reg: parseInt(m[4]!, 16),
-        value: parseInt(m[5]!, 16),
-      };
-    }
+    const read = pciCfgRead.read(body);
+    const r = read ?? pciCfgWrite.read(body);
+    if (r !== undefined) return { kind: 'config', line, timeUs, dir: read === undefined ? 'write' : 'read', ...r };
   } else if (body.startsWith('pci_update_mappings_')) {
-    if ((m = MAPPING.exec(body)) !== null) {
-      return {
-        kind: 'mapping',
-        line,
-        timeUs,
-        added: m[1] === 'add',
-        name: m[2]!,
-        bdf: m[3]!,
-        bar: Number(m[4]),
-        base: parseInt(m[5]!, 16),
-        size: parseInt(m[6]!, 16),
-      };
+    const added = pciUpdateMappingsAdd.read(body);
+    const r = added ?? pciUpdateMappingsDel.read(body);
+    if (r !== undefined) {
+      const { name = '', bdf, bar, base, size } = r;
+      return { kind: 'mapping', line, timeUs, added: added !== undefined, name, bdf, bar, base, size };
     }
   } else if (body.startsWith('xen: I/O request')) {
-    if ((m = PLAIN_REQUEST.exec(body)) !== null) {
-      return {
-        kind: 'request',
-        line,
-        timeUs,
-        form: 'plain',
-        type: Number(m[1]),
-        dir: undefined,
-        dataIsPtr: m[2] === '1',
-        addr: parseInt(m[3]!, 16),
-        data: BigInt('0x' + m[4]!),
-        count: Number(m[5]),
-        size: Number(m[6]),
-      };
-    }
+    const r = plainRequest.read(body);
+    if (r !== undefined) return { kind: 'request', line, timeUs, form: 'plain', ...requestOf(r), dir: undefined };
   } else if ((m = CHIP.exec(body)) !== null) {
     return { kind: 'chip', line, timeUs, chip: m[1]!.toLowerCase(), text: m[2]! };
-  } else if ((m = SERVER.exec(body)) !== null) {
-    return { kind: 'server', line, timeUs, vcpu: Number(m[1]), mfn: parseInt(m[2]!, 16), port: Number(m[3]) };
-  } else if ((m = CLOCK.exec(body)) !== null) {
-    const clock = m[1]!.toLowerCase();
-    return {
-      kind: 'clock',
-      line,
-      timeUs,
-      clock: clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured',
-      tsc: m[2] === undefined ? undefined : { line, zeroUs: Number(m[2]) * 1e6 + Number(m[3]), hz: Number(m[4]) },
-    };
+  } else if ((m = CHIP_EVENT.exec(body)) !== null) {
+    return { kind: 'chip', line, timeUs, chip: m[1]!.replace('e1000x', 'e1000'), text: m[2]! };
+  } else if (body.startsWith('#')) {
+    const slot = ioreqServerSlot.read(body);
+    if (slot !== undefined) return { kind: 'server', line, timeUs, vcpu: slot.vcpu, mfn: slot.mfn, port: slot.port };
+    const clock = CLOCK.exec(body)?.[1]?.toLowerCase();
+    if (clock !== undefined) {
+      const known = clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured';
+      return { kind: 'clock', line, timeUs, clock: known, tsc: declaredTsc(body, line) };
+    }
   }
   return { kind: 'other', line, timeUs, event: isEvent ? body.slice(0, body.search(/\s|$/)) : undefined, text: body };
+}
+
+/** A request's fields, as both of its lines have them. */
+const requestOf = (r: {
+  readonly type: number;
+  readonly ptr: number;
+  readonly port: number;
+  readonly data: bigint;
+  readonly count: number;
+  readonly size: number;
+}) => ({ type: r.type, dataIsPtr: r.ptr === 1, addr: r.port, data: r.data, count: r.count, size: r.size });
+
+/** What a log's first line says of the trace beside it. */
+function declaredTsc(body: string, line: number): DeclaredTsc | undefined {
+  const { seconds = '', hz = '' } = clockHeader.read(body) ?? {};
+  const m = SECONDS.exec(seconds);
+  if (m === null || !RATE.test(hz)) return undefined;
+  return { line, zeroUs: Number(m[1]) * 1e6 + Number(m[2]), hz: Number(hz) };
 }
 
 /** One DMA access of the device model: the guest-physical address asked for and where its map cache had it. */
