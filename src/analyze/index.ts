@@ -8,5 +8,8 @@ export { renderStory, type RenderOptions } from './tell/story-text.ts';
 export { nicReadings } from '../devices/nic/readings.ts';
 export { ioPaths, registerNames, type IoPath } from './join/path.ts';
 export { CostTable, type CostRow } from './join/statistics.ts';
+export { explainTerm, likeTerms } from './tell/explain.ts';
+export { glossary } from './tell/glossary.ts';
 export { costLines, joinLines, pathJson, pathLine, PATH_HEADER } from './tell/io-text.ts';
 export { claim, formatRef, formatRefs, unknown, type Claim, type Ref, type Strength } from './sources/evidence.ts';
+export { traceToWallUs, wallToTraceNs } from './join/clock.ts';

@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/sources/ethernet.ts';
-import { analyze, claim, renderStory, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
+import { analyze, claim, renderStory, theGuest, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
 import { linearOf } from '../machine/linear-map.ts';
 import { UserError } from '../base/errors.ts';
 import { nicModels } from '../devices/nic/models.ts';
@@ -26,6 +26,7 @@ import { Outputs } from './outputs.ts';
 import { withProgress } from './progress.ts';
 import { standardOutputLost } from './standard-output.ts';
 import { attachTerminal } from './terminal.ts';
+import { announcement, farewell, nextPacket } from './tour.ts';
 
 interface RunOptions {
   kernel?: string;
@@ -164,7 +165,7 @@ function parseEventMask(text: string): number {
 
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
   const inputs = new Inputs();
-  const config = readConfig(inputs, file, options.driver);
+  const config = readConfig(inputs, file, options);
   for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
   if (options.e !== undefined && options.trace === undefined)
     throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
@@ -180,7 +181,12 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
   const drivers = [...driversFor(config.vif, options.driver).values()].map(({ name }) => name);
-  const domain = await chooseGuest(inputs, config, options, drivers);
+  if (options.story) {
+    const guest = { name: config.name, text: guestText(options, config), memoryMiB: config.memory };
+    const nics = config.vif.map(({ model }) => model);
+    for (const line of announcement({ ...guest, nics, clock }, options)) console.error(line);
+  }
+  const domain = await chooseGuest(inputs, config, file, options, drivers);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
   const job: MachineJob = {
@@ -242,23 +248,35 @@ interface Stop {
 const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
 
-function readConfig(inputs: Inputs, file: string | undefined, drivers: readonly string[]): XlConfig {
-  if (file === undefined) return { ...parseXlConfig("name = 'guest'\ntype = 'hvm'\n", 'default'), vif: vifsFor(drivers) };
+function readConfig(inputs: Inputs, file: string | undefined, { memory, driver }: RunOptions): XlConfig {
+  if (file === undefined)
+    return { ...parseXlConfig("name = 'guest'\ntype = 'hvm'\n", 'default', { memory }), vif: vifsFor(driver) };
   return parseXlConfig(
     new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')),
     file,
+    { memory },
   );
+}
+
+/** One line that says what runs in place of the guest of the configuration, where xl would boot that from what is not here. */
+function standIn({ name, bootsFrom }: XlConfig, file: string | undefined, guest: string): string | undefined {
+  if (bootsFrom.length === 0) return undefined;
+  const disks = bootsFrom.includes('disk')
+    ? 'disks cannot be booted here'
+    : `${bootsFrom.join(', ')}: there is no such thing here`;
+  return `${file ?? name}: no kernel is named and ${disks}: ${guest} runs in place of '${name}'; name a kernel with kernel = 'FILE' or --kernel`;
 }
 
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
 async function chooseGuest(
   inputs: Inputs,
   config: XlConfig,
+  file: string | undefined,
   options: RunOptions,
   drivers: readonly string[],
 ): Promise<MachineJob['domain']> {
   const { type, vcpus, hpet } = config;
-  const memoryMiB = options.memory ?? config.memory;
+  const memoryMiB = config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
   const kernel = options.kernel ?? config.kernel;
   if (kernel === undefined && options.initrd !== undefined)
@@ -268,6 +286,10 @@ async function chooseGuest(
       `ramdisk = '${config.ramdisk}': it goes with a kernel of your own; add kernel = 'FILE' to the configuration`,
     );
   if (kernel !== undefined) {
+    if (config.bootsFrom.length > 0)
+      console.error(
+        `xenolith: ${oneLine(file ?? config.name)}: ${config.bootsFrom.join(', ')}: no effect, as --kernel is booted`,
+      );
     const ramdisk = options.initrd ?? config.ramdisk;
     return {
       memoryMiB,
@@ -279,7 +301,12 @@ async function chooseGuest(
       ...(ramdisk === undefined ? {} : { ramdisk: inputs.read(ramdisk, "the guest's ramdisk") }),
     };
   }
+  const say = (guest: string): void => {
+    const line = standIn(config, file, guest);
+    if (line !== undefined) console.error(`xenolith: ${oneLine(line)}`);
+  };
   try {
+    say('a Debian guest');
     const images = await withProgress((progress) => buildLinuxGuest({ progress }));
     const base = guestCommandLine({ driver: drivers, mode: options.shell ? 'shell' : 'ping' });
     return {
@@ -306,6 +333,15 @@ async function chooseGuest(
       kernel: await loadKernelImage(image, 'tiny guest'),
     };
   }
+}
+
+/** What boots, for a reader. */
+function guestText(options: RunOptions, config: XlConfig): string {
+  const kernel = options.kernel ?? config.kernel;
+  if (kernel !== undefined) return `the kernel ${oneLine(kernel)}`;
+  return options.shell
+    ? `a Debian kernel with the driver ${options.driver}, and a shell`
+    : `a Debian kernel whose own driver ${options.driver} pings the host`;
 }
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -336,23 +372,17 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
   }
 }
 
-function takeOutput(message: JobOutput, outputs: Outputs): void {
-  switch (message.kind) {
+function takeOutput(output: JobOutput, outputs: Outputs): void | Promise<void> {
+  switch (output.kind) {
     case 'console':
-      outputs.console(message.bytes);
-      break;
+      return outputs.console(output.bytes);
     case 'trace':
-      outputs.write('trace', message.bytes);
-      break;
     case 'pcap':
-      outputs.write('pcap', message.bytes);
-      break;
+      return outputs.write(output.kind, output.bytes);
     case 'log':
-      outputs.write('dmLog', message.text);
-      break;
+      return outputs.write('dmLog', output.text);
     case 'say':
-      if (message.level === 'warn') console.error(`(xen) ${message.text}`);
-      break;
+      if (output.level === 'warn') console.error(`(xen) ${oneLine(output.text)}`);
   }
 }
 
@@ -374,6 +404,8 @@ async function tellStory(options: RunOptions, result: JobResult): Promise<void> 
     const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));
     const story = tellPacket(analysis, echo === undefined ? {} : { packet: echo.number });
     console.log(`\n${renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 110) })}`);
+    const register = theGuest(analysis).transmissions.find((t) => t.doorbell !== undefined)?.doorbell;
+    for (const line of farewell(options, nextPacket(analysis.frames, echo?.number), register)) console.log(line);
   } finally {
     await close();
   }

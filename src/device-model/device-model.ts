@@ -165,10 +165,12 @@ export class DeviceModel {
     if (options.testDevices) this.attachTestDevices(options.testDevices);
     this.attachChipset();
     const { pcap, endpoint } = options;
-    const capture = (face: number): FrameTap | undefined =>
+    const capture = (interfaceId: number): FrameTap | undefined =>
       pcap &&
       ((frame, direction, atNs) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs, face));
+        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs, {
+          interfaceId,
+        }));
     this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, capture(i)));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {

@@ -213,7 +213,7 @@ async function unpackDeb(deb: string, work: string, tree: string, members: reado
   await unpack(deb, work);
   const data = join(work, 'data.tar');
   if (!existsSync(data)) throw new UserError(`${deb}: no data.tar inside; expected a Debian package`);
-  await unpack(data, tree, members);
+  await unpack(data, tree, { members });
   rmSync(data);
 }
 

@@ -163,8 +163,12 @@ export class GuestSide extends Hypervisor {
     this.builder.build();
   }
 
-  /** The guest's vCPU. `dom0`: the device model that serves it on this thread; undefined: another thread's serves it. */
-  createVcpu(dom0?: InlineDom0): HvmVcpu {
+  /**
+   * The guest's vCPU.
+   * @param dom0 the device model that serves it on this thread; undefined: another thread's serves it
+   * @param isHeldUp whether that thread waits for somebody to take its output, so that its silence says nothing
+   */
+  createVcpu(dom0?: InlineDom0, isHeldUp?: () => boolean): HvmVcpu {
     const { pcpu, domain, engine, p2m, events, notifier, servers, irq, platform, handlers, timers, shootdown, runqueue } = this;
     const { console, disassemble } = this.sinks;
     return new HvmVcpu({
@@ -181,7 +185,7 @@ export class GuestSide extends Hypervisor {
       handlers,
       timers,
       shootdown,
-      wait: new IoWait(pcpu, runqueue, domain, dom0),
+      wait: new IoWait(pcpu, runqueue, domain, dom0, isHeldUp),
       memoryMap: buildE820(this.options.domain.memoryMiB),
       ...(console === undefined ? {} : { consoleWrite: console }),
       ...(disassemble === undefined ? {} : { disassemble }),

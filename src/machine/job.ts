@@ -42,10 +42,20 @@ export interface MachineJob {
 export type DeviceModelJob = Omit<MachineJob, 'domain'> & { readonly domain: Pick<DomainConfig, 'hpet'> };
 
 /** A thread's part of a job: the whole machine, or one side of it over this memory. */
-export type JobPart =
+export type JobPart = {
+  /** Ring that what the thread puts out goes into (output-ring.ts); without one it goes out as messages. */
+  readonly output?: SharedArrayBuffer;
+} & (
   | { readonly part: 'machine'; readonly job: MachineJob }
-  | { readonly part: 'guest'; readonly job: MachineJob; readonly split: SplitMemory }
-  | { readonly part: 'device-model'; readonly job: DeviceModelJob; readonly split: SplitMemory };
+  | {
+      readonly part: 'guest';
+      readonly job: MachineJob;
+      readonly split: SplitMemory;
+      /** The device model's: while that thread waits for room in it, its silence is not its fault. */
+      readonly deviceModelOutput?: SharedArrayBuffer;
+    }
+  | { readonly part: 'device-model'; readonly job: DeviceModelJob; readonly split: SplitMemory }
+);
 
 export type JobResult = GuestReport & DeviceModelReport;
 
@@ -57,6 +67,8 @@ export type JobOutput =
 
 export type JobMessage =
   | JobOutput
+  /** Something lies in the thread's ring. */
+  | { readonly kind: 'output' }
   /** The machine is built, in this memory, and about to run. */
   | { readonly kind: 'started'; readonly split: SplitMemory }
   | { readonly kind: 'ended'; readonly report: GuestReport }

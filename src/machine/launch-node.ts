@@ -1,7 +1,8 @@
 /** A machine's threads in Node: Workers of machine-worker-node. */
 import { Worker } from 'node:worker_threads';
-import type { JobOutput, JobPart, MachineJob } from './job.ts';
+import type { JobPart, MachineJob } from './job.ts';
 import { MachineRun } from './launch.ts';
+import type { TakeOutput } from './output-ring.ts';
 
 /** The built entry: Workers do not run TypeScript sources. */
 const entry = new URL(
@@ -28,7 +29,7 @@ function imageBuffers(part: JobPart): ArrayBuffer[] {
 }
 
 /** Start a job in Workers. Throws UserError when it asks for what cannot be. */
-export const launchMachine = (job: MachineJob, output: (message: JobOutput) => void): MachineRun =>
+export const launchMachine = (job: MachineJob, output: TakeOutput): MachineRun =>
   new MachineRun(
     job,
     (part, events) => {

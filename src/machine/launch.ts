@@ -8,7 +8,8 @@ import { shutdownDomain, VcpuState } from '../hypervisor/domain/domain.ts';
 import { MachineMemory } from '../hypervisor/mm/memory.ts';
 import { engineFactory } from './engine-factory.ts';
 import { GUEST_DOMID } from './guest-side.ts';
-import type { JobMessage, JobOutput, JobPart, JobResult, MachineJob } from './job.ts';
+import type { JobMessage, JobPart, JobResult, MachineJob } from './job.ts';
+import { createOutputRing, OutputConsumer, type TakeOutput } from './output-ring.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
 import { createSplitMemory } from './split-machine.ts';
 
@@ -40,7 +41,8 @@ export function checkPlacement({ clock, deviceModel, socket }: Pick<MachineJob, 
 export class MachineRun {
   /** How the run ended; rejects when it could not be made or broke. All threads are gone by then, and all output is handed out. */
   readonly result: Promise<JobResult>;
-  private readonly output: (message: JobOutput) => void;
+  private readonly output: TakeOutput;
+  private readonly consumers: OutputConsumer[] = [];
   private readonly threads: { terminate(): void }[] = [];
   private running: number;
   private memory: MachineMemory | undefined;
@@ -51,33 +53,48 @@ export class MachineRun {
   private interrupted = false;
 
   /** Throws UserError when the job asks for what cannot be. */
-  constructor(job: MachineJob, start: StartThread, output: (message: JobOutput) => void) {
+  constructor(job: MachineJob, start: StartThread, output: TakeOutput) {
     checkPlacement(job);
     this.output = output;
     const parts: JobPart[] = [];
-    if (job.deviceModel === 'inline') parts.push({ part: 'machine', job });
+    const ring = (): SharedArrayBuffer => {
+      const buffer = createOutputRing();
+      this.consumers.push(new OutputConsumer(buffer, output));
+      return buffer;
+    };
+    if (job.deviceModel === 'inline') parts.push({ part: 'machine', job, output: ring() });
     else {
       const split = createSplitMemory(job.domain, engineFactory());
+      const guest = ring();
+      const deviceModel = ring();
       parts.push(
-        { part: 'guest', job, split },
-        { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split },
+        { part: 'guest', job, split, output: guest, deviceModelOutput: deviceModel },
+        { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split, output: deviceModel },
       );
     }
     this.running = parts.length;
     this.result = new Promise((resolve, reject) => {
-      const events: ThreadEvents = {
-        message: (message) => this.take(message),
-        error: (error) => this.fail(error),
-        exit: () => {
-          this.running--;
-          if (this.running > 0) this.checkOthers();
-          else if (this.failure !== undefined) reject(this.failure);
-          else if (this.ended !== undefined && this.served !== undefined) resolve({ ...this.ended, ...this.served });
-          else reject(new Error('the machine stopped without a word'));
-        },
+      const exit = (): void => {
+        this.running--;
+        if (this.running > 0) return this.checkOthers();
+        Promise.all(this.consumers.map((consumer) => consumer.drain()))
+          .catch((error: Error) => this.fail(error))
+          .finally(() => {
+            if (this.failure !== undefined) reject(this.failure);
+            else if (this.ended !== undefined && this.served !== undefined) resolve({ ...this.ended, ...this.served });
+            else reject(new Error('the machine stopped without a word'));
+          });
       };
-      for (const part of parts) this.threads.push(start(part, events));
+      parts.forEach((part, i) => {
+        const message = (message: JobMessage): void => (message.kind === 'output' ? this.drain(i) : this.take(message));
+        this.threads.push(start(part, { message, error: (error) => this.fail(error), exit }));
+      });
     });
+  }
+
+  /** Hands out what lies in a thread's ring. */
+  private drain(thread: number): void {
+    this.consumers[thread]!.drain().catch((error: Error) => this.fail(error));
   }
 
   /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
@@ -112,8 +129,10 @@ export class MachineRun {
         this.fail(error);
         break;
       }
+      case 'output':
+        break;
       default:
-        this.output(message);
+        void this.output(message);
     }
   }
 

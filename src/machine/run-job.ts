@@ -2,23 +2,31 @@
 import { UserError } from '../base/errors.ts';
 import { engineFactory } from './engine-factory.ts';
 import type { Disassemble, MachineOptions, MachineSinks } from './guest-side.ts';
-import type { DeviceModelJob, JobMessage, JobPart, MachineJob } from './job.ts';
+import type { DeviceModelJob, JobMessage, JobOutput, JobPart, MachineJob } from './job.ts';
 import { InlineMachine } from './machine.ts';
+import { isHeldUp, OutputProducer } from './output-ring.ts';
 import { deviceModelReport, guestReport } from './report.ts';
 import { runDeviceModelThread, runGuestThread } from './split-machine.ts';
 
 type Post = (message: JobMessage) => void;
 
 export function runJob(part: JobPart, post: Post, disassemble?: Disassemble): void {
+  const { output } = part;
+  const producer = output === undefined ? undefined : new OutputProducer(output, () => post({ kind: 'output' }));
+  const put = producer === undefined ? post : (one: JobOutput) => producer.put(one);
   try {
-    const sinks = { ...sinksOf(part.job, post), ...(disassemble === undefined ? {} : { disassemble }) };
+    const sinks = { ...sinksOf(part.job, put), ...(disassemble === undefined ? {} : { disassemble }) };
     switch (part.part) {
       case 'machine':
         runInline(part.job, sinks, post);
         break;
       case 'guest': {
-        const { job, split } = part;
-        const report = runGuestThread(split, machineOptions(job), sinks, job.untilNs, () => post({ kind: 'started', split }));
+        const { job, split, deviceModelOutput } = part;
+        const isDeviceModelHeldUp = (): boolean => deviceModelOutput !== undefined && isHeldUp(deviceModelOutput);
+        const report = runGuestThread(split, machineOptions(job), sinks, job.untilNs, {
+          onStarted: () => post({ kind: 'started', split }),
+          isDeviceModelHeldUp,
+        });
         post({ kind: 'ended', report });
         break;
       }
@@ -59,7 +67,7 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit
 }
 
 /** Sinks are handed the machine's own buffers: what crosses a thread is a copy. */
-function sinksOf(job: DeviceModelJob, post: Post): MachineSinks {
+function sinksOf(job: DeviceModelJob, post: (output: JobOutput) => void): MachineSinks {
   const say = (level: 'debug' | 'info' | 'warn') => (text: string) => post({ kind: 'say', level, text });
   const bytes = (kind: 'console' | 'trace' | 'pcap') => (data: Uint8Array) => post({ kind, bytes: data.slice() });
   return {

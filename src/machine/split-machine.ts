@@ -78,16 +78,20 @@ class Handshake {
   }
 }
 
-/**
- * Build the domain and run it on this thread until it is shut down or `untilNs`. `onStarted` is called when the guest is about
- * to run.
- */
+interface GuestThreadEvents {
+  /** The guest is about to run. */
+  readonly onStarted?: () => void;
+  /** Whether the device model's thread waits for somebody to take its output, so that its silence says nothing. */
+  readonly isDeviceModelHeldUp?: () => boolean;
+}
+
+/** Build the domain and run it on this thread until it is shut down or `untilNs`. */
 export function runGuestThread(
   split: SplitMemory,
   options: MachineOptions,
   sinks: MachineSinks,
   untilNs: number,
-  onStarted: () => void = () => {},
+  { onStarted, isDeviceModelHeldUp }: GuestThreadEvents = {},
 ): GuestReport {
   const memory = new MachineMemory(split.memory, split.layout);
   const handshake = new Handshake(memory);
@@ -97,7 +101,7 @@ export function runGuestThread(
   const drainTrace = (): void => void collector.drain(windows);
   const guest = new GuestSide({ memory, clock, pcpu: GUEST_PCPU, drainTrace, deviceModel: 'worker' }, options, sinks);
   const { dom0, domain, p2m } = guest;
-  const hvm = guest.createVcpu();
+  const hvm = guest.createVcpu(undefined, isDeviceModelHeldUp);
   handshake.step = Step.built;
   try {
     if (!handshake.await(Step.serving)) throw new Error("the device model's thread did not start");
@@ -110,7 +114,7 @@ export function runGuestThread(
     handshake.step = Step.tracing;
     ready &&= handshake.await(Step.running);
     if (!ready) throw new Error("the device model's thread does not answer");
-    onStarted();
+    onStarted?.();
     const end = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm).run(untilNs);
     return guestReport(end, { domain, hvm, p2m });
   } finally {

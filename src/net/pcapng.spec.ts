@@ -56,7 +56,7 @@ describe('pcapng', () => {
 
   it('has an interface for each of several NICs, and each frame names its own', () => {
     const { bytes, writer } = setUp(undefined, ['vif1.0', 'vif1.1']);
-    writer.write(new Uint8Array(60), 'outbound', undefined, 1000, 1);
+    writer.write(new Uint8Array(60), 'outbound', undefined, 1000, { interfaceId: 1 });
     writer.write(new Uint8Array(60), 'inbound', undefined, 2000);
     writer.flush();
     const file = bytes();

@@ -140,7 +140,7 @@ describe('C+ checksum offload', () => {
         const frame = packet({ protocol, total: 20 + length });
         bus.ram.bytes.set(frame, 0x8000);
         descriptor(0, (0xb0000000 | IP | UDP | TCP | frame.length) >>> 0, 0, 0x8000);
-        write(0xd9, 1, 0x40);
+        write('TxPoll', 0x40);
         expect(bus.wire.sent.length).toBe(1);
         expect(toHex(bus.wire.sent[0]!) === toHex(frame), `${length} bytes`).toBe(length < header);
         expect(toHex(bus.ram.bytes.subarray(0x8000, 0x8000 + 100)), `guest memory at ${RAM + 0x8000}`).toBe(toHex(frame));
