@@ -114,7 +114,14 @@ export const rooms = {
     holds: 'puts a machine together',
     imports: ['base', 'abi', 'trace', 'cpu', 'hypervisor', 'devices', 'net', 'device-model', 'analyze'],
   },
-  cli: { holds: 'the commands', imports: ['base', 'abi', 'trace', 'devices', 'net', 'machine', 'analyze', 'export'] },
+  debug: {
+    holds: 'going to and fro in a run: kept states, searches, what can be read at a stop, gdb',
+    imports: ['base', 'abi', 'trace', 'cpu', 'hypervisor', 'devices', 'net', 'device-model', 'machine'],
+  },
+  cli: {
+    holds: 'the commands',
+    imports: ['base', 'abi', 'trace', 'devices', 'net', 'machine', 'analyze', 'export', 'debug'],
+  },
   web: { holds: 'the machine in a browser', imports: ['base', 'machine', 'analyze'] },
 };
 

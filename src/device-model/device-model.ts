@@ -9,6 +9,7 @@ import { ShutdownReason } from '../abi/sched.ts';
 import { xenMapPcidev } from '../abi/dm-log-lines.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
+import { restoreSaved, type Saved, saved, type Snapshot } from '../base/snapshot.ts';
 import { VGA_HOLE_BASE } from '../base/vga.ts';
 import { silentLogger, type Logger } from '../base/logger.ts';
 import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
@@ -21,17 +22,17 @@ import { Piix4Pm } from '../devices/pci/piix4-pm.ts';
 import { Uart16550 } from '../devices/serial/uart16550.ts';
 import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts';
 import { VgaLowmem } from '../devices/vga/lowmem.ts';
-import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
-import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
-import { type FrameTap, Hub, type HubState } from '../net/hub.ts';
+import { Dom0Endpoint, type Dom0EndpointOptions } from '../net/dom0-endpoint.ts';
+import { FrameRingConsumer, FrameRingProducer, type FrameSource } from '../net/frame-ring.ts';
+import { type FrameTap, Hub } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
-import { Dma, type RamWriteHook } from './dma.ts';
+import { Dma, type DmaCounters, type RamWriteHook } from './dma.ts';
 import { EventChannels } from './event-channels.ts';
 import { IoRanges } from './io-ranges.ts';
 import { IoreqDispatch, describeIoreq } from './ioreq.ts';
 import { IoreqServer } from './ioreq-server.ts';
-import type { DmLog } from './log.ts';
+import type { DmLog, DmLogForm } from './log.ts';
 import { MapCache } from './map-cache.ts';
 import { NicPort } from './nic-port.ts';
 import { nicModel, type NicOptions } from './nics.ts';
@@ -53,6 +54,13 @@ export interface RingPair {
   readonly toMachine: SharedArrayBuffer;
 }
 
+/** The party behind a socket, when its frames come out of a recording or by way of one. */
+export interface RecordedSocket {
+  /** A ring for what the guest sends; left out: nobody listens. */
+  readonly fromMachine?: SharedArrayBuffer;
+  readonly source: FrameSource;
+}
+
 export interface DeviceModelOptions {
   readonly memory: WebAssembly.Memory;
   readonly hypercalls: DeviceModelHypercalls;
@@ -64,7 +72,7 @@ export interface DeviceModelOptions {
   /** The dom0 endpoint on the wire; null: none, the wire's other end is `socket`. */
   readonly endpoint?: Partial<Dom0EndpointOptions> | null;
   /** A backend on another thread, for example a stream socket. */
-  readonly socket?: RingPair;
+  readonly socket?: RingPair | RecordedSocket;
   /** Records what crosses the NICs' ports, each on the interface of its number. */
   readonly pcap?: PcapngWriter;
   /** Nanoseconds a frame is on its way. */
@@ -72,23 +80,21 @@ export interface DeviceModelOptions {
   /** Characters the guest wrote to COM1 or to the platform log port, gathered. */
   readonly console?: (bytes: Uint8Array) => void;
   /** Characters for COM1 from another thread, each "frame" some bytes. */
-  readonly consoleInput?: SharedArrayBuffer;
+  readonly consoleInput?: SharedArrayBuffer | FrameSource;
   /** The devices of test programs (devices/test-devices.ts) are there too. */
   readonly testDevices?: TestDeviceOptions;
   /** Called after a device wrote guest RAM. */
   readonly onRamWrite?: RamWriteHook;
 }
 
-/** Everything a guest could notice, structured-cloneable. */
-interface DeviceModelState {
-  readonly version: 1;
-  readonly devices: Readonly<Record<string, DeviceState>>;
-  readonly wire: HubState;
-  readonly endpoint: Dom0EndpointState | null;
-  readonly ringSlot: number;
+/** Everything a guest could notice, and what makes the next line of the log what it is: one state a part. */
+export interface DeviceModelState {
+  readonly parts: Readonly<Record<string, Saved>>;
 }
 
-export class DeviceModel {
+export class DeviceModel implements Snapshot<DeviceModelState> {
+  readonly kind = 'device model';
+  readonly version = 2;
   readonly ports: IoSpace;
   readonly memory: IoSpace;
   readonly pci: PciBus;
@@ -102,13 +108,17 @@ export class DeviceModel {
   /** A test program asked for this exit status. */
   exitStatus: number | undefined;
   private readonly o: DeviceModelOptions;
+  private readonly regions: RegionTrace | undefined;
+  private readonly testParts: [string, Snapshot<unknown>][] = [];
   private readonly timers: TimerList;
   private readonly events: EventChannels;
   private readonly endpoint: Dom0Endpoint | undefined;
   private readonly socket: RingPort | undefined;
-  private readonly consoleInput: FrameRingConsumer | undefined;
+  private readonly consoleInput: FrameSource | undefined;
   private readonly console = new Uint8Array(CONSOLE_BUFFER);
   private consoleLength = 0;
+  /** runUntilIdle() stopped at its limit. */
+  private workLeft = false;
 
   constructor(options: DeviceModelOptions) {
     this.o = options;
@@ -117,6 +127,7 @@ export class DeviceModel {
     const { buffer } = options.memory;
     const traced = log?.traces ? log : undefined;
     const regions = traced && new RegionTrace(traced);
+    this.regions = regions;
     this.ports = new IoSpace('port', regions);
     this.memory = new IoSpace('memory', regions);
     this.timers = new TimerList(clock);
@@ -174,10 +185,17 @@ export class DeviceModel {
     this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, capture(i)));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
-      const { fromMachine, toMachine } = options.socket;
-      this.socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
+      const { fromMachine } = options.socket;
+      this.socket = new RingPort(
+        'socket',
+        this.hub,
+        fromMachine === undefined ? undefined : new FrameRingProducer(fromMachine),
+        'source' in options.socket ? options.socket.source : new FrameRingConsumer(options.socket.toMachine),
+      );
     }
-    if (options.consoleInput) this.consoleInput = new FrameRingConsumer(options.consoleInput);
+    const { consoleInput } = options;
+    if (consoleInput)
+      this.consoleInput = consoleInput instanceof SharedArrayBuffer ? new FrameRingConsumer(consoleInput) : consoleInput;
 
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
@@ -210,22 +228,26 @@ export class DeviceModel {
     return busy;
   }
 
-  /** Take turns until nothing is left to do now. False: it stopped at its limit with work left. */
+  /** Take turns until nothing is left to do now. False: it stopped at its limit with work left, which is due at once. */
   runUntilIdle(): boolean {
-    for (let turns = 0; turns < TURN_LIMIT; turns++) {
-      if (this.turn()) continue;
-      this.flushConsole();
-      return true;
-    }
+    let turns = 0;
+    while (turns < TURN_LIMIT && this.turn()) turns++;
+    this.workLeft = turns === TURN_LIMIT;
     this.flushConsole();
-    return false;
+    return !this.workLeft;
   }
 
-  /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. Infinity: nothing. */
+  /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. 0: work was left. Infinity: nothing. */
   get nextDeadlineNs(): number {
+    if (this.workLeft) return 0;
     let next = Math.min(this.timers.nextNs, this.hub.nextDueNs);
     for (const nic of this.nics) next = Math.min(next, nic.nextDueNs);
     return next;
+  }
+
+  /** Form of its log; undefined: it writes none. */
+  get logForm(): DmLogForm | undefined {
+    return this.o.log?.form;
   }
 
   /** Frames on the wire: idle time may be skipped up to nextDeadlineNs, and without limit only when this is zero. */
@@ -258,34 +280,66 @@ export class DeviceModel {
   }
 
   save(): DeviceModelState {
-    const devices: Record<string, DeviceState> = { serial: this.uart.save(), vga: this.vga.save() };
-    for (const [at, device] of this.pci.functions) devices[`pci${at}`] = device.save();
-    return {
-      version: 1,
-      devices,
-      wire: this.hub.save(),
-      endpoint: this.endpoint?.save() ?? null,
-      ringSlot: this.server.ringSlot,
-    };
+    return { parts: Object.fromEntries(this.parts().map(([name, part]) => [name, saved(part)])) };
   }
 
-  /** Takes the state of a device model built with the same options. */
+  /** Takes the state of a device model built with the same options. What of the log and the capture is not handed out yet is forgotten. */
   restore(state: DeviceModelState): void {
-    if (state.version !== 1)
-      throw new UserError(`saved state of a device model, version ${String(state.version)}: expected version 1`);
-    const saved = (key: string): DeviceState => {
-      const device = state.devices[key];
-      if (!device)
-        throw new UserError(`saved state of a device model: no device '${key}' in it; restore it into the same machine`);
-      return device;
-    };
-    this.uart.restore(saved('serial'));
-    this.vga.restore(saved('vga'));
-    for (const [at, device] of this.pci.functions) device.restore(saved(`pci${at}`));
-    this.hub.restore(state.wire);
-    if (state.endpoint) this.endpoint?.restore(state.endpoint);
-    this.server.restoreRingSlot(state.ringSlot);
+    for (const [name, part] of this.parts()) {
+      const from = state.parts[name];
+      // A machine that wrote no log has not numbered its regions.
+      if (from === undefined && part === this.regions) continue;
+      if (from === undefined)
+        throw new UserError(`saved state of a device model: no part '${name}' in it; restore it into the same machine`);
+      restoreSaved(part, from);
+    }
+    this.restartOutputs(false);
   }
+
+  /** Log and capture begin anew. `header`: in files of their own. */
+  restartOutputs(header: boolean): void {
+    this.consoleLength = 0;
+    this.o.log?.restart(header);
+    this.o.pcap?.restart(header);
+  }
+
+  /** In the order in which they are restored: devices arm timers and map regions, so timers and mappings come behind them. */
+  private parts(): [string, Snapshot<unknown>][] {
+    const device = (of: { save(): DeviceState; restore(state: DeviceState): void }, kind: string): Snapshot<unknown> => ({
+      kind,
+      version: 1,
+      save: () => of.save(),
+      restore: (state) => of.restore(state as DeviceState),
+    });
+    const part = <T>(snapshot: Snapshot<T>): Snapshot<unknown> => snapshot as Snapshot<unknown>;
+    return [
+      ['serial', device(this.uart, this.uart.name)],
+      ['vga', device(this.vga, this.vga.name)],
+      ...this.pci.functions.map(([at, of]): [string, Snapshot<unknown>] => [`pci ${at}`, device(of, of.name)]),
+      ...this.nics.map((nic): [string, Snapshot<unknown>] => [`cable ${nic.name}`, part(nic)]),
+      ...this.testParts,
+      ['ports', part(this.ports.order)],
+      ['memory', part(this.memory.order)],
+      ['timers', part(this.timers)],
+      ['wire', part(this.hub)],
+      ...(this.endpoint === undefined ? [] : [['endpoint', part(this.endpoint)] as [string, Snapshot<unknown>]]),
+      ['ioreq server', part(this.server)],
+      ['map cache', part(this.mapCache)],
+      ...(this.regions === undefined ? [] : [['regions', part(this.regions)] as [string, Snapshot<unknown>]]),
+      ['rest', part(this.rest)],
+    ];
+  }
+
+  /** Counters, and what a test program asked for. */
+  private readonly rest: Snapshot<{ dma: DmaCounters; exitStatus: number }> = {
+    kind: 'device model counters',
+    version: 1,
+    save: () => ({ dma: { ...this.dma.counters }, exitStatus: this.exitStatus ?? -1 }),
+    restore: ({ dma, exitStatus }) => {
+      Object.assign(this.dma.counters, dma);
+      this.exitStatus = exitStatus < 0 ? undefined : exitStatus;
+    },
+  };
 
   private attachChipset(): void {
     const { hypercalls } = this.o;
@@ -313,8 +367,10 @@ export class DeviceModel {
       },
       setIsaIrq: (irq: number, level: boolean) => void hypercalls.setIsaIrqLevel(irq, level ? 1 : 0),
     };
-    for (const { space, base, region } of testDevices(options, host))
+    for (const { space, base, region, state } of testDevices(options, host)) {
       (space === 'port' ? this.ports : this.memory).add(region, base);
+      if (state !== undefined) this.testParts.push([state.kind, state]);
+    }
   }
 
   private attachNic(options: NicOptions, index: number, tap: FrameTap | undefined): NicPort {
@@ -332,7 +388,7 @@ export class DeviceModel {
     if (this.consoleLength === CONSOLE_BUFFER) this.flushConsole();
   }
 
-  private pollConsole(ring: FrameRingConsumer): boolean {
+  private pollConsole(ring: FrameSource): boolean {
     const bytes = ring.peek();
     if (bytes === undefined) return false;
     this.uart.receive(bytes);

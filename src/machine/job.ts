@@ -7,20 +7,40 @@ import type { DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
+import type { RunOutcome } from './exit-status.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
+import type { BareDomain } from './guest-side.ts';
+import type { MachineState } from './state/machine-state.ts';
+import type { Divergence, RecordedRun, Recording } from './state/recording.ts';
 import type { SplitMemory } from './split-machine.ts';
+
+export type { DomainConfig };
 
 /** Where the device model runs: in a Worker of its own, or on the guest's thread. */
 export type DeviceModelPlacement = 'worker' | 'inline';
 
+/** Where a run is saved, and ends. */
+export interface SaveAt {
+  /** Seconds of the clock, a VM exit, an instruction, text on the console: the first of these that is reached. */
+  readonly seconds?: number;
+  readonly exit?: number;
+  readonly instruction?: number;
+  readonly console?: string;
+  /** An i32 that another thread sets to 1 to have the machine saved where it is. */
+  readonly asked?: SharedArrayBuffer;
+}
+
 export interface MachineJob {
   readonly name: string;
-  readonly domain: DomainConfig;
+  readonly domain: DomainConfig | BareDomain;
   readonly nics: readonly NicOptions[];
   readonly clock: 'virtual' | 'host';
   /** `worker` needs the host clock. */
   readonly deviceModel: DeviceModelPlacement;
   readonly seed: number;
+  /** MachineOptions.epochUs and wireLatencyNs. */
+  readonly epochUs?: number;
+  readonly wireLatencyNs?: number;
   /** xentrace event mask; undefined: no trace. */
   readonly traceMask?: number;
   /** Form of the device model's log; undefined: no log. */
@@ -30,16 +50,28 @@ export interface MachineJob {
   readonly testDevices?: TestDeviceOptions;
   /** The forced-emulation prefix is honoured. */
   readonly fep?: boolean;
+  /** The machine goes on from this state; its domain has no kernel then. */
+  readonly state?: MachineState;
+  /** Under the virtual clock: save the machine there, and end. */
+  readonly saveAt?: SaveAt;
+  /** Make a recording: two i32, the bell and the stop of LiveInput. */
+  readonly record?: SharedArrayBuffer;
+  /** Bring again what was recorded, and compare. */
+  readonly replay?: Recording;
   /** Nanoseconds of the machine's clock after which the run is given up. */
   readonly untilNs: number;
   /** Characters typed for COM1: a frame ring (net/frame-ring.ts) over this buffer. */
   readonly consoleInput?: SharedArrayBuffer;
+  /** Ends of the run at which the vCPU is shown in the log. */
+  readonly dumpOn?: readonly RunOutcome[];
   /** The wire's other end in place of the dom0 endpoint. */
   readonly socket?: RingPair;
 }
 
 /** What the device model's thread needs of a job: the guest's images are none of it. */
-export type DeviceModelJob = Omit<MachineJob, 'domain'> & { readonly domain: Pick<DomainConfig, 'hpet'> };
+export type DeviceModelJob = Omit<MachineJob, 'domain' | 'state' | 'saveAt' | 'record' | 'replay'> & {
+  readonly domain: Pick<DomainConfig, 'hpet'>;
+};
 
 /** A thread's part of a job: the whole machine, or one side of it over this memory. */
 export type JobPart = {
@@ -73,5 +105,11 @@ export type JobMessage =
   | { readonly kind: 'started'; readonly split: SplitMemory }
   | { readonly kind: 'ended'; readonly report: GuestReport }
   | { readonly kind: 'served'; readonly report: DeviceModelReport }
+  /** The machine's state where `saveAt` wanted it. */
+  | { readonly kind: 'saved'; readonly state: MachineState }
+  /** A recording is complete. */
+  | { readonly kind: 'recorded'; readonly run: RecordedRun }
+  /** A replay is over. */
+  | { readonly kind: 'replayed'; readonly divergence: Divergence | null }
   /** The run could not be made or broke: `isUser` when the message is one a user can act on. */
   | { readonly kind: 'failed'; readonly message: string; readonly isUser: boolean; readonly stack: string };

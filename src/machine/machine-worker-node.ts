@@ -4,4 +4,4 @@ import { disassemble } from './disassemble-node.ts';
 import type { JobPart } from './job.ts';
 import { runJob } from './run-job.ts';
 
-runJob(workerData as JobPart, (message) => parentPort!.postMessage(message), disassemble);
+void runJob(workerData as JobPart, (message, transfer) => parentPort!.postMessage(message, transfer ?? []), disassemble);

@@ -115,8 +115,9 @@ export function runGuestThread(
     ready &&= handshake.await(Step.running);
     if (!ready) throw new Error("the device model's thread does not answer");
     onStarted?.();
-    const end = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm).run(untilNs);
-    return guestReport(end, { domain, hvm, p2m });
+    const loop = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm);
+    guest.showAtEnd(loop, hvm);
+    return guestReport(loop.run(untilNs), { domain, hvm, p2m });
   } finally {
     handshake.step = Step.guestDone;
     dom0.vcpus[0]!.kick();

@@ -5,6 +5,11 @@
 import type { JobPart } from '../machine/job.ts';
 import { runJob } from '../machine/run-job.ts';
 
-addEventListener('message', (event: MessageEvent<JobPart>) => runJob(event.data, (message) => postMessage(message)), {
-  once: true,
-});
+addEventListener(
+  'message',
+  (event: MessageEvent<JobPart>) =>
+    void runJob(event.data, (message, transfer) => postMessage(message, { transfer: transfer ?? [] })),
+  {
+    once: true,
+  },
+);

@@ -6,6 +6,8 @@
 import { ShutdownReason } from '../../abi/sched.ts';
 import type { Maddr } from '../../base/address.ts';
 import { DomainCrash } from '../../base/errors.ts';
+import { Listeners } from '../../base/listeners.ts';
+import type { Snapshot } from '../../base/snapshot.ts';
 import { SpinWait } from '../../base/spin.ts';
 import { ExitReason } from '../../cpu/interface.ts';
 import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE } from '../../trace/events.ts';
@@ -25,6 +27,16 @@ interface InlineDeviceModel {
   runUntilIdle(): boolean;
   /** When it has something to do of itself, in nanoseconds of the clock; Infinity: never. */
   readonly nextDeadlineNs: number;
+  /**
+   * Take in what has come from outside the machine: in this round of the loop, and at no other moment, so that a recording can say
+   * when. True: something came. Left out where nothing comes.
+   */
+  takeInput?(round: number): boolean;
+  /**
+   * The vCPU sleeps from `nowNs` on until `untilNs` at most. Gives the time at which something comes from outside, to be taken in
+   * round `round`, or `untilNs`.
+   */
+  awaitInput?(round: number, nowNs: number, untilNs: number): number;
 }
 
 /** Longest run of guest instructions without a look at the clock. */
@@ -40,6 +52,34 @@ const ANSWER_LIMIT_NS = 10e9;
 
 /** Why the loop came back: the domain is shut down; the time asked for has come; nothing can ever happen again. */
 export type LoopEnd = 'shutdown' | 'until' | 'idle';
+
+/**
+ * Where a run is to pause: as soon as any of these is reached. A pause leaves no trace: what follows it is the same as without it, in
+ * this process or in another one that takes the machine's state.
+ */
+export interface PauseAt {
+  /** Nanoseconds of the clock. */
+  readonly ns?: number;
+  /** Instructions that the vCPU has retired. */
+  readonly instructions?: number;
+  /** VM exits, counted as a trace shows them. */
+  readonly exits?: number;
+  /** Asked between two runs of the vCPU. */
+  readonly when?: () => boolean;
+}
+
+/** Where the loop stands between two runs of the vCPU. */
+export interface PcpuLoopState {
+  readonly entered: boolean;
+  readonly opened: boolean;
+  readonly servedKicks: number;
+  /** Instructions left of a run of the vCPU that was cut in two. */
+  readonly remaining: number;
+  /** The end of idle time that was cut in two; 0: none. */
+  readonly idleUntilNs: number;
+  /** Rounds of the loop: input from outside comes at the beginning of one. */
+  readonly rounds: number;
+}
 
 /** dom0 on the guest's pCPU. */
 export interface InlineDom0 {
@@ -57,8 +97,8 @@ export class IoWait implements XenWait {
   private readonly domain: Domain;
   private readonly dom0: InlineDom0 | undefined;
   private readonly spin = new SpinWait();
-  /** When the vCPU began to wait for the request at hand. */
   private readonly isHeldUp: (() => boolean) | undefined;
+  /** When the vCPU began to wait for the request at hand. */
   private since = 0;
 
   /**
@@ -147,7 +187,11 @@ function runDom0(pcpu: Pcpu, runqueue: Runqueue, dom0: InlineDom0): void {
   runqueue.switchTo(before, RUNSTATE_BLOCKED);
 }
 
-export class PcpuLoop {
+export class PcpuLoop implements Snapshot<PcpuLoopState> {
+  readonly kind = 'run loop';
+  readonly version = 1;
+  /** The run is about to end, and everything is as it was. */
+  readonly endings = new Listeners<LoopEnd>();
   private readonly pcpu: Pcpu;
   private readonly runqueue: Runqueue;
   private readonly timers: TimerQueue;
@@ -158,6 +202,11 @@ export class PcpuLoop {
   /** The vCPU's outsideKicks when the inline device model last ran. */
   private servedKicks = 0;
   private opened = false;
+  private remaining = 0;
+  private idleUntilNs = 0;
+  private rounds = 0;
+  private inputCame = false;
+  private pauseAt: PauseAt = {};
   private readonly spin = new SpinWait();
 
   constructor(pcpu: Pcpu, runqueue: Runqueue, timers: TimerQueue, hvm: HvmVcpu, dom0?: InlineDom0) {
@@ -173,20 +222,50 @@ export class PcpuLoop {
     dom0?.state.setPauseFlag(VPF_BLOCKED);
   }
 
-  /** Run until the domain is shut down or the clock reaches `untilNs`. */
-  run(untilNs = Infinity): LoopEnd {
+  save(): PcpuLoopState {
+    const { entered, opened, servedKicks, remaining, idleUntilNs, rounds } = this;
+    return { entered, opened, servedKicks, remaining, idleUntilNs, rounds };
+  }
+
+  restore({ entered, opened, servedKicks, remaining, idleUntilNs, rounds }: PcpuLoopState): void {
+    this.idleUntilNs = idleUntilNs;
+    this.rounds = rounds;
+    this.entered = entered;
+    this.opened = opened;
+    this.servedKicks = servedKicks;
+    this.remaining = remaining;
+  }
+
+  /** Run until the domain is shut down or the clock reaches `untilNs`. Under a virtual clock, `pauseAt` may end it before. */
+  run(untilNs?: number): LoopEnd;
+  run(untilNs: number, pauseAt: PauseAt): LoopEnd | 'paused';
+  run(untilNs = Infinity, pauseAt: PauseAt = {}): LoopEnd | 'paused' {
     const { hvm, runqueue } = this;
     const { state, domain } = hvm;
+    this.pauseAt = pauseAt;
     this.open();
     if (!state.hasPauseFlag(VPF_BLOCKED)) runqueue.switchTo(state, RUNSTATE_BLOCKED);
     try {
       for (;;) {
         if (domain.shutdownReason >= 0) return this.end('shutdown');
+        if (this.pauseDue()) return 'paused';
+        if (this.remaining > 0) {
+          this.runEngine();
+          continue;
+        }
+        if (runqueue.current === runqueue.idle && state.hasPauseFlag(VPF_BLOCKED)) {
+          const end = this.idle(untilNs);
+          if (end === 'paused') return end;
+          if (end !== undefined) return this.end(end);
+          continue;
+        }
+        this.takeInput();
         const seen = state.outsideKicks;
         if (this.pcpu.clock.nowNs() >= untilNs) return this.end('until');
         this.runDue();
         if (state.hasPauseFlag(VPF_BLOCKED)) {
           const end = this.idle(untilNs);
+          if (end === 'paused') return end;
           if (end !== undefined) return this.end(end);
           continue;
         }
@@ -213,6 +292,12 @@ export class PcpuLoop {
     runDom0(pcpu, runqueue, dom0);
   }
 
+  /** A round of the loop begins. */
+  private takeInput(): void {
+    this.rounds++;
+    if (this.dom0?.deviceModel.takeInput?.(this.rounds)) this.inputCame = true;
+  }
+
   /** Timers and the inline device model, as far as they are due. True when anything ran. */
   private runDue(): boolean {
     const { clock } = this.pcpu;
@@ -226,6 +311,7 @@ export class PcpuLoop {
     if (dom0 !== undefined && this.dom0Due(dom0)) {
       this.leaveGuest(EVENT_CHECK_VECTOR);
       this.servedKicks = this.hvm.state.outsideKicks;
+      this.inputCame = false;
       runDom0(this.pcpu, this.runqueue, dom0);
       ran = true;
     }
@@ -235,6 +321,7 @@ export class PcpuLoop {
   /** An event for it, something of its own, or another thread (the wire, the console) raised the word. */
   private dom0Due(dom0: InlineDom0): boolean {
     return (
+      this.inputCame ||
       dom0.state.runstate !== RUNSTATE_BLOCKED ||
       dom0.deviceModel.nextDeadlineNs <= this.pcpu.clock.nowNs() ||
       this.hvm.state.outsideKicks !== this.servedKicks
@@ -257,17 +344,59 @@ export class PcpuLoop {
     }
     if (!this.entered && !unfinished) vmx.traceEntry();
     this.entered = !unfinished;
-    const reason = engine.run(unfinished ? 1 : this.budget(untilNs));
-    state.inGuest = false;
-    if (reason === ExitReason.budget) return;
-    if (unfinished) {
-      if (reason === ExitReason.externalInterrupt) return;
-      vmx.traceEntry();
+    if (!unfinished) {
+      this.remaining = this.budget(untilNs);
+      this.runEngine();
+      return;
     }
-    vmx.traceExit(reason, reason === ExitReason.externalInterrupt ? EVENT_CHECK_VECTOR : -1);
+    const reason = engine.run(1);
+    state.inGuest = false;
+    if (reason === ExitReason.budget) return this.hvm.ranOn();
+    if (reason === ExitReason.externalInterrupt) return;
+    vmx.traceEntry();
+    this.takeExit(reason);
+  }
+
+  /** The vCPU runs for what remains of its budget, or until the pause. */
+  private runEngine(): void {
+    const { engine, state } = this.hvm;
+    const before = engine.instructions;
+    state.inGuest = true;
+    const untilPause = this.untilPause();
+    const reason = engine.run(Math.min(this.remaining, untilPause));
+    state.inGuest = false;
+    // Only a pause leaves some of a budget for later.
+    const isCut = reason === ExitReason.budget && untilPause < this.remaining;
+    this.remaining = isCut ? Math.max(0, this.remaining - (engine.instructions - before)) : 0;
+    if (reason === ExitReason.budget) this.hvm.ranOn();
+    else this.takeExit(reason);
+  }
+
+  private takeExit(reason: ExitReason): void {
+    const { hvm } = this;
+    if (reason !== ExitReason.externalInterrupt) hvm.leftOfItself();
+    hvm.vmx.traceExit(reason, reason === ExitReason.externalInterrupt ? EVENT_CHECK_VECTOR : -1);
     this.entered = false;
     hvm.maybeDeassertCallback();
-    vmx.handle(reason);
+    hvm.vmx.handle(reason);
+  }
+
+  private pauseDue(): boolean {
+    const { instructions = Infinity, exits = Infinity, ns = Infinity, when } = this.pauseAt;
+    const { engine, vmx } = this.hvm;
+    return (
+      engine.instructions >= instructions ||
+      vmx.exits >= exits ||
+      (ns !== Infinity && this.pcpu.clock.nowNs() >= ns) ||
+      (when !== undefined && when())
+    );
+  }
+
+  /** Instructions until the pause, at least one; a virtual clock's instruction is a nanosecond. */
+  private untilPause(): number {
+    const { instructions = Infinity, ns = Infinity } = this.pauseAt;
+    if (instructions === Infinity && ns === Infinity) return Infinity;
+    return Math.max(1, Math.min(instructions - this.hvm.engine.instructions, Math.ceil(ns - this.pcpu.clock.nowNs())));
   }
 
   /** The guest only seemed to run on: something has to be done, so it left by an external interrupt after all. */
@@ -287,7 +416,7 @@ export class PcpuLoop {
   }
 
   /** The vCPU is blocked: sleep until it is not, or something ends the loop. */
-  private idle(untilNs: number): LoopEnd | undefined {
+  private idle(untilNs: number): LoopEnd | 'paused' | undefined {
     const { runqueue, hvm, timers, dom0 } = this;
     const { clock, memory } = this.pcpu;
     const { state, domain } = hvm;
@@ -295,13 +424,24 @@ export class PcpuLoop {
     while (state.hasPauseFlag(VPF_BLOCKED)) {
       if (domain.shutdownReason >= 0) return 'shutdown';
       if (clock.nowNs() >= untilNs) return 'until';
+      if (this.pauseDue()) return 'paused';
+      if (clock instanceof VirtualClock && this.idleUntilNs > clock.nowNs()) {
+        clock.skipTo(Math.min(this.idleUntilNs, this.pauseAt.ns ?? Infinity));
+        continue;
+      }
+      this.takeInput();
       const seen = state.futexValue;
       hvm.shootdown.flush();
       if (this.runDue() || !state.hasPauseFlag(VPF_BLOCKED)) continue;
       const due = Math.min(timers.nextDeadline(), dom0?.deviceModel.nextDeadlineNs ?? Infinity, untilNs);
       if (clock instanceof VirtualClock) {
-        if (due === Infinity) return 'idle';
-        clock.skipTo(due);
+        const now = clock.nowNs();
+        const end = dom0?.deviceModel.awaitInput?.(this.rounds + 1, now, due) ?? due;
+        if (end === Infinity) return 'idle';
+        this.idleUntilNs = end;
+        // Something comes at once: the round that takes it in begins.
+        if (end <= now) continue;
+        clock.skipTo(Math.min(end, this.pauseAt.ns ?? Infinity));
       } else {
         if (this.spin.until(() => state.futexValue !== seen)) continue;
         const ms = Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS);
@@ -315,6 +455,7 @@ export class PcpuLoop {
   /** The guest's vCPU leaves the pCPU, whole: no entry is left open in the trace. */
   private end(end: LoopEnd): LoopEnd {
     const { runqueue, hvm } = this;
+    this.endings.call(end);
     this.leaveGuest(EVENT_CHECK_VECTOR);
     if (runqueue.current !== runqueue.idle)
       runqueue.switchTo(runqueue.idle, end === 'shutdown' ? RUNSTATE_OFFLINE : RUNSTATE_RUNNABLE);
