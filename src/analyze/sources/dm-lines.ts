@@ -199,8 +199,10 @@ export const DM_START = new RegExp(
     String.raw`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)?\s+(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\))?:\s+){0,2}(?:${EVENT_NAMES}|xen: I\/O request|${CHIP_NAMES}: )|` +
     String.raw`${EVENT_NAMES}\w*(?:\s|$)|xen: I\/O request|${CHIP_NAMES}: |#.{0,80}\bclock: |# ioreq server )`,
 );
-const NEXT_EVENT =
-  /\s{1,40}(?=\d{1,10}@\d{9,12}\.\d{6}:\s*[a-z]|xen: I\/O request: \d|(?:RTL8139|NE2000|PCNET): |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\s+[a-z0-9]+_)/g;
+const NEXT_EVENT = new RegExp(
+  String.raw`\s{1,40}(?=\d{1,10}@\d{9,12}\.\d{6}:\s*[a-z]|xen: I\/O request: \d|${CHIP_NAMES}: |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\s+[a-z0-9]+_)`,
+  'g',
+);
 
 /** The lines of a log that stand on one line, one behind the other. */
 export function splitDmEvents(text: string): string[] {

@@ -107,6 +107,7 @@ describe('e1000', () => {
       ]);
       write('RCTL', 0);
       expect([chip.receive(frameOf(60), 60, true), chip.receive(frameOf(60), 60, false)]).toEqual(['refused', 'dropped']);
+      expect(chip.statistics()).toMatchObject({ rx_packets: 0, rx_no_room: 1, rx_filtered: 1 });
     });
   });
 
