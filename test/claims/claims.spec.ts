@@ -173,6 +173,7 @@ describe.skipIf(!haveCaptures)('files of different runs', () => {
 
 const RTL = (base: number, n: number, chip: 'rtl8139-cplus' | 'rtl8139-c' = 'rtl8139-cplus') =>
   ({ chip, base, mac: `00:16:3e:00:00:0${n}` }) as const;
+const E1000 = (base: number, n: number) => ({ chip: 'e1000', base, mac: `00:16:3e:00:00:0${n}` }) as const;
 const OTHER = (base: number, n: number) => ({ chip: 'other', base, mac: `00:16:3e:00:00:0${n}` }) as const;
 
 const RUNS: readonly { readonly what: string; readonly guests: readonly ScenarioGuest[] }[] = [
@@ -188,6 +189,20 @@ const RUNS: readonly { readonly what: string; readonly guests: readonly Scenario
     guests: [
       { dom: 1, nics: [RTL(0xf1000000, 1)], packets: 8 },
       { dom: 2, nics: [OTHER(0xf1000000, 2)], packets: 8 },
+    ],
+  },
+  {
+    what: 'two domains with different chips at the same address',
+    guests: [
+      { dom: 1, nics: [RTL(0xf1000000, 1)], packets: 8 },
+      { dom: 2, nics: [E1000(0xf1000000, 2)], packets: 9 },
+    ],
+  },
+  {
+    what: 'one domain with different chips, one with two of one chip',
+    guests: [
+      { dom: 1, nics: [RTL(0xf1000000, 1, 'rtl8139-c'), E1000(0xf1020000, 2)], packets: 8 },
+      { dom: 2, nics: [E1000(0xf1020000, 3), E1000(0xf1040000, 4)], packets: 6 },
     ],
   },
   {

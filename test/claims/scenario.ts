@@ -20,7 +20,7 @@ import { encodeRecord, NO_TSC, TraceWindowWriter } from '../../src/trace/writer.
 
 /** A NIC of a guest. `other`: one that no reader knows, with a doorbell at 0x3818. */
 export interface ScenarioNic {
-  readonly chip: 'rtl8139-cplus' | 'rtl8139-c' | 'other';
+  readonly chip: 'rtl8139-cplus' | 'rtl8139-c' | 'e1000' | 'other';
   readonly base: number;
   readonly mac: string;
 }
@@ -201,6 +201,7 @@ class GuestDriver {
   }
 
   private regionOf(nic: ScenarioNic): string {
+    if (nic.chip === 'e1000') return 'e1000-mmio';
     return nic.chip === 'other' ? (this.guest.region ?? 'toy-mmio') : 'rtl8139';
   }
 
@@ -233,6 +234,14 @@ class GuestDriver {
         this.write(nic, 0x30, 4, rx);
         for (let i = 0; i < 4; i++) this.write(nic, 0x20 + 4 * i, 4, tx + 0x800 * i);
         this.write(nic, 0x3c, 2, 0x7f);
+      } else if (nic.chip === 'e1000') {
+        this.write(nic, 0x3800, 4, tx);
+        this.write(nic, 0x3804, 4, 0);
+        this.write(nic, 0x3808, 4, 64 * 16);
+        this.write(nic, 0x2800, 4, rx);
+        this.write(nic, 0x2804, 4, 0);
+        this.write(nic, 0x2808, 4, 64 * 16);
+        this.write(nic, 0xd0, 4, 0x9d);
       } else {
         this.write(nic, 0x3800, 4, tx);
         this.write(nic, 0xd9, 1, 0x40); // no register of this chip: an RTL8139's doorbell
@@ -268,11 +277,12 @@ class GuestDriver {
         host.pass(100);
         host.frame(frame);
         host.pass(600);
-        this.map(at + (nic.chip === 'rtl8139-cplus' ? 0 : 12));
-        this.map(place.tx + 16 * place.next);
+        this.map(at + (nic.chip === 'other' ? 12 : 0));
+        // The e1000 stops at TDT; the others look for more.
+        if (nic.chip !== 'e1000') this.map(place.tx + 16 * place.next);
       });
     }
-    this.interrupt(nic, 4);
+    this.interrupt(nic, nic.chip === 'e1000' ? 0x1 : 0x4);
   }
 
   /** A frame for the guest: the device model takes it in on its own. */
@@ -289,7 +299,7 @@ class GuestDriver {
       place.received = (place.received + 1) % 64;
     } else this.map(place.rx);
     host.pass(4000);
-    this.interrupt(nic, 1);
+    this.interrupt(nic, nic.chip === 'e1000' ? 0x80 : 0x1);
   }
 
   private interrupt(nic: ScenarioNic, status: number): void {
@@ -299,9 +309,9 @@ class GuestDriver {
     host.record(cpu, TRC_HVM_INJ_VIRQ, [0x31, 0], false);
     host.pass(300);
     host.record(cpu, TRC_HVM_VMENTRY, []);
-    const offset = nic.chip === 'other' ? 0xc0 : 0x3e;
-    this.access('read', nic.base + offset, nic.chip === 'other' ? 4 : 2, status, this.regionOf(nic));
-    if (nic.chip !== 'other') this.write(nic, 0x3e, 2, status);
+    const rtl = nic.chip === 'rtl8139-cplus' || nic.chip === 'rtl8139-c';
+    this.access('read', nic.base + (rtl ? 0x3e : 0xc0), rtl ? 2 : 4, status, this.regionOf(nic));
+    if (rtl) this.write(nic, 0x3e, 2, status);
   }
 }
 

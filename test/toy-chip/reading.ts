@@ -65,6 +65,7 @@ export const toyReading: NicReading = {
     registers: (text) => (readLine(lines.sends, text) === undefined ? [] : [4]),
     mode: () => undefined,
     doorbell: () => undefined,
+    places: () => [],
     descriptors: () => [],
     fetch(text) {
       const sends = readLine(lines.sends, text);

@@ -396,7 +396,13 @@ function guestOf(
   const driver = driverStory(sources);
   const regions = new LoggedRegions(log);
   const { join, transmissions } = joinCapture(
-    { ...sources, regions, frames: capture?.frames ?? [], console: console.length > 0 ? console : undefined },
+    {
+      ...sources,
+      modeOf: driver.modeOf,
+      regions,
+      frames: capture?.frames ?? [],
+      console: console.length > 0 ? console : undefined,
+    },
     draftsOf(sources, driver.bells),
   );
   return {

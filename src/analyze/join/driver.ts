@@ -33,6 +33,9 @@ export const eventRefs = (
   log: DmLog | undefined,
 ): Ref[] => [...(e.access ? [e.access.record.ref] : []), ...(e.request ? [logLine(e.request.request.line, log?.source)] : [])];
 
+/** What a request moved; undefined where the log has the address of a string instruction's memory instead. */
+export const dataOf = ({ request, data }: DmRequest): bigint | undefined => (request.dataIsPtr ? undefined : data);
+
 /**
  * All that a guest did to known NICs, each access with its request: in the trace's order where it has them, what only the log
  * has between.
@@ -52,7 +55,7 @@ export function* nicEvents(s: DriverSources): Generator<NicEvent> {
       dir,
       offset: access.addr - window.base,
       width: request?.request.size,
-      data: data ?? request?.data,
+      data: data ?? (request === undefined ? undefined : dataOf(request)),
     };
   };
   const ofRequest = (request: DmRequest): NicEvent | undefined => {
@@ -67,7 +70,7 @@ export function* nicEvents(s: DriverSources): Generator<NicEvent> {
       dir: request.dir,
       offset: addr - window.base,
       width: size,
-      data: request.data,
+      data: dataOf(request),
     };
   };
   const requests = s.log?.requests ?? [];
@@ -115,7 +118,7 @@ function devicesOf(windows: readonly DeviceWindow[]): Map<DeviceWindow, Device> 
   return devices;
 }
 
-/** A place with the accesses that put it there. */
+/** A place with the accesses that put it there, or that made the chip print it. */
 export interface PlaceWrite {
   readonly place: Place;
   readonly access: IoAccess | undefined;
@@ -125,6 +128,8 @@ export interface PlaceWrite {
 /** A doorbell as the files hold it. */
 export interface Bell {
   readonly event: NicEvent;
+  /** No doorbell: the chip looked at its ring at an access of another purpose, and may have found nothing. */
+  readonly polled: boolean;
   readonly doorbell: Doorbell;
   readonly data: bigint | undefined;
   readonly mode: Claim<string>;
@@ -192,8 +197,8 @@ export function driverStory(s: DriverSources): DriverStory {
   const bells: Bell[] = [];
   const causes: { event: NicEvent; cause: InterruptCause }[] = [];
   const places: { event: NicEvent; place: Place; refs: Ref[] }[] = [];
-  /** The writes that a place rests on: the last of each of its registers, by offset. */
-  const last = new Map<string, { place: Place; parts: Map<number, NicEvent> }>();
+  /** The writes that a place rests on: the last of each of its registers, by offset; or the line that prints it. */
+  const last = new Map<string, { place: Place; parts: Map<number, NicEvent>; why: string; refs: readonly Ref[] | undefined }>();
   const lastAccess = new Map<string, IoAccess>();
   const numbers = new Map([...new Set(devices.values())].map((d, i) => [d, i]));
   const read = reader();
@@ -205,18 +210,36 @@ export function driverStory(s: DriverSources): DriverStory {
       const parts = last.get(key(meaning.place.key))?.parts ?? new Map<number, NicEvent>();
       parts.set(event.offset, event);
       if (meaning.place.direction === 'receive') places.push({ event, place: meaning.place, refs: partRefs(parts, s.log) });
-      last.set(key(meaning.place.key), { place: meaning.place, parts });
+      last.set(key(meaning.place.key), {
+        place: meaning.place,
+        parts,
+        why: `last write of ${meaning.place.register}`,
+        refs: undefined,
+      });
       if (event.access !== undefined && event.offset === Math.min(...parts.keys()))
         lastAccess.set(key(meaning.place.key), event.access);
     }
     if (meaning.cause !== undefined && event.dir === 'read') causes.push({ event, cause: meaning.cause });
     const mode = modeOf(event.window, event.ordinal);
     const { chip } = event.window;
-    const bellOf = (doorbell: Doorbell, data: bigint | undefined, lines: readonly DmChipLine[], lineOnly: boolean): Bell => {
+    const lines = event.request?.chip ?? [];
+    for (const line of lines) {
+      for (const place of line.chip === chip.lines?.prefix ? chip.lines.places(line.text) : []) {
+        const refs = [logLine(line.line, s.log?.source)];
+        if (place.direction === 'receive') places.push({ event, place, refs });
+        last.set(key(place.key), { place, parts: new Map([[event.offset, event]]), why: 'the chip prints it', refs });
+      }
+    }
+    const bellOf = (
+      doorbell: Doorbell,
+      data: bigint | undefined,
+      lines: readonly DmChipLine[],
+      how: 'rung' | 'polled' | 'line only',
+    ): Bell => {
       const keys = chip.places('transmit', mode.value);
       const at =
         doorbell.kind === 'ring'
-          ? keys[0]
+          ? (keys.find((k) => last.has(key(k))) ?? keys[0])
           : (doorbell.place?.key ?? (doorbell.index === undefined ? undefined : keys[doorbell.index]));
       const put = at === undefined ? undefined : last.get(key(at));
       const receive = chip
@@ -225,6 +248,7 @@ export function driverStory(s: DriverSources): DriverStory {
         .find((p) => p !== undefined);
       return {
         event,
+        polled: how === 'polled',
         doorbell,
         data,
         mode,
@@ -234,18 +258,22 @@ export function driverStory(s: DriverSources): DriverStory {
             : claim(
                 { place: put.place, access: first(put.parts).access, request: first(put.parts).request },
                 'proven',
-                `last write of ${put.place.register}`,
-                partRefs(put.parts, s.log),
+                put.why,
+                put.refs ?? partRefs(put.parts, s.log),
               ),
         placeAccess: at === undefined ? undefined : lastAccess.get(key(at)),
         receive,
         chip: lines,
-        lineOnly,
+        lineOnly: how === 'line only',
       };
     };
-    const lines = event.request?.chip ?? [];
     if (meaning.doorbell !== undefined) {
-      bells.push(bellOf(meaning.doorbell, event.data, lines, false));
+      bells.push(bellOf(meaning.doorbell, event.data, lines, 'rung'));
+      continue;
+    }
+    // What was polled is told by what it made the device model touch.
+    if (meaning.poll !== undefined && (event.request?.dma.length ?? 0) > 0) {
+      bells.push(bellOf(meaning.poll, event.data, lines, 'polled'));
       continue;
     }
     // A log without its request lines: the chip's own line is all there is of the doorbell.
@@ -261,7 +289,7 @@ export function driverStory(s: DriverSources): DriverStory {
       from: undefined,
       until: undefined,
     };
-    bells.push(bellOf(doorbell, told.data, lines.slice(at), true));
+    bells.push(bellOf(doorbell, told.data, lines.slice(at), 'line only'));
   }
   return { bells, causes, places, modeOf, reader, sameDevice: (a, b) => devices.get(a) === devices.get(b) };
 }

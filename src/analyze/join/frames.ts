@@ -3,7 +3,8 @@ import type { DmLog } from '../sources/dm-log.ts';
 import { claim, consoleLine, logLine, pcapFrame, unknown, type Claim, type Ref } from '../sources/evidence.ts';
 import type { CapturedFrame } from '../sources/pcap.ts';
 import { traceToWallUs, type ClockAlignment } from './clock.ts';
-import type { DeviceWindow, LoggedRegions } from './devices.ts';
+import { windowAt, type DeviceWindow, type LoggedRegions } from './devices.ts';
+import { dataOf } from './driver.ts';
 import type { IoAccess } from './io.ts';
 import type { Pairing } from './pair.ts';
 import { platformDevice } from './platform.ts';
@@ -17,6 +18,8 @@ interface CaptureSources {
   readonly pairing: Pairing | undefined;
   readonly clock: ClockAlignment | undefined;
   readonly windows: readonly DeviceWindow[];
+  /** The mode that a driver runs a chip in. */
+  readonly modeOf: (window: DeviceWindow) => Claim<string>;
   readonly regions: LoggedRegions;
   readonly frames: readonly CapturedFrame[];
   /** Lines of the guest's console. */
@@ -129,7 +132,9 @@ export function joinCapture(s: CaptureSources, drafts: readonly Draft[]): { join
     } else if (fitting === 0) unrelated = whyUnrelated(s, rung, frames, drafts.length > 0);
   } else if (frames.length > 0 && rung.length === 0) unrelated = whyUnrelated(s, rung, frames, false);
   const stations = new Map(told);
-  for (const [station, how] of votes(drafts, found.inside)) if (!stations.has(station)) stations.set(station, how);
+  // A console may name the station of one NIC and not that of another.
+  const open = told.size === 0 ? found : assign(drafts, spans, frames, new Map(), offset.us, offset.errorUs);
+  for (const [station, how] of votes(drafts, open.inside, told)) stations.set(station, how);
   // What left is from the guest: frames of other stations were there by chance.
   if (stations.size > 0) found = assign(drafts, spans, frames, stations, offset.us, offset.errorUs);
   const known = stations.size > 0;
@@ -263,8 +268,13 @@ interface Ballot {
 /**
  * Station addresses of frames that left with doorbells: of each device's the one with a frame in the time of most of its doorbells,
  * two at least. Strangers' frames are there by chance, and answers behind what they answer.
+ * @param told stations known already: a device with frames of one of them needs no other
  */
-function votes(drafts: readonly Draft[], inside: readonly (readonly CapturedFrame[])[]): Map<string, Claim<string>> {
+function votes(
+  drafts: readonly Draft[],
+  inside: readonly (readonly CapturedFrame[])[],
+  told: ReadonlyMap<string, unknown>,
+): Map<string, Claim<string>> {
   const byDevice = new Map<DeviceWindow | undefined, { rung: number; stations: Map<string, Ballot> }>();
   inside.forEach((frames, i) => {
     const fitting = frames.filter((f) => fits(f, drafts[i]!.departure.length));
@@ -283,6 +293,7 @@ function votes(drafts: readonly Draft[], inside: readonly (readonly CapturedFram
   });
   const found = new Map<string, Claim<string>>();
   for (const { rung, stations } of byDevice.values()) {
+    if ([...stations].some(([station, { frames }]) => told.has(station) && frames.length * 3 >= rung * 2)) continue;
     const [best, next] = [...stations].sort(([, p], [, q]) => q.frames.length - p.frames.length || q.firsts - p.firsts);
     if (best === undefined) continue;
     const [station, { frames, firsts }] = best;
@@ -470,27 +481,35 @@ function stationsBySpans(
   return found;
 }
 
-/** A frame of the guest's own: the write with memory accesses that was being served when it left is its doorbell, whatever the chip. */
+/** A frame of the guest's own: the write with memory accesses that was being served when it left sent it, whatever the chip. */
 function inferredDoorbell(s: CaptureSources, frame: CapturedFrame, offsetUs: number): Transmission | undefined {
   const serving = servingWrite(s, frame, offsetUs);
   if (serving === undefined) return undefined;
   const { request, access, behind } = serving;
-  const region = request.region?.name ?? s.regions.at(request.request.type === 0 ? 'pio' : 'mmio', request.request.addr)?.name;
+  const space = request.request.type === 0 ? 'pio' : 'mmio';
+  const window = windowAt(s.windows, space, request.request.addr);
+  const region = request.region?.name ?? s.regions.at(space, request.request.addr)?.name;
   const refs: Ref[] = [
     pcapFrame(frame.number),
     logLine(request.request.line, s.log?.source),
     ...behind.dma.slice(0, 1).map((d) => logLine(d.line, s.log?.source)),
   ];
-  const chipUnknown: Claim<never> = unknown('how this chip names its buffers is not known here');
+  const mode: Claim<string> = window === undefined ? unknown('the chip is not known here') : s.modeOf(window);
+  const chipUnknown: Claim<never> = unknown(
+    window === undefined
+      ? 'how this chip names its buffers is not known here'
+      : `no doorbell of the ${window.chip.title} was written, and no file shows the ring that it looked at`,
+  );
   return {
-    window: undefined,
-    device: region ?? 'NIC',
+    window,
+    device: window?.chip.title ?? region ?? 'NIC',
     kind: 'inferred',
-    mode: unknown('the chip is not known here'),
+    polled: window !== undefined,
+    mode,
     access,
     request,
-    doorbell: undefined,
-    data: access?.data ?? request.data,
+    doorbell: window?.chip.registerAt(window.block, request.request.addr - window.base, mode.value),
+    data: access?.data ?? dataOf(request),
     descriptor: {
       index: chipUnknown,
       gpa: chipUnknown,
@@ -509,6 +528,6 @@ function inferredDoorbell(s: CaptureSources, frame: CapturedFrame, offsetUs: num
       refs,
     ),
     placeAccess: undefined,
-    place: unknown('the chip is not known here'),
+    place: unknown(window === undefined ? 'the chip is not known here' : 'no file shows it'),
   };
 }

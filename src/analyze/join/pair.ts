@@ -4,7 +4,7 @@ import type { IoAccess } from './io.ts';
 /**
  * Which access of the trace is which request of the device model's log. The two share no clock and no number, but
  * both hold the same requests in the same order with equal address, direction and data: pairing is an alignment of
- * two sequences. Memory grows with the number of accesses and requests.
+ * two sequences. What has no data to compare is paired by the pairs around it. Memory grows with the number of accesses and requests.
  */
 
 const ACCESS_REASONS = [
@@ -34,6 +34,8 @@ export interface Pairing {
   /** Access of each request, by request.index. */
   readonly accessOf: readonly (IoAccess | undefined)[];
   readonly pairs: number;
+  /** Those of them that have no data to compare and were paired by what stands around them. */
+  readonly byPlace: number;
   /** Why an access has no request; undefined where it has one. */
   reasonOf(access: IoAccess): AccessUnpaired | undefined;
   /** Made anew each time: hold on to what is read. */
@@ -46,6 +48,7 @@ class Paired implements Pairing {
   readonly requestOf: readonly (DmRequest | undefined)[];
   readonly accessOf: readonly (IoAccess | undefined)[];
   readonly pairs: number;
+  readonly byPlace: number;
   private readonly accesses: readonly IoAccess[];
   private readonly requests: readonly DmRequest[];
   private readonly accessReasons: Uint8Array;
@@ -57,6 +60,7 @@ class Paired implements Pairing {
     accesses: readonly IoAccess[],
     requests: readonly DmRequest[],
     pairs: number,
+    byPlace: number,
     requestOf: readonly (DmRequest | undefined)[],
     accessOf: readonly (IoAccess | undefined)[],
     accessReasons: Uint8Array,
@@ -65,6 +69,7 @@ class Paired implements Pairing {
     this.accesses = accesses;
     this.requests = requests;
     this.pairs = pairs;
+    this.byPlace = byPlace;
     this.requestOf = requestOf;
     this.accessOf = accessOf;
     this.accessReasons = accessReasons;
@@ -174,6 +179,8 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
     lastPaired = Math.max(lastPaired, request.index);
     pairs++;
   }
+  const byPlace = best === undefined ? 0 : pairPointers(accesses, requests, best.dom, requestOf, accessOf);
+  pairs += byPlace;
 
   const accessReasons = new Uint8Array(accesses.length);
   const code = (reason: AccessUnpaired): number => ACCESS_REASONS.indexOf(reason) + 1;
@@ -219,7 +226,67 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
                 : 'no access with equal address, direction and data in this order';
     requestReasons[index] = REQUEST_REASONS.indexOf(reason) + 1;
   }
-  return new Paired(accesses, requests, pairs, requestOf, accessOf, accessReasons, requestReasons);
+  return new Paired(accesses, requests, pairs, byPlace, requestOf, accessOf, accessReasons, requestReasons);
+}
+
+/**
+ * Pairs string instructions (INS, OUTS, a repeated MOVS), whose data is a pointer in the log and stands in no record: between two pairs
+ * that are neighbours, those of equal address and direction, if each side has as many.
+ * @returns how many it paired
+ */
+function pairPointers(
+  accesses: readonly IoAccess[],
+  requests: readonly DmRequest[],
+  dom: number,
+  requestOf: (DmRequest | undefined)[],
+  accessOf: (IoAccess | undefined)[],
+): number {
+  let paired = 0;
+  let next = 0;
+  let open: number[] = [];
+  let damaged = false;
+  const keyOf = (space: string, addr: number, dir: string | undefined): string => `${space} ${addr} ${dir}`;
+  const settle = (until: number): void => {
+    const bySide = new Map<string, { accesses: number[]; requests: DmRequest[] }>();
+    for (const i of open) {
+      const { space, addr, dir } = accesses[i]!;
+      const key = keyOf(space, addr, dir);
+      const side = bySide.get(key);
+      if (side === undefined) bySide.set(key, { accesses: [i], requests: [] });
+      else side.accesses.push(i);
+    }
+    for (let n = next; n < until; n++) {
+      const request = requests[n]!;
+      const at = requestAddress(request);
+      if (!request.request.dataIsPtr || at === undefined) continue;
+      bySide.get(keyOf(at.space, at.addr, request.dir))?.requests.push(request);
+    }
+    for (const side of bySide.values()) {
+      if (side.accesses.length !== side.requests.length) continue;
+      side.accesses.forEach((i, n) => {
+        const request = side.requests[n]!;
+        requestOf[i] = request;
+        accessOf[request.index] = accesses[i]!;
+        paired++;
+      });
+    }
+  };
+  let started = false;
+  accesses.forEach((access, i) => {
+    if (access.dom !== dom) return;
+    if (access.lost !== undefined || access.lossBefore) damaged = true;
+    const request = requestOf[i];
+    if (request === undefined) {
+      if (access.data === undefined && !access.dataCut) open.push(i);
+      return;
+    }
+    if (started && !damaged && open.length > 0 && request.index > next) settle(request.index);
+    started = true;
+    damaged = access.lost !== undefined;
+    open = [];
+    next = Math.max(next, request.index + 1);
+  });
+  return paired;
 }
 
 /** Accesses of the configuration data port while the address latch names a device that no request of the log is for. */

@@ -27,7 +27,7 @@ export interface Transmission {
   readonly window: DeviceWindow | undefined;
   /** How to call the device: `RTL8139`, `e1000-mmio`, `NIC`. */
   readonly device: string;
-  /** `inferred`: the chip is not known, and the request is the doorbell because the frame left in it. */
+  /** `inferred`: the chip is not known, or it sends at other accesses too; the request is what sent the frame because it left in it. */
   readonly kind: 'ring' | 'buffer' | 'chip memory' | 'inferred';
   readonly mode: Claim<string>;
   /** The doorbell's access in the trace and its request in the log; either may be missing. */
@@ -35,6 +35,8 @@ export interface Transmission {
   readonly request: DmRequest | undefined;
   /** Its register; undefined where the chip is not known. */
   readonly doorbell: string | undefined;
+  /** The access is no doorbell: the chip looked at its ring at it. */
+  readonly polled: boolean;
   /** Data of the doorbell write. */
   readonly data: bigint | undefined;
   readonly descriptor: TxDescriptor;
@@ -160,7 +162,7 @@ const common = (
   bell: Bell,
 ): Pick<
   Draft,
-  'window' | 'device' | 'kind' | 'mode' | 'access' | 'request' | 'doorbell' | 'data' | 'chip' | 'place' | 'placeAccess'
+  'window' | 'device' | 'kind' | 'mode' | 'access' | 'request' | 'doorbell' | 'polled' | 'data' | 'chip' | 'place' | 'placeAccess'
 > => ({
   window: bell.event.window,
   device: bell.event.window.chip.title,
@@ -169,6 +171,7 @@ const common = (
   access: bell.lineOnly ? undefined : bell.event.access,
   request: bell.lineOnly ? undefined : bell.event.request,
   doorbell: bell.doorbell.register,
+  polled: bell.polled,
   data: bell.data,
   chip: bell.chip,
   place: bell.place,
@@ -251,19 +254,27 @@ function bufferDraft(s: TransmitSources, bell: Bell): Draft {
   };
 }
 
+/** From a look at the receive ring on, the device model is taking in a frame; a chip may look there first, and then send. */
+function beforeReception(dma: readonly DmDma[], receive: Place | undefined, ring: Place | undefined): readonly DmDma[] {
+  const received = (d: DmDma): boolean => inRing(d.gpa, receive, ring);
+  const from = dma.findIndex((d) => !received(d));
+  const until = dma.findIndex((d, i) => i > from && received(d));
+  return from < 0 ? [] : dma.slice(from, until < 0 ? undefined : until);
+}
+
 function ringDrafts(s: TransmitSources, bell: Bell): Draft[] {
   const own = common(bell);
   const behind = dmaOf(s, own.access, own.request);
   const ring = bell.place.value?.place;
   const ref = (line: { readonly line: number }): Ref => logLine(line.line, s.log?.source);
-  // From the first look at the receive ring on, the device model is taking in a frame.
-  const received = behind.dma.findIndex((d) => inRing(d.gpa, bell.receive, ring));
-  const dma = received < 0 ? behind.dma : behind.dma.slice(0, received);
+  const dma = beforeReception(behind.dma, bell.receive, ring);
   const base = { ...own, doorbellDma: dma, dmaStrength: behind.strength };
   const printed = printedFrames(bell.event.window.chip, bell.chip);
   if (printed.length > 0) return printed.map((p) => printedDraft(s, base, dma, p));
   const all = ring === undefined ? [] : descriptorGroups(dma, ring, bell.receive);
   const groups = all.filter((g) => g.buffers.length > 0);
+  // A look at descriptors that hand over no buffer sends nothing.
+  if (groups.length === 0 && (bell.polled || all.length > 0)) return [];
   if (ring === undefined || groups.length === 0) {
     const why = ring === undefined && dma.length > 0 ? "the ring's address is not in the files" : 'no map-cache line shows it';
     return [

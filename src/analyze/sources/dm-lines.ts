@@ -1,8 +1,25 @@
 /**
- * The device model's log, line by line: QEMU's trace-event form (`pid@sec.usec:event …`, hw/i386/xen/trace-events,
- * hw/xen/trace-events, hw/pci/trace-events, softmmu/trace-events) and the older form of a qemu-dm with DEBUG_RTL8139
- * and an ioreq print (`xen: I/O request: …`, `RTL8139: …`). Any other line is `other` and counted, not an error.
+ * The device model's log, line by line, in the words of the catalogue (abi/dm-log-lines.ts, devices/nic/<chip>/log.ts): QEMU's trace-event
+ * form (`pid@sec.usec:event …`), and the older form of a qemu-dm with DEBUG_RTL8139 and an ioreq print (`xen: I/O request: …`,
+ * `RTL8139: …`). Any other line is `other` and counted, not an error.
  */
+import {
+  clockHeader,
+  handleIoreq,
+  handleIoreqRead,
+  ioreqServerSlot,
+  memoryRegionOpsRead,
+  memoryRegionOpsWrite,
+  pciCfgRead,
+  pciCfgWrite,
+  pciUpdateMappingsAdd,
+  pciUpdateMappingsDel,
+  plainRequest,
+  xenMapCache,
+  xenMapCacheReturn,
+  xenRemapBucket,
+} from '../../abi/dm-log-lines.ts';
+import { nicReadings } from '../../devices/nic/readings.ts';
 
 interface LineBase {
   /** Line number in the file, from 1. */
@@ -162,9 +179,15 @@ const ISO_STAMP = /^\s*(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1
 /** A guest's name, a program's name and a thread's may follow (`-msg guest-name=on`). */
 const CONTEXT = /^(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\)|\[\d{1,10}\])?:\s+)/;
 
+/** Chips by what begins their lines: those that are read here, and others of QEMU, whose lines are told apart and counted. */
+const chips = [
+  ...nicReadings.flatMap(({ lines }) => (lines === undefined ? [] : [lines.prefix])),
+  ...['e1000e', 'ee100', 'eepro100', 'vmxnet3'],
+];
 /** Events of the path of I/O, and any event of a chip. */
-const EVENT_NAMES = String.raw`(?:handle_ioreq|cpu_ioreq_|cpu_get_ioreq|memory_region_ops_|xen_(?!version\b)|pci_cfg_|pci_update_mappings_|(?:e1000e?|e1000x|rtl8139|ne2000|pcnet|eepro100|i82596|vmxnet3|igb|igbvf|virtio)_)`;
-const CHIP_NAMES = String.raw`(?:RTL8139|E1000E?|NE2000|PCNET|EE100|EEPRO100|VMXNET3)`;
+const EVENT_NAMES = String.raw`(?:handle_ioreq|cpu_ioreq_|cpu_get_ioreq|memory_region_ops_|xen_(?!version\b)|pci_cfg_|pci_update_mappings_|(?:${chips.join('|')}|e1000x|i82596|igb|igbvf|virtio)_)`;
+/** As a chip's name stands before its debug lines. */
+const CHIP_NAMES = `(?:${chips.flatMap((name) => [name.toUpperCase(), name]).join('|')})`;
 /** What a line's own text begins with, though it looks like a program's name. */
 const OWN_NAME = new RegExp(`^(?:xen|${CHIP_NAMES}): `, 'i');
 /** An event's name, and its arguments behind it. */
@@ -174,10 +197,12 @@ const EVENT = /^([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?=\s|$)/;
 export const DM_START = new RegExp(
   String.raw`^\s*(?:\d{1,10}@\d{1,12}\.\d{1,9}:\s*[a-z_]|` +
     String.raw`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)?\s+(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\))?:\s+){0,2}(?:${EVENT_NAMES}|xen: I\/O request|${CHIP_NAMES}: )|` +
-    String.raw`${EVENT_NAMES}\w*(?:\s|$)|xen: I\/O request|(?:${CHIP_NAMES}|e1000e?|ne2000|pcnet): |#.{0,80}\bclock: |# ioreq server )`,
+    String.raw`${EVENT_NAMES}\w*(?:\s|$)|xen: I\/O request|${CHIP_NAMES}: |#.{0,80}\bclock: |# ioreq server )`,
 );
-const NEXT_EVENT =
-  /\s{1,40}(?=\d{1,10}@\d{9,12}\.\d{6}:\s*[a-z]|xen: I\/O request: \d|(?:RTL8139|NE2000|PCNET): |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\s+[a-z0-9]+_)/g;
+const NEXT_EVENT = new RegExp(
+  String.raw`\s{1,40}(?=\d{1,10}@\d{9,12}\.\d{6}:\s*[a-z]|xen: I\/O request: \d|${CHIP_NAMES}: |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\s+[a-z0-9]+_)`,
+  'g',
+);
 
 /** The lines of a log that stand on one line, one behind the other. */
 export function splitDmEvents(text: string): string[] {
@@ -193,35 +218,13 @@ export function splitDmEvents(text: string): string[] {
   return parts;
 }
 
-/** No digit or letter may follow a value at once, nor a word one blank away: a wrapped line could go on in prose. */
-const END = String.raw`(?=\s*$|\s{2,}\S|\t|\s+[^\s\w])`;
-const ends = (pattern: string): RegExp => new RegExp(`^${pattern}${END}`, 'i');
-const X = '0x([0-9a-f]{1,16})';
-
-const HANDLE = ends(
-  String.raw`handle_ioreq I\/O=\S+ type=(\d{1,3}) dir=([01]) df=[01] ptr=([01]) port=${X} data=${X} count=(\d{1,10}) size=(\d{1,3})`,
-);
-const HANDLE_READ = ends(
-  String.raw`handle_ioreq_read I\/O=\S+ read type=\d+ df=[01] ptr=[01] port=${X} data=${X}(?: count=\d{1,10} size=\d{1,3})?`,
-);
-const REGION = ends(
-  String.raw`memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr ${X} value ${X} size (\d{1,3})(?: name '([^']*)')?`,
-);
-const CONFIG = ends(String.raw`pci_cfg_(read|write) (\S+) ([0-9a-f:.]+) @${X} (?:->|<-) ${X}`);
-/** Up to QEMU 6 the address had no bus or was two numbers (`03:0`). */
-const MAPPING = ends(
-  String.raw`pci_update_mappings_(add|del) (?:d=\S+ )?(\S+) ([0-9a-f:.]+) (?:bar )?(\d{1,2}),\s*0x([0-9a-f]{1,16})\+0x([0-9a-f]{1,16})`,
-);
-const MAP_CACHE = ends('xen_map_cache want (?:0x)?([0-9a-f]{1,16})');
-const MAP_RETURN = ends('xen_map_cache_return (?:0x)?([0-9a-f]{1,16})');
-const REMAP = ends(String.raw`xen_remap_bucket (?:index )?(?:0x)?([0-9a-f]{1,16})`);
-const PLAIN_REQUEST = ends(
-  String.raw`xen: I\/O request: (\d{1,3}), ptr: ([01]), port: ([0-9a-f]{1,16}), data: ([0-9a-f]{1,16}), count: (\d{1,10}), size: (\d{1,3})`,
-);
-const CHIP = new RegExp(String.raw`^(${CHIP_NAMES}): (.*)$`, 'i');
+const CHIP = new RegExp(`^(${CHIP_NAMES}): (.*)$`, 'i');
 /** A chip's own trace events; e1000x is what the two of Intel share. */
-const CHIP_EVENT = /^(e1000e?|e1000x|rtl8139|ne2000|pcnet|eepro100|vmxnet3)_(\w+.*)$/;
-const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b(?:, TSC 0 at (\d{1,12})\.(\d{6}), (\d{6,13}) Hz)?/i;
+const CHIP_EVENT = new RegExp(String.raw`^(${chips.join('|')}|e1000x)_(\w+.*)$`);
+/** What anybody may write into a log by hand. */
+const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b/i;
+const SECONDS = /^(\d{1,12})\.(\d{6})$/;
+const RATE = /^\d{6,13}$/;
 
 interface Stamped {
   readonly body: string;
@@ -256,9 +259,6 @@ function isoMicroseconds([, year, month, day, hour, minute, second, fraction, zo
   return ms * 1000 - offsetMinutes * 60e6 + Number((fraction ?? '').padEnd(6, '0').slice(0, 6));
 }
 
-const SERVER =
-  /^# ioreq server \d+: vCPU (\d{1,4}) has slot \d{1,4} of the synchronous page, machine frame 0x([0-9a-f]{1,10}), port (\d{1,9})$/;
-
 /** Parses one line of the log. `line` is its number, from 1. Never throws: what has no known form is `other`. */
 export function parseDmLine(raw: string, line: number): DmLine {
   const { body, timeUs, ns, stamped } = takeStamp(raw.length > MAX_LINE ? raw.slice(0, MAX_LINE) : raw);
@@ -266,9 +266,25 @@ export function parseDmLine(raw: string, line: number): DmLine {
   return ns === undefined ? parsed : { ...parsed, ns };
 }
 
-/** Lines that stand for nothing when they are cut, by how they begin. */
-const CUTTABLE =
-  /^(?:handle_ioreq(?:_read)?\b|memory_region_ops_(?:read|write)\b|pci_cfg_(?:read|write)\b|pci_update_mappings_|xen_map_cache\b|xen_remap_bucket\b|xen: I\/O request)/;
+/** Lines that stand for nothing when they are cut: all that hold values this reader needs. */
+const CUTTABLE = new RegExp(
+  `^(?:${[
+    handleIoreq,
+    handleIoreqRead,
+    plainRequest,
+    xenMapCache,
+    xenMapCacheReturn,
+    xenRemapBucket,
+    memoryRegionOpsRead,
+    memoryRegionOpsWrite,
+    pciCfgRead,
+    pciCfgWrite,
+    pciUpdateMappingsAdd,
+    pciUpdateMappingsDel,
+  ]
+    .map(({ name }) => name.replace(/:$/, ''))
+    .join('|')})(?![a-z_])`,
+);
 
 /**
  * How much of a line of the log stands in a text that begins as one: `whole`, `cut` where words are missing at its end, `other`
@@ -285,107 +301,77 @@ function parseBody(body: string, line: number, timeUs: number | undefined, stamp
   let m: RegExpExecArray | null;
   // The events of a request's path first: they are nine lines in ten.
   if (body.startsWith('handle_ioreq ')) {
-    if ((m = HANDLE.exec(body)) !== null) {
-      return {
-        kind: 'request',
-        line,
-        timeUs,
-        form: 'event',
-        type: Number(m[1]),
-        dir: m[2] === '1' ? 'read' : 'write',
-        dataIsPtr: m[3] === '1',
-        addr: parseInt(m[4]!, 16),
-        data: BigInt('0x' + m[5]!),
-        count: Number(m[6]),
-        size: Number(m[7]),
-      };
-    }
+    const r = handleIoreq.read(body);
+    if (r !== undefined)
+      return { kind: 'request', line, timeUs, form: 'event', ...requestOf(r), dir: r.dir === 1 ? 'read' : 'write' };
   } else if (body.startsWith('handle_ioreq_read')) {
-    if ((m = HANDLE_READ.exec(body)) !== null) {
-      return { kind: 'response', line, timeUs, addr: parseInt(m[1]!, 16), data: BigInt('0x' + m[2]!) };
-    }
+    const r = handleIoreqRead.read(body);
+    if (r !== undefined) return { kind: 'response', line, timeUs, addr: r.port, data: r.data };
   } else if (body.startsWith('handle_ioreq_') || body.startsWith('cpu_ioreq_')) {
     return { kind: 'step', line, timeUs, event: body.slice(0, body.search(/\s|$/)) };
   } else if (body.startsWith('memory_region_ops_')) {
-    if ((m = REGION.exec(body)) !== null) {
-      return {
-        kind: 'region',
-        line,
-        timeUs,
-        dir: m[1] as 'read' | 'write',
-        addr: parseInt(m[2]!, 16),
-        value: BigInt('0x' + m[3]!),
-        size: Number(m[4]),
-        name: m[5] ?? '',
-      };
+    const read = memoryRegionOpsRead.read(body);
+    const r = read ?? memoryRegionOpsWrite.read(body);
+    if (r !== undefined) {
+      const { addr, value, size, name = '' } = r;
+      return { kind: 'region', line, timeUs, dir: read === undefined ? 'write' : 'read', addr, value, size, name };
     }
   } else if (body.startsWith('xen_map_cache')) {
-    if ((m = MAP_CACHE.exec(body)) !== null) return { kind: 'mapCache', line, timeUs, gpa: parseInt(m[1]!, 16) };
-    if ((m = MAP_RETURN.exec(body)) !== null) return { kind: 'mapReturn', line, timeUs, pointer: m[1]!.toLowerCase() };
+    const wanted = xenMapCache.read(body);
+    if (wanted !== undefined) return { kind: 'mapCache', line, timeUs, gpa: wanted.gpa };
+    const pointer = xenMapCacheReturn.read(body)?.pointer.toLowerCase().replace(/^0x/, '');
+    if (pointer !== undefined && pointer !== '(nil)') return { kind: 'mapReturn', line, timeUs, pointer };
   } else if (body.startsWith('xen_remap_bucket')) {
-    if ((m = REMAP.exec(body)) !== null) return { kind: 'remap', line, timeUs, index: parseInt(m[1]!, 16) };
+    const r = xenRemapBucket.read(body);
+    if (r !== undefined) return { kind: 'remap', line, timeUs, index: r.index };
   } else if (body.startsWith('pci_cfg_')) {
-    if ((m = CONFIG.exec(body)) !== null) {
-      return {
-        kind: 'config',
-        line,
-        timeUs,
-        dir: m[1] as 'read' | 'write',
-        name: m[2]!,
-        bdf: m[3]!,
-        reg: parseInt(m[4]!, 16),
-        value: parseInt(m[5]!, 16),
-      };
-    }
+    const read = pciCfgRead.read(body);
+    const r = read ?? pciCfgWrite.read(body);
+    if (r !== undefined) return { kind: 'config', line, timeUs, dir: read === undefined ? 'write' : 'read', ...r };
   } else if (body.startsWith('pci_update_mappings_')) {
-    if ((m = MAPPING.exec(body)) !== null) {
-      return {
-        kind: 'mapping',
-        line,
-        timeUs,
-        added: m[1]!.toLowerCase() === 'add',
-        name: m[2]!,
-        bdf: m[3]!,
-        bar: Number(m[4]),
-        base: parseInt(m[5]!, 16),
-        size: parseInt(m[6]!, 16),
-      };
+    const added = pciUpdateMappingsAdd.read(body);
+    const r = added ?? pciUpdateMappingsDel.read(body);
+    if (r !== undefined) {
+      const { name = '', bdf, bar, base, size } = r;
+      return { kind: 'mapping', line, timeUs, added: added !== undefined, name, bdf, bar, base, size };
     }
   } else if (body.startsWith('xen: I/O request')) {
-    if ((m = PLAIN_REQUEST.exec(body)) !== null) {
-      return {
-        kind: 'request',
-        line,
-        timeUs,
-        form: 'plain',
-        type: Number(m[1]),
-        dir: undefined,
-        dataIsPtr: m[2] === '1',
-        addr: parseInt(m[3]!, 16),
-        data: BigInt('0x' + m[4]!),
-        count: Number(m[5]),
-        size: Number(m[6]),
-      };
-    }
+    const r = plainRequest.read(body);
+    if (r !== undefined) return { kind: 'request', line, timeUs, form: 'plain', ...requestOf(r), dir: undefined };
   } else if ((m = CHIP.exec(body)) !== null) {
     return { kind: 'chip', line, timeUs, chip: m[1]!.toLowerCase(), text: m[2]! };
   } else if ((m = CHIP_EVENT.exec(body)) !== null) {
     return { kind: 'chip', line, timeUs, chip: m[1]!.replace('e1000x', 'e1000'), text: m[2]! };
-  } else if ((m = SERVER.exec(body)) !== null) {
-    return { kind: 'server', line, timeUs, vcpu: Number(m[1]), mfn: parseInt(m[2]!, 16), port: Number(m[3]) };
-  } else if ((m = CLOCK.exec(body)) !== null) {
-    const clock = m[1]!.toLowerCase();
-    return {
-      kind: 'clock',
-      line,
-      timeUs,
-      clock: clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured',
-      tsc: m[2] === undefined ? undefined : { line, zeroUs: Number(m[2]) * 1e6 + Number(m[3]), hz: Number(m[4]) },
-    };
+  } else if (body.startsWith('#')) {
+    const slot = ioreqServerSlot.read(body);
+    if (slot !== undefined) return { kind: 'server', line, timeUs, vcpu: slot.vcpu, mfn: slot.mfn, port: slot.port };
+    const clock = CLOCK.exec(body)?.[1]?.toLowerCase();
+    if (clock !== undefined) {
+      const known = clock === 'modelled' || clock === 'virtual' ? 'modelled' : 'measured';
+      return { kind: 'clock', line, timeUs, clock: known, tsc: declaredTsc(body, line) };
+    }
   }
   const event = EVENT.exec(body)?.[1];
   const isEvent = event !== undefined && (stamped || DM_START.test(body));
   return { kind: 'other', line, timeUs, event: isEvent ? event : undefined, text: body };
+}
+
+/** A request's fields, as both of its lines have them. */
+const requestOf = (r: {
+  readonly type: number;
+  readonly ptr: number;
+  readonly port: number;
+  readonly data: bigint;
+  readonly count: number;
+  readonly size: number;
+}) => ({ type: r.type, dataIsPtr: r.ptr === 1, addr: r.port, data: r.data, count: r.count, size: r.size });
+
+/** What a log's first line says of the trace beside it. */
+function declaredTsc(body: string, line: number): DeclaredTsc | undefined {
+  const { seconds = '', hz = '' } = clockHeader.read(body) ?? {};
+  const m = SECONDS.exec(seconds);
+  if (m === null || !RATE.test(hz)) return undefined;
+  return { line, zeroUs: Number(m[1]) * 1e6 + Number(m[2]), hz: Number(hz) };
 }
 
 /** One DMA access of the device model: the guest-physical address asked for and where its map cache had it. */

@@ -9,7 +9,10 @@ const hex = (n: number): string => `0x${n.toString(16)}`;
 /** Every register table, by the chip's name as stories write it. */
 function tables(): (readonly [string, readonly RegisterDef[]])[] {
   return [
-    ...nicReadings.map((chip) => [chip.title, chip.registers] as const),
+    ...nicReadings.flatMap((chip) => [
+      [chip.title, chip.registers] as const,
+      ...Object.entries(chip.others ?? {}).map(([what, registers]) => [`${chip.title} (${what})`, registers] as const),
+    ]),
     ...Object.entries(platformTables),
     ...Object.entries(chipsetTables),
   ];

@@ -1,3 +1,4 @@
+import { pairedHow } from './words.ts';
 import { describeFrame } from '../sources/ethernet.ts';
 import { formatRef, formatRefs, type Claim, type Ref } from '../sources/evidence.ts';
 import { guestName, type Analysis } from '../join/analysis.ts';
@@ -200,7 +201,7 @@ function guestLines(a: Guest): string[] {
   if (pairing === undefined) out.push(`${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'}, no device-model log`);
   else {
     out.push(
-      `${pairing.pairs} of ${a.accesses.length} accesses paired with ${a.log!.requests.length} requests of the log, one to one, in order, with equal data`,
+      `${pairing.pairs} of ${a.accesses.length} accesses paired with ${a.log!.requests.length} requests of the log, ${pairedHow(pairing)}`,
     );
     for (const [reason, refs] of grouped(pairing.unpairedRequests.map((u) => [u.reason, u.request.request.line] as const))) {
       out.push(

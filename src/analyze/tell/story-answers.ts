@@ -7,7 +7,7 @@ import type { Transmission } from '../join/transmit.ts';
 import { claim, logLine, pcapFrame, unknown, type Claim, type Ref, type Strength } from '../sources/evidence.ts';
 import { Hypercall } from '../sources/events.ts';
 import { registerName } from './registers.ts';
-import { list } from './words.ts';
+import { list, pairedHow } from './words.ts';
 import { hex, say, sayClaim, us, vcpuName, type AddressRow, type Sentence } from './story-model.ts';
 
 /** Guest-virtual address of a guest-physical one, as far as anybody knows it. */
@@ -119,7 +119,7 @@ export function routeSentences(a: Guest, tx: Transmission, walked: IoAccess | un
   const what =
     tx.access === undefined
       ? `the write of ${registerName(a, walked, tx.window, tx.mode.value) ?? hex(walked.addr)}`
-      : `the ${tx.doorbell === undefined ? `write of ${hex(walked.addr)}` : `${tx.doorbell} write`}`;
+      : `the ${tx.doorbell === undefined ? `write of ${hex(walked.addr)}` : `${tx.doorbell} ${tx.access.dir}`}`;
   out.push(sayClaim(route, (r) => `${ROUTE_ANSWER[r]}, for ${what}: ${route.why}.`, `Which way ${what} went`));
   const { marks } = walked;
   if (marks.notified !== undefined && marks.exit !== undefined && marks.model !== undefined) {
@@ -393,7 +393,7 @@ export function unknownSentences(a: Guest, tx: Transmission, walked: IoAccess | 
   if (tx.kind === 'inferred')
     out.push(
       say(
-        'Which descriptor and which buffer the frame came from: the chip is not known here, so its registers and descriptors are not read.',
+        `Which descriptor and which buffer the frame came from: ${tx.window === undefined ? 'the chip is not known here, so its registers and descriptors are not read' : tx.descriptor.gpa.why}.`,
         'unknown',
         [],
       ),
@@ -417,7 +417,7 @@ export function joinSentences(a: Guest): Sentence[] {
       .join('; ');
     out.push(
       say(
-        `Trace and log pair ${pairing.pairs} of ${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'} with ${a.log!.requests.length} request${a.log!.requests.length === 1 ? '' : 's'}, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`,
+        `Trace and log pair ${pairing.pairs} of ${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'} with ${a.log!.requests.length} request${a.log!.requests.length === 1 ? '' : 's'}, ${pairedHow(pairing)}${rest === '' ? '' : `; unpaired: ${rest}`}.`,
         'proven',
         pairRefs(a),
       ),

@@ -374,7 +374,7 @@ function touchedHop(t: Teller, tx: Transmission, served: (moment: Moment) => Mom
     t,
     timeNs,
     'device model',
-    `asks its map cache for guest-physical ${all.join(', ')}${tx.dma.length > MOST_LISTED ? ` and ${tx.dma.length - MOST_LISTED} more` : ''}: descriptors and buffers of a chip that is not known here.`,
+    `asks its map cache for guest-physical ${all.join(', ')}${tx.dma.length > MOST_LISTED ? ` and ${tx.dma.length - MOST_LISTED} more` : ''}: ${tx.window === undefined ? 'descriptors and buffers of a chip that is not known here' : 'descriptors and buffers of rings that no file shows'}.`,
     'proven',
     [logLine(first.line, t.a.log?.source), logLine(tx.dma.at(-1)!.line, t.a.log?.source)],
     errorNs,
@@ -439,11 +439,14 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
   }
   if (read !== undefined) {
     const request = a.pairing?.requestOf[read.index];
+    const text = registerText(a, read, request, tx.window, tx.mode.value);
+    // Behind an index register only the story of the driver knows which register it was.
+    const cause = text.includes(found.register) ? text : tx.window.chip.causeText(Number(BigInt.asUintN(32, read.data!)));
     hopAt(
       t,
       read.record.timeNs,
       `guest ${vcpuName(read)}`,
-      `reads ${registerText(a, read, request, tx.window, tx.mode.value)} = ${hex(read.data!)}: the next read of the interrupt cause that says that a frame has left.`,
+      `reads ${cause} = ${hex(read.data!)}: the next read of the interrupt cause that says that a frame has left.`,
       'proven',
       [read.record.ref, ...(request ? [logLine(request.request.line, a.log?.source)] : [])],
     );

@@ -31,7 +31,12 @@ function happened(g: Guest, tx: Transmission): Sentence {
   const who = tx.access === undefined ? 'The guest' : `The guest's vCPU ${vcpuName(tx.access)}`;
   const data = tx.data === undefined ? '' : `${hex(tx.data)} `;
   const at = tx.doorbell ?? (tx.request === undefined ? undefined : `guest-physical ${hex(tx.request.request.addr)}`);
-  const by = at === undefined ? '' : `, by a write of ${data}to ${at} of its ${tx.device}`;
+  const by =
+    at === undefined
+      ? ''
+      : tx.polled
+        ? `, when its ${tx.device} looked at the transmit ring at a ${directionOf(tx)} of ${at}`
+        : `, by a write of ${data}to ${at} of its ${tx.device}`;
   const strength = frame === undefined ? (tx.kind === 'inferred' ? 'inferred' : 'strong') : tx.frame.strength;
   return say(`${who} sent ${what}${by}.`, strength, [
     ...(tx.access ? [tx.access.record.ref] : []),
@@ -43,10 +48,12 @@ function happened(g: Guest, tx: Transmission): Sentence {
   ]);
 }
 
+const directionOf = (tx: Transmission): 'read' | 'write' => tx.access?.dir ?? tx.request?.dir ?? 'write';
+
 function page(g: Guest, tx: Transmission, walked: IoAccess | undefined): Sentence {
   const what =
     tx.access !== undefined || walked === undefined
-      ? 'The write'
+      ? `The ${directionOf(tx)}`
       : `The write of ${registerName(g, walked, tx.window, tx.mode.value) ?? hex(walked.addr)}`;
   if (walked === undefined) {
     const request = (tx.request ?? tx.place.value?.request)?.request;

@@ -191,6 +191,14 @@ function subjectOf(g: Guest, tx: Transmission): Sentence[] {
     );
     if (chip.modes.length > 1)
       out.push(sayClaim(tx.mode, (m) => `The driver runs the chip in ${m} mode: ${tx.mode.why}.`, "The chip's mode"));
+    if (tx.polled)
+      out.push(
+        say(
+          `No doorbell of the ${chip.title} was written for it: the chip looks at its transmit ring at other accesses too, and found the frame there.`,
+          tx.kind === 'inferred' ? 'inferred' : 'strong',
+          tx.dmaStrength.refs,
+        ),
+      );
   } else if (tx.kind === 'inferred') {
     out.push(
       say(

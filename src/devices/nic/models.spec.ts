@@ -39,4 +39,16 @@ describe('the list of NIC models', () => {
       expect(existsSync(join(root, `docs/${name}.md`))).toBe(true);
     },
   );
+
+  it.each(nicModels.map((model) => [model.name, model] as const))(
+    '%s counts each frame that it drops, the cable being out too',
+    (_, { make }) => {
+      const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
+      const { chip } = new TestBus((slot, wire) => make(slot, wire, { mac }));
+      chip.setLink(false);
+      const frame = new Uint8Array(60);
+      expect(chip.receive(frame, 60, false)).toBe('dropped');
+      expect(chip.statistics()).toMatchObject({ rx_packets: 0, rx_filtered: 1, rx_no_room: 0 });
+    },
+  );
 });

@@ -42,7 +42,7 @@ export interface Place {
   /** `transmit ring`, `receive ring`, `receive buffer`, `transmit buffer 2`: one place of a device. */
   readonly key: string;
   readonly direction: 'transmit' | 'receive';
-  /** Register that holds the address, or its low half: `TxRingAddr`, `TDBAL`. */
+  /** Register that holds the address, or its low half: `TxRingAddr`, `TDBAL`; `TDRA of the initialization block` where it is no register. */
   readonly register: string;
   /** Guest-physical address, of both halves together. */
   readonly base: number;
@@ -91,6 +91,8 @@ export interface Meaning {
   /** The place that a write changed. */
   readonly place?: Place | undefined;
   readonly doorbell?: Doorbell | undefined;
+  /** No doorbell, but the chip looks at its transmit ring at this access and sends what it finds. */
+  readonly poll?: Doorbell | undefined;
   readonly cause?: InterruptCause | undefined;
 }
 
@@ -142,6 +144,8 @@ export interface NicLines {
   mode(text: string): ModeSign | undefined;
   /** Value of a doorbell of the kind `ring` that a line tells. */
   doorbell(text: string): { readonly register: string; readonly data: bigint } | undefined;
+  /** Places that a line prints: where the chip found them in memory that no access shows. */
+  places(text: string): readonly Place[];
   /** Transmit descriptors that lines print, in order. */
   descriptors(texts: readonly string[]): readonly PrintedDescriptor[];
   /** Where a line says that a buffer was fetched. */
@@ -163,11 +167,13 @@ export interface NicReading {
   readonly drivers: readonly string[];
   /** All registers, for tables of names; places reached by an index included. */
   readonly registers: readonly RegisterDef[];
+  /** Other tables, of what stands in another BAR or behind a register, by what they are of: `PHY behind MDIC`. */
+  readonly others?: Readonly<Record<string, readonly RegisterDef[]>> | undefined;
   /** Modes a driver chooses between; none where the chip has one. */
   readonly modes: readonly string[];
   /** A follower for one device. */
   follow(): NicFollower;
-  /** Keys of the places that a doorbell of the kind `ring` may walk and a reception may fill, in each direction. */
+  /** Keys of the places that a doorbell of the kind `ring` may walk and a reception may fill, in each direction; the best known first. */
   places(direction: 'transmit' | 'receive', mode: string | undefined): readonly string[];
   /** Registers for one line of text, where only the address counts: `TxPoll`, `TxRingAddr` in C+ mode. */
   registerAt(block: RegisterBlock, offset: number, mode: string | undefined): string | undefined;

@@ -148,6 +148,7 @@ describe('e1000', () => {
       write('RCTL', 0);
       expect(chip.receive(frameOf(60), 60, true)).toBe('refused');
       expect(chip.receive(frameOf(60), 60, false)).toBe('dropped');
+      expect(chip.statistics()).toMatchObject({ rx_packets: 0, rx_no_room: 1, rx_filtered: 1 });
     });
   });
 

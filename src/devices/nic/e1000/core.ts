@@ -306,8 +306,13 @@ export class E1000 extends PciDevice implements NetDevice {
   private offered(frame: Uint8Array, length: number, waited: boolean, canWait: boolean | undefined): ReceiveResult {
     const { values } = this.regs;
     if (!waited && !this.canReceive() && canWait !== false) return 'refused';
-    if (!this.state.linkUp || !(values[R.STATUS]! & STATUS_LU) || !(values[R.RCTL]! & RCTL_EN)) return 'dropped';
-    if (this.state.holdNs !== Number.POSITIVE_INFINITY) return canWait === false ? 'dropped' : 'refused';
+    const off = !this.state.linkUp || !(values[R.STATUS]! & STATUS_LU) || !(values[R.RCTL]! & RCTL_EN);
+    const held = this.state.holdNs !== Number.POSITIVE_INFINITY;
+    if (held && !off && canWait !== false) return 'refused';
+    if (off || held) {
+      this.state.rxFiltered++;
+      return 'dropped';
+    }
     return this.receiver.receive(frame, length, canWait === true);
   }
 

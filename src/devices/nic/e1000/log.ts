@@ -18,7 +18,7 @@ export const lines = {
   eepromRead: plain(QEMU, 'e1000: reading eeprom bit {bit:d} (reading {reading:d})'),
   eepromShift: plain(QEMU, 'e1000: eeprom bitnum in {bitsIn:d} out {bitOut:d}, reading {reading:d}'),
   txDisabled: plain(QEMU, 'e1000: tx disabled'),
-  txDescriptor: plain(QEMU, 'e1000: index {index:d}: 0x{address:q} : {lower:x} {upper:x}'),
+  txDescriptor: plain(QEMU, 'e1000: index {index:d}: {address:p} : {lower:x} {upper:x}'),
   txWrap: plain(QEMU, 'e1000: TDH wraparound @{start:x}, TDT {tdt:x}, TDLEN {tdlen:x}'),
   txSegment: plain(QEMU, 'e1000: frames {frames:d} size {size:d} ipcss {ipcss:d}'),
   txTransport: plain(QEMU, 'e1000: tcp {tcp:d} tucss {tucss:d} len {length:d}'),
@@ -30,8 +30,16 @@ export const lines = {
   ),
   readOnly: plain(QEMU, 'e1000: e1000_mmio_writel RO {offset:x}: 0x{value:x4}'),
   unknownWrite: plain(QEMU, 'e1000: MMIO unknown write addr=0x{offset:x8},val=0x{value:x8}'),
+  /** QEMU prints these two of registers that it implements in part, and the next two of those that its machine type leaves out. */
+  partlyRead: plain(QEMU, 'e1000: Reading register at offset: 0x{offset:x8}. It is not fully implemented.'),
+  partlyWrite: plain(QEMU, 'e1000: Writing to register at offset: 0x{offset:x8}. It is not fully implemented.'),
+  disabledRead: plain(QEMU, 'e1000: MMIO read attempt of disabled reg. addr=0x{offset:x8}'),
+  disabledWrite: plain(QEMU, 'e1000: MMIO write attempt to disabled reg. addr=0x{offset:x8}'),
   unknownRead: plain(QEMU, 'e1000: MMIO unknown read addr=0x{offset:x8}'),
 } as const;
+
+/** An address as `%p` prints it. */
+export const pointerText = (address: number | bigint): string => (Number(address) === 0 ? '(nil)' : `0x${address.toString(16)}`);
 
 /** Reads a line's text without the chip's name. */
 export const readLine = readerBehind('e1000: ', 'e1000_');

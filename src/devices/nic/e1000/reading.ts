@@ -259,16 +259,30 @@ const lineRegisters: readonly (readonly [readonly LogLine[], readonly number[]])
   ],
 ];
 
+/** Lines that print a register's offset. */
+const placeLines = [
+  lines.unknownRead,
+  lines.unknownWrite,
+  lines.readOnly,
+  lines.partlyRead,
+  lines.partlyWrite,
+  lines.disabledRead,
+  lines.disabledWrite,
+] as readonly LogLine<typeof lines.unknownRead.text>[];
+
 /** What the chip's lines say (log.ts); none of them prints a doorbell, a descriptor's address or the interrupt line. */
 const nicLines: NicLines = {
   prefix: 'e1000',
   registers(text) {
-    const place = readLine(lines.unknownRead, text) ?? readLine(lines.unknownWrite, text) ?? readLine(lines.readOnly, text);
-    if (place !== undefined) return [place.offset];
+    for (const line of placeLines) {
+      const place = readLine(line, text);
+      if (place !== undefined) return [place.offset];
+    }
     return lineRegisters.find(([about]) => about.some((line) => readLine(line, text) !== undefined))?.[1] ?? [];
   },
   mode: () => undefined,
   doorbell: () => undefined,
+  places: () => [],
   descriptors: () => [],
   fetch: () => undefined,
   raised: () => undefined,
@@ -282,6 +296,7 @@ export const e1000Reading: NicReading = {
   blocks: [mmio, ports],
   drivers: ['e1000'],
   registers: e1000Registers,
+  others: { 'PHY behind MDIC': phyRegisters, 'ports of BAR 1': e1000IoRegisters, 'EEPROM behind EECD and EERD': [eepromWord] },
   modes: [],
   follow: () => new Follower(),
   places: (direction) => [`${direction} ring`],

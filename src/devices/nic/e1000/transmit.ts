@@ -16,7 +16,7 @@ import {
   TXD_VLE,
   txKind,
 } from './descriptors.ts';
-import { lines } from './log.ts';
+import { lines, pointerText } from './log.ts';
 import { adaptHeaders, insertChecksums } from './offload.ts';
 import {
   addBytes,
@@ -82,7 +82,12 @@ export class Transmitter {
       chip.dmaRead(at, descriptor, 0, DESCRIPTOR_SIZE);
       if (log) {
         const address = whole64(le32(descriptor, 0), le32(descriptor, 4));
-        log(lines.txDescriptor, { index: values[R.TDH]!, address, lower: le32(descriptor, 8), upper: le32(descriptor, 12) });
+        log(lines.txDescriptor, {
+          index: values[R.TDH]!,
+          address: pointerText(address),
+          lower: le32(descriptor, 8),
+          upper: le32(descriptor, 12),
+        });
       }
       this.take();
       if (this.report(at)) causes |= INT_TXDW;

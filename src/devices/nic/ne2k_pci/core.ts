@@ -131,7 +131,10 @@ export class Ne2kPci extends PciDevice implements NetDevice {
       this.offerAgain = true;
       return 'refused';
     }
-    if (!this.state.linkUp) return 'dropped';
+    if (!this.state.linkUp) {
+      this.state.rxFiltered++;
+      return 'dropped';
+    }
     this.busy = true;
     try {
       return this.receiver.receive(frame, length, canWait);

@@ -18,6 +18,7 @@ export const lines = {
   oldWrite: plain(OLD, 'NE2000: write addr=0x{addr:x} val=0x{value:x2}'),
   oldAsicRead: plain(OLD, 'NE2000: asic read val=0x{value:x4}', { by: OLD, text: 'NE2000: asic readl val=0x{value:x4}' }),
   oldAsicWrite: plain(OLD, 'NE2000: asic write val=0x{value:x4}', { by: OLD, text: 'NE2000: asic writel val=0x{value:x4}' }),
+  oldReceived: plain(OLD, 'NE2000: received len={length:d}'),
   oldSetIrq: plain(OLD, 'NE2000: Set IRQ to {level:d} ({status:x2} {mask:x2})'),
 } as const;
 

@@ -120,6 +120,7 @@ const nicLines: NicLines = {
   },
   mode: () => undefined,
   doorbell: () => undefined,
+  places: () => [],
   descriptors: () => [],
   fetch: () => undefined,
   raised(text) {

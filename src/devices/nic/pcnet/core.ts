@@ -174,7 +174,10 @@ export class Pcnet extends PciDevice implements NetDevice {
       this.offerAgain = true;
       return 'refused';
     }
-    if (!this.state.linkUp) return 'dropped';
+    if (!this.state.linkUp) {
+      this.state.rxFiltered++;
+      return 'dropped';
+    }
     this.enter();
     try {
       return this.receiver.receive(frame, length, 'wire', canWait);

@@ -1,12 +1,13 @@
 /**
- * The chip's lines as data: QEMU's trace events `pcnet_*`, word for word; written by the chip and read by its reading. Where QEMU prints a
- * pointer, there is none here: 0x0.
+ * The chip's lines as data: QEMU's trace events `pcnet_*`, word for word, and what its debug switches (PCNET_DEBUG_*) print; the chip
+ * writes the events, its reading reads both. Where QEMU prints a pointer, there is none here: 0x0.
  */
-import { event, readerBehind } from '../../../base/log-line.ts';
+import { event, plain, readerBehind } from '../../../base/log-line.ts';
 import type { DebugLog } from '../../interfaces.ts';
 import { APROM_SIZE } from './registers.ts';
 
 const QEMU = 'QEMU 0.15 and later';
+const DEBUG = 'QEMU, PCNET_DEBUG, PCNET_DEBUG_IO, PCNET_DEBUG_CSR and PCNET_DEBUG_BCR';
 const IO = 'QEMU 3.1 and later';
 
 export const lines = {
@@ -20,6 +21,16 @@ export const lines = {
   init: event(QEMU, 'pcnet_init s={chip:p} init_addr=0x{addr:x}'),
   lengths: event(QEMU, 'pcnet_rlen_tlen s={chip:p} rlen={rlen:d} tlen={tlen:d}'),
   rings: event(QEMU, 'pcnet_ss32_rdra_tdra s={chip:p} ss32={ss32:d} rdra=0x{rdra:x8}[{rcvrl:d}] tdra=0x{tdra:x8}[{xmtrl:d}]'),
+  debugReadWord: plain(DEBUG, 'pcnet_ioport_readw addr=0x{addr:x8} val=0x{value:x4}'),
+  debugWriteWord: plain(DEBUG, 'pcnet_ioport_writew addr=0x{addr:x8} val=0x{value:x4}'),
+  debugReadLong: plain(DEBUG, 'pcnet_ioport_readl addr=0x{addr:x8} val=0x{value:x8}'),
+  debugWriteLong: plain(DEBUG, 'pcnet_ioport_writel addr=0x{addr:x8} val=0x{value:x8}'),
+  debugReadCsr: plain(DEBUG, 'pcnet_csr_readw rap={rap:d} val=0x{value:x4}'),
+  debugWriteCsr: plain(DEBUG, 'pcnet_csr_writew rap={rap:d} val=0x{value:x4}'),
+  debugReadBcr: plain(DEBUG, 'pcnet_bcr_readw rap={rap:d} val=0x{value:x4}'),
+  debugWriteBcr: plain(DEBUG, 'pcnet_bcr_writew rap={rap:d} val=0x{value:x4}'),
+  debugReceive: plain(DEBUG, 'pcnet_receive size={length:d}'),
+  debugTransmit: plain(DEBUG, 'pcnet_transmit size={length:d}'),
 } as const;
 
 /** What stands for the chip's address. */

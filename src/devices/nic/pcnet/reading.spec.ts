@@ -84,6 +84,59 @@ describe('reading of the Am79C970A', () => {
     expect(card.place('transmit ring')).toBeUndefined();
   });
 
+  it('knows that any access to a port polls the transmit ring, unless the driver forbids it', () => {
+    const card = chip.follow();
+    expect(card.take(access('read', 2, 0x3e, 1)).poll).toBeUndefined();
+    expect(card.take(access('write', 0x12, 0, 2)).poll).toMatchObject({ register: 'RAP', kind: 'ring' });
+    expect(card.take(access('read', 0x10, 0x73, 2)).poll).toMatchObject({ register: 'CSR0' });
+    card.take(access('write', 0x12, 4, 2));
+    // DPOLL
+    card.take(access('write', 0x10, 0x1915, 2));
+    expect(card.take(access('write', 0x12, 0, 2)).poll).toBeUndefined();
+    expect(card.take(access('write', 0x10, 0x48, 2))).toMatchObject({ doorbell: { register: 'CSR0' }, poll: undefined });
+    card.take(access('write', 0x12, 4, 2));
+    card.take(access('write', 0x10, 0x0915, 2));
+    expect(card.take(access('write', 0x12, 0, 2)).poll).toBeDefined();
+  });
+
+  it('takes the rings from the line that prints the initialization block, in both layouts', () => {
+    const line = (ss32: number) => `ss32_rdra_tdra s=0x55d0 ss32=${ss32} rdra=0x06344000[32] tdra=0x06343000[16]`;
+    expect(chip.lines!.places(line(1))).toEqual([
+      {
+        key: 'transmit ring',
+        direction: 'transmit',
+        register: 'TDRA of the initialization block',
+        base: 0x634_3000,
+        descriptorBytes: 16,
+        count: 16,
+      },
+      {
+        key: 'receive ring',
+        direction: 'receive',
+        register: 'RDRA of the initialization block',
+        base: 0x634_4000,
+        descriptorBytes: 16,
+        count: 32,
+      },
+    ]);
+    expect(chip.lines!.places(line(0)).map((p) => p.descriptorBytes)).toEqual([8, 8]);
+    expect(chip.lines!.places('init s=0x0 init_addr=0x6341000')).toEqual([]);
+    for (const { key, direction } of chip.lines!.places(line(1))) expect(chip.places(direction, undefined)[0]).toBe(key);
+  });
+
+  it('reads trace events and debug lines', () => {
+    expect(
+      [
+        'ioport_write opaque=0x55d0 addr=0x12 data=0x0 size=2',
+        'aprom_readb opaque=0x55d0 addr=0x00000004 val=0x34',
+        'ioport_writew addr=0x00000016 val=0x0002',
+        'csr_writew rap=0 val=0x0048',
+        'bcr_readw rap=18 val=0x9001',
+        'receive size=60',
+      ].map((text) => chip.lines!.registers(text)),
+    ).toEqual([[0x12], [4], [0x16], [0x10], [0x16, 0x1c], []]);
+  });
+
   it("follows the transcripts: number, style and software style are the chip's at every access", () => {
     const folder = new URL('../../../../test/transcripts/', import.meta.url);
     let accesses = 0;

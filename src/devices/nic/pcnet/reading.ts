@@ -1,4 +1,5 @@
 /** The Am79C970A as it is read from records and log lines: reading.ts, for this chip. Sources: as in registers.ts. */
+import type { LogLine } from '../../../base/log-line.ts';
 import { describeFields, explainAccess, type Explained } from '../../registers.ts';
 import type {
   DescriptorReading,
@@ -14,7 +15,7 @@ import type {
   RegisterBlock,
 } from '../reading.ts';
 import { lines, readLine } from './log.ts';
-import { CSR0_RINT, CSR0_TDMD, CSR0_TINT, ENP, R, SWS_STYLE } from './port.ts';
+import { CSR0_RINT, CSR0_TDMD, CSR0_TINT, CSR4_DPOLL, ENP, R, SWS_STYLE } from './port.ts';
 import {
   APROM_SIZE,
   BCR_BASE,
@@ -42,12 +43,16 @@ const LANCE = styles[0]!;
 const SWAPPED = styles[3]!;
 const BLOCK_BYTES = 28;
 const BLOCK_BYTES_16 = 24;
+const DESCRIPTOR_BYTES = 16;
+const DESCRIPTOR_BYTES_16 = 8;
 
 type Port = 'APROM' | 'RDP' | 'RAP' | 'RESET' | 'BDP' | undefined;
 
 class Follower implements NicFollower {
   mode: string | undefined;
   private dwio = false;
+  /** Unless the driver sets DPOLL, the chip looks at its rings at every access to a port, if its poll time is over. */
+  private polls = true;
   /** Number in RAP; undefined until it is seen. */
   private rap: number | undefined;
   /** Halves of the initialization block's address, as last written. */
@@ -65,16 +70,19 @@ class Follower implements NicFollower {
       this.rap = 0;
       this.dwio = false;
     }
-    if (data === undefined || number === undefined) return { registers };
+    const poll = port === 'APROM' || !this.polls ? undefined : ringBell(registers[0]?.register.name ?? 'RAP');
+    if (data === undefined || number === undefined) return { registers, poll };
     const cause = port === 'RDP' && number === 0 ? causeOf(value) : undefined;
-    if (dir === 'read') return { registers, cause };
+    if (dir === 'read') return { registers, cause, poll };
     if (port === 'BDP' ? number === SOFTWARE_STYLE[0] : number === SOFTWARE_STYLE[1]) {
       const sign = modeOf(value);
       this.mode = sign?.mode ?? this.mode;
-      return { registers, mode: sign };
+      return { registers, mode: sign, poll };
     }
-    if (port !== 'RDP') return { registers };
-    return { registers, cause, place: this.put(number, value), doorbell: number === 0 ? doorbellOf(value) : undefined };
+    if (port !== 'RDP') return { registers, poll };
+    if (number === 4) this.polls = (value & CSR4_DPOLL) === 0;
+    const doorbell = number === 0 && (value & CSR0_TDMD) !== 0 ? ringBell('CSR0') : undefined;
+    return { registers, cause, place: this.put(number, value), doorbell, poll };
   }
 
   lost(): void {
@@ -157,11 +165,32 @@ const causeOf = (value: number): InterruptCause => ({
   received: (value & CSR0_RINT) !== 0,
 });
 
-/** TDMD: the chip walks the transmit ring, from the descriptor it came to last. */
-const doorbellOf = (value: number): Doorbell | undefined =>
-  value & CSR0_TDMD
-    ? { register: 'CSR0', kind: 'ring', place: undefined, index: undefined, length: undefined, from: undefined, until: undefined }
-    : undefined;
+/** TDMD in CSR0, or a poll: the chip walks the transmit ring, from the descriptor it came to last. */
+const ringBell = (register: string): Doorbell => ({
+  register,
+  kind: 'ring',
+  place: undefined,
+  index: undefined,
+  length: undefined,
+  from: undefined,
+  until: undefined,
+});
+
+/** Rings by the line that prints what the chip read out of the initialization block. */
+function printedPlaces(text: string): Place[] {
+  const rings = readLine(lines.rings, text);
+  if (rings === undefined) return [];
+  const descriptorBytes = rings.ss32 === 1 ? DESCRIPTOR_BYTES : DESCRIPTOR_BYTES_16;
+  const ring = (direction: Place['direction'], name: string, base: number, count: number): Place => ({
+    key: `${direction} ring`,
+    direction,
+    register: `${name} of the initialization block`,
+    base,
+    descriptorBytes,
+    count,
+  });
+  return [ring('transmit', 'TDRA', rings.tdra, rings.xmtrl), ring('receive', 'RDRA', rings.rdra, rings.rcvrl)];
+}
 
 function descriptor(direction: 'transmit' | 'receive', words: readonly number[], mode: string | undefined): DescriptorReading {
   const [first = 0, second = 0, third = 0] = words;
@@ -188,19 +217,35 @@ function descriptor(direction: 'transmit' | 'receive', words: readonly number[],
   };
 }
 
-/** What the chip's lines say (log.ts); none of them prints a doorbell, a descriptor or the interrupt's cause. */
+/** Lines that print where an access went. */
+const accessLines = [
+  lines.ioportRead,
+  lines.ioportWrite,
+  lines.apromRead,
+  lines.apromWrite,
+  lines.debugReadWord,
+  lines.debugWriteWord,
+  lines.debugReadLong,
+  lines.debugWriteLong,
+] as readonly LogLine<typeof lines.ioportRead.text>[];
+/** Ports, of words and of double words. */
+const RDP = [0x10];
+const BDP = [0x16, 0x1c];
+
+/** What the chip's lines say (log.ts); none of them prints a doorbell, a descriptor's words or the interrupt's cause. */
 const nicLines: NicLines = {
   prefix: 'pcnet',
   registers(text) {
-    const access =
-      readLine(lines.ioportRead, text) ??
-      readLine(lines.ioportWrite, text) ??
-      readLine(lines.apromRead, text) ??
-      readLine(lines.apromWrite, text);
-    return access === undefined ? [] : [access.addr];
+    for (const line of accessLines) {
+      const access = readLine(line, text);
+      if (access !== undefined) return [access.addr];
+    }
+    if (readLine(lines.debugReadCsr, text) !== undefined || readLine(lines.debugWriteCsr, text) !== undefined) return RDP;
+    return readLine(lines.debugReadBcr, text) !== undefined || readLine(lines.debugWriteBcr, text) !== undefined ? BDP : [];
   },
   mode: () => undefined,
   doorbell: () => undefined,
+  places: printedPlaces,
   descriptors: () => [],
   fetch: () => undefined,
   raised: () => undefined,
@@ -216,8 +261,8 @@ export const pcnetReading: NicReading = {
   registers: pcnetRegisters,
   modes: styles,
   follow: () => new Follower(),
-  /** The rings themselves are named in memory that no access shows. */
-  places: () => ['initialization block'],
+  /** The rings themselves are named in memory that no access shows: only a line of the chip may tell them. */
+  places: (direction) => [`${direction} ring`, 'initialization block'],
   registerAt: (_, offset) => pcnetRegisters.find((r) => offset >= r.offset && offset < r.offset + r.width)?.name,
   /** The registers behind RDP and BDP are known to a follower only. */
   explain: (_, { offset, width, value, dir }) =>

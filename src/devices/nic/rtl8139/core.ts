@@ -174,7 +174,10 @@ export class Rtl8139 extends PciDevice implements NetDevice {
       this.offerAgain = true;
       return 'refused';
     }
-    if (!this.state.linkUp) return 'dropped';
+    if (!this.state.linkUp) {
+      this.state.rxFiltered++;
+      return 'dropped';
+    }
     if (!this.receiver.canReceive()) return 'refused';
     this.busy = true;
     try {

@@ -221,6 +221,7 @@ const nicLines: NicLines = {
     if (written === undefined || atLabel(written.label)[0] !== TX_POLL) return undefined;
     return { register: 'TxPoll', data: BigInt(`0x${written.value}`) };
   },
+  places: () => [],
   descriptors(texts) {
     const found: { -readonly [K in keyof PrintedDescriptor]: PrintedDescriptor[K] }[] = [];
     texts.forEach((text, line) => {
