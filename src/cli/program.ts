@@ -18,6 +18,7 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
   if (argv.find((word) => !word.startsWith('-')) !== 'trace') {
     (await import('./run.ts')).registerRun(program);
     (await import('./guest.ts')).registerGuest(program);
+    (await import('./page.ts')).registerPage(program);
     (await import('./conformance.ts')).registerConformance(program);
   }
   (await import('./trace.ts')).registerTrace(program);

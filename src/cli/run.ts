@@ -1,11 +1,10 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
-import { type Gpa, gpaToGfn, pageOffset } from '../base/address.ts';
 import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/sources/ethernet.ts';
-import { analyze, claim, renderStory, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
-import { linearOf } from '../machine/linear-map.ts';
+import { analyze, renderStory, tellStory as tellPacket } from '../analyze/index.ts';
+import { gvaOf } from '../machine/linear-claim.ts';
 import { UserError } from '../base/errors.ts';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
 import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/guest.ts';
@@ -54,7 +53,7 @@ interface RunOptions {
 const RECEIVE_RING = 1 << 18;
 
 const collect = (value: string, before: string[]): string[] => [...before, value];
-const whole =
+export const whole =
   (min: number, max: number) =>
   (value: string): number => {
     const n = Number(value);
@@ -346,21 +345,11 @@ function takeOutput(message: JobOutput, outputs: Outputs): void {
   }
 }
 
-/** Guest-virtual address of a guest-physical one, which no record holds: the machine saw it. */
-function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
-  const page = linear.mmio.find(([gfn]) => gfn === gpaToGfn(gpa as Gpa));
-  if (page !== undefined) return claim(page[1] + BigInt(pageOffset(gpa)), 'proven', 'the VM exit gave the linear address', []);
-  const address = linearOf(linear.kernel, gpa);
-  return address === undefined
-    ? unknown("the guest's page tables do not map it at the end of the run")
-    : claim(address, 'strong', "the guest's page tables map it there at the end of the run", []);
-}
-
 /** The story of the first echo request that left the guest, from the files just written. */
 async function tellStory(options: RunOptions, result: JobResult): Promise<void> {
   const { input, close } = await openAnalysis({ files: [options.trace!], dmLog: options.dmLog, pcap: options.pcap });
   try {
-    const analysis = await analyze({ ...input, gvaOf: (gpa) => gvaOf(result, gpa) });
+    const analysis = await analyze({ ...input, gvaOf: (gpa) => gvaOf(result.linear, gpa, 'at the end of the run') });
     const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));
     const story = tellPacket(analysis, echo === undefined ? {} : { packet: echo.number });
     console.log(`\n${renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 110) })}`);

@@ -8,10 +8,11 @@ import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { ShutdownReason } from '../abi/sched.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
+import { Listeners } from '../base/listeners.ts';
 import { VGA_HOLE_BASE } from '../base/vga.ts';
 import { silentLogger, type Logger } from '../base/logger.ts';
 import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
-import { IoSpace } from '../devices/io-space.ts';
+import { type IoRegion, IoSpace } from '../devices/io-space.ts';
 import { PciBus, devfn } from '../devices/pci/bus.ts';
 import { HostBridge } from '../devices/pci/host-bridge.ts';
 import type { DeviceState } from '../devices/pci/pci-device.ts';
@@ -22,7 +23,7 @@ import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts'
 import { VgaLowmem } from '../devices/vga/lowmem.ts';
 import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
 import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
-import { type FrameTap, Hub, type HubState } from '../net/hub.ts';
+import { type FrameDirection, Hub, type HubPort, type HubState } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
 import { Dma, type RamWriteHook } from './dma.ts';
@@ -45,6 +46,26 @@ const TURN_LIMIT = 10_000;
 const CONSOLE_BUFFER = 4096;
 /** Frames that wait for room in a NIC from which on none is taken from the socket. */
 const SOCKET_WAITING_LIMIT = 64;
+
+/** A device of whoever put the machine together. */
+export interface PlacedDevice {
+  readonly space: 'port' | 'memory';
+  /** First port, or guest-physical address, that it decodes. */
+  readonly base: number;
+  readonly region: IoRegion;
+}
+
+/** A frame that crossed a NIC's cable; one object is filled again and again. */
+export interface CrossedFrame {
+  /** Which NIC, from 0. */
+  nic: number;
+  /** As the NIC sees it. */
+  direction: FrameDirection;
+  /** When, in nanoseconds of the clock. */
+  atNs: number;
+  /** Valid during the call. */
+  frame: Uint8Array;
+}
 
 /** A pair of rings to a party on another thread (net/frame-ring.ts). */
 export interface RingPair {
@@ -72,6 +93,8 @@ export interface DeviceModelOptions {
   readonly console?: (bytes: Uint8Array) => void;
   /** Characters for COM1 from another thread, each "frame" some bytes. */
   readonly consoleInput?: SharedArrayBuffer;
+  /** Devices beside the machine's own. */
+  readonly devices?: readonly PlacedDevice[];
   /** The devices of test programs (devices/test-devices.ts) are there too. */
   readonly testDevices?: TestDeviceOptions;
   /** Called after a device wrote guest RAM. */
@@ -80,9 +103,10 @@ export interface DeviceModelOptions {
 
 /** Everything a guest could notice, structured-cloneable. */
 interface DeviceModelState {
-  readonly version: 1;
+  readonly version: 2;
   readonly devices: Readonly<Record<string, DeviceState>>;
-  readonly wire: HubState;
+  /** The wire of the dom0 endpoint, then those of NICs that have one of their own. */
+  readonly wires: readonly HubState[];
   readonly endpoint: Dom0EndpointState | null;
   readonly ringSlot: number;
 }
@@ -93,7 +117,10 @@ export class DeviceModel {
   readonly pci: PciBus;
   readonly uart: Uart16550;
   readonly vga = new VgaLowmem();
+  /** The wire that the dom0 endpoint and most NICs are on. */
   readonly hub: Hub;
+  /** Every frame that crosses a NIC's cable. */
+  readonly frames = new Listeners<CrossedFrame>();
   readonly nics: readonly NicPort[];
   readonly mapCache: MapCache;
   readonly dma: Dma;
@@ -106,6 +133,14 @@ export class DeviceModel {
   private readonly endpoint: Dom0Endpoint | undefined;
   private readonly socket: RingPort | undefined;
   private readonly consoleInput: FrameRingConsumer | undefined;
+  /** `hub`, then the wires of NICs that have one of their own. */
+  private readonly hubs: Hub[] = [];
+  /** Where frames from outside come in, by wire. */
+  private readonly inlets = new Map<Hub, HubPort>();
+  private readonly wireOfNic: Hub[] = [];
+  /** What came from outside and waits for the device model's turn. */
+  private input: { readonly nic: number | 'console'; readonly bytes: Uint8Array }[] = [];
+  private readonly crossed: CrossedFrame = { nic: 0, direction: 'outbound', atNs: 0, frame: new Uint8Array(0) };
   private readonly console = new Uint8Array(CONSOLE_BUFFER);
   private consoleLength = 0;
 
@@ -149,7 +184,7 @@ export class DeviceModel {
       logger,
       log,
     });
-    this.hub = new Hub({ latencyNs: options.wireLatencyNs ?? 0, now: () => clock.nowNs() });
+    this.hub = this.newHub();
 
     this.uart = new Uart16550({
       setIrq: (level) => hypercalls.setIsaIrqLevel(COM1_IRQ, level ? 1 : 0),
@@ -162,13 +197,10 @@ export class DeviceModel {
     );
     this.memory.add(this.vga, VGA_HOLE_BASE);
     if (options.testDevices) this.attachTestDevices(options.testDevices);
+    for (const { space, base, region } of options.devices ?? []) (space === 'port' ? this.ports : this.memory).add(region, base);
     this.attachChipset();
-    const { pcap, endpoint } = options;
-    const capture: FrameTap | undefined =
-      pcap &&
-      ((frame, direction, atNs) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs));
-    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, i === 0 ? capture : undefined));
+    const { endpoint } = options;
+    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
       const { fromMachine, toMachine } = options.socket;
@@ -200,10 +232,11 @@ export class DeviceModel {
 
   /** Do what there is to do now, a bounded piece of it. False: there was nothing. */
   turn(): boolean {
-    let busy = this.events.scan() > 0;
+    let busy = this.takeInput();
+    if (this.events.scan() > 0) busy = true;
     if (this.timers.run()) busy = true;
     for (const nic of this.nics) if (nic.poll()) busy = true;
-    if (this.hub.poll() > 0) busy = true;
+    for (const hub of this.hubs) if (hub.poll() > 0) busy = true;
     // While the NIC has no room the socket's frames stay in its ring, and the peer feels it.
     if (this.socket !== undefined && this.hub.waiting < SOCKET_WAITING_LIMIT && this.socket.poll() > 0) busy = true;
     if (this.consoleInput !== undefined && this.pollConsole(this.consoleInput)) busy = true;
@@ -223,14 +256,19 @@ export class DeviceModel {
 
   /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. Infinity: nothing. */
   get nextDeadlineNs(): number {
-    let next = Math.min(this.timers.nextNs, this.hub.nextDueNs);
+    let next = this.timers.nextNs;
+    for (const hub of this.hubs) next = Math.min(next, hub.nextDueNs);
     for (const nic of this.nics) next = Math.min(next, nic.nextDueNs);
     return next;
   }
 
   /** Frames on the wire: idle time may be skipped up to nextDeadlineNs, and without limit only when this is zero. */
   get inFlight(): number {
-    return this.hub.inFlight;
+    return this.hubs.reduce((sum, hub) => sum + hub.inFlight, 0);
+  }
+
+  get nicOptions(): readonly NicOptions[] {
+    return this.o.nics;
   }
 
   /** Frames lost because the party behind the socket had no room for them. */
@@ -241,6 +279,16 @@ export class DeviceModel {
   /** Characters for COM1. */
   consoleReceive(bytes: Uint8Array): void {
     this.uart.receive(bytes);
+  }
+
+  /**
+   * Characters for COM1, or a frame for the wire of a NIC, that come from outside: taken at the device model's next turn.
+   * @param to number of the NIC, from 0
+   */
+  queueInput(to: number | 'console', bytes: Uint8Array): void {
+    if (to !== 'console' && this.wireOfNic[to] === undefined)
+      throw new UserError(`NIC ${to}: the machine has ${this.nics.length}, numbered from 0`);
+    this.input.push({ nic: to, bytes });
   }
 
   /** Hand out console characters, log lines and captured frames gathered so far. */
@@ -261,9 +309,9 @@ export class DeviceModel {
     const devices: Record<string, DeviceState> = { serial: this.uart.save(), vga: this.vga.save() };
     for (const [at, device] of this.pci.functions) devices[`pci${at}`] = device.save();
     return {
-      version: 1,
+      version: 2,
       devices,
-      wire: this.hub.save(),
+      wires: this.hubs.map((hub) => hub.save()),
       endpoint: this.endpoint?.save() ?? null,
       ringSlot: this.server.ringSlot,
     };
@@ -271,8 +319,10 @@ export class DeviceModel {
 
   /** Takes the state of a device model built with the same options. */
   restore(state: DeviceModelState): void {
-    if (state.version !== 1)
-      throw new UserError(`saved state of a device model, version ${String(state.version)}: expected version 1`);
+    if (state.version !== 2 || state.wires.length !== this.hubs.length)
+      throw new UserError(
+        `saved state of a device model, version ${String(state.version)}, with ${state.wires?.length} wires: expected version 2 and ${this.hubs.length}; restore it into the same machine`,
+      );
     const saved = (key: string): DeviceState => {
       const device = state.devices[key];
       if (!device)
@@ -282,7 +332,7 @@ export class DeviceModel {
     this.uart.restore(saved('serial'));
     this.vga.restore(saved('vga'));
     for (const [at, device] of this.pci.functions) device.restore(saved(`pci${at}`));
-    this.hub.restore(state.wire);
+    this.hubs.forEach((hub, i) => hub.restore(state.wires[i]!));
     if (state.endpoint) this.endpoint?.restore(state.endpoint);
     this.server.restoreRingSlot(state.ringSlot);
   }
@@ -317,12 +367,51 @@ export class DeviceModel {
       (space === 'port' ? this.ports : this.memory).add(region, base);
   }
 
-  private attachNic(options: NicOptions, index: number, tap: FrameTap | undefined): NicPort {
+  private newHub(): Hub {
+    const { clock } = this.o;
+    const hub = new Hub({ latencyNs: this.o.wireLatencyNs ?? 0, now: () => clock.nowNs() });
+    this.inlets.set(hub, hub.attach({ name: 'inlet', receive: () => true }));
+    this.hubs.push(hub);
+    return hub;
+  }
+
+  private takeInput(): boolean {
+    if (this.input.length === 0) return false;
+    const input = this.input;
+    this.input = [];
+    for (const { nic, bytes } of input) {
+      if (nic === 'console') this.uart.receive(bytes);
+      else this.inlets.get(this.wireOfNic[nic]!)!.send(bytes);
+    }
+    return true;
+  }
+
+  private tap(nic: number, frame: Uint8Array, direction: FrameDirection, atNs: number): void {
+    const { pcap } = this.o;
+    if (nic === 0 && pcap !== undefined)
+      pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs);
+    const { crossed } = this;
+    crossed.nic = nic;
+    crossed.direction = direction;
+    crossed.atNs = atNs;
+    crossed.frame = frame;
+    this.frames.call(crossed);
+  }
+
+  private attachNic(options: NicOptions, index: number): NicPort {
     const { clock, log } = this.o;
     const model = nicModel(options.model);
     const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
     const slot = this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line));
-    const port = new NicPort(`${options.model}.${index}`, this.hub, clock, (wire) => model.make(slot, wire, options), tap);
+    const hub = options.wire === 'own' ? this.newHub() : this.hub;
+    const port = new NicPort(
+      `${options.model}.${index}`,
+      hub,
+      clock,
+      (wire) => model.make(slot, wire, options),
+      (frame, direction, atNs) => this.tap(index, frame, direction, atNs),
+    );
+    this.wireOfNic.push(hub);
     this.pci.attach(at, port.nic, model.attach);
     return port;
   }

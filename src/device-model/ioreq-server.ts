@@ -26,6 +26,7 @@ import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { ShutdownReason } from '../abi/sched.ts';
 import { PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
+import { Listeners } from '../base/listeners.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DeviceTimer } from '../devices/interfaces.ts';
 import { cost } from './costs.ts';
@@ -60,6 +61,8 @@ export class IoreqServer {
   readonly counters: IoreqCounters = { synchronous: 0, buffered: 0 };
   /** The request in service, or the last one. */
   readonly current: ServedIoreq = newServedIoreq();
+  /** Every request, when it has been served; the object is filled again for the next one. */
+  readonly served = new Listeners<ServedIoreq>();
   private readonly o: IoreqServerOptions;
   private readonly words: Int32Array;
   private readonly page: number;
@@ -173,6 +176,7 @@ export class IoreqServer {
       return;
     }
     writeData(words, slot, r);
+    this.served.call(r);
     clock.charge(cost.finishRequest);
     const ready = withState(word, IoreqState.respReady);
     if (Atomics.compareExchange(words, at, inProcess, ready) !== inProcess) {
@@ -246,6 +250,7 @@ export class IoreqServer {
     r.serial = this.counters.buffered;
     this.o.clock.charge(cost.bufferedSlot);
     this.o.dispatch.handle(r);
+    this.served.call(r);
     return slots;
   }
 

@@ -14,6 +14,8 @@ export interface NicOptions {
   readonly revision?: number;
   /** PCI device number; the first is 3 when left out, as under Xen's tools. */
   readonly device?: number;
+  /** `own`: a wire without the dom0 endpoint and other NICs. `dom0` when left out. */
+  readonly wire?: 'dom0' | 'own';
 }
 
 interface NicModel {

@@ -2,6 +2,7 @@
  * What a chip is given and what it gives. A chip knows its registers, its bus, a wire and a clock, and
  * nothing of Xen, threads or files.
  */
+import type { RegisterReading } from './registers.ts';
 
 /**
  * A device's way to guest memory, by guest-physical address (a PCI bus address *is* the GPA). It reaches RAM
@@ -65,6 +66,8 @@ export interface NetDevice {
   setLink(up: boolean): void;
   /** Counters under the names `ethtool -S` gives them. */
   statistics(): Readonly<Record<string, number>>;
+  /** What the chip's registers hold, seen from outside: nothing changes by it. */
+  registers(): readonly RegisterReading[];
 }
 
 /** Takes lines for a person, without a line end, in the chip's own debug form (`RTL8139: …`). */

@@ -2,7 +2,7 @@
  * Archives and compressed streams through 7-Zip compiled to wasm, the one decoder of XZ-with-BCJ-filter that runs
  * both in Node and in a browser.
  */
-import SevenZip, { type SevenZipModule } from '7z-wasm';
+import type { SevenZipModule } from '7z-wasm';
 import { UserError } from '../base/errors.ts';
 
 type Factory = (options: { print(line: string): void; printErr(line: string): void }) => Promise<SevenZipModule>;
@@ -17,7 +17,9 @@ export async function openSevenZip(): Promise<{
   const keep = (line: string): void => {
     if (/error|can't|cannot/i.test(line)) lines.push(line.trim());
   };
-  const module = await (SevenZip as unknown as Factory)({ print: keep, printErr: keep });
+  // Large, and not wanted by whoever has plain files.
+  const { default: factory } = await import('7z-wasm');
+  const module = await (factory as unknown as Factory)({ print: keep, printErr: keep });
   return {
     fs: module.FS,
     nodefs: module.NODEFS,

@@ -7,8 +7,16 @@ import type { DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
+import type { FrameDirection } from '../net/hub.ts';
+import type { MachineLayout } from '../hypervisor/mm/memory.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
-import type { SplitMemory } from './split-machine.ts';
+import type { PartRequest, WatchedEvent } from './requests.ts';
+
+/** Machine memory as two threads are handed it; structured-cloneable. */
+export interface SplitMemory {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: MachineLayout;
+}
 
 /** Where the device model runs: in a Worker of its own, or on the guest's thread. */
 export type DeviceModelPlacement = 'worker' | 'inline';
@@ -26,6 +34,10 @@ export interface MachineJob {
   /** Form of the device model's log; undefined: no log. */
   readonly logForm?: DmLogForm;
   readonly capture: boolean;
+  /** False: machine memory without a SharedArrayBuffer, the device model inline. */
+  readonly shared?: boolean;
+  /** URL of a module whose default export gives devices beside the machine's own (PlacedDevice[]). */
+  readonly deviceModule?: string;
   /** The devices of test programs are there too. */
   readonly testDevices?: TestDeviceOptions;
   /** The forced-emulation prefix is honoured. */
@@ -42,10 +54,20 @@ export interface MachineJob {
 export type DeviceModelJob = Omit<MachineJob, 'domain'> & { readonly domain: Pick<DomainConfig, 'hpet'> };
 
 /** A thread's part of a job: the whole machine, or one side of it over this memory. */
-export type JobPart =
+export type JobPart = {
+  /** One word: how many requests the thread has been sent. Undefined: it cannot be woken, and looks often. */
+  readonly control?: SharedArrayBuffer;
+} & (
   | { readonly part: 'machine'; readonly job: MachineJob }
   | { readonly part: 'guest'; readonly job: MachineJob; readonly split: SplitMemory }
-  | { readonly part: 'device-model'; readonly job: DeviceModelJob; readonly split: SplitMemory };
+  | { readonly part: 'device-model'; readonly job: DeviceModelJob; readonly split: SplitMemory }
+);
+
+/** A request on its way to a thread; the answer bears the same number. */
+export interface NumberedRequest {
+  readonly id: number;
+  readonly request: PartRequest;
+}
 
 export type JobResult = GuestReport & DeviceModelReport;
 
@@ -53,13 +75,32 @@ export type JobResult = GuestReport & DeviceModelReport;
 export type JobOutput =
   | { readonly kind: 'console' | 'trace' | 'pcap'; readonly bytes: Uint8Array }
   | { readonly kind: 'log'; readonly text: string }
+  | { readonly kind: 'events'; readonly events: readonly WatchedEvent[] }
+  | {
+      readonly kind: 'frame';
+      readonly nic: number;
+      /** As the NIC sees it. */
+      readonly direction: FrameDirection;
+      readonly ns: number;
+      readonly bytes: Uint8Array;
+    }
   | { readonly kind: 'say'; readonly level: 'debug' | 'info' | 'warn'; readonly text: string };
 
 export type JobMessage =
   | JobOutput
   /** The machine is built, in this memory, and about to run. */
-  | { readonly kind: 'started'; readonly split: SplitMemory }
+  | { readonly kind: 'started'; readonly split: SplitMemory | undefined }
+  | { readonly kind: 'answer'; readonly id: number; readonly value: unknown; readonly error?: Failure }
   | { readonly kind: 'ended'; readonly report: GuestReport }
   | { readonly kind: 'served'; readonly report: DeviceModelReport }
-  /** The run could not be made or broke: `isUser` when the message is one a user can act on. */
-  | { readonly kind: 'failed'; readonly message: string; readonly isUser: boolean; readonly stack: string };
+  /** The run could not be made or broke. */
+  | ({ readonly kind: 'failed' } & Failure);
+
+/** An error on its way to another thread: `isUser` when the message is one a user can act on. */
+export interface Failure {
+  readonly message: string;
+  readonly isUser: boolean;
+  readonly stack: string;
+}
+
+export type PostJobMessage = (message: JobMessage) => void;

@@ -8,7 +8,8 @@ import { shutdownDomain, VcpuState } from '../hypervisor/domain/domain.ts';
 import { MachineMemory } from '../hypervisor/mm/memory.ts';
 import { engineFactory } from './engine-factory.ts';
 import { GUEST_DOMID } from './guest-side.ts';
-import type { JobMessage, JobOutput, JobPart, JobResult, MachineJob } from './job.ts';
+import type { Failure, JobMessage, JobOutput, JobPart, JobResult, MachineJob, NumberedRequest } from './job.ts';
+import type { Answers, PartRequest } from './requests.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
 import { createSplitMemory } from './split-machine.ts';
 
@@ -18,14 +19,31 @@ export class Interrupted extends UserError {
 }
 
 /** What a thread's platform tells of it. After `exit` nothing more comes. */
-interface ThreadEvents {
+export interface ThreadEvents {
   message(message: JobMessage): void;
   error(error: Error): void;
   exit(): void;
 }
 
+export interface Thread {
+  send(request: NumberedRequest): void;
+  terminate(): void;
+}
+
 /** Starts a thread with its part of a job. */
-type StartThread = (part: JobPart, events: ThreadEvents) => { terminate(): void };
+export type StartThread = (part: JobPart, events: ThreadEvents) => Thread;
+
+/** A thread with the requests that it has not answered yet. */
+interface RunningThread {
+  readonly part: JobPart['part'];
+  readonly thread: Thread;
+  readonly control: Int32Array | undefined;
+}
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
 
 /** Throws UserError for parts that only work in real time under a virtual clock. */
 export function checkPlacement({ clock, deviceModel, socket }: Pick<MachineJob, 'clock' | 'deviceModel' | 'socket'>): void {
@@ -37,14 +55,22 @@ export function checkPlacement({ clock, deviceModel, socket }: Pick<MachineJob, 
   if (socket !== undefined) throw new UserError('--netdev: the other end of a socket lives in real time; add --clock host');
 }
 
+const MACHINE_IS_OVER = 'the machine is over; make a new one, or reset it';
+
 export class MachineRun {
   /** How the run ended; rejects when it could not be made or broke. All threads are gone by then, and all output is handed out. */
   readonly result: Promise<JobResult>;
   private readonly output: (message: JobOutput) => void;
-  private readonly threads: { terminate(): void }[] = [];
+  private readonly threads: RunningThread[] = [];
+  private readonly pending = new Map<number, Pending>();
+  private nextId = 0;
+  private isOver = false;
   private running: number;
   private memory: MachineMemory | undefined;
   private dom0: VcpuState | undefined;
+  private vcpu: VcpuState | undefined;
+  private started = false;
+  private readonly job: Pick<MachineJob, 'clock'>;
   private ended: GuestReport | undefined;
   private served: DeviceModelReport | undefined;
   private failure: Error | undefined;
@@ -54,13 +80,15 @@ export class MachineRun {
   constructor(job: MachineJob, start: StartThread, output: (message: JobOutput) => void) {
     checkPlacement(job);
     this.output = output;
+    this.job = { clock: job.clock };
     const parts: JobPart[] = [];
-    if (job.deviceModel === 'inline') parts.push({ part: 'machine', job });
+    const control = () => (job.shared === false ? {} : { control: new SharedArrayBuffer(4) });
+    if (job.deviceModel === 'inline') parts.push({ part: 'machine', job, ...control() });
     else {
       const split = createSplitMemory(job.domain, engineFactory());
       parts.push(
-        { part: 'guest', job, split },
-        { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split },
+        { part: 'guest', job, split, ...control() },
+        { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split, ...control() },
       );
     }
     this.running = parts.length;
@@ -70,48 +98,96 @@ export class MachineRun {
         error: (error) => this.fail(error),
         exit: () => {
           this.running--;
-          if (this.running > 0) this.checkOthers();
-          else if (this.failure !== undefined) reject(this.failure);
+          if (this.running > 0) {
+            this.checkOthers();
+            return;
+          }
+          this.isOver = true;
+          for (const { reject: refuse } of this.pending.values()) refuse(new UserError(MACHINE_IS_OVER));
+          this.pending.clear();
+          if (this.failure !== undefined) reject(this.failure);
           else if (this.ended !== undefined && this.served !== undefined) resolve({ ...this.ended, ...this.served });
           else reject(new Error('the machine stopped without a word'));
         },
       };
-      for (const part of parts) this.threads.push(start(part, events));
+      for (const part of parts) {
+        const words = part.control && new Int32Array(part.control);
+        this.threads.push({ part: part.part, thread: start(part, events), control: words });
+      }
+    });
+  }
+
+  /** Asks a thread of the machine for something. Rejects with a UserError when the machine is over. */
+  request<Kind extends PartRequest['request']['kind']>(
+    request: PartRequest & { readonly request: { readonly kind: Kind } },
+  ): Promise<Kind extends keyof Answers ? Answers[Kind] : undefined> {
+    return new Promise((resolve, reject) => {
+      const target = this.threads.find(({ part }) => part === 'machine' || part === request.to);
+      if (this.isOver || target === undefined) {
+        reject(new UserError(MACHINE_IS_OVER));
+        return;
+      }
+      const id = this.nextId++;
+      this.pending.set(id, { resolve: resolve as (value: unknown) => void, reject });
+      target.thread.send({ id, request });
+      if (target.control === undefined) return;
+      Atomics.add(target.control, 0, 1);
+      Atomics.notify(target.control, 0);
+      // In real time a thread that has nothing to do sleeps on its vCPU's word.
+      if (this.job.clock === 'host' && this.memory !== undefined) this.kick(target.part === 'device-model' ? 0 : GUEST_DOMID);
     });
   }
 
   /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
   interrupt(): void {
-    if (this.memory === undefined || this.interrupted) this.fail(new Interrupted('interrupted'));
-    else shutdownDomain(this.memory, GUEST_DOMID, [new VcpuState(this.memory, GUEST_DOMID, 0)], ShutdownReason.interrupted);
+    if (!this.started || this.interrupted) this.fail(new Interrupted('interrupted'));
+    else {
+      if (this.memory !== undefined)
+        shutdownDomain(this.memory, GUEST_DOMID, [new VcpuState(this.memory, GUEST_DOMID, 0)], ShutdownReason.interrupted);
+      // A guest that is paused, or whose memory is not to be reached from here, is told.
+      this.request({ to: 'guest', request: { kind: 'stop' } }).catch(() => {});
+    }
     this.interrupted = true;
+  }
+
+  /** Give the machine up at once; what it has gathered is lost. */
+  destroy(): void {
+    this.fail(new Interrupted('destroyed'));
+  }
+
+  private kick(domid: number): void {
+    if (domid === 0) (this.dom0 ??= new VcpuState(this.memory!, 0, 0)).kick();
+    else (this.vcpu ??= new VcpuState(this.memory!, domid, 0)).kick();
   }
 
   /** Something for the device model lies in one of its rings. */
   wakeDeviceModel(): void {
     // Before the guest runs the device model looks by itself.
-    if (this.memory === undefined) return;
-    this.dom0 ??= new VcpuState(this.memory, 0, 0);
-    this.dom0.kick();
+    if (this.memory !== undefined) this.kick(0);
   }
 
   private take(message: JobMessage): void {
     switch (message.kind) {
       case 'started':
-        this.memory = new MachineMemory(message.split.memory, message.split.layout);
+        this.started = true;
+        if (message.split !== undefined) this.memory = new MachineMemory(message.split.memory, message.split.layout);
         break;
+      case 'answer': {
+        const waiting = this.pending.get(message.id);
+        this.pending.delete(message.id);
+        if (message.error === undefined) waiting?.resolve(message.value);
+        else waiting?.reject(errorOf(message.error));
+        break;
+      }
       case 'ended':
         this.ended = message.report;
         break;
       case 'served':
         this.served = message.report;
         break;
-      case 'failed': {
-        const error = message.isUser ? new UserError(message.message) : new Error(message.message);
-        error.stack = message.stack;
-        this.fail(error);
+      case 'failed':
+        this.fail(errorOf(message));
         break;
-      }
       default:
         this.output(message);
     }
@@ -120,7 +196,7 @@ export class MachineRun {
   /** The first failure counts; the threads that are left are of no use to anybody. */
   private fail(error: Error): void {
     this.failure ??= error;
-    for (const thread of this.threads) thread.terminate();
+    for (const { thread } of this.threads) thread.terminate();
   }
 
   /** A thread has ended before the others. When it went without a word, they would wait for ever. */
@@ -128,4 +204,10 @@ export class MachineRun {
     if (this.ended === undefined && this.served === undefined)
       this.fail(new Error('a thread of the machine stopped without a word'));
   }
+}
+
+function errorOf({ message, isUser, stack }: Failure): Error {
+  const error = isUser ? new UserError(message) : new Error(message);
+  error.stack = stack;
+  return error;
 }

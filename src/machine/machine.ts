@@ -28,13 +28,13 @@ export class InlineMachine {
   readonly deviceModel: DeviceModel;
   /** Where the firmware put the BARs. */
   readonly bars: readonly PlacedBar[];
-  private readonly loop: PcpuLoop;
+  readonly loop: PcpuLoop;
   private readonly collector: TraceCollector;
   private readonly windows: TraceWindowWriter;
 
   /** Builds the domain, starts its device model and does the firmware's work. Throws UserError when the guest does not fit. */
   constructor(options: MachineOptions, sinks: MachineSinks = {}) {
-    const memory = MachineMemory.create(guestMemoryOptions(options.domain.memoryMiB, options.engine, 1));
+    const memory = MachineMemory.create(guestMemoryOptions(options.domain.memoryMiB, options.engine, 1), options.shared ?? true);
     const clock = options.clock === 'virtual' ? new VirtualClock(options.epochUs) : new HostClock(memory);
     this.collector = new TraceCollector(memory);
     this.windows = new TraceWindowWriter((bytes) => sinks.trace?.(bytes));

@@ -1,47 +1,178 @@
-/** Runs one part of a job to its end on the calling thread, telling what happens through `post`. */
+/** Runs one part of a job on the calling thread, in turns, and answers requests between them. What happens is told through `post`. */
 import { UserError } from '../base/errors.ts';
+import type { PlacedDevice } from '../device-model/device-model.ts';
+import { type Device, placeDevice } from './custom-device.ts';
 import { engineFactory } from './engine-factory.ts';
 import type { Disassemble, MachineOptions, MachineSinks } from './guest-side.ts';
-import type { DeviceModelJob, JobMessage, JobPart, MachineJob } from './job.ts';
-import { InlineMachine } from './machine.ts';
-import { deviceModelReport, guestReport } from './report.ts';
-import { runDeviceModelThread, runGuestThread } from './split-machine.ts';
+import { InlinePart } from './inline-part.ts';
+import type { DeviceModelJob, Failure, JobPart, MachineJob, NumberedRequest, PostJobMessage } from './job.ts';
+import type { Part } from './part.ts';
+import { DeviceModelPart, GuestPart } from './split-machine.ts';
 
-type Post = (message: JobMessage) => void;
+/** What the platform or the caller adds to a job. */
+export interface JobExtras {
+  readonly disassemble?: Disassemble;
+  /** Devices beside the machine's own, where they are on this thread. */
+  readonly devices?: readonly PlacedDevice[];
+}
 
-export function runJob(part: JobPart, post: Post, disassemble?: Disassemble): void {
-  try {
-    const sinks = { ...sinksOf(part.job, post), ...(disassemble === undefined ? {} : { disassemble }) };
-    switch (part.part) {
-      case 'machine':
-        runInline(part.job, sinks, post);
-        break;
-      case 'guest': {
-        const { job, split } = part;
-        const report = runGuestThread(split, machineOptions(job), sinks, job.untilNs, () => post({ kind: 'started', split }));
-        post({ kind: 'ended', report });
-        break;
-      }
-      case 'device-model':
-        post({ kind: 'served', report: runDeviceModelThread(part.split, machineOptions(part.job), sinks) });
-        break;
+/** Length of a turn, in milliseconds, on a thread that cannot be woken from outside. */
+const UNWOKEN_TURN_MS = 8;
+/** Looks at the machine between two looks at the clock. */
+const LOOKS = 16;
+/** The longest that a timer of the platform takes. */
+const LONGEST_TIMER_MS = 0x7fff_ffff;
+
+export class JobRunner {
+  private readonly o: JobPart;
+  private readonly extras: JobExtras;
+  private readonly post: PostJobMessage;
+  private readonly onEnd: () => void;
+  private readonly control: Int32Array | undefined;
+  private readonly channel = new MessageChannel();
+  private readonly waiting: NumberedRequest[] = [];
+  private part: Part | undefined;
+  private handled = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private turnEnd = 0;
+  private looks = 0;
+  private ended = false;
+  private scheduled = false;
+  private readonly mustYield = (): boolean => {
+    if (this.control !== undefined && Atomics.load(this.control, 0) !== this.handled) return true;
+    return ++this.looks % LOOKS === 0 && performance.now() >= this.turnEnd;
+  };
+
+  /** @param onEnd called once, when nothing more comes */
+  constructor(part: JobPart, extras: JobExtras, post: PostJobMessage, onEnd: () => void) {
+    this.o = part;
+    this.extras = extras;
+    this.post = post;
+    this.onEnd = onEnd;
+    if (part.control !== undefined) this.control = new Int32Array(part.control);
+    this.channel.port1.onmessage = () => {
+      this.scheduled = false;
+      this.run();
+    };
+  }
+
+  /** Build the part and let it run. */
+  async start(): Promise<void> {
+    try {
+      const { o } = this;
+      const { deviceModule } = o.job;
+      const devices =
+        this.extras.devices ??
+        (deviceModule === undefined || o.part === 'guest'
+          ? undefined
+          : ((await import(/* @vite-ignore */ deviceModule)) as { default: readonly Device[] }).default.flatMap(placeDevice));
+      if (this.ended) return;
+      this.part = this.build(devices);
+      for (const request of this.waiting.splice(0)) this.answer(request);
+      this.later();
+    } catch (error) {
+      this.fail(error);
     }
-  } catch (error) {
-    const { message, stack } = error as Error;
-    post({ kind: 'failed', message, isUser: error instanceof UserError, stack: stack ?? message });
+  }
+
+  /** A request from the thread that launched the job. */
+  receive(request: NumberedRequest): void {
+    if (this.ended) return;
+    if (this.part === undefined) {
+      this.waiting.push(request);
+      return;
+    }
+    this.answer(request);
+    clearTimeout(this.timer);
+    this.later();
+  }
+
+  /** Give the part up where it is. */
+  terminate(): void {
+    this.end();
+  }
+
+  private build(devices: readonly PlacedDevice[] | undefined): Part {
+    const { o, post } = this;
+    const sinks = { ...sinksOf(o.job, post), ...(this.extras.disassemble && { disassemble: this.extras.disassemble }) };
+    switch (o.part) {
+      case 'machine':
+        return new InlinePart(machineOptions(o.job, devices), sinks, o.job.untilNs, post);
+      case 'guest':
+        return new GuestPart(o.split, machineOptions(o.job, devices), sinks, o.job.untilNs, post);
+      case 'device-model':
+        return new DeviceModelPart(o.split, machineOptions(o.job, devices), sinks, post);
+    }
+  }
+
+  private answer({ id, request }: NumberedRequest): void {
+    this.handled = (this.handled + 1) | 0;
+    try {
+      this.part!.answer(request, (value) => this.post({ kind: 'answer', id, value }));
+    } catch (error) {
+      this.post({ kind: 'answer', id, value: undefined, error: failureOf(error) });
+    }
+  }
+
+  private later(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    this.channel.port2.postMessage(0);
+  }
+
+  private run(): void {
+    if (this.ended) return;
+    clearTimeout(this.timer);
+    const { part, control } = this;
+    try {
+      for (;;) {
+        this.turnEnd = performance.now() + (control === undefined ? Math.min(UNWOKEN_TURN_MS, part!.turnMs) : part!.turnMs);
+        const result = part!.turn(this.mustYield);
+        if (result === 'ended') {
+          part!.finish();
+          return this.end();
+        }
+        part!.flush();
+        if (control === undefined || Atomics.load(control, 0) !== this.handled) {
+          if (result === 0 || control !== undefined) this.later();
+          else if (result < LONGEST_TIMER_MS) this.timer = setTimeout(() => this.run(), result);
+          return;
+        }
+        if (result === Infinity || this.o.job.clock === 'virtual') {
+          // Nothing but a request, or real time, ends this wait.
+          if (result > 0) Atomics.wait(control, 0, this.handled, result);
+        } else if (result > 0) part!.sleep(result);
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private fail(error: unknown): void {
+    if (this.ended) return;
+    this.post({ kind: 'failed', ...failureOf(error) });
+    this.end();
+  }
+
+  private end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    clearTimeout(this.timer);
+    this.channel.port1.close();
+    this.onEnd();
   }
 }
 
-function runInline(job: MachineJob, sinks: MachineSinks, post: Post): void {
-  const machine = new InlineMachine(machineOptions(job), sinks);
-  const { memory, layout } = machine.memory;
-  post({ kind: 'started', split: { memory, layout } });
-  post({ kind: 'ended', report: guestReport(machine.run(job.untilNs), machine) });
-  post({ kind: 'served', report: deviceModelReport(machine.deviceModel) });
+function failureOf(error: unknown): Failure {
+  const { message, stack } = error as Error;
+  return { message, isUser: error instanceof UserError, stack: stack ?? message };
 }
 
-function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
-  const { name, domain, nics, clock, seed, traceMask, logForm, consoleInput, socket, testDevices, fep } = job;
+function machineOptions<Job extends MachineJob | DeviceModelJob>(
+  job: Job,
+  devices: readonly PlacedDevice[] | undefined,
+): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
+  const { name, domain, nics, clock, seed, traceMask, logForm, consoleInput, socket, testDevices, fep, shared } = job;
   return {
     name,
     domain,
@@ -49,6 +180,8 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit
     clock,
     seed,
     engine: engineFactory(),
+    ...(shared === undefined ? {} : { shared }),
+    ...(devices === undefined ? {} : { devices }),
     ...(traceMask === undefined ? {} : { traceMask }),
     ...(logForm === undefined ? {} : { logForm }),
     ...(consoleInput === undefined ? {} : { consoleInput }),
@@ -59,7 +192,7 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit
 }
 
 /** Sinks are handed the machine's own buffers: what crosses a thread is a copy. */
-function sinksOf(job: DeviceModelJob, post: Post): MachineSinks {
+function sinksOf(job: DeviceModelJob, post: PostJobMessage): MachineSinks {
   const say = (level: 'debug' | 'info' | 'warn') => (text: string) => post({ kind: 'say', level, text });
   const bytes = (kind: 'console' | 'trace' | 'pcap') => (data: Uint8Array) => post({ kind, bytes: data.slice() });
   return {

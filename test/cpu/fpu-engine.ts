@@ -101,7 +101,7 @@ export class FpuEngine implements FpuHost {
   static async create(): Promise<FpuEngine> {
     const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
     const decoder = new Decoder(new MemoryViews(memory));
-    const module = await WebAssembly.compile(generateInterpreter(decoder.map.all, CB, PAGES).bytes);
+    const module = await WebAssembly.compile(generateInterpreter(decoder.map.all, CB, memory).bytes);
     return new FpuEngine(memory, decoder, (imports) => new WebAssembly.Instance(module, imports));
   }
 

@@ -81,7 +81,7 @@ interface Shared {
  * Compile these blocks. The function takes up the block whose handler is `firstHandler` + its number among them.
  */
 export function compileLoop(parts: CompilerParts, blocks: readonly Block[], firstHandler: number): WebAssembly.ExportValue {
-  const module = new ModuleBuilder(parts.memory.buffer.byteLength / 65536);
+  const module = new ModuleBuilder(parts.memory);
   const slow = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const flag = { params: [] as const, results: ['i32'] as const };
   const plain: Runtime = {

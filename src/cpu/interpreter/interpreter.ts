@@ -130,8 +130,8 @@ export interface Interpreter {
  * Generate the interpreter for a control block at `cb`. Sets the handler of every form. Exports
  * `run(record, budget) → budget left`, `handlers` (the table of functions that are handlers) and what compiled code calls.
  */
-export function generateInterpreter(all: readonly InstructionForms[], cb: number, memoryPages: number): Interpreter {
-  const module = new ModuleBuilder(memoryPages);
+export function generateInterpreter(all: readonly InstructionForms[], cb: number, memory: WebAssembly.Memory): Interpreter {
+  const module = new ModuleBuilder(memory);
   const slowSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const slowRead = module.import('slowRead', slowSignature);
   const slowWrite = module.import('slowWrite', slowSignature);

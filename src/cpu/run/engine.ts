@@ -119,7 +119,6 @@ export class Engine implements Vcpu {
     this.policy = options.compile ?? HOT_LOOPS_ONLY;
     this.sampleDue = this.policy.every === 0;
     const { memory, area } = options;
-    const pages = memory.buffer.byteLength / 65536;
     const frames = memory.buffer.byteLength / PAGE_SIZE;
     let at = area.base as number;
     const take = (size: number): number => {
@@ -178,7 +177,7 @@ export class Engine implements Vcpu {
     });
     const helpers = bindHelpers({ core, segmentation, events, control, strings, general, fpu, tsc });
     const { imports } = new SlowPaths(core, events, fetch, helpers);
-    const { bytes, meanings } = generateInterpreter(decoder.map.all, cbBase, pages);
+    const { bytes, meanings } = generateInterpreter(decoder.map.all, cbBase, memory);
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
 
     this.core = core;

@@ -41,6 +41,22 @@ const ANSWER_LIMIT_NS = 10e9;
 /** Why the loop came back: the domain is shut down; the time asked for has come; nothing can ever happen again. */
 export type LoopEnd = 'shutdown' | 'until' | 'idle';
 
+/**
+ * Where a turn came back with the run not over: `yield`, it was asked to; `sleep`, there is nothing to do before
+ * `PcpuLoop.sleepUntilNs`. Nothing in the machine notices.
+ */
+export type LoopPause = 'yield' | 'sleep';
+
+/** What bounds a turn. */
+export interface TurnLimits {
+  /** Asked after every exit and at least every few million instructions: true, come back. */
+  readonly mustYield: () => boolean;
+  /** How far the virtual clock may run, in nanoseconds. */
+  readonly limitNs: number;
+}
+
+const NO_LIMITS: TurnLimits = { mustYield: () => false, limitNs: Infinity };
+
 /** dom0 on the guest's pCPU. */
 export interface InlineDom0 {
   readonly state: VcpuState;
@@ -118,7 +134,7 @@ export class IoWait implements XenWait {
       if (due === Infinity) this.domain.crash('the device model does not answer its ioreq');
       this.checkAnswerLimit();
       if (clock instanceof VirtualClock) clock.skipTo(due);
-      else
+      else if (this.pcpu.memory.isShared)
         Atomics.wait(
           this.pcpu.memory.i32,
           vcpu.futex >>> 2,
@@ -153,6 +169,12 @@ export class PcpuLoop {
   private servedKicks = 0;
   private opened = false;
   private readonly spin = new SpinWait();
+  /** When there is something to do again, in nanoseconds of the clock, after a turn that came back with 'sleep'. Infinity: only from outside. */
+  sleepUntilNs = Infinity;
+  /** The vCPU's futex word when the last look at everything that concerns it began. */
+  private seen = 0;
+  /** VM exits so far that the guest's own instructions made. */
+  exits = 0;
 
   constructor(pcpu: Pcpu, runqueue: Runqueue, timers: TimerQueue, hvm: HvmVcpu, dom0?: InlineDom0) {
     this.pcpu = pcpu;
@@ -167,24 +189,38 @@ export class PcpuLoop {
     dom0?.state.setPauseFlag(VPF_BLOCKED);
   }
 
-  /** Run until the domain is shut down or the clock reaches `untilNs`. */
+  /** Run until the domain is shut down or the clock reaches `untilNs`; sleeps while there is nothing to do. */
   run(untilNs = Infinity): LoopEnd {
+    return this.loop(untilNs, NO_LIMITS, true) as LoopEnd;
+  }
+
+  /** As run(), on a thread that has other things to do as well: comes back when it is to yield or would have to sleep. */
+  turn(untilNs: number, limits: TurnLimits): LoopEnd | LoopPause {
+    return this.loop(untilNs, limits, false);
+  }
+
+  private loop(untilNs: number, limits: TurnLimits, maySleep: boolean): LoopEnd | LoopPause {
     const { hvm, runqueue } = this;
     const { state, domain } = hvm;
+    const { clock } = this.pcpu;
     this.open();
     if (!state.hasPauseFlag(VPF_BLOCKED)) runqueue.switchTo(state, RUNSTATE_BLOCKED);
     try {
       for (;;) {
         if (domain.shutdownReason >= 0) return this.end('shutdown');
         const seen = state.outsideKicks;
-        if (this.pcpu.clock.nowNs() >= untilNs) return this.end('until');
+        const now = clock.nowNs();
+        if (now >= untilNs) return this.end('until');
+        if (limits.mustYield()) return 'yield';
+        if (now >= limits.limitNs) return this.sleepUntil(limits.limitNs);
         this.runDue();
         if (state.hasPauseFlag(VPF_BLOCKED)) {
-          const end = this.idle(untilNs);
+          const end = this.idle(untilNs, limits, maySleep);
+          if (end === 'yield' || end === 'sleep') return end;
           if (end !== undefined) return this.end(end);
           continue;
         }
-        if (domain.shutdownReason < 0) this.runGuest(seen, untilNs);
+        if (domain.shutdownReason < 0) this.runGuest(seen, Math.min(untilNs, limits.limitNs));
       }
     } catch (error) {
       if (!(error instanceof DomainCrash)) throw error;
@@ -259,6 +295,7 @@ export class PcpuLoop {
       vmx.traceEntry();
     }
     vmx.traceExit(reason, reason === ExitReason.externalInterrupt ? EVENT_CHECK_VECTOR : -1);
+    this.exits++;
     this.entered = false;
     hvm.maybeDeassertCallback();
     vmx.handle(reason);
@@ -280,8 +317,18 @@ export class PcpuLoop {
     return Math.max(MIN_HOST_BUDGET, Math.min(Math.floor(due * HOST_INSTRUCTIONS_PER_NS), MAX_BUDGET));
   }
 
-  /** The vCPU is blocked: sleep until it is not, or something ends the loop. */
-  private idle(untilNs: number): LoopEnd | undefined {
+  /** After a turn that came back with 'sleep': sleep until something concerns the vCPU since then, at most so long. */
+  sleep(timeoutMs: number): void {
+    Atomics.wait(this.pcpu.memory.i32, this.hvm.state.futex >>> 2, this.seen, Math.min(timeoutMs, LONGEST_SLEEP_MS));
+  }
+
+  private sleepUntil(ns: number): LoopPause {
+    this.sleepUntilNs = ns;
+    return 'sleep';
+  }
+
+  /** The vCPU is blocked: sleep until it is not, or something ends the loop or the turn. */
+  private idle(untilNs: number, limits: TurnLimits, maySleep: boolean): LoopEnd | LoopPause | undefined {
     const { runqueue, hvm, timers, dom0 } = this;
     const { clock, memory } = this.pcpu;
     const { state, domain } = hvm;
@@ -289,17 +336,24 @@ export class PcpuLoop {
     while (state.hasPauseFlag(VPF_BLOCKED)) {
       if (domain.shutdownReason >= 0) return 'shutdown';
       if (clock.nowNs() >= untilNs) return 'until';
+      if (limits.mustYield()) return 'yield';
       const seen = state.futexValue;
       hvm.shootdown.flush();
       if (this.runDue() || !state.hasPauseFlag(VPF_BLOCKED)) continue;
       const due = Math.min(timers.nextDeadline(), dom0?.deviceModel.nextDeadlineNs ?? Infinity, untilNs);
       if (clock instanceof VirtualClock) {
-        if (due === Infinity) return 'idle';
-        clock.skipTo(due);
+        if (due === Infinity) return maySleep ? 'idle' : this.sleepUntil(due);
+        clock.skipTo(Math.min(due, limits.limitNs));
+        if (due > limits.limitNs) return this.sleepUntil(limits.limitNs);
       } else {
-        if (this.spin.until(() => state.futexValue !== seen)) continue;
+        if (memory.isShared && this.spin.until(() => state.futexValue !== seen)) continue;
         const ms = Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS);
-        if (ms > 0) Atomics.wait(memory.i32, state.futex >>> 2, seen, ms);
+        if (ms <= 0) continue;
+        if (!maySleep) {
+          this.seen = seen;
+          return this.sleepUntil(due);
+        }
+        Atomics.wait(memory.i32, state.futex >>> 2, seen, ms);
       }
     }
     runqueue.switchTo(state, RUNSTATE_BLOCKED);

@@ -1,0 +1,229 @@
+/** The page in headless Chromium, as it is built and served. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { createServer as createHttpServer, type Server } from 'node:http';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { servePage } from '../src/cli/page-server.ts';
+import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
+
+const root = join(import.meta.dirname, '..');
+const folder = join(root, 'dist/page');
+const lack = await lackOf('chromium', 'built');
+
+/** The newest file of a folder, by its time. */
+const newest = (path: string): number =>
+  Math.max(...readdirSync(path, { recursive: true }).map((name) => statSync(join(path, String(name))).mtimeMs));
+
+describe.skipIf(lack.skip)(lack.title('the page'), () => {
+  let server: Server;
+  let url = '';
+  let context: BrowserContext;
+  const profile = mkdtempSync(join(tmpdir(), 'xenolith-page-'));
+
+  beforeAll(async () => {
+    const index = join(folder, 'index.html');
+    if (
+      !existsSync(index) ||
+      statSync(index).mtimeMs < Math.max(newest(join(root, 'src/web')), newest(join(root, 'dist/library')))
+    )
+      execFileSync('npm', ['run', '-s', 'build:page'], { cwd: root, stdio: 'ignore', timeout: PATIENCE_MS });
+    ({ server, url } = await servePage(folder, '127.0.0.1', 0));
+    context = await chromium.launchPersistentContext(profile, {
+      executablePath: browser,
+      headless: true,
+      timeout: PATIENCE_MS,
+      args: [
+        '--no-sandbox',
+        '--disable-gpu',
+        '--no-first-run',
+        '--disable-background-networking',
+        '--disable-component-update',
+        '--disable-sync',
+      ],
+    });
+    context.setDefaultTimeout(PATIENCE_MS);
+  });
+  afterAll(async () => {
+    await context?.close();
+    server?.close();
+    server?.closeAllConnections();
+    rmSync(profile, { recursive: true, force: true });
+  });
+
+  /** A page with all that goes wrong in it, and every address that it asks for. */
+  async function open(at = url): Promise<{ page: Page; problems: string[]; requests: string[] }> {
+    const page = await context.newPage();
+    const problems: string[] = [];
+    const requests: string[] = [];
+    page.on('pageerror', (error) => problems.push(error.message));
+    page.on('console', (message) => message.type() === 'error' && problems.push(message.text()));
+    page.on('request', (request) => requests.push(request.url()));
+    await page.goto(at);
+    return { page, problems, requests };
+  }
+
+  it('runs the tiny guest, tells the story of its first echo request, and asks nobody else for anything', async () => {
+    const { page, problems, requests } = await open();
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+    await page.waitForSelector('.hops li');
+    expect(await page.textContent('.story h3')).toContain('ICMP echo request 10.0.2.15 > 10.0.2.2');
+    expect(await page.locator('.packets li').count()).toBe(8);
+    expect(await page.textContent('.live')).toContain('3 packets transmitted, 3 packets received');
+    expect(new URL(page.url()).hash).toBe('#packet=3');
+    expect(requests.every((address) => new URL(address).origin === new URL(url).origin || address.startsWith('data:'))).toBe(
+      true,
+    );
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  it('goes with every pane to what is selected', async () => {
+    const { page } = await open();
+    await page.waitForSelector('.hops li');
+    await page.click('.hops li:nth-child(2) .step');
+    await page.waitForFunction(() => document.querySelector('.bytes h3')?.textContent?.includes('mmio'));
+    expect(await page.textContent('.bytes dl')).toContain('0xf00000d9');
+    await page.click('.hops .refs button:has-text("log:") >> nth=0');
+    await page.waitForFunction(() => document.querySelector('.bytes h3')?.textContent?.startsWith('Line '));
+    await page.click('.packets li:nth-child(5) button');
+    await page.waitForFunction(() => document.querySelector('.story h3')?.textContent?.startsWith('Packet 5'));
+    await page.waitForFunction(() => document.querySelector('.bytes h3')?.textContent?.startsWith('Frame 5'));
+    expect(await page.textContent('.addresses')).toContain('none: mmio_dm');
+    expect(new URL(page.url()).hash).toBe('#packet=5');
+    await page.close();
+  });
+
+  it('pauses, steps and shows registers that change', async () => {
+    const { page } = await open();
+    await page.waitForSelector('.hops li');
+    await page.click('text=Step 20');
+    await page.waitForFunction(() => document.querySelector('.controls output')?.textContent?.startsWith('paused'));
+    await page.waitForSelector('.registers tbody tr');
+    const rows = await page.locator('.registers tbody tr').count();
+    expect(rows).toBeGreaterThan(40);
+    for (let i = 0; i < 30 && (await page.locator('.registers tr.changed').count()) === 0; i++) {
+      const before = await page.textContent('.controls output');
+      await page.click('text=Step 20');
+      await page.waitForFunction((old) => document.querySelector('.controls output')?.textContent !== old, before);
+    }
+    expect(await page.locator('.registers tr.changed').count()).toBeGreaterThan(0);
+    await page.click('role=tab[name="vCPU"]');
+    expect(await page.textContent('.registers dl')).toMatch(/rip\s*0x/);
+    await page.close();
+  });
+
+  it('says in one line what is wrong with a file, and shows names and texts of files as text', async () => {
+    const { page, problems } = await open();
+    await page.waitForSelector('.hops li');
+    const hostile = '<img src=x onerror=alert(1)>';
+    await page.setInputFiles('input[type=file]', {
+      name: `${hostile}.trc`,
+      mimeType: 'application/octet-stream',
+      buffer: Buffer.from([0, 1, 2, 3, 0, 0, 0, 0]),
+    });
+    await page.waitForSelector('.error');
+    const text = (await page.textContent('.error'))!;
+    expect(text).toContain(hostile);
+    expect(text.split('\n')).toHaveLength(1);
+    await page.setInputFiles('input[type=file]', [
+      { name: 'a.log', mimeType: 'text/plain', buffer: Buffer.from(LOG.replace('rtl8139', `rtl${hostile}`)) },
+    ]);
+    await page.waitForFunction(() => document.querySelector('progress') === null);
+    expect(await page.locator('main img, .status img').count()).toBe(0);
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  it('works without shared memory and under a path of any server', async () => {
+    const plain = createHttpServer((request, response) => {
+      const path = new URL(request.url!, 'http://localhost').pathname;
+      const file = path.startsWith('/some/where/') ? join(folder, path.slice('/some/where/'.length) || 'index.html') : undefined;
+      const types: Record<string, string> = { html: 'text/html', js: 'text/javascript', css: 'text/css' };
+      (file === undefined ? Promise.reject(new Error('none')) : readFile(file)).then(
+        (body) =>
+          response.writeHead(200, { 'content-type': types[file!.split('.').at(-1)!] ?? 'application/octet-stream' }).end(body),
+        () => response.writeHead(404).end(),
+      );
+    });
+    await new Promise<void>((done) => plain.listen(0, '127.0.0.1', done));
+    const { port } = plain.address() as AddressInfo;
+    const { page, problems } = await open(`http://127.0.0.1:${port}/some/where/`);
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(false);
+    await page.waitForSelector('.hops li');
+    expect(await page.textContent('.story h3')).toContain('ICMP echo request');
+    expect(problems).toEqual([]);
+    await page.close();
+    plain.close();
+    plain.closeAllConnections();
+  });
+});
+
+/** One line of a device-model log, enough for it to be known as one. */
+const LOG = '1@0.000001:cpu_ioreq_move I/O=0x7f dir: 0 df: 0 ptr: 0 port: 0xf00000d9 data: 0x40 count: 1 size: 1 rtl8139\n';
+
+describe('the server of the page', () => {
+  /** The whole answer to a request as it goes over the wire. */
+  const raw = (port: number, request: string): Promise<string> =>
+    new Promise((done, failed) => {
+      const socket = connect(port, '127.0.0.1', () => socket.end(request));
+      let text = '';
+      socket.on('data', (data) => (text += data.toString('latin1')));
+      socket.on('end', () => done(text));
+      socket.on('error', failed);
+    });
+
+  it('gives files of its folder alone, to GET and HEAD alone, and shares nothing with other origins', async () => {
+    const place = mkdtempSync(join(tmpdir(), 'xenolith-served-'));
+    const own = join(place, 'own');
+    execFileSync('mkdir', [own]);
+    writeFileSync(join(own, 'index.html'), 'the page');
+    writeFileSync(join(place, 'secret.html'), 'a secret');
+    symlinkSync(join(place, 'secret.html'), join(own, 'link.html'));
+    const { server, url } = await servePage(own, '127.0.0.1', 0);
+    const port = Number(new URL(url).port);
+    try {
+      const get = (path: string, method = 'GET'): Promise<string> =>
+        raw(port, `${method} ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      const page = await get('/');
+      expect(page).toMatch(/^HTTP\/1.1 200 /);
+      expect(page).toContain('the page');
+      expect(page.toLowerCase()).toContain('cross-origin-embedder-policy: require-corp');
+      expect(page).toContain("script-src 'self' 'wasm-unsafe-eval'");
+      expect(page).not.toContain("script-src 'self' 'unsafe-inline'");
+      const head = await get('/', 'HEAD');
+      expect(head).toMatch(/^HTTP\/1.1 200 /);
+      expect(head).not.toContain('the page');
+      for (const path of [
+        '/../secret.html',
+        '/%2e%2e/secret.html',
+        '/..%2fsecret.html',
+        '/link.html',
+        '/%00',
+        '/%ff',
+        '/none',
+        '//etc/passwd',
+        '/..\\secret.html',
+      ])
+        expect(await get(path)).toMatch(/^HTTP\/1.1 40[04] [^]*(?<!secret)$/);
+      for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) expect(await get('/', method)).toMatch(/^HTTP\/1.1 405 /);
+    } finally {
+      server.close();
+      server.closeAllConnections();
+      rmSync(place, { recursive: true, force: true });
+    }
+  });
+
+  it('says when the port is taken and when there is no page', async () => {
+    const taken = createServer();
+    await new Promise<void>((done) => taken.listen(0, '127.0.0.1', done));
+    const { port } = taken.address() as AddressInfo;
+    await expect(servePage(tmpdir(), '127.0.0.1', port)).rejects.toThrow(/taken; choose another --port/);
+    taken.close();
+    await expect(servePage('/nowhere/at/all', '127.0.0.1', 0)).rejects.toThrow(/npm run build:page/);
+  });
+});
