@@ -9,7 +9,25 @@ export const rooms = {
     holds: 'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op',
     imports: ['base'],
   },
-  trace: { holds: 'the xentrace format: writer, reader, decode tables, dump and summary', imports: ['base', 'abi'] },
+  trace: {
+    holds: 'the xentrace format: writer and readers',
+    imports: ['base', 'abi'],
+    inner: {
+      '.': {
+        holds: 'the library; event numbers and writer',
+        imports: ['format', 'records', 'follow', 'xenalyze', 'summary', 'threads'],
+      },
+      format: { holds: 'files, windows, and the merge of the CPUs', imports: ['.'] },
+      records: { holds: 'the decoder and all names; what wrote a trace', imports: ['.'] },
+      follow: { holds: 'records in time order, and who runs where', imports: ['.', 'format', 'records'] },
+      xenalyze: {
+        holds: "xenalyze's rules, to the letter: dump, and what a summary counts",
+        imports: ['.', 'format', 'records'],
+      },
+      summary: { holds: 'figures of what was counted, as data and as text', imports: ['format', 'records', 'xenalyze'] },
+      threads: { holds: 'two threads on one file', imports: ['format', 'xenalyze', 'summary'] },
+    },
+  },
   cpu: {
     holds: 'the vCPU as hardware ([vcpu.md](vcpu.md)); `interface.ts` is its face',
     imports: ['base'],

@@ -108,7 +108,7 @@ describe.skipIf(lack.skip)(lack.title('trace commands'), () => {
 
   it.each([
     ['a file that is not there', ['dump', join(folder, 'absent')], 'cannot open'],
-    ['a folder', ['summary', folder], 'no regular file'],
+    ['a folder', ['summary', folder], 'is not a regular file'],
     ['a rate that is none', ['dump', good, '--cpu-hz', 'fast'], 'expected hertz'],
     ['a release that is none', ['dump', good, '--xen-version', '5.0'], 'expected 4.4 to 4.22'],
     ['two forms at once', ['dump', good, '--json', '--xenalyze'], 'exclude each other'],

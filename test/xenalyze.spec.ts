@@ -10,7 +10,7 @@ import { captureFile, CAPTURE_HZ, CAPTURES } from '../src/trace/testing/fixtures
 import { generateTrace } from '../src/trace/testing/generator.ts';
 import type { Workload } from '../src/trace/testing/generator.ts';
 import { lackOf } from './needs.ts';
-import type { Figures, NamedFigures } from '../src/trace/summary.ts';
+import type { Figures, NamedFigures } from '../src/trace/summary/summary.ts';
 
 const lack = await lackOf('xenalyze');
 const captures = await lackOf('captures');

@@ -12,6 +12,8 @@ import {
   summarizeFile,
   summarizeTrace,
   summaryText,
+  traceContent,
+  versionNotes,
   writeAll,
 } from '../trace/index-node.ts';
 import type { ByteSource, Damage, Inference, TraceRecord } from '../trace/index-node.ts';
@@ -87,7 +89,9 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
         `xenolith: the records do not agree on what wrote them (${facts}); taken as ${svm ? 'SVM' : 'VMX'}; overrule with --svm-mode or --xen-version`,
       );
     }
-    return { source, path: file === '-' ? null : file, cpuHz, svm, inference: trace.inference, xenMinor: trace.context.xenMinor };
+    const told = trace.xenMinor === null ? null : `4.${trace.xenMinor}`;
+    const inference = told === null ? trace.inference : { ...trace.inference, xenFrom: told, xenTo: told, told: true };
+    return { source, path: file === '-' ? null : file, cpuHz, svm, inference, xenMinor: trace.context.xenMinor };
   } catch (error) {
     await source.close();
     throw error;
@@ -199,7 +203,9 @@ async function summary(file: string, options: FileOptions): Promise<void> {
     if (options.json === true) {
       writeAll(
         process.stdout.fd,
-        Buffer.from(`${JSON.stringify({ file: source.name, vendor: svm ? 'svm' : 'vmx', inference, ...result }, big, 1)}\n`),
+        Buffer.from(
+          `${JSON.stringify({ file: source.name, vendor: svm ? 'svm' : 'vmx', inference, versionNotes: versionNotes(inference, traceContent(result)), ...result }, big, 1)}\n`,
+        ),
       );
     } else {
       writeAll(process.stdout.fd, Buffer.from(summaryText(result, inference, svm)));

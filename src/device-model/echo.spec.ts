@@ -51,8 +51,12 @@ function ping(options: Parameters<typeof setUp>[0] = {}) {
 describe('a ping through ioreq page, RTL8139, map cache and wire', () => {
   it('brings the ARP and echo replies back by DMA and interrupts', () => {
     const { arp, reply, driver, hv, dm } = ping();
-    expect([be16(arp, 12), be16(arp, 20), formatIpv4(be32(arp, 28))]).toEqual([0x0806, 2, '10.0.2.2']);
-    expect([reply[34], be16(reply, 38), be16(reply, 40)]).toEqual([0, 0x77, 1]);
+    expect(be16(arp, 12)).toBe(0x0806);
+    expect(be16(arp, 20)).toBe(2);
+    expect(formatIpv4(be32(arp, 28))).toBe('10.0.2.2');
+    expect(reply[34]).toBe(0);
+    expect(be16(reply, 38)).toBe(0x77);
+    expect(be16(reply, 40)).toBe(1);
     expect([...reply.subarray(42, 98)]).toEqual(Array.from({ length: 56 }, (_, i) => i));
     expect(driver.transmitPending).toBe(false);
     expect(hv.calls.filter((call) => call.startsWith('intx')).at(-1)).toBe('intx 0:0:3.0=1');

@@ -61,17 +61,24 @@ describe('a NIC without room', () => {
   it('pauses the wire; what waits comes in order once the ring has been given back', () => {
     const { clock, port, nic, send } = setUp();
     send(1, 2, 3, 4, 5);
-    expect([nic.got, nic.lost, port.port.waitingFrames]).toEqual([[1, 2], [], 3]);
+    expect(nic.got).toEqual([1, 2]);
+    expect(nic.lost).toEqual([]);
+    expect(port.port.waitingFrames).toBe(3);
     nic.room = 2;
-    expect([port.poll(), nic.got]).toEqual([false, [1, 2]]); // not yet time to look
+    expect(port.poll()).toBe(false);
+    expect(nic.got).toEqual([1, 2]); // not yet time to look
     clock.ns = port.nextDueNs;
-    expect([port.poll(), nic.got]).toEqual([true, [1, 2, 3, 4]]);
+    expect(port.poll()).toBe(true);
+    expect(nic.got).toEqual([1, 2, 3, 4]);
     nic.room = 5;
     send(6);
     expect(nic.got).toEqual([1, 2, 3, 4]);
     clock.ns = port.nextDueNs;
-    expect([port.poll(), nic.got, port.nextDueNs]).toEqual([true, [1, 2, 3, 4, 5, 6], Infinity]);
-    expect([nic.lost, port.pauses]).toEqual([[], { begun: 2, expired: 0 }]);
+    expect(port.poll()).toBe(true);
+    expect(nic.got).toEqual([1, 2, 3, 4, 5, 6]);
+    expect(port.nextDueNs).toBe(Infinity);
+    expect(nic.lost).toEqual([]);
+    expect(port.pauses).toEqual({ begun: 2, expired: 0 });
   });
 
   it('holds the wire no longer than a PAUSE frame can, then loses frames until it has room', () => {
@@ -81,13 +88,17 @@ describe('a NIC without room', () => {
       clock.ns = port.nextDueNs;
       port.poll();
     }
-    expect([nic.got, nic.lost, port.pauses]).toEqual([[1, 2], [3, 4], { begun: 1, expired: 1 }]);
+    expect(nic.got).toEqual([1, 2]);
+    expect(nic.lost).toEqual([3, 4]);
+    expect(port.pauses).toEqual({ begun: 1, expired: 1 });
     expect(clock.ns / LONGEST_PAUSE_NS).toBeCloseTo(1, 3);
     send(5);
     expect(nic.lost).toEqual([3, 4, 5]);
     nic.room = 1;
     send(6, 7);
-    expect([nic.got, nic.lost, port.port.waitingFrames]).toEqual([[1, 2, 6], [3, 4, 5], 1]);
+    expect(nic.got).toEqual([1, 2, 6]);
+    expect(nic.lost).toEqual([3, 4, 5]);
+    expect(port.port.waitingFrames).toBe(1);
   });
 
   it('is asked again about frames that pile up, as long as they lie unread', () => {
@@ -96,10 +107,13 @@ describe('a NIC without room', () => {
     expect(port.nextDueNs).toBe(Infinity);
     nic.unread = true;
     send(2);
-    expect([nic.got, port.poll(), nic.reminded]).toEqual([[1, 2], false, 0]);
+    expect(nic.got).toEqual([1, 2]);
+    expect(port.poll()).toBe(false);
+    expect(nic.reminded).toBe(0);
     for (let i = 1; i < 4; i++) {
       clock.ns = port.nextDueNs;
-      expect([port.poll(), nic.reminded]).toEqual([false, i]);
+      expect(port.poll()).toBe(false);
+      expect(nic.reminded).toEqual(i);
     }
     nic.unread = false;
     clock.ns = port.nextDueNs;

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EventType, ExitReason } from '../../src/cpu/interface.ts';
 import { gva } from '../../src/base/address.ts';
-import { CODE, CODE_GPA, DATA, DATA_GPA, LongMode } from './long-mode.ts';
+import { CODE, CODE_GPA, DATA, DATA_GPA, LongMode, machineCode } from './long-mode.ts';
 import { Pte } from './machine.ts';
 
 let m: LongMode;
@@ -13,17 +13,18 @@ const offset = (): bigint => m.vcpu.registers.rip - CODE;
 
 describe('interrupt window', () => {
   it('opens after the instruction behind STI, not before', () => {
-    m.load('fb ffc0 ffc0'); // sti; inc eax; inc eax
+    m.assemble('sti; inc eax; inc eax');
     m.vcpu.requestInterruptWindow(true);
     expect(m.run()).toBe(ExitReason.interruptWindow);
-    expect([m.gpr('rax'), m.vcpu.interruptible]).toEqual([1n, true]);
+    expect(m.gpr('rax')).toBe(1n);
+    expect(m.vcpu.interruptible).toBe(true);
     m.vcpu.requestInterruptWindow(false);
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.gpr('rax')).toBe(2n);
   });
 
   it('does not open between STI and HLT', () => {
-    m.load('fb f4');
+    m.assemble('sti; hlt');
     m.vcpu.requestInterruptWindow(true);
     const reason = m.run();
     expect(reason).toBe(ExitReason.hlt);
@@ -31,42 +32,46 @@ describe('interrupt window', () => {
   });
 
   it('opens after the instruction behind MOV SS and POP SS', () => {
-    m.load('8ed0 ffc1 ffc1', { rax: 16n, rcx: 0n }); // mov ss, eax; inc ecx; inc ecx
+    m.assemble('mov ss, eax; inc ecx; inc ecx', { rax: 16n, rcx: 0n });
     m.vcpu.registers.rflags = 2 | IF;
     m.vcpu.singleStep(true);
     expect(m.run()).toBe(ExitReason.monitorTrap);
     m.vcpu.singleStep(false);
-    expect([offset(), m.vcpu.interruptible]).toEqual([2n, false]);
+    expect(offset()).toBe(2n);
+    expect(m.vcpu.interruptible).toBe(false);
     m.vcpu.requestInterruptWindow(true);
     expect(m.run()).toBe(ExitReason.interruptWindow);
-    expect([offset(), m.gpr('rcx')]).toEqual([4n, 1n]);
+    expect(offset()).toBe(4n);
+    expect(m.gpr('rcx')).toBe(1n);
   });
 
   it('stays shut while IF is clear, and opens at POPF', () => {
-    m.load('ffc0 6802020000 9d ffc0'); // inc eax; push 0x202; popf; inc eax
+    m.assemble('inc eax; push 0x202; popf; inc eax');
     m.vcpu.requestInterruptWindow(true);
     expect(m.run()).toBe(ExitReason.interruptWindow);
-    expect([offset(), m.gpr('rax')]).toEqual([8n, 1n]);
+    expect(offset()).toBe(8n);
+    expect(m.gpr('rax')).toBe(1n);
   });
 });
 
 describe('injected events', () => {
   it('an external interrupt comes before the next instruction and clears IF', () => {
-    m.load('ffc0');
+    m.assemble('inc eax');
     m.vcpu.registers.rflags = 2 | IF;
     m.vcpu.inject(EventType.externalInterrupt, 0x31, -1, 0);
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toMatchObject({ vector: 0x31, rip: CODE });
-    expect([m.gpr('rax'), m.vcpu.registers.rflags & IF]).toEqual([0n, 0]);
+    expect(m.gpr('rax')).toBe(0n);
+    expect(m.vcpu.registers.rflags & IF).toBe(0);
   });
 
   it('a page fault brings its error code and CR2; a software exception returns behind its instruction', () => {
-    m.load('ffc0');
+    m.assemble('inc eax');
     m.vcpu.registers.cr2 = 0x1234n;
     m.vcpu.inject(EventType.hardwareException, 14, 6, 0);
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toEqual({ vector: 14, errorCode: 6, rip: CODE, cr2: 0x1234n });
-    m.load('cc ffc0');
+    m.assemble('int3; inc eax');
     m.vcpu.inject(EventType.softwareException, 3, -1, 1);
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toMatchObject({ vector: 3, rip: CODE + 1n });
@@ -75,32 +80,35 @@ describe('injected events', () => {
   it('the error code of INT1 through a gate that is not there says EXT, that of INT 1 does not', () => {
     const gate = 0x2000 + 16;
     m.writeU64(gate, m.readU64(gate) & ~(1n << 47n));
-    m.load('f1');
+    m.assemble('int1');
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toMatchObject({ vector: 11, errorCode: 0xb, rip: CODE });
-    m.load('cd01');
+    m.assemble('int 1');
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toMatchObject({ vector: 11, errorCode: 0xa, rip: CODE });
   });
 
   it('an NMI blocks the next until IRET', () => {
-    m.load('90');
+    m.assemble('nop');
     m.vcpu.inject(EventType.nmi, 2, -1, 0);
     expect(m.run()).toBe(ExitReason.vmcall);
-    expect([m.trapped()?.vector, m.vcpu.nmiBlocked]).toEqual([2, true]);
+    expect(m.trapped()?.vector).toBe(2);
+    expect(m.vcpu.nmiBlocked).toBe(true);
     m.vcpu.requestNmiWindow(true);
     m.write(0x3000 + 2 * 8 + 3, Uint8Array.of(0x48, 0xcf)); // behind the VMCALL: iretq
     m.vcpu.skipInstruction();
     expect(m.run()).toBe(ExitReason.nmiWindow);
-    expect([m.vcpu.nmiBlocked, offset()]).toEqual([false, 0n]);
+    expect(m.vcpu.nmiBlocked).toBe(false);
+    expect(offset()).toBe(0n);
   });
 
   it('one kept from delivery by the p2m is delivered after', () => {
-    m.load('ffc0');
+    m.assemble('inc eax');
     m.setEntry(5 as Parameters<typeof m.setEntry>[0], 0); // the handler's stack
     m.vcpu.inject(EventType.externalInterrupt, 0x40, -1, 0);
     expect(m.run()).toBe(ExitReason.eptViolation);
-    expect([m.vcpu.injectionPending, m.vcpu.exit.isWrite]).toEqual([true, true]);
+    expect(m.vcpu.injectionPending).toBe(true);
+    expect(m.vcpu.exit.isWrite).toBe(true);
     m.setEntry(5 as Parameters<typeof m.setEntry>[0], 7);
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toMatchObject({ vector: 0x40, rip: CODE });
@@ -113,7 +121,7 @@ describe('a breakpoint on what MOV SS reads', () => {
   const after = (code: string): { vectors: number[]; rips: bigint[]; dr6: bigint } => {
     m = new LongMode();
     m.write(DATA_GPA, Uint8Array.of(16, 0));
-    m.load(`8e13 ${code} 90`, { rbx: DATA });
+    m.assemble(`mov ss, [rbx]; ${code}; nop`, { rbx: DATA });
     m.vcpu.registers.setDr(0, DATA);
     m.vcpu.registers.setDr(7, 0x000f0402n); // DR0: 4 bytes, reads and writes
     const vectors: number[] = [];
@@ -131,23 +139,23 @@ describe('a breakpoint on what MOV SS reads', () => {
   };
 
   it('traps behind the next instruction', () => {
-    expect(after('ffc0')).toEqual({ vectors: [1], rips: [CODE + 4n], dr6: 1n });
+    expect(after('inc eax')).toEqual({ vectors: [1], rips: [CODE + 4n], dr6: 1n });
   });
 
   it('behind INT n and INT3, before their handler', () => {
     const handler = 0xffffffff80003000n;
-    expect(after('cd30')).toEqual({ vectors: [1], rips: [handler + 0x30n * 8n], dr6: 1n });
-    expect(after('cc')).toEqual({ vectors: [1], rips: [handler + 3n * 8n], dr6: 1n });
+    expect(after('int 0x30')).toEqual({ vectors: [1], rips: [handler + 0x30n * 8n], dr6: 1n });
+    expect(after('int3')).toEqual({ vectors: [1], rips: [handler + 3n * 8n], dr6: 1n });
   });
 
   it("is one with INT1's own", () => {
-    expect(after('f1')).toEqual({ vectors: [1], rips: [CODE + 3n], dr6: 1n });
+    expect(after('int1')).toEqual({ vectors: [1], rips: [CODE + 3n], dr6: 1n });
   });
 
   it('behind an instruction that the hypervisor stepped over', () => {
     m = new LongMode();
     m.write(DATA_GPA, Uint8Array.of(16, 0));
-    m.load('8e13 0fa2 90', { rbx: DATA });
+    m.assemble('mov ss, [rbx]; cpuid; nop', { rbx: DATA });
     m.vcpu.registers.setDr(0, DATA);
     m.vcpu.registers.setDr(7, 0x000f0402n);
     expect(m.run()).toBe(ExitReason.cpuid);
@@ -159,10 +167,10 @@ describe('a breakpoint on what MOV SS reads', () => {
 
 describe('a breakpoint on an instruction', () => {
   it.each([
-    ['mov ss, eax', '8ed0', false],
-    ['mov ds, eax', '8ed8', true],
-  ] as const)('behind %s', (_name, code, hits) => {
-    m.load(`${code} ffc1 ffc1`, { rax: 16n, rcx: 0n });
+    ['mov ss, eax', false],
+    ['mov ds, eax', true],
+  ] as const)('behind %s', (code, hits) => {
+    m.assemble(`${code}; inc ecx; inc ecx`, { rax: 16n, rcx: 0n });
     m.vcpu.registers.setDr(0, CODE + 2n);
     m.vcpu.registers.setDr(7, 0x402n);
     expect(m.run()).toBe(ExitReason.vmcall);
@@ -173,27 +181,27 @@ describe('a breakpoint on an instruction', () => {
 describe('the end of the canonical addresses', () => {
   const TOP = 0x7ffffffff000n;
   it.each([
-    ['90', 'an instruction that ends there'],
-    ['0f01c1', 'one that is stepped over'],
-    ['cc', 'a software exception'],
+    ['nop', 'an instruction that ends there'],
+    ['vmcall', 'one that is stepped over'],
+    ['int3', 'a software exception'],
   ])('%s: %s', (code) => {
     m.tables.map(TOP, 0x50000, Pte.write);
-    const bytes = Buffer.from(code, 'hex');
+    const bytes = machineCode(code);
     m.write(0x51000 - bytes.length, bytes);
-    m.load('90');
+    m.assemble('nop');
     m.vcpu.registers.rip = gva(TOP + 0x1000n - BigInt(bytes.length));
     expect(m.run()).toBe(ExitReason.vmcall);
-    if (code === '0f01c1') {
+    if (code === 'vmcall') {
       m.vcpu.skipInstruction();
       expect(m.run()).toBe(ExitReason.vmcall);
     }
-    expect(m.trapped()).toMatchObject({ vector: code === 'cc' ? 3 : 13, rip: 0x800000000000n });
+    expect(m.trapped()).toMatchObject({ vector: code === 'int3' ? 3 : 13, rip: 0x800000000000n });
   });
 });
 
 describe('leaving', () => {
   it('HLT, stepped over, goes on behind it', () => {
-    m.load('f4 ffc0');
+    m.assemble('hlt; inc eax');
     expect(m.run()).toBe(ExitReason.hlt);
     m.vcpu.skipInstruction();
     expect(m.run()).toBe(ExitReason.vmcall);
@@ -201,7 +209,7 @@ describe('leaving', () => {
   });
 
   it('a loop leaves when its budget is used up, and by a kick', () => {
-    m.load('ebfe');
+    m.assemble('self: jmp self');
     const before = m.vcpu.instructions;
     expect(m.vcpu.run(1000)).toBe(ExitReason.budget);
     const done = m.vcpu.instructions - before;
@@ -213,16 +221,17 @@ describe('leaving', () => {
   });
 
   it('single steps one instruction at a time, and a REP one iteration or the whole', () => {
-    m.load('ffc0 ffc0 ffc0');
+    m.assemble('inc eax; inc eax; inc eax');
     m.vcpu.singleStep(true);
     for (let i = 1; i <= 3; i++) {
       expect(m.run()).toBe(ExitReason.monitorTrap);
-      expect([offset(), m.gpr('rax')]).toEqual([BigInt(2 * i), BigInt(i)]);
+      expect(offset()).toEqual(BigInt(2 * i));
+      expect(m.gpr('rax')).toEqual(BigInt(i));
     }
   });
 
   it('counts each retired instruction once', () => {
-    m.load('b90a000000 ffc9 75fc 0fa2 90', { rax: 0n }); // mov ecx,10; dec ecx; jnz; cpuid; nop
+    m.assemble('mov ecx, 10; again: dec ecx; jne again; cpuid; nop', { rax: 0n });
     const before = m.vcpu.instructions;
     expect(m.run()).toBe(ExitReason.cpuid);
     expect(m.vcpu.instructions - before).toBe(21);
@@ -234,8 +243,10 @@ describe('leaving', () => {
 
 describe('saved state', () => {
   it('goes on in another vCPU as if nothing had happened, x87 and SSE included', () => {
-    // fninit; fld1; fldpi; mov eax,7; movd xmm0,eax; vmcall; faddp; fistp dword [rbx]; movd ecx,xmm0
-    m.load('dbe3 d9e8 d9eb b807000000 660f6ec0 0f01c1 dec1 db1b 660f7ec1', { rbx: DATA });
+    const faddp = 'db 0xde, 0xc1';
+    m.assemble(`fninit; fld1; fldpi; mov eax, 7; movd xmm0, eax; vmcall; ${faddp}; fistp dword [rbx]; movd ecx, xmm0`, {
+      rbx: DATA,
+    });
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.trapped()).toBeUndefined();
     m.vcpu.skipInstruction();
@@ -245,6 +256,7 @@ describe('saved state', () => {
     other.vcpu.restore(state);
     expect(other.vcpu.run(1000)).toBe(ExitReason.vmcall);
     expect(other.trapped()).toBeUndefined();
-    expect([other.gpr('rcx'), other.readU32(0x30000)]).toEqual([7n, 4]);
+    expect(other.gpr('rcx')).toBe(7n);
+    expect(other.readU32(0x30000)).toBe(4);
   });
 });

@@ -5,6 +5,7 @@
 import { type Gfn, gfn, gva } from '../../src/base/address.ts';
 import { type ExitReason, Reg, Seg } from '../../src/cpu/interface.ts';
 import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
+import { assemble } from '../../src/machine/tiny-guest/assembler.ts';
 import { PageTables, Pte, TestMachine } from './machine.ts';
 
 const TABLES = 0x100000;
@@ -24,6 +25,9 @@ export const DATA_GPA = 0x30000;
 /** Pages of code and of data. */
 const PAGES = 16;
 const STACK = DATA + 0xf000n;
+
+/** Machine code at CODE of instructions in Intel syntax, `;` between two. */
+export const machineCode = (source: string): Uint8Array => assemble(64, Number(CODE), source.replaceAll(';', '\n'));
 
 export interface Trapped {
   vector: number;
@@ -81,10 +85,18 @@ export class LongMode extends TestMachine {
     this.setEntry(this.dataGfn(page), 0);
   }
 
+  /** Places the instructions of `source` (Intel syntax, `;` between two) as `load` does. */
+  assemble(source: string, registers: Partial<Record<keyof typeof Reg, bigint>> = {}): void {
+    this.place(machineCode(`${source}; vmcall`), registers);
+  }
+
   /** Places code (hex) with a VMCALL behind it and points RIP at it. */
   load(code: string, registers: Partial<Record<keyof typeof Reg, bigint>> = {}): void {
-    const bytes = Buffer.from(`${code.replaceAll(' ', '')}0f01c1`, 'hex');
-    this.write(CODE_GPA, bytes);
+    this.place(Buffer.from(`${code.replaceAll(' ', '')}0f01c1`, 'hex'), registers);
+  }
+
+  private place(code: Uint8Array, registers: Partial<Record<keyof typeof Reg, bigint>>): void {
+    this.write(CODE_GPA, code);
     const r = this.vcpu.registers;
     r.rip = gva(CODE);
     r.rflags = 2;

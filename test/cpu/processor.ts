@@ -26,6 +26,22 @@ export interface Processor {
 /** An instruction of each set that not every x86-64 processor or system lets programs use. RBX points at 16 aligned bytes. */
 const FEATURES: Readonly<Record<string, string>> = { FSGSBASE: 'f3480faec0', CMPXCHG16B: '480fc70b' };
 
+/**
+ * Sets that a program may use only where the system says that it keeps their registers: the bit of AT_HWCAP2. A system that does
+ * not know FSGSBASE may still run WRGSBASE (its hypervisor has set the bit of CR4), and loses the base at the next interrupt.
+ */
+const KEPT_BY_SYSTEM: Readonly<Record<string, bigint>> = { FSGSBASE: 1n << 1n };
+const AT_HWCAP2 = 26n;
+
+/** What the system tells programs in AT_HWCAP2 (getauxval(3)); every bit where it cannot be asked. */
+function hwcap2(): bigint {
+  const file = '/proc/self/auxv';
+  if (!existsSync(file)) return -1n;
+  const words = new BigUint64Array(Uint8Array.from(readFileSync(file)).buffer);
+  for (let i = 0; i + 1 < words.length; i += 2) if (words[i] === AT_HWCAP2) return words[i + 1]!;
+  return 0n;
+}
+
 export function processorName(): string {
   const model = cpus()[0]?.model.trim() || `unknown ${process.arch}`;
   if (!existsSync('/proc/cpuinfo')) return model;
@@ -60,7 +76,9 @@ async function probe(): Promise<Processor> {
     if (!(await runs(64, '90'))) return nothing(new Lack('the system does not run the native snippets'));
     const modes: Mode[] = !withheld('32-bit') && (await runs(32, '90')) ? [64, 32] : [64];
     const features: string[] = [];
-    for (const [feature, code] of Object.entries(FEATURES)) if (await runs(64, code)) features.push(feature);
+    const kept = hwcap2();
+    for (const [feature, code] of Object.entries(FEATURES))
+      if (((KEPT_BY_SYSTEM[feature] ?? 0n) & ~kept) === 0n && (await runs(64, code))) features.push(feature);
     const native32 = modes.includes(32)
       ? native32There
       : withheld('32-bit')

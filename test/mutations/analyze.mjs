@@ -42,9 +42,10 @@ export default [
     find: 'if (seen.length > 0) {', replace: 'if (false) {',
   },
   {
-    guard: 'a frame leaves in its request\'s time', file: at('join/packet'), spec: story,
+    guard: 'a frame leaves in its request\'s time', file: at('join/frames'), spec: story,
     test: 'a frame captured at another time',
-    find: 'f.timeUs >= from && f.timeUs <= until', replace: 'true',
+    find: 'between(frames, span.fromUs + offsetUs - errorUs - TAP_US, span.untilUs + offsetUs + errorUs + TAP_US).filter(',
+    replace: 'frames.filter(',
   },
   {
     guard: 'a hit is the same mapping as before', file: at('join/mapcache'), spec: story, test: 'a logged remap proves the miss',
@@ -63,7 +64,7 @@ export default [
   {
     guard: 'a way is told in the order of its times', file: at('tell/story-hops'), spec: 'src/analyze/tell/story-hops.spec.ts',
     test: 'is that of the times',
-    find: 'const ownFirst = q === undefined ||', replace: 'const ownFirst = p !== undefined || q === undefined ||',
+    find: 'groups.sort((p, q) => (p[0]!.atNs ?? -Infinity) - (q[0]!.atNs ?? -Infinity));', replace: '',
   },
   {
     guard: 'mapping calls matter only where the map cache missed', file: at('tell/story-answers'), spec: story,

@@ -1,5 +1,5 @@
 /** The IO-APIC's registers. Source: 82093AA data sheet; 48 pins as Xen's vioapic has. */
-import type { RegisterDef } from '../../base/registers.ts';
+import type { BitField, RegisterDef } from '../../base/registers.ts';
 
 /** Registers in its page at 0xfec00000. */
 export const ioapicPage: readonly RegisterDef[] = [
@@ -33,6 +33,17 @@ export const ioapicRegisters: readonly RegisterDef[] = [
 
 /** First redirection entry; entry n takes registers 0x10 + 2n (low) and 0x11 + 2n (high). */
 export const IOREDTBL = 0x10;
+/** An entry's low half. */
+export const IOREDTBL_FIELDS: readonly BitField[] = [
+  { name: 'vector', lsb: 0, bits: 8 },
+  { name: 'mode', lsb: 8, bits: 3, values: { 0: 'fixed', 1: 'lowest', 2: 'SMI', 4: 'NMI', 5: 'INIT', 7: 'ExtINT' } },
+  { name: 'logical', lsb: 11 },
+  { name: 'delivery status', lsb: 12 },
+  { name: 'active low', lsb: 13 },
+  { name: 'remote IRR', lsb: 14 },
+  { name: 'level', lsb: 15 },
+  { name: 'masked', lsb: 16 },
+];
 /** Bits of an entry's low half that software may write: all but delivery status and remote IRR. */
 export const IOREDTBL_LOW_WRITABLE = 0x0001afff;
 export const IOREDTBL_HIGH_WRITABLE = 0xff000000;

@@ -341,7 +341,7 @@ function declaredClock(
     modelled: log.clock === 'modelled',
     trace: {
       zeroTsc: Number(trace.tscBase + BigInt(trace.firstTsc)),
-      nsPerTick: rate === undefined ? trace.scale.nsPerTick : 1e9 / rate.hz,
+      nsPerTick: 1e9 / (rate?.hz ?? trace.scale.hz),
     },
   };
 }

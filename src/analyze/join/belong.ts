@@ -5,7 +5,7 @@ import type { IoAccess } from './io.ts';
 import type { Pairing } from './pair.ts';
 
 /** Of the accesses between the first pair and the last, at addresses that the log knows, so many must pair. */
-const LEAST_SHARE = 0.5;
+const LEAST_SHARE = 0.8;
 /** Pairs by chance: two runs of one guest share what every boot does. Fewer accesses than this are not judged by their share. */
 const FEW = 8;
 

@@ -145,8 +145,8 @@ export interface DriverStory {
   readonly bells: readonly Bell[];
   /** Reads of an interrupt cause. */
   readonly causes: readonly { readonly event: NicEvent; readonly cause: InterruptCause }[];
-  /** Writes that placed something, in order. */
-  readonly places: readonly { readonly event: NicEvent; readonly place: Place }[];
+  /** Writes that placed what receptions fill, in order. */
+  readonly places: readonly { readonly event: NicEvent; readonly place: Place; readonly refs: readonly Ref[] }[];
   /** The mode a driver runs a chip in, when an event happens; without one: at the end. */
   modeOf(window: DeviceWindow, ordinal?: number): Claim<string>;
   /** Whether two BARs are one device's. */
@@ -191,7 +191,7 @@ export function driverStory(s: DriverSources): DriverStory {
 
   const bells: Bell[] = [];
   const causes: { event: NicEvent; cause: InterruptCause }[] = [];
-  const places: { event: NicEvent; place: Place }[] = [];
+  const places: { event: NicEvent; place: Place; refs: Ref[] }[] = [];
   /** The writes that a place rests on: the last of each of its registers, by offset. */
   const last = new Map<string, { place: Place; parts: Map<number, NicEvent> }>();
   const lastAccess = new Map<string, IoAccess>();
@@ -202,9 +202,9 @@ export function driverStory(s: DriverSources): DriverStory {
     const device = devices.get(event.window)!;
     const key = (place: string): string => `${numbers.get(device)} ${place}`;
     if (meaning.place !== undefined) {
-      places.push({ event, place: meaning.place });
       const parts = last.get(key(meaning.place.key))?.parts ?? new Map<number, NicEvent>();
       parts.set(event.offset, event);
+      if (meaning.place.direction === 'receive') places.push({ event, place: meaning.place, refs: partRefs(parts, s.log) });
       last.set(key(meaning.place.key), { place: meaning.place, parts });
       if (event.access !== undefined && event.offset === Math.min(...parts.keys()))
         lastAccess.set(key(meaning.place.key), event.access);
@@ -235,7 +235,7 @@ export function driverStory(s: DriverSources): DriverStory {
                 { place: put.place, access: first(put.parts).access, request: first(put.parts).request },
                 'proven',
                 `last write of ${put.place.register}`,
-                [...put.parts].sort(([a], [b]) => a - b).flatMap(([, part]) => eventRefs(part, s.log)),
+                partRefs(put.parts, s.log),
               ),
         placeAccess: at === undefined ? undefined : lastAccess.get(key(at)),
         receive,
@@ -265,6 +265,10 @@ export function driverStory(s: DriverSources): DriverStory {
   }
   return { bells, causes, places, modeOf, reader, sameDevice: (a, b) => devices.get(a) === devices.get(b) };
 }
+
+/** What shows a place's registers, the first first. */
+const partRefs = (parts: ReadonlyMap<number, NicEvent>, log: DmLog | undefined): Ref[] =>
+  [...parts].sort(([a], [b]) => a - b).flatMap(([, part]) => eventRefs(part, log));
 
 /** The write of a place's first register. */
 const first = (parts: ReadonlyMap<number, NicEvent>): NicEvent => parts.get(Math.min(...parts.keys()))!;

@@ -138,8 +138,11 @@ export function joinCapture(s: CaptureSources, drafts: readonly Draft[]): { join
     return { ...rest, frame: frameClaim(s, d, spans[i], found.taken[i], found.inside[i]!, known, offset) };
   });
   if (unrelated === undefined) {
-    if (stations.size === 0) for (const [station, how] of stationsBySpans(s, frames, offset.us)) stations.set(station, how);
     const sent = new Set(found.taken.map((f) => f?.number));
+    // A NIC whose chip is not known has a station too.
+    const rest = frames.filter((f) => !sent.has(f.number) && !stations.has(sourceOf(f)) && f.direction !== 'inbound');
+    const rung = new Set(drafts.map((d) => d.request));
+    for (const [station, how] of stationsBySpans(s, frames, rest, rung, offset.us)) stations.set(station, how);
     for (const frame of frames) {
       if (sent.has(frame.number) || !stations.has(sourceOf(frame))) continue;
       const t = inferredDoorbell(s, frame, offset.us);
@@ -408,14 +411,27 @@ function servingWrite(
 }
 
 /** Stations whose frames leave while writes with memory accesses are served, and others' frames do not: the guest's. */
-function stationsBySpans(s: CaptureSources, frames: readonly CapturedFrame[], offsetUs: number): Map<string, Claim<string>> {
+function stationsBySpans(
+  s: CaptureSources,
+  all: readonly CapturedFrame[],
+  frames: readonly CapturedFrame[],
+  rung: ReadonlySet<DmRequest | undefined>,
+  offsetUs: number,
+): Map<string, Claim<string>> {
+  // The first frame in a request's time is what it sent; those behind it may be answers.
+  const first = new Map<DmRequest, CapturedFrame>();
+  for (const frame of all) {
+    const request = servingWrite(s, frame, offsetUs)?.request;
+    if (request !== undefined && !first.has(request)) first.set(request, frame);
+  }
   const counts = new Map<string, { all: number; served: CapturedFrame[] }>();
   for (const frame of frames) {
     const key = sourceOf(frame);
     let c = counts.get(key);
     if (c === undefined) counts.set(key, (c = { all: 0, served: [] }));
     c.all++;
-    if (servingWrite(s, frame, offsetUs) !== undefined) c.served.push(frame);
+    const serving = servingWrite(s, frame, offsetUs);
+    if (serving !== undefined && !rung.has(serving.request) && first.get(serving.request) === frame) c.served.push(frame);
   }
   const found = new Map<string, Claim<string>>();
   for (const [station, c] of counts)

@@ -105,7 +105,10 @@ function matters(r: RawRecord): boolean {
   }
 }
 
-const timeOf = (trace: Trace, r: RawRecord): number => (trace.firstTsc === 0 ? 0 : trace.scale.ns(r.tsc - trace.firstTsc));
+/** Nanoseconds of trace time at a TSC: by the rate itself, where xenalyze's dump takes one rounded to 1024ths of a GHz. */
+const nsAt = (trace: Trace, tsc: number): number =>
+  trace.firstTsc === 0 ? 0 : Math.max(0, ((tsc - trace.firstTsc) * 1e9) / trace.scale.hz);
+const timeOf = (trace: Trace, r: RawRecord): number => nsAt(trace, r.tsc);
 const RUNSTATES: readonly Runstate[] = ['running', 'runnable', 'blocked', 'offline'];
 
 function toEvent(trace: Trace, r: RawRecord): TraceEvent | undefined {
@@ -177,8 +180,8 @@ function toEvent(trace: Trace, r: RawRecord): TraceEvent | undefined {
         ...base,
         kind: 'lost',
         count: d.count,
-        timeNs: trace.scale.ns(d.firstLostTsc - trace.firstTsc),
-        untilNs: trace.scale.ns(r.tsc - trace.firstTsc),
+        timeNs: nsAt(trace, d.firstLostTsc),
+        untilNs: nsAt(trace, r.tsc),
       };
     default:
       return undefined;

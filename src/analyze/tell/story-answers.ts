@@ -4,7 +4,7 @@ import type { IoAccess } from '../join/io.ts';
 import type { MapCacheHistory, MapCacheOutcome } from '../join/mapcache.ts';
 import { p2mTypeName, routeOf, type Route } from '../join/route.ts';
 import type { Transmission } from '../join/transmit.ts';
-import { claim, logLine, unknown, type Claim, type Ref, type Strength } from '../sources/evidence.ts';
+import { claim, logLine, pcapFrame, unknown, type Claim, type Ref, type Strength } from '../sources/evidence.ts';
 import { Hypercall } from '../sources/events.ts';
 import { registerName } from './registers.ts';
 import { list } from './words.ts';
@@ -266,7 +266,7 @@ function translatedBefore(history: MapCacheHistory, hits: readonly Transmission[
   return say(
     `Who translated them: Xen, through the p2m, when the device model had their buckets mapped (${when}); nobody for this packet.`,
     STRENGTHS[weakest]!,
-    known.flatMap((o) => o.by.refs),
+    origins.flatMap((o) => o.by.refs),
   );
 }
 
@@ -280,7 +280,7 @@ const MAPPING_CALLS: readonly [number, string][] = [
 ];
 
 interface MappingCalls {
-  /** true: no hypercall that could map anything fell between exit and answer, and none can be missing. */
+  /** true: no hypercall that could map anything fell between exit and entry, and none can be missing. */
   readonly none: boolean;
   readonly sentence: Sentence;
 }
@@ -291,7 +291,7 @@ function withHypercalls(outcome: Claim<MapCacheOutcome>, calls: MappingCalls): C
   return claim(
     'hit',
     'strong',
-    'it is the first use of its bucket in this log, but between exit and answer dom0 made no hypercall that maps memory',
+    'it is the first use of its bucket in this log, but between exit and entry dom0 made no hypercall that maps memory',
     [...outcome.refs, ...calls.sentence.refs],
   );
 }
@@ -324,14 +324,14 @@ function mappingCalls(a: Guest, tx: Transmission, history: MapCacheHistory | und
     return open('Whether a hypercall mapped or translated anything meanwhile is unknown: the files hold no hypercall records.');
   if (access?.marks.exit === undefined)
     return open('Whether a hypercall fell into this request is unknown: the doorbell is not in the trace.');
-  const end = access.marks.woken ?? access.marks.entry;
+  const { entry: end } = access.marks;
   if (access.lost !== undefined || end === undefined)
     return open('Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.', [
       access.record.ref,
     ]);
   const seen = MAPPING_CALLS.map(([n, name]) => ({ name, call: access.hypercalls.get(n) })).filter((x) => x.call !== undefined);
   if (seen.length > 0) {
-    const made = `Between exit and answer dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}`;
+    const made = `Between exit and entry dom0 made ${seen.map((x) => `${x.call!.count} ${x.name}`).join(', ')}`;
     const refs = seen.map((x) => x.call!.ref);
     const outcomes = tx.doorbellDma.map((d) => history?.outcome(d).value);
     if (outcomes.length > 0 && outcomes.every((o) => o === 'hit')) {
@@ -359,7 +359,7 @@ function mappingCalls(a: Guest, tx: Transmission, history: MapCacheHistory | und
   return {
     none: true,
     sentence: say(
-      `Between exit and answer dom0 made ${access.hypercalls.total} hypercalls (iret not counted), none of them one that maps memory (${MAPPING_CALLS.map(([, name]) => name).join(', ')}): nothing was mapped or translated for this packet.`,
+      `Between exit and entry dom0 made ${access.hypercalls.total} hypercalls (iret not counted), none of them one that maps memory (${MAPPING_CALLS.map(([, name]) => name).join(', ')}): nothing was mapped or translated for this packet.`,
       'proven',
       [access.marks.exit.ref, end.ref],
     ),
@@ -419,13 +419,14 @@ export function joinSentences(a: Guest): Sentence[] {
       say(
         `Trace and log pair ${pairing.pairs} of ${a.accesses.length} access${a.accesses.length === 1 ? '' : 'es'} with ${a.log!.requests.length} request${a.log!.requests.length === 1 ? '' : 's'}, one to one, in order, with equal data${rest === '' ? '' : `; unpaired: ${rest}`}.`,
         'proven',
-        [],
+        pairRefs(a),
       ),
     );
   }
   if (clock !== undefined) out.push(clockSentence(a, clock));
   const rate = rateText(a.tscRate);
-  if (rate !== undefined) out.push(say(`${rate}.`, a.tscRate!.by === 'assumed' ? 'unknown' : 'strong', []));
+  if (rate !== undefined)
+    out.push(say(`${rate}.`, a.tscRate!.by === 'assumed' ? 'unknown' : 'strong', a.pairing === undefined ? [] : pairRefs(a)));
   const { offset } = a.capture;
   if (a.frames.length > 0 && offset.value !== undefined && offset.value !== 0)
     out.push(
@@ -445,7 +446,13 @@ export function joinSentences(a: Guest): Sentence[] {
     );
   if (a.lost.length > 3) out.push(say(`${a.lost.length - 3} more losses follow.`, 'proven', [a.lost[a.lost.length - 1]!.ref]));
   if (a.captureDamage !== undefined)
-    out.push(say(`The capture is damaged: ${a.captureDamage}; frames before it were used.`, 'proven', []));
+    out.push(
+      say(
+        `The capture is damaged: ${a.captureDamage}; frames before it were used.`,
+        'proven',
+        a.frames.slice(-1).map((f) => pcapFrame(f.number)),
+      ),
+    );
   return out;
 }
 
@@ -473,6 +480,23 @@ export function wallText(a: Pick<Guest, 'wallBase'>, us: number, decimals: numbe
   return part.startsWith('1') ? `${a.wallBase + whole + 1}.${'0'.repeat(decimals)}` : `${a.wallBase + whole}${part.slice(1)}`;
 }
 
+/** The first and the last pair; without one, the first access and the first request. */
+function pairRefs(a: Guest): Ref[] {
+  const of = (access: IoAccess): Ref[] => {
+    const request = a.pairing!.requestOf[access.index];
+    return [access.record.ref, ...(request ? [logLine(request.request.line, a.log?.source)] : [])];
+  };
+  const paired = a.accesses.filter((x) => a.pairing!.requestOf[x.index] !== undefined);
+  const first = paired[0] ?? a.accesses[0]!;
+  const last = paired.at(-1);
+  const request = a.log!.requests[0];
+  return [
+    ...of(first),
+    ...(last !== undefined && last !== first ? of(last) : []),
+    ...(paired.length === 0 && request !== undefined ? [logLine(request.request.line, a.log?.source)] : []),
+  ];
+}
+
 function clockSentence(a: Guest, clock: ClockAlignment): Sentence {
   const header = clock.headerLine === undefined ? [] : [logLine(clock.headerLine, a.log?.source)];
   const decimals = clock.errorUs === 0 ? 9 : 6;
@@ -495,8 +519,8 @@ function clockSentence(a: Guest, clock: ClockAlignment): Sentence {
       ? ''
       : `; ${clock.outliers.length === 1 ? '1 pair contradicts the rest and was' : `${clock.outliers.length} pairs contradict the rest and were`} left out`;
   return say(
-    `The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: ${at(clock.centreNs)} ±${(clock.errorUs / 1e6).toFixed(6)}, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rateError} ppm${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${outliers}${contradicted}.`,
+    `The log's clock is laid over the trace's by ${clock.pairsUsed} pairs: ${at(clock.centreNs)} ±${(Math.ceil(clock.errorUs) / 1e6).toFixed(6)}, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rateError} ppm${clock.consistent ? '' : '; the pairs contradict each other, so the error is that of a median'}${outliers}${contradicted}.`,
     clock.consistent ? 'strong' : 'inferred',
-    header,
+    [...header, ...pairRefs(a)],
   );
 }

@@ -31,6 +31,8 @@ export interface AddressRow {
 export interface Story {
   /** What must be known first: files that do not belong together, one line each. */
   readonly notes: readonly string[];
+  /** The guest's domain; undefined where there is a log alone. */
+  readonly domain: number | undefined;
   readonly title: string;
   /** Five plain sentences: what happened, which page, who translated, how long, what is unknown. */
   readonly summary: readonly Sentence[];

@@ -1,7 +1,6 @@
 import type { Place } from '../../devices/nic/reading.ts';
 import { traceToWallUs, wallToTraceNs } from '../join/clock.ts';
 import { windowAt, type DeviceWindow } from '../join/devices.ts';
-import { eventRefs } from '../join/driver.ts';
 import { destinationOf, sourceOf } from '../join/frames.ts';
 import type { Guest } from '../join/guest.ts';
 import { CALLBACK_VECTOR, causeRead, interruptVector } from '../join/interrupt.ts';
@@ -33,6 +32,7 @@ const logTimeUs = (g: Guest, frame: CapturedFrame): number => frame.timeUs - (g.
 
 /** A captured frame that no doorbell in the files sent. */
 export function otherFrameStory(g: Guest, frame: CapturedFrame): Story {
+  if (g.capture.unrelated !== undefined) return unrelatedStory(g, frame, g.capture.unrelated);
   const source = g.capture.stations.get(sourceOf(frame));
   if (source !== undefined || frame.direction === 'outbound') return ownFrameStory(g, frame);
   const known = g.capture.stations.size > 0;
@@ -46,8 +46,8 @@ function frameRefs(g: Guest, frame: CapturedFrame, station: string): Ref[] {
 }
 
 /** What both tell the same of. */
-function base(g: Guest, frame: CapturedFrame, rest: string): Pick<Story, 'notes' | 'title' | 'clock' | 'joins'> {
-  return { notes: g.leftOut, title: titleOf(frame, rest), clock: g.clockKind, joins: joinSentences(g) };
+function base(g: Guest, frame: CapturedFrame, rest: string): Pick<Story, 'notes' | 'domain' | 'title' | 'clock' | 'joins'> {
+  return { notes: g.leftOut, domain: g.dom, title: titleOf(frame, rest), clock: g.clockKind, joins: joinSentences(g) };
 }
 
 /** A frame from the guest's own address without a doorbell: there is nothing to tell but why. */
@@ -83,6 +83,9 @@ function ownFrameStory(g: Guest, frame: CapturedFrame): Story {
   };
 }
 
+/** Without a log nothing shows that the capture is of this run: then an address is no more than likely. */
+const ofThisRun = (g: Guest, strength: Strength): Strength => (g.log === undefined ? 'inferred' : strength);
+
 /** Why no doorbell fits a frame of the guest's own: said only where the files prove it. */
 function whyNoDoorbell(g: Guest, frame: CapturedFrame): Sentence {
   const at = logTimeUs(g, frame);
@@ -108,6 +111,33 @@ function whyNoDoorbell(g: Guest, frame: CapturedFrame): Sentence {
       );
   }
   return say('Why no doorbell of the files fits it is unknown.', 'unknown', [pcapFrame(frame.number)]);
+}
+
+/** A frame of a capture that is not of the same run: nothing else is told of it. */
+function unrelatedStory(g: Guest, frame: CapturedFrame, why: string): Story {
+  const t = tellerOf(g, frame);
+  const what = say(
+    `What this guest had to do with it is unknown: the capture is not of the same run as the log (${why}).`,
+    'unknown',
+    [pcapFrame(frame.number)],
+  );
+  return {
+    ...base(g, frame, 'of another run'),
+    summary: [
+      what,
+      say('Through which page a request for it went is unknown.', 'unknown', []),
+      say('Who translated its addresses is unknown.', 'unknown', []),
+      say('How long it took is unknown.', 'unknown', []),
+      say('Nothing of it is in the other files.', 'unknown', []),
+    ],
+    subject: [what],
+    hops: t.hops.map((h) => ({ ...h, atNs: undefined, errorNs: 0 })),
+    addresses: [],
+    route: [],
+    translation: [],
+    time: [],
+    unknowns: [],
+  };
 }
 
 /** A frame of which nothing tells whether this guest sent or received it. */
@@ -166,16 +196,12 @@ function receiveRingAt(
   g: Guest,
   gpa: number,
   beforeNs: number | undefined,
-): { place: Place; window: DeviceWindow; refs: Ref[] } | undefined {
-  const now = new Map<string, { place: Place; window: DeviceWindow; refs: Ref[] }>();
-  for (const { event, place } of g.driver.places) {
+): { place: Place; window: DeviceWindow; refs: readonly Ref[] } | undefined {
+  const now = new Map<string, { place: Place; window: DeviceWindow; refs: readonly Ref[] }>();
+  for (const { event, place, refs } of g.driver.places) {
     const at = timeOf(g, event.access, event.request);
     if (place.direction !== 'receive' || (beforeNs !== undefined && at !== undefined && at > beforeNs)) continue;
-    now.set(`${event.window.chip.name} ${event.window.base} ${place.key}`, {
-      place,
-      window: event.window,
-      refs: eventRefs(event, g.log),
-    });
+    now.set(`${event.window.chip.name} ${event.window.base} ${place.key}`, { place, window: event.window, refs });
   }
   return [...now.values()].find(({ place }) => {
     const bytes = place.descriptorBytes;
@@ -314,7 +340,8 @@ function arrival(g: Guest, frame: CapturedFrame): Sentence {
     return say('It came to the guest: the capture marks it as inbound.', 'proven', [pcapFrame(frame.number)]);
   const to = g.capture.stations.get(destinationOf(frame));
   const [own] = g.capture.stations.values();
-  const strength: Strength = (to ?? own)!.strength === 'inferred' ? 'inferred' : 'strong';
+  // A guest may have a NIC that no file names: then a frame to a group could be its own.
+  const strength = ofThisRun(g, to === undefined || to.strength === 'inferred' ? 'inferred' : 'strong');
   return say(
     to !== undefined
       ? `It came from outside: it is addressed to the guest (${to.why}), and its source is another station.`

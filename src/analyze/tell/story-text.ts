@@ -74,9 +74,11 @@ function legend(story: Story, evidence: EvidenceLevel): string {
 }
 
 function section(out: string[], s: Style, title: string, sentences: readonly Sentence[]): void {
-  if (sentences.length === 0) return;
+  // What rests on nothing is not said.
+  const founded = sentences.filter((x) => x.strength === 'unknown' || x.refs.length > 0);
+  if (founded.length === 0) return;
   out.push(s.bold(title));
-  for (const sentence of sentences) out.push(...withEvidence(s, sentence.text, sentence, '  '));
+  for (const sentence of founded) out.push(...withEvidence(s, sentence.text, sentence, '  '));
   out.push('');
 }
 

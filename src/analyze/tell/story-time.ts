@@ -73,21 +73,25 @@ const percent = (part: number, whole: number): string => `${((100 * part) / whol
 /** The same register's other accesses in this direction. */
 function othersSentence(a: Guest, access: IoAccess): Sentence[] {
   const { total } = stagesOf(access);
-  const times = a.accesses
+  const timed = a.accesses
     .filter(
       (x) => x !== access && x.dom === access.dom && x.space === access.space && x.addr === access.addr && x.dir === access.dir,
     )
-    .map((x) => stagesOf(x).total)
-    .filter((t) => t !== undefined)
-    .sort((x, y) => x - y);
-  if (total === undefined || times.length === 0) return [];
-  if (times.length === 1) return [say(`The other ${access.dir} of this register took ${us(times[0]!)}.`, 'proven', [])];
-  const median = times.length > 2 ? `, ${us(times[(times.length - 1) >> 1]!)} in the median` : '';
+    .flatMap((x) => {
+      const time = stagesOf(x).total;
+      return time === undefined ? [] : [{ time, ref: x.record.ref }];
+    })
+    .sort((x, y) => x.time - y.time);
+  const first = timed[0];
+  const last = timed.at(-1);
+  if (total === undefined || first === undefined || last === undefined) return [];
+  if (timed.length === 1) return [say(`The other ${access.dir} of this register took ${us(first.time)}.`, 'proven', [first.ref])];
+  const median = timed.length > 2 ? `, ${us(timed[(timed.length - 1) >> 1]!.time)} in the median` : '';
   return [
     say(
-      `The ${times.length} other ${access.dir}s of this register took ${us(times[0]!)} to ${us(times[times.length - 1]!)}${median}.`,
+      `The ${timed.length} other ${access.dir}s of this register took ${us(first.time)} to ${us(last.time)}${median}.`,
       'proven',
-      [],
+      [first.ref, last.ref],
     ),
   ];
 }

@@ -161,7 +161,7 @@ describe('8139cp', () => {
       '   6.768000000 x- d0v0 hypercall  1 (mmu_update) 3 updates\n   6.769506466',
     );
     expect(textOf(await tell(busy, 2))).toContain(
-      'Between exit and answer dom0 made 1 mmu_update: whether one of them mapped guest frames is unknown',
+      'Between exit and entry dom0 made 1 mmu_update: whether one of them mapped guest frames is unknown',
     );
     expect(textOf(await tell(e, 2))).toMatch(/was not in the map cache: the device model logs a remap of bucket 0x62/);
   });
@@ -230,11 +230,11 @@ describe('8139cp', () => {
       '152@1795363987.636000:xen_remap_bucket index 0x62\n152@1795363987.636',
     );
     expect(textOf(await tell(missed, 2))).toContain(
-      'Between exit and answer dom0 made 1 mmu_update: the mapping behind the miss is likely among them',
+      'Between exit and entry dom0 made 1 mmu_update: the mapping behind the miss is likely among them',
     );
     const hit = await call(excerpt('8139too'));
     expect(textOf(await tell({ ...hit }, 2))).toContain(
-      'Between exit and answer dom0 made 1 mmu_update: none of them was needed for this packet, for every address the device model asked for was in its map cache.',
+      'Between exit and entry dom0 made 1 mmu_update: none of them was needed for this packet, for every address the device model asked for was in its map cache.',
     );
   });
 

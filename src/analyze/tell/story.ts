@@ -146,6 +146,7 @@ function transmitStory(g: Guest, tx: Transmission): Story {
   const unknowns = unknownSentences(g, tx, walked);
   return {
     notes: g.leftOut,
+    domain: g.dom,
     title: titleOf(g, tx),
     summary: summaryOf(g, tx, walked, addresses, unknowns),
     clock: g.clockKind,

@@ -2,60 +2,66 @@ import { describe, expect, it } from 'vitest';
 import { hpetRegisters } from '../../abi/registers/hpet.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { MachineMemory } from '../mm/memory.ts';
+import type { RegisterValue } from '../../base/testing/by-name.ts';
 import { platformMachine } from '../testing/platform.ts';
 
 const BASE = 0xfed00000;
 const machine = (...args: Parameters<typeof platformMachine>) => {
   const m = platformMachine(...args);
-  m.mmioWrite(0xfee000f0, 0x1ff);
-  const read = (offset: number, size = 4): number => m.mmioRead(BASE + offset, size);
-  const write = (offset: number, value: number): void => m.mmioWrite(BASE + offset, value);
+  m.enableLapic();
+  const { read, write, value } = m.hpet;
   return {
     ...m,
     read,
     write,
-    timer: (n: number, config: number) => write(0x100 + n * 0x20, config),
-    compare: (n: number, value: number) => write(0x108 + n * 0x20, value),
+    value,
+    readAt: (offset: number, size = 4): number => m.mmioRead(BASE + offset, size),
+    timer: (n: number, config: RegisterValue) => write(`HPET_T${n}_CFG`, config),
+    compare: (n: number, at: number) => write(`HPET_T${n}_CMP`, at),
+    on: () => write('HPET_CFG', { enable: 1 }),
   };
 };
-const route = (pin: number): number => pin << 9;
 
 describe('HPET', () => {
   it.each(hpetRegisters.map((r) => [r.name, r] as const))('%s keeps to its declaration', (name, r) => {
     const m = machine();
-    expect(m.read(r.offset)).toBe((r.reset ?? 0) >>> 0);
-    m.write(r.offset, 0xffffffff);
-    const after = m.read(r.offset);
+    expect(m.read(name)).toBe((r.reset ?? 0) >>> 0);
+    m.write(name, 0xffffffff);
+    const after = m.read(name);
     if (r.access === 'ro' || r.access === 'w1c') expect(after).toBe((r.reset ?? 0) >>> 0);
-    else if (name === 'HPET_CFG') expect(after).toBe(3);
-    else if (name.endsWith('CFG')) expect(after).toBe(0x3f7e);
+    else if (name === 'HPET_CFG') expect(after).toBe(m.value(name, { enable: 1, legacy: 1 }));
+    else if (name.endsWith('CFG')) expect(after).toBe((r.writable! | r.reset!) >>> 0);
     else expect(after).toBe(0xffffffff);
   });
 
   it('counts at 62.5 MHz while enabled, and is set while it stands', () => {
     const m = machine();
-    m.write(0xf0, 0xfffffff0);
-    m.write(0xf4, 7);
-    m.write(0x10, 1);
-    m.write(0xf0, 0);
+    m.write('HPET_COUNTER', 0xfffffff0);
+    m.write('HPET_COUNTER_HI', 7);
+    m.on();
+    m.write('HPET_COUNTER', 0);
     m.advance(16 * 0x20);
-    expect([m.read(0xf0), m.read(0xf4)]).toEqual([0x10, 8]);
-    m.write(0x10, 0);
+    expect(m.read('HPET_COUNTER')).toBe(0x10);
+    expect(m.read('HPET_COUNTER_HI')).toBe(8);
+    m.write('HPET_CFG', 0);
     m.advance(1e9);
-    expect(m.read(0xf0)).toBe(0x10);
-    m.write(0x10, 1);
+    expect(m.read('HPET_COUNTER')).toBe(0x10);
+    m.on();
     m.advance(160);
-    expect(m.read(0xf0)).toBe(0x1a);
-    expect([m.read(0xf0, 1), m.read(0xf1, 1), m.read(0x3f0), m.read(0x2)]).toEqual([0x1a, 0, 0, 0]);
+    expect(m.read('HPET_COUNTER')).toBe(0x1a);
+    expect(m.readAt(0xf0, 1)).toBe(0x1a);
+    expect(m.readAt(0xf1, 1)).toBe(0);
+    expect(m.readAt(0x3f0)).toBe(0);
+    expect(m.readAt(0x2)).toBe(0);
   });
 
   it('fires once at a match, on an IO-APIC pin it is wired to', () => {
     const m = machine();
-    m.redirect(21, 0x51);
-    m.write(0x10, 1);
-    m.timer(2, 4 | route(21));
+    m.redirect(21, { vector: 0x51 });
+    m.on();
+    m.timer(2, { enable: 1, route: 21 });
     m.compare(2, 1000);
-    m.write(0x14c, 0);
+    m.write('HPET_T2_CMP_HI', 0);
     m.advance(15_900);
     expect(m.take()).toBe(-1);
     m.advance(100);
@@ -71,50 +77,55 @@ describe('HPET', () => {
   it('does nothing with a route it is not wired to', () => {
     const m = machine();
     for (const pin of [0, 2, 8, 19, 24, 31]) {
-      m.redirect(pin, 0x60 + pin);
-      m.write(0x10, 0);
-      m.write(0xf0, 0);
-      m.write(0x10, 1);
-      for (const config of [4, 6]) {
-        m.timer(2, config | route(pin));
-        m.compare(2, m.read(0xf0) + 10);
-        m.write(0x14c, 0);
+      m.redirect(pin, { vector: 0x60 + pin });
+      m.write('HPET_CFG', 0);
+      m.write('HPET_COUNTER', 0);
+      m.on();
+      for (const level of [0, 1]) {
+        m.timer(2, { enable: 1, level, route: pin });
+        m.compare(2, m.read('HPET_COUNTER') + 10);
+        m.write('HPET_T2_CMP_HI', 0);
         m.advance(1e6);
-        expect([m.take(), m.read(0x20)]).toEqual([-1, 0]);
+        expect(m.take()).toBe(-1);
+        expect(m.read('HPET_STATUS')).toBe(0);
       }
     }
   });
 
   it('holds a level interrupt until its status bit is cleared', () => {
     const m = machine();
-    m.redirect(20, 0x8000 | 0x52);
-    m.write(0x10, 1);
-    m.timer(1, 4 | 2 | 0x100 | route(20));
+    m.redirect(20, { vector: 0x52, level: 1 });
+    m.on();
+    m.timer(1, { enable: 1, level: 1, '32-bit': 1, route: 20 });
     m.compare(1, 100);
     m.advance(1600);
-    expect([m.take(), m.read(0x20), m.hub.gsiAssertCount(20)]).toEqual([0x52, 2, 1]);
+    expect(m.take()).toBe(0x52);
+    expect(m.read('HPET_STATUS')).toBe(2);
+    expect(m.hub.gsiAssertCount(20)).toBe(1);
     m.eoi();
     expect(m.take()).toBe(0x52);
-    m.write(0x20, 1);
-    expect(m.read(0x20)).toBe(2);
-    m.write(0x20, 2);
+    m.write('HPET_STATUS', 1);
+    expect(m.read('HPET_STATUS')).toBe(2);
+    m.write('HPET_STATUS', 2);
     m.eoi();
-    expect([m.take(), m.hub.gsiAssertCount(20)]).toEqual([-1, 0]);
-    m.compare(1, m.read(0xf0) + 10);
+    expect(m.take()).toBe(-1);
+    expect(m.hub.gsiAssertCount(20)).toBe(0);
+    m.compare(1, m.read('HPET_COUNTER') + 10);
     m.advance(1e5);
-    m.timer(1, 0x100 | route(20)); // turned off while asserted: the line goes down
-    expect([m.read(0x20), m.hub.gsiAssertCount(20)]).toEqual([0, 0]);
+    m.timer(1, { '32-bit': 1, route: 20 }); // turned off while asserted: the line goes down
+    expect(m.read('HPET_STATUS')).toBe(0);
+    expect(m.hub.gsiAssertCount(20)).toBe(0);
   });
 
   it('is periodic as Linux programs it, legacy replacement taking interrupts 0 and 8 from PIT and RTC', () => {
     const m = machine();
-    m.redirect(2, 0x30);
-    m.outb(0x43, 0x34);
-    m.outb(0x40, 0x10);
-    m.outb(0x40, 0x10);
-    const first = m.read(0xf0) + 250_000;
-    m.write(0x10, 3);
-    m.timer(0, 4 | 8 | 0x40 | 0x100);
+    m.redirect(2, { vector: 0x30 });
+    m.ports.write('PIT_MODE', { access: 'both', mode: 2 });
+    m.ports.write('PIT_CH0', 0x10);
+    m.ports.write('PIT_CH0', 0x10);
+    const first = m.read('HPET_COUNTER') + 250_000;
+    m.write('HPET_CFG', { enable: 1, legacy: 1 });
+    m.timer(0, { enable: 1, periodic: 1, 'set value': 1, '32-bit': 1 });
     m.compare(0, first);
     m.compare(0, 250_000); // 4 ms
     let taken = 0;
@@ -126,18 +137,18 @@ describe('HPET', () => {
       }
     }
     expect(taken).toBe(250);
-    expect(m.read(0x108)).toBeGreaterThan(m.read(0xf0));
+    expect(m.read('HPET_T0_CMP')).toBeGreaterThan(m.read('HPET_COUNTER'));
     m.timer(0, 0);
-    m.write(0x10, 1); // the PIT has its interrupt back
+    m.on(); // the PIT has its interrupt back
     m.advance(5e6);
     expect(m.take()).toBe(0x30);
   });
 
   it('does not let a guest ask for an interrupt storm', () => {
     const m = machine();
-    m.redirect(20, 0x52);
-    m.write(0x10, 1);
-    m.timer(0, 4 | 8 | 0x40 | 0x100 | route(20));
+    m.redirect(20, { vector: 0x52 });
+    m.on();
+    m.timer(0, { enable: 1, periodic: 1, 'set value': 1, '32-bit': 1, route: 20 });
     m.compare(0, 1);
     m.compare(0, 1);
     let fired = 0;
@@ -154,10 +165,10 @@ describe('HPET', () => {
 
   it('waits almost a turn for a 32-bit comparator far behind', () => {
     const m = machine();
-    m.redirect(20, 0x52);
-    m.write(0xf0, 0xc0000000);
-    m.write(0x10, 1);
-    m.timer(0, 4 | 0x100 | route(20));
+    m.redirect(20, { vector: 0x52 });
+    m.write('HPET_COUNTER', 0xc0000000);
+    m.on();
+    m.timer(0, { enable: 1, '32-bit': 1, route: 20 });
     m.compare(0, 0x10);
     m.advance(16 * 0x3fffffff);
     expect(m.take()).toBe(-1);
@@ -167,9 +178,9 @@ describe('HPET', () => {
 
   it('goes on from machine memory alone', () => {
     const m = machine();
-    m.redirect(20, 0x52);
-    m.write(0x10, 1);
-    m.timer(0, 4 | 8 | 0x40 | 0x100 | route(20));
+    m.redirect(20, { vector: 0x52 });
+    m.on();
+    m.timer(0, { enable: 1, periodic: 1, 'set value': 1, '32-bit': 1, route: 20 });
     m.compare(0, 50_000);
     m.compare(0, 50_000);
     m.advance(1_234_567);
@@ -180,6 +191,8 @@ describe('HPET', () => {
     clock.skipTo(m.clock.nowNs());
     const n = machine(memory, clock);
     for (const x of [m, n]) x.advance(800_000);
-    expect([n.read(0xf0), n.read(0x108), n.take()]).toEqual([m.read(0xf0), m.read(0x108), m.take()]);
+    expect(n.read('HPET_COUNTER')).toEqual(m.read('HPET_COUNTER'));
+    expect(n.read('HPET_T0_CMP')).toEqual(m.read('HPET_T0_CMP'));
+    expect(n.take()).toEqual(m.take());
   });
 });

@@ -16,7 +16,9 @@ const hub = (): { irq: HvmIrq; edges: string[] } => {
 describe('interrupt lines of a domain', () => {
   it("routes INTx as Xen does: its GSI, and its link's ISA interrupt", () => {
     const { irq, edges } = hub();
-    expect([hvmPciIntxGsi(4, 0), hvmPciIntxGsi(3, 0), hvmPciIntxGsi(31, 3)]).toEqual([32, 28, 18]);
+    expect(hvmPciIntxGsi(4, 0)).toBe(32);
+    expect(hvmPciIntxGsi(3, 0)).toBe(28);
+    expect(hvmPciIntxGsi(31, 3)).toBe(18);
     expect(irq.setPciLinkRoute(0, 5)).toBe(0);
     irq.setPciIntxLevel(4, 0, true);
     irq.setPciIntxLevel(4, 0, true);
@@ -66,11 +68,13 @@ describe('interrupt lines of a domain', () => {
     irq.setCallbackIrqLevel(true);
     expect(irq.gsiAssertCount(20)).toBe(1);
     irq.setCallbackVia((3 << 11) | 1, 1 << 24);
-    expect([irq.gsiAssertCount(20), irq.gsiAssertCount(hvmPciIntxGsi(3, 1))]).toEqual([0, 1]);
+    expect(irq.gsiAssertCount(20)).toBe(0);
+    expect(irq.gsiAssertCount(hvmPciIntxGsi(3, 1))).toBe(1);
     irq.setCallbackIrqLevel(false);
     expect(irq.gsiAssertCount(hvmPciIntxGsi(3, 1))).toBe(0);
     irq.setCallbackVia(0xf3, 2 << 24);
-    expect([irq.callbackViaType, irq.callbackVector]).toEqual([CallbackVia.vector, 0xf3]);
+    expect(irq.callbackViaType).toBe(CallbackVia.vector);
+    expect(irq.callbackVector).toBe(0xf3);
     irq.setCallbackVia(0, 0);
     expect(irq.callbackViaType).toBe(CallbackVia.none);
     irq.setCallbackVia(99, 0);

@@ -3,8 +3,8 @@ import { platformMachine } from '../testing/platform.ts';
 
 const machine = () => {
   const m = platformMachine();
-  m.mmioWrite(0xfee000f0, 0x1ff);
-  m.redirect(9, 0xa000 | 0x39);
+  m.enableLapic();
+  m.redirect(9, { vector: 0x39, level: 1, 'active low': 1 });
   return m;
 };
 
@@ -12,26 +12,32 @@ describe('ACPI PM timer and PM1a events', () => {
   it('counts at 3.579545 MHz in 32 bits', () => {
     const m = machine();
     m.advance(1e9 - m.clock.nowNs());
-    expect(m.inb(0xb008, 4)).toBe(3579545);
-    expect([m.inb(0xb008, 1), m.inb(0xb009, 2), m.inb(0xb00a, 2)]).toEqual([0x99, 0x369e, 0x36]);
-    m.outb(0xb008, 0, 4);
-    expect(m.inb(0xb008, 4)).toBe(3579545);
+    expect(m.ports.read('PM_TMR')).toBe(3579545);
+    expect(m.inb(0xb008, 1)).toBe(0x99);
+    expect(m.inb(0xb009, 2)).toBe(0x369e);
+    expect(m.inb(0xb00a, 2)).toBe(0x36);
+    m.ports.write('PM_TMR', 0);
+    expect(m.ports.read('PM_TMR')).toBe(3579545);
     m.advance(1200e9);
-    expect(m.inb(0xb008, 4)).toBe(Math.floor(1201 * 3579545) - 2 ** 32);
+    expect(m.ports.read('PM_TMR')).toBe(Math.floor(1201 * 3579545) - 2 ** 32);
   });
 
   it('raises the SCI when the top bit changes and the guest asked for it', () => {
     const m = machine();
-    m.outb(0xb002, 0xffff, 2);
-    expect(m.inb(0xb002, 2)).toBe(0x0721);
-    m.outb(0xb002, 1, 2);
+    m.ports.write('PM1a_EN', 0xffff);
+    expect(m.ports.read('PM1a_EN')).toBe(m.ports.value('PM1a_EN', { TMR: 1, GBL: 1, PWRBTN: 1, SLPBTN: 1, RTC: 1 }));
+    m.ports.write('PM1a_EN', { TMR: 1 });
     m.advance(599e9);
-    expect([m.inb(0xb000, 2), m.take()]).toEqual([0, -1]);
+    expect(m.ports.read('PM1a_STS')).toBe(0);
+    expect(m.take()).toBe(-1);
     m.advance(1e9);
-    expect([m.inb(0xb000, 4), m.take()]).toEqual([0x10001, 0x39]);
-    m.outb(0xb000, 0x01, 1); // ones clear
+    expect(m.inb(0xb000, 4)).toBe(0x10001);
+    expect(m.take()).toBe(0x39);
+    m.ports.write('PM1a_STS', { TMR: 1 }); // ones clear
     m.eoi();
-    expect([m.inb(0xb000, 2), m.take(), m.hub.gsiAssertCount(9)]).toEqual([0, -1, 0]);
+    expect(m.ports.read('PM1a_STS')).toBe(0);
+    expect(m.take()).toBe(-1);
+    expect(m.hub.gsiAssertCount(9)).toBe(0);
     m.advance(600e9);
     expect(m.take()).toBe(0x39);
   });
@@ -39,7 +45,8 @@ describe('ACPI PM timer and PM1a events', () => {
   it('sets status without an interrupt when the event is not enabled', () => {
     const m = machine();
     m.advance(600e9);
-    expect([m.inb(0xb000, 2), m.take()]).toEqual([1, -1]);
+    expect(m.ports.read('PM1a_STS')).toBe(m.ports.value('PM1a_STS', { TMR: 1 }));
+    expect(m.take()).toBe(-1);
     m.outb(0xb003, 0, 1);
     m.outb(0xb002, 1, 1); // enabled while set: now
     expect(m.take()).toBe(0x39);

@@ -1,9 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import { PIT_FREQ } from '../../abi/registers/pit.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { MachineMemory } from '../mm/memory.ts';
 import { platformMachine } from '../testing/platform.ts';
 
-const TICK = 1e9 / 1193182;
+const TICK = 1e9 / PIT_FREQ;
+/** The read-back command of PIT_MODE: status, and without NO_COUNT the count too, of the channels named. */
+const READ_BACK = 0xc0;
+const NO_COUNT = 0x20;
+const READ_CHANNEL_1 = 0x04;
 const ticks = (n: number): number => Math.ceil(n * TICK);
 
 const machine = (...args: Parameters<typeof platformMachine>) => {
@@ -11,13 +16,13 @@ const machine = (...args: Parameters<typeof platformMachine>) => {
   return {
     ...m,
     program(channel: number, mode: number, count: number, bcd = 0): void {
-      m.outb(0x43, (channel << 6) | 0x30 | (mode << 1) | bcd);
-      m.outb(0x40 + channel, count & 0xff);
-      m.outb(0x40 + channel, count >> 8);
+      m.ports.write('PIT_MODE', { channel, access: 'both', mode, BCD: bcd });
+      m.ports.write(`PIT_CH${channel}`, count & 0xff);
+      m.ports.write(`PIT_CH${channel}`, count >> 8);
     },
     count(channel: number): number {
-      m.outb(0x43, channel << 6);
-      return m.inb(0x40 + channel) | (m.inb(0x40 + channel) << 8);
+      m.ports.write('PIT_MODE', { channel, access: 'latch' });
+      return m.ports.read(`PIT_CH${channel}`) | (m.ports.read(`PIT_CH${channel}`) << 8);
     },
     /** Interrupts of channel 0 delivered while this time passes. */
     interrupts(ns: number): number {
@@ -37,8 +42,8 @@ const machine = (...args: Parameters<typeof platformMachine>) => {
 };
 const withIrq0 = () => {
   const m = machine();
-  m.mmioWrite(0xfee000f0, 0x1ff);
-  m.redirect(2, 0x30);
+  m.enableLapic();
+  m.redirect(2, { vector: 0x30 });
   return m;
 };
 
@@ -56,9 +61,11 @@ describe('8254', () => {
     const m = withIrq0();
     for (const mode of [0, 4]) {
       m.program(0, mode, 1000);
-      expect([m.interrupts(ticks(999)), m.interrupts(ticks(2)), m.interrupts(1e9)]).toEqual([0, 1, 0]);
+      expect(m.interrupts(ticks(999))).toBe(0);
+      expect(m.interrupts(ticks(2))).toBe(1);
+      expect(m.interrupts(1e9)).toBe(0);
     }
-    m.outb(0x43, 0x34); // a control word alone stops it
+    m.ports.write('PIT_MODE', { access: 'both', mode: 2 }); // a control word alone stops it
     expect(m.interrupts(1e9)).toBe(0);
   });
 
@@ -83,33 +90,40 @@ describe('8254', () => {
   it('latches a count until it is read, and status with it', () => {
     const m = machine();
     m.program(1, 2, 0x1234);
-    m.outb(0x43, 0xc4); // read-back: count and status of channel 1
+    m.ports.write('PIT_MODE', READ_BACK | READ_CHANNEL_1);
     m.advance(ticks(50));
-    m.outb(0x43, 0x40); // a second latch changes nothing
-    expect([m.inb(0x41), m.inb(0x41), m.inb(0x41)]).toEqual([0xb4, 0x34, 0x12]);
+    m.ports.write('PIT_MODE', { channel: 1, access: 'latch' }); // a second latch changes nothing
+    expect(m.ports.read('PIT_CH1')).toBe(0xb4);
+    expect(m.ports.read('PIT_CH1')).toBe(0x34);
+    expect(m.ports.read('PIT_CH1')).toBe(0x12);
     expect(m.count(1)).toBe(0x1234 - 50);
-    m.outb(0x43, 0x74);
-    m.outb(0x43, 0xe4);
-    expect(m.inb(0x41)).toBe(0xf4); // no count loaded yet
-    m.outb(0x43, 0x54); // low byte alone
-    m.outb(0x41, 200);
+    m.ports.write('PIT_MODE', { channel: 1, access: 'both', mode: 2 });
+    m.ports.write('PIT_MODE', READ_BACK | NO_COUNT | READ_CHANNEL_1);
+    expect(m.ports.read('PIT_CH1')).toBe(0xf4); // no count loaded yet
+    m.ports.write('PIT_MODE', { channel: 1, access: 'low', mode: 2 });
+    m.ports.write('PIT_CH1', 200);
     m.advance(ticks(5));
-    expect([m.inb(0x41), m.inb(0x41), m.inb(0x43)]).toEqual([195, 195, 0xff]);
+    expect(m.ports.read('PIT_CH1')).toBe(195);
+    expect(m.ports.read('PIT_CH1')).toBe(195);
+    expect(m.ports.read('PIT_MODE')).toBe(0xff);
   });
 
   it('shows the output of channel 2 at port 0x61, as TSC calibration polls it', () => {
     const m = machine();
-    m.outb(0x61, (m.inb(0x61) & ~2) | 1);
-    const count = Math.floor(1193182 / 20); // 50 ms
+    m.ports.write('NMI_SC', { gate2: 1 });
+    const count = Math.floor(PIT_FREQ / 20); // 50 ms
     m.program(2, 0, count);
-    expect(m.inb(0x61) & 0x2f).toBe(0x01);
+    expect(m.ports.field('NMI_SC', 'gate2')).toBe(1);
+    expect(m.ports.field('NMI_SC', 'speaker')).toBe(0);
+    expect(m.ports.field('NMI_SC', 'out2')).toBe(0);
     m.advance(49_900_000);
-    expect(m.inb(0x61) & 0x20).toBe(0);
+    expect(m.ports.field('NMI_SC', 'out2')).toBe(0);
     m.advance(200_000);
-    expect(m.inb(0x61) & 0x20).toBe(0x20);
-    m.outb(0x61, 3);
-    expect(m.inb(0x61) & 3).toBe(3);
-    const refresh = Array.from({ length: 10 }, () => (m.advance(15_085), m.inb(0x61) & 0x10));
+    expect(m.ports.field('NMI_SC', 'out2')).toBe(1);
+    m.ports.write('NMI_SC', { gate2: 1, speaker: 1 });
+    expect(m.ports.field('NMI_SC', 'gate2')).toBe(1);
+    expect(m.ports.field('NMI_SC', 'speaker')).toBe(1);
+    const refresh = Array.from({ length: 10 }, () => (m.advance(15_085), m.ports.field('NMI_SC', 'refresh')));
     expect(new Set(refresh).size).toBe(2);
   });
 
@@ -118,7 +132,7 @@ describe('8254', () => {
     m.program(2, 2, 1000);
     m.advance(ticks(300));
     expect(m.count(2)).toBe(700);
-    m.outb(0x61, 1);
+    m.ports.write('NMI_SC', { gate2: 1 });
     expect(m.count(2)).toBe(1000);
   });
 
@@ -131,6 +145,7 @@ describe('8254', () => {
     const clock = new VirtualClock();
     clock.skipTo(m.clock.nowNs());
     const n = machine(memory, clock);
-    expect([n.count(0), n.interrupts(50e6)]).toEqual([m.count(0), m.interrupts(50e6)]);
+    expect(n.count(0)).toEqual(m.count(0));
+    expect(n.interrupts(50e6)).toEqual(m.interrupts(50e6));
   });
 });

@@ -18,7 +18,7 @@ const codes = Code as unknown as Record<string, number>;
 const registers = Register as unknown as Record<string, number>;
 
 /**
- * Assemble `source` for `bitness` 32 or 64, to lie at `origin`. One instruction or `label:` a line, `;` starts a comment.
+ * Assemble `source` for `bitness` 32 or 64, to lie at `origin`. One instruction a line, behind `label:` or not; `;` starts a comment.
  * Throws an Error naming the line when an instruction has no encoding or a label no place.
  */
 export function assemble(bitness: 32 | 64, origin: number, source: string): Uint8Array {
@@ -32,15 +32,15 @@ export function assemble(bitness: 32 | 64, origin: number, source: string): Uint
   };
   let pending: string | undefined;
   for (const [index, raw] of source.split('\n').entries()) {
-    const line = raw.replace(/;.*$/, '').trim();
-    if (line === '') continue;
+    let line = raw.replace(/;.*$/, '').trim();
     const where = `line ${index + 1}: '${line}'`;
-    const label = /^([A-Za-z_]\w*):$/.exec(line);
+    const label = /^([A-Za-z_]\w*):\s*/.exec(line);
     if (label) {
       if (pending !== undefined || placed.has(label[1]!)) throw new Error(`${where}: a second label here, or a label twice`);
       pending = label[1]!;
-      continue;
+      line = line.slice(label[0].length);
     }
+    if (line === '') continue;
     const instruction = encode(line, bitness, idOf, where);
     if (pending !== undefined) {
       instruction.ip = idOf(pending);
@@ -101,6 +101,12 @@ function encode(line: string, bitness: number, idOf: (name: string) => bigint, w
       Number(far[2]),
       Number(far[3]),
     );
+  const locked = /^lock\s+/.exec(line);
+  if (locked) {
+    const instruction = encode(line.slice(locked[0].length), bitness, idOf, where);
+    instruction.hasLockPrefix = true;
+    return instruction;
+  }
   const [, mnemonic, rest] = /^(\w+)\s*(.*)$/.exec(line)!;
   const operands = rest === '' ? [] : rest!.split(',').map((text) => parseOperand(text.trim(), bitness, where));
   for (const name of codeNames(mnemonic!, operands, bitness)) {
@@ -179,7 +185,12 @@ function registerSize(name: string): number {
 /** Names iced could have for this mnemonic and these operands, the shortest encoding first. */
 function codeNames(mnemonic: string, operands: readonly Operand[], bitness: number): string[] {
   const capital = mnemonic[0]!.toUpperCase() + mnemonic.slice(1);
-  if (mnemonic === 'ret') return [bitness === 64 ? 'Retnq' : 'Retnd'];
+  const word = bitness === 64 ? 'q' : 'd';
+  if (mnemonic === 'ret') return [`Retn${word}`];
+  if (mnemonic === 'nop') return ['Nopd'];
+  if (mnemonic === 'pushf' || mnemonic === 'popf') return [`${capital}${word}`];
+  if (mnemonic === 'push' && operands[0]?.kind === 'imm')
+    return [`Push${word}_imm8`, `Push${word}_imm32`].slice(fits(operands[0].value, 8) ? 0 : 1);
   if (operands.length === 0) return [capital];
   const implied =
     operands.find((o) => o.kind === 'reg' && o.size > 0)?.kind === 'reg'
@@ -195,6 +206,7 @@ function codeNames(mnemonic: string, operands: readonly Operand[], bitness: numb
       case 'mem': {
         const size = operand.size || implied;
         return [
+          'r32m16',
           `rm${size}`,
           'm',
           `m${size}`,

@@ -115,6 +115,8 @@ for (const [id, events] of [
 ] as const) {
   for (let n = 1; n <= events; n++) ANYWHERE.push([schedClassEvent(id, n), 5]);
 }
+// RTDS records of 4.10 and later, and of 4.9 and before.
+ANYWHERE.push([schedClassEvent(4, 3), 6], [schedClassEvent(4, 4), 6], [schedClassEvent(4, 3), 4]);
 ANYWHERE.push([0x2f00a, 4], [0x24001, 2], [0x41001, 1], [0x41002, 1], [0x42001, 1], [0x1f004, 4], [0x1f002, 3]);
 for (const n of [1, 2, 3, 6]) ANYWHERE.push([TRC_MEM + n, 1]);
 for (const n of [4, 5, 16, 17, 18]) ANYWHERE.push([TRC_MEM + n, 6]);

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { widthMask, type RegisterDef } from '../../registers.ts';
 import { rtl8139Registers } from './registers.ts';
+import { CMD_RESET, CMD_RX_EMPTY, CMD_TX_ENABLE, MODE_CONFIG_WRITE } from './port.ts';
 import { BAR, setUp } from './testing/set-up.ts';
 
 const widths = [1, 2, 4] as const;
@@ -47,8 +48,8 @@ function expected(values: ReadonlyMap<string, number>, offset: number, size: num
 /** A chip whose plain registers hold what was written to them. */
 function dirty() {
   const at = setUp();
-  at.write(0x50, 1, 0xc0);
-  at.write(0x37, 1, 0x04);
+  at.write('Cfg9346', MODE_CONFIG_WRITE);
+  at.write('ChipCmd', CMD_TX_ENABLE);
   for (const [name, value] of [
     ['MAR0', 0x12],
     ['MAR7', 0x9a],
@@ -70,7 +71,7 @@ function dirty() {
     ['TimerInt', 0x7fffffff],
   ] as const) {
     const register = byName(name);
-    at.write(register.offset, register.width, value);
+    at.writeAt(register.offset, register.width, value);
   }
   return at;
 }
@@ -100,21 +101,24 @@ const special = new Set([
 
 describe('rtl8139 register sweep', () => {
   it('power-on values are those of the table', () => {
-    const { read } = setUp();
+    const { read, readAt } = setUp();
     for (const r of rtl8139Registers) {
       if (special.has(r.name) || /^MAC/.test(r.name)) continue;
-      expect(read(r.offset, r.width), r.name).toBe(r.powerOn ?? r.reset ?? 0);
+      expect(readAt(r.offset, r.width), r.name).toBe(r.powerOn ?? r.reset ?? 0);
     }
-    expect([read(0x37, 1), read(0x3e, 2), read(0x60, 2), read(0x58, 1)]).toEqual([0x11, 0, 0x000f, 0xd0]);
+    expect(read('ChipCmd')).toBe(CMD_RESET | CMD_RX_EMPTY);
+    expect(read('IntrStatus')).toBe(0);
+    expect(read('TxSummary')).toBe(0x000f);
+    expect(read('MediaStatus')).toBe(0xd0);
   });
 
   it('reads: every offset and width gives what its registers give', () => {
-    const { read } = dirty();
-    const values = new Map(rtl8139Registers.map((r) => [r.name as string, read(r.offset, r.width)]));
+    const { readAt } = dirty();
+    const values = new Map(rtl8139Registers.map((r) => [r.name as string, readAt(r.offset, r.width)]));
     let nonZero = 0;
     for (const size of widths) {
       for (let offset = 0; offset + size <= 256; offset++) {
-        const value = read(offset, size);
+        const value = readAt(offset, size);
         expect(value, `${size} at 0x${offset.toString(16)}`).toBe(expected(values, offset, size) >>> 0);
         nonZero += Number(value !== 0);
       }
@@ -123,24 +127,24 @@ describe('rtl8139 register sweep', () => {
   });
 
   it('both BARs are the same registers', () => {
-    const { bus, read } = dirty();
-    for (let offset = 0; offset < 256; offset += 4) expect(bus.read('io', 0xc000 + offset, 4)).toBe(read(offset, 4));
+    const { bus, readAt } = dirty();
+    for (let offset = 0; offset < 256; offset += 4) expect(bus.read('io', 0xc000 + offset, 4)).toBe(readAt(offset, 4));
   });
 
   it('writes at natural width change the writable bits, and no other register', () => {
     for (const value of [0xffffffff, 0, 0x5aa5c33c]) {
       for (const r of rtl8139Registers as readonly RegisterDef[]) {
         if (special.has(r.name)) continue;
-        const { read, write } = dirty();
-        const before = rtl8139Registers.map((other) => read(other.offset, other.width));
-        write(r.offset, r.width, (value & widthMask(r.width)) >>> 0);
+        const { readAt, writeAt } = dirty();
+        const before = rtl8139Registers.map((other) => readAt(other.offset, other.width));
+        writeAt(r.offset, r.width, (value & widthMask(r.width)) >>> 0);
         const mask = r.access === 'rw' ? (r.writable ?? widthMask(r.width)) : 0;
         rtl8139Registers.forEach((other, i) => {
           const want =
             other.name === r.name
               ? ((before[i]! & ~mask) | (value & mask)) & (r.width === 4 ? -1 : widthMask(r.width))
               : before[i]!;
-          expect(read(other.offset, other.width), `${other.name} after ${r.name}`).toBe(want >>> 0);
+          expect(readAt(other.offset, other.width), `${other.name} after ${r.name}`).toBe(want >>> 0);
         });
       }
     }
@@ -151,12 +155,12 @@ describe('rtl8139 register sweep', () => {
       for (let offset = 0; offset + size <= 256; offset++) {
         const touched = rtl8139Registers.filter((r) => r.offset < offset + size && r.offset + r.width > offset);
         if (touched.some((r) => special.has(r.name))) continue;
-        const { read, write } = dirty();
-        const before = rtl8139Registers.map((r) => read(r.offset, r.width));
-        write(offset, size, widthMask(size));
+        const { readAt, writeAt } = dirty();
+        const before = rtl8139Registers.map((r) => readAt(r.offset, r.width));
+        writeAt(offset, size, widthMask(size));
         rtl8139Registers.forEach((r, i) => {
           if (!touched.includes(r))
-            expect(read(r.offset, r.width), `${r.name} after ${size} bytes at 0x${offset.toString(16)}`).toBe(before[i]);
+            expect(readAt(r.offset, r.width), `${r.name} after ${size} bytes at 0x${offset.toString(16)}`).toBe(before[i]);
           // An aligned access narrower than the register changes nothing when the table lists neither it nor its bytes.
           else if (
             size < r.width &&
@@ -164,7 +168,7 @@ describe('rtl8139 register sweep', () => {
             !whole(offset, size, true) &&
             !(size === 2 && (whole(offset, 1, true) ?? whole(offset + 1, 1, true)))
           ) {
-            expect(read(r.offset, r.width), r.name).toBe(before[i]);
+            expect(readAt(r.offset, r.width), r.name).toBe(before[i]);
           }
         });
       }
@@ -175,14 +179,14 @@ describe('rtl8139 register sweep', () => {
     const locked = rtl8139Registers.filter((r) => (r as RegisterDef).lock !== undefined);
     expect(locked.map((r) => r.name)).toEqual(['Config0', 'Config1', 'Config3', 'Config4']);
     for (const mode of [0x00, 0x80]) {
-      const { read, write } = setUp();
-      write(0x50, 1, mode);
-      const before = locked.map((r) => read(r.offset, 1));
-      for (const r of locked) write(r.offset, 1, 0xff);
-      expect(locked.map((r) => read(r.offset, 1))).toEqual(before);
-      write(0x50, 1, 0xc0);
-      for (const r of locked) write(r.offset, 1, 0xff);
-      expect(locked.map((r) => read(r.offset, 1))).not.toEqual(before);
+      const { readAt, write, writeAt } = setUp();
+      write('Cfg9346', mode);
+      const before = locked.map((r) => readAt(r.offset, 1));
+      for (const r of locked) writeAt(r.offset, 1, 0xff);
+      expect(locked.map((r) => readAt(r.offset, 1))).toEqual(before);
+      write('Cfg9346', MODE_CONFIG_WRITE);
+      for (const r of locked) writeAt(r.offset, 1, 0xff);
+      expect(locked.map((r) => readAt(r.offset, 1))).not.toEqual(before);
     }
   });
 
