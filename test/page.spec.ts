@@ -9,11 +9,13 @@ import { join } from 'node:path';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { servePage } from '../src/cli/page-server.ts';
+import { captureFile } from '../src/trace/testing/fixtures.ts';
 import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
 
 const root = join(import.meta.dirname, '..');
 const folder = join(root, 'dist/page');
 const lack = await lackOf('chromium', 'built');
+const noCaptures = await lackOf('captures');
 
 /** The newest file of a folder, by its time. */
 const newest = (path: string): number =>
@@ -137,6 +139,45 @@ describe.skipIf(lack.skip)(lack.title('the page'), () => {
     expect(await page.locator('main img, .status img').count()).toBe(0);
     expect(problems).toEqual([]);
     await page.close();
+  });
+
+  it.skipIf(noCaptures.skip)(noCaptures.title('tells the second echo request of a real host from dropped files'), async () => {
+    const { page, problems } = await open();
+    await page.waitForSelector('.hops li');
+    const place = mkdtempSync(join(tmpdir(), 'xenolith-dropped-'));
+    try {
+      const files = ['trace.bin', 'qemu-dm.log', 'bridge.pcap'].map((name) => {
+        // Names say nothing: the files are known by their content.
+        const path = join(place, `${name.length}`);
+        writeFileSync(path, captureFile('rtl8139-8139cp-ping', name));
+        return path;
+      });
+      await page.setInputFiles('input[type=file]', files);
+      const requests = page.locator('.packets button', { hasText: 'ICMP echo request' });
+      await page.waitForFunction(() => document.querySelectorAll('.packets li').length > 8);
+      await requests.nth(1).click();
+      const number = (await requests.nth(1).locator('.number').textContent())!;
+      await page.waitForFunction(
+        (n) => document.querySelector('.story h3')?.textContent?.startsWith(`Packet ${n} of the capture: ICMP echo request`),
+        number,
+      );
+      const evidence = async (hop: string, what: string): Promise<string> => {
+        await page.locator('.hops li', { hasText: hop }).first().locator('.refs button', { hasText: what }).first().click();
+        await page.waitForFunction(
+          (unit) => document.querySelector('.bytes h3')?.textContent?.startsWith(unit),
+          { 'trace+': 'Record', 'log:': 'Line', 'pcap#': 'Frame' }[what]!,
+        );
+        return (await page.textContent('.bytes'))!;
+      };
+      expect(await evidence('leaves the guest', 'trace+')).toContain('vmexit');
+      expect(await evidence('device model takes the request', 'log:')).toContain('cpu_ioreq_move');
+      expect(await evidence('wire carries', 'pcap#')).toContain(`Frame ${number}: ICMP echo request`);
+      expect(await page.textContent('.addresses')).toContain('none: mmio_dm');
+      expect(problems).toEqual([]);
+    } finally {
+      rmSync(place, { recursive: true, force: true });
+      await page.close();
+    }
   });
 
   it('works without shared memory and under a path of any server', async () => {

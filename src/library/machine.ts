@@ -332,6 +332,7 @@ export class BaseMachine {
       ...(wantsTrace ? { traceMask: typeof records.trace === 'number' ? records.trace : TRC_ALL } : {}),
       ...(records.log || this.emitter.has('log') ? { logForm: records.log === 'classic' ? 'classic' : 'trace' } : {}),
       capture: records.capture === true || this.emitter.has('capture'),
+      awaitsInput: true,
       untilNs: (options.timeLimit ?? Infinity) * 1e9,
       ...(typeof devices === 'string' || devices instanceof URL ? { deviceModule: String(devices) } : {}),
     };

@@ -1,6 +1,6 @@
 /** A whole machine as one thread's part. */
 import type { MachineOptions, MachineSinks } from './guest-side.ts';
-import type { PostJobMessage } from './job.ts';
+import type { MachineJob, PostJobMessage } from './job.ts';
 import { InlineMachine } from './machine.ts';
 import { answerDeviceModel, GuestRunner, type Part, type Respond, type TurnResult } from './part.ts';
 import { deviceModelReport, guestReport } from './report.ts';
@@ -14,12 +14,17 @@ export class InlinePart implements Part {
   private readonly batch: EventBatch;
   private readonly post: PostJobMessage;
 
-  constructor(options: MachineOptions, sinks: MachineSinks, untilNs: number, post: PostJobMessage) {
+  constructor(
+    options: MachineOptions,
+    sinks: MachineSinks,
+    limits: Pick<MachineJob, 'untilNs' | 'awaitsInput'>,
+    post: PostJobMessage,
+  ) {
     const machine = new InlineMachine(options, sinks);
     this.machine = machine;
     this.post = post;
     this.batch = new EventBatch(post);
-    this.runner = new GuestRunner(machine.loop, untilNs, machine, this.batch, () => machine.flush());
+    this.runner = new GuestRunner(machine.loop, limits, machine, this.batch, () => machine.flush());
     this.watch = new DeviceModelWatch(machine.deviceModel, machine.clock, this.batch, post, ownWires(options.nics));
     const { memory, layout, isShared } = machine.memory;
     post({ kind: 'started', split: isShared ? { memory, layout } : undefined });

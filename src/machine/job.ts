@@ -44,6 +44,8 @@ export interface MachineJob {
   readonly fep?: boolean;
   /** Nanoseconds of the machine's clock after which the run is given up. */
   readonly untilNs: number;
+  /** Whoever launched the machine may still send something: a guest that waits for ever under the virtual clock does not end the run. */
+  readonly awaitsInput?: boolean;
   /** Characters typed for COM1: a frame ring (net/frame-ring.ts) over this buffer. */
   readonly consoleInput?: SharedArrayBuffer;
   /** The wire's other end in place of the dom0 endpoint. */

@@ -9,6 +9,7 @@ import type { DeviceModel } from '../device-model/device-model.ts';
 import { formatMac } from '../net/frame.ts';
 import { UserError } from '../base/errors.ts';
 import { cpuRegisters, readMemory, writeMemory } from './inspect.ts';
+import type { MachineJob } from './job.ts';
 import { guestLinear } from './report.ts';
 import type { DeviceModelRequest, GuestRequest, NicState, PartRequest } from './requests.ts';
 import { type DeviceModelWatch, type EventBatch, watchGuest } from './watch.ts';
@@ -53,11 +54,11 @@ export class GuestRunner {
   private origin = { ns: 0, ms: 0 };
   private stepTo = Infinity;
   private stepped: Respond | undefined;
-  private limits: { -readonly [K in keyof TurnLimits]: TurnLimits[K] } = { mustYield: () => false, limitNs: Infinity };
+  private readonly limits: { -readonly [K in keyof TurnLimits]: TurnLimits[K] };
 
   constructor(
     loop: PcpuLoop,
-    untilNs: number,
+    { untilNs, awaitsInput = false }: Pick<MachineJob, 'untilNs' | 'awaitsInput'>,
     { hvm, p2m, platform }: { readonly hvm: HvmVcpu; readonly p2m: P2m; readonly platform: Platform },
     batch: EventBatch,
     drainTrace: () => void,
@@ -65,6 +66,7 @@ export class GuestRunner {
     this.loop = loop;
     this.clock = hvm.domain.pcpu.clock;
     this.untilNs = untilNs;
+    this.limits = { mustYield: () => false, limitNs: Infinity, awaitsInput };
     this.hvm = hvm;
     this.p2m = p2m;
     this.platform = platform;

@@ -97,9 +97,9 @@ export class JobRunner {
     const sinks = { ...sinksOf(o.job, post), ...(this.extras.disassemble && { disassemble: this.extras.disassemble }) };
     switch (o.part) {
       case 'machine':
-        return new InlinePart(machineOptions(o.job, devices), sinks, o.job.untilNs, post);
+        return new InlinePart(machineOptions(o.job, devices), sinks, o.job, post);
       case 'guest':
-        return new GuestPart(o.split, machineOptions(o.job, devices), sinks, o.job.untilNs, post);
+        return new GuestPart(o.split, machineOptions(o.job, devices), sinks, o.job, post);
       case 'device-model':
         return new DeviceModelPart(o.split, machineOptions(o.job, devices), sinks, post);
     }

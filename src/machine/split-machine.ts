@@ -23,7 +23,7 @@ import {
   type MachineOptions,
   type MachineSinks,
 } from './guest-side.ts';
-import type { PostJobMessage, SplitMemory } from './job.ts';
+import type { MachineJob, PostJobMessage, SplitMemory } from './job.ts';
 import { answerDeviceModel, GuestRunner, type Part, type Respond, type TurnResult } from './part.ts';
 import { deviceModelReport, guestReport } from './report.ts';
 import type { PartRequest } from './requests.ts';
@@ -89,7 +89,13 @@ export class GuestPart implements Part {
   private readonly drainTrace: () => void;
 
   /** Builds the domain, waits until the device model serves it, and does the firmware's work. */
-  constructor(split: SplitMemory, options: MachineOptions, sinks: MachineSinks, untilNs: number, post: PostJobMessage) {
+  constructor(
+    split: SplitMemory,
+    options: MachineOptions,
+    sinks: MachineSinks,
+    limits: Pick<MachineJob, 'untilNs' | 'awaitsInput'>,
+    post: PostJobMessage,
+  ) {
     const memory = new MachineMemory(split.memory, split.layout);
     const handshake = new Handshake(memory);
     const clock = new HostClock(memory);
@@ -119,7 +125,7 @@ export class GuestPart implements Part {
       if (!ready) throw new Error("the device model's thread does not answer");
       post({ kind: 'started', split });
       this.loop = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm);
-      this.runner = new GuestRunner(this.loop, untilNs, { hvm, p2m, platform }, this.batch, drainTrace);
+      this.runner = new GuestRunner(this.loop, limits, { hvm, p2m, platform }, this.batch, drainTrace);
     } catch (error) {
       this.finish();
       throw error;

@@ -4,7 +4,7 @@ import type { DeviceModel } from '../device-model/device-model.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { HvmVcpu } from '../hypervisor/vmx/hvm.ts';
 import { TRC_HVM_INJ_VIRQ, TRC_HVM_VMEXIT, TRC_HVM_VMEXIT64 } from '../trace/events.ts';
-import { exitReasonName } from '../trace/exit-reasons.ts';
+import { exitReasonName } from '../trace/index.ts';
 import type { Clock } from '../base/clock.ts';
 import type { WatchedEvent } from './requests.ts';
 import type { PostJobMessage } from './job.ts';

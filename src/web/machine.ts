@@ -42,6 +42,8 @@ export const start = (paused = false, own: Partial<MachineOptions> = {}): Promis
       ...own,
     });
     machine = made;
+    // A terminal's own full reset.
+    for (const listener of listeners) listener(new TextEncoder().encode('\x1bc'));
     nic.value = undefined;
     nicBefore.value = new Map();
     made.on('console', (bytes) => {

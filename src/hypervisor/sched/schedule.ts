@@ -53,9 +53,11 @@ export interface TurnLimits {
   readonly mustYield: () => boolean;
   /** How far the virtual clock may run, in nanoseconds. */
   readonly limitNs: number;
+  /** Something may still come from outside: a guest that waits with nothing due, under the virtual clock, does not end the run. */
+  readonly awaitsInput: boolean;
 }
 
-const NO_LIMITS: TurnLimits = { mustYield: () => false, limitNs: Infinity };
+const NO_LIMITS: TurnLimits = { mustYield: () => false, limitNs: Infinity, awaitsInput: false };
 
 /** dom0 on the guest's pCPU. */
 export interface InlineDom0 {
@@ -342,7 +344,7 @@ export class PcpuLoop {
       if (this.runDue() || !state.hasPauseFlag(VPF_BLOCKED)) continue;
       const due = Math.min(timers.nextDeadline(), dom0?.deviceModel.nextDeadlineNs ?? Infinity, untilNs);
       if (clock instanceof VirtualClock) {
-        if (due === Infinity) return maySleep ? 'idle' : this.sleepUntil(due);
+        if (due === Infinity) return limits.awaitsInput ? this.sleepUntil(due) : 'idle';
         clock.skipTo(Math.min(due, limits.limitNs));
         if (due > limits.limitNs) return this.sleepUntil(limits.limitNs);
       } else {
