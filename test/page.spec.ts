@@ -211,7 +211,7 @@ describe('the server of the page', () => {
   /** The whole answer to a request as it goes over the wire. */
   const raw = (port: number, request: string): Promise<string> =>
     new Promise((done, failed) => {
-      const socket = connect(port, '127.0.0.1', () => socket.end(request));
+      const socket = connect(port, '127.0.0.1', () => socket.write(request));
       let text = '';
       socket.on('data', (data) => (text += data.toString('latin1')));
       socket.on('end', () => done(text));
