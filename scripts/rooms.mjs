@@ -4,9 +4,10 @@
 // room may import the ones named, and the face where it is named as '.'.
 
 export const rooms = {
-  base: { holds: 'branded addresses, register declarations, errors, logger and clock interfaces', imports: [] },
+  base: { holds: 'branded addresses, declarations of registers and log lines, errors, logger and clock interfaces', imports: [] },
   abi: {
-    holds: 'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op',
+    holds:
+      'layouts that cross a boundary: ioreq pages, event channels, HVM parameters, start info, dm_op, lines of the device-model log',
     imports: ['base'],
   },
   trace: {
@@ -19,10 +20,13 @@ export const rooms = {
       },
       format: { holds: 'files, windows, and the merge of the CPUs', imports: ['.'] },
       records: { holds: 'the decoder and all names; what wrote a trace', imports: ['.'] },
-      follow: { holds: 'records in time order, and who runs where', imports: ['.', 'format', 'records'] },
+      follow: {
+        holds: 'records in time order, who runs where; what a host does, as transitions',
+        imports: ['.', 'format', 'records'],
+      },
       xenalyze: {
         holds: "xenalyze's rules, to the letter: dump, and what a summary counts",
-        imports: ['.', 'format', 'records'],
+        imports: ['.', 'format', 'records', 'follow'],
       },
       summary: { holds: 'figures of what was counted, as data and as text', imports: ['format', 'records', 'xenalyze'] },
       threads: { holds: 'two threads on one file', imports: ['format', 'xenalyze', 'summary'] },
@@ -46,8 +50,8 @@ export const rooms = {
         imports: ['wasm', 'memory', 'records', 'emit', 'tables', 'decode'],
       },
       compiled: {
-        holds: 'hot loops as functions of their own',
-        imports: ['wasm', 'memory', 'records', 'emit', 'decode', 'interpreter'],
+        holds: 'warm code as functions of its own: regions',
+        imports: ['.', 'wasm', 'memory', 'records', 'emit', 'decode', 'interpreter'],
       },
       system: {
         holds: 'faults, interrupts, segments, control registers, MSRs',
@@ -55,7 +59,7 @@ export const rooms = {
       },
       run: {
         holds: 'the engine: fetches, runs, leaves',
-        imports: ['.', 'memory', 'records', 'fpu', 'emit', 'decode', 'interpreter', 'compiled', 'system'],
+        imports: ['.', 'wasm', 'memory', 'records', 'fpu', 'emit', 'decode', 'interpreter', 'compiled', 'system'],
       },
     },
   },
@@ -102,6 +106,10 @@ export const rooms = {
       '.': { holds: 'the library', imports: ['sources', 'join', 'tell'] },
     },
   },
+  export: {
+    holds: 'a trace in the forms of other tools: tables, Perfetto, OpenTelemetry, pcapng, xentrace; questions in SQL; a report',
+    imports: ['base', 'trace', 'net', 'analyze'],
+  },
   machine: {
     holds: 'puts a machine together',
     imports: ['base', 'abi', 'trace', 'cpu', 'hypervisor', 'devices', 'net', 'device-model', 'analyze'],
@@ -111,7 +119,7 @@ export const rooms = {
     imports: ['base', 'trace', 'net', 'device-model', 'analyze', 'machine'],
   },
   web: { holds: 'the page ([page.md](page.md))', imports: ['library'] },
-  cli: { holds: 'the commands', imports: ['base', 'abi', 'trace', 'devices', 'net', 'machine', 'analyze'] },
+  cli: { holds: 'the commands', imports: ['base', 'abi', 'trace', 'devices', 'net', 'machine', 'analyze', 'export'] },
 };
 
 /** Of these rooms only the files named may be imported by the other. */

@@ -18,8 +18,12 @@ const run = (command, args) => {
 const stamp = 'node_modules/.xenolith-lock';
 const lock = createHash('sha256').update(readFileSync('package-lock.json')).digest('hex');
 if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
+  console.error('xenolith: installs the packages that package-lock.json names, into node_modules');
   run('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
   mkdirSync('node_modules', { recursive: true });
   writeFileSync(stamp, lock);
 }
-if (process.argv.includes('--build')) run('npm', ['run', '--silent', 'build']);
+if (process.argv.includes('--build')) {
+  console.error('xenolith: compiles src into dist');
+  run('npm', ['run', '--silent', 'build']);
+}

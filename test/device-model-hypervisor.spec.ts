@@ -24,7 +24,7 @@ function setUp(options: TestMachineOptions = {}) {
   const captured: Uint8Array[] = [];
   const text: string[] = [];
   const log = new DmLog({ form: 'trace', clock, pid: 1000, sink: (piece) => lines.push(...piece.trimEnd().split('\n')) });
-  const pcap = new PcapngWriter({ clock, interfaceName: 'vif1.0', sink: (bytes) => captured.push(bytes) });
+  const pcap = new PcapngWriter({ clock, interfaces: ['vif1.0'], sink: (bytes) => captured.push(bytes) });
   const warnings: string[] = [];
   // The test machine's own server serves some of these addresses; it makes way.
   hypercalls.destroyIoreqServer(machine.server);

@@ -34,7 +34,7 @@ import { GUEST_MAC, NIC_MMIO, setUp } from '../src/device-model/testing/set-up.t
 function run(logForm: 'trace' | 'classic'): { log: string[]; pcap: Uint8Array } {
   const captured: Uint8Array[] = [];
   const clock = new HandClock();
-  const pcap = new PcapngWriter({ clock, interfaceName: 'vif1.0', sink: (bytes) => captured.push(bytes) });
+  const pcap = new PcapngWriter({ clock, interfaces: ['vif1.0'], sink: (bytes) => captured.push(bytes) });
   const machine = setUp({ logForm, pcap });
   clock.nowNs = () => machine.clock.ns;
   const driver = new CplusDriver(machine.hv, NIC_MMIO);

@@ -1,5 +1,5 @@
 /**
- * Load on a guest's RTL8139: a flood of pings, bytes from the host and the same bytes back, the interface down and up. The
+ * Load on a guest's NIC: a flood of pings, bytes from the host and the same bytes back, the interface down and up. The
  * wire's other end is passt, reached through a relay here that counts frames and answers echo requests itself (passt needs
  * the kernel's leave to ping). The same for this machine and for QEMU, with the same kernel, initramfs and peer.
  */
@@ -9,8 +9,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { vifsFor } from '../../src/machine/guest-config.ts';
 import { readCapture } from '../../src/analyze/sources/pcap.ts';
-import { guestCommandLine, type GuestDriver, type GuestImages } from '../../src/machine/guest.ts';
+import { guestCommandLine, type GuestImages } from '../../src/machine/guest.ts';
 import { be16, putBe16 } from '../../src/net/frame.ts';
 import { StreamDeframer } from '../../src/net/stream-node.ts';
 import { type Span, threadStages, type ThreadStages } from './stages.ts';
@@ -20,7 +21,8 @@ const GUEST_MIB = 512;
 
 export interface LoadOptions {
   readonly machine: 'xenolith' | 'qemu';
-  readonly driver: GuestDriver;
+  /** One of guestDrivers; it chooses the NIC too. */
+  readonly driver: string;
   readonly images: GuestImages;
   /** Bytes each way. */
   readonly bytes: number;
@@ -291,7 +293,7 @@ const xenolith = (
   ...(pcap === undefined ? [] : ['--pcap', pcap]),
 ];
 
-const qemu = ({ images }: LoadOptions, append: string, netdev: string): string[] => [
+const qemu = ({ driver, images }: LoadOptions, append: string, netdev: string): string[] => [
   'qemu-system-x86_64',
   '-accel',
   'tcg',
@@ -312,7 +314,7 @@ const qemu = ({ images }: LoadOptions, append: string, netdev: string): string[]
   '-netdev',
   `stream,id=wire,server=off,addr.type=unix,addr.path=${netdev}`,
   '-device',
-  'rtl8139,netdev=wire',
+  `${vifsFor([driver])[0]!.model},netdev=wire`,
 ];
 
 function outputOf(child: ChildProcess, timeoutMs: number): Promise<string> {

@@ -10,3 +10,4 @@ export const EINVAL = 22;
 export const ENOSPC = 28;
 export const ENOSYS = 38;
 export const ETIME = 62;
+export const EOPNOTSUPP = 95;

@@ -1,27 +1,32 @@
 /** `xenolith conformance`: reference transcripts against our chips. */
 import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { createGunzip } from 'node:zlib';
 import type { Command } from 'commander';
 import colors from 'picocolors';
 import { UserError } from '../base/errors.ts';
 import { Replay, type SequenceResult } from '../devices/conformance/replay.ts';
+import { oneLine } from './failure.ts';
+import { Intake } from './intake.ts';
 
-/** Replays one file, gzip-compressed if its name ends in .gz. */
-async function replayFile(file: string): Promise<SequenceResult[]> {
-  const replay = new Replay(file);
-  const raw = createReadStream(file);
-  const input = file.endsWith('.gz') ? raw.pipe(createGunzip()) : raw;
-  const failed = new Promise<never>((_, reject) => {
-    const fail = (error: Error): void => reject(new UserError(`${file}: cannot be read: ${error.message}`));
-    raw.on('error', fail);
-    input.on('error', fail);
-  });
-  const read = (async () => {
-    for await (const line of createInterface({ input, crlfDelay: Infinity })) replay.line(line);
-    replay.end();
-  })();
-  await Promise.race([read, failed]);
+const EXPECTED = 'a transcript (JSON lines, of test/transcripts)';
+/** Lines of transcripts are a few thousand characters long. */
+const LONGEST_LINE = 4 << 20;
+
+/** Replays one file, plain or compressed. */
+async function replayFile(file: string, intake: Intake): Promise<SequenceResult[]> {
+  const { path, name, kind, what } = await intake.one(file, EXPECTED);
+  if (kind === 'empty') throw new UserError(`${name}: empty; expected ${EXPECTED}`);
+  if (what !== 'JSON') throw new UserError(`${name}: ${what}; expected ${EXPECTED}`);
+  const replay = new Replay(name);
+  let rest = '';
+  for await (const chunk of createReadStream(path, { encoding: 'utf8', highWaterMark: 1 << 18 })) {
+    const lines = (rest + (chunk as string)).split(/\r?\n/);
+    rest = lines.pop()!;
+    if (rest.length > LONGEST_LINE)
+      throw new UserError(`${name}: a line of more than ${LONGEST_LINE >> 20} MiB; expected ${EXPECTED}`);
+    for (const line of lines) replay.line(line);
+  }
+  if (rest !== '') replay.line(rest);
+  replay.end();
   return replay.results;
 }
 
@@ -29,15 +34,20 @@ export function registerConformance(program: Command): void {
   program
     .command('conformance')
     .description('replay reference transcripts against our chip models')
-    .argument('<file...>', 'transcripts: JSON lines, also .gz')
+    .argument('<file...>', 'transcripts: JSON lines, also compressed; - is standard input')
     .option('--json', 'print every sequence as JSON')
     .addHelpText('after', '\nExample:\n  npx xenolith conformance test/transcripts/*.jsonl.gz\n')
     .action(async (files: string[], options: { json?: boolean }) => {
       const all: (SequenceResult & { file: string })[] = [];
-      for (const file of files) {
-        const results = await replayFile(file);
-        all.push(...results.map((result) => ({ file, ...result })));
-        if (!options.json) report(file, results);
+      const intake = new Intake();
+      try {
+        for (const file of files) {
+          const results = await replayFile(file, intake);
+          all.push(...results.map((result) => ({ file, ...result })));
+          if (!options.json) report(oneLine(file), results);
+        }
+      } finally {
+        intake.close();
       }
       const agree = all.filter((r) => !r.difference).length;
       const otherEdges = all.reduce((n, r) => n + r.otherEdges, 0);

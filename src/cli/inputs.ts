@@ -11,18 +11,18 @@ const identity = ({ dev, ino }: Stats): string => `${dev}:${ino}`;
 export class Inputs {
   private readonly alreadyRead = new Set<string>();
 
-  /** Bytes of a file or pipe. Throws UserError when there are none: `expected` says what should be there. */
+  /** Bytes of a file or pipe; `-` is standard input. Throws UserError when there are none: `expected` says what should be there. */
   read(path: string, expected: string): Uint8Array {
     let bytes: Uint8Array;
     try {
-      const fd = openSync(path, 'r');
+      const fd = path === '-' ? 0 : openSync(path, 'r');
       try {
         const stats = fstatSync(fd);
         if (stats.isDirectory()) throw new UserError(`${path}: a directory; expected ${expected}`);
         this.alreadyRead.add(identity(stats));
         bytes = stats.isFile() ? readFileSync(fd) : readToEnd(fd, path, expected);
       } finally {
-        closeSync(fd);
+        if (fd !== 0) closeSync(fd);
       }
     } catch (error) {
       if (error instanceof UserError) throw error;

@@ -1,6 +1,7 @@
 /** Where a run puts its files and the guest's console. */
 import { constants, createWriteStream, fstatSync, ftruncateSync, openSync, type Stats, type WriteStream } from 'node:fs';
 import { dirname } from 'node:path';
+import type { Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { Listeners } from '../base/listeners.ts';
 import { UserError } from '../base/errors.ts';
@@ -68,13 +69,18 @@ export class Outputs {
     process.stdout.on('error', this.stdoutLost);
   }
 
-  write(name: FileName, data: Uint8Array | string): void {
-    this.files.get(name)?.write(data);
+  /** A promise where the file takes no more for now. */
+  write(name: FileName, data: Uint8Array | string): void | Promise<void> {
+    const stream = this.files.get(name);
+    return stream === undefined || stream.write(data) ? undefined : drained([stream]);
   }
 
-  console(bytes: Uint8Array): void {
-    if (this.toStdout && this.lost?.path !== 'standard output') process.stdout.write(bytes);
-    for (const stream of this.consoles) stream.write(bytes);
+  /** A promise where one of the consoles takes no more for now. */
+  console(bytes: Uint8Array): void | Promise<void> {
+    const full: Writable[] = [];
+    if (this.toStdout && this.lost?.path !== 'standard output' && !process.stdout.write(bytes)) full.push(process.stdout);
+    for (const stream of this.consoles) if (!stream.write(bytes)) full.push(stream);
+    return full.length === 0 ? undefined : drained(full);
   }
 
   /** Waits until everything is written. Throws UserError when an output was lost; a reader of standard output that left is no error. */
@@ -97,6 +103,23 @@ export class Outputs {
     this.lost = { path, error };
     this.losses.call(error);
   }
+}
+
+/** Resolves when all of them take more, or can take none any more. */
+async function drained(streams: readonly Writable[]): Promise<void> {
+  await Promise.all(
+    streams.map(
+      (stream) =>
+        new Promise<void>((resolve) => {
+          if (!stream.writableNeedDrain || stream.destroyed) return void resolve();
+          const done = (): void => {
+            for (const event of ['drain', 'close', 'error']) stream.off(event, done);
+            resolve();
+          };
+          for (const event of ['drain', 'close', 'error']) stream.on(event, done);
+        }),
+    ),
+  );
 }
 
 function openForWriting(path: string): number {

@@ -14,8 +14,9 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
     .addHelpText('after', '\nExample:\n  npx xenolith run guest.cfg\n\nEvery command has examples in its --help.')
     .configureOutput({ outputError: (text, write) => write(`${usageErrorText(text, program, argv)}\n`) })
     .exitOverride();
-  // The machine's code takes longer to load than a small trace to read: a `trace` command does without.
-  if (argv.find((word) => !word.startsWith('-')) !== 'trace') {
+  // The machine's code takes longer to load than a small trace to read: commands that read do without.
+  const first = argv.find((word) => !word.startsWith('-'));
+  if (first !== 'trace' && first !== 'explain') {
     (await import('./run.ts')).registerRun(program);
     (await import('./guest.ts')).registerGuest(program);
     (await import('./page.ts')).registerPage(program);
@@ -23,6 +24,11 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
   }
   (await import('./trace.ts')).registerTrace(program);
   (await import('./trace-io.ts')).registerTraceIo(program);
+  (await import('./trace-export.ts')).registerTraceExport(program);
+  (await import('./trace-sql.ts')).registerTraceSql(program);
+  (await import('./trace-report.ts')).registerTraceReport(program);
+  (await import('./trace-watch.ts')).registerTraceWatch(program);
+  (await import('./explain.ts')).registerExplain(program);
   try {
     await program.parseAsync(argv, { from: 'user' });
   } catch (error) {

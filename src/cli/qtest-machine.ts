@@ -4,24 +4,23 @@
  */
 import { UserError } from '../base/errors.ts';
 import { Listeners } from '../base/listeners.ts';
-import { StepClock, TestWire, type NicChip } from '../devices/conformance/test-bus.ts';
-import type { DmaBus, Wire } from '../devices/interfaces.ts';
+import { StepClock, TestWire } from '../devices/conformance/test-bus.ts';
+import type { DmaBus } from '../devices/interfaces.ts';
 import { IoSpace } from '../devices/io-space.ts';
-import { Rtl8139 } from '../devices/nic/rtl8139/core.ts';
+import { nicModels } from '../devices/nic/models.ts';
 import { PciBus, devfn, pciLink } from '../devices/pci/bus.ts';
 import { HostBridge } from '../devices/pci/host-bridge.ts';
-import type { PciSlot } from '../devices/pci/pci-device.ts';
 import { Piix3 } from '../devices/pci/piix3.ts';
 import { Piix4Pm } from '../devices/pci/piix4-pm.ts';
 
 const LINKS = 4;
 const IOAPIC_PINS = 24;
 
-/** NICs that `-device` takes, with the MAC address QEMU gives its first one. */
-const nics: Readonly<Record<string, (slot: PciSlot, wire: Wire) => NicChip>> = {
-  rtl8139: (slot, wire) => new Rtl8139(slot, wire, { mac: Uint8Array.of(0x52, 0x54, 0x00, 0x12, 0x34, 0x56) }),
-};
-export const qtestDevices: readonly string[] = Object.keys(nics);
+/** NICs that `-device` takes. */
+export const qtestDevices: readonly string[] = nicModels.map(({ name }) => name);
+
+/** The address QEMU gives its first NIC; the others have the next ones. */
+const macOf = (index: number): Uint8Array => Uint8Array.of(0x52, 0x54, 0x00, 0x12, 0x34, 0x56 + index);
 
 /** RAM from address 0 on. */
 class Ram implements DmaBus {
@@ -97,9 +96,9 @@ export class QtestMachine {
     );
     bus.attach(devfn(1, 3), new Piix4Pm(bus.slot(devfn(1, 3)), this.ports, { powerOff: () => this.powerOffs.call() }));
     let next = 2;
-    for (const { model, at } of devices) {
-      const make = Object.hasOwn(nics, model) ? nics[model] : undefined;
-      if (!make)
+    for (const [index, { model, at }] of devices.entries()) {
+      const nic = nicModels.find(({ name }) => name === model);
+      if (!nic)
         throw new UserError(
           `-device ${model}: '${model}' is not a valid device model name; expected one of ${qtestDevices.join(', ')}`,
         );
@@ -109,9 +108,9 @@ export class QtestMachine {
       if (taken)
         throw new UserError(`-device ${model}: PCI place ${(place >>> 3).toString(16)}.${place & 7} is taken by ${taken.name}`);
       const wire = new TestWire();
-      const chip = make(bus.slot(place), wire);
+      const chip = nic.make(bus.slot(place), wire, { mac: macOf(index) });
       wire.nic = chip;
-      bus.attach(place, chip);
+      bus.attach(place, chip, nic.attach);
     }
   }
 

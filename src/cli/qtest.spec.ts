@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { UserError } from '../base/errors.ts';
+import { nicModels } from '../devices/nic/models.ts';
 import { Qmp } from './qmp.ts';
 import { QtestMachine } from './qtest-machine.ts';
 import { QtestProtocol } from './qtest-protocol.ts';
@@ -163,6 +164,49 @@ describe('qtest front end over its sockets', () => {
     expect(Math.max(...rates) - Math.min(...rates)).toBeLessThan(2);
     client.close();
     await ended;
+  });
+
+  /** What a read in the chip's first BAR gives after a reset: its place, width, and value. */
+  const first: Readonly<Record<string, readonly [offset: number, width: 'b' | 'w' | 'l', value: number]>> = {
+    // The station address, in all but the NE2000, which has it in its PROM: there the interrupt status, which says that it was reset.
+    rtl8139: [0, 'l', 0x12005452],
+    e1000: [0x5400, 'l', 0x12005452],
+    ne2k_pci: [7, 'b', 0x80],
+    pcnet: [0, 'w', 0x5452],
+  };
+
+  it.each(nicModels.map((model) => [model.name, model] as const))(
+    "%s: what QEMU's graph-walking tests do with it: found at its place, BARs sized and placed, a register read, its type listed",
+    async (name, { reading }) => {
+      const { client, ended } = await start('-device', `${name},addr=04.0`);
+      expect((await client.qmp('qom-list-types', { implements: 'device', abstract: true }))['return']).toContainEqual({ name });
+      const at = await client.findPci(reading.vendorId, reading.deviceIds[0]!);
+      expect(at).toBe(4 << 3);
+      for (const [i, { bar, space, size }] of reading.blocks.entries()) {
+        await client.configWrite(at, bar, 'l', 0xffffffff);
+        const kind = space === 'pio' ? 1 : 0;
+        expect(await client.configRead(at, bar, 'l')).toBe((-size | kind) >>> 0);
+        await client.configWrite(at, bar, 'l', space === 'pio' ? 0xc000 + 0x100 * i : 0xe0000000 + 0x100000 * i);
+      }
+      await client.configWrite(at, 4, 'w', 7);
+      const [offset, width, value] = first[name]!;
+      const pio = reading.blocks[0]!.space === 'pio';
+      expect(await client.number(`${pio ? 'in' : 'read'}${width} ${(pio ? 0xc000 : 0xe0000000) + offset}`)).toBe(value);
+      client.close();
+      await ended;
+    },
+  );
+
+  it('gives each of several NICs a place of its own', () => {
+    const devices = nicModels.flatMap(({ name }) => [{ model: name }, { model: name }]);
+    const machine = new QtestMachine(1 << 20, devices);
+    const ids = devices.map((_, i) => {
+      machine.ports.write(0xcf8, 4, (0x80000000 | ((2 + i) << 11)) >>> 0);
+      return machine.ports.read(0xcfc, 4);
+    });
+    expect(ids).toEqual(
+      nicModels.flatMap(({ reading: r }) => Array.from({ length: 2 }, () => ((r.deviceIds[0]! << 16) | r.vendorId) >>> 0)),
+    );
   });
 
   it('answers QMP as the graph-walking tests ask it, resets, quits', async () => {

@@ -3,12 +3,13 @@ import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/sources/ethernet.ts';
-import { analyze, renderStory, tellStory as tellPacket } from '../analyze/index.ts';
+import { analyze, renderStory, theGuest, tellStory as tellPacket } from '../analyze/index.ts';
 import { gvaOf } from '../machine/linear-claim.ts';
 import { UserError } from '../base/errors.ts';
+import { nicModels } from '../devices/nic/models.ts';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
-import { guestCommandLine, guestDrivers, type GuestDriver } from '../machine/guest.ts';
-import { nicOptions } from '../machine/guest-config.ts';
+import { guestCommandLine, guestDrivers } from '../machine/guest.ts';
+import { driversFor, nicOptions, vifsFor } from '../machine/guest-config.ts';
 import { loadKernelImage } from '../machine/kernel.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../machine/exit-status.ts';
 import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob } from '../machine/job.ts';
@@ -24,13 +25,14 @@ import { Outputs } from './outputs.ts';
 import { withProgress } from './progress.ts';
 import { standardOutputLost } from './standard-output.ts';
 import { attachTerminal } from './terminal.ts';
+import { announcement, farewell, nextPacket } from './tour.ts';
 
 interface RunOptions {
   kernel?: string;
   initrd?: string;
   append?: string;
   memory?: number;
-  driver: GuestDriver;
+  driver: string[];
   shell?: boolean;
   trace?: string;
   e?: number;
@@ -68,6 +70,9 @@ const oneOf =
     return value;
   };
 
+/** `8139cp or 8139too (rtl8139), e1000 (e1000)`. */
+const driverHelp = nicModels.map(({ name, drivers }) => `${drivers.map((d) => d.name).join(' or ')} (${name})`).join(', ');
+
 const statuses = Object.values(RUN_OUTCOMES)
   .map(({ status, text }) => `  ${String(status).padStart(2)}  ${text}`)
   .join('\n');
@@ -83,9 +88,9 @@ export function registerRun(program: Command): void {
     .option('--memory <MiB>', 'memory of the guest', whole(MEMORY_MIB.min, MEMORY_MIB.max))
     .option(
       '--driver <name>',
-      'NIC driver of the Debian guest: 8139cp (C+ mode) or 8139too (C mode)',
-      oneOf(...guestDrivers),
-      '8139cp',
+      `NIC driver of the Debian guest, in place of the first for its NIC's model: ${driverHelp}; may be repeated for NICs of other models (without guest.cfg it chooses the model too)`,
+      (value: string, before: string[]) => [...before, oneOf(...guestDrivers)(value)],
+      [],
     )
     .option('--shell', 'the Debian guest gives a shell on the console instead of pinging')
     .option('--trace <file>', 'write an xentrace file')
@@ -159,7 +164,7 @@ function parseEventMask(text: string): number {
 
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
   const inputs = new Inputs();
-  const config = readConfig(inputs, file);
+  const config = readConfig(inputs, file, options);
   for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
   if (options.e !== undefined && options.trace === undefined)
     throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
@@ -174,7 +179,13 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
   checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
-  const domain = await chooseGuest(inputs, config, options);
+  const drivers = [...driversFor(config.vif, options.driver).values()].map(({ name }) => name);
+  if (options.story) {
+    const guest = { name: config.name, text: guestText(options, config), memoryMiB: config.memory };
+    const nics = config.vif.map(({ model }) => model);
+    for (const line of announcement({ ...guest, nics, clock }, options)) console.error(line);
+  }
+  const domain = await chooseGuest(inputs, config, file, options, drivers);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
   const job: MachineJob = {
@@ -236,18 +247,35 @@ interface Stop {
 const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
 
-function readConfig(inputs: Inputs, file: string | undefined): XlConfig {
-  if (file === undefined) return parseXlConfig("name = 'guest'\nvif = ['type=ioemu,model=rtl8139']\n", 'default');
+function readConfig(inputs: Inputs, file: string | undefined, { memory, driver }: RunOptions): XlConfig {
+  if (file === undefined)
+    return { ...parseXlConfig("name = 'guest'\ntype = 'hvm'\n", 'default', { memory }), vif: vifsFor(driver) };
   return parseXlConfig(
     new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')),
     file,
+    { memory },
   );
 }
 
+/** One line that says what runs in place of the guest of the configuration, where xl would boot that from what is not here. */
+function standIn({ name, bootsFrom }: XlConfig, file: string | undefined, guest: string): string | undefined {
+  if (bootsFrom.length === 0) return undefined;
+  const disks = bootsFrom.includes('disk')
+    ? 'disks cannot be booted here'
+    : `${bootsFrom.join(', ')}: there is no such thing here`;
+  return `${file ?? name}: no kernel is named and ${disks}: ${guest} runs in place of '${name}'; name a kernel with kernel = 'FILE' or --kernel`;
+}
+
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
-async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions): Promise<MachineJob['domain']> {
+async function chooseGuest(
+  inputs: Inputs,
+  config: XlConfig,
+  file: string | undefined,
+  options: RunOptions,
+  drivers: readonly string[],
+): Promise<MachineJob['domain']> {
   const { type, vcpus, hpet } = config;
-  const memoryMiB = options.memory ?? config.memory;
+  const memoryMiB = config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
   const kernel = options.kernel ?? config.kernel;
   if (kernel === undefined && options.initrd !== undefined)
@@ -257,6 +285,10 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
       `ramdisk = '${config.ramdisk}': it goes with a kernel of your own; add kernel = 'FILE' to the configuration`,
     );
   if (kernel !== undefined) {
+    if (config.bootsFrom.length > 0)
+      console.error(
+        `xenolith: ${oneLine(file ?? config.name)}: ${config.bootsFrom.join(', ')}: no effect, as --kernel is booted`,
+      );
     const ramdisk = options.initrd ?? config.ramdisk;
     return {
       memoryMiB,
@@ -268,9 +300,14 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
       ...(ramdisk === undefined ? {} : { ramdisk: inputs.read(ramdisk, "the guest's ramdisk") }),
     };
   }
+  const say = (guest: string): void => {
+    const line = standIn(config, file, guest);
+    if (line !== undefined) console.error(`xenolith: ${oneLine(line)}`);
+  };
   try {
+    say('a Debian guest');
     const images = await withProgress((progress) => buildLinuxGuest({ progress }));
-    const base = guestCommandLine({ driver: options.driver, mode: options.shell ? 'shell' : 'ping' });
+    const base = guestCommandLine({ driver: drivers, mode: options.shell ? 'shell' : 'ping' });
     return {
       memoryMiB,
       vcpus,
@@ -295,6 +332,15 @@ async function chooseGuest(inputs: Inputs, config: XlConfig, options: RunOptions
       kernel: await loadKernelImage(image, 'tiny guest'),
     };
   }
+}
+
+/** What boots, for a reader. */
+function guestText(options: RunOptions, config: XlConfig): string {
+  const kernel = options.kernel ?? config.kernel;
+  if (kernel !== undefined) return `the kernel ${oneLine(kernel)}`;
+  return options.shell
+    ? `a Debian kernel with the driver ${options.driver}, and a shell`
+    : `a Debian kernel whose own driver ${options.driver} pings the host`;
 }
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -325,23 +371,17 @@ async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: S
   }
 }
 
-function takeOutput(message: JobOutput, outputs: Outputs): void {
-  switch (message.kind) {
+function takeOutput(output: JobOutput, outputs: Outputs): void | Promise<void> {
+  switch (output.kind) {
     case 'console':
-      outputs.console(message.bytes);
-      break;
+      return outputs.console(output.bytes);
     case 'trace':
-      outputs.write('trace', message.bytes);
-      break;
     case 'pcap':
-      outputs.write('pcap', message.bytes);
-      break;
+      return outputs.write(output.kind, output.bytes);
     case 'log':
-      outputs.write('dmLog', message.text);
-      break;
+      return outputs.write('dmLog', output.text);
     case 'say':
-      if (message.level === 'warn') console.error(`(xen) ${message.text}`);
-      break;
+      if (output.level === 'warn') console.error(`(xen) ${oneLine(output.text)}`);
   }
 }
 
@@ -353,6 +393,8 @@ async function tellStory(options: RunOptions, result: JobResult): Promise<void> 
     const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));
     const story = tellPacket(analysis, echo === undefined ? {} : { packet: echo.number });
     console.log(`\n${renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 110) })}`);
+    const register = theGuest(analysis).transmissions.find((t) => t.doorbell !== undefined)?.doorbell;
+    for (const line of farewell(options, nextPacket(analysis.frames, echo?.number), register)) console.log(line);
   } finally {
     await close();
   }

@@ -96,8 +96,8 @@ describe('xenolith trace io', () => {
     [['io', '@trace.txt', '--device', 'e1001@1'], /--device e1001@1: expected CHIP@BASE/],
     [['io', '@trace.txt', '--vcpu', '1'], /--vcpu 1: expected a domain and a vCPU/],
     [['io', '@trace.txt', '--from', 'x'], /--from x: expected seconds/],
-    [['io', '@trace.txt', '--dm-log', '@net.pcap'], /none of \d+ lines is a device model's trace event/],
-    [['io', '@trace.txt', '--pcap', '@dm.log'], /neither pcap nor pcapng/],
+    [['io', '@trace.txt', '--dm-log', '@net.pcap'], /a pcap capture; expected a device-model log, so give it with --pcap/],
+    [['io', '@trace.txt', '--pcap', '@dm.log'], /a device-model log; expected a capture/],
     [['explain', '@trace.txt', '--packet', '0'], /--packet 0: expected a number from 1 on/],
     [['explain', '@trace.txt', '--clock', 'wrong'], /--clock wrong: expected measured or modelled/],
   ])('%j is refused in one line', async (args, message) => {

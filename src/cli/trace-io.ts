@@ -10,6 +10,7 @@ import {
   costLines,
   CostTable,
   formatRef,
+  formatRefs,
   ioPaths,
   joinLines,
   pathJson,
@@ -17,14 +18,17 @@ import {
   pathLine,
   renderStory,
   tellStory,
+  type Analysis,
   type AnalysisInput,
   type IoPath,
 } from '../analyze/index.ts';
 import { parseCpuHz } from '../trace/index.ts';
+import { Intake } from './intake.ts';
 import { progressBar } from './progress.ts';
+import { sortFiles } from './trace-files.ts';
 import { reportDamage, traceCommand } from './trace.ts';
 
-interface FileOptions {
+export interface FileOptions {
   dmLog?: string[];
   pcap?: string;
   console?: string[];
@@ -85,9 +89,13 @@ export function registerTraceIo(program: Command): void {
     });
 }
 
-function withFiles(command: Command): Command {
+/** Options that say which files belong to a trace. */
+export function withFiles(command: Command): Command {
   return command
-    .argument('[files...]', 'an xentrace file, xenalyze --dump-all text, or a mail that quotes such text')
+    .argument(
+      '[files...]',
+      'an xentrace file, xenalyze --dump-all text or a mail that quotes it; with it, in any order, what the options below name, xl info and xl dmesg: known by their content, also compressed, in a folder or in an archive; - is standard input',
+    )
     .option(
       '--dm-log <file>',
       "a device model's log: QEMU trace events or RTL8139 debug lines; may be repeated, and N=FILE says whose (a domain's number, or a name)",
@@ -107,30 +115,46 @@ function withFiles(command: Command): Command {
     .option('--json', 'JSON instead of text');
 }
 
-function open(files: string[], options: FileOptions): ReturnType<typeof openAnalysis> {
+/** Open the files of one analysis; close them when done. */
+export async function open(
+  files: string[],
+  options: FileOptions,
+): Promise<{ input: AnalysisInput; notes: readonly string[]; close: () => Promise<void> }> {
   if (options.clock !== undefined && options.clock !== 'measured' && options.clock !== 'modelled')
     throw new UserError(`--clock ${options.clock}: expected measured or modelled`);
   if (files.length === 0 && (options.dmLog ?? []).length === 0)
     throw new UserError('no file given: expected an xentrace file, xenalyze text, or --dm-log FILE; see --help');
-  return openAnalysis({
-    files,
-    dmLogs: (options.dmLog ?? []).map(guestFile),
-    pcap: options.pcap,
-    consoles: (options.console ?? []).map(guestFile),
-    devices: options.device,
-    cpuHz: options.cpuHz === undefined ? undefined : parseCpuHz(options.cpuHz),
-    xenVersion: options.xenVersion,
-    clock: options.clock,
-  });
+  const intake = new Intake();
+  try {
+    const { cpuHz, xenVersion, leftOut, ...sorted } = await sortFiles(
+      { files, dmLogs: options.dmLog ?? [], pcap: options.pcap, consoles: options.console ?? [] },
+      intake,
+    );
+    const opened = await openAnalysis({
+      ...sorted,
+      devices: options.device,
+      cpuHz: options.cpuHz === undefined ? cpuHz?.hz : parseCpuHz(options.cpuHz),
+      xenVersion: options.xenVersion ?? xenVersion?.version,
+      clock: options.clock,
+    });
+    const notes = leftOut.map((line) => `${line}: left out`);
+    if (options.cpuHz === undefined && cpuHz !== undefined && sorted.files.length > 0)
+      notes.push(`TSC rate ${cpuHz.hz} Hz, from ${cpuHz.from}`);
+    return {
+      input: opened.input,
+      notes,
+      close: async () => {
+        await opened.close();
+        intake.close();
+      },
+    };
+  } catch (error) {
+    intake.close();
+    throw error;
+  }
 }
 
-/** `2=qemu-dm.log`: a file of one guest. */
-function guestFile(text: string): { path: string; guest: string | undefined } {
-  const m = /^([\w.-]+)=(.+)$/.exec(text);
-  return m === null ? { path: text, guest: undefined } : { path: m[2]!, guest: m[1]! };
-}
-
-const seconds = (text: string | undefined, option: string): number | undefined => {
+export const seconds = (text: string | undefined, option: string): number | undefined => {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (!Number.isFinite(value) || value < 0 || text.trim() === '')
@@ -173,7 +197,7 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
     const table = new CostTable();
     const print = lineWriter();
     if (options.json !== true) {
-      for (const note of a.leftOut) print(`note: ${note}`);
+      for (const note of [...opened.notes, ...a.leftOut]) print(`note: ${note}`);
       for (const g of guests) {
         const whose = a.guests.length > 1 ? `${guestName(g)}: ` : '';
         for (const w of g.windows)
@@ -195,7 +219,7 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
     }
     if (options.json === true) {
       for (const row of table.rows()) print(JSON.stringify({ kind: 'cost', ...row }));
-      for (const note of a.leftOut) print(JSON.stringify({ kind: 'note', text: note }));
+      for (const note of [...opened.notes, ...a.leftOut]) print(JSON.stringify({ kind: 'note', text: note }));
       for (const g of guests) {
         const domain = g.dom ?? null;
         for (const u of g.pairing?.unpairedRequests ?? [])
@@ -228,7 +252,7 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
       for (const line of joinLines(a)) print(line);
     }
     print.flush();
-    reportAllDamage(opened.input, a.captureDamage);
+    reportAllDamage(opened.input, a);
     if (filters.length > 0 && matched === 0)
       throw new UserError(
         `no access matches ${filters.join(' ')}; the files hold accesses of ${[...seen].join(', ') || 'no known device'}`,
@@ -249,7 +273,7 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
   try {
     const atSeconds = seconds(options.at, '--at');
     const analysis = await withBar(opened.input, (input) => analyze(input));
-    reportAllDamage(opened.input, analysis.captureDamage);
+    reportAllDamage(opened.input, analysis);
     const story = tellStory(analysis, { packet, atSeconds, domain: options.domain });
     if (options.json === true)
       console.log(
@@ -269,7 +293,7 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
 }
 
 /** Reads with a progress bar, where there is a large trace and a terminal to show it on. */
-async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => Promise<T>): Promise<T> {
+export async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => Promise<T>): Promise<T> {
   if (input.trace === undefined) return read(input);
   const bar = progressBar(input.trace.source);
   try {
@@ -279,14 +303,21 @@ async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => 
   }
 }
 
-/** Damaged files are read as far as they go; the damage goes to stderr and into the exit status. */
-function reportAllDamage({ trace }: AnalysisInput, captureDamage: string | undefined): void {
+/** Damaged files are read as far as they go; the damage goes to stderr and into the exit status. Lines that are cut are named. */
+function reportAllDamage({ trace }: AnalysisInput, { captureDamage, cutLines }: Analysis): void {
+  if (cutLines.length > 0) {
+    const more = cutLines.length > MAX_CUT_SHOWN ? ` and ${cutLines.length - MAX_CUT_SHOWN} more` : '';
+    console.error(
+      `xenolith: note: ${cutLines.length === 1 ? 'a line looks' : `${cutLines.length} lines look`} like a record cut before its end, what is missing is unknown: ${formatRefs(cutLines.slice(0, MAX_CUT_SHOWN))}${more}`,
+    );
+  }
   if (trace !== undefined) reportDamage(trace.damage, trace.damageCount);
   if (captureDamage === undefined) return;
   console.error(`xenolith: capture damaged at ${captureDamage}; the frames before it were used`);
   process.exitCode = 1;
 }
 
+const MAX_CUT_SHOWN = 20;
 const FLUSH_AT = 1 << 16;
 
 /** Gathers lines and writes them in large pieces. */

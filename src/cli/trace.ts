@@ -1,22 +1,22 @@
 /** `xenolith trace dump` and `xenolith trace summary`: what xenalyze tells of an xentrace file. */
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 import {
   DamageList,
   dumpFile,
-  dumpTrace,
   fileSource,
   openTrace,
   parseCpuHz,
-  streamSource,
   summarizeFile,
-  summarizeTrace,
   summaryText,
   traceContent,
   versionNotes,
   writeAll,
 } from '../trace/index-node.ts';
 import type { ByteSource, Damage, Inference, TraceRecord } from '../trace/index-node.ts';
+import { looksLikeTrace, UNKNOWN_BINARY } from '../analyze/sources/recognise.ts';
+import { Intake, type PlainFile } from './intake.ts';
 import { progressBar } from './progress.ts';
 
 interface FileOptions {
@@ -59,7 +59,7 @@ export const traceCommand = (program: Command): Command =>
 
 function withFile(command: Command): Command {
   return command
-    .argument('<file>', 'an xentrace file, or - for standard input')
+    .argument('<file>', 'an xentrace file, also compressed or alone in an archive, or - for standard input')
     .option('--cpu-hz <rate>', 'TSC rate of the traced host, as for xenalyze: 2400000000, 2400M, 2.4G', '2.4G')
     .option('--svm-mode', "exit reasons are AMD's, whatever the records look like")
     .option('--xen-version <version>', 'Xen release that wrote the trace (4.4 to 4.22), if the inferred one is wrong')
@@ -68,8 +68,8 @@ function withFile(command: Command): Command {
 
 interface Opened {
   source: ByteSource;
-  /** Path of a file that can be opened again; null for a stream. */
-  path: string | null;
+  /** Path of the file, unpacked where it was compressed. */
+  path: string;
   cpuHz: number;
   svm: boolean;
   inference: Inference;
@@ -78,9 +78,22 @@ interface Opened {
 
 async function open(file: string, options: FileOptions): Promise<Opened> {
   const cpuHz = parseCpuHz(options.cpuHz ?? '2.4G');
-  const source = file === '-' ? await streamSource(process.stdin) : fileSource(file);
+  const intake = new Intake();
+  const found = await intake.one(file, EXPECTED.replace('expected ', '')).catch((error: unknown) => {
+    intake.close();
+    throw error;
+  });
+  const opened = fileSource(found.path);
+  const source: ByteSource = {
+    ...opened,
+    name: basename(found.name),
+    async close() {
+      await opened.close();
+      intake.close();
+    },
+  };
   try {
-    await refuseOther(source);
+    refuseOther(found, source);
     const trace = await openTrace(source, { cpuHz, xenVersion: options.xenVersion });
     const svm = options.svmMode === true || trace.vendor === 'svm';
     if (options.svmMode !== true && trace.inference.ambiguous) {
@@ -91,7 +104,7 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
     }
     const told = trace.xenMinor === null ? null : `4.${trace.xenMinor}`;
     const inference = told === null ? trace.inference : { ...trace.inference, xenFrom: told, xenTo: told, told: true };
-    return { source, path: file === '-' ? null : file, cpuHz, svm, inference, xenMinor: trace.context.xenMinor };
+    return { source, path: found.path, cpuHz, svm, inference, xenMinor: trace.context.xenMinor };
   } catch (error) {
     await source.close();
     throw error;
@@ -100,17 +113,28 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
 
 const EXPECTED = 'expected what xentrace writes (xentrace -D -e all FILE)';
 
-/** Refuses what holds no record and never did: nothing, or text. A damaged trace is read as far as it goes. */
-async function refuseOther(source: ByteSource): Promise<void> {
-  if (source.size === 0) throw new UserError(`${source.name} is empty: ${EXPECTED}`);
-  const head = new Uint8Array(4096);
-  const start = head.subarray(0, await source.read(0, head));
-  if (start.every((byte) => byte >= 0x20 || (byte >= 0x09 && byte <= 0x0d))) {
+/** Most bytes that a window of a trace has (xentrace -S 1024). */
+const LARGEST_WINDOW = 4 << 20;
+
+/** Refuses what holds no record and never did. A damaged trace is read as far as it goes. */
+function refuseOther({ kind, what }: PlainFile, source: ByteSource): void {
+  if (kind === 'trace') return;
+  if (kind === 'empty') throw new UserError(`${source.name} is empty: ${EXPECTED}`);
+  if (kind === 'text' || kind === 'device-model log' || kind === 'console')
     throw new UserError(`${source.name} is text, no trace: ${EXPECTED}; text of xenalyze is read by trace io and trace explain`);
+  if (kind === 'other' && what === UNKNOWN_BINARY) {
+    // The start may be damaged: a later window begins as every one does.
+    const start = new Uint8Array(Math.min(source.size, LARGEST_WINDOW));
+    source.readSync?.(0, start);
+    if (looksLikeTrace(start)) return;
   }
+  throw new UserError(`${source.name} is ${what}: ${EXPECTED}`);
 }
 
-async function dump(file: string, options: DumpOptions): Promise<void> {
+/** Whether nobody told the TSC rate: then times are by that which xenalyze takes. */
+const rateAssumed = (command: Command): boolean => command.getOptionValueSource('cpuHz') === 'default';
+
+async function dump(file: string, options: DumpOptions, command: Command): Promise<void> {
   if (options.json === true && options.xenalyze === true) throw new UserError('--json and --xenalyze exclude each other');
   const { source, path, cpuHz, svm, xenMinor } = await open(file, options);
   try {
@@ -125,21 +149,11 @@ async function dump(file: string, options: DumpOptions): Promise<void> {
     let notes: string[] = [];
     let ended = false;
     try {
-      if (path !== null) {
-        const result = await dumpFile(path, follow, process.stdout.fd, bar.update);
-        damage = result.damage;
-        notes = result.notes;
-        ended = result.ended;
-        if (result.closed) return;
-      } else {
-        ended = !(await dumpTrace(
-          source,
-          follow,
-          (bytes) => void writeAll(process.stdout.fd, bytes),
-          damage,
-          (line) => void notes.push(line),
-        ));
-      }
+      const result = await dumpFile(path, follow, process.stdout.fd, bar.update);
+      damage = result.damage;
+      notes = result.notes;
+      ended = result.ended;
+      if (result.closed) return;
     } finally {
       bar.stop();
     }
@@ -150,6 +164,8 @@ async function dump(file: string, options: DumpOptions): Promise<void> {
       }
       return;
     }
+    if (rateAssumed(command) && damage.count === 0)
+      notes.unshift('times are by an assumed TSC rate of 2.4 GHz, as xenalyze takes it; --cpu-hz gives the right one');
     for (const note of notes) console.error(`xenolith: note: ${note}`);
     reportDamage(damage.list, damage.count);
   } finally {
@@ -192,14 +208,11 @@ function jsonLine(record: TraceRecord, tscBase: bigint): string {
   )}\n`;
 }
 
-async function summary(file: string, options: FileOptions): Promise<void> {
+async function summary(file: string, options: FileOptions, command: Command): Promise<void> {
   const { source, path, cpuHz, svm, inference } = await open(file, options);
   try {
     const bar = progressBar(source);
-    const result = await (path === null
-      ? summarizeTrace(source, cpuHz, svm, bar.update)
-      : summarizeFile(path, cpuHz, svm, bar.update)
-    ).finally(bar.stop);
+    const result = await summarizeFile(path, cpuHz, svm, bar.update).finally(bar.stop);
     if (options.json === true) {
       writeAll(
         process.stdout.fd,
@@ -208,7 +221,7 @@ async function summary(file: string, options: FileOptions): Promise<void> {
         ),
       );
     } else {
-      writeAll(process.stdout.fd, Buffer.from(summaryText(result, inference, svm)));
+      writeAll(process.stdout.fd, Buffer.from(summaryText(result, inference, svm, rateAssumed(command))));
     }
     for (const note of result.notes) console.error(`xenolith: note: ${note}`);
     reportDamage(result.damage);

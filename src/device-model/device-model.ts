@@ -6,6 +6,7 @@
  */
 import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { ShutdownReason } from '../abi/sched.ts';
+import { xenMapPcidev } from '../abi/dm-log-lines.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
 import { Listeners } from '../base/listeners.ts';
@@ -85,7 +86,7 @@ export interface DeviceModelOptions {
   readonly endpoint?: Partial<Dom0EndpointOptions> | null;
   /** A backend on another thread, for example a stream socket. */
   readonly socket?: RingPair;
-  /** Records what crosses the first NIC's port. */
+  /** Records what crosses the NICs' ports, each on the interface of its number. */
   readonly pcap?: PcapngWriter;
   /** Nanoseconds a frame is on its way. */
   readonly wireLatencyNs?: number;
@@ -210,10 +211,7 @@ export class DeviceModel {
 
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
-      if (log?.traces)
-        log.event(
-          `xen_map_pcidev id: ${this.server.id} bdf: 00.${(at >>> 3).toString(16).padStart(2, '0')}.${(at & 7).toString(16).padStart(2, '0')}`,
-        );
+      if (log?.traces) log.put(xenMapPcidev, { id: this.server.id, bus: 0, dev: at >>> 3, func: at & 7 });
       hypercalls.mapIoRange(this.server.id, IoRangeType.pci, at, at);
     }
   }
@@ -387,9 +385,9 @@ export class DeviceModel {
   }
 
   private tap(nic: number, frame: Uint8Array, direction: FrameDirection, atNs: number): void {
-    const { pcap } = this.o;
-    if (nic === 0 && pcap !== undefined)
-      pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs);
+    this.o.pcap?.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs, {
+      interfaceId: nic,
+    });
     const { crossed } = this;
     crossed.nic = nic;
     crossed.direction = direction;
@@ -402,7 +400,7 @@ export class DeviceModel {
     const { clock, log } = this.o;
     const model = nicModel(options.model);
     const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
-    const slot = this.pci.slot(at, log === undefined ? undefined : (line) => log.line(line));
+    const slot = this.pci.slot(at, log === undefined ? undefined : (line, fields) => log.put(line, fields));
     const hub = options.wire === 'own' ? this.newHub() : this.hub;
     const port = new NicPort(
       `${options.model}.${index}`,

@@ -19,7 +19,7 @@ const tshark = await lackOf('tshark');
 function ping(options: Parameters<typeof setUp>[0] = {}) {
   const captured: Uint8Array[] = [];
   const pcapClock = new HandClock();
-  const pcap = new PcapngWriter({ clock: pcapClock, interfaceName: 'vif1.0', sink: (bytes) => captured.push(bytes) });
+  const pcap = new PcapngWriter({ clock: pcapClock, interfaces: ['vif1.0'], sink: (bytes) => captured.push(bytes) });
   const machine = setUp({ logForm: 'trace', pcap, ...options });
   pcapClock.nowNs = () => machine.clock.ns;
   const driver = new CplusDriver(machine.hv, NIC_MMIO);

@@ -2,10 +2,14 @@
  * Tells the hypervisor which ports or addresses the device model serves. The hypervisor takes disjoint ranges only, so
  * overlapping and touching mappings of a space are joined first, and only what differs from before is changed.
  */
+import { xenMapMmioRange, xenMapPortioRange, xenUnmapMmioRange, xenUnmapPortioRange } from '../abi/dm-log-lines.ts';
 import { IoRangeType, type DeviceModelHypercalls } from '../abi/dm-op.ts';
 import type { Logger } from '../base/logger.ts';
 import type { IoSpace } from '../devices/io-space.ts';
 import type { DmLog } from './log.ts';
+
+const PORTS = { type: IoRangeType.port, name: 'portio', mapped: xenMapPortioRange, unmapped: xenUnmapPortioRange };
+const MEMORY = { type: IoRangeType.memory, name: 'mmio', mapped: xenMapMmioRange, unmapped: xenUnmapMmioRange };
 
 export class IoRanges {
   private readonly space: IoSpace;
@@ -34,18 +38,15 @@ export class IoRanges {
 
   private update(): void {
     const wanted = this.union();
-    const [type, name] =
-      this.space.kind === 'port' ? ([IoRangeType.port, 'portio'] as const) : ([IoRangeType.memory, 'mmio'] as const);
+    const { type, name, mapped, unmapped } = this.space.kind === 'port' ? PORTS : MEMORY;
     for (const [start, end] of this.ranges) {
       if (wanted.get(start) === end) continue;
-      if (this.log !== undefined)
-        this.log.event(`xen_unmap_${name}_range id: ${this.server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
+      if (this.log !== undefined) this.log.put(unmapped, { id: this.server, start, end });
       this.hypercalls.unmapIoRange(this.server, type, start, end);
     }
     for (const [start, end] of wanted) {
       if (this.ranges.get(start) === end) continue;
-      if (this.log !== undefined)
-        this.log.event(`xen_map_${name}_range id: ${this.server} start: 0x${start.toString(16)} end: 0x${end.toString(16)}`);
+      if (this.log !== undefined) this.log.put(mapped, { id: this.server, start, end });
       const error = this.hypercalls.mapIoRange(this.server, type, start, end);
       if (error < 0) {
         this.logger.warn(

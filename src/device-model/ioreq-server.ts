@@ -4,6 +4,7 @@
  * once, states may only rise, the ring's length is bounded, and what no hypervisor writes ends the guest, not us.
  * Source: xen/include/public/hvm/ioreq.h; QEMU hw/i386/xen/xen-hvm.c for the order of steps.
  */
+import { ioreqServerSlot, xenIoreqServerCreate, xenIoreqServerDestroy, xenIoreqServerState } from '../abi/dm-log-lines.ts';
 import {
   BUFIOREQ_READ_POINTER,
   BUFIOREQ_SLOT_NUM,
@@ -83,7 +84,7 @@ export class IoreqServer {
     const { hypercalls, log } = options;
     this.words = new Int32Array(options.memory);
     this.id = succeeded(hypercalls.createIoreqServer(BufioreqHandling.atomic), 'create an ioreq server');
-    if (log?.traces) log.event(`xen_ioreq_server_create id: ${this.id}`);
+    log?.put(xenIoreqServerCreate, { id: this.id });
     const info = hypercalls.getIoreqServerInfo(this.id);
     this.page = info.ioreqPage;
     this.ring = info.bufioreqPage;
@@ -94,17 +95,14 @@ export class IoreqServer {
   /** Enable the server and bind a port for each vCPU: from here on requests come. */
   start(): void {
     const { hypercalls, events, log } = this.o;
-    if (log?.traces) log.event(`xen_ioreq_server_state id: ${this.id}: enable: 1`);
+    log?.put(xenIoreqServerState, { id: this.id, enable: 1 });
     succeeded(hypercalls.setIoreqServerState(this.id, true), 'enable the ioreq server');
     const count = Math.min(succeeded(hypercalls.nrVcpus(), 'ask for the number of vCPUs'), IOREQS_PER_PAGE);
     for (let vcpu = 0; vcpu < count; vcpu++) {
       const remote = Atomics.load(this.words, slotAt(this.page, vcpu) + IOREQ_VP_EPORT / 4) >>> 0;
       const port = succeeded(hypercalls.bindInterdomain(remote), `bind the port of vCPU ${vcpu}`);
       this.ports.push(port);
-      if (log?.traces)
-        log.line(
-          `# ioreq server ${this.id}: vCPU ${vcpu} has slot ${vcpu} of the synchronous page, machine frame 0x${(this.page / PAGE_SIZE).toString(16)}, port ${port}`,
-        );
+      if (log?.traces) log.put(ioreqServerSlot, { server: this.id, vcpu, slot: vcpu, mfn: this.page / PAGE_SIZE, port });
       events.bind(port, () => {
         this.serve(vcpu);
         return true;
@@ -118,7 +116,7 @@ export class IoreqServer {
     this.hasStopped = true;
     this.pollTimer.cancel();
     hypercalls.setIoreqServerState(this.id, false);
-    if (log?.traces) log.event(`xen_ioreq_server_destroy id: ${this.id}`);
+    log?.put(xenIoreqServerDestroy, { id: this.id });
     hypercalls.destroyIoreqServer(this.id);
   }
 

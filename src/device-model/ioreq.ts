@@ -3,6 +3,18 @@
  * configuration space.
  * Source of the behaviour: QEMU hw/i386/xen/xen-hvm.c; layout: abi/ioreq.ts.
  */
+import {
+  cpuIoreqConfigRead,
+  cpuIoreqConfigWrite,
+  cpuIoreqMove,
+  cpuIoreqPio,
+  cpuIoreqPioReadReg,
+  cpuIoreqPioWriteReg,
+  handleIoreq,
+  handleIoreqRead,
+  handleIoreqWrite,
+  plainRequest,
+} from '../abi/dm-log-lines.ts';
 import { lowBytes, widthMask } from '../base/width.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Ioreq, IOREQ_READ, IoreqType, newIoreq } from '../abi/ioreq.ts';
@@ -10,14 +22,14 @@ import type { IoSpace } from '../devices/io-space.ts';
 import type { PciBus } from '../devices/pci/bus.ts';
 import { cost } from './costs.ts';
 import type { Dma } from './dma.ts';
-import { hex, hex64 } from '../base/hex.ts';
+import { hex, hex64, whole64 } from '../base/hex.ts';
 import type { DmLog } from './log.ts';
 import type { MapCache } from './map-cache.ts';
 
 /** The longest string access one request may carry: Xen cuts them at page ends. */
 const MAX_REP_BYTES = 4096;
 /** What stands for the address of the request's copy in the log; a real device model prints a stack address. */
-const REQUEST_ADDRESS = '0x7ffe5a000000';
+const req = '0x7ffe5a000000';
 const PORT_LIMIT = 0x10000;
 
 /** The copy, and which one it is. One object is refilled for every request. */
@@ -41,7 +53,18 @@ interface IoreqTargets {
   readonly log: DmLog | undefined;
 }
 
-const flag = (value: boolean): number => (value ? 1 : 0);
+/** A request as the log's lines show it. */
+const fieldsOf = (r: Ioreq) => ({
+  req,
+  type: r.type,
+  dir: r.dir,
+  df: r.df ? 1 : 0,
+  ptr: r.dataIsPtr ? 1 : 0,
+  port: r.addr,
+  data: whole64(r.dataLo, r.dataHi),
+  count: r.count,
+  size: r.size,
+});
 
 /** One line about a request, for comments and messages. */
 export function describeIoreq(r: ServedIoreq): string {
@@ -76,16 +99,14 @@ export class IoreqDispatch {
    */
   handle(r: Ioreq): string | undefined {
     const log = this.log;
-    if (log !== undefined) this.logRequest(log, r);
+    if (log !== undefined) log.put(log.traces ? handleIoreq : plainRequest, fieldsOf(r));
     if (!r.dataIsPtr && r.dir !== IOREQ_READ && r.size < 8) {
       r.dataHi = 0;
       r.dataLo = lowBytes(r.dataLo, r.size);
     }
-    if (log !== undefined && log.traces && r.dir !== IOREQ_READ)
-      log.event(`handle_ioreq_write I/O=${REQUEST_ADDRESS} write ${this.tail(r)}`);
+    if (log !== undefined && log.traces && r.dir !== IOREQ_READ) log.put(handleIoreqWrite, fieldsOf(r));
     const wrong = this.serve(r);
-    if (log !== undefined && log.traces && r.dir === IOREQ_READ)
-      log.event(`handle_ioreq_read I/O=${REQUEST_ADDRESS} read ${this.tail(r)}`);
+    if (log !== undefined && log.traces && r.dir === IOREQ_READ) log.put(handleIoreqRead, fieldsOf(r));
     return wrong;
   }
 
@@ -115,24 +136,14 @@ export class IoreqDispatch {
 
   private pio(r: Ioreq): undefined {
     const log = this.log !== undefined && this.log.traces ? this.log : undefined;
-    if (log !== undefined) {
-      log.event(
-        `cpu_ioreq_pio I/O=${REQUEST_ADDRESS} pio dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
-      );
-    }
+    if (log !== undefined) log.put(cpuIoreqPio, fieldsOf(r));
     if (!r.dataIsPtr) {
       if (r.dir === IOREQ_READ) {
         r.dataLo = this.in(r);
         r.dataHi = 0;
-        if (log !== undefined)
-          log.event(
-            `cpu_ioreq_pio_read_reg I/O=${REQUEST_ADDRESS} pio read reg data=0x${hex(r.dataLo)} port=0x${hex(r.addr)} size=${r.size}`,
-          );
+        if (log !== undefined) log.put(cpuIoreqPioReadReg, fieldsOf(r));
       } else {
-        if (log !== undefined)
-          log.event(
-            `cpu_ioreq_pio_write_reg I/O=${REQUEST_ADDRESS} pio write reg data=0x${hex64(r.dataLo, r.dataHi)} port=0x${hex(r.addr)} size=${r.size}`,
-          );
+        if (log !== undefined) log.put(cpuIoreqPioWriteReg, fieldsOf(r));
         this.out(r, r.dataLo);
       }
       return;
@@ -159,11 +170,7 @@ export class IoreqDispatch {
 
   private move(r: Ioreq): undefined {
     const log = this.log !== undefined && this.log.traces ? this.log : undefined;
-    if (log !== undefined) {
-      log.event(
-        `cpu_ioreq_move I/O=${REQUEST_ADDRESS} copy dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`,
-      );
-    }
+    if (log !== undefined) log.put(cpuIoreqMove, fieldsOf(r));
     const { memory, clock } = this.t;
     const step = r.df ? -r.size : r.size;
     for (let i = 0; i < r.count; i++) {
@@ -199,18 +206,12 @@ export class IoreqDispatch {
         r.dataLo = value;
         r.dataHi = 0;
       }
-      if (log !== undefined)
-        log.event(
-          `cpu_ioreq_config_read I/O=${REQUEST_ADDRESS} sbdf=0x${hex(sbdf)} reg=${register} size=${r.size} data=0x${hex(value)}`,
-        );
+      if (log !== undefined) log.put(cpuIoreqConfigRead, { req, sbdf, reg: register, size: r.size, data: value });
       return undefined;
     }
     if (r.dataIsPtr) this.getItem(r, 0);
     const value = r.dataIsPtr ? this.itemLo() : r.dataLo;
-    if (log !== undefined)
-      log.event(
-        `cpu_ioreq_config_write I/O=${REQUEST_ADDRESS} sbdf=0x${hex(sbdf)} reg=${register} size=${r.size} data=0x${hex(value)}`,
-      );
+    if (log !== undefined) log.put(cpuIoreqConfigWrite, { req, sbdf, reg: register, size: r.size, data: value });
     pci.configWrite(sbdf, register, r.size, value);
     return undefined;
   }
@@ -241,23 +242,5 @@ export class IoreqDispatch {
   private itemHi(): number {
     const b = this.item;
     return (b[4]! | (b[5]! << 8) | (b[6]! << 16) | (b[7]! << 24)) >>> 0;
-  }
-
-  private logRequest(log: DmLog, r: Ioreq): void {
-    const port = hex(r.addr);
-    const data = hex64(r.dataLo, r.dataHi);
-    if (log.traces) {
-      log.event(
-        `handle_ioreq I/O=${REQUEST_ADDRESS} type=${r.type} dir=${r.dir} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${port} data=0x${data} count=${r.count} size=${r.size}`,
-      );
-    } else {
-      log.line(
-        `xen: I/O request: ${hex(r.type)}, ptr: ${flag(r.dataIsPtr)}, port: ${port}, data: ${data}, count: ${r.count}, size: ${r.size}`,
-      );
-    }
-  }
-
-  private tail(r: Ioreq): string {
-    return `type=${r.type} df=${flag(r.df)} ptr=${flag(r.dataIsPtr)} port=0x${hex(r.addr)} data=0x${hex64(r.dataLo, r.dataHi)} count=${r.count} size=${r.size}`;
   }
 }

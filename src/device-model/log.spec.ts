@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { IoreqType } from '../abi/ioreq.ts';
-import { hex64 } from '../base/hex.ts';
+import { xenIoreqServerCreate } from '../abi/dm-log-lines.ts';
+import { hex64, whole64 } from '../base/hex.ts';
 import { DmLog } from './log.ts';
 import { HandClock } from './testing/fake-hypervisor.ts';
 import { CplusDriver } from './testing/cplus-driver.ts';
@@ -93,14 +94,14 @@ describe('device-model log', () => {
     const lines: string[] = [];
     const log = new DmLog({ form: 'trace', clock, pid: 7, sink: (text) => lines.push(text) });
     clock.ns = 1_000_007_999;
-    log.event('a');
+    log.put(xenIoreqServerCreate, { id: 1 });
     clock.ns = 1_999_999_999;
-    log.event('b');
+    log.put(xenIoreqServerCreate, { id: 2 });
     clock.ns = 2_000_000_000;
-    log.event('c');
+    log.put(xenIoreqServerCreate, { id: 3 });
     log.flush();
     expect(lines).toEqual([
-      '# device-model log, clock: modelled, TSC 0 at 1700000000.000000, 1000000000 Hz\n7@1700000001.000007999:a\n7@1700000001.999999999:b\n7@1700000002.000000000:c\n',
+      '# device-model log, clock: modelled, TSC 0 at 1700000000.000000, 1000000000 Hz\n7@1700000001.000007999:xen_ioreq_server_create id: 1\n7@1700000001.999999999:xen_ioreq_server_create id: 2\n7@1700000002.000000000:xen_ioreq_server_create id: 3\n',
     ]);
   });
 
@@ -122,6 +123,7 @@ describe('device-model log', () => {
   });
 
   it('joins the halves of 64-bit values', () => {
+    expect([whole64(5, 0), whole64(0xffffffff, 0x80000000)]).toEqual([5, 0x80000000ffffffffn]);
     expect(hex64(0, 0)).toBe('0');
     expect(hex64(0xd4e6c400, 0)).toBe('d4e6c400');
     expect(hex64(4, 0x18)).toBe('1800000004');

@@ -1,7 +1,7 @@
 /**
- * The device model's log. Two forms: `trace` is QEMU's trace-event log (`pid@seconds.fraction:event …`, event names and
- * arguments as in QEMU 7.2's trace-events of hw/i386/xen, hw/xen, hw/pci and softmmu); `classic` is what older
- * device models printed (`xen: I/O request: …`). The NIC's debug lines (`RTL8139: …`) are plain lines in both.
+ * The device model's log. Two forms: `trace` is QEMU's trace-event log (`pid@seconds.fraction:event …`); `classic` is what older
+ * device models printed (`xen: I/O request: …`), without events. A NIC's debug lines (`RTL8139: …`) are plain lines in both. What a line
+ * says stands in the catalogue (abi/dm-log-lines.ts, devices/nic/<chip>/log.ts).
  *
  * Times are in nanoseconds, where QEMU prints microseconds: capture and trace have them too, and the three then lie on one clock.
  * The first line is a comment that says which clock the log has, and which wall-clock time the trace's TSC 0 is: whoever
@@ -10,7 +10,9 @@
  * With no log there is no object: callers hold `DmLog | undefined` and form no text. Lines are gathered and
  * handed to the sink in large pieces.
  */
+import { clockHeader } from '../abi/dm-log-lines.ts';
 import type { Clock } from '../base/clock.ts';
+import type { LineFields, LogLine } from '../base/log-line.ts';
 
 export type DmLogForm = 'trace' | 'classic';
 
@@ -25,9 +27,13 @@ interface DmLogOptions {
   readonly bufferSize?: number;
 }
 
-/** `# device-model log, clock: modelled, TSC 0 at 1704067200.000000, 1000000000 Hz`: seconds since 1970 by the log's clock. */
-const clockHeader = (clock: Clock): string =>
-  `# device-model log, clock: ${clock.kind === 'virtual' ? 'modelled' : 'measured'}, TSC 0 at ${(clock.epochUs / 1e6).toFixed(6)}, ${clock.tscHz} Hz\n`;
+/** Seconds are since 1970, by the log's clock. */
+const headerOf = (clock: Clock): string =>
+  clockHeader.write({
+    clock: clock.kind === 'virtual' ? 'modelled' : 'measured',
+    seconds: (clock.epochUs / 1e6).toFixed(6),
+    hz: String(clock.tscHz),
+  });
 
 const NS_PER_SECOND = 1_000_000_000;
 
@@ -53,7 +59,7 @@ export class DmLog {
     this.pid = `${options.pid}@`;
     this.epochSecond = Math.floor(options.clock.epochUs / 1e6);
     this.epochNs = (options.clock.epochUs - this.epochSecond * 1e6) * 1000;
-    this.text = clockHeader(options.clock);
+    this.line(headerOf(options.clock));
   }
 
   /** True for the trace form: whoever forms an event's text asks first. */
@@ -61,8 +67,13 @@ export class DmLog {
     return this.form === 'trace';
   }
 
-  /** One trace event: name, a blank, its arguments. */
-  event(text: string): void {
+  /** One line of the catalogue: an event with its time, if this form has events, or a plain line. */
+  put<T extends string, O extends string>(line: LogLine<T, O>, fields: LineFields<T>): void {
+    if (line.form === 'line') this.line(line.write(fields));
+    else if (this.traces) this.event(line.write(fields));
+  }
+
+  private event(text: string): void {
     const ns = this.epochNs + Math.floor(this.clock.nowNs());
     const second = this.epochSecond + Math.floor(ns / NS_PER_SECOND);
     if (second !== this.second) {
@@ -73,8 +84,7 @@ export class DmLog {
     if (this.text.length >= this.bufferSize) this.flush();
   }
 
-  /** One plain line. */
-  line(text: string): void {
+  private line(text: string): void {
     this.text += `${text}\n`;
     if (this.text.length >= this.bufferSize) this.flush();
   }

@@ -5,6 +5,7 @@
  * that failed is asked for again when it is wanted again.
  * Source of the behaviour: QEMU hw/i386/xen/xen-mapcache.c.
  */
+import { xenMapCache, xenMapCacheReturn, xenRemapBucket } from '../abi/dm-log-lines.ts';
 import { gfn, PAGE_SHIFT, PAGE_SIZE, type Maddr } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
@@ -89,9 +90,10 @@ export class MapCache {
   lookup(gpa: number): Mapping | undefined {
     this.counters.accesses++;
     const log = this.log;
-    if (log !== undefined) log.event(`xen_map_cache want 0x${gpa.toString(16)}`);
+    if (log !== undefined) log.put(xenMapCache, { gpa });
     const mapping = this.find(gpa);
-    if (log !== undefined) log.event(`xen_map_cache_return ${mapping === undefined ? '(nil)' : this.ownAddress(mapping, gpa)}`);
+    if (log !== undefined)
+      log.put(xenMapCacheReturn, { pointer: mapping === undefined ? '(nil)' : this.ownAddress(mapping, gpa) });
     if (mapping === undefined) this.counters.failures++;
     return mapping;
   }
@@ -173,7 +175,7 @@ export class MapCache {
 
   private countRemap(bucket: number): void {
     this.counters.remaps++;
-    if (this.log !== undefined) this.log.event(`xen_remap_bucket index 0x${bucket.toString(16)}`);
+    if (this.log !== undefined) this.log.put(xenRemapBucket, { index: bucket });
     this.clock.charge(cost.mapCacheRemap);
   }
 

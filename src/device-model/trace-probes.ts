@@ -1,5 +1,14 @@
 /** Trace events of the buses: QEMU's memory_region_ops_*, pci_cfg_* and pci_update_mappings_*. */
+import {
+  memoryRegionOpsRead,
+  memoryRegionOpsWrite,
+  pciCfgRead,
+  pciCfgWrite,
+  pciUpdateMappingsAdd,
+  pciUpdateMappingsDel,
+} from '../abi/dm-log-lines.ts';
 import { hex } from '../base/hex.ts';
+import type { LineFields } from '../base/log-line.ts';
 import type { IoMapping, IoProbe } from '../devices/io-space.ts';
 import type { BarDef } from '../devices/pci/config-space.ts';
 import type { PciConfigProbe } from '../devices/pci/bus.ts';
@@ -22,15 +31,16 @@ export class RegionTrace implements IoProbe {
   }
 
   read(mapping: IoMapping, offset: number, size: number, value: number): void {
-    this.log.event(`memory_region_ops_read ${this.access(mapping, offset, size, value)}`);
+    this.log.put(memoryRegionOpsRead, this.access(mapping, offset, size, value));
   }
 
   write(mapping: IoMapping, offset: number, size: number, value: number): void {
-    this.log.event(`memory_region_ops_write ${this.access(mapping, offset, size, value)}`);
+    this.log.put(memoryRegionOpsWrite, this.access(mapping, offset, size, value));
   }
 
-  private access(mapping: IoMapping, offset: number, size: number, value: number): string {
-    return `cpu -1 mr ${this.id(mapping.region)} addr 0x${hex(mapping.logBase() + offset)} value 0x${hex(value)} size ${size} name '${mapping.region.name}'`;
+  private access(mapping: IoMapping, offset: number, size: number, value: number): LineFields<typeof memoryRegionOpsRead.text> {
+    const { region } = mapping;
+    return { cpu: -1, mr: this.id(region), addr: mapping.logBase() + offset, value, size, name: region.name };
   }
 
   private id(region: object): string {
@@ -52,16 +62,15 @@ export class PciTrace implements PciConfigProbe {
 
   read(device: PciDevice | undefined, at: number, register: number, value: number): void {
     const shown = device === undefined ? 0xffffffff : value;
-    this.log.event(`pci_cfg_read ${device?.name ?? 'empty'} ${place(at)} @0x${hex(register)} -> 0x${hex(shown)}`);
+    this.log.put(pciCfgRead, { name: device?.name ?? 'empty', bdf: place(at), reg: register, value: shown });
   }
 
   write(device: PciDevice | undefined, at: number, register: number, value: number): void {
-    this.log.event(`pci_cfg_write ${device?.name ?? 'empty'} ${place(at)} @0x${hex(register)} <- 0x${hex(value)}`);
+    this.log.put(pciCfgWrite, { name: device?.name ?? 'empty', bdf: place(at), reg: register, value });
   }
 
   moved(device: PciDevice, at: number, bar: BarDef, base: number, mapped: boolean): void {
-    this.log.event(
-      `pci_update_mappings_${mapped ? 'add' : 'del'} ${device.name} ${place(at)} ${bar.index},0x${hex(base)}+0x${hex(bar.size)}`,
-    );
+    const fields = { name: device.name, bdf: place(at), bar: bar.index, base, size: bar.size };
+    this.log.put(mapped ? pciUpdateMappingsAdd : pciUpdateMappingsDel, fields);
   }
 }

@@ -4,6 +4,8 @@
  */
 import type { RegisterReading } from './registers.ts';
 
+import type { LineFields, LogLine } from '../base/log-line.ts';
+
 /**
  * A device's way to guest memory, by guest-physical address (a PCI bus address *is* the GPA). It reaches RAM
  * only: whatever else lies there, the device's own registers included, reads as zero and takes no write, so
@@ -70,8 +72,8 @@ export interface NetDevice {
   registers(): readonly RegisterReading[];
 }
 
-/** Takes lines for a person, without a line end, in the chip's own debug form (`RTL8139: …`). */
-export type DebugLog = (line: string) => void;
+/** Takes lines of the chip's catalogue (nic/<chip>/log.ts) and what each tells. */
+export type DebugLog = <T extends string, O extends string>(line: LogLine<T, O>, fields: LineFields<T>) => void;
 
 /** The level of one interrupt line: true is asserted, whatever its electrical sense. */
 export type IrqLine = (level: boolean) => void;

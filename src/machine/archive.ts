@@ -36,20 +36,64 @@ export async function openSevenZip(): Promise<{
   };
 }
 
+/** ENOSPC of Emscripten's file system. */
+const NO_SPACE = 51;
+
+/** What a compressed stream begins with. */
+const MAGICS: readonly (readonly [CompressionFormat, readonly number[]])[] = [
+  ['xz', [0xfd, 0x37, 0x7a, 0x58, 0x5a]],
+  ['gzip', [0x1f, 0x8b]],
+  ['bzip2', [0x42, 0x5a, 0x68]],
+  ['zstd', [0x28, 0xb5, 0x2f, 0xfd]],
+  ['lzma', [0x5d, 0, 0]],
+];
+type CompressionFormat = 'xz' | 'gzip' | 'bzip2' | 'zstd' | 'lzma';
+
+/** The format of a compressed stream that has a decoder here, by its first bytes. */
+export const compressionOf = (bytes: Uint8Array): CompressionFormat | undefined =>
+  MAGICS.find(([, magic]) => magic.every((byte, i) => bytes[i] === byte))?.[0];
+
 /**
  * Decompress one stream (xz, gzip, bzip2, lzma or zstd; the format is told by its first bytes).
- * Gives the plain bytes; throws UserError for a damaged stream or a format 7-Zip does not read.
+ * @param limit most bytes it may give: what would give more is not held in memory
+ * @throws UserError for a damaged stream, a format 7-Zip does not read, or one beyond `limit`
  */
-export async function decompress(stream: Uint8Array, what: string): Promise<Uint8Array> {
+export async function decompress(stream: Uint8Array, what: string, limit: number): Promise<Uint8Array> {
   const zip = await openSevenZip();
   zip.fs.mkdir('/out');
   zip.fs.writeFile('/stream', stream);
+  const isOver = limitWrites(zip.fs, '/out', limit);
   try {
     zip.run(['x', '-y', '-o/out', '/stream']);
   } catch (error) {
-    throw new UserError(`${what}: the compressed data is damaged or of an unknown format (${(error as Error).message})`);
+    if (isOver()) throw new UserError(`${what}: unpacks to more than ${sizeText(limit)}`);
+    throw new UserError(
+      `${what}: the compressed data is damaged or of an unknown format (${error instanceof Error ? error.message : 'the decoder gave up'})`,
+    );
   }
   const name = zip.fs.readdir('/out').find((entry) => entry !== '.' && entry !== '..');
   if (name === undefined) throw new UserError(`${what}: the compressed data is damaged or of an unknown format`);
   return zip.fs.readFile(`/out/${name}`);
+}
+
+/** A limit in words. */
+export const sizeText = (bytes: number): string => (bytes >= 1 << 20 ? `${Math.floor(bytes / (1 << 20))} MiB` : `${bytes} bytes`);
+
+/** Lets 7-Zip write so many bytes below a folder of its file system, and then no more. Gives back whether it wanted to. */
+export function limitWrites(fs: SevenZipModule['FS'], folder: string, limit: number): () => boolean {
+  // Every file of one kind of file system shares this table of operations.
+  const path = `${folder}/.probe`;
+  const probe = fs.open(path, 'w') as unknown as { stream_ops: { write(...args: unknown[]): number } };
+  const operations = probe.stream_ops;
+  fs.close(probe as never);
+  fs.unlink(path);
+  const write = operations.write;
+  const { ErrnoError } = fs as unknown as { ErrnoError: new (errno: number) => Error };
+  let total = 0;
+  operations.write = (...args) => {
+    total += args[3] as number;
+    if (total > limit) throw new ErrnoError(NO_SPACE);
+    return write.apply(operations, args);
+  };
+  return () => total > limit;
 }

@@ -1,11 +1,14 @@
 /** The vCPU engine as a machine takes it. */
 import { maddr } from '../base/address.ts';
-import { Engine, ENGINE_AREA_SIZE } from '../cpu/run/engine.ts';
+import { Engine, ENGINE_AREA_SIZE, type EngineOptions } from '../cpu/run/engine.ts';
 import { PGC_CODE } from '../hypervisor/mm/page-alloc.ts';
 import type { EngineFactory } from './machine.ts';
 
-/** @param seed of RDRAND: with the same one, a run repeats. */
-export const engineFactory = (seed = 1n): EngineFactory => ({
+/**
+ * @param seed of RDRAND: with the same one, a run repeats.
+ * @param options what gets compiled, if not what a machine compiles; for tests.
+ */
+export const engineFactory = (seed = 1n, options: Pick<EngineOptions, 'compile'> = {}): EngineFactory => ({
   areaSize: ENGINE_AREA_SIZE,
   create({ memory, p2m, area, clock }) {
     return new Engine({
@@ -14,6 +17,7 @@ export const engineFactory = (seed = 1n): EngineFactory => ({
       nestedPaging: p2m,
       readTsc: () => clock.tsc(),
       seed,
+      ...options,
       // Device models look at the frame table before they leave a frame they wrote.
       onCodeFrame(frame, holds) {
         const entry = memory.frameEntry(frame) >>> 2;

@@ -64,7 +64,7 @@ export async function buildLinuxGuest(options: BuildGuestOptions = {}): Promise<
   };
 }
 
-/** The cached kernel whose files all have their checksums (the newest, should there be several). */
+/** The cached kernel that has every driver and whose files all have their checksums (the newest, should there be several). */
 async function cachedKernel(cache: string): Promise<{ directory: string; manifest: Manifest } | undefined> {
   if (!existsSync(cache)) return undefined;
   if (!statSync(cache).isDirectory()) throw new UserError(`${cache}: no directory; expected where packages and images are kept`);
@@ -74,9 +74,11 @@ async function cachedKernel(cache: string): Promise<{ directory: string; manifes
     const directory = join(cache, version);
     const manifest = readManifest(join(directory, 'manifest.json'));
     if (manifest === undefined) continue;
-    const whole = Object.entries(manifest.files).every(
-      ([file, sum]) => existsSync(join(directory, file)) && digest(readFileSync(join(directory, file))) === sum,
-    );
+    const whole =
+      guestDrivers.every((driver) => Object.hasOwn(manifest.files, `${driver}.ko`)) &&
+      Object.entries(manifest.files).every(
+        ([file, sum]) => existsSync(join(directory, file)) && digest(readFileSync(join(directory, file))) === sum,
+      );
     if (whole) return { directory, manifest };
   }
   return undefined;
@@ -211,7 +213,7 @@ async function unpackDeb(deb: string, work: string, tree: string, members: reado
   await unpack(deb, work);
   const data = join(work, 'data.tar');
   if (!existsSync(data)) throw new UserError(`${deb}: no data.tar inside; expected a Debian package`);
-  await unpack(data, tree, members);
+  await unpack(data, tree, { members });
   rmSync(data);
 }
 

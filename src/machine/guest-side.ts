@@ -167,8 +167,12 @@ export class GuestSide extends Hypervisor {
     this.builder.build();
   }
 
-  /** The guest's vCPU. `dom0`: the device model that serves it on this thread; undefined: another thread's serves it. */
-  createVcpu(dom0?: InlineDom0): HvmVcpu {
+  /**
+   * The guest's vCPU.
+   * @param dom0 the device model that serves it on this thread; undefined: another thread's serves it
+   * @param isHeldUp whether that thread waits for somebody to take its output, so that its silence says nothing
+   */
+  createVcpu(dom0?: InlineDom0, isHeldUp?: () => boolean): HvmVcpu {
     const { pcpu, domain, engine, p2m, events, notifier, servers, irq, platform, handlers, timers, shootdown, runqueue } = this;
     const { console, disassemble } = this.sinks;
     return new HvmVcpu({
@@ -185,7 +189,7 @@ export class GuestSide extends Hypervisor {
       handlers,
       timers,
       shootdown,
-      wait: new IoWait(pcpu, runqueue, domain, dom0),
+      wait: new IoWait(pcpu, runqueue, domain, dom0, isHeldUp),
       memoryMap: buildE820(this.options.domain.memoryMiB),
       ...(console === undefined ? {} : { consoleWrite: console }),
       ...(disassemble === undefined ? {} : { disassemble }),
@@ -224,6 +228,12 @@ export class GuestSide extends Hypervisor {
   }
 }
 
+/** As Xen's tools name the guest's interfaces in dom0: `vif1.0`. A guest without a NIC has an empty capture of the first. */
+const vifNames = (count: number): [string, ...string[]] => [
+  `vif${GUEST_DOMID}.0`,
+  ...Array.from({ length: Math.max(count - 1, 0) }, (_, i) => `vif${GUEST_DOMID}.${i + 1}`),
+];
+
 /** The device model of a machine, on whatever thread calls; `pcpu` is that thread's. */
 export function createDeviceModel(
   pcpu: Pcpu,
@@ -241,7 +251,7 @@ export function createDeviceModel(
     log: log === undefined ? undefined : new DmLog({ form: options.logForm ?? 'trace', clock, pid: LOG_PID, sink: log }),
     nics: options.nics,
     console: (bytes) => sinks.console?.(bytes),
-    ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaceName: `vif${GUEST_DOMID}.0`, sink: pcap }) }),
+    ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaces: vifNames(options.nics.length), sink: pcap }) }),
     ...(options.wireLatencyNs === undefined ? {} : { wireLatencyNs: options.wireLatencyNs }),
     ...(options.consoleInput === undefined ? {} : { consoleInput: options.consoleInput }),
     ...(options.devices === undefined ? {} : { devices: options.devices }),

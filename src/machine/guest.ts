@@ -3,6 +3,7 @@
  * the host. What is fetched and where it is kept stands in guest-node.ts.
  */
 import { UserError } from '../base/errors.ts';
+import { nicModels } from '../devices/nic/models.ts';
 import { type CpioEntry, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG, writeCpio } from './cpio.ts';
 import { type ModuleInfo, readModuleInfo } from './kernel-module.ts';
 
@@ -19,17 +20,17 @@ export interface GuestImages {
 }
 
 /** NIC drivers the initramfs holds, with what each needs. */
-export const guestDrivers = ['8139cp', '8139too'] as const;
-export type GuestDriver = (typeof guestDrivers)[number];
+export const guestDrivers: readonly string[] = nicModels.flatMap(({ drivers }) => drivers.map(({ name }) => name));
 
 interface GuestCommandLine {
-  driver: GuestDriver;
+  /** One of guestDrivers, or several. */
+  driver: string | readonly string[];
   /**
-   * `ping` pings the host three times and powers off; `shell` brings the network up and gives a shell on the console; `load`
+   * `ping` pings the host three times by every NIC and powers off; `shell` brings the network up and gives a shell on the console; `load`
    * floods the host with pings and moves bytes both ways; `link` watches the cable go and come.
    */
   mode: 'ping' | 'shell' | 'load' | 'link';
-  /** Address of the guest with prefix length, or `dhcp`. */
+  /** Address of the first NIC with prefix length (the others have the next ones), or `dhcp`. */
   address: string;
   /** Whom to ping. */
   host: string;
@@ -41,7 +42,7 @@ const defaultGuestCommandLine: GuestCommandLine = { driver: '8139cp', mode: 'pin
 /** The kernel command line the init script understands, console on COM1. */
 export function guestCommandLine(options: Partial<GuestCommandLine> = {}): string {
   const { driver, mode, address, host } = { ...defaultGuestCommandLine, ...options };
-  return `console=ttyS0 xenolith.driver=${driver} xenolith.mode=${mode} xenolith.ip=${address} xenolith.host=${host}`;
+  return `console=ttyS0 xenolith.driver=${[driver].flat().join(',')} xenolith.mode=${mode} xenolith.ip=${address} xenolith.host=${host}`;
 }
 
 interface InitramfsParts {

@@ -59,9 +59,17 @@ export type DeviceModelJob = Omit<MachineJob, 'domain'> & { readonly domain: Pic
 export type JobPart = {
   /** One word: how many requests the thread has been sent. Undefined: it cannot be woken, and looks often. */
   readonly control?: SharedArrayBuffer;
+  /** Ring that what the thread puts out goes into (output-ring.ts); without one it goes out as messages. */
+  readonly output?: SharedArrayBuffer;
 } & (
   | { readonly part: 'machine'; readonly job: MachineJob }
-  | { readonly part: 'guest'; readonly job: MachineJob; readonly split: SplitMemory }
+  | {
+      readonly part: 'guest';
+      readonly job: MachineJob;
+      readonly split: SplitMemory;
+      /** The device model's: while that thread waits for room in it, its silence is not its fault. */
+      readonly deviceModelOutput?: SharedArrayBuffer;
+    }
   | { readonly part: 'device-model'; readonly job: DeviceModelJob; readonly split: SplitMemory }
 );
 
@@ -73,10 +81,15 @@ export interface NumberedRequest {
 
 export type JobResult = GuestReport & DeviceModelReport;
 
-/** What a machine puts out while it runs. */
-export type JobOutput =
+/** What a machine puts out in order, as much as there is of it. */
+export type StreamedOutput =
   | { readonly kind: 'console' | 'trace' | 'pcap'; readonly bytes: Uint8Array }
   | { readonly kind: 'log'; readonly text: string }
+  | { readonly kind: 'say'; readonly level: 'debug' | 'info' | 'warn'; readonly text: string };
+
+/** What a machine puts out while it runs. */
+export type JobOutput =
+  | StreamedOutput
   | { readonly kind: 'events'; readonly events: readonly WatchedEvent[] }
   | {
       readonly kind: 'frame';
@@ -85,11 +98,12 @@ export type JobOutput =
       readonly direction: FrameDirection;
       readonly ns: number;
       readonly bytes: Uint8Array;
-    }
-  | { readonly kind: 'say'; readonly level: 'debug' | 'info' | 'warn'; readonly text: string };
+    };
 
 export type JobMessage =
   | JobOutput
+  /** Something lies in the thread's ring. */
+  | { readonly kind: 'output' }
   /** The machine is built, in this memory, and about to run. */
   | { readonly kind: 'started'; readonly split: SplitMemory | undefined }
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown; readonly error?: Failure }

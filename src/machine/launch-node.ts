@@ -1,7 +1,8 @@
 /** A machine's threads in Node: Workers of machine-worker-node. */
 import { Worker } from 'node:worker_threads';
-import type { JobOutput, JobPart, MachineJob } from './job.ts';
+import type { JobPart, MachineJob } from './job.ts';
 import { MachineRun, type StartThread } from './launch.ts';
+import type { TakeOutput } from './output-ring.ts';
 
 /** The built entry: Workers do not run TypeScript sources. */
 const entry = new URL(
@@ -37,5 +38,4 @@ export const startWorker: StartThread = (part, events) => {
 };
 
 /** Start a job in Workers. Throws UserError when it asks for what cannot be. */
-export const launchMachine = (job: MachineJob, output: (message: JobOutput) => void): MachineRun =>
-  new MachineRun(job, startWorker, output);
+export const launchMachine = (job: MachineJob, output: TakeOutput): MachineRun => new MachineRun(job, startWorker, output);

@@ -8,7 +8,8 @@ import { shutdownDomain, VcpuState } from '../hypervisor/domain/domain.ts';
 import { MachineMemory } from '../hypervisor/mm/memory.ts';
 import { engineFactory } from './engine-factory.ts';
 import { GUEST_DOMID } from './guest-side.ts';
-import type { Failure, JobMessage, JobOutput, JobPart, JobResult, MachineJob, NumberedRequest } from './job.ts';
+import type { Failure, JobMessage, JobPart, JobResult, MachineJob, NumberedRequest } from './job.ts';
+import { createOutputRing, OutputConsumer, type TakeOutput } from './output-ring.ts';
 import type { Answers, PartRequest } from './requests.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
 import { createSplitMemory } from './split-machine.ts';
@@ -60,7 +61,9 @@ const MACHINE_IS_OVER = 'the machine is over; make a new one, or reset it';
 export class MachineRun {
   /** How the run ended; rejects when it could not be made or broke. All threads are gone by then, and all output is handed out. */
   readonly result: Promise<JobResult>;
-  private readonly output: (message: JobOutput) => void;
+  private readonly output: TakeOutput;
+  /** By thread; none where memory is not shared. */
+  private readonly consumers: (OutputConsumer | undefined)[] = [];
   private readonly threads: RunningThread[] = [];
   private readonly pending = new Map<number, Pending>();
   private nextId = 0;
@@ -77,44 +80,63 @@ export class MachineRun {
   private interrupted = false;
 
   /** Throws UserError when the job asks for what cannot be. */
-  constructor(job: MachineJob, start: StartThread, output: (message: JobOutput) => void) {
+  constructor(job: MachineJob, start: StartThread, output: TakeOutput) {
     checkPlacement(job);
     this.output = output;
     this.job = { clock: job.clock };
     const parts: JobPart[] = [];
-    const control = () => (job.shared === false ? {} : { control: new SharedArrayBuffer(4) });
-    if (job.deviceModel === 'inline') parts.push({ part: 'machine', job, ...control() });
+    /** What a thread is given where memory is shared. */
+    const shared = (): { control?: SharedArrayBuffer; output?: SharedArrayBuffer } => {
+      if (job.shared === false) return {};
+      const ring = createOutputRing();
+      this.consumers.push(new OutputConsumer(ring, output));
+      return { control: new SharedArrayBuffer(4), output: ring };
+    };
+    if (job.deviceModel === 'inline') parts.push({ part: 'machine', job, ...shared() });
     else {
       const split = createSplitMemory(job.domain, engineFactory());
+      const guest = shared();
+      const deviceModel = shared();
       parts.push(
-        { part: 'guest', job, split, ...control() },
-        { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split, ...control() },
+        { part: 'guest', job, split, ...guest, ...(deviceModel.output && { deviceModelOutput: deviceModel.output }) },
+        { part: 'device-model', job: { ...job, domain: { hpet: job.domain.hpet } }, split, ...deviceModel },
       );
     }
     this.running = parts.length;
     this.result = new Promise((resolve, reject) => {
-      const events: ThreadEvents = {
-        message: (message) => this.take(message),
-        error: (error) => this.fail(error),
-        exit: () => {
-          this.running--;
-          if (this.running > 0) {
-            this.checkOthers();
-            return;
-          }
-          this.isOver = true;
-          for (const { reject: refuse } of this.pending.values()) refuse(new UserError(MACHINE_IS_OVER));
-          this.pending.clear();
-          if (this.failure !== undefined) reject(this.failure);
-          else if (this.ended !== undefined && this.served !== undefined) resolve({ ...this.ended, ...this.served });
-          else reject(new Error('the machine stopped without a word'));
-        },
+      const exit = (): void => {
+        this.running--;
+        if (this.running > 0) {
+          this.checkOthers();
+          return;
+        }
+        Promise.all(this.consumers.map((consumer) => consumer?.drain()))
+          .catch((error: Error) => this.fail(error))
+          .finally(() => {
+            this.isOver = true;
+            for (const { reject: refuse } of this.pending.values()) refuse(new UserError(MACHINE_IS_OVER));
+            this.pending.clear();
+            if (this.failure !== undefined) reject(this.failure);
+            else if (this.ended !== undefined && this.served !== undefined) resolve({ ...this.ended, ...this.served });
+            else reject(new Error('the machine stopped without a word'));
+          });
       };
-      for (const part of parts) {
+      parts.forEach((part, i) => {
+        const message = (said: JobMessage): void => {
+          // What was put out before an answer is handed on before it.
+          if (said.kind === 'output' || said.kind === 'answer') this.drain(i);
+          if (said.kind !== 'output') this.take(said);
+        };
         const words = part.control && new Int32Array(part.control);
-        this.threads.push({ part: part.part, thread: start(part, events), control: words });
-      }
+        const thread = start(part, { message, error: (error) => this.fail(error), exit });
+        this.threads.push({ part: part.part, thread, control: words });
+      });
     });
+  }
+
+  /** Hands out what lies in a thread's ring. */
+  private drain(thread: number): void {
+    this.consumers[thread]?.drain().catch((error: Error) => this.fail(error));
   }
 
   /** Asks a thread of the machine for something. Rejects with a UserError when the machine is over. */
@@ -188,8 +210,10 @@ export class MachineRun {
       case 'failed':
         this.fail(errorOf(message));
         break;
+      case 'output':
+        break;
       default:
-        this.output(message);
+        void this.output(message);
     }
   }
 

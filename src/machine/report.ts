@@ -24,6 +24,8 @@ export interface GuestReport {
 export interface DeviceModelReport {
   readonly mapCache: { readonly hits: number; readonly remaps: number };
   readonly nics: readonly {
+    /** Model and number: `e1000.1`. */
+    readonly name: string;
     readonly statistics: Readonly<Record<string, number>>;
     readonly wire: PortCounters;
     readonly pauses: NicPort['pauses'];
@@ -53,6 +55,7 @@ export function deviceModelReport(deviceModel: DeviceModel): DeviceModelReport {
   return {
     mapCache: { hits, remaps },
     nics: deviceModel.nics.map((nic) => ({
+      name: nic.name,
       statistics: nic.statistics(),
       wire: { ...nic.port.counters },
       pauses: { ...nic.pauses },

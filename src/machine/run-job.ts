@@ -5,7 +5,8 @@ import { type Device, placeDevice } from './custom-device.ts';
 import { engineFactory } from './engine-factory.ts';
 import type { Disassemble, MachineOptions, MachineSinks } from './guest-side.ts';
 import { InlinePart } from './inline-part.ts';
-import type { DeviceModelJob, Failure, JobPart, MachineJob, NumberedRequest, PostJobMessage } from './job.ts';
+import type { DeviceModelJob, Failure, JobPart, MachineJob, NumberedRequest, PostJobMessage, StreamedOutput } from './job.ts';
+import { isHeldUp, OutputProducer } from './output-ring.ts';
 import type { Part } from './part.ts';
 import { DeviceModelPart, GuestPart } from './split-machine.ts';
 
@@ -94,12 +95,20 @@ export class JobRunner {
 
   private build(devices: readonly PlacedDevice[] | undefined): Part {
     const { o, post } = this;
-    const sinks = { ...sinksOf(o.job, post), ...(this.extras.disassemble && { disassemble: this.extras.disassemble }) };
+    const producer = o.output === undefined ? undefined : new OutputProducer(o.output, () => post({ kind: 'output' }));
+    const put = producer === undefined ? post : (output: StreamedOutput) => producer.put(output);
+    const sinks = { ...sinksOf(o.job, put), ...(this.extras.disassemble && { disassemble: this.extras.disassemble }) };
     switch (o.part) {
       case 'machine':
         return new InlinePart(machineOptions(o.job, devices), sinks, o.job, post);
       case 'guest':
-        return new GuestPart(o.split, machineOptions(o.job, devices), sinks, o.job, post);
+        return new GuestPart(
+          o.split,
+          machineOptions(o.job, devices),
+          sinks,
+          { ...o.job, isDeviceModelHeldUp: () => o.deviceModelOutput !== undefined && isHeldUp(o.deviceModelOutput) },
+          post,
+        );
       case 'device-model':
         return new DeviceModelPart(o.split, machineOptions(o.job, devices), sinks, post);
     }
@@ -192,7 +201,7 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(
 }
 
 /** Sinks are handed the machine's own buffers: what crosses a thread is a copy. */
-function sinksOf(job: DeviceModelJob, post: PostJobMessage): MachineSinks {
+function sinksOf(job: DeviceModelJob, post: (output: StreamedOutput) => void): MachineSinks {
   const say = (level: 'debug' | 'info' | 'warn') => (text: string) => post({ kind: 'say', level, text });
   const bytes = (kind: 'console' | 'trace' | 'pcap') => (data: Uint8Array) => post({ kind, bytes: data.slice() });
   return {

@@ -77,6 +77,11 @@ class Handshake {
   }
 }
 
+interface GuestLimits extends Pick<MachineJob, 'untilNs' | 'awaitsInput'> {
+  /** Whether the device model's thread waits for somebody to take its output, so that its silence says nothing. */
+  readonly isDeviceModelHeldUp?: () => boolean;
+}
+
 /** The guest's side of the machine, on a thread of its own. */
 export class GuestPart implements Part {
   private readonly handshake: Handshake;
@@ -89,13 +94,7 @@ export class GuestPart implements Part {
   private readonly drainTrace: () => void;
 
   /** Builds the domain, waits until the device model serves it, and does the firmware's work. */
-  constructor(
-    split: SplitMemory,
-    options: MachineOptions,
-    sinks: MachineSinks,
-    limits: Pick<MachineJob, 'untilNs' | 'awaitsInput'>,
-    post: PostJobMessage,
-  ) {
+  constructor(split: SplitMemory, options: MachineOptions, sinks: MachineSinks, limits: GuestLimits, post: PostJobMessage) {
     const memory = new MachineMemory(split.memory, split.layout);
     const handshake = new Handshake(memory);
     const clock = new HostClock(memory);
@@ -104,7 +103,7 @@ export class GuestPart implements Part {
     const drainTrace = (): void => void collector.drain(windows);
     const guest = new GuestSide({ memory, clock, pcpu: GUEST_PCPU, drainTrace, deviceModel: 'worker' }, options, sinks);
     const { dom0, p2m, platform } = guest;
-    const hvm = guest.createVcpu();
+    const hvm = guest.createVcpu(undefined, limits.isDeviceModelHeldUp);
     this.handshake = handshake;
     this.guest = guest;
     this.hvm = hvm;

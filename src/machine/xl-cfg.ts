@@ -1,15 +1,14 @@
 /**
- * xl's domain configuration (docs/man/xl.cfg.5): `key = value` lines with strings, numbers and lists in the syntax that
- * xl and Python share. Only what this machine can do is taken; other keys are warned about and left alone.
+ * xl's domain configuration (docs/man/xl.cfg.5, tools/xl/xl_parse.c): what a guest's file says of it. Only what this machine
+ * can do is taken; what would make another guest is refused or said, other keys are warned about and left alone.
  */
 import { UserError } from '../base/errors.ts';
 import { nicModelNames } from '../device-model/nics.ts';
 import { GuestLayout } from '../hypervisor/domain-builder/layout.ts';
+import { parseXlSettings, wholeNumber, type XlSetting } from './xl-cfg-grammar.ts';
 
 /** Memory a guest may be given: up to the MMIO hole, as RAM above 4 GiB has no place in the p2m. */
 export const MEMORY_MIB = { min: 4, max: GuestLayout.mmioHole / 0x100000 } as const;
-
-type XlValue = string | number | readonly XlValue[];
 
 export interface XlVif {
   readonly model: string;
@@ -25,109 +24,255 @@ export interface XlConfig {
   readonly vcpus: number;
   readonly kernel?: string;
   readonly ramdisk?: string;
+  /** The kernel's command line. */
   readonly extra: string;
   readonly vif: readonly XlVif[];
   readonly hpet: boolean;
+  /**
+   * Keys of the guest that xl would boot without a kernel, from its disks or its firmware: whoever boots another kernel in its
+   * place says so.
+   */
+  readonly bootsFrom: readonly string[];
   /** One line per key that was not understood. */
   readonly warnings: readonly string[];
+}
+
+/** What options of the command line say in place of the file: a value of the file that they overrule is not looked at. */
+export interface XlOverrides {
+  /** MiB. */
+  readonly memory?: number | undefined;
 }
 
 /** Keys that mean nothing here but harm nothing either: taken without a word. */
 const HARMLESS = new Set([
   'serial',
-  'builder',
   'on_poweroff',
   'on_reboot',
   'on_crash',
+  'on_watchdog',
+  'on_soft_reset',
   'acpi',
   'apic',
   'pae',
   'vnc',
+  'vnclisten',
+  'vncdisplay',
+  'vncunused',
+  'vncpasswd',
   'sdl',
+  'spice',
   'nographic',
+  'stdvga',
+  'vga',
+  'videoram',
+  'keymap',
   'maxvcpus',
   'maxmem',
-  'boot',
   'usb',
+  'usbdevice',
+  'uuid',
+  'cpus',
+  'cpu_weight',
+  'localtime',
   'device_model_version',
+  'device_model_override',
+  'device_model_args',
+  'device_model_args_hvm',
 ]);
 
+/** What a guest without a kernel of its own boots from. */
+const BOOT_SOURCES = ['disk', 'boot', 'bootloader', 'firmware', 'bios', 'firmware_override'] as const;
+
 /** Parse the text of a configuration file. Throws UserError naming file and line. */
-export function parseXlConfig(text: string, file: string): XlConfig {
-  const entries = new Map<string, { value: XlValue; line: number }>();
-  const warnings: string[] = [];
-  for (const { key, value, line } of assignments(text, file)) {
-    if (entries.has(key))
-      warnings.push(`${file}:${line}: '${key}' was given in line ${entries.get(key)!.line} already; this one counts`);
-    entries.set(key, { value, line });
-  }
-  if (entries.size === 0)
+export function parseXlConfig(text: string, file: string, overrides: XlOverrides = {}): XlConfig {
+  refuseOther(text, file);
+  const settings = parseXlSettings(text, file);
+  if (settings.size === 0)
     throw new UserError(`${file}: it has no settings; expected a guest configuration with lines like memory = 128`);
-  const used = new Set<string>();
-  const take = (key: string): { value: XlValue; line: number } | undefined => {
-    used.add(key);
-    return entries.get(key);
-  };
-  const text1 = (key: string): string | undefined => {
-    const entry = take(key);
-    if (entry === undefined) return undefined;
-    if (typeof entry.value !== 'string') throw new UserError(`${file}:${entry.line}: ${key}: expected a string in quotes`);
-    return entry.value;
-  };
-  const number1 = (key: string, fallback: number): number => {
-    const entry = take(key);
-    if (entry === undefined) return fallback;
-    const value = typeof entry.value === 'string' && /^\d+$/.test(entry.value) ? Number(entry.value) : entry.value;
-    if (typeof value !== 'number' || !Number.isInteger(value))
-      throw new UserError(`${file}:${entry.line}: ${key}: expected a whole number`);
-    return value;
-  };
-  const type = text1('type') ?? 'hvm';
-  if (type !== 'hvm' && type !== 'pvh')
-    throw new UserError(`${file}:${entries.get('type')!.line}: type = '${type}': expected 'hvm' or 'pvh'`);
-  const kernel = text1('kernel') ?? text1('firmware_override');
-  const ramdisk = text1('ramdisk');
-  const root = text1('root');
-  const extra = [root === undefined ? '' : `root=${root}`, text1('extra') ?? text1('cmdline') ?? ''].filter(Boolean).join(' ');
-  const config: Omit<XlConfig, 'warnings'> = {
-    name: text1('name') ?? 'guest',
+  const reader = new Reader(settings, file);
+  const { warnings } = reader;
+  const type = guestType(reader);
+  const cmdline = commandLine(reader);
+  let kernel = reader.string('kernel');
+  const bootsFrom = BOOT_SOURCES.filter((key) => reader.peek(key) !== undefined);
+  if (kernel !== undefined && /(?:^|\/)hvmloader$/.test(kernel)) {
+    warnings.push(
+      `${reader.at('kernel')}kernel = '${kernel}' is the firmware of a guest, not its kernel; it is ignored, as xl ignores it`,
+    );
+    kernel = undefined;
+    bootsFrom.unshift('disk');
+  }
+  const ramdisk = reader.string('ramdisk');
+  const memory = overrides.memory ?? reader.number('memory', 128);
+  const vcpus = reader.number('vcpus', 1);
+  const vif = vifs(reader.take('vif'), file, warnings);
+  const hpet = reader.number('hpet', 1) !== 0;
+  const name = reader.text('name') ?? 'guest';
+  reader.used('memory');
+  const { min, max } = MEMORY_MIB;
+  if (memory < min || memory > max)
+    throw new UserError(`${reader.at('memory')}memory = ${memory}: expected a whole number of MiB from ${min} to ${max}`);
+  if (vcpus !== 1) throw new UserError(`${reader.at('vcpus')}vcpus = ${vcpus}: only one vCPU is supported; write vcpus = 1`);
+  for (const key of kernel === undefined ? BOOT_SOURCES : ['boot']) reader.used(key);
+  warnings.push(...reader.leftOver());
+  return {
+    name,
     type,
-    memory: number1('memory', 128),
-    vcpus: number1('vcpus', 1),
-    extra,
-    vif: vifs(take('vif'), file, warnings),
-    hpet: number1('hpet', 1) !== 0,
+    memory,
+    vcpus,
+    extra: cmdline,
+    vif,
+    hpet,
+    bootsFrom: kernel === undefined ? [...new Set(bootsFrom)] : [],
+    warnings,
     ...(kernel === undefined ? {} : { kernel }),
     ...(ramdisk === undefined ? {} : { ramdisk }),
   };
-  const { min, max } = MEMORY_MIB;
-  if (config.memory < min || config.memory > max)
+}
+
+/** Other forms of a guest's description, which look like nothing of xl's. */
+function refuseOther(text: string, file: string): void {
+  const expected = 'expected a guest configuration of xl, with lines like memory = 128';
+  const start = text.slice(0, 400).trimStart();
+  if (/^<(?:\?xml|domain)\b/.test(start))
+    throw new UserError(`${file}: XML, as libvirt has it (virsh domxml-to-native xen-xl turns it into one for xl); ${expected}`);
+  if (/^[[{]\s*["{[]/.test(start)) throw new UserError(`${file}: JSON (xl list -l prints it); ${expected}`);
+}
+
+/** `type` counts, else `builder`; without both xl takes a paravirtual guest, which there is none of here. */
+function guestType(reader: Reader): 'hvm' | 'pvh' {
+  const type = reader.string('type');
+  const builder = reader.string('builder');
+  const pvh = reader.number('pvh', 0);
+  if (type === 'pv' || (type === undefined && (builder === 'generic' || builder === 'linux')))
     throw new UserError(
-      `${file}:${entries.get('memory')!.line}: memory = ${config.memory}: expected a whole number of MiB from ${min} to ${max}`,
+      `${reader.at(type === undefined ? 'builder' : 'type')}${type === undefined ? `builder = '${builder}'` : "type = 'pv'"}: a paravirtual guest, which this machine does not run; expected type = 'hvm' or 'pvh'`,
     );
-  if (config.vcpus !== 1)
-    throw new UserError(
-      `${file}:${entries.get('vcpus')!.line}: vcpus = ${config.vcpus}: only one vCPU is supported; write vcpus = 1`,
+  if (type !== undefined && type !== 'hvm' && type !== 'pvh')
+    throw new UserError(`${reader.at('type')}type = '${type}': expected 'hvm' or 'pvh'`);
+  if (builder !== undefined && builder !== 'hvm' && type === undefined)
+    throw new UserError(`${reader.at('builder')}builder = '${builder}': expected 'hvm'`);
+  if (type === undefined && builder === undefined && pvh === 0)
+    reader.warnings.push(
+      `${reader.at('type')}no type is given, which xl takes for a paravirtual guest; it is run as type = 'hvm', so write that`,
     );
-  for (const [key, { line }] of entries) {
-    if (!used.has(key) && !HARMLESS.has(key)) warnings.push(`${file}:${line}: '${key}' is not understood here and has no effect`);
+  return type ?? (pvh !== 0 ? 'pvh' : 'hvm');
+}
+
+/** `cmdline` is the whole line; without it, `root` and `extra` make one. */
+function commandLine(reader: Reader): string {
+  const cmdline = reader.text('cmdline');
+  const root = reader.text('root');
+  const extra = reader.text('extra');
+  if (cmdline !== undefined) {
+    const ignored = ['root', 'extra'].filter((key) => reader.peek(key) !== undefined);
+    if (ignored.length > 0)
+      reader.warnings.push(
+        `${reader.at('cmdline')}cmdline is the whole command line: ${ignored.join(' and ')} ${ignored.length > 1 ? 'are' : 'is'} left out, as xl leaves ${ignored.length > 1 ? 'them' : 'it'} out`,
+      );
+    return cmdline;
   }
-  return { ...config, warnings };
+  return [root === undefined ? '' : `root=${root}`, extra ?? ''].filter(Boolean).join(' ');
+}
+
+/** Settings by key, each as the kind that is asked for, and which of them were asked for. */
+class Reader {
+  readonly warnings: string[] = [];
+  private readonly settings: ReadonlyMap<string, XlSetting>;
+  private readonly file: string;
+  private readonly taken = new Set<string>();
+
+  constructor(settings: ReadonlyMap<string, XlSetting>, file: string) {
+    this.settings = settings;
+    this.file = file;
+    for (const { key, line, replaces } of settings.values())
+      if (replaces !== undefined)
+        this.warnings.push(`${file}:${line}: '${key}' was given in line ${replaces} already; this one counts`);
+  }
+
+  peek(key: string): XlSetting | undefined {
+    return this.settings.get(key);
+  }
+
+  /** `file:line: ` of a key, `file: ` of one that is not there. */
+  at(key: string): string {
+    const line = this.settings.get(key)?.line;
+    return line === undefined ? `${this.file}: ` : `${this.file}:${line}: `;
+  }
+
+  used(key: string): void {
+    this.taken.add(key);
+  }
+
+  take(key: string): XlSetting | undefined {
+    this.used(key);
+    return this.settings.get(key);
+  }
+
+  /** A text, which may look like a number. */
+  text(key: string): string | undefined {
+    const setting = this.take(key);
+    if (setting === undefined) return undefined;
+    if (setting.value.kind !== 'atom') throw new UserError(`${this.at(key)}${key}: a list; expected a string in quotes`);
+    return setting.value.text;
+  }
+
+  /** A name of a file or of a kind, which does not. */
+  string(key: string): string | undefined {
+    const text = this.text(key);
+    const { value } = this.settings.get(key) ?? {};
+    if (value?.kind === 'atom' && !value.quoted) throw new UserError(`${this.at(key)}${key}: expected a string in quotes`);
+    return text;
+  }
+
+  number(key: string, fallback: number): number {
+    const setting = this.take(key);
+    if (setting === undefined) return fallback;
+    const value = setting.value.kind === 'atom' ? wholeNumber(setting.value.text) : undefined;
+    if (value === undefined)
+      throw new UserError(`${this.at(key)}${key}: expected a whole number (octal after 0, hexadecimal after 0x)`);
+    return value;
+  }
+
+  /** A line for every key that nobody asked for. */
+  leftOver(): string[] {
+    return [...this.settings.values()]
+      .filter(({ key }) => !this.taken.has(key) && !HARMLESS.has(key))
+      .map(({ key, line }) => `${this.file}:${line}: '${key}' is not understood here and has no effect`);
+  }
 }
 
 /** As many as QEMU makes for a machine (MAX_NICS, include/net/net.h). */
 const MAX_VIFS = 8;
 /** Keys of a vif that say something of a bridge or a toolstack which is not there. */
-const HARMLESS_VIF = new Set(['type', 'model', 'mac', 'bridge', 'script', 'vifname', 'ip', 'backend', 'gatewaydev', 'devid', '']);
+const HARMLESS_VIF = new Set([
+  'type',
+  'model',
+  'mac',
+  'bridge',
+  'script',
+  'vifname',
+  'ip',
+  'backend',
+  'gatewaydev',
+  'devid',
+  'netdev',
+  'trusted',
+  '',
+]);
 
-function vifs(entry: { value: XlValue; line: number } | undefined, file: string, warnings: string[]): XlVif[] {
-  if (entry === undefined) return [];
-  const { value, line } = entry;
+function vifs(setting: XlSetting | undefined, file: string, warnings: string[]): XlVif[] {
+  if (setting === undefined) return [];
+  const { value, line } = setting;
   const at = `${file}:${line}: vif: `;
-  if (!Array.isArray(value) || value.some((v) => typeof v !== 'string'))
-    throw new UserError(`${at}expected a list of strings, like ['type=ioemu,model=rtl8139']`);
-  if (value.length > MAX_VIFS) throw new UserError(`${at}${value.length} interfaces; expected at most ${MAX_VIFS}`);
-  return (value as string[]).map((spec) => {
+  if (value.kind !== 'list') throw new UserError(`${at}expected a list of strings, like ['type=ioemu,model=rtl8139']`);
+  const specs = value.items.map((item) => {
+    if (item.kind !== 'atom' || !item.quoted)
+      throw new UserError(`${at}expected a list of strings, like ['type=ioemu,model=rtl8139']`);
+    return item.text;
+  });
+  if (specs.length > MAX_VIFS) throw new UserError(`${at}${specs.length} interfaces; expected at most ${MAX_VIFS}`);
+  return specs.map((spec) => {
     const parts = new Map(
       spec.split(',').map((part) => {
         const [key, ...rest] = part.split('=');
@@ -148,108 +293,4 @@ function vifs(entry: { value: XlValue; line: number } | undefined, file: string,
       throw new UserError(`${at}mac=${mac}: the address of a group; expected one station's, like 00:16:3e:12:34:56`);
     return { model, ...(mac === undefined ? {} : { mac }) };
   });
-}
-
-interface Assignment {
-  key: string;
-  value: XlValue;
-  line: number;
-}
-
-function* assignments(text: string, file: string): Generator<Assignment> {
-  const scanner = new Scanner(text, file);
-  for (;;) {
-    scanner.skipBlank(true);
-    if (scanner.atEnd) return;
-    const { line } = scanner;
-    const key = scanner.word();
-    scanner.skipBlank(false);
-    if (!scanner.take('=')) throw new UserError(`${file}:${line}: expected '=' after '${key}'`);
-    const value = scanner.value();
-    scanner.skipBlank(false);
-    if (!scanner.atEnd && !scanner.take('\n') && !scanner.take(';'))
-      throw new UserError(`${file}:${scanner.line}: expected the end of the line after the value of '${key}'`);
-    yield { key, value, line };
-  }
-}
-
-/** xl's own keys nest lists two deep. */
-const MAX_DEPTH = 8;
-
-class Scanner {
-  line = 1;
-  private at = 0;
-  private readonly text: string;
-  private readonly file: string;
-
-  constructor(text: string, file: string) {
-    this.text = text.replace(/\r\n?/g, '\n');
-    this.file = file;
-  }
-
-  get atEnd(): boolean {
-    return this.at >= this.text.length;
-  }
-
-  private fail(what: string): never {
-    throw new UserError(`${this.file}:${this.line}: ${what}`);
-  }
-
-  take(char: string): boolean {
-    if (this.text[this.at] !== char) return false;
-    this.at++;
-    if (char === '\n') this.line++;
-    return true;
-  }
-
-  /** Blanks and comments; line ends too when `lines`. */
-  skipBlank(lines: boolean): void {
-    for (;;) {
-      const c = this.text[this.at];
-      if (c === ' ' || c === '\t' || (lines && c === ';')) this.at++;
-      else if (c === '#') while (!this.atEnd && this.text[this.at] !== '\n') this.at++;
-      else if (!(lines && this.take('\n'))) return;
-    }
-  }
-
-  word(): string {
-    const match = /^[A-Za-z_][A-Za-z0-9_]*/.exec(this.text.slice(this.at, this.at + 200));
-    if (match === null) this.fail('expected a key, like memory = 128');
-    this.at += match[0].length;
-    return match[0];
-  }
-
-  value(depth = 0): XlValue {
-    this.skipBlank(false);
-    const c = this.text[this.at];
-    if (c === "'" || c === '"') return this.string(c);
-    if (c === '[')
-      return depth < MAX_DEPTH
-        ? this.list(depth)
-        : this.fail(`lists are nested more than ${MAX_DEPTH} deep; expected a string or a number`);
-    const match = /^-?(0x[0-9a-fA-F]+|\d+)/.exec(this.text.slice(this.at, this.at + 40));
-    if (match === null) this.fail('expected a value: a number, a string in quotes, or a list in [ ]');
-    this.at += match[0].length;
-    return Number(match[0]);
-  }
-
-  private string(quote: string): string {
-    const start = ++this.at;
-    while (!this.atEnd && this.text[this.at] !== quote && this.text[this.at] !== '\n') this.at++;
-    if (this.text[this.at] !== quote) this.fail(`the string is not closed; expected ${quote} before the end of the line`);
-    return this.text.slice(start, this.at++);
-  }
-
-  private list(depth: number): XlValue[] {
-    this.at++;
-    const items: XlValue[] = [];
-    for (;;) {
-      this.skipBlank(true);
-      if (this.take(']')) return items;
-      if (this.atEnd) this.fail("the list is not closed; expected ']'");
-      items.push(this.value(depth + 1));
-      this.skipBlank(true);
-      if (!this.take(',') && this.text[this.at] !== ']') this.fail("expected ',' or ']' in the list");
-    }
-  }
 }

@@ -11,7 +11,7 @@ import { PcapngWriter } from './pcapng.ts';
 const guest = { mac: parseMac('00:16:3e:00:00:01'), ip: parseIpv4('10.0.2.15') };
 const host = { mac: parseMac('fe:ff:ff:ff:ff:ff'), ip: parseIpv4('10.0.2.2') };
 
-function setUp(bufferSize?: number) {
+function setUp(bufferSize?: number, interfaces: readonly [string, ...string[]] = ['vif1.0']) {
   const time = { ns: 1_744_702_725 };
   const clock: Clock = {
     kind: 'virtual',
@@ -24,7 +24,7 @@ function setUp(bufferSize?: number) {
   const chunks: Uint8Array[] = [];
   const writer = new PcapngWriter({
     clock,
-    interfaceName: 'vif1.0',
+    interfaces,
     sink: (bytes) => chunks.push(bytes),
     ...(bufferSize ? { bufferSize } : {}),
   });
@@ -52,6 +52,25 @@ describe('pcapng', () => {
       at += length;
     }
     expect(types).toEqual([0x0a0d0d0a, 1, 6]);
+  });
+
+  it('has an interface for each of several NICs, and each frame names its own', () => {
+    const { bytes, writer } = setUp(undefined, ['vif1.0', 'vif1.1']);
+    writer.write(new Uint8Array(60), 'outbound', undefined, 1000, { interfaceId: 1 });
+    writer.write(new Uint8Array(60), 'inbound', undefined, 2000);
+    writer.flush();
+    const file = bytes();
+    const names: string[] = [];
+    const faces: number[] = [];
+    for (let at = 0; at < file.length; at += file.readUInt32LE(at + 4)) {
+      const type = file.readUInt32LE(at);
+      if (type === 1) names.push(file.subarray(at + 20, at + 20 + file.readUInt16LE(at + 18)).toString());
+      if (type === 6) faces.push(file.readUInt32LE(at + 8));
+    }
+    expect([names, faces]).toEqual([
+      ['vif1.0', 'vif1.1'],
+      [1, 0],
+    ]);
   });
 
   it('gathers blocks and never cuts one across sink calls needlessly', () => {

@@ -1,5 +1,5 @@
 /**
- * pcapng writer: section header, one Ethernet interface with nanosecond timestamps, enhanced packet blocks with
+ * pcapng writer: section header, Ethernet interfaces with nanosecond timestamps, enhanced packet blocks with
  * direction and comment. Blocks are gathered and handed to a sink in pieces.
  * Source: draft-ietf-opsawg-pcapng (block and option codes).
  */
@@ -24,8 +24,9 @@ const DIRECTION_FLAG: Record<FrameDirection, number> = { inbound: 1, outbound: 2
 export type ByteSink = (bytes: Uint8Array) => void;
 
 export interface PcapngOptions {
-  readonly clock: Clock;
-  readonly interfaceName: string;
+  readonly clock: Pick<Clock, 'epochUs' | 'nowNs'>;
+  /** Names of the interfaces, at least one. */
+  readonly interfaces: readonly [string, ...string[]];
   readonly sink: ByteSink;
   /** Bytes gathered before the sink is called. */
   readonly bufferSize?: number;
@@ -34,20 +35,22 @@ export interface PcapngOptions {
 const pad4 = (length: number): number => (length + 3) & ~3;
 
 export class PcapngWriter {
-  private readonly clock: Clock;
+  private readonly clock: Pick<Clock, 'epochUs' | 'nowNs'>;
   private readonly sink: ByteSink;
   private readonly encoder = new TextEncoder();
   private buffer: Uint8Array;
   private view: DataView;
   private length = 0;
   private packetCount = 0;
+  private interfaceCount = 0;
 
   constructor(options: PcapngOptions) {
     this.clock = options.clock;
     this.sink = options.sink;
     this.buffer = new Uint8Array(options.bufferSize ?? 64 * 1024);
     this.view = new DataView(this.buffer.buffer);
-    this.header(options.interfaceName);
+    this.header();
+    for (const name of options.interfaces) this.addInterface(name);
   }
 
   get packets(): number {
@@ -56,24 +59,34 @@ export class PcapngWriter {
 
   /**
    * Write one frame. The comment, where there is one, names the I/O behind the frame.
+   * @param direction as seen from the guest, where it is known
    * @param atNs when it crossed the wire, by the clock; now when left out
+   * @param more which interface it crossed, the first one when left out; the length on the wire, where the frame is cut
    */
-  write(frame: Uint8Array, direction: FrameDirection, comment?: string, atNs = this.clock.nowNs()): void {
+  write(
+    frame: Uint8Array,
+    direction: FrameDirection | undefined,
+    comment?: string,
+    atNs = this.clock.nowNs(),
+    more: { readonly interfaceId?: number; readonly wireLength?: number } = {},
+  ): void {
     const text = comment === undefined ? undefined : this.encoder.encode(comment).subarray(0, 0xfffc);
-    const total = 28 + pad4(frame.length) + 8 + (text ? 4 + pad4(text.length) : 0) + 4 + 4;
+    const total = 28 + pad4(frame.length) + (direction === undefined ? 0 : 8) + (text ? 4 + pad4(text.length) : 0) + 4 + 4;
     const start = this.reserve(total);
     let at = start;
     at = this.u32(at, BLOCK_ENHANCED_PACKET);
     at = this.u32(at, total);
-    at = this.u32(at, 0);
+    at = this.u32(at, more.interfaceId ?? 0);
     const { high, low } = this.timestamp(atNs);
     at = this.u32(at, high);
     at = this.u32(at, low);
     at = this.u32(at, frame.length);
-    at = this.u32(at, frame.length);
+    at = this.u32(at, more.wireLength ?? frame.length);
     at = this.bytes(at, frame);
-    at = this.optionHeader(at, EPB_FLAGS, 4);
-    at = this.u32(at, DIRECTION_FLAG[direction]);
+    if (direction !== undefined) {
+      at = this.optionHeader(at, EPB_FLAGS, 4);
+      at = this.u32(at, DIRECTION_FLAG[direction]);
+    }
     if (text) {
       at = this.optionHeader(at, OPT_COMMENT, text.length);
       at = this.bytes(at, text);
@@ -104,7 +117,7 @@ export class PcapngWriter {
     return { high: Math.floor(middle / 0x10000), low: (middle % 0x10000) * 0x10000 + (lowPart % 0x10000) };
   }
 
-  private header(interfaceName: string): void {
+  private header(): void {
     const application = this.encoder.encode('Xenolith');
     const sectionLength = 24 + 4 + pad4(application.length) + 4 + 4;
     let at = this.reserve(sectionLength);
@@ -118,10 +131,13 @@ export class PcapngWriter {
     at = this.bytes(at, application);
     at = this.optionHeader(at, OPT_END, 0);
     this.u32(at, sectionLength);
+  }
 
+  /** Declare an Ethernet interface. @returns its number */
+  addInterface(interfaceName: string): number {
     const name = this.encoder.encode(interfaceName);
     const interfaceLength = 16 + 4 + pad4(name.length) + 8 + 4 + 4;
-    at = this.reserve(interfaceLength);
+    let at = this.reserve(interfaceLength);
     at = this.u32(at, BLOCK_INTERFACE);
     at = this.u32(at, interfaceLength);
     at = this.u32(at, LINKTYPE_ETHERNET);
@@ -132,6 +148,7 @@ export class PcapngWriter {
     at = this.u32(at, 9); // 10^-9 s, padded
     at = this.optionHeader(at, OPT_END, 0);
     this.u32(at, interfaceLength);
+    return this.interfaceCount++;
   }
 
   private reserve(bytes: number): number {

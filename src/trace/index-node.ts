@@ -6,7 +6,7 @@ import type { TraceInput } from './format/source.ts';
 import { fileSource, streamSource } from './format/source-node.ts';
 
 export * from './index.ts';
-export { fileSource, streamSource } from './format/source-node.ts';
+export { fileSource } from './format/source-node.ts';
 export { dumpFile, summarizeFile, writeAll } from './threads/threads-node.ts';
 
 /** Open a trace from a path, a stream, bytes, a Blob or a byte source. Close it when done. */

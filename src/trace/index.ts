@@ -15,6 +15,8 @@ export { DamageList } from './format/damage.ts';
 export { dumpTrace } from './xenalyze/dump.ts';
 export type { FollowOptions } from './xenalyze/dump.ts';
 export { commandName, hypercallName } from './records/hypercalls.ts';
+export { LiveFollower } from './xenalyze/live.ts';
+export type { LiveWindow } from './format/live-feed.ts';
 export { followTransitions } from './xenalyze/transitions.ts';
 export type { Followed } from './xenalyze/transitions.ts';
 export type { Transitions } from './follow/transitions.ts';

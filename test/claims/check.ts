@@ -20,6 +20,7 @@ import {
   type RawRecord,
   type RawRequest,
 } from './raw.ts';
+import { strongRules } from './rules.ts';
 
 /** Everything that is known of one set of files. */
 export interface ClaimFiles {
@@ -99,6 +100,10 @@ const E1000: Readonly<Record<number, string>> = {
 const BUFFERABLE = 0xfffff;
 const MAPPING_CALLS = [1, 14, 22, 12, 20, 13];
 
+/** A frame without an 802.1Q tag. */
+const untagged = (data: Uint8Array): Uint8Array =>
+  data[12] === 0x81 && data[13] === 0 ? Uint8Array.from([...data.subarray(0, 12), ...data.subarray(16)]) : data;
+
 export class Checker {
   readonly problems: string[] = [];
   private readonly f: ClaimFiles;
@@ -108,6 +113,7 @@ export class Checker {
   private current!: Said;
   /** Rules that met a sentence, with how often. */
   readonly used = new Map<string, number>();
+  private readonly strong = strongRules();
 
   constructor(files: ClaimFiles) {
     this.f = files;
@@ -404,10 +410,13 @@ export class Checker {
     ],
     [/^Nothing that this story asks for is missing from the files\.$/, () => undefined],
     [
-      /^Frame (\d+) is frame (\d+) once more, .*, ([\d.]+) (?:µs|s) later: its doorbell is that of frame (\d+)\.$/,
+      /^Frame (\d+) is frame (\d+) once more, .*, ([\d.]+) (?:µs|s) later: its (doorbell|story) is that of frame (\d+)\.$/,
       (m) => {
-        const [a, b] = [this.f.frames[Number(m[1]) - 1]!, this.f.frames[Number(m[2]) - 1]!];
-        this.ok('the two differ', Buffer.from(a.data).subarray(0, 60).equals(Buffer.from(b.data).subarray(0, 60)));
+        const [a, b] = [m[1], m[2]].map((n) => untagged(this.f.frames[Number(n) - 1]!.data));
+        const common = Math.min(60, a!.length, b!.length);
+        this.ok('the two differ', Buffer.compare(a!.subarray(0, common), b!.subarray(0, common)) === 0);
+        this.same('frame', m[2], m[5]);
+        this.same('a doorbell', m[4] === 'doorbell', this.own(Number(m[2])));
       },
     ],
     // What is told.
@@ -1053,6 +1062,11 @@ export class Checker {
       return;
     }
     if (said.strength !== 'unknown') this.ok('it rests on nothing', said.refs.length > 0);
+    if (said.strength === 'strong')
+      this.ok(
+        'no rule of docs/trace.md makes it strong',
+        this.strong.some((words) => words.test(said.text)),
+      );
     if (rule === undefined) return this.wrong('no rule checks it');
     this.used.set(rule[0].source, (this.used.get(rule[0].source) ?? 0) + 1);
     if (said.strength !== 'unknown') rule[1](rule[0].exec(said.text)!);

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { analyze, ioPaths, tellStory, type Analysis, type AnalysisInput } from '../../src/analyze/index.ts';
 import { openTrace } from '../../src/trace/index.ts';
-import { captureFile, haveCaptures, NO_CAPTURES } from '../../src/trace/testing/fixtures.ts';
+import { captureFile, haveCaptures, NO_CAPTURES, type Fixture } from '../../src/trace/testing/fixtures.ts';
 import { Checker, type ClaimFiles } from './check.ts';
 import { ioOf, rawCapture, rawLog, rawTrace, type RawLog } from './raw.ts';
 import { runScenario, type Scenario, type ScenarioGuest } from './scenario.ts';
@@ -78,35 +78,35 @@ const FIXTURES = [
   { name: 'e1000-ping', trace: 'trace-tail.bin', hz: 2_596_105_000, sent: [1, 3, 5, 7, 9, 10, 11, 13, 14, 15, 16, 17] },
 ] as const;
 const STATION = '00:16:3e:00:00:01';
-const text = (name: string, file: string): string => Buffer.from(captureFile(name as never, file)).toString('utf8');
+const text = (name: Fixture, file: string): string => Buffer.from(captureFile(name, file)).toString('utf8');
 
 async function fixtureInput(
-  name: string,
+  name: Fixture,
   trace: string,
-  from: { log?: string; pcap?: string; console?: string } = {},
+  from: { log?: Fixture; pcap?: Fixture; console?: Fixture } = {},
 ): Promise<AnalysisInput> {
   return {
-    trace: await openTrace(Uint8Array.from(captureFile(name as never, trace))),
+    trace: await openTrace(Uint8Array.from(captureFile(name, trace))),
     dmLog: text(from.log ?? name, 'qemu-dm.log').split('\n'),
-    pcap: captureFile((from.pcap ?? name) as never, 'bridge.pcap'),
+    pcap: captureFile(from.pcap ?? name, 'bridge.pcap'),
     console: text(from.console ?? name, 'serial.log').split('\n'),
   };
 }
 
-function fixtureFiles(name: string, trace: string, hz: number, pcap = name, log: string | undefined = name): ClaimFiles {
+function fixtureFiles(name: Fixture, trace: string, hz: number, pcap = name, log: Fixture | undefined = name): ClaimFiles {
   return {
-    records: rawTrace(Uint8Array.from(captureFile(name as never, trace))),
+    records: rawTrace(Uint8Array.from(captureFile(name, trace))),
     hz,
     logs: new Map(log === undefined ? [] : [[1, rawLog(text(log, 'qemu-dm.log'))]]),
-    frames: rawCapture(captureFile(pcap as never, 'bridge.pcap')),
+    frames: rawCapture(captureFile(pcap, 'bridge.pcap')),
     stations: new Map([[1, [STATION]]]),
   };
 }
 
 describe.skipIf(!haveCaptures)('every sentence on captures of a real Xen', () => {
-  it.each(FIXTURES)(
-    '$name: all packets, all accesses',
-    async ({ name, trace, hz, sent }) => {
+  it.each(FIXTURES.map((f) => [f.name, f] as const))(
+    '%s: all packets, all accesses',
+    async (_, { name, trace, hz, sent }) => {
       const a = await analyze(await fixtureInput(name, trace));
       const files = fixtureFiles(name, trace, hz);
       expect(a.leftOut).toEqual([]);
@@ -139,7 +139,7 @@ describe.skipIf(!haveCaptures)('files of different runs', () => {
     { of: 'rtl8139-8139cp-ping', log: 'lost-records' },
     { of: 'lost-records', log: 'rtl8139-8139cp-ping' },
     { of: 'rtl8139-8139cp-ping', log: 'e1000-ping' },
-  ])(
+  ] as const)(
     '$of with the log of $log: the log is left out, and nothing that needs it is told',
     async ({ of, log }) => {
       const a = await analyze(await fixtureInput(of, 'trace.bin', { log, pcap: log, console: of }));
@@ -157,7 +157,7 @@ describe.skipIf(!haveCaptures)('files of different runs', () => {
     { of: 'rtl8139-8139cp-ping', pcap: 'rtl8139-8139too-ping' },
     { of: 'rtl8139-8139too-ping', pcap: 'e1000-ping' },
     { of: 'e1000-ping', pcap: 'rtl8139-8139cp-ping' },
-  ])(
+  ] as const)(
     '$of with the capture of $pcap: the capture is left out',
     async ({ of, pcap }) => {
       const { trace, hz } = FIXTURES.find((x) => x.name === of)!;
@@ -226,9 +226,9 @@ const logsOf = (s: Scenario, doms: readonly number[]): AnalysisInput['dmLogs'] =
   doms.map((dom) => ({ lines: s.logs.get(dom)!.split('\n'), name: `log of ${dom}` }));
 
 describe('generated runs of two guests, and of two NICs', () => {
-  it.each(RUNS)(
-    '$what: all packets, all accesses',
-    async ({ guests }) => {
+  it.each(RUNS.map((r) => [r.what, r.guests] as const))(
+    '%s: all packets, all accesses',
+    async (_, guests) => {
       for (const seed of [1, 2, 3]) {
         const s = runScenario(guests, seed);
         const doms = guests.map((g) => g.dom).reverse();
@@ -247,9 +247,9 @@ describe('generated runs of two guests, and of two NICs', () => {
     60_000,
   );
 
-  it.each(RUNS.filter((r) => r.guests.length > 1))(
-    "$what: without the other's log its accesses are unknown, not excused",
-    async ({ guests }) => {
+  it.each(RUNS.filter((r) => r.guests.length > 1).map((r) => [r.what, r.guests] as const))(
+    "%s: without the other's log its accesses are unknown, not excused",
+    async (_, guests) => {
       const s = runScenario(guests, 4);
       const [first, second] = guests;
       const a = await analyze({
@@ -307,9 +307,9 @@ describe('generated runs of two guests, and of two NICs', () => {
 });
 
 it('shares no code with the reader', () => {
-  for (const file of ['raw.ts', 'check.ts']) {
+  for (const file of ['raw.ts', 'rules.ts', 'check.ts']) {
     const imports = readFileSync(new URL(file, import.meta.url), 'utf8').match(/from '[^']+'/g) ?? [];
-    expect(imports.filter((i) => !/raw\.ts|^from 'node:/.test(i))).toEqual(
+    expect(imports.filter((i) => !/(?:raw|rules)\.ts|^from 'node:/.test(i))).toEqual(
       file === 'check.ts' ? ["from '../../src/analyze/index.ts'"] : [],
     );
   }

@@ -42,6 +42,7 @@ const RECORDS = 0x40000;
 /** Where the record's memory operand stands; 16-byte aligned as in the native program. */
 const OPERAND = 0x50010;
 const CODE = 0x60000;
+const JUMP_LOG = 0x70000;
 
 const SIGNALS: Record<number, number> = { [Vector.mf]: 8, [Vector.xm]: 8, [Vector.gp]: 11, [Vector.ud]: 4 };
 class Raised extends Error {
@@ -59,7 +60,7 @@ export class FpuEngine implements FpuHost {
   record = 0;
   readonly view: DataView;
   private readonly decoder: Decoder;
-  private readonly run: (record: number, budget: number) => number;
+  private readonly run: (record: number, budget: number, share: number) => number;
   private readonly statusFlags: () => number;
   private vector = -1;
 
@@ -77,6 +78,9 @@ export class FpuEngine implements FpuHost {
         memory,
         slowRead: (record: number, size: number) => this.access(record, size, false),
         slowWrite: (record: number, size: number) => this.access(record, size, true),
+        tryRead: () => Status.exit,
+        tryWrite: () => Status.exit,
+        deliver: () => Status.exit,
         helper: (number: number, record: number, argument: number) => {
           this.record = record;
           try {
@@ -89,6 +93,7 @@ export class FpuEngine implements FpuHost {
         },
         lookup: () => 0,
         link: () => 0,
+        interpret: () => {},
       },
     }).exports;
     this.run = exports['run'] as FpuEngine['run'];
@@ -101,7 +106,9 @@ export class FpuEngine implements FpuHost {
   static async create(): Promise<FpuEngine> {
     const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
     const decoder = new Decoder(new MemoryViews(memory));
-    const module = await WebAssembly.compile(generateInterpreter(decoder.map.all, CB, memory).bytes);
+    const module = await WebAssembly.compile(
+      generateInterpreter(decoder.map.all, { cb: CB, jumpLog: JUMP_LOG, memory, tailCalls: false }).bytes,
+    );
     return new FpuEngine(memory, decoder, (imports) => new WebAssembly.Instance(module, imports));
   }
 
@@ -177,7 +184,7 @@ export class FpuEngine implements FpuHost {
       crossing: false,
     });
     this.vector = -1;
-    this.run(first, 100);
+    this.run(first, 100, 100);
     const status = view.getUint32(CB + CB_EXIT_STATUS, true);
     record.setUint32(RECORD.signal, this.vector >= 0 ? SIGNALS[this.vector]! : status === Status.exitRetired ? 0 : 4, true);
 

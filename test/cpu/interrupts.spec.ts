@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { EventType, ExitReason } from '../../src/cpu/interface.ts';
+import { EventType, ExitReason, Reg, Seg } from '../../src/cpu/interface.ts';
 import { gva } from '../../src/base/address.ts';
 import { CODE, CODE_GPA, DATA, DATA_GPA, LongMode, machineCode } from './long-mode.ts';
 import { Pte } from './machine.ts';
@@ -238,6 +238,53 @@ describe('leaving', () => {
     m.vcpu.skipInstruction();
     expect(m.run()).toBe(ExitReason.vmcall);
     expect(m.vcpu.instructions - before).toBe(23);
+  });
+});
+
+describe('TF across SYSCALL and SYSRET', () => {
+  const STAR = 0xc0000081;
+  const LSTAR = 0xc0000082;
+  const FMASK = 0xc0000084;
+  const TF = 0x100;
+  const DB = 1;
+  const kernel = CODE + 0x100n;
+  const user = CODE + 0x200n;
+  const prepare = (code: string, fmask: bigint): LongMode => {
+    const machine = new LongMode();
+    machine.tables.map(CODE, CODE_GPA, Pte.user | Pte.write | Pte.accessed | Pte.dirty);
+    machine.load(code);
+    for (const at of [0x100, 0x200]) machine.write(CODE_GPA + at, Uint8Array.from([0x0f, 0x01, 0xc1]));
+    machine.vcpu.writeMsr(STAR, 0x0000000800000000n);
+    machine.vcpu.writeMsr(LSTAR, kernel);
+    machine.vcpu.writeMsr(FMASK, fmask);
+    return machine;
+  };
+  const syscall = (fmask: bigint): LongMode => {
+    const machine = prepare('0f05', fmask);
+    const { registers } = machine.vcpu;
+    registers.setSegment(Seg.cs, { selector: 0x33, base: 0n, limit: 0xffffffff, accessRights: 0xa0fb });
+    registers.setSegment(Seg.ss, { selector: 0x2b, base: 0n, limit: 0xffffffff, accessRights: 0xc0f3 });
+    registers.rflags = 2 | TF;
+    expect(machine.run()).toBe(ExitReason.vmcall);
+    return machine;
+  };
+
+  it('SYSCALL that clears TF does not trap: the kernel runs', () => {
+    const machine = syscall(BigInt(TF));
+    expect(machine.trapped()).toBeUndefined();
+    expect(machine.vcpu.exit.rip).toBe(kernel);
+  });
+
+  it('SYSCALL that keeps TF traps', () => {
+    expect(syscall(0n).trapped()).toMatchObject({ vector: DB, rip: kernel });
+  });
+
+  it('SYSRET that sets TF traps before the first instruction of the program', () => {
+    const machine = prepare('480f07', 0n);
+    machine.vcpu.registers.setGpr(Reg.rcx, user);
+    machine.vcpu.registers.setGpr(Reg.r11, BigInt(2 | TF));
+    expect(machine.run()).toBe(ExitReason.vmcall);
+    expect(machine.trapped()).toMatchObject({ vector: DB, rip: user });
   });
 });
 

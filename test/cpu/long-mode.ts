@@ -4,7 +4,7 @@
  */
 import { type Gfn, gfn, gva } from '../../src/base/address.ts';
 import { type ExitReason, Reg, Seg } from '../../src/cpu/interface.ts';
-import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
+import type { CompilePolicy } from '../../src/cpu/compiled/hot-code.ts';
 import { assemble } from '../../src/machine/tiny-guest/assembler.ts';
 import { PageTables, Pte, TestMachine } from './machine.ts';
 

@@ -4,7 +4,7 @@
  */
 import { type Gfn, type Mfn, PAGE_SIZE, gfn, maddr, mfn } from '../../src/base/address.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, type NestedPaging, type Vcpu } from '../../src/cpu/interface.ts';
-import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
+import type { CompilePolicy } from '../../src/cpu/compiled/hot-code.ts';
 import { createVcpu, ENGINE_PAGES } from './engine.ts';
 
 export { PageTables, Pte } from '../../src/cpu/testing/page-tables.ts';

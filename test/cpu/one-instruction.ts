@@ -33,6 +33,7 @@ function constantSite(fields: { a: number; b: number; imm: number; rip: bigint; 
     leave: refuse('nothing here leaves'),
     jumpChained: refuse('no branch'),
     jumpTo: refuse('no branch'),
+    jumpComputed: refuse('no branch'),
   };
 }
 

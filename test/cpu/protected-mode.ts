@@ -4,7 +4,7 @@
  */
 import { gva } from '../../src/base/address.ts';
 import { type ExitReason, Reg, Seg } from '../../src/cpu/interface.ts';
-import type { CompilePolicy } from '../../src/cpu/compiled/hot-loops.ts';
+import type { CompilePolicy } from '../../src/cpu/compiled/hot-code.ts';
 import { TestMachine } from './machine.ts';
 
 const GDT = 0x1000;

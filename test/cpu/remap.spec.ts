@@ -113,7 +113,7 @@ describe('an instruction on two pages whose second page changes', () => {
     // nop × 40: more than a block holds
     'falling into it out of a full block': Array.from({ length: 40 }, () => 0x90),
   } as const;
-  const machines = { interpreted: COMPILE.never, compiled: COMPILE.all, 'hot loops': COMPILE.loops };
+  const machines = { interpreted: COMPILE.never, compiled: COMPILE.all, regions: COMPILE.regions, soon: COMPILE.early };
   const made = new Map<string, LongMode>();
   /** A machine, the second page mapped to a frame where the immediate ends in 1, and the code's address. */
   const prepare = (kind: keyof typeof machines, before: readonly number[]): { machine: LongMode; target: bigint } => {

@@ -3,93 +3,44 @@
  * work, DMA with bus mastering off, an interrupt pin that does not follow the registers, frames no Ethernet has, and a chip that goes
  * on differently after save and restore.
  */
-import { TestBus } from '../../src/devices/conformance/test-bus.ts';
 import { E1000 } from '../../src/devices/nic/e1000/core.ts';
 import { E1000_BLOCK_SIZE, e1000Registers, R, type E1000Register } from '../../src/devices/nic/e1000/registers.ts';
 import type { E1000Saved, E1000State } from '../../src/devices/nic/e1000/state.ts';
 import type { Target } from './engine.ts';
-import { check, Program } from './program.ts';
+import { IO, MAC, MMIO, NicRun, RAM, runsOf, sizes } from './nic-run.ts';
+import { check, type Program } from './program.ts';
 
-const RAM = 0x10_0000;
 const RAM_SIZE = 0x2_0000;
 const TX_RING = 0x0000;
 const RX_RING = 0x0400;
 const BUFFERS = 0x1000;
-const IO = 0xc000;
-const MMIO = 0xe000_0000;
-const MAC = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
-/** Frames and DMA accesses after which an input has had its time: long rings and large sends of single bytes are slow and all alike. */
-const BUDGET = 4000;
 /** DMA accesses for a descriptor: it is read, its buffer is read or written, it is written, its status is. */
 const DESCRIPTOR_DMA = 4;
 
-/** The input has had its time. */
-class Enough extends Error {}
-
-/** Operations of one input; each costs a byte at least. */
-const MOST_STEPS = 200;
-
-const sizes = [1, 2, 4] as const;
-
-/** What came out of a run: compared between runs that must not differ. */
-class Trail {
-  hash = 0x811c9dc5;
-
-  add(value: number): void {
-    this.hash = Math.imul(this.hash ^ value, 0x01000193) >>> 0;
-  }
-}
-
-class Run {
-  readonly bus: TestBus;
-  readonly trail = new Trail();
-  private readonly replace: boolean;
+class Run extends NicRun {
   private readonly ram: DataView;
-  private spent = 0;
-  private stepDma = 0;
   private framesBefore = 0;
 
-  /** @param replace save, and go on with a new chip, before every step */
   constructor(replace: boolean) {
-    this.replace = replace;
-    this.bus = new TestBus((slot, wire) => new E1000(slot, wire, { mac: MAC }), RAM, RAM_SIZE);
-    const { ram, wire, chip } = this.bus;
-    this.ram = new DataView(ram.bytes.buffer);
-    chip.writeConfig(0x10, 4, MMIO);
-    chip.writeConfig(0x14, 4, IO);
-    chip.writeConfig(4, 2, 7);
-    const read = ram.read.bind(ram);
-    const write = ram.write.bind(ram);
-    ram.read = (gpa, buffer, offset, length) => {
-      this.count(gpa, offset, length, buffer);
-      return read(gpa, buffer, offset, length);
-    };
-    ram.write = (gpa, buffer, offset, length) => {
-      this.count(gpa, offset, length, buffer);
-      ram.written.length = 0;
-      return write(gpa, buffer, offset, length);
-    };
-    wire.send = (buffer, length) => {
-      check(length >= 0 && length <= 65540 && length <= buffer.length, `a frame of ${length} bytes leaves`);
-      this.trail.add(length);
-      for (let i = 0; i < length; i += 37) this.trail.add(buffer[i]!);
-      this.spend();
-    };
+    super({
+      make: (slot, wire) => new E1000(slot, wire, { mac: MAC }),
+      ramSize: RAM_SIZE,
+      stepDma: 0,
+      shortestFrame: 0,
+      longestFrame: 65_540,
+      highestAddress: Number.POSITIVE_INFINITY,
+      budget: 4000,
+      replace,
+    });
+    this.ram = new DataView(this.bus.ram.bytes.buffer);
   }
 
-  private count(gpa: number, offset: number, length: number, buffer: Uint8Array): void {
-    check((this.bus.chip.config.command & 4) !== 0, 'DMA with bus mastering off');
-    check(
-      gpa >= 0 && length > 0 && offset >= 0 && offset + length <= buffer.length,
-      `DMA of ${length} bytes at ${offset} of a buffer of ${buffer.length}`,
-    );
-    this.stepDma++;
-    check(this.stepDma <= this.mostDma(), `${this.stepDma} DMA accesses in one step`);
-    this.spend();
+  protected override begin(): void {
+    this.framesBefore = this.frames();
   }
 
   /** Most DMA accesses of a step so far: the transmit ring once, and the receive ring once for each frame. */
-  private mostDma(): number {
+  protected override mostDma(): number {
     const { values } = insideOf(this.bus.chip as E1000);
     const frames = this.frames() - this.framesBefore + 1;
     const ring = (bytes: number): number => DESCRIPTOR_DMA * (bytes / 16 + 1);
@@ -102,35 +53,11 @@ class Run {
     return s.txPackets + s.txSegments + s.rxPackets + s.rxFiltered + s.rxNoRoom;
   }
 
-  private spend(): void {
-    if (++this.spent > BUDGET) throw new Enough();
-  }
-
-  run(input: Uint8Array): void {
-    try {
-      this.steps(input);
-    } catch (error) {
-      if (!(error instanceof Enough)) throw error;
-    }
-    this.finish();
-  }
-
-  private steps(input: Uint8Array): void {
-    const program = new Program(input);
-    for (let step = 0; step < MOST_STEPS && !program.done; step++) {
-      if (this.replace) this.bus.replaceChip();
-      this.stepDma = 0;
-      this.framesBefore = this.frames();
-      this.step(program);
-      this.invariants();
-    }
-  }
-
   private write(register: E1000Register, value: number): void {
     this.bus.write('mem', MMIO + 4 * R[register], 4, value >>> 0);
   }
 
-  private step(program: Program): void {
+  protected override step(program: Program): void {
     const { bus } = this;
     const op = program.u8();
     switch (op % 19) {
@@ -144,7 +71,7 @@ class Run {
         bus.write('mem', MMIO + ((program.u16() * 2 + (op >> 7)) % E1000_BLOCK_SIZE), sizes[program.u8() % 3]!, program.u32());
         break;
       case 2:
-        this.trail.add(bus.read('mem', MMIO + ((program.u16() * 2 + (op >> 7)) % E1000_BLOCK_SIZE), sizes[program.u8() % 3]!));
+        this.add(bus.read('mem', MMIO + ((program.u16() * 2 + (op >> 7)) % E1000_BLOCK_SIZE), sizes[program.u8() % 3]!));
         break;
       case 3:
         this.transmitDescriptor(program);
@@ -189,26 +116,24 @@ class Run {
         bus.chip.reset();
         break;
       case 15:
-        this.trail.add(bus.read('mem', MMIO + 4 * R.ICR, 4));
+        this.add(bus.read('mem', MMIO + 4 * R.ICR, 4));
         break;
       case 16:
         // Put back what a driver needs, however far the program went astray.
-        bus.chip.writeConfig(0x10, 4, MMIO);
-        bus.chip.writeConfig(0x14, 4, IO);
-        bus.chip.writeConfig(4, 2, 7);
+        this.place();
         break;
       case 17: {
         const register = (['MDIC', 'EECD', 'EERD', 'CTRL'] as const)[program.u8() & 3]!;
         const value = program.u32();
         // Most accesses to the PHY that is there.
         this.write(register, register === 'MDIC' && op & 0x80 ? (value & ~0x03e00000) | 0x00200000 : value);
-        this.trail.add(bus.read('mem', MMIO + 4 * R[register], 4));
+        this.add(bus.read('mem', MMIO + 4 * R[register], 4));
         break;
       }
       case 18:
         bus.write('io', IO, 4, program.u16() * 2);
         bus.write('io', IO + 4, sizes[program.u8() % 3]!, program.u32());
-        this.trail.add(bus.read('io', IO + (program.u8() & 7), sizes[program.u8() % 3]!));
+        this.add(bus.read('io', IO + (program.u8() & 7), sizes[program.u8() % 3]!));
         break;
     }
   }
@@ -245,14 +170,10 @@ class Run {
     bytes[ip + (six ? 6 : 9)] = [6, 17, 1, program.u8()][kind & 3]!;
   }
 
-  private arrive(program: Program): void {
-    const kind = program.u8();
-    const frame = new Uint8Array(program.u16() % (kind & 0x80 ? 0xffff : 1600));
-    const to = [MAC, [255, 255, 255, 255, 255, 255], [1, 0, 0x5e, program.u8(), 0, 1], [2, 0, 0, 0, 0, 9]][kind & 3]!;
-    frame.set(Array.from(to).slice(0, frame.length));
-    if (kind & 4 && frame.length > 16) frame.set([0x81, 0, kind, 5], 12);
+  protected override arrive(program: Program): void {
+    const { frame, kind } = this.frame(program);
     if (kind & 0x40)
-      this.trail.add(['accepted', 'refused', 'dropped'].indexOf(this.bus.chip.receive(frame, frame.length, (kind & 0x20) !== 0)));
+      this.add(['accepted', 'refused', 'dropped'].indexOf(this.bus.chip.receive(frame, frame.length, (kind & 0x20) !== 0)));
     else if (this.bus.wire.waitingFrames < 64) this.bus.wire.arrive(frame);
   }
 
@@ -275,7 +196,7 @@ class Run {
     this.bus.clock.advance(this.bus.clock.nowNs() + 1.1e9);
   }
 
-  private invariants(): void {
+  protected override invariants(): void {
     const { irqLevel, chip } = this.bus;
     const { values, state } = insideOf(chip as E1000);
     const pending = (values[R.ICR]! & values[R.IMS]!) !== 0;
@@ -290,7 +211,7 @@ class Run {
     check(((chip.config.bytes[6]! & 8) !== 0) === state.irqLevel, 'Status.INTx does not follow');
   }
 
-  private finish(): void {
+  protected override finish(): void {
     const saved = this.bus.chip.save() as E1000Saved;
     const within = (name: string, value: number, most: number): void =>
       check(Number.isInteger(value) && value >= 0 && value <= most, `${name} = ${value}`);
@@ -299,13 +220,6 @@ class Run {
     within('tx.tag + 1', saved.tx.tag + 1, 0x1_0000_0000);
     within('eeprom.bitOut', saved.eeprom.bitOut, 0xffff);
     for (const at of [saved.autonegNs, saved.holdNs, saved.mitigationNs]) check(at >= 0, `a deadline is ${at}`);
-    for (const value of Object.values(this.bus.chip.statistics()))
-      check(Number.isSafeInteger(value) && value >= 0, `a counter is ${value}`);
-    this.trail.add(Number(this.bus.irqLevel));
-    const { bytes } = this.bus.ram;
-    for (let at = 0; at < RAM_SIZE; at += 13) this.trail.add(bytes[at]!);
-    for (let i = 0; i < saved.registers.length; i++) if (saved.registers[i] !== 0) this.trail.add(saved.registers[i]! ^ i);
-    for (const value of saved.phy) this.trail.add(value);
   }
 }
 
@@ -315,18 +229,9 @@ function insideOf(chip: E1000): { values: Uint32Array; state: E1000State } {
   return { values: regs.values, state };
 }
 
-function trailOf(input: Uint8Array, replace: boolean): number {
-  const run = new Run(replace);
-  run.run(input);
-  return run.trail.hash;
-}
-
 export const e1000Target: Target = {
   name: 'e1000',
-  run: (input) => void trailOf(input, false),
-  runThoroughly: (input) => {
-    check(trailOf(input, false) === trailOf(input, true), 'a saved and restored chip goes on differently');
-  },
+  ...runsOf((replace) => new Run(replace)),
   seeds: [
     // Both ways: a frame in a legacy descriptor with EOP and RS, the doorbell, a receive descriptor, a frame from the wire.
     Uint8Array.from([

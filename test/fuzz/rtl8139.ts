@@ -3,101 +3,46 @@
  * exceptions, unbounded work, DMA with bus mastering off, an interrupt pin that does not follow the registers, frames no
  * Ethernet has, and a chip that goes on differently after save and restore.
  */
-import { TestBus } from '../../src/devices/conformance/test-bus.ts';
 import { Rtl8139 } from '../../src/devices/nic/rtl8139/core.ts';
 import { rtl8139Registers } from '../../src/devices/nic/rtl8139/registers.ts';
-import { check, Program } from './program.ts';
 import type { Target } from './engine.ts';
+import { IO, MAC, MMIO, NicRun, RAM, runsOf, sizes } from './nic-run.ts';
+import { check, type Program } from './program.ts';
 
-const RAM = 0x10_0000;
 const RAM_SIZE = 0x2_8000;
 const TX_RING = 0x0000;
 const RX_RING = 0x0400;
 const C_RING = 0x1_0000;
 const BUFFERS = 0x1000;
-const IO = 0xc000;
-const MMIO = 0xe000_0000;
-const MAC = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
 /** DMA accesses of one step without its frames: 64 descriptors, each read, fetched and written back, and a tally dump. */
 const STEP_DMA = 64 * 3 + 1;
 /** DMA accesses for a frame that is received. */
 const FRAME_DMA = 7;
-/** Frames and DMA accesses after which an input has had its time: large sends of single bytes are slow and all alike. */
-const BUDGET = 4000;
 
-/** The input has had its time. */
-class Enough extends Error {}
-
-/** Operations of one input; each costs a byte at least. */
-const MOST_STEPS = 200;
-
-const sizes = [1, 2, 4] as const;
-
-/** What came out of a run: compared between runs that must not differ. */
-class Trail {
-  hash = 0x811c9dc5;
-
-  add(value: number): void {
-    this.hash = Math.imul(this.hash ^ value, 0x01000193) >>> 0;
-  }
-}
-
-class Run {
-  readonly bus: TestBus;
-  readonly trail = new Trail();
-  private readonly replace: boolean;
-  private dma = 0;
+class Run extends NicRun {
   private framesBefore = 0;
-  private spent = 0;
   private readonly ram: DataView;
 
-  /** @param replace save, and go on with a new chip, before every step */
   constructor(replace: boolean) {
-    this.replace = replace;
-    this.bus = new TestBus((slot, wire) => new Rtl8139(slot, wire, { mac: MAC }), RAM, RAM_SIZE);
-    const { ram, wire, chip } = this.bus;
-    this.ram = new DataView(ram.bytes.buffer);
-    chip.writeConfig(0x10, 4, IO);
-    chip.writeConfig(0x14, 4, MMIO);
-    chip.writeConfig(4, 2, 7);
-    const read = ram.read.bind(ram);
-    const write = ram.write.bind(ram);
-    ram.read = (gpa, buffer, offset, length) => {
-      this.count(gpa, offset, length, buffer);
-      return read(gpa, buffer, offset, length);
-    };
-    ram.write = (gpa, buffer, offset, length) => {
-      this.count(gpa, offset, length, buffer);
-      ram.written.length = 0;
-      return write(gpa, buffer, offset, length);
-    };
-    wire.send = (buffer, length) => {
-      check(
-        Number.isInteger(length) && length > 0 && length <= 65540 && length <= buffer.length,
-        `frame of ${length} bytes from a buffer of ${buffer.length}`,
-      );
-      this.spend();
-      this.trail.add(length);
-      for (let i = 0; i < length; i += 61) this.trail.add(buffer[i]!);
-    };
+    super({
+      make: (slot, wire) => new Rtl8139(slot, wire, { mac: MAC }),
+      ramSize: RAM_SIZE,
+      stepDma: STEP_DMA,
+      shortestFrame: 1,
+      longestFrame: 65_540,
+      highestAddress: Number.POSITIVE_INFINITY,
+      budget: 4000,
+      replace,
+    });
+    this.ram = new DataView(this.bus.ram.bytes.buffer);
   }
 
-  private count(gpa: number, offset: number, length: number, buffer: Uint8Array): void {
-    check((this.bus.chip.config.command & 4) !== 0, 'DMA with bus mastering off');
-    if (++this.dma > STEP_DMA) {
-      const most = STEP_DMA + FRAME_DMA * (this.frames() - this.framesBefore + 1);
-      check(this.dma <= most, `more than ${most} DMA accesses in one step`);
-    }
-    this.spend();
-    check(Number.isFinite(gpa) && gpa >= 0, `DMA at ${gpa}`);
-    check(
-      length >= 0 && offset >= 0 && offset + length <= buffer.length,
-      `DMA of ${length} bytes at ${offset} of a buffer of ${buffer.length}`,
-    );
+  protected override begin(): void {
+    this.framesBefore = this.frames();
   }
 
-  private spend(): void {
-    if (++this.spent > BUDGET) throw new Enough();
+  protected override mostDma(): number {
+    return STEP_DMA + FRAME_DMA * (this.frames() - this.framesBefore + 1);
   }
 
   /** Frames the chip has seen in either direction. */
@@ -106,31 +51,11 @@ class Run {
     return s['tx_packets']! + s['rx_packets']! + s['rx_filtered']! + s['rx_no_room']!;
   }
 
-  run(input: Uint8Array): void {
-    try {
-      this.steps(input);
-    } catch (error) {
-      if (!(error instanceof Enough)) throw error;
-    }
-    this.finish();
-  }
-
-  private steps(input: Uint8Array): void {
-    const program = new Program(input);
-    for (let step = 0; step < MOST_STEPS && !program.done; step++) {
-      if (this.replace) this.bus.replaceChip();
-      this.dma = 0;
-      this.framesBefore = this.frames();
-      this.step(program);
-      this.invariants();
-    }
-  }
-
   private write(offset: number, size: number, value: number): void {
     this.bus.write('mem', MMIO + offset, size, value);
   }
 
-  private step(program: Program): void {
+  protected override step(program: Program): void {
     const { bus } = this;
     const op = program.u8();
     switch (op % 17) {
@@ -147,7 +72,7 @@ class Run {
         bus.write(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + program.u8(), sizes[program.u8() % 3]!, program.u32());
         break;
       case 2:
-        this.trail.add(bus.read(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + program.u8(), sizes[program.u8() % 3]!));
+        this.add(bus.read(op & 0x80 ? 'io' : 'mem', (op & 0x80 ? IO : MMIO) + program.u8(), sizes[program.u8() % 3]!));
         break;
       case 3:
         this.descriptor(TX_RING, program);
@@ -197,9 +122,7 @@ class Run {
       }
       case 16: {
         // Put back what a driver needs, however far the program went astray.
-        bus.chip.writeConfig(0x10, 4, IO);
-        bus.chip.writeConfig(0x14, 4, MMIO);
-        bus.chip.writeConfig(4, 2, 7);
+        this.place();
         this.write(0x5b, 1, 0x52);
         break;
       }
@@ -231,15 +154,6 @@ class Run {
     bytes[at + 14 + 20 + 13] = 0x19;
   }
 
-  private arrive(program: Program): void {
-    const kind = program.u8();
-    const frame = new Uint8Array(program.u16() % (kind & 0x80 ? 0xffff : 1600));
-    const to = [MAC, [255, 255, 255, 255, 255, 255], [1, 0, 0x5e, program.u8(), 0, 1], [2, 0, 0, 0, 0, 9]][kind & 3]!;
-    frame.set(Array.from(to).slice(0, frame.length));
-    if (kind & 4 && frame.length > 16) frame.set([0x81, 0, kind, 5], 12);
-    if (this.bus.wire.waitingFrames < 64) this.bus.wire.arrive(frame);
-  }
-
   private start(kind: number): void {
     if (kind & 1) {
       this.write(0xe0, 2, 3 | (kind & 0x40));
@@ -257,7 +171,7 @@ class Run {
     for (let i = 0; i < 8; i++) this.write(8 + i, 1, 0x55);
   }
 
-  private invariants(): void {
+  protected override invariants(): void {
     const { chip, irqLevel } = this.bus;
     const values = registerValues(chip as Rtl8139);
     const pending = (values.IntrStatus & values.IntrMask) !== 0;
@@ -266,7 +180,7 @@ class Run {
     check(((chip.config.bytes[6]! & 8) !== 0) === pending, 'Status.INTx does not follow');
   }
 
-  private finish(): void {
+  protected override finish(): void {
     const state = this.bus.chip.save() as unknown as Record<string, number>;
     const within = (name: string, most: number): void =>
       check(Number.isInteger(state[name]) && state[name]! >= 0 && state[name]! <= most, `${name} = ${state[name]}`);
@@ -277,12 +191,6 @@ class Run {
     within('cplusTxDesc', 63);
     within('cplusRxDesc', 0xffffffff);
     within('cplusLength', 65536);
-    for (const value of Object.values(this.bus.chip.statistics()))
-      check(Number.isSafeInteger(value) && value >= 0, `a counter is ${value}`);
-    this.trail.add(Number(this.bus.irqLevel));
-    const { bytes } = this.bus.ram;
-    for (let at = 0; at < RAM_SIZE; at += 13) this.trail.add(bytes[at]!);
-    for (const value of (this.bus.chip.save() as unknown as { registers: Uint32Array }).registers) this.trail.add(value);
   }
 }
 
@@ -295,18 +203,9 @@ function registerValues(chip: Rtl8139): { IntrStatus: number; IntrMask: number }
   return { IntrStatus: values[INTR_STATUS]!, IntrMask: values[INTR_MASK]! };
 }
 
-function trailOf(input: Uint8Array, replace: boolean): number {
-  const run = new Run(replace);
-  run.run(input);
-  return run.trail.hash;
-}
-
 export const rtl8139Target: Target = {
   name: 'rtl8139',
-  run: (input) => void trailOf(input, false),
-  runThoroughly: (input) => {
-    check(trailOf(input, false) === trailOf(input, true), 'a saved and restored chip goes on differently');
-  },
+  ...runsOf((replace) => new Run(replace)),
   seeds: [
     // C+ both ways: start, one transmit descriptor with a frame, the doorbell, one receive descriptor, a frame.
     Uint8Array.from([

@@ -2,6 +2,7 @@
 // Guards of the RTL8139 and of PCI functions; the tests are src/devices/nic/rtl8139/known-bugs.spec.ts.
 const spec = 'src/devices/nic/rtl8139/known-bugs.spec.ts';
 const nic = (name) => `src/devices/nic/rtl8139/${name}.ts`;
+const offload = 'src/devices/nic/rtl8139/offload.spec.ts';
 const core = 'src/devices/nic/rtl8139/core.spec.ts';
 const cable = 'src/device-model/nic-port.spec.ts';
 const lies = 'CVE-2015-5165 / XSA-140';
@@ -26,6 +27,14 @@ export default [
   {
     guard: 'large send: TCP header inside the segment', file: nic('offload'), spec, test: lies,
     find: 'tcpHeader < TCP_HEADER_MIN || tcpHeader > dataLength', replace: 'tcpHeader < TCP_HEADER_MIN',
+  },
+  {
+    guard: 'checksums: a TCP header inside the datagram', file: nic('offload'), spec: offload, test: 'inside the TCP header',
+    find: '(tcp ? TCP_HEADER_MIN : UDP_HEADER)', replace: '(tcp ? 0 : UDP_HEADER)',
+  },
+  {
+    guard: 'checksums: a UDP header inside the datagram', file: nic('offload'), spec: offload, test: 'inside the UDP header',
+    find: '(tcp ? TCP_HEADER_MIN : UDP_HEADER)', replace: '(tcp ? TCP_HEADER_MIN : 0)',
   },
   {
     guard: 'large send: MSS not 0', file: nic('offload'), spec, test: 'Large send with MSS 0',

@@ -65,6 +65,7 @@ const F_MODEL = 0x80;
 const F_LOSS_BEFORE = 0x100;
 const F_EXIT_PCPU = 0x200;
 const F_ENTRY_PCPU = 0x400;
+const F_DATA_CUT = 0x800;
 /** Bit of the first mark. */
 const F_MARK = 0x1000;
 /** Lowest of two bits: why there is no entry. */
@@ -100,6 +101,7 @@ export class AccessStore {
       (a.space === 'pio' ? F_PIO : 0) |
       (a.dir === 'write' ? F_WRITE : 0) |
       (a.lossBefore ? F_LOSS_BEFORE : 0) |
+      (a.dataCut ? F_DATA_CUT : 0) |
       (UNFINISHED.indexOf(a.unfinished) << UNFINISHED_SHIFT);
     MARKS.forEach((name, i) => {
       const mark = a.marks[name];
@@ -244,6 +246,10 @@ class StoredAccess extends StoredRow<AccessStore> implements IoAccess {
 
   get data(): bigint | undefined {
     return this.flag(F_DATA) ? this.big(DATA) : undefined;
+  }
+
+  get dataCut(): boolean {
+    return this.flag(F_DATA_CUT);
   }
 
   get exitReason(): string | undefined {

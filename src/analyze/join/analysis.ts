@@ -2,11 +2,12 @@ import { UserError } from '../../base/errors.ts';
 import type { Trace } from '../../trace/index.ts';
 import { parseDmLine } from '../sources/dm-lines.ts';
 import { DmLogBuilder, readDmLog, type DmLog, type WallBase } from '../sources/dm-log.ts';
-import { claim, logLine, optionRef, traceOffset, unknown, type Claim } from '../sources/evidence.ts';
+import { claim, logLine, optionRef, textLine, traceOffset, unknown, type Claim, type Ref } from '../sources/evidence.ts';
 import type { TraceEvent } from '../sources/events.ts';
 import { P2mTable } from '../sources/p2m-table.ts';
 import { readCapture, type Capture } from '../sources/pcap.ts';
 import { scanTrace } from '../sources/trace-events.ts';
+import { TextLayer } from '../sources/text-layer.ts';
 import { parseXenalyzeLine } from '../sources/xenalyze-text.ts';
 import { AccessStore } from './access-store.ts';
 import { belonging, consoleBelongs } from './belong.ts';
@@ -55,6 +56,8 @@ export interface AnalysisInput {
    * record of Xen holds it.
    */
   readonly gvaOf?: ((gpa: number) => Claim<bigint>) | undefined;
+  /** A trace without any access is no error: there are no guests then. */
+  readonly mayHoldNone?: boolean | undefined;
   /** Called now and then while a trace is read, with about how many of its bytes are. */
   readonly progress?: ((bytes: number) => void) | undefined;
   /** Names for messages. */
@@ -104,13 +107,18 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
     throw new UserError('nothing to analyse: give an xentrace file, xenalyze text or a device-model log');
   }
   const base: WallBase = { seconds: undefined };
-  const { builder, stores, p2m, hypercallRecords, inText } = await readTrace(input, base);
+  const cutLines: Ref[] = [];
+  const { builder, stores, p2m, hypercallRecords, inText } = await readTrace(input, base, cutLines);
   const logs: ReadLog[] = inText === undefined ? [] : [{ log: inText, name: input.names?.text ?? 'the text', guest: undefined }];
   for (const file of given) {
     const { guest } = file as GuestFile;
-    logs.push({ log: await readDmLog(file.lines, file.name, base), name: file.name, guest });
+    logs.push({
+      log: await readDmLog(file.lines, file.name, base, (line) => void cutLines.push(logLine(line))),
+      name: file.name,
+      guest,
+    });
   }
-  if (stores.count === 0 && logs.every((l) => l.log.requests.length === 0)) {
+  if (input.mayHoldNone !== true && stores.count === 0 && logs.every((l) => l.log.requests.length === 0)) {
     throw new UserError(
       `${input.names?.text ?? input.trace?.source.name ?? 'the input'}: no I/O record and no request line found: expected an xentrace file with HVM events (xentrace -e all), xenalyze --dump-all text or a device-model log`,
     );
@@ -142,6 +150,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
     lost: builder.lost,
     hypercallRecords,
     captureDamage: capture?.damage,
+    cutLines,
     gvaOf: input.gvaOf ?? (() => unknown('no record of Xen holds a guest-virtual address of data')),
     tscRate,
     wallBase: base.seconds ?? 0,
@@ -159,6 +168,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
 async function readTrace(
   input: AnalysisInput,
   base: WallBase,
+  cutLines: Ref[],
 ): Promise<{ builder: IoBuilder; stores: Stores; p2m: P2mTable; hypercallRecords: number; inText: DmLog | undefined }> {
   const builder = new IoBuilder();
   const stores = new Stores();
@@ -185,13 +195,15 @@ async function readTrace(
   let inText: DmLog | undefined;
   if (input.text !== undefined) {
     const mixed = new DmLogBuilder('text', base);
-    let line = 0;
-    for await (const raw of input.text) {
-      const event = parseXenalyzeLine(raw, ++line);
+    const layer = new TextLayer((text, line, cut, parsed) => {
+      const event = parsed === undefined ? parseXenalyzeLine(text, line) : undefined;
+      if (cut) cutLines.push(textLine(line));
       if (event?.kind === 'hypercall' && !event.hvm) hypercallRecords++;
       if (event !== undefined) take(event);
-      else mixed.add(parseDmLine(raw, line));
-    }
+      else mixed.add(parsed ?? parseDmLine(text, line));
+    });
+    for await (const raw of input.text) layer.push(raw);
+    layer.end();
     if (mixed.log.requests.length > 0) inText = mixed.log;
   }
   for (const access of builder.finish()) stores.add(access);

@@ -1,5 +1,5 @@
 import type { DmLog } from '../sources/dm-log.ts';
-import type { ClockAlignment } from './clock.ts';
+import { wallToTraceNs, type ClockAlignment } from './clock.ts';
 import { consoleWindows, contradicted } from './devices.ts';
 import type { IoAccess } from './io.ts';
 import type { Pairing } from './pair.ts';
@@ -39,8 +39,31 @@ export function belonging(
   }
   if (known >= FEW && paired < known * LEAST_SHARE)
     return `only ${paired} of ${known} accesses at addresses that it holds pair with its requests`;
+  const strange = clock === undefined || accesses.length === 0 ? 0 : strangers(accesses, pairing, clock);
+  if (paired + strange >= FEW && paired < (paired + strange) * LEAST_SHARE)
+    return `only ${paired} of ${paired + strange} requests that fall into the trace's time pair with its accesses`;
   return undefined;
 }
+
+/** Requests that should be in the trace, by the clocks, and are not. */
+function strangers(accesses: readonly IoAccess[], pairing: Pairing, clock: ClockAlignment): number {
+  const errorNs = clock.errorUs * 1000;
+  const from = accesses[0]!.record.timeNs + errorNs;
+  const until = accesses.at(-1)!.record.timeNs - errorNs;
+  return pairing.unpairedRequests.filter(({ request, reason }) => {
+    const { timeUs } = request.request;
+    if (timeUs === undefined || !OWN_FAULT.has(reason)) return false;
+    const at = wallToTraceNs(clock, timeUs);
+    return at > from && at < until;
+  }).length;
+}
+
+/** Reasons for a request without an access that lost records and hypervisors do not explain. */
+const OWN_FAULT: ReadonlySet<string> = new Set([
+  'before the trace began',
+  'after the trace ended',
+  'no access with equal address, direction and data in this order',
+]);
 
 const THR = 0x3f8;
 const LCR = 0x3fb;

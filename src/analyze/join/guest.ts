@@ -6,7 +6,7 @@ import type { IoAccess } from './io.ts';
 import type { Pairing } from './pair.ts';
 import type { Transmission } from './transmit.ts';
 import type { DmLog } from '../sources/dm-log.ts';
-import type { Claim } from '../sources/evidence.ts';
+import type { Claim, Ref } from '../sources/evidence.ts';
 import type { LostEvent } from '../sources/events.ts';
 import type { P2mTable } from '../sources/p2m-table.ts';
 import type { CapturedFrame } from '../sources/pcap.ts';
@@ -31,6 +31,8 @@ export interface Shared {
   /** Records of hypercalls seen at all: without them nothing follows from their absence. */
   readonly hypercallRecords: number;
   readonly captureDamage: string | undefined;
+  /** Lines of a text or a log that begin as a record and end before its end. */
+  readonly cutLines: readonly Ref[];
   readonly gvaOf: (gpa: number) => Claim<bigint>;
   /** undefined for a text, whose times are made already. */
   readonly tscRate: TscRate | undefined;

@@ -107,6 +107,8 @@ export interface IoAccess {
   readonly addr: number;
   /** 32 bits, or 64 in the wide record; undefined when the request's data is a pointer. */
   readonly data: bigint | undefined;
+  /** The data is unknown, as the line of the text ends before it. */
+  readonly dataCut: boolean;
   readonly exitReason: string | undefined;
   readonly rip: bigint | undefined;
   readonly npf: NestedFault | undefined;
@@ -326,6 +328,7 @@ export class IoBuilder {
       dir,
       addr: event.addr,
       data: event.data,
+      dataCut: event.cut === true,
       exitReason: open.exit?.reason,
       rip: open.exit?.rip,
       npf: open.npf !== undefined && samePage(open.npf, event) ? open.npf : undefined,

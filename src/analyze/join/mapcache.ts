@@ -60,8 +60,17 @@ export class MapCacheHistory {
         refs,
       );
     }
-    if (before !== undefined && distance !== undefined)
-      return claim('miss', 'strong', 'the bucket answers with another mapping than before', refs);
+    if (before !== undefined && distance !== undefined) {
+      // Where remaps are printed, none here is a hit on an older mapping; else an older one may have stayed or been made again.
+      const older = this.byBucket.get(bucket)!.find((d) => d.line < dma.line && distanceOf(d) === distance);
+      if (older === undefined)
+        return claim('miss', 'inferred', 'the bucket answers with a mapping that this log has not shown before', refs);
+      if (!this.remapsLogged)
+        return unknown(
+          `the bucket answered with this mapping at log line ${older.line} and with another since: it may have been kept, or made anew`,
+          [logLine(older.line, this.log.source), here],
+        );
+    }
     if (this.remapsLogged) return claim('hit', 'strong', 'the log prints remaps, and none here', refs);
     const gap = gapOf(dma);
     if (gap !== undefined && this.usualGapUs !== undefined && gap > LONG_GAP * this.usualGapUs) {

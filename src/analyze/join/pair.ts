@@ -13,6 +13,7 @@ const ACCESS_REASONS = [
   "another domain's: the log is of one guest's device model",
   'records lost: the trace is damaged around it',
   'the data is a pointer: nothing to compare',
+  'the data is unknown: the line of the text ends before it',
   'no request with equal address, direction and data in this order',
 ] as const;
 export type AccessUnpaired = (typeof ACCESS_REASONS)[number];
@@ -188,7 +189,9 @@ export function pairRequests(accesses: readonly IoAccess[], requests: readonly D
             : access.lost !== undefined
               ? 'records lost: the trace is damaged around it'
               : access.data === undefined
-                ? 'the data is a pointer: nothing to compare'
+                ? access.dataCut
+                  ? 'the data is unknown: the line of the text ends before it'
+                  : 'the data is a pointer: nothing to compare'
                 : 'no request with equal address, direction and data in this order',
     );
   });

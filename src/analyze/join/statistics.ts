@@ -120,7 +120,9 @@ function rowName(path: IoPath): string {
     return `+${hex(first)}-${hex(first + OFFSETS_A_ROW - 1)}`;
   }
   const names = registerNames(path)!;
-  const array = window === undefined ? undefined : arraysOf(window.chip).get(registers[0]!.register.name);
+  const { name, count } = registers[0]!.register;
+  if (count !== undefined && count >= MANY) return `${name}[0-${count - 1}]`;
+  const array = window === undefined ? undefined : arraysOf(window.chip).get(name);
   return array ?? names;
 }
 

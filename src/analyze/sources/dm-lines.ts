@@ -155,37 +155,133 @@ export type DmLine =
 
 const MAX_LINE = 4096;
 
-const PREFIX = /^\s*(\d+)@(\d{1,12})\.(\d{1,9}):(.*)$/;
-const HANDLE =
-  /^handle_ioreq I\/O=\S+ type=(\d+) dir=([01]) df=[01] ptr=([01]) port=0x([0-9a-f]+) data=0x([0-9a-f]+) count=(\d+) size=(\d+)/i;
-const HANDLE_READ = /^handle_ioreq_read I\/O=\S+ read type=\d+ df=[01] ptr=[01] port=0x([0-9a-f]+) data=0x([0-9a-f]+)/i;
-const REGION =
-  /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+) name '([^']*)'/i;
-const REGION_OLD = /^memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+) size (\d+)()/i;
-const CONFIG = /^pci_cfg_(read|write) (\S+) ([0-9a-f:.]+) @0x([0-9a-f]+) (?:->|<-) 0x([0-9a-f]+)/i;
-const MAPPING = /^pci_update_mappings_(add|del) (?:d=\S+ )?(\S+) ([0-9a-f:.]+) (\d+),0x([0-9a-f]+)\+0x([0-9a-f]+)/i;
-const MAP_CACHE = /^xen_map_cache want (?:0x)?([0-9a-f]+)/i;
-const MAP_RETURN = /^xen_map_cache_return (?:0x)?([0-9a-f]+)/i;
-const REMAP = /^xen_remap_bucket (?:index )?(?:0x)?([0-9a-f]+)/i;
-const PLAIN_REQUEST = /^xen: I\/O request: (\d+), ptr: ([01]), port: ([0-9a-f]+), data: ([0-9a-f]+), count: (\d+), size: (\d+)/i;
-const CHIP = /^(RTL8139|E1000|NE2000|PCNET): (.*)$/i;
+/** `pid@sec.usec:`: the stamp of QEMU's log backend up to 10.1. */
+const STAMP = /^\s*(\d{1,10})@(\d{1,12})\.(\d{1,9}):\s*/;
+/** What QEMU 10.2 and later, and error messages of all versions, put in front under `-msg timestamp=on`. */
+const ISO_STAMP = /^\s*(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\s?(Z|[+-]\d\d:?\d\d)?\s+/;
+/** A guest's name, a program's name and a thread's may follow (`-msg guest-name=on`). */
+const CONTEXT = /^(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\)|\[\d{1,10}\])?:\s+)/;
+
+/** Events of the path of I/O, and any event of a chip. */
+const EVENT_NAMES = String.raw`(?:handle_ioreq|cpu_ioreq_|cpu_get_ioreq|memory_region_ops_|xen_(?!version\b)|pci_cfg_|pci_update_mappings_|(?:e1000e?|e1000x|rtl8139|ne2000|pcnet|eepro100|i82596|vmxnet3|igb|igbvf|virtio)_)`;
+const CHIP_NAMES = String.raw`(?:RTL8139|E1000E?|NE2000|PCNET|EE100|EEPRO100|VMXNET3)`;
+/** What a line's own text begins with, though it looks like a program's name. */
+const OWN_NAME = new RegExp(`^(?:xen|${CHIP_NAMES}): `, 'i');
+/** An event's name, and its arguments behind it. */
+const EVENT = /^([a-z][a-z0-9]*(?:_[a-z0-9]+)+)(?=\s|$)/;
+
+/** What a line of a device model's log begins with. A stamp of another form needs the name of an event behind it. */
+export const DM_START = new RegExp(
+  String.raw`^\s*(?:\d{1,10}@\d{1,12}\.\d{1,9}:\s*[a-z_]|` +
+    String.raw`\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|[+-]\d\d:?\d\d)?\s+(?:\[[^\]\s]{1,64}\]\s+|[\w./+-]{1,64}(?:\([^)\s]{1,64}\))?:\s+){0,2}(?:${EVENT_NAMES}|xen: I\/O request|${CHIP_NAMES}: )|` +
+    String.raw`${EVENT_NAMES}\w*(?:\s|$)|xen: I\/O request|(?:${CHIP_NAMES}|e1000e?|ne2000|pcnet): |#.{0,80}\bclock: |# ioreq server )`,
+);
+const NEXT_EVENT =
+  /\s{1,40}(?=\d{1,10}@\d{9,12}\.\d{6}:\s*[a-z]|xen: I\/O request: \d|(?:RTL8139|NE2000|PCNET): |\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\s+[a-z0-9]+_)/g;
+
+/** The lines of a log that stand on one line, one behind the other. */
+export function splitDmEvents(text: string): string[] {
+  if (!DM_START.test(text)) return [text];
+  const parts: string[] = [];
+  let from = 0;
+  for (const m of text.matchAll(NEXT_EVENT)) {
+    if (m.index <= from) continue;
+    parts.push(text.slice(from, m.index));
+    from = m.index;
+  }
+  parts.push(text.slice(from));
+  return parts;
+}
+
+/** No digit or letter may follow a value at once, nor a word one blank away: a wrapped line could go on in prose. */
+const END = String.raw`(?=\s*$|\s{2,}\S|\t|\s+[^\s\w])`;
+const ends = (pattern: string): RegExp => new RegExp(`^${pattern}${END}`, 'i');
+const X = '0x([0-9a-f]{1,16})';
+
+const HANDLE = ends(
+  String.raw`handle_ioreq I\/O=\S+ type=(\d{1,3}) dir=([01]) df=[01] ptr=([01]) port=${X} data=${X} count=(\d{1,10}) size=(\d{1,3})`,
+);
+const HANDLE_READ = ends(
+  String.raw`handle_ioreq_read I\/O=\S+ read type=\d+ df=[01] ptr=[01] port=${X} data=${X}(?: count=\d{1,10} size=\d{1,3})?`,
+);
+const REGION = ends(
+  String.raw`memory_region_ops_(read|write) cpu -?\d+ mr \S+ addr ${X} value ${X} size (\d{1,3})(?: name '([^']*)')?`,
+);
+const CONFIG = ends(String.raw`pci_cfg_(read|write) (\S+) ([0-9a-f:.]+) @${X} (?:->|<-) ${X}`);
+/** Up to QEMU 6 the address had no bus or was two numbers (`03:0`). */
+const MAPPING = ends(
+  String.raw`pci_update_mappings_(add|del) (?:d=\S+ )?(\S+) ([0-9a-f:.]+) (?:bar )?(\d{1,2}),\s*0x([0-9a-f]{1,16})\+0x([0-9a-f]{1,16})`,
+);
+const MAP_CACHE = ends('xen_map_cache want (?:0x)?([0-9a-f]{1,16})');
+const MAP_RETURN = ends('xen_map_cache_return (?:0x)?([0-9a-f]{1,16})');
+const REMAP = ends(String.raw`xen_remap_bucket (?:index )?(?:0x)?([0-9a-f]{1,16})`);
+const PLAIN_REQUEST = ends(
+  String.raw`xen: I\/O request: (\d{1,3}), ptr: ([01]), port: ([0-9a-f]{1,16}), data: ([0-9a-f]{1,16}), count: (\d{1,10}), size: (\d{1,3})`,
+);
+const CHIP = new RegExp(String.raw`^(${CHIP_NAMES}): (.*)$`, 'i');
+/** A chip's own trace events; e1000x is what the two of Intel share. */
+const CHIP_EVENT = /^(e1000e?|e1000x|rtl8139|ne2000|pcnet|eepro100|vmxnet3)_(\w+.*)$/;
 const CLOCK = /^#.*\bclock: ?(modelled|measured|virtual|host)\b(?:, TSC 0 at (\d{1,12})\.(\d{6}), (\d{6,13}) Hz)?/i;
+
+interface Stamped {
+  readonly body: string;
+  readonly timeUs: number | undefined;
+  /** Nanoseconds beyond the microsecond, where the stamp has them. */
+  readonly ns: number | undefined;
+  readonly stamped: boolean;
+}
+
+/** Digits behind the microseconds. */
+const nsOf = (fraction: string): number | undefined =>
+  fraction.length > 6 ? Number(fraction.slice(6, 9).padEnd(3, '0')) : undefined;
+
+/** The line's stamp, in any form, and what stands behind it. */
+function takeStamp(text: string): Stamped {
+  const pid = STAMP.exec(text);
+  if (pid !== null) {
+    const timeUs = Number(pid[2]) * 1e6 + Number(pid[3]!.padEnd(6, '0').slice(0, 6));
+    return { body: text.slice(pid[0].length).trim(), timeUs, ns: nsOf(pid[3]!), stamped: true };
+  }
+  const iso = ISO_STAMP.exec(text);
+  if (iso === null) return { body: text.trim(), timeUs: undefined, ns: undefined, stamped: false };
+  let body = text.slice(iso[0].length);
+  for (let i = 0; i < 2 && !OWN_NAME.test(body); i++) body = body.replace(CONTEXT, '');
+  return { body: body.trim(), timeUs: isoMicroseconds(iso), ns: nsOf(iso[7] ?? ''), stamped: true };
+}
+
+function isoMicroseconds([, year, month, day, hour, minute, second, fraction, zone]: RegExpExecArray): number {
+  const ms = Date.UTC(Number(year), Number(month) - 1, Number(day), Number(hour), Number(minute), Number(second));
+  const m = /([+-])(\d\d):?(\d\d)/.exec(zone ?? '');
+  const offsetMinutes = m === null ? 0 : (m[1] === '-' ? -1 : 1) * (Number(m[2]) * 60 + Number(m[3]));
+  return ms * 1000 - offsetMinutes * 60e6 + Number((fraction ?? '').padEnd(6, '0').slice(0, 6));
+}
 
 const SERVER =
   /^# ioreq server \d+: vCPU (\d{1,4}) has slot \d{1,4} of the synchronous page, machine frame 0x([0-9a-f]{1,10}), port (\d{1,9})$/;
 
 /** Parses one line of the log. `line` is its number, from 1. Never throws: what has no known form is `other`. */
 export function parseDmLine(raw: string, line: number): DmLine {
-  const text = raw.length > MAX_LINE ? raw.slice(0, MAX_LINE) : raw;
-  const prefix = PREFIX.exec(text);
-  if (prefix === null) return parseBody(text.trim(), line, undefined, false);
-  const fraction = prefix[3]!;
-  const timeUs = Number(prefix[2]) * 1e6 + Number(fraction.padEnd(6, '0').slice(0, 6));
-  const parsed = parseBody(prefix[4]!.trim(), line, timeUs, true);
-  return fraction.length > 6 ? { ...parsed, ns: Number(fraction.slice(6).padEnd(3, '0')) } : parsed;
+  const { body, timeUs, ns, stamped } = takeStamp(raw.length > MAX_LINE ? raw.slice(0, MAX_LINE) : raw);
+  const parsed = parseBody(body, line, timeUs, stamped);
+  return ns === undefined ? parsed : { ...parsed, ns };
 }
 
-function parseBody(body: string, line: number, timeUs: number | undefined, isEvent: boolean): DmLine {
+/** Lines that stand for nothing when they are cut, by how they begin. */
+const CUTTABLE =
+  /^(?:handle_ioreq(?:_read)?\b|memory_region_ops_(?:read|write)\b|pci_cfg_(?:read|write)\b|pci_update_mappings_|xen_map_cache\b|xen_remap_bucket\b|xen: I\/O request)/;
+
+/**
+ * How much of a line of the log stands in a text that begins as one: `whole`, `cut` where words are missing at its end, `other`
+ * for a line whose end nobody can tell, `none` for a text that is none.
+ */
+export function dmShape(text: string): 'whole' | 'cut' | 'other' | 'none' {
+  if (text.length > MAX_LINE || !DM_START.test(text)) return 'none';
+  const { body, timeUs, stamped } = takeStamp(text);
+  if (!CUTTABLE.test(body)) return 'other';
+  return parseBody(body, 0, timeUs, stamped).kind === 'other' ? 'cut' : 'whole';
+}
+
+function parseBody(body: string, line: number, timeUs: number | undefined, stamped: boolean): DmLine {
   let m: RegExpExecArray | null;
   // The events of a request's path first: they are nine lines in ten.
   if (body.startsWith('handle_ioreq ')) {
@@ -211,7 +307,7 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
   } else if (body.startsWith('handle_ioreq_') || body.startsWith('cpu_ioreq_')) {
     return { kind: 'step', line, timeUs, event: body.slice(0, body.search(/\s|$/)) };
   } else if (body.startsWith('memory_region_ops_')) {
-    if ((m = REGION.exec(body) ?? REGION_OLD.exec(body)) !== null) {
+    if ((m = REGION.exec(body)) !== null) {
       return {
         kind: 'region',
         line,
@@ -220,7 +316,7 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
         addr: parseInt(m[2]!, 16),
         value: BigInt('0x' + m[3]!),
         size: Number(m[4]),
-        name: m[5]!,
+        name: m[5] ?? '',
       };
     }
   } else if (body.startsWith('xen_map_cache')) {
@@ -247,7 +343,7 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
         kind: 'mapping',
         line,
         timeUs,
-        added: m[1] === 'add',
+        added: m[1]!.toLowerCase() === 'add',
         name: m[2]!,
         bdf: m[3]!,
         bar: Number(m[4]),
@@ -273,6 +369,8 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
     }
   } else if ((m = CHIP.exec(body)) !== null) {
     return { kind: 'chip', line, timeUs, chip: m[1]!.toLowerCase(), text: m[2]! };
+  } else if ((m = CHIP_EVENT.exec(body)) !== null) {
+    return { kind: 'chip', line, timeUs, chip: m[1]!.replace('e1000x', 'e1000'), text: m[2]! };
   } else if ((m = SERVER.exec(body)) !== null) {
     return { kind: 'server', line, timeUs, vcpu: Number(m[1]), mfn: parseInt(m[2]!, 16), port: Number(m[3]) };
   } else if ((m = CLOCK.exec(body)) !== null) {
@@ -285,7 +383,9 @@ function parseBody(body: string, line: number, timeUs: number | undefined, isEve
       tsc: m[2] === undefined ? undefined : { line, zeroUs: Number(m[2]) * 1e6 + Number(m[3]), hz: Number(m[4]) },
     };
   }
-  return { kind: 'other', line, timeUs, event: isEvent ? body.slice(0, body.search(/\s|$/)) : undefined, text: body };
+  const event = EVENT.exec(body)?.[1];
+  const isEvent = event !== undefined && (stamped || DM_START.test(body));
+  return { kind: 'other', line, timeUs, event: isEvent ? event : undefined, text: body };
 }
 
 /** One DMA access of the device model: the guest-physical address asked for and where its map cache had it. */

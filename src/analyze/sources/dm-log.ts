@@ -2,6 +2,7 @@ import { UserError } from '../../base/errors.ts';
 import { parseDmLine } from './dm-lines.ts';
 import type { DmServerLine, DmConfigLine, DmMappingLine, DmChipLine, DeclaredTsc, DmLine, DmDma, DmRequest } from './dm-lines.ts';
 import { RequestStore } from './request-store.ts';
+import { TextLayer } from './text-layer.ts';
 
 /** The lines of a device model's log, grouped into requests. */
 
@@ -153,24 +154,48 @@ export class DmLogBuilder {
 }
 
 /**
- * Reads a whole device-model log. `lines` gives its lines in order; `name` stands in the error when not one line
- * has a known form.
+ * Reads a whole device-model log, as it was written or as somebody mailed it. `lines` gives its lines in order.
+ * @param name stands in the error when no line of it is of use
+ * @param base that its times are made to count from
+ * @param cut is told of lines that begin as one of the log and end before its end
  */
-export async function readDmLog(lines: AsyncIterable<string> | Iterable<string>, name: string, base?: WallBase): Promise<DmLog> {
+export async function readDmLog(
+  lines: AsyncIterable<string> | Iterable<string>,
+  name: string,
+  base?: WallBase,
+  cut: (line: number) => void = () => {},
+): Promise<DmLog> {
   const builder = new DmLogBuilder('dm-log', base);
-  let number = 0;
-  for await (const line of lines) builder.add(parseDmLine(line, ++number));
   const { log } = builder;
-  if (
-    number > 0 &&
-    log.requests.length === 0 &&
-    log.configs.length === 0 &&
-    log.early.dma.length === 0 &&
-    log.early.chip.length === 0
-  ) {
-    throw new UserError(
-      `${name}: none of ${number} lines is a device model's trace event or debug line: expected "pid@sec.usec:handle_ioreq …" or "xen: I/O request: …"; start QEMU with -d trace:handle_ioreq* -D FILE`,
-    );
+  let number = 0;
+  let regions = 0;
+  const layer = new TextLayer((text, line, isCut, parsed) => {
+    if (isCut) cut(line);
+    const entry = parsed ?? parseDmLine(text, line);
+    if (entry.kind === 'region') regions++;
+    builder.add(entry);
+  });
+  for await (const line of lines) {
+    number++;
+    layer.push(line);
   }
+  layer.end();
+  log.lines = Math.max(log.lines, number);
+  if (log.requests.length === 0 && log.configs.length === 0 && log.early.dma.length === 0 && log.early.chip.length === 0)
+    throw new UserError(`${name}: ${withoutRequests(log, number, regions)}`);
   return log;
+}
+
+/** What a log without a request is, and what it lacks. */
+function withoutRequests({ otherEvents, mappings, clock }: DmLog, lines: number, regions: number): string {
+  if (lines === 0) return 'empty; expected a device-model log';
+  const events = [...otherEvents.keys()].filter((event) => event !== '(text)');
+  if (regions > 0) events.unshift('memory_region_ops');
+  if (mappings.length > 0) events.unshift('pci_update_mappings');
+  if (events.length > 0) {
+    const shown = `${events.slice(0, 4).join(', ')}${events.length > 4 ? ' …' : ''}`;
+    return `its lines are trace events (${shown}), but no request line (handle_ioreq) is among them; start QEMU with -trace handle_ioreq too`;
+  }
+  if (clock !== undefined) return 'a device-model log without a request; let the guest run until its driver uses the device';
+  return `none of ${lines} lines is a device model's trace event or debug line: expected "pid@sec.usec:handle_ioreq …" or "xen: I/O request: …"; start QEMU with -trace handle_ioreq -D FILE`;
 }

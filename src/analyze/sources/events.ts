@@ -40,6 +40,8 @@ export interface IoEvent extends EventBase {
   readonly addr: number;
   /** undefined when the ioreq's data is a pointer: the record then has none. */
   readonly data: bigint | undefined;
+  /** The line of a text ends before the data, which is unknown. */
+  readonly cut?: true;
 }
 export type Runstate = 'running' | 'runnable' | 'blocked' | 'offline';
 /** dom and vcpu are those whose state changes. */

@@ -55,7 +55,7 @@ describe('map cache', () => {
       ['hit', 'strong'],
       ['hit', 'proven'],
       ['hit', 'strong'],
-      ['miss', 'strong'],
+      ['miss', 'inferred'],
       ['hit', 'strong'],
       ['miss', 'proven'],
     ]); // remaps are logged, so where none is there was none
@@ -76,6 +76,16 @@ describe('map cache', () => {
       [undefined, 'unknown'],
       ['miss', 'inferred'],
     ]);
+  });
+
+  it('does not know whether a mapping that comes back was kept', async () => {
+    const back = await readDmLog(
+      lines([0x100000, '7f0000000000'], [0x100010, '7f0000500010'], [0x100020, '7f0000000020'], [0x100030, '7f0000000030']),
+      'log',
+    );
+    const history = new MapCacheHistory(back);
+    expect(back.early.dma.map((d) => history.outcome(d).value)).toEqual([undefined, 'miss', undefined, 'hit']);
+    expect(history.outcome(back.early.dma[2]!).why).toContain('may have been kept, or made anew');
   });
 });
 

@@ -21,7 +21,10 @@ export interface CapturedFrame {
   /** As the capture names it: `vif1.0-emu`. */
   readonly interfaceName?: string | undefined;
   readonly comments: readonly string[];
-  /** As the capture says (pcapng's flags), seen from the guest; undefined where it does not. */
+  /**
+   * As pcapng's flags say, seen from the guest: in Xenolith's own captures. In others they are seen from the interface that was
+   * captured on, and what the guest sends comes *in* at its vif; so they tell nothing.
+   */
   readonly direction: 'inbound' | 'outbound' | undefined;
 }
 
@@ -38,6 +41,8 @@ const SECTION = 0x0a0d0d0a;
 const BYTE_ORDER = 0x1a2b3c4d;
 const LINKTYPE_ETHERNET = 1;
 const MAX_FRAME = 1 << 20;
+/** shb_userappl of Xenolith's own captures. */
+const APPLICATION = 'Xenolith';
 
 /**
  * Reads a capture held in memory. A cut or damaged file gives the frames before the damage and `damage`.
@@ -110,6 +115,8 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string, base: WallB
   const frames: CapturedFrame[] = [];
   let interfaces: Interface[] = [];
   let little = true;
+  /** The section's flags are seen from the guest. */
+  let own = false;
   let at = 0;
   let number = 0;
   let damage: string | undefined;
@@ -145,6 +152,7 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string, base: WallB
       }
       little = order === BYTE_ORDER;
       interfaces = [];
+      own = false;
     }
     const type = view.getUint32(at, little);
     const length = view.getUint32(at + 4, little);
@@ -153,7 +161,12 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string, base: WallB
       break;
     }
     const end = at + length - 4;
-    if (type === 1 && length >= 20) {
+    if (type === SECTION && length >= 28)
+      own =
+        options(at + 24, end)
+          .get(4)
+          ?.some((a) => decoder.decode(a) === APPLICATION) === true;
+    else if (type === 1 && length >= 20) {
       const opts = options(at + 16, end);
       const resolution = opts.get(9)?.[0]?.[0] ?? 6;
       const offset = opts.get(14)?.[0];
@@ -189,7 +202,7 @@ function readPcapng(bytes: Uint8Array, view: DataView, name: string, base: WallB
           interfaceId: id,
           interfaceName: face.name,
           comments: (opts.get(1) ?? []).map((c) => decoder.decode(c)),
-          direction: directionOf(opts.get(2)?.[0], little),
+          direction: own ? directionOf(opts.get(2)?.[0], little) : undefined,
         });
       } else otherLinks++;
     } else if (type === 3) {

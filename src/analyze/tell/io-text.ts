@@ -62,6 +62,7 @@ function dataText(path: IoPath): string {
   const { access, request } = path;
   const text = vgaText(access, path.width.value);
   const data = access.data ?? request?.data;
+  if (data === undefined && access.dataCut) return '(unknown)';
   if (data === undefined) return request?.request.dataIsPtr === true ? '(pointer)' : '(no data)';
   return `${hex(data)}${text === undefined ? '' : ` (${text})`}`;
 }

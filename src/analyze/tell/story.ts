@@ -94,7 +94,7 @@ function againStory(g: Guest, frame: CapturedFrame, first: CapturedFrame): Story
   const story = frameStory(g, first);
   const faces = [frame, first].map((f) => f.interfaceName ?? `interface ${f.interfaceId}`);
   const again = say(
-    `Frame ${frame.number} is frame ${first.number} once more, seen on the second interface of the capture (${faces[0]} beside ${faces[1]}), ${shortText(frame.timeUs - first.timeUs)} later: its doorbell is that of frame ${first.number}.`,
+    `Frame ${frame.number} is frame ${first.number} once more, seen on the second interface of the capture (${faces[0]} beside ${faces[1]}), ${shortText(frame.timeUs - first.timeUs)} later: ${g.transmissions.some((t) => t.frame.value === first) ? `its doorbell is that of frame ${first.number}` : `its story is that of frame ${first.number}`}.`,
     'strong',
     [pcapFrame(frame.number), pcapFrame(first.number)],
   );

@@ -1,35 +1,22 @@
 /**
- * A loop of decoded blocks as one WebAssembly function. The same emitters as the interpreter's, with constants for operands. Blocks
- * end as there: what they retire is counted, budget and kick word looked at, so that nothing a guest or hypervisor can see differs.
+ * A region of decoded blocks as one WebAssembly function. The same emitters as the interpreter's, with constants for operands. What
+ * the blocks retire is counted as there. Budget and kick word are looked at where control goes back, and the interpreter runs the
+ * last instructions of a budget, so that a run ends at the block where it always ends: nothing a guest or hypervisor can see differs.
  */
-import { CB_RIP } from '../memory/control-block.ts';
-import type { FlagsFrom, Runtime, Site } from '../emit/context.ts';
+import { CB_CODE_EPOCH, CB_COMPILED_UNTIL, CB_JUMP_CACHE, CB_JUMP_EPOCH, CB_KICK, Status } from '../memory/control-block.ts';
+import type { FlagsFrom, Runtime } from '../emit/context.ts';
 import { CONDITION_NAMES } from '../emit/flags.ts';
-import { SPECIAL, SPECIAL_COUNT } from '../records/handler-numbers.ts';
 import { HELPER_NAMES } from '../emit/helpers.ts';
 import { emitForm, type Interpreter } from '../interpreter/interpreter.ts';
-import type { MemoryViews } from '../memory/memory-views.ts';
-import { OUTCOME_DONE, OUTCOME_FIND, OUTLINED_SIGNATURE, pack } from '../interpreter/outlined.ts';
-import {
-  REC_A,
-  REC_AUX,
-  REC_B,
-  REC_DISP,
-  REC_HANDLER,
-  REC_IMM,
-  REC_INDEX,
-  REC_INDEX_REG,
-  REC_LENGTH,
-  REC_NOT_TAKEN,
-  REC_RIP,
-  REC_SCALE,
-  REC_TAKEN,
-  RECORD_SIZE,
-} from '../records/record.ts';
 import { conditionExport } from '../interpreter/primitives.ts';
-import { retire } from '../interpreter/record-site.ts';
+import { OUTCOME_INTERPRET, OUTLINED_SIGNATURE, JUMP_SIGNATURE, pack } from '../interpreter/outlined.ts';
+import { jumpEntry, logJump } from '../interpreter/record-site.ts';
 import { SPECIAL_EMITTERS } from '../interpreter/special-handlers.ts';
-import { Label } from '../wasm/encoder.ts';
+import { jumpOffset, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
+import type { MemoryViews } from '../memory/memory-views.ts';
+import { SPECIAL_COUNT } from '../records/handler-numbers.ts';
+import { REC_HANDLER, REC_IMM, REC_INDEX, RECORD_SIZE } from '../records/record.ts';
+import { Label, type Encoder } from '../wasm/encoder.ts';
 import {
   block as labelled,
   br,
@@ -37,17 +24,24 @@ import {
   i32,
   i64,
   loop,
+  nop,
   ret,
   seq,
+  unreachable,
   when,
-  type I32,
   type I64,
   type Stmt,
   type ValType,
 } from '../wasm/expr.ts';
-import { FunctionBuilder, ModuleBuilder, type Local } from '../wasm/module.ts';
-import { Cells, CompiledContext, withCells } from './compiled-context.ts';
-import type { Block } from './loop.ts';
+import { FunctionBuilder, ModuleBuilder, type FunctionRef, type Local } from '../wasm/module.ts';
+import { pageNumber, type Block } from './block.ts';
+import { Cells } from './cells.ts';
+import { CompiledContext } from './compiled-context.ts';
+import { ConstantSite, type Ways } from './constant-site.ts';
+import { flagsAfter, flagsBefore, markDeadFlags, type Composed } from './flag-flow.ts';
+import type { Frame } from './frame.ts';
+import type { Region } from './region.ts';
+import type { Structure } from './structure.ts';
 
 const ZERO = i32.const(0);
 
@@ -59,125 +53,84 @@ export interface CompilerParts {
   meanings: Interpreter['meanings'];
   /** What the generated interpreter exports. */
   interpreter: WebAssembly.Exports;
+  /** Address of the ring that computed jumps are noted in. */
+  jumpLog: number;
+  /** The engine has tail calls. */
+  tailCalls: boolean;
 }
 
-/** What the parts of one function share. */
-interface Shared {
-  parts: CompilerParts;
-  budget: Local<'i32'>;
-  /** Where to go on behind the exit, and the outcome to report. */
-  rp: Local<'i32'>;
-  outcome: Local<'i32'>;
-  status: Local<'i32'>;
-  exit: Label;
-  /** Number of the block to run next, for the table at the top. */
-  next: Local<'i32'>;
-  top: Label;
-  blocks: readonly Block[];
-  labels: readonly Label[];
+/** What a region is compiled for. */
+export interface Target {
+  mode: 'long' | 'legacy';
+  /** Linear address of CS:0, and the last offset in CS. */
+  csBase: number;
+  csLimit: number;
+  /** Handler of its first entry; the others follow. */
+  firstHandler: number;
+  handlerOf(record: number): number;
+  /** It looks before each instruction whether it shall end there: CB_COMPILED_UNTIL. */
+  stops: boolean;
 }
 
-/**
- * Compile these blocks. The function takes up the block whose handler is `firstHandler` + its number among them.
- */
-export function compileLoop(parts: CompilerParts, blocks: readonly Block[], firstHandler: number): WebAssembly.ExportValue {
-  const module = new ModuleBuilder(parts.memory);
-  const slow = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
-  const flag = { params: [] as const, results: ['i32'] as const };
-  const plain: Runtime = {
-    slowRead: module.import('slowRead', slow),
-    slowWrite: module.import('slowWrite', slow),
-    helper: module.import('helper', { params: ['i32', 'i32', 'i32'], results: ['i32'] }),
-    statusFlags: module.import('statusFlags', flag),
-    carryFlag: module.import('carryFlag', flag),
-    condition: CONDITION_NAMES.map((_name, cc) => module.import(conditionExport(cc), flag)),
-    legacyAddress: {
-      call: () => {
-        throw new Error('compiled code: a segmented address');
-      },
-    },
-    helperNumber: (name) => HELPER_NAMES.indexOf(name),
-  };
-  const run = module.declare(OUTLINED_SIGNATURE, 'run');
-  const fb = new FunctionBuilder(OUTLINED_SIGNATURE);
-  const cells = new Cells(parts.cb, (type) => fb.local(type));
-  const runtime = withCells(plain, cells);
-  const shared: Shared = {
-    parts,
-    blocks,
-    rp: fb.param('i32', 0),
-    budget: fb.param('i32', 1),
-    outcome: fb.local('i32'),
-    status: fb.local('i32'),
-    next: fb.local('i32'),
-    exit: new Label(),
-    top: new Label(),
-    labels: blocks.map(() => new Label()),
-  };
-  const ea = fb.param('i64', 2);
-  const temporaries = new Temporaries(fb);
-  const code = blocks.map((block, i) => {
-    const self = new Label();
-    const body: Stmt[] = [];
-    let flagsFrom: FlagsFrom = 'any';
-    for (let at = block.first; at <= block.last; at += RECORD_SIZE) {
-      temporaries.reset();
-      const site = new ConstantSite(shared, at, i, self);
-      const make = (form: { locked: boolean; mode: 'long' }, from: FlagsFrom): CompiledContext => {
-        const c = new CompiledContext({
-          site,
-          runtime,
-          cb: parts.cb,
-          local: temporaries.take,
-          status: shared.status,
-          ea,
-          cells,
-          ...form,
-          flagsFrom: from,
-        });
-        site.context = c;
-        return c;
-      };
-      const handler = parts.views.u16[(at + REC_HANDLER) >> 1]!;
-      if (handler < SPECIAL_COUNT) {
-        body.push(SPECIAL_EMITTERS[handler]!(make({ locked: false, mode: 'long' }, 'any')));
-        continue;
-      }
-      const { forms, form } = parts.meanings[handler]!;
-      body.push(emitForm(make({ locked: form.locked, mode: 'long' }, flagsFrom), forms, form));
-      const { flags } = forms.instruction;
-      if (flags !== 'kept') flagsFrom = flags ?? 'any';
-    }
-    return loop(self, seq(...body));
-  });
+/** Modules made of compiled regions. */
+export class RegionModule {
+  private readonly parts: CompilerParts;
+  private readonly module: ModuleBuilder;
+  private readonly imported = new Map<string, FunctionRef>();
+  private readonly bodies: Encoder[] = [];
+  private readonly runtime: Runtime;
 
-  const dispatch: Stmt = (out) => {
-    const { labels } = shared;
-    for (let i = labels.length - 1; i >= 0; i--) {
-      out.byte(0x02);
-      out.byte(0x40);
-      out.open(labels[i]);
-    }
-    brTable(shared.next.get, labels, labels[0]!)(out);
-    code.forEach((body, i) => {
-      out.close(labels[i]);
-      out.byte(0x0b);
-      body(out);
+  constructor(parts: CompilerParts) {
+    this.parts = parts;
+    this.module = new ModuleBuilder(parts.memory);
+    const slow = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
+    const flag = { params: [] as const, results: ['i32'] as const };
+    const later = (name: string, signature: FunctionRef['signature']) => ({
+      call: <T extends ValType>(type: T, ...args: Parameters<FunctionRef['call']>[1][]) => ({
+        type,
+        write: (out: Encoder) =>
+          this.import(name, signature)
+            .call(type, ...args)
+            .write(out),
+      }),
     });
-  };
-  module.define(
-    run,
-    fb,
-    seq(
-      shared.next.set(i32.sub(i32.load16U(shared.rp.get, REC_HANDLER), i32.const(firstHandler))),
-      cells.load,
-      labelled(shared.exit, loop(shared.top, dispatch)),
-      cells.spill,
-      ret(pack(shared.budget.get, shared.rp.get, shared.outcome.get)),
-    ),
-  );
+    this.runtime = {
+      slowRead: later('tryRead', slow),
+      slowWrite: later('tryWrite', slow),
+      helper: later('helper', { params: ['i32', 'i32', 'i32'], results: ['i32'] }),
+      statusFlags: later('statusFlags', flag),
+      carryFlag: later('carryFlag', flag),
+      condition: CONDITION_NAMES.map((_name, cc) => later(conditionExport(cc), flag)),
+      legacyAddress: later('legacyAddress', { params: ['i32', 'i64', 'i32'], results: ['i64'] }),
+      helperNumber: (name) => HELPER_NAMES.indexOf(name),
+    };
+  }
+
+  private import(name: string, signature: FunctionRef['signature']): FunctionRef {
+    let ref = this.imported.get(name);
+    if (!ref) this.imported.set(name, (ref = this.module.import(name, signature)));
+    return ref;
+  }
+
+  add(region: Region, shape: Structure, target: Target): void {
+    const { parts, runtime } = this;
+    const compiler = new RegionCompiler(parts, runtime, region, shape, target, (name, signature) => this.import(name, signature));
+    this.bodies.push(compiler.encode());
+  }
+
+  /** Bytes of the module; its functions are exported by their numbers. */
+  finish(): Uint8Array<ArrayBuffer> {
+    this.bodies.forEach((body, i) => {
+      this.module.add(OUTLINED_SIGNATURE, body, String(i));
+    });
+    return this.module.finish();
+  }
+}
+
+/** Instantiate a finished module. */
+export function instantiate(parts: CompilerParts, module: WebAssembly.Module): WebAssembly.Exports {
   const imports = { memory: parts.memory, ...parts.interpreter } as WebAssembly.ModuleImports;
-  return new WebAssembly.Instance(new WebAssembly.Module(module.finish()), { env: imports }).exports.run!;
+  return new WebAssembly.Instance(module, { env: imports }).exports;
 }
 
 /** Locals that no instruction hands on to the next. */
@@ -204,128 +157,293 @@ class Temporaries {
   };
 }
 
-/** The fields of one record as constants, and ways on within the function or out of it. */
-class ConstantSite implements Site {
-  context!: CompiledContext;
-  private readonly shared: Shared;
-  private readonly at: number;
-  /** Number of the block, and the label that runs it again. */
-  private readonly number: number;
-  private readonly self: Label;
+class RegionCompiler {
+  private readonly parts: CompilerParts;
+  private readonly runtime: Runtime;
+  private readonly region: Region;
+  private readonly target: Target;
+  private readonly shape: Structure;
+  private readonly fb = new FunctionBuilder(OUTLINED_SIGNATURE);
+  private readonly frame: Frame;
+  private readonly ea: Local<'i64'>;
+  private readonly numbers: ReadonlyMap<number, number>;
+  private readonly bodies: Stmt[];
+  /** Labels of nodes: where a forward edge or a loop goes. */
+  private readonly ahead: Label[];
+  private readonly tops: Label[];
+  /** Instructions from any point to the next look at the budget, at most. */
+  private readonly bound: number;
+  private readonly importer: (name: string, signature: FunctionRef['signature']) => FunctionRef;
 
-  constructor(shared: Shared, at: number, number: number, self: Label) {
-    this.shared = shared;
-    this.at = at;
-    this.number = number;
-    this.self = self;
-  }
-
-  private u8(field: number): number {
-    return this.shared.parts.views.u8[this.at + field]!;
-  }
-  private u16(field: number): number {
-    return this.shared.parts.views.u16[(this.at + field) >> 1]!;
-  }
-  private i32(field: number): number {
-    return this.shared.parts.views.i32[(this.at + field) >> 2]!;
-  }
-  private i64(field: number): bigint {
-    return (BigInt(this.i32(field + 4)) << 32n) | BigInt(this.i32(field) >>> 0);
-  }
-
-  fieldA(): I32 {
-    return i32.const(this.u16(REC_A));
-  }
-  fieldB(): I32 {
-    return i32.const(this.u16(REC_B));
-  }
-  indexField(): I32 {
-    return i32.const(this.u16(REC_INDEX_REG));
-  }
-  scale(): I64 {
-    return i64.const(this.u8(REC_SCALE));
-  }
-  disp(): I64 {
-    return i64.const(this.i32(REC_DISP));
-  }
-  imm(): I64 {
-    return i64.const(this.i32(REC_IMM));
-  }
-  imm64(): I64 {
-    return i64.const(this.i64(REC_DISP));
-  }
-  aux(): I32 {
-    return i32.const(this.i32(REC_AUX));
-  }
-  length(): I64 {
-    return i64.const(this.u8(REC_LENGTH));
-  }
-  rip(): I64 {
-    return i64.const(this.i64(REC_RIP));
-  }
-  budget(): I32 {
-    return this.shared.budget.get;
-  }
-  record(): I32 {
-    return i32.const(this.at);
+  constructor(
+    parts: CompilerParts,
+    runtime: Runtime,
+    region: Region,
+    shape: Structure,
+    target: Target,
+    importer: (name: string, signature: FunctionRef['signature']) => FunctionRef,
+  ) {
+    this.parts = parts;
+    this.runtime = runtime;
+    this.region = region;
+    this.target = target;
+    this.importer = importer;
+    this.shape = shape;
+    const { fb } = this;
+    this.frame = {
+      cells: new Cells(parts.cb, (type) => fb.local(type)),
+      csLimit: target.csLimit,
+      rp: fb.param('i32', 0),
+      budget: fb.param('i32', 1),
+      status: fb.local('i32'),
+      target: fb.local('i64'),
+      raised: fb.local('i32'),
+      argument: fb.local('i32'),
+      codeEpoch: fb.local('i32'),
+      changed: fb.local('i32'),
+      next: fb.local('i32'),
+      table: new Label(),
+      leave: new Label(),
+      failed: new Label(),
+      raise: new Label(),
+      jump: new Label(),
+      interpret: new Label(),
+    };
+    this.ea = fb.param('i64', 2);
+    this.numbers = new Map(region.blocks.map(({ rip }, i) => [rip, i]));
+    this.ahead = region.blocks.map(() => new Label());
+    this.tops = region.blocks.map(() => new Label());
+    this.bound = this.longestWay();
+    this.bodies = this.compose();
   }
 
-  /** Behind an instruction that may have changed code: has it changed this? Then `record` is stale and the interpreter looks again. */
-  private unlessChanged(record: number): Stmt {
-    if (!this.context.mayChangeCode) return () => {};
+  /** Most instructions on a way without a look at the budget: the graph without edges of kind loop and table has no cycle. */
+  private longestWay(): number {
+    const { region, shape } = this;
+    const from = new Int32Array(region.blocks.length);
+    let most = 0;
+    for (let i = shape.order.length - 1; i >= 0; i--) {
+      const node = shape.order[i]!;
+      let longest = 0;
+      for (const to of region.successors[node]!) {
+        const kind = shape.edge(node, to);
+        if (kind === 'inline' || kind === 'forward') longest = Math.max(longest, from[to]!);
+      }
+      from[node] = longest + region.blocks[node]!.instructions;
+      most = Math.max(most, from[node]!);
+    }
+    return most;
+  }
+
+  private compose(): Stmt[] {
+    const { region, parts, target, frame, runtime, fb } = this;
+    const { views, meanings } = parts;
+    const temporaries = new Temporaries(fb);
+    const before = flagsBefore(region, views, meanings, target.handlerOf);
+    const composed: Composed[][] = [];
+    const bodies = region.blocks.map((block, i) => {
+      const body: Stmt[] = [];
+      const list: Composed[] = [];
+      composed.push(list);
+      let start = -1;
+      let flagsFrom: FlagsFrom = before[i]!;
+      for (let at = block.first; at <= block.last; at += RECORD_SIZE) {
+        const handler = target.handlerOf(at);
+        const meaning = handler < SPECIAL_COUNT ? undefined : meanings[handler]!;
+        if (start < 0) {
+          start = at;
+          if (target.stops) body.push(this.stopBefore(at));
+        }
+        temporaries.reset();
+        const site = new ConstantSite(views, frame, at, this.waysFrom(i));
+        const context = new CompiledContext({
+          site,
+          runtime,
+          cb: parts.cb,
+          local: temporaries.take,
+          status: frame.status,
+          ea: this.ea,
+          frame,
+          start,
+          at,
+          locked: meaning?.form.locked ?? false,
+          mode: target.mode,
+          flagsFrom,
+        });
+        site.context = context;
+        if (!meaning) {
+          body.push(SPECIAL_EMITTERS[handler]!(context));
+          list.push({ context, setsAll: false });
+          continue;
+        }
+        start = -1;
+        body.push(emitForm(context, meaning.forms, meaning.form));
+        const after = flagsAfter(meaning, views.i32[(at + REC_IMM) >> 2]!, flagsFrom);
+        list.push({ context, setsAll: after !== 'any' && (meaning.forms.instruction.flags ?? after) !== 'kept' });
+        flagsFrom = after;
+      }
+      return seq(...body);
+    });
+    markDeadFlags(region, composed, (from, to) => {
+      const kind = this.shape.edge(from, to);
+      return (kind === 'inline' || kind === 'forward') && this.samePage(from, to);
+    });
+    return bodies;
+  }
+
+  /** The interpreter goes on from a record when so much is left of the budget. */
+  private stopBefore(record: number): Stmt {
+    const { frame, parts } = this;
+    const left = i32.sub(frame.budget.get, i32.const(parts.views.u8[record + REC_INDEX]!));
     return when(
-      i32.eq(i32.load16U(i32.const(this.at), REC_HANDLER), i32.const(SPECIAL.stale)),
-      this.leaveFor(i32.const(record), 0),
+      i32.leS(left, i32.load(ZERO, parts.cb + CB_COMPILED_UNTIL)),
+      seq(frame.rp.set(i32.const(record)), br(frame.interpret)),
     );
   }
 
-  /** Out of the function, with everything in its place, to go on with a record. */
-  private leaveFor(record: I32, outcome: number): Stmt {
-    const { rp, outcome: result, exit } = this.shared;
-    return seq(rp.set(record), result.set(i32.const(outcome)), br(exit));
+  /** How block `from` goes on. */
+  private waysFrom(from: number): Ways {
+    const { region, frame } = this;
+    const block = region.blocks[from]!;
+    const out = (target: I64): Stmt => seq(frame.target.set(target), br(frame.jump));
+    return (target, jump) => {
+      if (target.constant !== undefined) {
+        const to = block.targets.includes(target.constant) ? this.numbers.get(target.constant) : undefined;
+        return to === undefined ? out(target) : this.edge(from, to, target);
+      }
+      const guesses = region.successors[from]!.map((to) =>
+        when(i64.eq(frame.target.get, i64.const(region.blocks[to]!.rip)), this.edge(from, to, frame.target.get)),
+      );
+      const elsewhere = jump ? logJump(this.parts.jumpLog, frame.next, jump, frame.target.get) : nop;
+      return seq(frame.target.set(target), ...guesses, region.computed ? this.toAnyEntry() : nop, elsewhere, br(frame.jump));
+    };
   }
 
-  next(): Stmt {
-    return (out) => this.unlessChanged(this.at + RECORD_SIZE)(out);
+  /** From block `from` to block `to`. Another page may show something else by now: the jump cache tells. */
+  private edge(from: number, to: number, target: I64): Stmt {
+    const { region, frame } = this;
+    const b = region.blocks[to]!;
+    const go = this.along(from, to, b);
+    if (this.samePage(from, to)) return go;
+    const index = jumpOffset((b.rip % 2 ** 32) | 0);
+    const { cells } = frame;
+    const cache = cells.word(CB_JUMP_CACHE).get;
+    const known = i32.and(
+      i64.eq(i64.load(cache, index + JUMP_TAG), i64.xor(cells.wide(CB_JUMP_EPOCH).get, i64.const(b.rip))),
+      i32.eq(i32.load(cache, index + JUMP_RECORD), i32.const(b.first)),
+    );
+    return seq(when(known, go), frame.target.set(target), br(frame.jump));
   }
 
-  /** The slow path or helper that said so found everything in memory, and may have changed it there. */
-  leave(): Stmt {
-    return ret(pack(this.shared.budget.get, this.record(), this.shared.status.get));
+  private samePage(from: number, to: number): boolean {
+    const page = (number: number): number => pageNumber(this.region.blocks[number]!.rip + this.target.csBase);
+    return page(from) === page(to);
   }
 
-  private retire(target: I64): Stmt {
-    const { shared } = this;
-    const done = this.leaveFor(ZERO, OUTCOME_DONE);
-    return retire({ cb: shared.parts.cb, budget: shared.budget, done }, i32.const(this.u8(REC_INDEX) + 1), target);
+  private along(from: number, to: number, block: Block): Stmt {
+    const { shape, frame } = this;
+    const kind = shape.edge(from, to);
+    if (kind === 'inline') return (out) => this.tree(to)(out);
+    if (kind === 'forward') return br(this.ahead[to]!);
+    const look = when(
+      i32.or(i32.leS(frame.budget.get, i32.const(this.bound)), i32.load(ZERO, this.parts.cb + CB_KICK)),
+      seq(frame.rp.set(i32.const(block.first)), br(frame.interpret)),
+    );
+    if (kind === 'loop') return seq(look, br(this.tops[to]!));
+    return seq(look, frame.next.set(i32.const(shape.entries.indexOf(to))), br(frame.table));
   }
 
-  jumpChained(way: 'taken' | 'notTaken', target: I64): Stmt {
-    const { shared } = this;
-    const field = way === 'taken' ? REC_TAKEN : REC_NOT_TAKEN;
-    const link = this.i32(field);
-    const number = shared.blocks.findIndex((block) => block.first === link);
-    if (link === 0 || number < 0) return seq(this.retire(target), this.leaveChained(field, target));
-    const on =
-      number === this.number
-        ? br(this.self)
-        : number > this.number
-          ? br(shared.labels[number]!)
-          : seq(shared.next.set(i32.const(number)), br(shared.top));
-    return seq(this.retire(target), (out) => this.unlessChanged(link)(out), on);
+  /** To the entry of this function that the jump cache finds at `target`, if it finds one. */
+  private toAnyEntry(): Stmt {
+    const { frame, shape, parts } = this;
+    const { cells, target, next, rp } = frame;
+    const inBudget = i32.eqz(i32.or(i32.leS(frame.budget.get, i32.const(this.bound)), i32.load(ZERO, parts.cb + CB_KICK)));
+    return seq(
+      next.set(jumpEntry(cells.word(CB_JUMP_CACHE).get, target.get)),
+      when(
+        i64.eq(i64.load(next.get, JUMP_TAG), i64.xor(target.get, cells.wide(CB_JUMP_EPOCH).get)),
+        seq(
+          rp.set(i32.load(next.get, JUMP_RECORD)),
+          next.set(i32.sub(i32.load16U(rp.get, REC_HANDLER), i32.const(this.target.firstHandler))),
+          when(i32.and(i32.ltU(next.get, i32.const(shape.entries.length)), inBudget), br(frame.table)),
+        ),
+      ),
+    );
   }
 
-  /** To a block outside the function: by the record's link as it is then, or by the target's address. */
-  private leaveChained(field: number, target: I64): Stmt {
-    const link = i32.load(i32.const(this.at), field);
-    return seq(when(i32.ne(link, ZERO), this.leaveFor(link, 0)), this.leaveToFind(target));
+  /** A node and all that it dominates: those behind labels follow it. */
+  private tree(node: number): Stmt {
+    return (out) => {
+      const { shape, tops, bodies } = this;
+      const inner: Stmt = (into) => this.nested(shape.labelled[node]!, bodies[node]!)(into);
+      if (shape.isLoop[node]) loop(tops[node]!, inner)(out);
+      else inner(out);
+    };
   }
 
-  private leaveToFind(target: I64): Stmt {
-    return seq(i64.store(ZERO, target, this.shared.parts.cb + CB_RIP), this.leaveFor(ZERO, OUTCOME_FIND));
+  /** `body`, which may branch to each of `nodes`, and their code behind it. */
+  private nested(nodes: readonly number[], body: Stmt): Stmt {
+    return (out) => {
+      for (const node of nodes) {
+        out.byte(0x02);
+        out.byte(0x40);
+        out.open(this.ahead[node]!);
+      }
+      body(out);
+      for (let i = nodes.length - 1; i >= 0; i--) {
+        out.close(this.ahead[nodes[i]!]!);
+        out.byte(0x0b);
+        this.tree(nodes[i]!)(out);
+      }
+    };
   }
 
-  jumpTo(target: I64): Stmt {
-    return seq(this.retire(target), this.leaveToFind(target));
+  /** The function's body. */
+  encode(): Encoder {
+    const { fb, frame, shape, parts, ahead, region, runtime } = this;
+    const { cells, rp, budget, status, next } = frame;
+    const labels = shape.entries.map((entry) => ahead[entry]!);
+    const enter: Stmt = labels.length > 1 ? brTable(next.get, labels, labels[0]!) : br(labels[0]!);
+    const looped = shape.tableLoops || region.computed;
+    const inside = this.nested(shape.labelled[region.blocks.length]!, enter);
+    // Ways out are written inside out: each ends by leaving the function.
+    const ways: [Label, Stmt][] = [
+      [frame.interpret, seq(cells.spill, ret(pack(budget.get, rp.get, i32.const(OUTCOME_INTERPRET))))],
+      [
+        frame.jump,
+        seq(cells.spill, (out) =>
+          this.importer('jump', JUMP_SIGNATURE).finish(parts.tailCalls, frame.target.get, budget.get)(out),
+        ),
+      ],
+      [
+        frame.failed,
+        seq(
+          cells.spill,
+          when(i32.eq(status.get, i32.const(Status.writesCode)), ret(pack(budget.get, rp.get, i32.const(OUTCOME_INTERPRET)))),
+          (out) =>
+            when(
+              i32.eq(status.get, i32.const(Status.fault)),
+              status.set(this.importer('deliver', { params: [], results: ['i32'] }).call('i32')),
+            )(out),
+          br(frame.leave),
+        ),
+      ],
+      [
+        frame.raise,
+        seq(cells.spill, status.set(runtime.helper.call('i32', frame.raised.get, rp.get, frame.argument.get)), br(frame.leave)),
+      ],
+      [frame.leave, ret(pack(budget.get, rp.get, status.get))],
+    ];
+    let whole: Stmt = looped ? loop(frame.table, inside) : inside;
+    for (const [label, way] of ways) whole = seq(labelled(label, seq(whole, unreachable)), way);
+    return fb.encode(
+      seq(
+        when(i32.leS(budget.get, i32.const(this.bound)), ret(pack(budget.get, rp.get, i32.const(OUTCOME_INTERPRET)))),
+        frame.codeEpoch.set(i32.load(ZERO, parts.cb + CB_CODE_EPOCH)),
+        labels.length > 1 ? next.set(i32.sub(i32.load16U(rp.get, REC_HANDLER), i32.const(this.target.firstHandler))) : nop,
+        cells.load,
+        whole,
+      ),
+    );
   }
 }

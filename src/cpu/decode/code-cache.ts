@@ -2,12 +2,12 @@
  * Decoded blocks: an arena of records in machine memory, and which blocks come from which machine frame. A block is
  * keyed by machine frame, linear page and code-segment context; blocks of one such page chain directly to each other.
  */
-import { CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
-import { FIRST_COMPILED, SPECIAL } from '../records/handler-numbers.ts';
+import { CB_CODE_EPOCH, CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
+import { SPECIAL } from '../records/handler-numbers.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
 import type { Primitives } from '../memory/primitives.ts';
 import { REC_HANDLER, RECORD_SIZE } from '../records/record.ts';
-import { JUMP_CACHE_SIZE, JUMP_ENTRIES, JUMP_ENTRY_SIZE, JUMP_INDEX_FOLD, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
+import { JUMP_CACHE_SIZE, JUMP_ENTRY_SIZE, JUMP_LOCAL, jumpOffset, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { MAX_BLOCK_RECORDS, type Decoder } from './decoder.ts';
 
 /** Blocks of one kind. A block whose first instruction runs over into the next page holds bytes of a second frame. */
@@ -18,6 +18,9 @@ class Blocks {
   private readonly seconds = new Map<number, number>();
 
   /** First record of the block at this offset. */
+  all(): IterableIterator<number> {
+    return this.records.values();
+  }
   get(offset: number): number | undefined {
     return this.records.get(offset);
   }
@@ -58,11 +61,11 @@ export class CodePage {
 /** Contexts are numbered below this (Mode). */
 export const MAX_CONTEXTS = 1024;
 
-/** Told when records that stand for compiled code go. */
-export interface CompiledCodeListener {
-  /** The record with this handler. */
-  dropped(handler: number): void;
-  /** All records. */
+/** Told when decoded code goes. */
+export interface CodeListener {
+  /** The blocks of this page are about to. */
+  pageDropped(page: CodePage): void;
+  /** All have. */
   emptied(): void;
 }
 
@@ -88,9 +91,13 @@ export class CodeCache {
   /** Entries of the jump caches, as word addresses, that were found through pages that are not global. */
   private readonly localJumps = new Int32Array(8192);
   private localCount = 0;
+  /** There were more than that: the entries themselves have to be asked. */
+  private localsLost = false;
   private readonly frames = new Map<number, CodeFrame>();
   private readonly fill: Primitives['fill'];
-  private readonly listeners: CompiledCodeListener[] = [];
+  private readonly listeners: CodeListener[] = [];
+  /** Page of each block, by its first record. */
+  private readonly pages = new Map<number, CodePage>();
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
   /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
@@ -121,8 +128,8 @@ export class CodeCache {
     this.flushJumpCaches();
   }
 
-  /** Tell `listener` of compiled code that goes from now on. */
-  listen(listener: CompiledCodeListener): void {
+  /** Tell `listener` of code that goes from now on. */
+  listen(listener: CodeListener): void {
     this.listeners.push(listener);
   }
 
@@ -139,6 +146,17 @@ export class CodeCache {
     let holder = this.frames.get(frame);
     if (!holder) this.frames.set(frame, (holder = new CodeFrame()));
     return holder;
+  }
+
+  /** A block of a page, at an offset in it. */
+  add(page: CodePage, offset: number, record: number, second: number | undefined): void {
+    page.blocks.set(offset, record, second);
+    this.pages.set(record, page);
+  }
+
+  /** The page of the block at a record. */
+  pageOf(record: number): CodePage | undefined {
+    return this.pages.get(record);
   }
 
   /** Make room for one more block; empties the whole cache when it is full. True: it was emptied. */
@@ -167,13 +185,16 @@ export class CodeCache {
   /** `length` bytes at `offset` of the frame were or will be written: blocks that hold any of them go. */
   written(frame: number, offset: number, length: number): void {
     const holder = this.frames.get(frame);
-    if (!holder) return;
-    for (let at = offset >> 4; at <= Math.min(offset + length - 1, 4095) >> 4; at++) {
-      if (holder.bits[at >> 5]! & (1 << (at & 31))) {
-        this.dropFrame(frame, holder);
-        return;
-      }
-    }
+    if (holder && this.holds(frame, offset, length)) this.dropFrame(frame, holder);
+  }
+
+  /** Are any of `length` bytes at `offset` of the frame decoded? */
+  holds(frame: number, offset: number, length: number): boolean {
+    const holder = this.frames.get(frame);
+    if (!holder) return false;
+    for (let at = offset >> 4; at <= Math.min(offset + length - 1, 4095) >> 4; at++)
+      if (holder.bits[at >> 5]! & (1 << (at & 31))) return true;
+    return false;
   }
 
   /** Drop everything decoded from the frame. */
@@ -196,10 +217,11 @@ export class CodeCache {
 
   private dropPage(page: CodePage): void {
     const { u16 } = this.cb;
+    this.cb.set(CB_CODE_EPOCH, this.cb.get(CB_CODE_EPOCH) + 1);
+    for (const listener of this.listeners) listener.pageDropped(page);
+    for (const record of page.blocks.all()) this.pages.delete(record);
     for (let i = 0; i < page.ranges.length; i += 2) {
       for (let at = page.ranges[i]!; at < page.ranges[i + 1]!; at += RECORD_SIZE) {
-        const handler = u16[(at + REC_HANDLER) >> 1]!;
-        if (handler >= FIRST_COMPILED) for (const listener of this.listeners) listener.dropped(handler);
         u16[(at + REC_HANDLER) >> 1] = SPECIAL.stale;
       }
     }
@@ -211,6 +233,8 @@ export class CodeCache {
   flushAll(): void {
     for (const frame of this.frames.keys()) this.unmark(frame);
     this.frames.clear();
+    this.pages.clear();
+    this.cb.set(CB_CODE_EPOCH, this.cb.get(CB_CODE_EPOCH) + 1);
     this.decoder.out = this.arena;
     this.generation++;
     for (const listener of this.listeners) listener.emptied();
@@ -228,13 +252,20 @@ export class CodeCache {
     if (epoch === 0) this.fill(this.jumpCaches, 0, 2 * JUMP_CACHE_SIZE);
     this.cb.set(CB_JUMP_EPOCH + 4, (epoch === 0 ? 1 : epoch) << 16);
     this.localCount = 0;
+    this.localsLost = false;
     this.jumpPages.clear();
   }
 
   /** MOV to CR3: what was found through pages that are not global goes. */
   flushLocalJumps(): void {
-    for (let i = 0; i < this.localCount; i++) this.cb.u64[this.localJumps[i]! >> 1] = 0n;
+    const { u64, i32 } = this.cb;
+    if (this.localsLost) {
+      const end = (this.jumpCaches + 2 * JUMP_CACHE_SIZE) >> 2;
+      for (let word = this.jumpCaches >> 2; word < end; word += JUMP_ENTRY_SIZE >> 2)
+        if (i32[word + (JUMP_LOCAL >> 2)]) u64[word >> 1] = 0n;
+    } else for (let i = 0; i < this.localCount; i++) u64[this.localJumps[i]! >> 1] = 0n;
     this.localCount = 0;
+    this.localsLost = false;
   }
 
   /** INVLPG of this linear page. */
@@ -257,15 +288,24 @@ export class CodeCache {
    * @param global all its pages are.
    */
   remember(ripLo: number, ripHi: number, record: number, page: number, second: number | undefined, global: boolean): void {
-    const index = (ripLo ^ (ripLo >>> JUMP_INDEX_FOLD)) & (JUMP_ENTRIES - 1);
-    const word = (this.cb.get(CB_JUMP_CACHE) + index * JUMP_ENTRY_SIZE) >> 2;
+    const word = (this.cb.get(CB_JUMP_CACHE) + jumpOffset(ripLo)) >> 2;
     this.cb.i32[word + (JUMP_TAG >> 2)] = ripLo;
     this.cb.i32[word + (JUMP_TAG >> 2) + 1] = ripHi ^ this.cb.get(CB_JUMP_EPOCH + 4);
     this.cb.i32[word + (JUMP_RECORD >> 2)] = record;
+    this.cb.i32[word + (JUMP_LOCAL >> 2)] = global ? 0 : 1;
     this.jumpPages.add(page);
     if (second !== undefined) this.jumpPages.add(second);
     if (global) return;
-    if (this.localCount === this.localJumps.length) this.flushJumpCaches();
-    else this.localJumps[this.localCount++] = word;
+    if (this.localCount < this.localJumps.length) this.localJumps[this.localCount++] = word;
+    else this.localsLost = true;
+  }
+
+  /** First record of the block that the jump cache holds for an address; 0: none. Halves of the address signed. */
+  cached(ripLo: number, ripHi: number): number {
+    const { cb } = this;
+    const word = (cb.get(CB_JUMP_CACHE) + jumpOffset(ripLo)) >> 2;
+    if (cb.i32[word + (JUMP_TAG >> 2)] !== ripLo) return 0;
+    if (cb.i32[word + (JUMP_TAG >> 2) + 1] !== (ripHi ^ cb.getSigned(CB_JUMP_EPOCH + 4))) return 0;
+    return cb.u32[word + (JUMP_RECORD >> 2)]!;
   }
 }

@@ -64,6 +64,8 @@ export interface Site {
   /** End a block of retired instructions, then go to: a chained record, the block at CB_RIP. */
   jumpChained(way: 'taken' | 'notTaken', target: I64): Stmt;
   jumpTo(target: I64): Stmt;
+  /** The same for a JMP through a register or memory: it may lead to many places, a SWITCH. */
+  jumpComputed(target: I64): Stmt;
 }
 
 /** A function that generated code calls for its result. */
@@ -222,6 +224,14 @@ export class EmitContext {
   storeRegister(offset: I32, extra: number, size: IntSize, value: I64): Stmt {
     if (size === 4) return i64.store(offset, i64.extendU(i32.wrap(value)), this.cb + extra);
     return STORES[size](offset, value, this.cb + extra);
+  }
+
+  /** A 16-byte register by its control-block offset. */
+  readVectorRegister(offset: I32): V128 {
+    return v128.load(offset, this.cb);
+  }
+  storeVectorRegister(offset: I32, value: V128): Stmt {
+    return v128.store(offset, value, this.cb);
   }
 
   cpl(): I32 {

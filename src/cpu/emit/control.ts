@@ -33,7 +33,8 @@ const branch =
   (chained: boolean, taken: (c: EmitContext) => I32, commit: Stmt = nop): Emit =>
   (c, sized) => {
     const target = relativeTarget(c, sized!.size);
-    const fallThrough = wrapIp(c, c.nextRip(), sized!.size);
+    // What follows lies behind the branch, even where 16-bit code comes to its end: only a taken branch wraps at 64 KiB.
+    const fallThrough = wrapIp(c, c.nextRip(), 4);
     return chained
       ? seq(commit, when(taken(c), c.site.jumpChained('taken', target), c.site.jumpChained('notTaken', fallThrough)))
       : when(taken(c), seq(checkTarget(c, target, true), commit, c.site.jumpTo(target)), seq(commit, c.site.jumpTo(fallThrough)));
@@ -61,7 +62,7 @@ export const call =
 
 export const jmpIndirect: Emit = (c, target) => {
   const to = c.i64();
-  return seq(to.set(target!.read()), checkTarget(c, to.get), c.site.jumpTo(to.get));
+  return seq(to.set(target!.read()), checkTarget(c, to.get), c.site.jumpComputed(to.get));
 };
 
 export const callIndirect: Emit = (c, target) => {

@@ -1,5 +1,5 @@
 /** The kinds of operand an instruction can have, over an EmitContext. */
-import { i32, i64, seq, type I32, type I64, type Stmt, v128, type V128 } from '../wasm/expr.ts';
+import { i32, i64, seq, type I32, type I64, type Stmt, type V128 } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
 import type { EmitContext, IntSize, Operand } from './context.ts';
 
@@ -16,8 +16,8 @@ export function registerOperand(c: EmitContext, offset: I32, size: number): Oper
     read: () => c.readRegister(offset, n, false),
     readSigned: () => c.readRegister(offset, n, true),
     write: (value) => c.storeRegister(offset, 0, n, value),
-    readVector: () => v128.load(offset, c.cb),
-    writeVector: (value) => v128.store(offset, value, c.cb),
+    readVector: () => c.readVectorRegister(offset),
+    writeVector: (value) => c.storeVectorRegister(offset, value),
     address: refuse('a register has no address'),
     update(compute, commit) {
       const old = c.i64();

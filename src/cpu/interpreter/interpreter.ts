@@ -6,7 +6,10 @@
  */
 import {
   CB_EXIT_STATUS,
+  CB_JUMP_CACHE,
+  CB_JUMP_EPOCH,
   CB_KICK,
+  CB_REST,
   CB_RIP,
   CB_SEG,
   SEG_BASE,
@@ -22,9 +25,18 @@ import { constantOperand, fixedRegister, immediateOperand, memoryOperand, regist
 import { isRare, type Form, type InstructionForms } from '../decode/forms.ts';
 import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED, SPECIAL, SPECIAL_COUNT } from '../records/handler-numbers.ts';
 import { HELPER_NAMES } from '../emit/helpers.ts';
-import { OUTCOME_DONE, OUTCOME_FIND, OUTCOME_MASK, OUTLINED_SIGNATURE, pack } from './outlined.ts';
-import { REC_HANDLER, REC_INDEX } from '../records/record.ts';
-import { findBlock, RecordSite, type Frame } from './record-site.ts';
+import {
+  JUMP_SIGNATURE,
+  OUTCOME_DONE,
+  OUTCOME_FIND,
+  OUTCOME_INTERPRET,
+  OUTCOME_MASK,
+  OUTLINED_SIGNATURE,
+  pack,
+} from './outlined.ts';
+import { JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
+import { REC_HANDLER, REC_INDEX, REC_RIP } from '../records/record.ts';
+import { findBlock, jumpEntry, RecordSite, type Frame } from './record-site.ts';
 import { SPECIAL_EMITTERS } from './special-handlers.ts';
 import { bytesOf, type OperandSpec } from '../tables/operands.ts';
 import { Label } from '../wasm/encoder.ts';
@@ -34,6 +46,7 @@ import {
   i32,
   i64,
   loop,
+  nop,
   ret,
   seq,
   switchOver,
@@ -48,11 +61,18 @@ import { FunctionBuilder, ModuleBuilder, type FunctionRef, type Local } from '..
 export interface InterpreterImports {
   slowRead(record: number, size: number): number;
   slowWrite(record: number, size: number): number;
+  /** The same for compiled code: a fault is announced, not delivered; a write to decoded code is left to the interpreter. */
+  tryRead(record: number, size: number): number;
+  tryWrite(record: number, size: number): number;
+  /** Deliver the fault announced. */
+  deliver(): number;
   helper(number: number, record: number, argument: number): number;
   /** Block at CB_RIP: its first record, or 0 to leave. */
   lookup(): number;
   /** Target record of a chained branch (way 0 taken, 1 not taken), or 0 to leave. */
   link(record: number, way: number): number;
+  /** See to it that this record is interpreted, even where compiled code stands for it, until the run ends. */
+  interpret(record: number): void;
 }
 
 const ZERO = i32.const(0);
@@ -126,28 +146,46 @@ export interface Interpreter {
   meanings: readonly ({ forms: InstructionForms; form: Form } | undefined)[];
 }
 
+/** Where a generated interpreter runs. */
+export interface Placement {
+  /** Address of the control block. */
+  cb: number;
+  /** Address of the ring that computed jumps are noted in. */
+  jumpLog: number;
+  memory: WebAssembly.Memory;
+  /** The engine has tail calls. */
+  tailCalls: boolean;
+}
+
 /**
- * Generate the interpreter for a control block at `cb`. Sets the handler of every form. Exports
- * `run(record, budget) → budget left`, `handlers` (the table of functions that are handlers) and what compiled code calls.
+ * Generate the interpreter. Sets the handler of every form. Exports `run(record, budget, share) → budget left` (it ends after
+ * `share` instructions of its own, too), `handlers` (the table of functions that are handlers) and what compiled code calls.
  */
-export function generateInterpreter(all: readonly InstructionForms[], cb: number, memory: WebAssembly.Memory): Interpreter {
+export function generateInterpreter(all: readonly InstructionForms[], placement: Placement): Interpreter {
+  const { cb, jumpLog, memory, tailCalls } = placement;
   const module = new ModuleBuilder(memory);
   const slowSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const slowRead = module.import('slowRead', slowSignature);
   const slowWrite = module.import('slowWrite', slowSignature);
+  const tryRead = module.import('tryRead', slowSignature);
+  const tryWrite = module.import('tryWrite', slowSignature);
+  const deliver = module.import('deliver', { params: [], results: ['i32'] });
   const helper = module.import('helper', { params: ['i32', 'i32', 'i32'], results: ['i32'] });
   const lookup = module.import('lookup', { params: [], results: ['i32'] });
   const link = module.import('link', slowSignature);
+  const interpret = module.import('interpret', { params: ['i32'], results: [] });
 
   const { carryFlag, statusFlags, condition } = defineFlagFunctions(module, cb);
   const legacyAddress = module.declare({ params: ['i32', 'i64', 'i32'], results: ['i64'] }, 'legacyAddress');
-  const runSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
+  const runSignature = { params: ['i32', 'i32', 'i32'] as const, results: ['i32'] as const };
   const run = module.declare(runSignature, 'run');
+  const jump = module.declare(JUMP_SIGNATURE, 'jump');
 
   // Imports as functions of this module: compiled code calls them without a way through JavaScript of its own.
   for (const [name, target] of [
-    ['slowRead', slowRead],
-    ['slowWrite', slowWrite],
+    ['tryRead', tryRead],
+    ['tryWrite', tryWrite],
+    ['deliver', deliver],
     ['helper', helper],
   ] as const) {
     const ref = module.declare(target.signature, name);
@@ -156,6 +194,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   }
 
   defineLegacyAddress(module, legacyAddress, cb);
+  defineJump(module, jump, cb, tailCalls);
 
   const helperNumbers = new Map(HELPER_NAMES.map((name, i) => [name, i]));
   const runtime: Runtime = {
@@ -179,6 +218,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
     budget: fb.param('i32', 1),
     scratch: fb.local('i32'),
     target: fb.local('i64'),
+    jumpLog,
     lookup,
     link,
     run: br(top),
@@ -188,6 +228,9 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const status = fb.local('i32');
   const ea = fb.local('i64');
   const packed = fb.local('i64');
+  const share = fb.param('i32', 2);
+  const rest = fb.local('i32');
+  const left = fb.local('i32');
   const site = new RecordSite(frame);
 
   // Temporaries are shared among handlers: none lives past its handler.
@@ -235,7 +278,7 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
         continue;
       }
       const apart = isRare(forms, form);
-      const own = apart ? new OutlinedHandler({ module, runtime, cb, lookup, link }, form) : undefined;
+      const own = apart ? new OutlinedHandler({ module, runtime, cb, jumpLog, lookup, link }, form) : undefined;
       const c = own?.context ?? contextFor(form);
       const body = emitForm(c, forms, form);
       // A form that does not look at the mode serves both.
@@ -253,17 +296,33 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const labels = handlers.map(() => new Label());
   const rare = new Label();
   const number = i32.load16U(frame.rp.get, REC_HANDLER);
-  const call = seq(
-    packed.set(
-      module.callIndirect('i64', OUTLINED_SIGNATURE, i32.sub(number, i32.const(OUTLINED)), [
-        frame.rp.get,
-        frame.budget.get,
-        ea.get,
-      ]),
-    ),
-    frame.budget.set(i32.wrap(i64.shrU(packed.get, i64.const(32)))),
+  const function_ = (budget: I32) =>
+    module.callIndirect('i64', OUTLINED_SIGNATURE, i32.sub(number, i32.const(OUTLINED)), [frame.rp.get, budget, ea.get]);
+  const unpack = seq(
+    left.set(i32.wrap(i64.shrU(packed.get, i64.const(32)))),
     frame.rp.set(i32.and(i32.wrap(packed.get), i32.const(~OUTCOME_MASK))),
-    when(i32.eqz(status.tee(i32.and(i32.wrap(packed.get), i32.const(OUTCOME_MASK)))), br(top)),
+    status.set(i32.and(i32.wrap(packed.get), i32.const(OUTCOME_MASK))),
+  );
+  const stopAtRecord = seq(
+    i64.store(ZERO, i64.load(frame.rp.get, REC_RIP), cb + CB_RIP),
+    i32.store(ZERO, i32.const(Status.stop), cb + CB_EXIT_STATUS),
+    br(done),
+  );
+  // Compiled code gets the whole budget; what it takes is not the interpreter's share, unless there is less left than that.
+  const callCompiled = seq(
+    i32.store(ZERO, ZERO, cb + CB_REST),
+    packed.set(function_(i32.add(frame.budget.get, rest.get))),
+    unpack,
+    rest.set(i32.sub(left.get, frame.budget.get)),
+    when(i32.ltS(rest.get, ZERO), seq(rest.set(ZERO), frame.budget.set(left.get))),
+    i32.store(ZERO, rest.get, cb + CB_REST),
+    when(i32.eq(status.get, i32.const(OUTCOME_INTERPRET)), seq(interpret.run(frame.rp.get), br(top))),
+    when(i32.and(i32.leS(frame.budget.get, ZERO), i32.eqz(status.get)), stopAtRecord),
+  );
+  const callOutlined = seq(packed.set(function_(frame.budget.get)), unpack, frame.budget.set(left.get));
+  const call = seq(
+    when(i32.geU(number, i32.const(FIRST_COMPILED)), callCompiled, callOutlined),
+    when(i32.eqz(status.get), br(top)),
     when(i32.eq(status.get, i32.const(OUTCOME_DONE)), br(done)),
     when(
       i32.eq(status.get, i32.const(OUTCOME_FIND)),
@@ -274,8 +333,11 @@ export function generateInterpreter(all: readonly InstructionForms[], cb: number
   const dispatch = seq(block(rare, switchOver(number, labels, handlers, rare)), call);
   const outer = new Label();
   const whole = seq(
+    rest.set(i32.sub(frame.budget.get, share.get)),
+    frame.budget.set(share.get),
+    i32.store(ZERO, rest.get, cb + CB_REST),
     block(done, loop(outer, seq(block(leave, loop(top, dispatch)), leaveCode(frame, status, outer)))),
-    ret(frame.budget.get),
+    ret(i32.add(frame.budget.get, rest.get)),
   );
   module.define(run, fb, whole);
   if (OUTLINED + outlined > FIRST_COMPILED) throw new Error('interpreter: too many handlers');
@@ -287,9 +349,12 @@ class OutlinedHandler {
   private readonly module: ModuleBuilder;
   private readonly fb = new FunctionBuilder(OUTLINED_SIGNATURE);
 
-  constructor(parts: { module: ModuleBuilder; runtime: Runtime; cb: number } & Pick<Frame, 'lookup' | 'link'>, form: Form) {
+  constructor(
+    parts: { module: ModuleBuilder; runtime: Runtime; cb: number } & Pick<Frame, 'jumpLog' | 'lookup' | 'link'>,
+    form: Form,
+  ) {
     const { fb } = this;
-    const { module, runtime, cb, lookup, link } = parts;
+    const { module, runtime, cb, jumpLog, lookup, link } = parts;
     this.module = module;
     const rp = fb.param('i32', 0);
     const budget = fb.param('i32', 1);
@@ -301,6 +366,7 @@ class OutlinedHandler {
       budget,
       scratch: fb.local('i32'),
       target: fb.local('i64'),
+      jumpLog,
       lookup,
       link,
       run: end(ZERO),
@@ -338,6 +404,41 @@ function leaveCode({ cb, rp, budget, lookup, done }: Frame, status: Local<'i32'>
     when(stop, seq(setStatus(i32.const(Status.stop)), done)),
     when(i32.eqz(rp.tee(lookup.call('i32'))), done),
     br(outer),
+  );
+}
+
+/**
+ * Where compiled code ends that goes on at an address: into compiled code there, or back to the interpreter. It goes back, too, when
+ * another thread wants the vCPU.
+ */
+function defineJump(module: ModuleBuilder, ref: FunctionRef, cb: number, tailCalls: boolean): void {
+  const fb = new FunctionBuilder(JUMP_SIGNATURE);
+  const target = fb.param('i64', 0);
+  const budget = fb.param('i32', 1);
+  const at = fb.local('i32');
+  const handler = fb.local('i32');
+  const find = seq(i64.store(ZERO, target.get, cb + CB_RIP), ret(pack(budget.get, ZERO, i32.const(OUTCOME_FIND))));
+  module.define(
+    ref,
+    fb,
+    seq(
+      when(i32.load(ZERO, cb + CB_KICK), find),
+      at.set(jumpEntry(i32.load(ZERO, cb + CB_JUMP_CACHE), target.get)),
+      when(i64.ne(i64.load(at.get, JUMP_TAG), i64.xor(target.get, i64.load(ZERO, cb + CB_JUMP_EPOCH))), find),
+      at.set(i32.load(at.get, JUMP_RECORD)),
+      handler.set(i32.load16U(at.get, REC_HANDLER)),
+      tailCalls
+        ? when(
+            i32.geU(handler.get, i32.const(FIRST_COMPILED)),
+            module.finishIndirect(true, OUTLINED_SIGNATURE, i32.sub(handler.get, i32.const(OUTLINED)), [
+              at.get,
+              budget.get,
+              i64.const(0),
+            ]),
+          )
+        : nop,
+      ret(pack(budget.get, at.get, ZERO)),
+    ),
   );
 }
 

@@ -11,6 +11,11 @@ export const OUTCOME_MASK = RECORD_SIZE - 1;
 export const OUTCOME_DONE = 31;
 /** Go on with the block at CB_RIP. */
 export const OUTCOME_FIND = 30;
+/** Interpret the record, even where compiled code stands for it. */
+export const OUTCOME_INTERPRET = 29;
+
+/** What compiled code ends with when it goes to an address: (address, budget) → a result like its own. */
+export const JUMP_SIGNATURE = { params: ['i64', 'i32'] as const, results: ['i64'] as const };
 
 /** The result of such a function. */
 export const pack = (budget: I32, record: I32, outcome: I32): I64 =>

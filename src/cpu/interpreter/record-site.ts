@@ -17,7 +17,7 @@ import {
   REC_TAKEN,
   RECORD_SIZE,
 } from '../records/record.ts';
-import { JUMP_INDEX_FOLD, JUMP_INDEX_MASK, JUMP_INDEX_SHIFT, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
+import { JUMP_HASH, JUMP_HASH_SHIFT, JUMP_INDEX_MASK, JUMP_RECORD, JUMP_TAG } from '../memory/tlb-layout.ts';
 import { i32, i64, seq, when, type I32, type I64, type Stmt } from '../wasm/expr.ts';
 import type { Local } from '../wasm/module.ts';
 
@@ -33,6 +33,8 @@ export interface Frame {
   budget: Local<'i32'>;
   scratch: Local<'i32'>;
   target: Local<'i64'>;
+  /** Address of the ring that computed jumps are noted in. */
+  jumpLog: number;
   lookup: { call(type: 'i32', ...args: I32[]): I32 };
   link: { call(type: 'i32', ...args: I32[]): I32 };
   /** Ways on; none returns. Run the record in `rp`; leave with the status local at the record in `rp`; end this run. */
@@ -110,6 +112,15 @@ export class RecordSite implements Site {
     );
   }
 
+  jumpComputed(target: I64): Stmt {
+    const { frame } = this;
+    return seq(
+      frame.target.set(target),
+      logJump(frame.jumpLog, frame.scratch, this.rp, frame.target.get),
+      this.jumpTo(frame.target.get),
+    );
+  }
+
   jumpTo(target: I64): Stmt {
     const { frame } = this;
     const to = frame.target;
@@ -122,8 +133,27 @@ export class RecordSite implements Site {
   }
 }
 
+/** Where computed jumps lead, for the compiler: a ring of {i64 target, i32 record of the jump}, and before it the number of the next entry. */
+export const JUMP_LOG_ENTRIES = 64;
+export const JUMP_LOG_ENTRY_SIZE = 16;
+export const JUMP_LOG_FIRST = 16;
+export const JUMP_LOG_SIZE = JUMP_LOG_FIRST + JUMP_LOG_ENTRIES * JUMP_LOG_ENTRY_SIZE;
+
+export function logJump(log: number, scratch: Local<'i32'>, record: I32, target: I64): Stmt {
+  const at = i32.add(
+    i32.const(log + JUMP_LOG_FIRST),
+    i32.shl(i32.and(scratch.get, i32.const(JUMP_LOG_ENTRIES - 1)), i32.const(4)),
+  );
+  return seq(
+    scratch.set(i32.load(ZERO, log)),
+    i64.store(at, target),
+    i32.store(at, record, 8),
+    i32.store(ZERO, i32.add(scratch.get, i32.const(1)), log),
+  );
+}
+
 /** A block ends: count its instructions, and end the run at `target` when the budget is gone or the kick word set. */
-export function retire({ cb, budget, done }: Pick<Frame, 'cb' | 'budget' | 'done'>, instructions: I32, target: I64): Stmt {
+function retire({ cb, budget, done }: Pick<Frame, 'cb' | 'budget' | 'done'>, instructions: I32, target: I64): Stmt {
   return seq(
     budget.set(i32.sub(budget.get, instructions)),
     when(
@@ -133,19 +163,17 @@ export function retire({ cb, budget, done }: Pick<Frame, 'cb' | 'budget' | 'done
   );
 }
 
+/** Address of the entry for `to` in the jump cache at `cache`. */
+export const jumpEntry = (cache: I32, to: I64): I32 =>
+  i32.add(
+    cache,
+    i32.and(i32.shrU(i32.mul(i32.wrap(to), i32.const(JUMP_HASH)), i32.const(JUMP_HASH_SHIFT)), i32.const(JUMP_INDEX_MASK)),
+  );
+
 /** `rp` becomes the block at `to`, through the jump cache; the run ends where none is found. */
 export function findBlock({ cb, rp, scratch, lookup, done }: Frame, to: I64): Stmt {
-  const low = i32.wrap(to);
   return seq(
-    scratch.set(
-      i32.add(
-        i32.load(ZERO, cb + CB_JUMP_CACHE),
-        i32.and(
-          i32.shl(i32.xor(low, i32.shrU(low, i32.const(JUMP_INDEX_FOLD))), i32.const(JUMP_INDEX_SHIFT)),
-          i32.const(JUMP_INDEX_MASK),
-        ),
-      ),
-    ),
+    scratch.set(jumpEntry(i32.load(ZERO, cb + CB_JUMP_CACHE), to)),
     when(
       i64.eq(i64.load(scratch.get, JUMP_TAG), i64.xor(to, i64.load(ZERO, cb + CB_JUMP_EPOCH))),
       rp.set(i32.load(scratch.get, JUMP_RECORD)),

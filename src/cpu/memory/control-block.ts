@@ -54,6 +54,12 @@ export const CB_BUDGET = 0x0fc;
 export const CB_KICK = 0x100;
 /** Epoch of the jump caches, in bits 63:48 of a u64. */
 export const CB_JUMP_EPOCH = 0x108;
+/** Budget of the run that the interpreter holds back while it counts its own share. */
+export const CB_REST = 0x110;
+/** Counts up whenever decoded code is dropped. */
+export const CB_CODE_EPOCH = 0x114;
+/** Compiled code hands over to the interpreter when so much of the run's budget is left (CompilePolicy.until). */
+export const CB_COMPILED_UNTIL = 0x118;
 
 /** Eight segment registers (Seg order) of 32 bytes. */
 export const CB_SEG = 0x140;
@@ -112,6 +118,8 @@ export const Status = {
   exitRetired: 5,
   /** The budget ran out or the kick word was set, at a block end. */
   stop: 6,
+  /** The access would write decoded code: the interpreter runs the instruction. Compiled code alone gets this. */
+  writesCode: 7,
 } as const;
 
 /** RFLAGS bits. */

@@ -27,15 +27,22 @@ export const TlbSet = { user: 0, supervisorSmap: 1, supervisor: 2, none: 3 } as 
 export const TLB_SETS = 4;
 
 /**
- * Jump cache: 16,384 entries of {u64 tag, u32 record, u32 unused}, one cache for user and one for supervisor code. A tag is
+ * Jump cache: 65,536 entries of {u64 tag, u32 record, u32 local}, one cache for user and one for supervisor code. `local`: found
+ * through a page that is not global. A tag is
  * RIP XOR the epoch (CB_JUMP_EPOCH, in bits 63:48, where no canonical address needs them apart): a new epoch empties both.
  */
-export const JUMP_ENTRIES = 16384;
+const JUMP_ENTRIES = 65536;
 export const JUMP_ENTRY_SIZE = 16;
 export const JUMP_CACHE_SIZE = JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 export const JUMP_TAG = 0;
 export const JUMP_RECORD = 8;
-/** entry = cache + (((rip XOR rip >> FOLD) << SHIFT) & MASK). */
-export const JUMP_INDEX_FOLD = 12;
-export const JUMP_INDEX_SHIFT = 4;
+export const JUMP_LOCAL = 12;
+/**
+ * entry = cache + ((low half of RIP × HASH >> SHIFT) & MASK): the upper bits of a product, since functions begin at multiples of 16
+ * and would share a sixteenth of the entries by their lower ones. The multiplier is 2^32 over the golden ratio.
+ */
+export const JUMP_HASH = 0x9e3779b1 | 0;
+export const JUMP_HASH_SHIFT = 32 - Math.log2(JUMP_CACHE_SIZE);
 export const JUMP_INDEX_MASK = JUMP_CACHE_SIZE - JUMP_ENTRY_SIZE;
+/** Offset of the entry for an address whose low half this is. */
+export const jumpOffset = (ripLo: number): number => (Math.imul(ripLo, JUMP_HASH) >>> JUMP_HASH_SHIFT) & JUMP_INDEX_MASK;

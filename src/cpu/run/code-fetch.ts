@@ -154,7 +154,8 @@ export class CodeFetch {
       if (decoded <= 0) return decoded;
       record = decoded;
       second = this.request.crossing ? this.decodedSecond : undefined;
-      blocks.set(offset, record, second);
+      if (single) page.singles.set(offset, record, second);
+      else cache.add(page, offset, record, second);
     }
     this.foundCrossing = second !== undefined;
     if (!single) {

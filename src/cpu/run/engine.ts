@@ -5,12 +5,14 @@ import { CodeCache } from '../decode/code-cache.ts';
 import { CodeFetch } from './code-fetch.ts';
 import {
   CB_BUDGET,
+  CB_COMPILED_UNTIL,
   CB_CPL,
   CB_CR0,
   CB_DR6,
   CB_EXIT_STATUS,
   CB_KICK,
   CB_LF_KIND,
+  CB_REST,
   CB_RFLAGS,
   CB_RIP,
   CB_SHADOW,
@@ -29,7 +31,7 @@ import {
 import { ControlRegisters } from '../system/control-registers.ts';
 import { Core } from '../system/core.ts';
 import { Decoder } from '../decode/decoder.ts';
-import { HOT_LOOPS_ONLY, HotLoops, type CompilePolicy } from '../compiled/hot-loops.ts';
+import { HotCode, WARM_CODE, type CompilePolicy } from '../compiled/hot-code.ts';
 import { Events } from '../system/events.ts';
 import { FpuHelpers } from '../fpu/helpers.ts';
 import { GeneralHelpers } from '../system/general-helpers.ts';
@@ -55,7 +57,9 @@ import { ControlBlock, linearFromBigInt } from '../memory/memory-views.ts';
 import { Access, Mmu, PAGE_FAULT } from '../memory/mmu.ts';
 import { readMsr, resetMsrs, writeMsr } from '../system/msr.ts';
 import { REC_INDEX } from '../records/record.ts';
+import { JUMP_LOG_SIZE } from '../interpreter/record-site.ts';
 import { Registers } from './registers.ts';
+import { hasTailCalls } from '../wasm/features.ts';
 import { Segmentation } from '../system/segmentation.ts';
 import { bindHelpers } from './helper-table.ts';
 import { JUMP_CACHE_SIZE, TLB_SETS, TLB_SET_SIZE } from '../memory/tlb-layout.ts';
@@ -93,7 +97,7 @@ export class Engine implements Vcpu {
   private readonly fpu: FpuHelpers;
   private readonly tsc: TimestampCounter;
   private readonly mode: Mode;
-  private readonly runRecords: (record: number, budget: number) => number;
+  private readonly runRecords: (record: number, budget: number, share: number) => number;
   private readonly options: EngineOptions;
 
   private retired = 0;
@@ -103,21 +107,21 @@ export class Engine implements Vcpu {
   private windowWanted = false;
   private nmiWindowWanted = false;
   private stepFromOutside = false;
-  /** The run before this one went on for as long as it was let. */
-  private sampleDue: boolean;
+  /** Instructions that the interpreter runs until the next sample. */
+  private share: number;
   private stepping = false;
   /** DR6 bits of breakpoints that MOV SS hit, held until the instruction behind it is done. */
   private heldHits = 0;
   private readonly breakpoints: Breakpoints;
   private readonly fetch: CodeFetch;
-  private readonly hotLoops: HotLoops;
+  private readonly hotCode: HotCode;
   private readonly policy: CompilePolicy;
   private readonly translation: LinearTranslation = { outcome: 'ok', gpa: 0 as Gpa, errorCode: 0 };
 
   constructor(options: EngineOptions) {
     this.options = options;
-    this.policy = options.compile ?? HOT_LOOPS_ONLY;
-    this.sampleDue = this.policy.every === 0;
+    this.policy = options.compile ?? WARM_CODE;
+    this.share = this.policy.every;
     const { memory, area } = options;
     const frames = memory.buffer.byteLength / PAGE_SIZE;
     let at = area.base as number;
@@ -130,11 +134,13 @@ export class Engine implements Vcpu {
     const tlb = take(TLB_SETS * TLB_SET_SIZE);
     const jumpCaches = take(2 * JUMP_CACHE_SIZE);
     const codeFlags = take(frames);
+    const jumpLog = take(JUMP_LOG_SIZE);
     const arena = { base: at, size: area.base + area.size - at };
     if (arena.size < 1 << 20) throw new Error(`vCPU engine area too small: ${area.size} bytes`);
     const cb = new ControlBlock(memory, cbBase);
     cb.u8.fill(0, cbBase, cbBase + CB_SIZE);
     cb.u8.fill(0, codeFlags, codeFlags + frames);
+    cb.u8.fill(0, jumpLog, jumpLog + JUMP_LOG_SIZE);
     this.cb = cb;
     this.kickWord = maddr(cbBase + CB_KICK);
 
@@ -164,7 +170,7 @@ export class Engine implements Vcpu {
     const general = new GeneralHelpers(core, options.seed ?? 1n);
     const fpu = new FpuHelpers(core);
     const tsc = new TimestampCounter(() => {
-      this.inFlight = this.left - cb.getSigned(CB_BUDGET) + cb.u8[core.record + REC_INDEX]!;
+      this.inFlight = this.left - cb.getSigned(CB_BUDGET) - cb.getSigned(CB_REST) + cb.u8[core.record + REC_INDEX]!;
       return options.readTsc();
     });
     const fetch = new CodeFetch({
@@ -176,8 +182,9 @@ export class Engine implements Vcpu {
       chargeEvent: () => this.chargeEvent(),
     });
     const helpers = bindHelpers({ core, segmentation, events, control, strings, general, fpu, tsc });
-    const { imports } = new SlowPaths(core, events, fetch, helpers);
-    const { bytes, meanings } = generateInterpreter(decoder.map.all, cbBase, memory);
+    const { imports } = new SlowPaths(core, events, fetch, helpers, (record) => this.hotCode.interpret(record));
+    const tailCalls = hasTailCalls();
+    const { bytes, meanings } = generateInterpreter(decoder.map.all, { cb: cbBase, jumpLog, memory, tailCalls });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
 
     this.core = core;
@@ -192,8 +199,14 @@ export class Engine implements Vcpu {
     this.fpu = fpu;
     this.tsc = tsc;
     this.fetch = fetch;
-    this.runRecords = instance.exports.run as (record: number, budget: number) => number;
-    this.hotLoops = new HotLoops(this.policy, { views: cb, cb: cbBase, memory, meanings, interpreter: instance.exports }, cache);
+    this.runRecords = instance.exports.run as typeof this.runRecords;
+    this.hotCode = new HotCode(
+      this.policy,
+      { views: cb, cb: cbBase, memory, meanings, interpreter: instance.exports, jumpLog, tailCalls },
+      cb,
+      cache,
+      mode,
+    );
     this.registers = new Registers(core, () => this.registersChanged());
     this.reset();
   }
@@ -201,9 +214,9 @@ export class Engine implements Vcpu {
   get exit(): VmExit {
     return this.core.exit;
   }
-  /** Loops (or blocks) compiled so far. */
+  /** Regions compiled so far. */
   get compiled(): number {
-    return this.hotLoops.compiled;
+    return this.hotCode.compiled;
   }
   get instructions(): number {
     return this.retired + this.inFlight;
@@ -268,6 +281,12 @@ export class Engine implements Vcpu {
         core.restartCompleted();
         if (this.events.deliver(this.events.pending) === Status.exit) return core.exit.reason;
       }
+      if (core.trapDue) {
+        core.trapDue = false;
+        this.chargeEvent();
+        if (this.deliverTrap(Dr6.bs) === Status.exit) return core.exit.reason;
+        continue;
+      }
       if (cb.get(CB_WINDOW)) {
         if (this.nmiWindowWanted && !this.nmiBlocked && !this.shadowActive) return this.leave(ExitReason.nmiWindow);
         if (this.windowWanted && this.interruptible) return this.leave(ExitReason.interruptWindow);
@@ -282,7 +301,7 @@ export class Engine implements Vcpu {
         if (reason !== undefined) return reason;
         continue;
       }
-      const record = this.fetch.findBlock(false);
+      const record = this.cache.cached(cb.getSigned(CB_RIP), cb.getSigned(CB_RIP + 4)) || this.fetch.findBlock(false);
       if (record) this.runSampled(record);
       if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
     }
@@ -290,28 +309,43 @@ export class Engine implements Vcpu {
 
   /** Run generated code until the next sample is due, or for what is left. */
   private runSampled(record: number): void {
-    if (this.sampleDue && this.mode.bits === 64) {
+    if (this.share <= 0) {
+      this.share = this.policy.every;
       const { generation } = this.cache;
-      this.hotLoops.sample(record);
+      this.hotCode.sample(record);
       if (this.cache.generation !== generation) {
         this.cb.set(CB_EXIT_STATUS, Status.stop);
         return;
       }
     }
-    const later = Math.max(0, this.left - this.policy.every);
-    this.left -= later;
-    this.sampleDue = this.runFrom(record, this.left) >= this.policy.every;
-    this.left += later;
+    const share = Math.min(this.left, this.share);
+    const later = this.share - share;
+    this.runFrom(record, this.left, share);
+    this.share = later + this.left - this.cb.getSigned(CB_REST);
   }
 
-  /** Run generated code; counts what it retired. */
-  private runFrom(record: number, budget: number): number {
-    const left = this.runRecords(record, budget);
+  /** Run generated code; counts what it retired. The interpreter itself runs `share` instructions at most. */
+  private runFrom(record: number, budget: number, share: number): number {
+    const { until } = this.policy;
+    if (until !== undefined) this.cb.set(CB_COMPILED_UNTIL, Math.max(-(2 ** 31), budget - (until - this.retired)) | 0);
+    const left = this.runRecords(record, budget, share);
+    this.hotCode.runEnded();
     const done = budget - left;
     this.retired += done;
     this.left -= done;
     this.inFlight = 0;
     return done;
+  }
+
+  /** #DB; these bits go into DR6. */
+  private deliverTrap(bits: number): number {
+    this.cb.set(CB_DR6, this.cb.get(CB_DR6) | bits);
+    return this.events.deliver({
+      type: EventType.hardwareException,
+      vector: Vector.db,
+      errorCode: -1,
+      instructionLength: 0,
+    });
   }
 
   /** One instruction, for TF, breakpoints, a completed access to take in, or a shadow to get past. */
@@ -321,14 +355,7 @@ export class Engine implements Vcpu {
     // MOV SS holds off a breakpoint on the instruction behind it too.
     if (this.breakpoints.onInstructions && this.shadowActive !== 2 && this.breakpoints.hit()) {
       this.chargeEvent();
-      return this.events.deliver({
-        type: EventType.hardwareException,
-        vector: Vector.db,
-        errorCode: -1,
-        instructionLength: 0,
-      }) === Status.exit
-        ? core.exit.reason
-        : undefined;
+      return this.deliverTrap(0) === Status.exit ? core.exit.reason : undefined;
     }
     core.restartCompleted();
     const carried = this.heldHits;
@@ -336,13 +363,14 @@ export class Engine implements Vcpu {
     core.debugHits = 0;
     cb.set(CB_RFLAGS, cb.get(CB_RFLAGS) & ~Flag.rf);
     core.repeats = false;
+    core.newFlagsDecide = false;
     const { delivered } = this.events;
     // The shadow of STI or MOV SS covers this instruction alone, even if it jumps to itself.
     const shadow = this.shadowActive;
     core.clearShadow();
     this.stepping = true;
     const record = this.fetch.findBlock(true);
-    const done = record ? this.runFrom(record, 1) : 0;
+    const done = record ? this.runFrom(record, 1, 1) : 0;
     this.stepping = false;
     if (cb.get(CB_EXIT_STATUS) === Status.exit) {
       cb.set(CB_SHADOW, shadow);
@@ -355,18 +383,16 @@ export class Engine implements Vcpu {
     else if (!done) return undefined;
     const hits = carried | core.debugHits;
     const interrupted = this.events.delivered !== delivered;
+    const traps = core.newFlagsDecide ? (cb.get(CB_RFLAGS) & Flag.tf) !== 0 : traced;
+    core.trapDue = false;
     if (this.shadowActive === 2) {
       // A trap of MOV SS waits for the instruction behind it.
       this.heldHits = hits;
-    } else if (interrupted ? carried : traced || hits) {
+    } else if (interrupted ? carried : traps || hits) {
       // A software interrupt cleared TF; what MOV SS before it left to trap comes at its handler, and goes into INT1's own #DB.
-      cb.set(CB_DR6, cb.get(CB_DR6) | hits | (traced && !interrupted ? Dr6.bs : 0));
-      if (
-        !(interrupted && this.events.lastType === EventType.privilegedSoftwareException) &&
-        this.events.deliver({ type: EventType.hardwareException, vector: Vector.db, errorCode: -1, instructionLength: 0 }) ===
-          Status.exit
-      )
-        return core.exit.reason;
+      const bits = hits | (traps && !interrupted ? Dr6.bs : 0);
+      if (interrupted && this.events.lastType === EventType.privilegedSoftwareException) cb.set(CB_DR6, cb.get(CB_DR6) | bits);
+      else if (this.deliverTrap(bits) === Status.exit) return core.exit.reason;
     }
     return this.stepFromOutside ? this.leave(ExitReason.monitorTrap) : undefined;
   }

@@ -24,16 +24,26 @@ export class SlowPaths {
   /** What the generated module imports. */
   readonly imports: InterpreterImports;
 
-  constructor(core: Core, events: Events, fetch: CodeFetch, helpers: readonly Helper[]) {
+  /** @param interpret see to it that a record is interpreted until the run ends. */
+  constructor(core: Core, events: Events, fetch: CodeFetch, helpers: readonly Helper[], interpret: (record: number) => void) {
     this.core = core;
     this.events = events;
     this.helpers = helpers;
     this.imports = {
-      slowRead: (record, size) => this.slowAccess(record, size, false),
-      slowWrite: (record, size) => this.slowAccess(record, size, true),
+      slowRead: (record, size) => this.delivered(this.slowAccess(record, size, false)),
+      slowWrite: (record, size) => this.delivered(this.slowAccess(record, size, true)),
+      tryRead: (record, size) => this.slowAccess(record, size, false),
+      tryWrite: (record, size) => {
+        core.keepsCode = true;
+        const status = this.slowAccess(record, size, true);
+        core.keepsCode = false;
+        return status;
+      },
+      deliver: () => events.deliverFault(),
       helper: (number, record, argument) => this.helper(number, record, argument),
       lookup: () => fetch.lookup(),
       link: (record, way) => fetch.link(record, way),
+      interpret,
     };
   }
 
@@ -46,6 +56,10 @@ export class SlowPaths {
       if (unwind === EXIT) return Status.exit;
       throw unwind;
     }
+  }
+
+  private delivered(status: number): number {
+    return status === Status.fault ? this.events.deliverFault() : status;
   }
 
   private slowAccess(record: number, size: number, write: boolean): number {
@@ -68,7 +82,6 @@ export class SlowPaths {
       size & SLOW_ALIGNED && lo & 15
         ? core.pend(Vector.gp, 0)
         : core.access(linearFromHalves(lo, hi), bytes, write, cb.get(CB_CPL) === 3, size, stack);
-    if (status === Status.fault) return this.events.deliverFault();
     if (status === Status.next && !write) {
       cb.u32[value] = core.data32[0]!;
       cb.u32[value + 1] = core.data32[1]!;

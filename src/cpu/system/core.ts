@@ -84,6 +84,8 @@ export class Core {
 
   /** The record of the instruction in hand. */
   record = 0;
+  /** A write to decoded code is not done but reported: Status.writesCode. */
+  keepsCode = false;
   /** Data of `access`: 16 bytes. */
   readonly data = new Uint8Array(16);
   readonly data32 = new Uint32Array(this.data.buffer);
@@ -95,6 +97,13 @@ export class Core {
   private nextCompleted = 0;
   /** Debug register hits of this instruction (DR6 bits), for a #DB after it. */
   debugHits = 0;
+  /**
+   * SYSCALL or SYSRET just ran: what TF is now decides about the trap behind it, not what it was before; else a program could trap into
+   * a kernel's first instruction (Xen security advisory 204).
+   */
+  newFlagsDecide = false;
+  /** SYSRET set TF: the trap comes at once. */
+  trapDue = false;
   /** The repeated string instruction in hand did some iterations and has more to do. */
   repeats = false;
   /** DR0..DR3 as armed for data: address, length and whether reads count; empty when none. */
@@ -246,6 +255,7 @@ export class Core {
     cb.set(at + SEG_MAY, may);
     cb.set(at + SEG_LOW, down ? (limit === 0xffffffff ? 0xffffffff : limit + 1) : 0);
     cb.set(at + SEG_HIGH, down ? (access & Rights.big ? 0xffffffff : 0xffff) : limit);
+    if (seg === Seg.es || seg === Seg.ss || seg === Seg.ds) this.mode.dataSegmentLoaded();
   }
 
   /** Linear address of seg:offset for a legacy-mode access; faults like hardware when the segment refuses. */
@@ -299,10 +309,16 @@ export class Core {
       gpaB = mmu.gpa;
       rightsB = mmu.nestedPermissions;
     }
+    if (write && this.keepsCode && (this.wouldOverwriteCode(a, first) || this.wouldOverwriteCode(b, size - first)))
+      return Status.writesCode;
     if (this.dataBreakpoints.length) this.checkBreakpoints(lin, size, write);
     let status = this.part(a, gpaA, rightsA, lin, 0, first, write);
     if (status === Status.next && first < size) status = this.part(b, gpaB, rightsB, second, first, size - first, write);
     return status;
+  }
+
+  private wouldOverwriteCode(at: number, count: number): boolean {
+    return count > 0 && at >= 0 && this.mmu.holdsCode(at >>> 12) && this.codeCache.holds(at >>> 12, at & 0xfff, count);
   }
 
   private nextPage(lin: Linear): Linear {

@@ -230,6 +230,7 @@ export class FarTransfers {
     cb.setGpr(Reg.r11, core.rflags & ~Flag.rf, 0);
     const mask = cb.get(CB_FMASK);
     core.rflags = core.rflags & ~mask & ~Flag.rf;
+    core.newFlagsDecide = true;
     const selector = cb.get(CB_STAR + 4) & 0xfffc;
     this.flat(selector, 0, FLAT_CODE64);
     core.setRip(cb.get(CB_LSTAR), cb.get(CB_LSTAR + 4));
@@ -247,6 +248,8 @@ export class FarTransfers {
     if (size === 8 && Number.isNaN(rip)) core.gp(0);
     const keep = Flag.vm | Flag.rf;
     core.rflags = (cb.gprLo(Reg.r11) & 0x3c7fd7 & ~keep) | Flag.one;
+    core.newFlagsDecide = true;
+    core.trapDue = (core.rflags & Flag.tf) !== 0;
     if (size === 8) {
       this.flatFrom(selector + 16, selector + 8, 3, FLAT_CODE64);
       core.setRip(cb.gprLo(Reg.rcx), cb.gprHi(Reg.rcx));

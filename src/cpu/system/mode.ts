@@ -15,7 +15,10 @@ import {
   Rights,
   SEG_ACCESS,
   SEG_BASE,
+  SEG_HIGH,
   SEG_LIMIT,
+  SEG_LOW,
+  SEG_MAY,
   SEG_SIZE,
 } from '../memory/control-block.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
@@ -28,7 +31,9 @@ export class Mode {
   csBase = 0;
   /** Last offset in CS that code may lie at, outside 64-bit mode. */
   csLimit = 0;
-  /** Number of this size, base and limit: blocks decoded in one context are not run in another. */
+  /** In 32-bit code: ES, SS and DS begin at 0, reach over 4 GiB and may be read and written, and the stack pointer has 32 bits. */
+  flat = false;
+  /** Number of this size, base, limit and flatness: blocks decoded in one context are not run in another. */
   context = 0;
   private readonly contexts = new Map<string, number>();
   private readonly cb: ControlBlock;
@@ -53,12 +58,29 @@ export class Mode {
     this.csBase = long ? 0 : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_BASE);
     this.csLimit = long ? 0xffffffff : cb.get(CB_SEG + Seg.cs * SEG_SIZE + SEG_LIMIT);
     this.decoder.setMode(bits);
-    this.context = this.contextOf(`${bits}:${this.csBase}:${this.csLimit}`);
+    this.flat = this.isFlat();
+    this.context = this.contextOf(`${bits}:${this.csBase}:${this.csLimit}:${this.flat}`);
     this.mmu.selectSet();
     this.cache.selectJumpCache(cb.get(CB_CPL) === 3, this.context);
     const cr0 = cb.get(CB_CR0);
     const sse = cr0 & (Cr0.em | Cr0.ts) || !(cb.get(CB_CR4) & Cr4.osfxsr);
     cb.set(CB_FPU_TRAP, (cr0 & (Cr0.em | Cr0.ts) ? 1 : 0) | (sse ? 2 : 0));
+  }
+
+  /** ES, SS or DS was loaded. */
+  dataSegmentLoaded(): void {
+    if (this.isFlat() !== this.flat) this.update();
+  }
+
+  private isFlat(): boolean {
+    const { cb } = this;
+    if (this.bits !== 32) return false;
+    for (const segment of [Seg.es, Seg.ss, Seg.ds]) {
+      const at = CB_SEG + segment * SEG_SIZE;
+      if (cb.get(at + SEG_BASE) || cb.get(at + SEG_LOW) || cb.get(at + SEG_HIGH) !== 0xffffffff || cb.get(at + SEG_MAY) !== 3)
+        return false;
+    }
+    return (cb.get(CB_SEG + Seg.ss * SEG_SIZE + SEG_ACCESS) & Rights.big) !== 0;
   }
 
   /** A guest may run code in any number of segments: when the numbers are used up, what was decoded goes, and they begin anew. */

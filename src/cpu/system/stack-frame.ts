@@ -64,7 +64,9 @@ export class StackFrame {
       return pointer;
     }
     const offset = (pointer & this.mask) >>> 0;
-    if (offset < this.low || offset + size - 1 > this.high) this.core.raise(Vector.ss, this.errorCode);
+    // Past the end of a full 4 GiB an access wraps.
+    if (offset < this.low || (offset + size - 1 > this.high && this.high !== 0xffffffff))
+      this.core.raise(Vector.ss, this.errorCode);
     return (this.base + offset) >>> 0;
   }
 

@@ -10,7 +10,7 @@ export const VAL_TYPE_CODE: Record<ValType, number> = { i32: 0x7f, i64: 0x7e, f3
 
 export interface Expr<T extends ValType> {
   readonly type: T;
-  /** Its value, where that is known (i32.const). */
+  /** Its value, where that is known: of an i32, or of an i64 that a double holds exactly. */
   readonly constant?: number;
   readonly write: (out: Encoder) => void;
 }
@@ -91,6 +91,35 @@ function atomicCmpxchg<T extends ValType>(type: T, code: number, align: number) 
     });
 }
 
+/**
+ * An i64 operation of two operands: worked out where both are known and `fold` gives the exact result, one operand where the other
+ * changes nothing.
+ */
+const folded =
+  (code: number, fold: (a: number, b: number) => number, neutral: number, onLeft: boolean) =>
+  (a: I64, b: I64): I64 => {
+    if (b.constant === neutral) return a;
+    if (onLeft && a.constant === neutral) return b;
+    if (a.constant !== undefined && b.constant !== undefined) {
+      const value = fold(a.constant, b.constant);
+      if (Number.isSafeInteger(value)) return i64.const(value);
+    }
+    return op('i64', code, a, b);
+  };
+/** Bitwise, of numbers that 31 bits hold. */
+const narrow =
+  (fold: (a: number, b: number) => number) =>
+  (a: number, b: number): number =>
+    a >= 0 && b >= 0 && a < 2 ** 31 && b < 2 ** 31 ? fold(a, b) : NaN;
+
+/** An i64 constant as a number, where a double holds it. */
+const exactly = (value: number | bigint): { constant?: number } => {
+  const number = typeof value === 'bigint' ? Number(value) : value;
+  return Number.isSafeInteger(number) ? { constant: number } : {};
+};
+/** The low 32 bits of an integer, signed. */
+const low32 = (value: number): number => (value - Math.floor(value / 2 ** 32) * 2 ** 32) | 0;
+
 const i32un =
   (code: number) =>
   (a: I32): I32 =>
@@ -121,13 +150,16 @@ export const i32 = {
       out.s32(value);
     },
   }),
-  eqz: i32un(0x45),
+  eqz: (a: I32): I32 => (a.constant === undefined ? op('i32', 0x45, a) : i32.const(a.constant === 0 ? 1 : 0)),
   eq: i32bin(0x46),
   ne: i32bin(0x47),
   ltS: i32bin(0x48),
   ltU: i32bin(0x49),
   gtS: i32bin(0x4a),
-  gtU: i32bin(0x4b),
+  gtU: (a: I32, b: I32): I32 =>
+    a.constant !== undefined && b.constant !== undefined
+      ? i32.const(a.constant >>> 0 > b.constant >>> 0 ? 1 : 0)
+      : op('i32', 0x4b, a, b),
   leS: i32bin(0x4c),
   leU: i32bin(0x4d),
   geS: i32bin(0x4e),
@@ -142,7 +174,8 @@ export const i32 = {
   divU: i32bin(0x6e),
   remS: i32bin(0x6f),
   remU: i32bin(0x70),
-  and: i32bin(0x71),
+  and: (a: I32, b: I32): I32 =>
+    a.constant !== undefined && b.constant !== undefined ? i32.const(a.constant & b.constant) : op('i32', 0x71, a, b),
   or: i32bin(0x72),
   xor: i32bin(0x73),
   shl: i32bin(0x74),
@@ -150,7 +183,7 @@ export const i32 = {
   shrU: i32bin(0x76),
   rotl: i32bin(0x77),
   rotr: i32bin(0x78),
-  wrap: (a: I64): I32 => op('i32', 0xa7, a),
+  wrap: (a: I64): I32 => (a.constant === undefined ? op('i32', 0xa7, a) : i32.const(low32(a.constant))),
   extend8S: i32un(0xc0),
   extend16S: i32un(0xc1),
   reinterpretF32: (a: F32): I32 => op('i32', 0xbc, a),
@@ -178,6 +211,7 @@ export const i32 = {
 export const i64 = {
   const: (value: number | bigint): I64 => ({
     type: 'i64',
+    ...exactly(value),
     write(out) {
       out.byte(0x42);
       out.s64(value);
@@ -197,23 +231,38 @@ export const i64 = {
   clz: i64un(0x79),
   ctz: i64un(0x7a),
   popcnt: i64un(0x7b),
-  add: i64bin(0x7c),
-  sub: i64bin(0x7d),
+  add: folded(0x7c, (a, b) => a + b, 0, true),
+  sub: folded(0x7d, (a, b) => a - b, 0, false),
   mul: i64bin(0x7e),
   divS: i64bin(0x7f),
   divU: i64bin(0x80),
   remS: i64bin(0x81),
   remU: i64bin(0x82),
-  and: i64bin(0x83),
-  or: i64bin(0x84),
-  xor: i64bin(0x85),
-  shl: i64bin(0x86),
-  shrS: i64bin(0x87),
-  shrU: i64bin(0x88),
+  and: folded(
+    0x83,
+    narrow((a, b) => a & b),
+    -1,
+    true,
+  ),
+  or: folded(
+    0x84,
+    narrow((a, b) => a | b),
+    0,
+    true,
+  ),
+  xor: folded(
+    0x85,
+    narrow((a, b) => a ^ b),
+    0,
+    true,
+  ),
+  shl: folded(0x86, (a, b) => (b >= 0 && b < 64 && a >= 0 ? a * 2 ** b : NaN), 0, false),
+  shrS: folded(0x87, (a, b) => (b >= 0 && b < 64 ? Math.floor(a / 2 ** b) : NaN), 0, false),
+  shrU: folded(0x88, (a, b) => (b >= 0 && b < 64 && a >= 0 ? Math.floor(a / 2 ** b) : NaN), 0, false),
   rotl: i64bin(0x89),
   rotr: i64bin(0x8a),
-  extendS: (a: I32): I64 => op('i64', 0xac, a),
-  extendU: (a: I32): I64 => op('i64', 0xad, a),
+  extendS: (a: I32): I64 => (a.constant === undefined ? op('i64', 0xac, a) : i64.const(a.constant | 0)),
+  extendU: (a: I32): I64 => (a.constant === undefined ? op('i64', 0xad, a) : i64.const(a.constant >>> 0)),
   extend8S: i64un(0xc2),
   extend16S: i64un(0xc3),
   extend32S: i64un(0xc4),
@@ -371,6 +420,11 @@ export const drop =
 export const when =
   (condition: I32, then: Stmt, otherwise?: Stmt): Stmt =>
   (out) => {
+    if (condition.constant !== undefined) {
+      if (condition.constant) then(out);
+      else otherwise?.(out);
+      return;
+    }
     condition.write(out);
     out.byte(0x04);
     out.byte(0x40);
@@ -385,6 +439,7 @@ export const when =
   };
 
 export function choose<T extends ValType>(condition: I32, then: Expr<T>, otherwise: Expr<T>): Expr<T> {
+  if (condition.constant !== undefined) return condition.constant ? then : otherwise;
   return {
     type: then.type,
     write(out) {

@@ -99,10 +99,18 @@ export class FunctionRef {
     return (out) => this.writeCall(out, args);
   }
 
-  private writeCall(out: Encoder, args: Expr<ValType>[]): void {
+  /** End this function with what the call gives: as a tail call, or a call and a return where the engine has none. */
+  finish(tail: boolean, ...args: Expr<ValType>[]): Stmt {
+    return (out) => {
+      this.writeCall(out, args, tail ? 0x12 : 0x10);
+      if (!tail) out.byte(0x0f);
+    };
+  }
+
+  private writeCall(out: Encoder, args: Expr<ValType>[], code = 0x10): void {
     if (args.length !== this.signature.params.length) throw new Error('wasm: wrong number of arguments');
     for (const argument of args) argument.write(out);
-    out.byte(0x10);
+    out.byte(code);
     out.u32(this.index);
   }
 }
@@ -148,6 +156,11 @@ export class ModuleBuilder {
     this.functions[ref.index - this.imports.length]!.body = builder.encode(body);
   }
 
+  /** A function whose body is encoded already: it may have asked for imports on the way. */
+  add(signature: Signature, body: Encoder, exportName: string): void {
+    this.functions.push({ type: this.typeIndex(signature), body, export: exportName });
+  }
+
   /** Append to table 0; gives the slot. */
   addToTable(ref: FunctionRef): number {
     this.table.push(ref.index);
@@ -166,6 +179,19 @@ export class ModuleBuilder {
         out.u32(index);
         out.byte(0);
       },
+    };
+  }
+
+  /** End this function with what function `slot` of table 0 gives; a tail call where `tail` says so. */
+  finishIndirect(tail: boolean, signature: Signature, slot: Expr<'i32'>, args: readonly Expr<ValType>[]): Stmt {
+    const index = this.typeIndex(signature);
+    return (out) => {
+      for (const argument of args) argument.write(out);
+      slot.write(out);
+      out.byte(tail ? 0x13 : 0x11);
+      out.u32(index);
+      out.byte(0);
+      if (!tail) out.byte(0x0f);
     };
   }
 

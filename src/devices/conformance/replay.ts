@@ -2,7 +2,8 @@
 import { UserError } from '../../base/errors.ts';
 import { explainAccess, type RegisterDef } from '../registers.ts';
 import { pciHeader } from '../pci/config-space.ts';
-import { models, type Model } from './models.ts';
+import type { NicModel } from '../nic/model.ts';
+import { nicModels } from '../nic/models.ts';
 import { TestBus } from './test-bus.ts';
 import { parseLine, toHex, type Effect, type Input, type SequenceHeader } from './transcript.ts';
 
@@ -69,7 +70,7 @@ export type SaveBefore = (step: number) => boolean;
 /** One sequence under way. */
 class Sequence {
   readonly header: SequenceHeader;
-  private readonly model: Model;
+  private readonly model: NicModel;
   private readonly bus: TestBus;
   private readonly saveBefore: SaveBefore;
   /** RAM as the transcript says it is. */
@@ -82,11 +83,11 @@ class Sequence {
   private current: { readonly input: Input; readonly line: number; readonly got: number } | undefined;
   private readonly effects: Effect[] = [];
 
-  constructor(header: SequenceHeader, model: Model, saveBefore: SaveBefore) {
+  constructor(header: SequenceHeader, model: NicModel, saveBefore: SaveBefore) {
     this.header = header;
     this.model = model;
     this.saveBefore = saveBefore;
-    this.bus = new TestBus((slot, wire) => model.make(slot, wire, header.mac), header.ramBase, header.ramSize);
+    this.bus = new TestBus((slot, wire) => model.make(slot, wire, { mac: header.mac }), header.ramBase, header.ramSize);
     this.expected = new Uint8Array(header.ramSize);
     const { chip } = this.bus;
     for (const bar of header.bars) chip.writeConfig(0x10 + 4 * bar.index, 4, bar.base);
@@ -218,7 +219,7 @@ class Sequence {
   private differ(what: string, expected: string, got: string): void {
     const { input, line } = this.current!;
     let register = '';
-    if (input.kind === 'read' || input.kind === 'write') register = registersAt(this.model.registers, input.addr, input.size);
+    if (input.kind === 'read' || input.kind === 'write') register = registersAt(this.model.tables[''], input.addr, input.size);
     else if (input.kind === 'configRead' || input.kind === 'configWrite')
       register = registersAt(pciHeader, input.addr, input.size);
     this.difference ??= { line, step: this.inputs - 1, input: describeInput(input), register, what, expected, got };
@@ -246,9 +247,10 @@ export class Replay {
     const line = parseLine(text, where);
     if ('header' in line) {
       this.end();
-      const model = Object.hasOwn(models, line.header.device) ? models[line.header.device]! : undefined;
+      const { device } = line.header;
+      const model = nicModels.find(({ name }) => name === device);
       if (!model)
-        throw new UserError(`${where}: no model of '${line.header.device}'; there are: ${Object.keys(models).join(', ')}`);
+        throw new UserError(`${where}: no model of '${device}'; there are: ${nicModels.map(({ name }) => name).join(', ')}`);
       this.sequence = new Sequence(line.header, model, this.saveBefore);
     } else {
       if (!this.sequence) throw new UserError(`${where}: expected a line that starts a sequence ("v":1)`);

@@ -2,8 +2,9 @@
  * The smallest machine a PCI chip can live in: a window of RAM, a clock that stands still unless told, a wire that
  * keeps what the chip refuses, and records of what the chip did. Conformance replay, specs and the fuzzer use it.
  */
-import type { DebugLog, DeviceClock, DeviceTimer, DmaBus, NetDevice, Wire } from '../interfaces.ts';
-import type { PciDevice, PciSlot } from '../pci/pci-device.ts';
+import type { DeviceClock, DeviceTimer, DmaBus, NetDevice, Wire } from '../interfaces.ts';
+import type { NicChip } from '../nic/model.ts';
+import type { PciSlot } from '../pci/pci-device.ts';
 import { widthMask } from '../registers.ts';
 
 /** RAM at one place; elsewhere reads give zero and writes are lost, as where a BAR lies. */
@@ -130,8 +131,6 @@ export class TestWire implements Wire {
   }
 }
 
-export type NicChip = PciDevice & NetDevice;
-
 export class TestBus {
   readonly ram: RamWindow;
   readonly wire = new TestWire();
@@ -141,10 +140,15 @@ export class TestBus {
   clock = new StepClock();
   chip: NicChip;
   private readonly make: (slot: PciSlot, wire: Wire) => NicChip;
-  private readonly log: DebugLog | undefined;
+  private readonly log: ((line: string) => void) | undefined;
 
   /** @param make builds the chip in its slot, on the wire */
-  constructor(make: (slot: PciSlot, wire: Wire) => NicChip, ramBase = 0x100_0000, ramSize = 0x10_0000, log?: DebugLog) {
+  constructor(
+    make: (slot: PciSlot, wire: Wire) => NicChip,
+    ramBase = 0x100_0000,
+    ramSize = 0x10_0000,
+    log?: (line: string) => void,
+  ) {
     this.ram = new RamWindow(ramBase, ramSize);
     this.make = make;
     this.log = log;
@@ -152,11 +156,12 @@ export class TestBus {
   }
 
   private plug(): NicChip {
+    const { log } = this;
     const chip = this.make(
       {
         dma: this.ram,
         clock: this.clock,
-        log: this.log,
+        log: log && ((line, fields) => log(line.write(fields))),
         setIrq: (level) => {
           this.irqLevel = level;
           this.irqEdges.push(level);

@@ -48,7 +48,7 @@ class BarRegion implements IoRegion {
   mapping: IoMapping | undefined;
 
   constructor(device: PciDevice, bar: BarDef) {
-    this.name = device.name;
+    this.name = bar.name ?? device.name;
     this.size = bar.size;
     this.bar = bar;
     this.device = device;

@@ -93,6 +93,8 @@ export interface BarDef {
   readonly index: number;
   readonly kind: 'io' | 'mem';
   readonly size: number;
+  /** What QEMU calls the block in its logs; left out: the device's name. */
+  readonly name?: string;
 }
 
 /** What is wired into a function. */

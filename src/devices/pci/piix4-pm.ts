@@ -3,6 +3,7 @@
  * register. The PM1a event block and the PM timer of the same port block are the hypervisor's.
  * Sources: Intel 82371AB data sheet (290562), chapter 7; ACPI specification 6.4, 4.8.3.2.
  */
+import { plain } from '../../base/log-line.ts';
 import type { IoMapping, IoRegion, IoSpace } from '../io-space.ts';
 import type { RegisterDef } from '../registers.ts';
 import { checkState } from '../state.ts';
@@ -42,6 +43,8 @@ export const piix4PmRegisters = [
   },
 ] as const satisfies readonly RegisterDef[];
 
+const noSuspend = plain('Xenolith', 'PIIX4_PM: suspend to RAM is not offered');
+
 interface Piix4PmWires {
   /** Software turned the machine off. */
   readonly powerOff: () => void;
@@ -78,7 +81,7 @@ export class Piix4Pm extends PciDevice {
     if (!(value & SLP_EN)) return;
     const type = (value >>> SLP_TYP_SHIFT) & 7;
     if (type === SLP_TYP_SOFT_OFF || type === SLP_TYP_SUSPEND_TO_DISK) this.wires.powerOff();
-    else if (type === SLP_TYP_SUSPEND_TO_RAM) this.slot.log?.('PIIX4_PM: suspend to RAM is not offered');
+    else if (type === SLP_TYP_SUSPEND_TO_RAM) this.slot.log?.(noSuspend, {});
   }
 
   override writeConfig(offset: number, size: number, value: number): void {

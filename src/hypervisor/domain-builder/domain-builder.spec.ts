@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { gfn, type Gpa, gpa, INVALID_MFN, type Mfn, mfn } from '../../base/address.ts';
-import type { SegmentState, VcpuRegisters } from '../../cpu/interface.ts';
+import { Reg, type SegmentState, type VcpuRegisters } from '../../cpu/interface.ts';
 import { HvmParam, specialPfn } from '../domain/hvm-params.ts';
 import { MachineMemory } from '../mm/memory.ts';
 import { P2m } from '../mm/p2m.ts';
@@ -144,7 +144,7 @@ describe('domain builder', () => {
       setupHeader,
       kernel: new Uint8Array(0x1000).fill(0xcc),
       has64bitEntry: true,
-      prefAddress: 0x200000,
+      loadAddress: 0x200000,
       initSize: 0x300000,
     };
     const m = machine({ kernel, ramdisk: new Uint8Array(10) });
@@ -161,7 +161,35 @@ describe('domain builder', () => {
     const pdpt = u32(m.ram.read(gpa(0x8000), 8)) & ~0xfff;
     const pd = u32(m.ram.read(gpa(pdpt + 3 * 8), 8)) & ~0xfff;
     expect(u32(m.ram.read(gpa(pd + 0x1f7 * 8), 8))).toBe(0xfee00083);
-    expect(() => machine({ kernel: { ...kernel, has64bitEntry: false } }).builder.build()).toThrow('no 64-bit entry');
+  });
+
+  it('enters a kernel without a 64-bit entry by the 32-bit boot protocol, with boot_params in ESI', () => {
+    const setupHeader = new Uint8Array(0x80);
+    new DataView(setupHeader.buffer).setUint32(0x202 - 0x1f1, 0x53726448, true);
+    for (const kernel of [
+      {
+        kind: 'bzimage' as const,
+        setupHeader,
+        kernel: new Uint8Array(0x1000),
+        has64bitEntry: false,
+        loadAddress: 0x100010,
+        initSize: 0x1000,
+      },
+      { kind: 'elf' as const, elf: readElf(elf32()), setupHeader },
+    ]) {
+      const m = machine({ kernel });
+      m.builder.build();
+      const { r, gprs, segments } = registers();
+      m.builder.enter(r);
+      expect([r.rip, r.cr0, r.efer, r.gdtrBase, r.gdtrLimit, r.rflags]).toEqual([0x100010n, 0x11, 0, 0x1000n, 31, 2]);
+      expect([Reg.rbx, Reg.rbp, Reg.rdi].map((reg) => gprs[reg])).toEqual([0n, 0n, 0n]);
+      expect([segments[1]?.selector, segments[1]?.accessRights, segments[2]?.selector, segments[3]?.selector]).toEqual([
+        0x10, 0xc09b, 0x18, 0x18,
+      ]);
+      expect(m.ram.read(gpa(0x1010), 8)).toEqual(Uint8Array.of(0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0));
+      const params = m.ram.read(gpa(Number(gprs[Reg.rsi])), 4096);
+      expect([u32(params, 0x202), u32(params, 0x228)]).toEqual([0x53726448, 0x20000]);
+    }
   });
 
   it('says in one line what does not fit', () => {

@@ -22,13 +22,16 @@ import { type PlacedBar, type PortIo, setUpPci } from './pci.ts';
 interface BzImageKernel {
   setupHeader: Uint8Array;
   kernel: Uint8Array;
+  /** Entered at +0x200 in 64-bit mode; without that entry at its start, in 32-bit mode. */
   has64bitEntry: boolean;
-  prefAddress: number;
+  /** Where the kernel is loaded. */
+  loadAddress: number;
   initSize: number;
 }
 
+/** `setupHeader` of an ELF image: that of the bzImage it was taken out of, a Linux by that. */
 export type KernelImage =
-  | { kind: 'elf'; elf: ElfImage }
+  | { kind: 'elf'; elf: ElfImage; setupHeader?: Uint8Array }
   | { kind: 'multiboot'; image: MultibootImage }
   | ({ kind: 'bzimage' } & BzImageKernel);
 
@@ -36,8 +39,9 @@ export interface DomainConfig {
   memoryMiB: number;
   vcpus: number;
   /**
-   * `hvm`: Linux (a 64-bit ELF or a bzImage) by the 64-bit boot protocol, a Multiboot image as its header says, any other 32-bit ELF
-   * at e_entry. `pvh`: any ELF by the entry of its PVH note.
+   * `hvm`: Linux (a 64-bit ELF or a bzImage) by the 64-bit boot protocol, or by the 32-bit one where it has no 64-bit entry; a
+   * Multiboot image as its header says; any other 32-bit ELF at e_entry, with boot_params in ESI and the PVH start information in
+   * EBX. `pvh`: any ELF by the entry of its PVH note.
    */
   type: 'hvm' | 'pvh';
   kernel: KernelImage;
@@ -62,7 +66,8 @@ export interface FirmwareIo extends PortIo {
 }
 
 interface Entry {
-  mode: 'long' | 'protected';
+  /** `linux32`: protected mode as Linux' 32-bit boot protocol has it. */
+  mode: 'long' | 'protected' | 'linux32';
   address: number;
   /** General registers that are not zero. */
   registers: Partial<Record<'rax' | 'rbx' | 'rsi', number>>;
@@ -72,8 +77,10 @@ const longEntry = (address: number): Entry => ({ mode: 'long', address, register
 const protectedEntry = (address: number): Entry => ({
   mode: 'protected',
   address,
-  registers: { rbx: GuestLayout.startInfo },
+  registers: { rbx: GuestLayout.startInfo, rsi: GuestLayout.bootParams },
 });
+/** Linux' protocol wants zero in EBX, EBP and EDI. */
+const linux32Entry = (address: number): Entry => ({ mode: 'linux32', address, registers: { rsi: GuestLayout.bootParams } });
 
 export class DomainBuilder {
   private readonly config: DomainConfig;
@@ -144,7 +151,7 @@ export class DomainBuilder {
     const flat = (selector: number, accessRights: number) => ({ selector, base: 0n, limit: 0xffffffff, accessRights });
     if (mode === 'long') {
       registers.gdtrBase = BigInt(GuestLayout.gdt);
-      registers.gdtrLimit = bootGdt().length - 1;
+      registers.gdtrLimit = bootGdt(64).length - 1;
       registers.cr3 = BigInt(GuestLayout.pageTables);
       registers.cr4 = 0x20; // PAE
       registers.efer = 0x500; // LME, LMA
@@ -155,8 +162,13 @@ export class DomainBuilder {
       registers.cr4 = 0;
       registers.efer = 0;
       registers.cr0 = 0x11; // ET, PE
-      registers.setSegment(Seg.cs, flat(0, 0xc09b));
-      for (const seg of [Seg.ds, Seg.es, Seg.ss, Seg.fs, Seg.gs]) registers.setSegment(seg, flat(0, 0xc093));
+      const linux = mode === 'linux32';
+      if (linux) {
+        registers.gdtrBase = BigInt(GuestLayout.gdt);
+        registers.gdtrLimit = bootGdt(32).length - 1;
+      }
+      registers.setSegment(Seg.cs, flat(linux ? 0x10 : 0, 0xc09b));
+      for (const seg of [Seg.ds, Seg.es, Seg.ss, Seg.fs, Seg.gs]) registers.setSegment(seg, flat(linux ? 0x18 : 0, 0xc093));
     }
     registers.rip = gva(BigInt(address));
   }
@@ -201,14 +213,11 @@ export class DomainBuilder {
     const { kernel, type } = this.config;
     if (kernel.kind === 'bzimage') {
       if (type === 'pvh') throw new UserError("type = 'pvh': a bzImage has no PVH note; give its vmlinux");
-      if (!kernel.has64bitEntry)
-        throw new UserError(
-          'kernel: this bzImage has no 64-bit entry (boot protocol 2.12); give a 64-bit kernel of Linux 3.8 or later',
-        );
-      const end = kernel.prefAddress + Math.max(kernel.initSize, kernel.kernel.length);
-      this.mustFit('kernel', kernel.prefAddress, end);
-      this.ram.write(gpa(kernel.prefAddress), kernel.kernel);
-      return { entry: longEntry(kernel.prefAddress + 0x200), end };
+      const { loadAddress, has64bitEntry } = kernel;
+      const end = loadAddress + Math.max(kernel.initSize, kernel.kernel.length);
+      this.mustFit('kernel', loadAddress, end);
+      this.ram.write(gpa(loadAddress), kernel.kernel);
+      return { entry: has64bitEntry ? longEntry(loadAddress + 0x200) : linux32Entry(loadAddress), end };
     }
     const elf = kernel.kind === 'elf' ? kernel.elf : kernel.image.elf;
     if (elf === undefined) throw new UserError("type = 'pvh': the kernel is a flat Multiboot image; use type = 'hvm'");
@@ -229,7 +238,9 @@ export class DomainBuilder {
         `kernel: its entry, 0x${elf.entry.toString(16)}, is in none of its segments; expected a guest-physical address in one of them`,
       );
     }
-    return { entry: elf.bits === 64 ? longEntry(elf.entry) : protectedEntry(elf.entry), end };
+    const linux32 = kernel.kind === 'elf' && kernel.setupHeader !== undefined;
+    const enter = elf.bits === 64 ? longEntry : linux32 ? linux32Entry : protectedEntry;
+    return { entry: enter(elf.entry), end };
   }
 
   /**
@@ -289,8 +300,11 @@ export class DomainBuilder {
         `the kernel's command line is ${line.length - 1} bytes long; at most ${GuestLayout.commandLineSize - 1} fit`,
       );
     const e820 = buildE820(memoryMiB);
+    // A 64-bit vmlinux boots alike whether it came in a bzImage or not; what has no 64-bit entry needs the header.
+    const setupHeader =
+      kernel.kind === 'bzimage' || (kernel.kind === 'elf' && kernel.elf.bits === 32) ? kernel.setupHeader : undefined;
     this.ram.write(GuestLayout.commandLine, line);
-    this.ram.write(GuestLayout.gdt, bootGdt());
+    this.ram.write(GuestLayout.gdt, bootGdt(this.entry?.mode === 'linux32' ? 32 : 64));
     this.ram.write(GuestLayout.pageTables, identityPageTables(GuestLayout.pageTables));
     this.ram.write(
       GuestLayout.bootParams,
@@ -299,7 +313,7 @@ export class DomainBuilder {
         rsdp: GuestLayout.rsdp,
         e820,
         ...(ramdisk ? { ramdisk } : {}),
-        ...(kernel.kind === 'bzimage' ? { setupHeader: kernel.setupHeader } : {}),
+        ...(setupHeader === undefined ? {} : { setupHeader }),
       }),
     );
 

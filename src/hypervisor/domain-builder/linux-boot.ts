@@ -1,6 +1,6 @@
 /**
- * Linux by the 64-bit boot protocol: boot_params ("zero page"), identity page tables, entry state.
- * Source: Documentation/arch/x86/boot.rst ("64-bit Boot Protocol") and zero-page.rst.
+ * Linux by the 32-bit and the 64-bit boot protocol: boot_params ("zero page"), identity page tables, GDT.
+ * Source: Documentation/arch/x86/boot.rst ("32-bit Boot Protocol", "64-bit Boot Protocol") and zero-page.rst.
  */
 import { PAGE_SIZE } from '../../base/address.ts';
 import type { Gpa } from '../../base/address.ts';
@@ -88,10 +88,10 @@ export function identityPageTables(base: Gpa): Uint8Array {
   return bytes;
 }
 
-/** __BOOT_CS 0x10 (64-bit code) and __BOOT_DS 0x18, flat, as the boot protocol wants them in the GDT. */
-export const bootGdt = (): Uint8Array => {
+/** __BOOT_CS 0x10 (code of `bits`) and __BOOT_DS 0x18, flat, as the boot protocol wants them in the GDT. */
+export const bootGdt = (bits: 32 | 64): Uint8Array => {
   const gdt = new Uint8Array(32);
-  gdt.set([0xff, 0xff, 0, 0, 0, 0x9b, 0xaf, 0], 0x10);
+  gdt.set([0xff, 0xff, 0, 0, 0, 0x9b, bits === 64 ? 0xaf : 0xcf, 0], 0x10);
   gdt.set([0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0], 0x18);
   return gdt;
 };

@@ -1,6 +1,6 @@
 /** event_channel_op (hypercall 32). Structures: public/event_channel.h. */
 import { EvtchnOp } from '../../abi/event-channel.ts';
-import { EFAULT, EINVAL, ENOSYS, EPERM } from '../../abi/errno.ts';
+import { EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM } from '../../abi/errno.ts';
 import { DOMID_SELF } from '../domain/domain.ts';
 import { EvtchnState } from '../events/event-channel.ts';
 import type { HypercallContext } from './context.ts';
@@ -30,16 +30,22 @@ const SIZE: Readonly<Record<number, number>> = {
   [EvtchnOp.reset]: 2,
 };
 
-/** Operations that are known and refused. */
-const OFF: ReadonlySet<number> = new Set([EvtchnOp.bindPirq, EvtchnOp.initControl, EvtchnOp.expandArray, EvtchnOp.setPriority]);
+/**
+ * Operations that are known and refused: PIRQs, and FIFO event channels, which are off. A control block is wrong wherever it lies;
+ * there is no array to expand without one.
+ */
+const REFUSED: Readonly<Record<number, number>> = {
+  [EvtchnOp.bindPirq]: -EINVAL,
+  [EvtchnOp.initControl]: -EINVAL,
+  [EvtchnOp.expandArray]: -EOPNOTSUPP,
+};
 
 export function eventChannelOp(call: HypercallContext): number {
   const { events, domain } = call.host;
   const op = call.arg(0);
   const address = call.pointer(1);
   const size = SIZE[op];
-  // FIFO channels and PIRQs are off.
-  if (size === undefined) return OFF.has(op) ? -EINVAL : -ENOSYS;
+  if (size === undefined) return REFUSED[op] ?? -ENOSYS;
   const view = call.read(address, size);
   if (view === undefined) return -EFAULT;
   const portResult = (port: number, at: number): number => {

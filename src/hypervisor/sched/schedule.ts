@@ -76,14 +76,19 @@ export class IoWait implements XenWait {
   private readonly dom0: InlineDom0 | undefined;
   private readonly spin = new SpinWait();
   /** When the vCPU began to wait for the request at hand. */
+  private readonly isHeldUp: (() => boolean) | undefined;
   private since = 0;
 
-  /** `dom0`: undefined where the device model runs on a thread of its own. */
-  constructor(pcpu: Pcpu, runqueue: Runqueue, domain: Domain, dom0?: InlineDom0) {
+  /**
+   * @param dom0 undefined where the device model runs on a thread of its own
+   * @param isHeldUp whether that thread waits for somebody outside the machine: such time does not count against it
+   */
+  constructor(pcpu: Pcpu, runqueue: Runqueue, domain: Domain, dom0?: InlineDom0, isHeldUp?: () => boolean) {
     this.pcpu = pcpu;
     this.runqueue = runqueue;
     this.domain = domain;
     this.dom0 = dom0;
+    this.isHeldUp = isHeldUp;
   }
 
   prepare(vcpu: VcpuState): void {
@@ -126,6 +131,7 @@ export class IoWait implements XenWait {
   }
 
   private checkAnswerLimit(): void {
+    if (this.isHeldUp?.() === true) this.since = this.pcpu.clock.nowNs();
     if (this.pcpu.clock.nowNs() - this.since > ANSWER_LIMIT_NS) this.domain.crash('the device model does not answer its ioreq');
   }
 

@@ -98,6 +98,8 @@ export class Trace implements AsyncIterable<TraceRecord> {
   tscBase = 0n;
   /** TSC that is time zero; 0 until a record with a TSC was met. */
   firstTsc = 0;
+  /** The latest TSC that a scan has met; 0 before one was made. */
+  lastTsc = 0;
   private readonly damages = new DamageList();
   /** What decodeRecord needs beside a record of this trace. */
   readonly context: DecodeContext;
@@ -194,6 +196,7 @@ export class Trace implements AsyncIterable<TraceRecord> {
           this.tscBase = BigInt(merge.tscBaseHigh) << 32n;
           this.context.tscBaseHigh = merge.tscBaseHigh;
         }
+        if (p.tsc > this.lastTsc) this.lastTsc = p.tsc;
         this.checkClass(p);
         given = p;
         return p;

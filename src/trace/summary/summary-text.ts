@@ -89,13 +89,17 @@ function release(inference: Inference): string {
     : `fits ${range}, because of these records:`;
 }
 
-/** Tables of a whole summary, and what wrote the trace. */
-export function summaryText(summary: TraceSummary, inference: Inference, svm: boolean): string {
+/**
+ * Tables of a whole summary, and what wrote the trace.
+ * @param assumed nobody told the TSC rate
+ */
+export function summaryText(summary: TraceSummary, inference: Inference, svm: boolean, assumed = false): string {
   const lines: string[] = [];
   lines.push(
     `${summary.records} records, ${summary.totalSeconds.toFixed(3)} seconds at ${(summary.cpuHz / 1e9).toFixed(3)} GHz, ${svm ? 'SVM' : 'VMX'}; ` +
       release(inference),
   );
+  if (assumed) lines.push('  That TSC rate is assumed, as xenalyze takes it: --cpu-hz gives the right one.');
   if (inference.told !== true)
     for (const e of inference.evidence.slice(0, 8)) lines.push(`  0x${e.offset.toString(16).padEnd(10)} ${e.says}`);
   for (const note of versionNotes(inference, traceContent(summary))) lines.push(`  ${note}`);

@@ -97,7 +97,7 @@ function lostRecordsEnd(engine: Engine, p: TracedPcpu): void {
     engine.pcpuRow(p.pid);
     out.str(' lost_records end ---\n');
   }
-  p.lost.add(p.tsc - p.lostTsc);
+  if (engine.options.summary) p.lost.add(p.tsc - p.lostTsc);
   engine.transitions?.lost(p.pid, p.lostCount, p.lostTsc - engine.firstTsc, p.tsc - engine.firstTsc);
   if (p.lostDomainValid) {
     if (engine.text) {

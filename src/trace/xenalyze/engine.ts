@@ -27,6 +27,9 @@ export interface EngineOptions {
   exitName(reason: number): string | null;
 }
 
+/** Makes the source of an engine's records. */
+type FeedMaker = (makePcpu: (pid: number) => TracedPcpu, observer: MergeObserver<TracedPcpu>) => RecordFeed<TracedPcpu>;
+
 const VCPUS_MAX = 20_000;
 const NO_TIME = '              ';
 
@@ -70,8 +73,8 @@ export abstract class Engine {
   private headerTime = -1;
   private headerTimeLength = 0;
 
-  /** @param source the trace, or shared memory into which another thread's merge writes (block-feed.ts) */
-  constructor(source: ByteSource | SharedArrayBuffer, options: EngineOptions) {
+  /** @param source the trace, shared memory into which another thread's merge writes (block-feed.ts), or what makes a feed */
+  constructor(source: ByteSource | SharedArrayBuffer | FeedMaker, options: EngineOptions) {
     this.options = options;
     this.text = options.dump;
     this.scale = new TscScale(options.cpuHz);
@@ -89,7 +92,9 @@ export abstract class Engine {
     this.merge =
       source instanceof SharedArrayBuffer
         ? new BlockFeed(source, makePcpu, observer)
-        : new RecordMerge(source, makePcpu, observer, !options.exact);
+        : typeof source === 'function'
+          ? source(makePcpu, observer)
+          : new RecordMerge(source, makePcpu, observer, !options.exact);
   }
 
   /** Find the first CPUs. Returns NEED_DATA or 0. */

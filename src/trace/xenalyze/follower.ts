@@ -1,3 +1,4 @@
+import { leastWords } from '../records/shortest.ts';
 import { describe } from './describe.ts';
 import { DATA_HVM, DATA_NONE, IDLE_DOMAIN } from './domains.ts';
 import type { TracedPcpu } from './domains.ts';
@@ -22,7 +23,7 @@ const TOPLEVEL_PV = 5;
 export class Follower extends Engine {
   protected override deactivated(p: TracedPcpu): void {
     if (p.current === null) return;
-    pcpuRunstateUpdate(p, p.lastTsc);
+    pcpuRunstateUpdate(this, p, p.lastTsc);
     this.warn(`deactivate_pcpu: setting d${p.current.domain.id}v${p.current.id} to state LOST\n`);
     loseVcpu(this, p.current, p.lastTsc);
   }
@@ -59,7 +60,9 @@ export class Follower extends Engine {
       return;
     }
     const toplevel = 31 - Math.clz32(main);
-    if (toplevel !== TOPLEVEL_HVM && toplevel !== TOPLEVEL_PV && toplevel !== TOPLEVEL_SHADOW) {
+    if (!this.options.exact && p.extra < leastWords(event)) {
+      if (this.text) this.generic(p);
+    } else if (toplevel !== TOPLEVEL_HVM && toplevel !== TOPLEVEL_PV && toplevel !== TOPLEVEL_SHADOW) {
       switch (toplevel) {
         case 0:
           baseProcess(this, p);

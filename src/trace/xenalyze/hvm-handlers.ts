@@ -172,6 +172,10 @@ export function handlerProcess(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmSta
   h.eventHandler = p.event - TRC_HVM_HANDLER;
   switch (p.event) {
     case TRC_HVM_INTR:
+      if (p.extra === 0 && !engine.options.svm && !engine.options.exact) {
+        if (engine.text) handlerDump(engine, p, 93);
+        return;
+      }
       intr(engine, p, h);
       return;
     case TRC_HVM_PF_XEN:
@@ -219,7 +223,8 @@ function genericInflight(engine: Engine, p: TracedPcpu, h: HvmState): void {
   if (h.postProcess !== POST_GENERIC && engine.options.exact)
     engine.warn('hvm_generic_postprocess_init: Strange, h->postprocess set!\n');
   h.inflight[0] = p.event;
-  for (let i = 0; i < 4; i++) h.inflight[1 + i] = p.words[p.data + i]!;
+  const known = engine.options.exact ? 4 : Math.min(4, p.extra);
+  for (let i = 0; i < 4; i++) h.inflight[1 + i] = i < known ? p.words[p.data + i]! : 0;
 }
 
 /** A handler record as numbers; `prefix` is '!' while no exit is known. */
@@ -316,7 +321,9 @@ function intr(engine: Engine, p: TracedPcpu, h: HvmState): void {
 
 function portIo(engine: Engine, p: TracedPcpu, h: HvmState): void {
   const port = p.words[p.data]!;
-  const value = p.words[p.data + 1]!;
+  // The data of a request that holds a pointer is not recorded.
+  const hasData = p.extra >= 2 || engine.options.exact;
+  const value = hasData ? p.words[p.data + 1]! : 0;
   const write = (p.event & TRC_HVM_WRITE_FLAG) !== 0;
   h.inflight[0] = (port & 0x7fffffff) | (write ? 0x80000000 : 0);
   h.inflight[1] = value;
@@ -325,9 +332,11 @@ function portIo(engine: Engine, p: TracedPcpu, h: HvmState): void {
   const out = engine.line(32);
   out.str(write ? ' io write port ' : ' io read port ');
   out.x(port);
-  out.str(' val ');
-  out.x(value);
-  out.byte(10);
+  if (hasData) {
+    out.str(' val ');
+    out.x(value);
+    out.byte(10);
+  } else out.str(' (no data)\n');
 }
 
 function mmio(engine: Engine, p: TracedPcpu, v: Vcpu, h: HvmState): void {

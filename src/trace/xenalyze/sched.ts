@@ -23,9 +23,11 @@ import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE, RUNSTATE_RUNNING
 import { MAX_CPUS } from '../writer.ts';
 
 /** Account for the vCPU that ran on `p` until `tsc`. */
-export function pcpuRunstateUpdate(p: TracedPcpu, tsc: number): void {
+export function pcpuRunstateUpdate(engine: Engine, p: TracedPcpu, tsc: number): void {
   if (p.timeTsc === 0) return;
-  if (p.current!.domain.id === IDLE_DOMAIN) p.idle.add(tsc - p.timeTsc);
+  if (!engine.options.summary) {
+    // Figures grow with the trace.
+  } else if (p.current!.domain.id === IDLE_DOMAIN) p.idle.add(tsc - p.timeTsc);
   else p.running.add(tsc - p.timeTsc);
   p.timeTsc = 0;
 }
@@ -95,7 +97,7 @@ export function vcpuPrevUpdate(engine: Engine, p: TracedPcpu, prev: Vcpu, tsc: n
       prev.runstateTsc = 0;
     }
   }
-  if (p.current !== null) pcpuRunstateUpdate(p, tsc);
+  if (p.current !== null) pcpuRunstateUpdate(engine, p, tsc);
   p.current = null;
   engine.drawPcpu(p);
   runstateUpdate(engine, prev, state, tsc);

@@ -4,7 +4,7 @@
  */
 import { gva } from '../../../src/base/address.ts';
 import { ExitReason, type Vcpu, Seg } from '../../../src/cpu/interface.ts';
-import type { CompilePolicy } from '../../../src/cpu/compiled/hot-loops.ts';
+import type { CompilePolicy } from '../../../src/cpu/compiled/hot-code.ts';
 import { PageTables, Pte, TestMachine } from '../machine.ts';
 import {
   type Case,

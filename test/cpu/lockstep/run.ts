@@ -1,6 +1,6 @@
 /** One lock-step run: cases made, run on both processors, compared, failures shrunk, kinds counted. */
 import { type Case, type Mode, type Outcome, TIMEOUT_VECTOR, type SavedCase, result, save } from './case.ts';
-import type { CompilePolicy } from '../../../src/cpu/compiled/hot-loops.ts';
+import type { CompilePolicy } from '../../../src/cpu/compiled/hot-code.ts';
 import type { Choices } from '../choices.ts';
 import { compare } from './compare.ts';
 import { Generator } from './generate.ts';

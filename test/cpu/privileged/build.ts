@@ -1,9 +1,11 @@
 /** Compiles a test image with gcc into a flat multiboot binary. */
 import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PATIENCE_MS } from '../../needs.ts';
+import { segmentCases } from './segment-cases.ts';
 
-export type ImageName = 'long' | 'legacy';
+export type ImageName = 'long' | 'legacy' | 'segments';
 
 const flags = [
   '-O1',
@@ -24,6 +26,13 @@ const flags = [
   '-Wno-stringop-overflow',
 ];
 
+/** The image of random segment cases; `texts` says what each is, for a person. */
+export function buildSegmentImage(directory: string, seed: number, count: number): { image: string; texts: string[] } {
+  const { bytes, texts } = segmentCases(seed, count);
+  writeFileSync(join(directory, 'segment-cases.bin'), bytes);
+  return { image: buildImage(directory, 'segments'), texts };
+}
+
 /** Path of the flat binary. */
 export function buildImage(directory: string, name: ImageName, defines: readonly string[] = []): string {
   const here = join(import.meta.dirname, 'image');
@@ -43,6 +52,7 @@ export function buildImage(directory: string, name: ImageName, defines: readonly
       ...flags,
       ...mode,
       ...defines.map((define) => `-D${define}`),
+      `-Wa,-I${directory}`, // what an image includes as it is
       '-I',
       here,
       join(here, 'enter.S'),

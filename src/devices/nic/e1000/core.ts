@@ -76,8 +76,8 @@ export class E1000 extends PciDevice implements NetDevice {
         interruptPin: 1,
       },
       [
-        { index: 0, kind: 'mem', size: E1000_BLOCK_SIZE },
-        { index: 1, kind: 'io', size: E1000_IO_SIZE },
+        { index: 0, kind: 'mem', size: E1000_BLOCK_SIZE, name: 'e1000-mmio' },
+        { index: 1, kind: 'io', size: E1000_IO_SIZE, name: 'e1000-io' },
       ],
     );
     if (options.mac.length !== 6) throw new UserError(`e1000: a MAC address has 6 bytes, got ${options.mac.length}`);
@@ -285,7 +285,7 @@ export class E1000 extends PciDevice implements NetDevice {
 
   private raise(causes: number): void {
     const { values } = this.regs;
-    if (this.slot.log) this.slot.log(lines.setIcs(causes, values[R.ICR]!, values[R.IMS]!));
+    if (this.slot.log) this.slot.log(lines.setIcs, { causes, icr: values[R.ICR]!, ims: values[R.IMS]! });
     this.interrupts.raise(causes);
   }
 
@@ -362,10 +362,10 @@ export class E1000 extends PciDevice implements NetDevice {
   private logAccess(write: boolean, register: RegisterDef | undefined, offset: number, value: number): void {
     const log = this.slot.log!;
     const place = offset & ~3;
-    if (register === undefined || register.access === 'none')
-      log(write ? lines.unknownWrite(place, value) : lines.unknownRead(place));
-    else if (write && (register.access === 'ro' || register.access === 'rc')) log(lines.readOnly(place, value));
-    else if (!write && register.access === 'cmd') log(lines.unknownRead(place));
+    const absent = register === undefined || register.access === 'none';
+    if (write && absent) log(lines.unknownWrite, { offset: place, value });
+    else if (!write && (absent || register.access === 'cmd')) log(lines.unknownRead, { offset: place });
+    else if (write && (register?.access === 'ro' || register?.access === 'rc')) log(lines.readOnly, { offset: place, value });
   }
 
   /** What each register does beyond storage. */
@@ -395,7 +395,7 @@ export class E1000 extends PciDevice implements NetDevice {
       EECD: {
         read: () => {
           const { bitOut, reading } = this.eeprom.state;
-          if (this.slot.log) this.slot.log(lines.eepromRead(bitOut, reading));
+          if (this.slot.log) this.slot.log(lines.eepromRead, { bit: bitOut, reading: Number(reading) });
           return this.eeprom.eecd;
         },
         peek: () => this.eeprom.eecd,
@@ -403,7 +403,8 @@ export class E1000 extends PciDevice implements NetDevice {
           const before = this.eeprom.state.bitsIn;
           this.eeprom.setWires(value);
           const { bitsIn, bitOut, reading } = this.eeprom.state;
-          if (this.slot.log && bitsIn !== before && bitsIn !== 0) this.slot.log(lines.eepromShift(bitsIn, bitOut, reading));
+          if (this.slot.log && bitsIn !== before && bitsIn !== 0)
+            this.slot.log(lines.eepromShift, { bitsIn, bitOut, reading: Number(reading) });
         },
       },
       EERD: { read: () => this.eeprom.eerd(values()[R.EERD]!) },
@@ -411,13 +412,13 @@ export class E1000 extends PciDevice implements NetDevice {
       ICR: {
         read: () => {
           const value = values()[R.ICR]!;
-          if (this.slot.log) this.slot.log(lines.icrRead(value));
+          if (this.slot.log) this.slot.log(lines.icrRead, { value });
           this.interrupts.set(0);
           return value;
         },
         peek: () => values()[R.ICR]!,
         write: (value) => {
-          if (this.slot.log) this.slot.log(lines.setIcr(value));
+          if (this.slot.log) this.slot.log(lines.setIcr, { value });
           this.interrupts.set((values()[R.ICR]! & ~value) >>> 0);
         },
       },
@@ -437,7 +438,7 @@ export class E1000 extends PciDevice implements NetDevice {
       RCTL: {
         write: (value) => {
           values()[R.RCTL] = value;
-          if (this.slot.log) this.slot.log(lines.rctl(values()[R.RDT]!, value));
+          if (this.slot.log) this.slot.log(lines.rctl, { rdt: values()[R.RDT]!, rctl: value });
           this.state.holdNs = this.afterMs(HOLD_MS);
           this.holdTimer.arm(this.state.holdNs);
         },

@@ -73,19 +73,19 @@ export class Link {
     let result = value;
     if (((value >>> 21) & 0x1f) !== PHY_ADDRESS) result = values[R.MDIC]! | MDIC_ERROR;
     else if (value & MDIC_READ) {
-      if (log) log(lines.mdicRead(register));
+      if (log) log(lines.mdicRead, { phy: register });
       const read = this.phy.read(register);
       if (read !== undefined) result = (value & ~MDIC_DATA) | read;
       else {
-        if (log) log(lines.mdicReadUnhandled(register));
+        if (log) log(lines.mdicReadUnhandled, { phy: register });
         result |= MDIC_ERROR;
       }
     } else if (value & MDIC_WRITE) {
-      if (log) log(lines.mdicWrite(register, data));
+      if (log) log(lines.mdicWrite, { phy: register, value: data });
       const restart = this.phy.write(register, data);
       if (restart) this.negotiate();
       else if (restart === undefined) {
-        if (log) log(lines.mdicWriteUnhandled(register));
+        if (log) log(lines.mdicWriteUnhandled, { phy: register });
         result |= MDIC_ERROR;
       }
     }

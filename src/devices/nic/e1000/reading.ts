@@ -1,4 +1,5 @@
 /** The e1000 as it is read from records and log lines: reading.ts, for this chip. Sources: the manual, as in registers.ts. */
+import type { LogLine } from '../../../base/log-line.ts';
 import { describeFields, explainAccess, type Explained, type RegisterDef } from '../../registers.ts';
 import type {
   DescriptorReading,
@@ -31,6 +32,7 @@ import {
   txKind,
 } from './descriptors.ts';
 import { Eeprom, EEPROM_COMMAND_BITS, EERD_DONE } from './eeprom.ts';
+import { lines, readLine } from './log.ts';
 import { phyRegisters } from './phy.ts';
 import { addr64, INT_RXT0, INT_TXDW, INT_TXQE, TCTL_EN } from './port.ts';
 import {
@@ -244,23 +246,26 @@ function receiveDescriptor(words: readonly number[]): DescriptorReading {
   return { buffer, length, last, text, bufferWord: 'first' };
 }
 
-/** Registers that a debug line of the model is about, by how it begins. */
-const lineRegisters: readonly (readonly [RegExp, readonly number[]])[] = [
-  [/^set_ics /i, [offsetOf('ICS')]],
-  [/^(?:set_icr |ICR read:)/i, [offsetOf('ICR')]],
-  [/^RCTL:/i, [offsetOf('RCTL')]],
-  [/^MDIC /i, [offsetOf('MDIC')]],
-  [/^(?:reading eeprom bit|eeprom bitnum)/i, [offsetOf('EECD')]],
-  [/^(?:tx disabled|TDH wraparound|index \d+:)/i, [offsetOf('TCTL'), offsetOf('TDT')]],
+/** Registers that a line of the chip is about. */
+const lineRegisters: readonly (readonly [readonly LogLine[], readonly number[]])[] = [
+  [[lines.setIcs], [offsetOf('ICS')]],
+  [[lines.setIcr, lines.icrRead], [offsetOf('ICR')]],
+  [[lines.rctl], [offsetOf('RCTL')]],
+  [[lines.mdicRead, lines.mdicReadUnhandled, lines.mdicWrite, lines.mdicWriteUnhandled], [offsetOf('MDIC')]],
+  [[lines.eepromRead, lines.eepromShift], [offsetOf('EECD')]],
+  [
+    [lines.txDisabled, lines.txWrap, lines.txDescriptor],
+    [offsetOf('TCTL'), offsetOf('TDT')],
+  ],
 ];
 
-/** The model's debug lines (hw/net/e1000.c, E1000_DEBUG); none of them prints a doorbell, a descriptor's address or the interrupt line. */
-const lines: NicLines = {
+/** What the chip's lines say (log.ts); none of them prints a doorbell, a descriptor's address or the interrupt line. */
+const nicLines: NicLines = {
   prefix: 'e1000',
   registers(text) {
-    const place = /^(?:MMIO unknown (?:read|write) addr=0x|e1000_mmio_writel RO )([0-9a-f]+)/i.exec(text)?.[1];
-    if (place !== undefined) return [parseInt(place, 16)];
-    return lineRegisters.find(([start]) => start.test(text))?.[1] ?? [];
+    const place = readLine(lines.unknownRead, text) ?? readLine(lines.unknownWrite, text) ?? readLine(lines.readOnly, text);
+    if (place !== undefined) return [place.offset];
+    return lineRegisters.find(([about]) => about.some((line) => readLine(line, text) !== undefined))?.[1] ?? [];
   },
   mode: () => undefined,
   doorbell: () => undefined,
@@ -288,5 +293,5 @@ export const e1000Reading: NicReading = {
     const [register] = explainAccess(e1000Registers, offsetOf('ICR'), 4, status);
     return register!.fields === '' ? register!.name : `${register!.name} (${register!.fields})`;
   },
-  lines,
+  lines: nicLines,
 };

@@ -173,7 +173,7 @@ export class Receiver {
         descriptor[8] = bytes & 0xff;
         descriptor[9] = bytes >> 8;
         status = done >= total ? status | RXD_EOP | RXD_IXSM : status & ~RXD_EOP;
-      } else if (chip.log) chip.log(lines.rxNull());
+      } else if (chip.log) chip.log(lines.rxNull, {});
       descriptor[12] = status;
       descriptor[14] = special < 0 ? 0 : special & 0xff;
       descriptor[15] = special < 0 ? 0 : special >> 8;
@@ -185,7 +185,7 @@ export class Receiver {
       values[R.RDH] = next * DESCRIPTOR_SIZE >= ring ? 0 : next;
       // A head outside the ring, or descriptors without buffers all round.
       if (values[R.RDH] === first || first >= ring / DESCRIPTOR_SIZE) {
-        if (chip.log) chip.log(lines.rxWrap(first, values[R.RDT]!, ring));
+        if (chip.log) chip.log(lines.rxWrap, { start: first, rdt: values[R.RDT]!, rdlen: ring });
         return this.overrun(total);
       }
     } while (done < total);
@@ -214,7 +214,7 @@ export class Receiver {
   private overrun(bytes: number): ReceiveResult {
     const { chip } = this;
     const { values } = chip.regs;
-    if (chip.log) chip.log(lines.overrun(bytes, values[R.RDH]!, values[R.RDT]!));
+    if (chip.log) chip.log(lines.overrun, { size: bytes, rdh: values[R.RDH]!, rdt: values[R.RDT]! });
     count(values, R.RNBC);
     count(values, R.MPC);
     chip.state.rxNoRoom++;

@@ -4,7 +4,7 @@ import { contextTxDescriptor, dataTxDescriptor, legacyTxDescriptor, rxDescriptor
 import { phyRegisters } from './phy.ts';
 import { e1000IoRegisters, e1000Registers } from './registers.ts';
 
-export const e1000Tables: Readonly<Record<string, readonly RegisterDef[]>> = {
+export const e1000Tables = {
   '': e1000Registers,
   ports: e1000IoRegisters,
   PHY: phyRegisters,
@@ -12,4 +12,4 @@ export const e1000Tables: Readonly<Record<string, readonly RegisterDef[]>> = {
   'context descriptor': contextTxDescriptor,
   'data descriptor': dataTxDescriptor,
   'receive descriptor': rxDescriptor,
-};
+} satisfies Readonly<Record<string, readonly RegisterDef[]>>;

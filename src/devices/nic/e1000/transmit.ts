@@ -1,4 +1,5 @@
 /** The transmitter: walks the descriptor ring, gathers frames, cuts large sends into segments. */
+import { whole64 } from '../../../base/hex.ts';
 import { ETH_ALEN, putBe16, VLAN_HLEN } from '../ethernet.ts';
 import {
   CTX_IP,
@@ -65,7 +66,7 @@ export class Transmitter {
     const { values } = chip.regs;
     const { log } = chip;
     if (!(values[R.TCTL]! & TCTL_EN)) {
-      if (log) log(lines.txDisabled());
+      if (log) log(lines.txDisabled, {});
       return;
     }
     const first = values[R.TDH]!;
@@ -80,8 +81,8 @@ export class Transmitter {
       const at = ringBase(values, R.TDBAL, R.TDBAH) + values[R.TDH]! * DESCRIPTOR_SIZE;
       chip.dmaRead(at, descriptor, 0, DESCRIPTOR_SIZE);
       if (log) {
-        const address = le32(descriptor, 4).toString(16).padStart(8, '0') + le32(descriptor, 0).toString(16).padStart(8, '0');
-        log(lines.txDescriptor(values[R.TDH]!, address.replace(/^0+(?=.)/, ''), le32(descriptor, 8), le32(descriptor, 12)));
+        const address = whole64(le32(descriptor, 0), le32(descriptor, 4));
+        log(lines.txDescriptor, { index: values[R.TDH]!, address, lower: le32(descriptor, 8), upper: le32(descriptor, 12) });
       }
       this.take();
       if (this.report(at)) causes |= INT_TXDW;
@@ -89,7 +90,7 @@ export class Transmitter {
       values[R.TDH] = next * DESCRIPTOR_SIZE >= ring ? 0 : next;
       // A head outside the ring, or a tail that is never met.
       if (values[R.TDH] === first || first >= ring / DESCRIPTOR_SIZE) {
-        if (log) log(lines.txWrap(first, values[R.TDT]!, ring));
+        if (log) log(lines.txWrap, { start: first, tdt: values[R.TDT]!, tdlen: ring });
         break;
       }
     }
@@ -194,8 +195,9 @@ export class Transmitter {
     const context = tx.largeSend ? tx.largeSendContext : tx.context;
     if (tx.largeSend) {
       if (chip.log) {
-        chip.log(lines.txSegment(tx.segments, size, context.ipcss));
-        chip.log(lines.txTransport(context.tcp, context.tucss, (size - context.tucss) & 0xffff));
+        const { ipcss, tcp, tucss } = context;
+        chip.log(lines.txSegment, { frames: tx.segments, size, ipcss });
+        chip.log(lines.txTransport, { tcp: Number(tcp), tucss, length: (size - tucss) & 0xffff });
       }
       if (adaptHeaders(buffer, size, options, context, tx.segments)) count(values, R.TSCTC);
       tx.segments = (tx.segments + 1) & 0xffff;

@@ -10,7 +10,7 @@ import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
 import { widthMask, type RegisterReading } from '../../registers.ts';
 import { checkState } from '../../state.ts';
-import { accessLines } from './log.ts';
+import { putAccess } from './log.ts';
 import {
   CMD_PAGE_SHIFT,
   CMD_REMOTE,
@@ -83,7 +83,7 @@ export class Ne2kPci extends PciDevice implements NetDevice {
         subsystemId: 0x1100,
         interruptPin: 1,
       },
-      [{ index: 0, kind: 'io', size: NE2K_BLOCK_SIZE }],
+      [{ index: 0, kind: 'io', size: NE2K_BLOCK_SIZE, name: 'ne2000' }],
     );
     if (options.mac.length !== 6) throw new UserError(`ne2k_pci: a MAC address has 6 bytes, got ${options.mac.length}`);
     this.mac = options.mac.slice();
@@ -225,13 +225,13 @@ export class Ne2kPci extends PciDevice implements NetDevice {
     else if (size === 1 && (port < NE2K_PAGED_PORTS || port === NE2K_RESET_PORT))
       value = this.regs.read(tableOffset(port, this.page), 1);
     const { log } = this.slot;
-    if (log) for (const line of accessLines(false, port, size, value)) log(line);
+    if (log) putAccess(log, false, port, size, value);
     return value;
   }
 
   private write(port: number, size: number, value: number): void {
     const { log } = this.slot;
-    if (log) for (const line of accessLines(true, port, size, value)) log(line);
+    if (log) putAccess(log, true, port, size, value);
     if (port === NE2K_DATA_PORT) this.remote.write(size, value);
     else if (size === 1 && port < NE2K_PAGED_PORTS) this.regs.write(tableOffset(port, this.page), 1, value);
   }

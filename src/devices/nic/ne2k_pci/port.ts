@@ -18,9 +18,6 @@ export const W = Object.fromEntries(ne2kRegisters.flatMap((r, i) => (r.written ?
   Record<Ne2kWritten, number>
 >;
 
-/** `n` in lower-case hexadecimal, at least `digits` wide. */
-export const hex = (n: number, digits: number): string => n.toString(16).padStart(digits, '0');
-
 function fieldMask(register: Ne2kRegister | Ne2kWritten, name: string): number {
   const fields =
     register in R

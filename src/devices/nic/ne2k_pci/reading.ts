@@ -1,4 +1,5 @@
 /** The RTL8029 as it is read from records and log lines: reading.ts, for this chip. Sources: as in registers.ts. */
+import type { LogLine } from '../../../base/log-line.ts';
 import { describeFields, explainAccess } from '../../registers.ts';
 import type {
   DescriptorReading,
@@ -11,6 +12,7 @@ import type {
   NicReading,
   RegisterBlock,
 } from '../reading.ts';
+import { lines, readLine } from './log.ts';
 import { CMD_PAGE_SHIFT, CMD_STOP, CMD_TRANS, ISR_RX, ISR_TX, R, W } from './port.ts';
 import {
   NE2K_BLOCK_SIZE,
@@ -105,20 +107,24 @@ function descriptor(direction: 'transmit' | 'receive', words: readonly number[])
 }
 
 /** The model's debug lines of older QEMUs (hw/net/ne2000.c, DEBUG_NE2000): `NE2000: write addr=0x7 val=0xff`. */
-const lines: NicLines = {
+const nicLines: NicLines = {
   prefix: 'ne2000',
   registers(text) {
-    if (/^asic (?:read|write)l? /.test(text)) return [NE2K_DATA_PORT];
-    const port = /^(?:read|write) addr=0x([0-9a-f]+)/.exec(text)?.[1];
-    return port === undefined ? [] : [parseInt(port, 16)];
+    for (const line of [lines.oldAsicRead, lines.oldAsicWrite]) if (readLine(line, text) !== undefined) return [NE2K_DATA_PORT];
+    const { oldRead, oldWrite, read, write, ioportRead, ioportWrite } = lines;
+    for (const line of [oldRead, oldWrite, read, write, ioportRead, ioportWrite]) {
+      const access = readLine(line as LogLine<typeof read.text>, text);
+      if (access !== undefined) return [access.addr];
+    }
+    return [];
   },
   mode: () => undefined,
   doorbell: () => undefined,
   descriptors: () => [],
   fetch: () => undefined,
   raised(text) {
-    const m = /^Set IRQ to 1 \(([0-9a-f]+) ([0-9a-f]+)\)/.exec(text);
-    return m === null ? undefined : { status: parseInt(m[1]!, 16), mask: parseInt(m[2]!, 16) };
+    const set = readLine(lines.oldSetIrq, text);
+    return set?.level === 1 ? { status: set.status, mask: set.mask } : undefined;
   },
 };
 
@@ -143,5 +149,5 @@ export const ne2kReading: NicReading = {
     const causes = describeFields(register.fields!, status & 0xff);
     return causes === '' ? register.name : `${register.name} (${causes})`;
   },
-  lines,
+  lines: nicLines,
 };

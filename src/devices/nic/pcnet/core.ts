@@ -11,7 +11,7 @@ import { widthMask, type RegisterReading } from '../../registers.ts';
 import { checkState } from '../../state.ts';
 import { initialize } from './initialization.ts';
 import { interruptLevel } from './interrupt.ts';
-import { accessLine, apromLine, interruptLine, resetLine } from './log.ts';
+import { chip, lines, putAccess, putAprom } from './log.ts';
 import {
   BSBC_DWIO,
   CSR0_ERR,
@@ -110,8 +110,8 @@ export class Pcnet extends PciDevice implements NetDevice {
 
   constructor(slot: PciSlot, wire: Wire, options: PcnetOptions) {
     super(slot, { vendorId: PCNET_VENDOR_ID, deviceId: PCNET_DEVICE_ID, revision: 0x10, classCode: 0x020000, interruptPin: 1 }, [
-      { index: 0, kind: 'io', size: PCNET_BLOCK_SIZE },
-      { index: 1, kind: 'mem', size: PCNET_BLOCK_SIZE },
+      { index: 0, kind: 'io', size: PCNET_BLOCK_SIZE, name: 'pcnet-io' },
+      { index: 1, kind: 'mem', size: PCNET_BLOCK_SIZE, name: 'pcnet-mmio' },
     ]);
     if (options.mac.length !== 6) throw new UserError(`pcnet: a MAC address has 6 bytes, got ${options.mac.length}`);
     // Fast back-to-back, medium DEVSEL; MinGnt and MaxLat.
@@ -251,7 +251,7 @@ export class Pcnet extends PciDevice implements NetDevice {
   private reset79c970(): void {
     const { regs, state } = this;
     const { values } = regs;
-    this.slot.log?.(resetLine);
+    this.slot.log?.(lines.reset, { chip });
     regs.reset();
     state.rdra = 0;
     state.tdra = 0;
@@ -299,14 +299,14 @@ export class Pcnet extends PciDevice implements NetDevice {
   /** An aligned read of 1, 2 or 4 bytes. Where nothing decodes, or not at this width in this style, it gives ones. */
   private read(offset: number, size: number): number {
     const { log } = this.slot;
-    if (log) log(accessLine(false, offset, size, 0));
+    if (log) putAccess(log, false, offset, size, 0);
     const { dwio } = this;
     if (offset < PORTS) {
       if (dwio ? size !== 4 : size === 4) return widthMask(size);
       let value = 0;
       for (let i = 0; i < size; i++) {
         const byte = this.regs.read(offset + i, 1);
-        if (log) log(apromLine(false, offset + i, byte));
+        if (log) putAprom(log, false, offset + i, byte);
         value |= byte << (8 * i);
       }
       return value >>> 0;
@@ -341,12 +341,12 @@ export class Pcnet extends PciDevice implements NetDevice {
 
   private write(offset: number, size: number, value: number): void {
     const { log } = this.slot;
-    if (log) log(accessLine(true, offset, size, value));
+    if (log) putAccess(log, true, offset, size, value);
     if (offset < PORTS) {
       if (this.dwio ? size !== 4 : size === 4) return;
       for (let i = 0; i < size; i++) {
         const byte = (value >>> (8 * i)) & 0xff;
-        if (log) log(apromLine(true, offset + i, byte));
+        if (log) putAprom(log, true, offset + i, byte);
         this.regs.write(offset + i, 1, byte);
       }
       return;
@@ -370,7 +370,7 @@ export class Pcnet extends PciDevice implements NetDevice {
   private updateInterrupt(): void {
     const { state, slot } = this;
     const level = interruptLevel(this.regs.values, slot.log);
-    if (slot.log && level !== state.isr) slot.log(interruptLine(level, state.isr));
+    if (slot.log && level !== state.isr) slot.log(lines.interrupt, { chip, now: Number(level), before: Number(state.isr) });
     state.isr = level;
     this.setIrq(level);
   }

@@ -1,6 +1,6 @@
 /** The initialization block in guest memory: mode, addresses and rings, in two layouts. */
 import type { DebugLog } from '../../interfaces.ts';
-import { initLine, lengthsLine, ringsLine } from './log.ts';
+import { chip as id, lines } from './log.ts';
 import { CSR0_IDON, CSR0_INIT, CSR0_STOP, getPair, MOST_DESCRIPTORS, physical, R, SWS_SSIZE32, type ChipPort } from './port.ts';
 
 /** Where things lie in a block of 16-bit and of 32-bit words. */
@@ -22,7 +22,7 @@ export function initialize(chip: ChipPort, log: DebugLog | undefined): void {
   const wide = (values[R.BCR20]! & SWS_SSIZE32) !== 0;
   const layout = wide ? LAYOUT32 : LAYOUT16;
   const at = physical(values, getPair(values, R.CSR1));
-  if (log) log(initLine(at));
+  if (log) log(lines.init, { chip: id, addr: at });
   chip.dmaRead(at, block, 0, layout.bytes);
   let rdra = view.getUint32(layout.rdra, true);
   let tdra = view.getUint32(layout.tdra, true);
@@ -34,7 +34,7 @@ export function initialize(chip: ChipPort, log: DebugLog | undefined): void {
     rdra &= ADDRESS16;
     tdra &= ADDRESS16;
   }
-  if (log) log(lengthsLine(rlen, tlen));
+  if (log) log(lines.lengths, { chip: id, rlen, tlen });
   values[R.CSR76] = Math.min(1 << rlen, MOST_DESCRIPTORS);
   values[R.CSR78] = Math.min(1 << tlen, MOST_DESCRIPTORS);
   values[R.CSR6] = (tlen << 12) | (rlen << 8);
@@ -45,6 +45,9 @@ export function initialize(chip: ChipPort, log: DebugLog | undefined): void {
   state.tdra = physical(values, tdra);
   values[R.CSR72] = values[R.CSR76]!;
   values[R.CSR74] = values[R.CSR78]!;
-  if (log) log(ringsLine(wide, state.rdra, values[R.CSR76]!, state.tdra, values[R.CSR78]!));
+  if (log) {
+    const { rdra, tdra } = state;
+    log(lines.rings, { chip: id, ss32: Number(wide), rdra, rcvrl: values[R.CSR76]!, tdra, xmtrl: values[R.CSR78]! });
+  }
   values[R.CSR0] = (values[R.CSR0]! | CSR0_INIT | CSR0_IDON) & ~CSR0_STOP;
 }

@@ -1,6 +1,6 @@
 /** Causes, masks and enables of the interrupt. */
 import type { DebugLog } from '../../interfaces.ts';
-import { userInterruptLine } from './log.ts';
+import { chip, lines } from './log.ts';
 import {
   CSR0_CAUSES,
   CSR0_IENA,
@@ -25,7 +25,7 @@ export function interruptLevel(values: Uint32Array, log: DebugLog | undefined): 
     values[R.CSR4] = (values[R.CSR4]! & ~CSR4_UINTCMD) | CSR4_UINT;
     pending = true;
     level = true;
-    if (log) log(userInterruptLine);
+    if (log) log(lines.userInterrupt, { chip });
   }
   if ((values[R.CSR5]! >> 1) & values[R.CSR5]! & CSR5_OWN_ENABLES) {
     pending = true;

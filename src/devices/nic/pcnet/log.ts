@@ -1,22 +1,42 @@
-/** Lines in the words of QEMU's trace events `pcnet_*`, as its log backend prints them. Where QEMU prints a pointer, there is none here: 0x0. */
+/**
+ * The chip's lines as data: QEMU's trace events `pcnet_*`, word for word; written by the chip and read by its reading. Where QEMU prints a
+ * pointer, there is none here: 0x0.
+ */
+import { event, readerBehind } from '../../../base/log-line.ts';
+import type { DebugLog } from '../../interfaces.ts';
 import { APROM_SIZE } from './registers.ts';
-import { hex } from './port.ts';
 
-/** One access that reached the chip, and the PROM bytes it touched. */
-export function accessLine(write: boolean, offset: number, size: number, value: number): string {
-  return write
-    ? `pcnet_ioport_write opaque=0x0 addr=0x${hex(offset, 1)} data=0x${hex(value, 1)} size=${size}`
-    : `pcnet_ioport_read opaque=0x0 addr=0x${hex(offset, 1)} size=${size}`;
+const QEMU = 'QEMU 0.15 and later';
+const IO = 'QEMU 3.1 and later';
+
+export const lines = {
+  ioportRead: event(IO, 'pcnet_ioport_read opaque={chip:p} addr=0x{addr:x} size={size:d}'),
+  ioportWrite: event(IO, 'pcnet_ioport_write opaque={chip:p} addr=0x{addr:x} data=0x{value:x} size={size:d}'),
+  apromRead: event(QEMU, 'pcnet_aprom_readb opaque={chip:p} addr=0x{addr:x8} val=0x{value:x2}'),
+  apromWrite: event(QEMU, 'pcnet_aprom_writeb opaque={chip:p} addr=0x{addr:x8} val=0x{value:x2}'),
+  reset: event(QEMU, 'pcnet_s_reset s={chip:p}'),
+  userInterrupt: event(QEMU, 'pcnet_user_int s={chip:p}'),
+  interrupt: event(QEMU, 'pcnet_isr_change s={chip:p} INTA={now:d}<={before:d}'),
+  init: event(QEMU, 'pcnet_init s={chip:p} init_addr=0x{addr:x}'),
+  lengths: event(QEMU, 'pcnet_rlen_tlen s={chip:p} rlen={rlen:d} tlen={tlen:d}'),
+  rings: event(QEMU, 'pcnet_ss32_rdra_tdra s={chip:p} ss32={ss32:d} rdra=0x{rdra:x8}[{rcvrl:d}] tdra=0x{tdra:x8}[{xmtrl:d}]'),
+} as const;
+
+/** What stands for the chip's address. */
+export const chip = '0x0';
+
+/** Reads a line's text without the chip's name. */
+export const readLine = readerBehind('pcnet_');
+
+/** One access that reached the chip. */
+export function putAccess(log: DebugLog, write: boolean, addr: number, size: number, value: number): void {
+  if (write) log(lines.ioportWrite, { chip, addr, value, size });
+  else log(lines.ioportRead, { chip, addr, size });
 }
 
-export const apromLine = (write: boolean, offset: number, value: number): string =>
-  `pcnet_aprom_${write ? 'writeb' : 'readb'} opaque=0x0 addr=0x${hex(offset % APROM_SIZE, 8)} val=0x${hex(value, 2)}`;
-
-export const resetLine = 'pcnet_s_reset s=0x0';
-export const userInterruptLine = 'pcnet_user_int s=0x0';
-export const interruptLine = (now: boolean, before: boolean): string =>
-  `pcnet_isr_change s=0x0 INTA=${Number(now)}<=${Number(before)}`;
-export const initLine = (address: number): string => `pcnet_init s=0x0 init_addr=0x${hex(address, 1)}`;
-export const lengthsLine = (rlen: number, tlen: number): string => `pcnet_rlen_tlen s=0x0 rlen=${rlen} tlen=${tlen}`;
-export const ringsLine = (ssize32: boolean, rdra: number, rcvrl: number, tdra: number, xmtrl: number): string =>
-  `pcnet_ss32_rdra_tdra s=0x0 ss32=${Number(ssize32)} rdra=0x${hex(rdra, 8)}[${rcvrl}] tdra=0x${hex(tdra, 8)}[${xmtrl}]`;
+/** One byte of the PROM that an access touched. */
+export function putAprom(log: DebugLog, write: boolean, offset: number, value: number): void {
+  const fields = { chip, addr: offset % APROM_SIZE, value };
+  if (write) log(lines.apromWrite, fields);
+  else log(lines.apromRead, fields);
+}

@@ -20,9 +20,6 @@ export interface ChipPort {
 /** Register indices by name: `regs.values[R.CSR0]`. */
 export const R = Object.fromEntries(pcnetRegisters.map((r, i) => [r.name, i])) as Readonly<Record<PcnetRegister, number>>;
 
-/** `n` in lower-case hexadecimal, at least `digits` wide. */
-export const hex = (n: number, digits: number): string => n.toString(16).padStart(digits, '0');
-
 /** A 32-bit value in two registers that stand side by side in the table, lower half first. */
 export const getPair = (values: Uint32Array, low: number): number => (values[low]! | (values[low + 1]! << 16)) >>> 0;
 

@@ -8,10 +8,12 @@ import type {
   ModeSign,
   NicAccess,
   NicFollower,
+  NicLines,
   NicReading,
   Place,
   RegisterBlock,
 } from '../reading.ts';
+import { lines, readLine } from './log.ts';
 import { CSR0_RINT, CSR0_TDMD, CSR0_TINT, ENP, R, SWS_STYLE } from './port.ts';
 import {
   APROM_SIZE,
@@ -186,6 +188,24 @@ function descriptor(direction: 'transmit' | 'receive', words: readonly number[],
   };
 }
 
+/** What the chip's lines say (log.ts); none of them prints a doorbell, a descriptor or the interrupt's cause. */
+const nicLines: NicLines = {
+  prefix: 'pcnet',
+  registers(text) {
+    const access =
+      readLine(lines.ioportRead, text) ??
+      readLine(lines.ioportWrite, text) ??
+      readLine(lines.apromRead, text) ??
+      readLine(lines.apromWrite, text);
+    return access === undefined ? [] : [access.addr];
+  },
+  mode: () => undefined,
+  doorbell: () => undefined,
+  descriptors: () => [],
+  fetch: () => undefined,
+  raised: () => undefined,
+};
+
 export const pcnetReading: NicReading = {
   name: 'pcnet',
   title: 'Am79C970A',
@@ -208,5 +228,5 @@ export const pcnetReading: NicReading = {
     const causes = describeFields(register.fields!, status & CAUSES);
     return causes === '' ? register.name : `${register.name} (${causes})`;
   },
-  lines: undefined,
+  lines: nicLines,
 };

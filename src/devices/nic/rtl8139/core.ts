@@ -3,14 +3,13 @@
  * receive.ts move the frames. Behaviour follows QEMU's model, with the exceptions in docs/rtl8139.md.
  */
 import type { RegisterReading } from '../../registers.ts';
-import { hex } from '../../../base/hex.ts';
 import { UserError } from '../../../base/errors.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
 import { checkState } from '../../state.ts';
 import { Eeprom93c46 } from '../eeprom-93c46.ts';
-import { accessLine } from './log.ts';
+import { lines, putAccess } from './log.ts';
 import {
   addr64,
   BMCR_RESET,
@@ -129,7 +128,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     const { log } = slot;
     if (log)
       this.regs.log = (write, register, offset, size, value) =>
-        log(accessLine(write, register, offset, size, value, this.state.cplusEnabled));
+        putAccess(log, write, register, offset, size, value, this.state.cplusEnabled);
     const port: ChipPort = {
       regs: this.regs,
       state: this.state,
@@ -317,9 +316,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     const { values } = this.regs;
     const wanted = (values[R.IntrStatus]! & values[R.IntrMask]!) !== 0;
     const { log } = this.slot;
-    if (log) {
-      log(`RTL8139: Set IRQ to ${wanted ? 1 : 0} (${hex(values[R.IntrStatus]!, 4)} ${hex(values[R.IntrMask]!, 4)})`);
-    }
+    if (log) log(lines.setIrq, { level: wanted ? 1 : 0, status: values[R.IntrStatus]!, mask: values[R.IntrMask]! });
     this.setIrq(wanted);
   }
 
@@ -522,9 +519,9 @@ export class Rtl8139 extends PciDevice implements NetDevice {
         read: () => 0,
         write: (value) => {
           const { log } = this.slot;
-          if (log && value & POLL_HIGH) log('RTL8139: C+ TxPoll high priority transmission (not implemented)');
+          if (log && value & POLL_HIGH) log(lines.pollHigh, {});
           if (value & POLL_NORMAL) {
-            if (log) log('RTL8139: C+ TxPoll normal priority transmission');
+            if (log) log(lines.pollNormal, {});
             this.transmitter.transmitCplus();
           }
         },

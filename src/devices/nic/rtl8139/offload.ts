@@ -16,6 +16,7 @@ const LARGE_SEND_MSS_MASK = 0x7ff;
 
 const IP_HEADER_MIN = 20;
 const TCP_HEADER_MIN = 20;
+const UDP_HEADER = 8;
 const IP_LENGTH = 2;
 const IP_ID = 4;
 const IP_PROTOCOL = 9;
@@ -71,13 +72,14 @@ export function offload(command: number, frame: Uint8Array, size: number, send: 
     const mss = (command >>> LARGE_SEND_MSS_SHIFT) & LARGE_SEND_MSS_MASK;
     return largeSend(frame, size, headerLength, dataLength, mss, send);
   }
+  const tcp = (command & CP_TX_TCP_CHECKSUM) !== 0 && protocol === TCP;
+  const udp = (command & CP_TX_UDP_CHECKSUM) !== 0 && protocol === UDP;
+  const field = tcp ? TCP_CHECKSUM : UDP_CHECKSUM;
+  const inFrame = (tcp || udp) && transport + field + 2 <= size;
+  // The datagram ends inside its transport header, the frame does not: what lies in the checksum's place is none of its bytes.
+  if (inFrame && dataLength > 0 && dataLength < (tcp ? TCP_HEADER_MIN : UDP_HEADER)) return size;
   if (command & CP_TX_IP_CHECKSUM) checksumIp(frame, headerLength);
-  if (command & CP_TX_TCP_CHECKSUM && protocol === TCP) {
-    // The datagram may be shorter than its transport header, as long as the field lies in the frame.
-    if (transport + TCP_CHECKSUM + 2 <= size) checksumTransport(frame, transport, dataLength, TCP, TCP_CHECKSUM);
-  } else if (command & CP_TX_UDP_CHECKSUM && protocol === UDP) {
-    if (transport + UDP_CHECKSUM + 2 <= size) checksumTransport(frame, transport, dataLength, UDP, UDP_CHECKSUM);
-  }
+  if (inFrame) checksumTransport(frame, transport, dataLength, protocol, field);
   return size;
 }
 

@@ -14,6 +14,7 @@ import type {
   PrintedDescriptor,
   RegisterBlock,
 } from '../reading.ts';
+import { lines, readLine } from './log.ts';
 import { addr64, CMD_RESET, CP_RX_ENABLE, CP_TX_ENABLE, INT_RX_OK, INT_TX_OK, TX_OWN } from './port.ts';
 import { RTL8139_BLOCK_SIZE, RTL8139_DEVICE_ID, RTL8139_VENDOR_ID, rtl8139Registers } from './registers.ts';
 import {
@@ -196,61 +197,62 @@ function descriptor(direction: 'transmit' | 'receive', words: readonly number[])
   };
 }
 
-/** The model's debug lines (hw/net/rtl8139.c, DEBUG_RTL8139). */
-const lines: NicLines = {
+/** Registers by the labels that lines have for them. */
+const atLabel = (label: string): readonly number[] =>
+  rtl8139Registers.filter((r) => (r.log?.label ?? r.name).toLowerCase() === label.trim().toLowerCase()).map((r) => r.offset);
+
+/** What the chip's lines say (log.ts). */
+const nicLines: NicLines = {
   prefix: 'rtl8139',
   registers(text) {
-    // `TxAddr write offset=0x0 val=…`, `C+ TxPoll write(b) val=0x40`.
-    const m = /^(.+?) (?:write|read)(?:\([bwl]\))?\b(?: offset=(?:0x)?([0-9a-f]+))?/i.exec(text);
-    if (m === null) return [];
-    const label = m[1]!.trim().toLowerCase();
-    const within = m[2] === undefined ? undefined : parseInt(m[2], 16);
-    return rtl8139Registers
-      .filter((r) => {
-        const name = (r.log?.label ?? r.name).toLowerCase();
-        return name === label || (within !== undefined && name === `${label}0`);
-      })
-      .map((r) => r.offset + (within ?? 0));
+    const address = readLine(lines.addressWrite, text);
+    if (address !== undefined) return [TX_ADDR + address.offset];
+    const status = readLine(lines.statusWrite, text);
+    if (status !== undefined) return [TX_STATUS + status.offset];
+    const place =
+      readLine(lines.arrayRead, text) ?? readLine(lines.notImplementedRead, text) ?? readLine(lines.notImplementedWrite, text);
+    if (place !== undefined) return [place.addr];
+    const access = readLine(lines.registerRead, text) ?? readLine(lines.registerWrite, text);
+    return access === undefined ? [] : atLabel(access.label);
   },
   mode: (text) => (/C\+/.test(text) ? { mode: 'C+', strength: 'proven', why: 'the chip says so' } : undefined),
   doorbell(text) {
-    const value = /^C\+ TxPoll write.*val=0x([0-9a-f]+)/i.exec(text)?.[1];
-    return value === undefined ? undefined : { register: 'TxPoll', data: BigInt(`0x${value}`) };
+    const written = readLine(lines.registerWrite, text);
+    if (written === undefined || atLabel(written.label)[0] !== TX_POLL) return undefined;
+    return { register: 'TxPoll', data: BigInt(`0x${written.value}`) };
   },
   descriptors(texts) {
     const found: { -readonly [K in keyof PrintedDescriptor]: PrintedDescriptor[K] }[] = [];
     texts.forEach((text, line) => {
-      let m = /C\+ mode reading TX descriptor (\d+) from host memory at .*= (?:0x)?([0-9a-f]+)/i.exec(text);
-      if (m !== null) {
-        found.push({
-          index: Number(m[1]),
-          gpa: parseInt(m[2]!, 16),
-          line,
-          words: undefined,
-          buffer: undefined,
-          sent: undefined,
-        });
+      const at = readLine(lines.cplusTxAt, text);
+      if (at !== undefined) {
+        found.push({ index: at.n, gpa: at.gpa, line, words: undefined, buffer: undefined, sent: undefined });
         return;
       }
       const current = found.at(-1);
       if (current === undefined) return;
-      if ((m = /C\+ mode TX descriptor \d+ ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8})/i.exec(text)) !== null) {
-        current.words = { values: m.slice(1, 5).map((w) => parseInt(w, 16)), line };
-      } else if (lines.fetch(text) !== undefined) {
-        current.buffer ??= { ...lines.fetch(text)!, line };
-      } else if ((m = /C\+ mode transmitting (\d+) bytes packet/i.exec(text)) !== null) {
-        current.sent = { bytes: Number(m[1]), line };
+      const words = readLine(lines.cplusTx, text);
+      if (words !== undefined) {
+        current.words = { values: [words.word0, words.word1, words.word2, words.word3], line };
+        return;
       }
+      const fetched = nicLines.fetch(text);
+      if (fetched !== undefined) {
+        current.buffer ??= { ...fetched, line };
+        return;
+      }
+      const sent = readLine(lines.cplusSent, text);
+      if (sent !== undefined) current.sent = { bytes: sent.bytes, line };
     });
     return found;
   },
   fetch(text) {
-    const m = /transmit reading (\d+) bytes from host memory at (?:0x)?([0-9a-f]+)/i.exec(text);
-    return m === null ? undefined : { gpa: parseInt(m[2]!, 16), bytes: Number(m[1]) };
+    const fetched = readLine(lines.cplusFetch, text) ?? readLine(lines.fetch, text);
+    return fetched === undefined ? undefined : { gpa: fetched.gpa, bytes: fetched.bytes };
   },
   raised(text) {
-    const m = /^Set IRQ to 1\b.*\(([0-9a-f]+) ([0-9a-f]+)\)/i.exec(text);
-    return m === null ? undefined : { status: parseInt(m[1]!, 16), mask: parseInt(m[2]!, 16) };
+    const set = readLine(lines.setIrq, text);
+    return set?.level === 1 ? { status: set.status, mask: set.mask } : undefined;
   },
 };
 
@@ -280,5 +282,5 @@ export const rtl8139Reading: NicReading = {
     const [register] = explainAccess(rtl8139Registers, INTR_STATUS, 2, status);
     return register!.fields === '' ? register!.name : `${register!.name} (${register!.fields})`;
   },
-  lines,
+  lines: nicLines,
 };

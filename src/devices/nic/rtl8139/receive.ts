@@ -1,7 +1,7 @@
 /** The receiver: filters, the byte ring of C mode, the descriptor ring of C+ mode. */
-import { hex } from '../../../base/hex.ts';
 import { be16, crc32, ETH_ALEN, ETH_P_8021Q, ETH_ZLEN, multicastHash, VLAN_HLEN } from '../ethernet.ts';
 import type { ReceiveResult } from '../../interfaces.ts';
+import { lines } from './log.ts';
 import {
   addr64,
   CMD_RX_ENABLE,
@@ -89,9 +89,9 @@ export class Receiver {
   /** Takes a frame, bytes 0 … length-1; loopback comes here too. `canWait`: see NetDevice. */
   receive(frame: Uint8Array, length: number, canWait: boolean): ReceiveResult {
     const { regs, state, log } = this.chip;
-    if (log) log(`RTL8139: >>> received len=${length}`);
+    if (log) log(lines.received, { length });
     if (!state.clockRuns || !(regs.values[R.ChipCmd]! & CMD_RX_ENABLE)) {
-      if (log) log('RTL8139: receiver disabled ================');
+      if (log) log(lines.receiverDisabled, {});
       state.rxFiltered++;
       return 'dropped';
     }
@@ -179,10 +179,8 @@ export class Receiver {
       (noWrap && state.rxBufAddr + need > state.rxBufferSize + NO_WRAP_ROOM)
     ) {
       if (log) {
-        log(
-          `RTL8139: rx overflow: rx buffer length ${state.rxBufferSize} head 0x${hex(state.rxBufAddr, 4)} ` +
-            `read 0x${hex(state.rxBufPtr, 4)} === available 0x${hex(available, 4)} need 0x${hex(need, 4)}`,
-        );
+        const { rxBufferSize: bytes, rxBufAddr: head, rxBufPtr: read } = state;
+        log(lines.overflow, { bytes, head, read, available, need });
       }
       return false;
     }
@@ -193,9 +191,8 @@ export class Receiver {
     this.ringWrite(this.word, CRC_SIZE, noWrap);
     state.rxBufAddr = alignWord(state.rxBufAddr) & (state.rxBufferSize - 1);
     if (log) {
-      log(
-        `RTL8139: received: rx buffer length ${state.rxBufferSize} head 0x${hex(state.rxBufAddr, 4)} read 0x${hex(state.rxBufPtr, 4)}`,
-      );
+      const { rxBufferSize: bytes, rxBufAddr: head, rxBufPtr: read } = state;
+      log(lines.ringReceived, { bytes, head, read });
     }
     return true;
   }
@@ -245,10 +242,8 @@ export class Receiver {
         regs: { values },
         state,
       } = chip;
-      chip.log(
-        `RTL8139: +++ C+ mode reading RX descriptor ${state.cplusRxDesc} from host memory at ` +
-          `${hex(values[R.RxRingAddrHI]!, 8)} ${hex(values[R.RxRingAddr]!, 8)} = ${hex(at, 8)}`,
-      );
+      const fields = { high: values[R.RxRingAddrHI]!, low: values[R.RxRingAddr]!, gpa: at };
+      chip.log(lines.cplusRxAt, { n: state.cplusRxDesc, ...fields });
     }
     chip.dmaRead(at, this.descriptor, 0, DESCRIPTOR_SIZE);
   }
@@ -267,19 +262,13 @@ export class Receiver {
     let vlan = le32(descriptor, 4);
     const bufferLow = le32(descriptor, 8);
     const bufferHigh = le32(descriptor, 12);
-    if (log)
-      log(
-        `RTL8139: +++ C+ mode RX descriptor ${n} ${hex(command, 8)} ${hex(vlan, 8)} ${hex(bufferLow, 8)} ${hex(bufferHigh, 8)}`,
-      );
+    if (log) log(lines.cplusRx, { n, word0: command, word1: vlan, word2: bufferLow, word3: bufferHigh });
     const tagged = (values[R.CpCmd]! & CP_RX_VLAN) !== 0 && be16(data, 2 * ETH_ALEN) === ETH_P_8021Q;
     const size = tagged ? Math.max(padded - VLAN_HLEN, ETH_ZLEN) : padded;
     if (!(command & CP_RX_OWN) || size + CRC_SIZE > (command & CP_RX_SIZE_MASK)) {
       if (log) {
-        log(
-          command & CP_RX_OWN
-            ? `RTL8139: C+ Rx mode : descriptor ${n} size ${command & CP_RX_SIZE_MASK} received ${size} + 4`
-            : `RTL8139: C+ Rx mode : descriptor ${n} is owned by host`,
-        );
+        if (command & CP_RX_OWN) log(lines.cplusRxSmall, { n, size: command & CP_RX_SIZE_MASK, bytes: size });
+        else log(lines.cplusRxOwned, { n });
       }
       state.tally[Tally.RxErr]!++;
       state.tally[Tally.MissPkt]!++;

@@ -1,6 +1,6 @@
 /** The transmitter: four buffers in C mode, a descriptor ring in C+ mode. */
-import { hex } from '../../../base/hex.ts';
 import { ETH_ALEN, ETH_P_8021Q, putBe16, VLAN_HLEN } from '../ethernet.ts';
+import { lines } from './log.ts';
 import { CP_TX_OFFLOAD, offload } from './offload.ts';
 import { addr64, CMD_TX_ENABLE, CP_TX_ENABLE, INT_TX_OK, le32, putLe32, R, TX_OK, TX_OWN, type ChipPort } from './port.ts';
 import { CPLUS_BUFFER_SIZE, Tally } from './state.ts';
@@ -52,21 +52,21 @@ export class Transmitter {
     const n = state.txBuffer;
     const status = regs.values[R.TxStatus0 + n]!;
     if (!(regs.values[R.ChipCmd]! & CMD_TX_ENABLE)) {
-      if (log) log(`RTL8139: +++ cannot transmit from descriptor ${n}: transmitter disabled`);
+      if (log) log(lines.cannotDisabled, { n });
       return;
     }
     if (status & TX_OWN) {
-      if (log) log(`RTL8139: +++ cannot transmit from descriptor ${n}: owned by host (${hex(status, 8)})`);
+      if (log) log(lines.cannotOwned, { n, status });
       return;
     }
     const size = status & (C_BUFFER_SIZE - 1);
     const address = regs.values[R.TxAddr0 + n]!;
-    if (log) log(`RTL8139: +++ transmit reading ${size} bytes from host memory at 0x${hex(address, 8)}`);
+    if (log) log(lines.fetch, { bytes: size, gpa: address });
     chip.dmaRead(address, this.buffer, 0, size);
     regs.values[R.TxStatus0 + n] = status | TX_OWN | TX_OK;
     this.tag = -1;
     this.emit(this.buffer, size);
-    if (log) log(`RTL8139: +++ transmitted ${size} bytes from descriptor ${n}`);
+    if (log) log(lines.transmitted, { bytes: size, n });
     state.txBuffer = (n + 1) & 3;
     chip.interrupt(INT_TX_OK);
   }
@@ -78,7 +78,7 @@ export class Transmitter {
     this.frames = 0;
     while (count < CPLUS_RING_SIZE && this.frames < MOST_FRAMES && this.oneCplus()) count++;
     if (count) chip.interrupt(INT_TX_OK);
-    else if (chip.log) chip.log(`RTL8139: C+ mode : transmitter queue stalled, current TxDesc = ${chip.state.cplusTxDesc}`);
+    else if (chip.log) chip.log(lines.cplusStalled, { n: chip.state.cplusTxDesc });
   }
 
   /** Takes one descriptor; false when there is none to take. */
@@ -86,41 +86,32 @@ export class Transmitter {
     const { chip, descriptor } = this;
     const { regs, state, log } = chip;
     if (!(regs.values[R.ChipCmd]! & CMD_TX_ENABLE) || !(regs.values[R.CpCmd]! & CP_TX_ENABLE)) {
-      if (log) log('RTL8139: +++ C+ mode: transmitter disabled');
+      if (log) log(lines.cplusDisabled, {});
       return false;
     }
     const n = state.cplusTxDesc;
     const ringLow = regs.values[R.TxAddr0]!;
     const ringHigh = regs.values[R.TxAddr1]!;
     const at = addr64(ringLow, ringHigh) + n * DESCRIPTOR_SIZE;
-    if (log)
-      log(
-        `RTL8139: +++ C+ mode reading TX descriptor ${n} from host memory at ${hex(ringHigh, 8)} ${hex(ringLow, 8)} = 0x${hex(at, 8)}`,
-      );
+    if (log) log(lines.cplusTxAt, { n, high: ringHigh, low: ringLow, gpa: at });
     chip.dmaRead(at, descriptor, 0, DESCRIPTOR_SIZE);
     const command = le32(descriptor, 0);
     const vlan = le32(descriptor, 4);
     const bufferLow = le32(descriptor, 8);
     const bufferHigh = le32(descriptor, 12);
-    if (log)
-      log(
-        `RTL8139: +++ C+ mode TX descriptor ${n} ${hex(command, 8)} ${hex(vlan, 8)} ${hex(bufferLow, 8)} ${hex(bufferHigh, 8)}`,
-      );
+    if (log) log(lines.cplusTx, { n, word0: command, word1: vlan, word2: bufferLow, word3: bufferHigh });
     if (!(command & CP_TX_OWN)) {
-      if (log) log(`RTL8139: C+ Tx mode : descriptor ${n} is owned by host`);
+      if (log) log(lines.cplusTxOwned, { n });
       return false;
     }
-    if (log) log(`RTL8139: +++ C+ Tx mode : transmitting from descriptor ${n}`);
+    if (log) log(lines.cplusTxBegins, { n });
     if (command & CP_TX_FIRST) {
-      if (log) log(`RTL8139: +++ C+ Tx mode : descriptor ${n} is first segment descriptor`);
+      if (log) log(lines.cplusTxFirst, { n });
       state.cplusLength = 0;
     }
     const from = addr64(bufferLow, bufferHigh);
     const size = Math.min(command & CP_TX_SIZE_MASK, CPLUS_BUFFER_SIZE - state.cplusLength);
-    if (log)
-      log(
-        `RTL8139: +++ C+ mode transmit reading ${size} bytes from host memory at ${hex(from, 8)} to offset ${state.cplusLength}`,
-      );
+    if (log) log(lines.cplusFetch, { bytes: size, gpa: from, offset: state.cplusLength });
     chip.dmaRead(from, state.cplusBuffer, state.cplusLength, size);
     state.cplusLength += size;
     state.cplusTxDesc = command & CP_TX_END_OF_RING ? 0 : (n + 1) % CPLUS_RING_SIZE;
@@ -128,9 +119,9 @@ export class Transmitter {
     putLe32(descriptor, 0, command & ~(CP_TX_OWN | CP_TX_STATUS));
     chip.dmaWrite(at, descriptor, 0, 4);
     if (command & CP_TX_LAST) {
-      if (log) log(`RTL8139: +++ C+ Tx mode : descriptor ${n} is last segment descriptor`);
+      if (log) log(lines.cplusTxLast, { n });
       this.sendCplus(command, vlan);
-    } else if (log) log('RTL8139: +++ C+ mode transmission continue to next descriptor');
+    } else if (log) log(lines.cplusTxGoesOn, {});
     return true;
   }
 
@@ -145,7 +136,7 @@ export class Transmitter {
     if (command & CP_TX_OFFLOAD) size = offload(command, state.cplusBuffer, size, this.sendSegment);
     if (state.txSegments !== segments) state.txLargeSends++;
     state.tally[Tally.TxOk]!++;
-    if (log) log(`RTL8139: +++ C+ mode transmitting ${size} bytes packet`);
+    if (log) log(lines.cplusSent, { bytes: size });
     this.emit(state.cplusBuffer, size);
   }
 

@@ -1,0 +1,76 @@
+/**
+ * What mailers, browsers and terminals do to a line of text, undone: quoted-printable and base64 of mail (RFC 2045), HTML
+ * tags and entities, escape sequences of terminals, blanks and arrows that an editor made "nice".
+ */
+import { decodeHTML } from 'entities';
+
+/** Whether every `=` of a line is one of quoted-printable: a code, or a soft break at the end. */
+const isValid = (line: string): boolean => !/=(?![0-9A-Fa-f]{2}|[ \t]{0,80}$)/.test(line);
+
+/** A soft line break of quoted-printable: the line goes on in the next. */
+export const hasSoftBreak = (line: string): boolean => /=[ \t]{0,80}$/.test(line) && isValid(line);
+
+/** Nothing that a tool prints: a sure sign of quoted-printable. */
+const SURE_QUOTED_PRINTABLE = /=3D|=C2=A0|=E2=80=|=20[ \t]*$|=09/;
+
+/** Whether a line can only come from quoted-printable text. */
+export const isQuotedPrintable = (line: string): boolean =>
+  (SURE_QUOTED_PRINTABLE.test(line) && isValid(line)) || hasSoftBreak(line);
+
+/** Quoted-printable back into text; a soft break at the end is kept. What is no code stays as it is. */
+export function decodeQuotedPrintable(line: string): string {
+  if (!isValid(line)) return line;
+  return line.replaceAll(/(?:=[0-9A-Fa-f]{2})+/g, (codes) =>
+    new TextDecoder().decode(Uint8Array.from(codes.slice(1).split('='), (code) => parseInt(code, 16))),
+  );
+}
+
+/** A line of base64 of mail, or undefined. Short last lines count. */
+export function decodeBase64(line: string): Uint8Array | undefined {
+  const text = line.trim();
+  if (text === '' || text.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined;
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
+const BREAK_TAGS = /<(?:br|\/p|\/div|\/tr|\/li|\/pre|\/h[1-6]|p|pre|tr|li|blockquote|\/blockquote)(?:\s[^<>]{0,400})?\/?>/gi;
+const OTHER_TAGS =
+  /<\/?(?:a|abbr|article|b|big|body|center|cite|code|dd|del|div|dl|dt|em|font|form|h[1-6]|head|hr|html|i|img|ins|kbd|link|main|mark|meta|nobr|ol|q|s|samp|script|section|small|span|strike|strong|style|sub|sup|table|tbody|td|th|thead|title|tt|u|ul|var|wbr|!doctype)(?:\s[^<>]{0,400})?\/?>/gi;
+const COMMENT = /<!--[^<>]{0,400}-->/g;
+
+/** How often a page may have been escaped over again (`&amp;gt;`). */
+const MAX_ESCAPES = 3;
+
+/** The lines that a line of HTML shows. A line without tags and entities comes back as it is. */
+export function decodeHtml(line: string): string[] {
+  const plain = line.includes('<') ? line.replaceAll(COMMENT, '').replaceAll(BREAK_TAGS, '\n').replaceAll(OTHER_TAGS, '') : line;
+  let text = plain;
+  for (let i = 0; i < MAX_ESCAPES && /&(?:#\d|#x[\da-f]|[a-z]{2,8};)/i.test(text); i++) {
+    const decoded = decodeHTML(text);
+    if (decoded === text) break;
+    text = decoded;
+  }
+  if (!text.includes('\n')) return [text];
+  // A tag at the start or the end of a line breaks nothing.
+  const parts = text.split('\n');
+  return parts.filter((part, i) => part.trim() !== '' || (parts.every((p) => p.trim() === '') && i === 0));
+}
+
+/** CSI, OSC and two-character escape sequences (ECMA-48), and overstrikes of man pages (`_\bx`). */
+const ESCAPES = /\x1b\[[0-?]{0,40}[ -/]{0,4}[@-~]|\x1b\][^\x07\x1b]{0,400}(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|.\x08/g;
+/** Joiners, soft hyphens, marks of direction, byte-order marks. */
+const INVISIBLE = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]/g;
+
+/** A line in the characters that tools print. */
+export function plainCharacters(line: string): string {
+  return line
+    .replaceAll(ESCAPES, '')
+    .replaceAll(INVISIBLE, '')
+    .replaceAll(/[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\v\f]/g, ' ')
+    .replaceAll(/[\u2192\u27f6\u279c\u2794\u21d2]/g, '->')
+    .replaceAll(/[\u2190\u27f5\u21d0]/g, '<-')
+    .replaceAll(/[\u2010-\u2015\u2212]/g, '-')
+    .replaceAll(/[\u2018\u2019\u201b\u2032]/g, "'")
+    .replaceAll(/[\u201c-\u201f\u2033]/g, '"')
+    .replaceAll(/[\uff01-\uff5e]/g, (c) => String.fromCharCode(c.charCodeAt(0) - 0xfee0))
+    .replaceAll(/[\x00-\x08\x0b-\x1f\x7f]/g, '');
+}

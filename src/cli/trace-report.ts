@@ -1,0 +1,73 @@
+/** `xenolith trace report` and `xenolith trace compare`: a page about one host; what differs between two. */
+import { writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { CostTable, ioPaths, type Analysis } from '../analyze/index.ts';
+import { UserError } from '../base/errors.ts';
+import { compareText, differences } from '../export/report/compare.ts';
+import { reportPage } from '../export/report/page.ts';
+import { plotLibrary } from '../export/report/plots-node.ts';
+import { Profile } from '../export/report/profile.ts';
+import { writeAll } from '../trace/index-node.ts';
+import { withFiles, type FileOptions } from './trace-io.ts';
+import { loadTrace } from './trace-load.ts';
+import { traceCommand } from './trace.ts';
+
+interface ReportOptions extends FileOptions {
+  output?: string;
+  host?: string;
+  start?: string;
+}
+
+/** Adds `report` and `compare` to the command `trace`. */
+export function registerTraceReport(program: Command): void {
+  const trace = program.commands.find((c) => c.name() === 'trace') ?? traceCommand(program);
+  withFiles(trace.command('report'))
+    .description('one self-contained HTML page about a host: exits, latencies, registers, wake-ups, runstates, with plots')
+    .requiredOption('-o, --output <file>', 'the page')
+    .option('--host <name>', "the traced host's name; the trace file's when left out")
+    .option('--start <time>', 'wall-clock time at which the trace begins: 2026-11-30T12:00:00Z')
+    .addHelpText(
+      'after',
+      '\nExample (on the files of npm start):\n  npx xenolith trace report out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng -o out/report.html\n',
+    )
+    .action(async (files: string[], options: ReportOptions) => {
+      const { profile, analysis } = await profileOf(files, options);
+      const costs = new CostTable();
+      for (const path of ioPaths(analysis)) costs.add(path);
+      const notes = [...analysis.leftOut.map((n) => `${n}.`), ...rateNote(analysis)];
+      const page = reportPage(profile, costs.rows(), notes, plotLibrary());
+      try {
+        writeFileSync(options.output!, page);
+      } catch (error) {
+        throw new UserError(`cannot write ${options.output}: ${(error as Error).message}`);
+      }
+    });
+  trace
+    .command('compare')
+    .argument('<a>', 'an xentrace file')
+    .argument('<b>', 'another one: of another host, day or configuration')
+    .description('what differs between two traces by more than it varies within each of them')
+    .option('--cpu-hz <rate>', 'TSC rate of the traced hosts, as for xenalyze')
+    .option('--json', 'JSON instead of text')
+    .addHelpText('after', '\nExample:\n  npx xenolith trace compare before.trc after.trc --cpu-hz 2.4G\n')
+    .action(async (a: string, b: string, options: { cpuHz?: string; json?: boolean }) => {
+      const before = (await profileOf([a], options)).profile;
+      const after = (await profileOf([b], options)).profile;
+      const list = differences(before, after);
+      const text = options.json === true ? list.map((d) => `${JSON.stringify(d)}\n`).join('') : compareText(before, after, list);
+      writeAll(process.stdout.fd, Buffer.from(text));
+    });
+}
+
+async function profileOf(files: string[], options: ReportOptions): Promise<{ profile: Profile; analysis: Analysis }> {
+  const profile = new Profile();
+  let analysis: Analysis | undefined;
+  await loadTrace(files, options, profile, (_, a) => (analysis = a));
+  return { profile, analysis: analysis! };
+}
+
+/** A rate that nobody told makes every time doubtful. */
+const rateNote = (a: Analysis): string[] =>
+  a.tscRate?.by === 'assumed'
+    ? [`The TSC rate is not known: times assume ${(a.tscRate.hz / 1e9).toFixed(1)} GHz. Give the right one with --cpu-hz.`]
+    : [];
