@@ -27,6 +27,11 @@ const targets = {
     module: '/test/fuzz/pcnet.ts',
     name: 'pcnetTarget',
   },
+  trace: {
+    watched: /\/src\/(trace\/(format|records|xenalyze)|analyze\/sources|export\/watch)\//,
+    module: '/test/fuzz/trace.ts',
+    name: 'traceTarget',
+  },
   ioreq: {
     watched: /\/src\/(device-model\/[^/]+\.ts|devices\/(io-space|pci\/bus|nic\/))/,
     module: '/test/fuzz/ioreq.ts',

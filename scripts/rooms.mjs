@@ -114,12 +114,19 @@ export const rooms = {
     holds: 'puts a machine together',
     imports: ['base', 'abi', 'trace', 'cpu', 'hypervisor', 'devices', 'net', 'device-model', 'analyze'],
   },
+  debug: {
+    holds: 'going to and fro in a run: kept states, searches, what can be read at a stop, gdb',
+    imports: ['base', 'abi', 'trace', 'cpu', 'hypervisor', 'devices', 'net', 'device-model', 'machine'],
+  },
   library: {
     holds: 'what others embed: a machine as one object, and what its records tell ([library.md](library.md))',
     imports: ['base', 'trace', 'net', 'device-model', 'analyze', 'machine'],
   },
   web: { holds: 'the page ([page.md](page.md))', imports: ['library'] },
-  cli: { holds: 'the commands', imports: ['base', 'abi', 'trace', 'devices', 'net', 'machine', 'analyze', 'export'] },
+  cli: {
+    holds: 'the commands',
+    imports: ['base', 'abi', 'trace', 'devices', 'net', 'machine', 'analyze', 'export', 'debug'],
+  },
 };
 
 /** Of these rooms only the files named may be imported by the other. */

@@ -107,7 +107,7 @@ describe('a device-model log of another form', () => {
       'io',
       caseFile('qemu-iso-timestamps/trace.txt'),
       '--dm-log',
-      caseFile('qemu-iso-timestamps/dm.log'),
+      caseFile('qemu-iso-timestamps/dm-log.txt'),
       '--stats',
     );
     expect(out).toContain('18 of 18 accesses paired with 19 requests of the log');
@@ -115,7 +115,7 @@ describe('a device-model log of another form', () => {
   });
 
   it('without request lines is called what it is', async () => {
-    const { err, status } = await run('trace', 'io', '--dm-log', caseFile('region-lines-only/dm.log'));
+    const { err, status } = await run('trace', 'io', '--dm-log', caseFile('region-lines-only/dm-log.txt'));
     expect(err).toMatch(/its lines are trace events \(memory_region_ops.*\), but no request line \(handle_ioreq\) is among them/);
     expect(status).toBe(1);
   });
@@ -175,7 +175,7 @@ describe('a compressed trace', () => {
 
 describe('files of a run', () => {
   const trace = caseText('qemu-iso-timestamps/trace.txt');
-  const log = caseText('qemu-iso-timestamps/dm.log');
+  const log = caseText('qemu-iso-timestamps/dm-log.txt');
   const host = 'release                : 6.1.0\nxen_version            : 4.17.3\ncpu_mhz                : 2596.090\n';
 
   it('are told apart by content, in any order, in a folder and in an archive', async () => {

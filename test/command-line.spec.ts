@@ -3,7 +3,6 @@ import { spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
-  linkSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -15,9 +14,9 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { runProgram } from '../src/cli/program.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { assembleTinyGuest, tinyGuestCommandLine } from '../src/machine/tiny-guest/image.ts';
+import { type Outcome, runHere } from './in-process.ts';
 import { entry as cli, lackOf, PATIENCE_MS, until } from './needs.ts';
 import { plainGuest, powerOff } from './plain-guest.ts';
 
@@ -33,11 +32,6 @@ const put = (name: string, data: Uint8Array | string): void => {
   writeFileSync(at(name), data);
 };
 
-interface Outcome {
-  status: number | null;
-  stdout: string;
-  stderr: string;
-}
 /** One command in the test's folder, as a process without a terminal. */
 const run = (program: string, args: readonly string[], stdio: { input?: string; stdout?: number } = {}): Outcome =>
   spawnSync(process.execPath, [program, ...args], {
@@ -49,35 +43,11 @@ const run = (program: string, args: readonly string[], stdio: { input?: string; 
     ...(stdio.stdout === undefined ? { input: stdio.input ?? '' } : { stdio: ['ignore', stdio.stdout, 'pipe'] }),
   });
 const xenolith = (...args: string[]): Outcome => run(cli, args);
-/** The same in this process: hundreds of milliseconds less. */
-async function here(...args: string[]): Promise<Outcome> {
-  const written = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) =>
-    vi.spyOn(process[name], 'write').mockImplementation((text) => {
-      written[name] += String(text);
-      return true;
-    }),
-  );
-  const consoles = (['log', 'error'] as const).map((name) =>
-    vi.spyOn(console, name).mockImplementation((text: string) => {
-      written[name === 'log' ? 'stdout' : 'stderr'] += `${text}\n`;
-    }),
-  );
-  const before = process.cwd();
-  process.chdir(folder);
-  try {
-    await runProgram(args);
-    return { ...written, status: Number(process.exitCode ?? 0) };
-  } finally {
-    process.chdir(before);
-    process.exitCode = undefined;
-    for (const spy of [...spies, ...consoles]) spy.mockRestore();
-  }
-}
+const here = (...args: string[]): Promise<Outcome> => runHere(folder, args);
 const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
 
 const tiny = (extra: string): string =>
-  `name = 'tiny'\nmemory = 8\nkernel = 'tiny.elf'\nextra = '${extra}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`;
+  `name = 'tiny'; type = 'hvm'\nmemory = 8\nkernel = 'tiny.elf'\nextra = '${extra}'\nvif = ['type=ioemu,model=rtl8139,mac=00:16:3e:01:02:03']\n`;
 /** A disk that is always full. */
 const full = await lackOf('/dev/full');
 const RUN_FILES = [
@@ -91,51 +61,6 @@ const RUN_FILES = [
   'out/console.log',
 ];
 
-/** ELF64 whose one segment says these things of itself. */
-function elf64(field: {
-  entry?: bigint;
-  phoff?: bigint;
-  phnum?: number;
-  phentsize?: number;
-  paddr?: bigint;
-  offset?: bigint;
-  filesz?: bigint;
-  memsz?: bigint;
-  type?: number;
-}): Uint8Array {
-  const file = new Uint8Array(0x2000);
-  const v = new DataView(file.buffer);
-  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
-  v.setUint16(16, 2, true);
-  v.setUint16(18, 62, true);
-  v.setBigUint64(24, field.entry ?? 0x100000n, true);
-  v.setBigUint64(32, field.phoff ?? 64n, true);
-  v.setUint16(54, field.phentsize ?? 56, true);
-  v.setUint16(56, field.phnum ?? 1, true);
-  v.setUint32(64, field.type ?? 1, true);
-  v.setBigUint64(64 + 8, field.offset ?? 0x1000n, true);
-  v.setBigUint64(64 + 24, field.paddr ?? 0x100000n, true);
-  v.setBigUint64(64 + 32, field.filesz ?? 0x1000n, true);
-  v.setBigUint64(64 + 40, field.memsz ?? 0x1000n, true);
-  return file;
-}
-
-/** The start of a bzImage: protocol, and a payload of this length, of which the file holds `there` bytes. `xloadflags` 1: with a 64-bit entry. */
-function bzImage(protocol: number, length: number, there: number, payload: readonly number[] = [], xloadflags = 0): Uint8Array {
-  const file = new Uint8Array(1024 + there);
-  const v = new DataView(file.buffer);
-  file[0x1f1] = 1;
-  file[0x201] = 0x6a;
-  file[0x211] = 1;
-  v.setUint32(0x214, 0x100000, true);
-  v.setUint32(0x202, 0x53726448, true);
-  v.setUint16(0x206, protocol, true);
-  v.setUint16(0x236, xloadflags, true);
-  v.setUint32(0x24c, length, true);
-  file.set(payload, 1024);
-  return file;
-}
-
 describe.skipIf(lack.skip)(lack.title('the command line'), () => {
   beforeAll(() => {
     put('tiny.elf', assembleTinyGuest());
@@ -144,367 +69,14 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
     put('off.elf', plainGuest(powerOff));
     put('idle.elf', plainGuest('top:\nsti\nhlt\njmp top\n'));
     put('loud.elf', plainGuest('top:\nmov al, 10\nmov edx, 0xe9\nout dx, al\njmp top\n'));
-    put('empty', '');
-    put('damaged/6.1/manifest.json', '{');
-    put('hollow/6.1/manifest.json', 'null');
     put('noise', 'no kernel at all\n'.repeat(100));
     symlinkSync(join(root, 'test'), at('test'));
-    linkSync(at('off.elf'), at('off-too.elf'));
-    symlinkSync('guest.cfg', at('also.cfg'));
     expect(xenolith('run', 'guest.cfg', ...RUN_FILES)).toMatchObject({ status: 0, stdout: '' });
     put('cut.pcapng', readFileSync(at('out/net.pcapng')).subarray(0, 300));
     put('cut.trc', readFileSync(at('out/trace.trc')).subarray(0, 100_002));
-    for (const [name, text] of Object.entries({
-      twice: 'memory = 8\nmemory = ',
-      unclosed: "name = 'a\n",
-      vcpus: 'memory = 8\n\nvcpus = 4\n',
-      type: "type = 'pv'\n",
-      negative: 'memory = -1\n',
-      huge: 'memory = 99999999999999999999\n',
-      number: 'kernel = 3\n',
-      'no-kernel': "kernel = 'nowhere'\n",
-      ramdisk: "ramdisk = 'initrd'\n",
-      comments: '# nothing\n\n# here\n',
-      list: "vif = [ 'a'\n\n",
-      rest: "name = 'a' 'b'\n",
-      e1000: "memory = 8\nvif = ['model=e1000']\n",
-      mac: "vif = ['mac=00:16:3e:01:02']\n",
-      group: "vif = ['mac=01:00:5e:00:00:01']\n",
-      vif: "vif = ['type=vif']\n",
-      many: `vif = [${"'', ".repeat(9)}]\n`,
-      word: "vif = 'rtl8139'\n",
-    }))
-      put(`cfg/${name}`, text);
-    put('kernel/cut-header', bzImage(0x020f, 4096, 4096).subarray(0, 0x300));
-    put('kernel/cut', bzImage(0x020f, 1 << 20, 4096));
-    const real = bzImage(0x0207, 4096, 4096);
-    real.fill(0, 0x214, 0x218);
-    put('kernel/real-mode', real);
-    put('kernel/old', bzImage(0x0200, 4096, 4096).fill(0, 0x211, 0x212));
-    const xz = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0, 9, 9, 9];
-    put('kernel/damaged', bzImage(0x020f, 4096, 4096, xz));
-    put('kernel/damaged-64', bzImage(0x020f, 4096, 4096, xz, 1));
-    put(
-      'kernel/arm',
-      assembleTinyGuest().map((byte, i) => (i === 18 ? 40 : byte)),
-    );
-    const huge = 0xffff_ffff_ffff_f000n;
-    for (const [name, field] of Object.entries({
-      'table-far': { phoff: huge },
-      'no-table': { phnum: 0 },
-      'many-segments': { phnum: 0xffff },
-      'thin-table': { phentsize: 1 },
-      'segment-far': { paddr: huge },
-      'file-far': { offset: huge },
-      'file-long': { filesz: huge, memsz: huge },
-      'memory-long': { memsz: huge },
-      'memory-short': { memsz: 1n },
-      'entry-far': { entry: huge },
-      'entry-virtual': { entry: 0x7fff_ffff_0000n },
-      'segment-low': { paddr: 0n },
-      'no-segment': { type: 7 },
-    }))
-      put(`kernel/${name}`, elf64(field));
   });
 
   const small = ['--memory', '8', '--console', 'console'];
-  it.each<[string, string[], RegExp]>([
-    // The command line itself.
-    ['no such command', ['boot'], /unknown command 'boot'; see npx xenolith --help/],
-    [
-      'no such command in a group',
-      ['trace', 'dumb'],
-      /unknown command 'dumb' \(did you mean dump\?\); see npx xenolith trace --help/,
-    ],
-    ['no such option', ['run', '--trac', 'x'], /unknown option '--trac' \(did you mean --trace\?\); see npx xenolith run --help/],
-    ['an option without its value', ['run', '--trace'], /'--trace <file>' argument missing; see/],
-    ['one file too many', ['run', 'guest.cfg', 'also.cfg'], /too many arguments/],
-    ['no file where one is needed', ['trace', 'dump'], /missing required argument 'file'; see npx xenolith trace dump --help/],
-    [
-      'memory: too little',
-      ['run', '--memory', '3'],
-      /'--memory <MiB>' argument '3' is invalid. expected a whole number from 4 to 3840/,
-    ],
-    ['memory: too much', ['run', '--memory', '3841'], /expected a whole number from 4 to 3840/],
-    ['memory: nothing', ['run', '--memory', ''], /expected a whole number from 4 to 3840/],
-    ['memory: words', ['run', '--memory', '128M'], /expected a whole number from 4 to 3840/],
-    ['a seed of 33 bits', ['run', '--seed', '4294967296'], /expected a whole number from 0 to 4294967295/],
-    ['a negative seed', ['run', '--seed', '-1'], /expected a whole number from 0 to 4294967295/],
-    ['no time', ['run', '--timeout', '0'], /expected a whole number from 1/],
-    ['a clock that is none', ['run', '--clock', 'sun'], /expected virtual or host/],
-    ['a driver that is none', ['run', '--driver', 'e1000'], /expected 8139cp or 8139too/],
-    [
-      'a mask that is none',
-      ['run', '--trace', 't', '-e', '0x1ffffffff'],
-      /-e 0x1ffffffff: expected a 32-bit number or one of all, gen/,
-    ],
-    ['a mask without a trace', ['run', '-e', 'hvm'], /-e: it is the mask of a trace; give --trace FILE too/],
-    ['a story without its files', ['run', '--story', '--trace', 't'], /--story needs --trace, --dm-log and --pcap/],
-    ['a worker in virtual time', ['run', '--device-model', 'worker', '--clock', 'virtual'], /add --clock host/],
-    ['a network address that is none', ['run', '--netdev', 'eth0'], /'eth0': expected unix:PATH or tcp:HOST:PORT/],
-    ['a port that is none', ['run', '--netdev', 'tcp:localhost:99999'], /expected unix:PATH or tcp:HOST:PORT/],
-    [
-      'nobody behind the socket',
-      ['run', '--kernel', 'off.elf', ...small, '--netdev', 'unix:nowhere'],
-      /network peer at nowhere: .*; start the peer first/,
-    ],
-    [
-      'an initrd without a kernel',
-      ['run', '--initrd', 'noise'],
-      /--initrd: it goes with a kernel of your own; give --kernel too/,
-    ],
-    // Configurations.
-    [
-      'no such configuration',
-      ['run', 'nowhere.cfg'],
-      /nowhere\.cfg: no such file; expected a guest configuration, for example guest\.cfg/,
-    ],
-    ['a folder for a configuration', ['run', '.'], /\.: a directory; expected a guest configuration/],
-    ['an empty configuration', ['run', 'empty'], /empty: empty; expected a guest configuration/],
-    ['a configuration of comments', ['run', 'cfg/comments'], /cfg\/comments: it has no settings; expected .* like memory = 128/],
-    ['a kernel for a configuration', ['run', 'tiny.elf'], /tiny\.elf:1: expected a key, like memory = 128/],
-    ['cfg: no value', ['run', 'cfg/twice'], /cfg\/twice:2: expected a value: a number, a string in quotes, or a list/],
-    ['cfg: an open string', ['run', 'cfg/unclosed'], /cfg\/unclosed:1: the string is not closed/],
-    ['cfg: an open list', ['run', 'cfg/list'], /cfg\/list:3: expected ',' or '\]' in the list/],
-    ['cfg: more on the line', ['run', 'cfg/rest'], /cfg\/rest:1: expected the end of the line after the value of 'name'/],
-    ['cfg: vCPUs', ['run', 'cfg/vcpus'], /cfg\/vcpus:3: vcpus = 4: only one vCPU is supported; write vcpus = 1/],
-    ['cfg: type', ['run', 'cfg/type'], /cfg\/type:1: type = 'pv': a paravirtual guest, .* expected type = 'hvm' or 'pvh'/],
-    [
-      'cfg: negative memory',
-      ['run', 'cfg/negative'],
-      /cfg\/negative:1: memory = -1: expected a whole number of MiB from 4 to 3840/,
-    ],
-    [
-      'cfg: memory beyond every number',
-      ['run', 'cfg/huge'],
-      /cfg\/huge:1: memory = 100000000000000000000: expected a whole number of MiB/,
-    ],
-    ['cfg: a number for a kernel', ['run', 'cfg/number'], /cfg\/number:1: kernel: expected a string in quotes/],
-    ['cfg: a kernel that is not there', ['run', 'cfg/no-kernel'], /nowhere: no such file; expected the guest's kernel/],
-    ['cfg: a ramdisk without a kernel', ['run', 'cfg/ramdisk'], /ramdisk = 'initrd': it goes with a kernel/],
-    ['cfg: a NIC model unknown', ['run', 'cfg/e1000'], /cfg\/e1000:2: vif: model=e1000: expected rtl8139/],
-    ['cfg: a MAC malformed', ['run', 'cfg/mac'], /cfg\/mac:1: vif: mac=00:16:3e:01:02: expected six hexadecimal bytes/],
-    ['cfg: the MAC of a group', ['run', 'cfg/group'], /cfg\/group:1: vif: mac=01:00:5e:00:00:01: the address of a group/],
-    ['cfg: a paravirtual NIC', ['run', 'cfg/vif'], /cfg\/vif:1: vif: type=vif: expected ioemu/],
-    ['cfg: too many NICs', ['run', 'cfg/many'], /cfg\/many:1: vif: 9 interfaces; expected at most 8/],
-    ['cfg: no list of NICs', ['run', 'cfg/word'], /cfg\/word:1: vif: expected a list of strings/],
-    // Kernels and ramdisks.
-    ['no such kernel', ['run', '--kernel', 'nowhere'], /nowhere: no such file; expected the guest's kernel/],
-    ['a folder for a kernel', ['run', '--kernel', 'kernel'], /kernel: a directory; expected the guest's kernel/],
-    ['an empty kernel', ['run', '--kernel', 'empty'], /empty: empty; expected the guest's kernel/],
-    [
-      'a kernel without end',
-      ['run', '--kernel', '/dev/zero'],
-      /\/dev\/zero: does not end after 1024 MiB; expected the guest's kernel/,
-    ],
-    [
-      'text for a kernel',
-      ['run', '--kernel', 'noise'],
-      /noise: not a kernel image; expected an ELF image \(vmlinux\), a bzImage/,
-    ],
-    [
-      'a program of this system',
-      ['run', '--kernel', process.execPath, ...small],
-      /wants guest-physical .* but RAM for it is from 0x100000 to 0x800000; give the guest more memory or link the kernel elsewhere/,
-    ],
-    ['a bzImage cut in its header', ['run', '--kernel', 'kernel/cut-header'], /cut-header: .*the file is cut short/],
-    [
-      'a bzImage cut short',
-      ['run', '--kernel', 'kernel/cut'],
-      /cut: the payload .* is outside the file of 5120 bytes; the file is cut short/,
-    ],
-    [
-      'a zImage',
-      ['run', '--kernel', 'kernel/old'],
-      /boot protocol 2\.00, to be loaded below 640 KiB and entered in real mode \(a zImage\)/,
-    ],
-    ['a bzImage of real mode alone', ['run', '--kernel', 'kernel/real-mode'], /its only entry is in real mode/],
-    [
-      'a bzImage damaged',
-      ['run', '--kernel', 'kernel/damaged'],
-      /kernel\/damaged: the compressed data is damaged or of an unknown format \(7-Zip could not unpack \/stream/,
-    ],
-    ['a bzImage damaged, which could unpack itself', ['run', '--kernel', 'kernel/damaged-64'], /the compressed data is damaged/],
-    [
-      'a kernel for another processor',
-      ['run', '--kernel', 'kernel/arm'],
-      /ELF machine 40; expected i386 or x86-64, little-endian/,
-    ],
-    ['ELF: program headers far away', ['run', '--kernel', 'kernel/table-far', ...small], /program headers are outside the file/],
-    ['ELF: no program headers', ['run', '--kernel', 'kernel/no-table', ...small], /program headers are outside the file/],
-    [
-      'ELF: more program headers than file',
-      ['run', '--kernel', 'kernel/many-segments', ...small],
-      /program headers are outside the file/,
-    ],
-    [
-      'ELF: program headers of one byte',
-      ['run', '--kernel', 'kernel/thin-table', ...small],
-      /program headers are outside the file/,
-    ],
-    [
-      'ELF: a segment beyond all memory',
-      ['run', '--kernel', 'kernel/segment-far', ...small],
-      /but RAM for it is from 0x100000 to 0x800000/,
-    ],
-    [
-      'ELF: a segment over the BIOS',
-      ['run', '--kernel', 'kernel/segment-low', ...small],
-      /but RAM for it is from 0x100000 to 0x800000/,
-    ],
-    [
-      'ELF: a segment outside the file',
-      ['run', '--kernel', 'kernel/file-far', ...small],
-      /is outside the file of 8192 bytes; the file is cut short/,
-    ],
-    [
-      'ELF: a segment longer than numbers',
-      ['run', '--kernel', 'kernel/file-long', ...small],
-      /is outside the file of 8192 bytes/,
-    ],
-    [
-      'ELF: a segment of 16 EiB',
-      ['run', '--kernel', 'kernel/memory-long', ...small],
-      /but RAM for it is from 0x100000 to 0x800000/,
-    ],
-    [
-      'ELF: less memory than file',
-      ['run', '--kernel', 'kernel/memory-short', ...small],
-      /has 4096 bytes in the file and 1 in memory/,
-    ],
-    [
-      'ELF: an entry outside everything',
-      ['run', '--kernel', 'kernel/entry-far', ...small],
-      /its entry, .* is in none of its segments/,
-    ],
-    [
-      'ELF: an entry in virtual memory',
-      ['run', '--kernel', 'kernel/entry-virtual', ...small],
-      /its entry, 0x7fffffff0000, is in none of its segments/,
-    ],
-    ['ELF: nothing to load', ['run', '--kernel', 'kernel/no-segment', ...small], /no loadable ELF segment/],
-    [
-      'an empty initrd',
-      ['run', '--kernel', 'off.elf', '--initrd', 'empty', ...small],
-      /empty: empty; expected the guest's ramdisk/,
-    ],
-    [
-      'a folder for an initrd',
-      ['run', '--kernel', 'off.elf', '--initrd', '.', ...small],
-      /\.: a directory; expected the guest's ramdisk/,
-    ],
-    // Outputs.
-    [
-      'one file for two outputs',
-      ['run', 'guest.cfg', '--trace', 't', '--dm-log', './t'],
-      /\.\/t: named for two outputs; give each its own file/,
-    ],
-    [
-      'standard output twice',
-      ['run', 'guest.cfg', '--console', '-', '--console', '-'],
-      /--console -: named for two outputs; give it once/,
-    ],
-    [
-      'a trace on standard output',
-      ['run', 'guest.cfg', '--trace', '-'],
-      /--trace -: only the console goes to standard output; name a file/,
-    ],
-    [
-      'the configuration as output',
-      ['run', 'guest.cfg', '--console', 'also.cfg'],
-      /also\.cfg: the run reads this file; name another one/,
-    ],
-    [
-      'the kernel as output, under another name',
-      ['run', '--kernel', 'off.elf', '--memory', '8', '--trace', 'off-too.elf'],
-      /off-too\.elf: the run reads this file/,
-    ],
-    ['a folder as output', ['run', 'guest.cfg', '--trace', 'out'], /out: cannot be written: EISDIR.*; name a file in a folder/],
-    [
-      'a file as a folder',
-      ['run', 'guest.cfg', '--trace', 'noise/t'],
-      /noise\/t: cannot be written: ENOTDIR.*; name a file in a folder/,
-    ],
-    [
-      'an output under /proc',
-      ['run', 'guest.cfg', '--trace', '/proc/xenolith/trace'],
-      /\/proc\/xenolith\/trace: cannot be written: /,
-    ],
-    // Traces.
-    ['no such trace', ['trace', 'dump', 'nowhere'], /cannot open nowhere: no such file/],
-    ['an empty trace', ['trace', 'dump', 'empty'], /empty is empty: expected what xentrace writes/],
-    ['an empty trace, summed up', ['trace', 'summary', 'empty', '--json'], /empty is empty: expected what xentrace writes/],
-    ['an empty trace, its I/O', ['trace', 'io', 'empty'], /empty is empty: expected an xentrace file/],
-    ['a folder for a trace', ['trace', 'summary', '.'], /\. is not a regular file; give a trace file, or - for standard input/],
-    ['a rate that is none', ['trace', 'dump', 'out/trace.trc', '--cpu-hz', 'fast'], /'fast' is not a TSC rate; expected hertz/],
-    [
-      'a vCPU that is none',
-      ['trace', 'io', 'out/trace.trc', '--vcpu', '1'],
-      /--vcpu 1: expected a domain and a vCPU, for example d1v0/,
-    ],
-    ['nothing to explain', ['trace', 'explain'], /no file given: expected an xentrace file, xenalyze text, or --dm-log FILE/],
-    [
-      'a packet that is none',
-      ['trace', 'explain', 'out/trace.trc', '--packet', 'last'],
-      /--packet last: expected a number from 1 on/,
-    ],
-    [
-      'a packet that is not there',
-      ['trace', 'explain', 'out/trace.trc', '--dm-log', 'out/qemu-dm.log', '--pcap', 'out/net.pcapng', '--packet', '99'],
-      /--packet 99: the capture has frames 1 to/,
-    ],
-    [
-      'a log that is not there',
-      ['trace', 'explain', 'out/trace.trc', '--dm-log', 'nowhere'],
-      /cannot read nowhere: no such file/,
-    ],
-    [
-      'an empty capture',
-      ['trace', 'explain', 'out/trace.trc', '--pcap', 'empty'],
-      /empty: 0 bytes are too short for a capture: expected pcap or pcapng/,
-    ],
-    [
-      'a log for a capture',
-      ['trace', 'explain', 'out/trace.trc', '--pcap', 'out/qemu-dm.log'],
-      /which is neither pcap nor pcapng/,
-    ],
-    [
-      'a device that is none',
-      ['trace', 'explain', 'out/trace.trc', '--device', 'rtl8139'],
-      /--device rtl8139: expected CHIP@BASE/,
-    ],
-    // The rest.
-    ['no transcript', ['conformance', 'nowhere'], /nowhere: cannot be read: ENOENT/],
-    ['text for a transcript', ['conformance', 'noise'], /noise:1: not JSON; expected one object a line/],
-    [
-      'a file for a cache',
-      ['guest', 'build', '--cache', 'empty'],
-      /empty: no directory; expected where packages and images are kept/,
-    ],
-    ['a cache under /proc', ['guest', 'build', '--cache', '/proc/xenolith/cache'], /\/proc\/xenolith\/cache: cannot be made: E/],
-    [
-      'a cache with a damaged manifest, offline',
-      ['guest', 'build', '--offline', '--cache', 'damaged'],
-      /no Debian kernel in the cache/,
-    ],
-    [
-      'a cache with an empty manifest, offline',
-      ['guest', 'build', '--offline', '--cache', 'hollow'],
-      /no Debian kernel in the cache/,
-    ],
-    [
-      'a cache that holds nothing, offline',
-      ['guest', 'build', '--offline', '--cache', 'nothing'],
-      /no Debian kernel in the cache; run `xenolith guest build` with a network/,
-    ],
-  ])('%s: one line and status 1', async (_, args, message) => {
-    const { status, stdout, stderr } = await here(...args);
-    expect(lines(stderr)).toHaveLength(1);
-    expect(stderr).toMatch(message);
-    expect(stderr).toMatch(/^xenolith: /);
-    expect([status, stdout]).toEqual([1, '']);
-  });
-
   it.each<[string, string[], RegExp]>([
     ['an empty trace on standard input', ['trace', 'dump', '-'], /^xenolith: .* is empty: expected what xentrace writes/],
     ['a shell for nobody', ['run', '--shell'], /^xenolith: --shell needs a terminal on standard input/],
@@ -517,7 +89,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
 
   it('a run with a story says what it will do, what it left, and three commands that work', () => {
     const { status, stdout, stderr } = xenolith('run', 'guest.cfg', '--story', ...RUN_FILES);
-    expect([status, lines(stderr)[0]]).toEqual([0, "This boots the virtual machine 'ping' and records every step of its I/O:"]);
+    expect([status, lines(stderr)[0]]).toEqual([0, "This boots the virtual machine 'tiny' and records every step of its I/O:"]);
     const end = stdout.slice(stdout.indexOf('\nFiles that this run left:'));
     for (const file of RUN_FILES.filter((word) => word.startsWith('out/'))) {
       expect(stderr).toMatch(new RegExp(`^ {2}writes +${file.replaceAll('.', '\\.')} \\(`, 'm'));
@@ -533,7 +105,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
         maxBuffer: 1 << 28,
       });
       expect([command, result.status, result.stderr]).toEqual([command, 0, '']);
-      expect(result.stdout.length).toBeGreaterThan(200);
+      expect(result.stdout.length).toBeGreaterThan(150);
     }
   });
 
@@ -548,7 +120,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       expect.stringMatching(/^xenolith: no story: /),
     ]);
     const late = xenolith('run', '--kernel', 'idle.elf', ...small, '--story', '--timeout', '1', ...files);
-    expect([late.status, lines(late.stderr).at(-1)]).toEqual([13, expect.stringMatching(/^xenolith: no story: /)]);
+    expect([late.status, late.stderr]).toEqual([13, expect.stringMatching(/^xenolith: no story: /m)]);
   });
 
   it('a guest has all the memory that is allowed, wherever its frames lie', () => {
@@ -680,6 +252,19 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       expect(shell('xenolith run guest.cfg >&-').status).toBe(0);
     });
 
+    it.skipIf(process.platform !== 'linux')('closed from the start is an error of a command that only prints', () => {
+      for (const command of [
+        'trace dump out/trace.trc',
+        'trace summary out/trace.trc',
+        'conformance test/transcripts/rtl8139-eeprom.jsonl.gz',
+      ])
+        expect(shell(`xenolith ${command} >&- < out/trace.trc`)).toMatchObject({
+          status: 1,
+          stderr: 'xenolith: standard output is closed; give it a file, or /dev/null\n',
+        });
+      expect(shell('xenolith trace summary out/trace.trc > /dev/null').status).toBe(0);
+    });
+
     it('carries no escapes without a terminal or with NO_COLOR, and what a program reads is JSON', () => {
       const commands = [
         ['--help'],
@@ -753,18 +338,26 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       ['guest', 'build'],
       ['conformance'],
       ['explain'],
+      ['resume'],
+      ['replay'],
+      ['debug'],
       ['trace'],
       ['trace', 'dump'],
       ['trace', 'summary'],
       ['trace', 'io'],
       ['trace', 'explain'],
+      ['trace', 'export'],
+      ['trace', 'sql'],
+      ['trace', 'report'],
+      ['trace', 'compare'],
+      ['trace', 'watch'],
     ];
 
     it('names every command there is', async () => {
       const below = async (...path: string[]): Promise<string[]> =>
         [...(await here(...path, '--help')).stdout.matchAll(/^ {2}(\w+)(?: \[options\].*| <.*| {2,}.*)$/gm)]
           .map(([, name]) => name!)
-          .filter((name) => name !== 'help' && name !== 'npx');
+          .filter((name) => name !== 'help');
       expect(
         new Set([
           ...(await below()),
@@ -774,16 +367,18 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
       ).toEqual(new Set(commands.filter((c) => c.length > 0).map((c) => c.join(' '))));
     });
 
+    /** Examples on files that no run of this test leaves: a Debian guest's state, a recording, two hosts' traces, a second of a run. */
+    const needsMore = /--from 1 |out\/booted\.xen|out\/run\.rec|before\.trc/;
     it.each(commands.map((path) => [['xenolith', ...path].join(' '), path]))(
       '%s: its examples work when pasted',
       async (_, path) => {
         const { status, stdout } = await here(...path, '--help');
         expect(status).toBe(0);
-        const examples = [...stdout.slice(stdout.indexOf('\nExample')).matchAll(/^ {2}npx xenolith (.*)$/gm)].map(
+        const examples = [...stdout.slice(stdout.indexOf('\nExample')).matchAll(/^ {2}xenolith (.*)$/gm)].map(
           ([, rest]) => rest!,
         );
-        expect(examples.length).toBeGreaterThan(0);
-        for (const example of examples) {
+        expect(examples.length + (stdout.includes('| xenolith ') ? 1 : 0)).toBeGreaterThan(0);
+        for (const example of examples.filter((line) => !needsMore.test(line))) {
           const offline = example.startsWith('guest build') ? ' --offline' : '';
           const result = spawnSync(
             'bash',
@@ -793,14 +388,14 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
           // Without a Debian kernel in the cache that one says so.
           if (offline !== '' && result.status === 1) expect(result.stderr).toMatch(/no Debian kernel in the cache/);
           else expect([example, result.status]).toEqual([example, 0]);
-          if (offline === '') expect(result.stdout.length).toBeGreaterThan(50);
+          if (offline === '' && !example.includes(' -o ')) expect(result.stdout.length).toBeGreaterThan(50);
         }
       },
     );
 
     it('xenolith-system-x86_64: its example works too', () => {
       const { stdout } = run(qtest, ['--help']);
-      const [, input, args] = /^ {2}echo '(.*)' \| npx xenolith-system-x86_64 (.*)$/m.exec(stdout)!;
+      const [, input, args] = /^ {2}echo '(.*)' \| xenolith-system-x86_64 (.*)$/m.exec(stdout)!;
       expect(run(qtest, args!.split(' '), { input: `${input}\n` })).toMatchObject({
         status: 0,
         stdout: expect.stringMatching(/^OK/),

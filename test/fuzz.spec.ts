@@ -46,6 +46,7 @@ describe('fuzzer', () => {
     ['ne2k_pci', 460],
     ['pcnet', 800],
     ['ioreq', 800],
+    ['trace', 1800],
   ] as const) {
     it(`${target}: finds nothing in a short run over its corpus`, () => {
       const { status, report } = fuzz(['--executions', '1000', target]);

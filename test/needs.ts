@@ -88,6 +88,7 @@ const probes = {
   xenalyze: program('xenalyze', 'xen-utils-common', '--help'),
   tshark: program('tshark', 'tshark'),
   passt: program('passt', 'passt'),
+  gdb: program('gdb', 'gdb'),
   iasl: program('iasl', 'acpica-tools', '-v'),
   cpio: program('cpio', 'cpio'),
   bash: program('bash', 'bash'),

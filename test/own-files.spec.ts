@@ -289,6 +289,22 @@ describe('files of a whole machine of our own', () => {
     expect(without.clock!.errorUs).toBeLessThan(5);
   });
 
+  it("by pairs of a coarse log: what the clocks leave open is told within dom0's running time", async () => {
+    const files = wholeMachine();
+    const coarse = files.log.map((line) => line.replace(/, TSC.*/, '').replace(/^(\d+@\d+\.\d{6})\d+:/, '$1:'));
+    const input = { trace: await openTrace(files.trace, { cpuHz: files.m.clock.tscHz }), dmLog: coarse, pcap: files.pcap };
+    expect((await theOne(input)).clock!.errorUs).toBeGreaterThan(0.3);
+    const { hops } = await explainFiles({ ...input, packet: 1 });
+    const runs = hops.find((h) => h.where === 'dom0 d0v0' && h.text === 'runs.')!;
+    const answer = hops.find((h) => h.text.includes('has the answer'))!;
+    const steps = hops.filter((h) => h.where === 'device model' && h.atNs !== undefined);
+    expect(steps.length).toBeGreaterThanOrEqual(3);
+    for (const h of steps) {
+      expect(h.atNs! - h.errorNs, h.text).toBeGreaterThanOrEqual(runs.atNs! - 1);
+      expect(h.atNs! + h.errorNs, h.text).toBeLessThanOrEqual(answer.atNs! + 1);
+    }
+  });
+
   it("need no --cpu-hz: the log's first line tells the rate", async () => {
     const files = wholeMachine();
     const folder = mkdtempSync(join(tmpdir(), 'xenolith-'));

@@ -116,12 +116,21 @@ describe.skipIf(lack.skip)(lack.title('a run on a terminal'), () => {
     expect(await terminal.end()).toBe(0);
   });
 
-  it('Ctrl-] leaves', async () => {
+  it('shows control characters of a console that is not its own, written out', async () => {
+    writeFileSync(join(folder, 'escapes.elf'), plainGuest(print('\x1b[2J\x9b\xc2\x9bready\r\n', 0x3f8) + powerOff));
+    const terminal = new Terminal('--kernel escapes.elf --memory 8 < /dev/null');
+    await terminal.shows(/\\x1b\[2J.*\\x9bready/);
+    expect(await terminal.end()).toBe(0);
+    expect(terminal.output).not.toMatch(/[\x1b\x9b]/);
+  });
+
+  it('Ctrl-] leaves, and shows where the guest is', async () => {
     const terminal = new Terminal('--kernel echo.elf --memory 8');
     await terminal.shows(READY);
     terminal.type('\x1d');
     expect(await terminal.end()).toBe(130);
     expect(terminal.output).toContain('xenolith: interrupted (');
+    expect(terminal.output).toMatch(/ioreq server 0: slot 0 [\s\S]*Runstate: /);
   });
 
   it.each<[NodeJS.Signals, number]>([

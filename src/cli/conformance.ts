@@ -4,8 +4,8 @@ import type { Command } from 'commander';
 import colors from 'picocolors';
 import { UserError } from '../base/errors.ts';
 import { Replay, type SequenceResult } from '../devices/conformance/replay.ts';
-import { oneLine } from './failure.ts';
 import { Intake } from './intake.ts';
+import { oneLine, printableJson } from './printable.ts';
 
 const EXPECTED = 'a transcript (JSON lines, of test/transcripts)';
 /** Lines of transcripts are a few thousand characters long. */
@@ -36,7 +36,7 @@ export function registerConformance(program: Command): void {
     .description('replay reference transcripts against our chip models')
     .argument('<file...>', 'transcripts: JSON lines, also compressed; - is standard input')
     .option('--json', 'print every sequence as JSON')
-    .addHelpText('after', '\nExample:\n  npx xenolith conformance test/transcripts/*.jsonl.gz\n')
+    .addHelpText('after', '\nExample:\n  xenolith conformance test/transcripts/*.jsonl.gz\n')
     .action(async (files: string[], options: { json?: boolean }) => {
       const all: (SequenceResult & { file: string })[] = [];
       const intake = new Intake();
@@ -51,7 +51,8 @@ export function registerConformance(program: Command): void {
       }
       const agree = all.filter((r) => !r.difference).length;
       const otherEdges = all.reduce((n, r) => n + r.otherEdges, 0);
-      if (options.json) console.log(JSON.stringify({ sequences: all.length, agree, otherEdges, results: all }, null, 1));
+      if (options.json)
+        console.log(printableJson(JSON.stringify({ sequences: all.length, agree, otherEdges, results: all }, null, 1)));
       else
         console.log(
           `total: ${agree} of ${all.length} sequences agree; INTx edges differ on ${otherEdges} of ${all.reduce((n, r) => n + r.inputs, 0)} inputs`,
@@ -67,9 +68,8 @@ function report(file: string, results: readonly SequenceResult[]): void {
   console.log(agree === results.length ? line : colors.red(line));
   for (const { name, difference } of results) {
     if (!difference) continue;
-    console.log(
-      `  ${name}, line ${difference.line}, step ${difference.step}: ${difference.input}${difference.register ? ` (${difference.register})` : ''}`,
-    );
-    console.log(`    ${difference.what}: expected ${difference.expected}, got ${difference.got}`);
+    const { line, step, input, register, what, expected, got } = difference;
+    console.log(oneLine(`  ${name}, line ${line}, step ${step}: ${input}${register ? ` (${register})` : ''}`));
+    console.log(oneLine(`    ${what}: expected ${expected}, got ${got}`));
   }
 }

@@ -9,7 +9,7 @@ export function registerExplain(program: Command): void {
     .description('explain a word of a story: a term, a register of a chip, a field of one')
     .argument('[term...]', 'for example slot, "map cache", TxPoll; without one, all terms are listed')
     .option('--json', 'JSON instead of text')
-    .addHelpText('after', '\nExample:\n  npx xenolith explain synchronous ioreq page\n  npx xenolith explain TxPoll\n')
+    .addHelpText('after', '\nExample:\n  xenolith explain synchronous ioreq page\n  xenolith explain TxPoll\n')
     .action((words: string[], options: { json?: boolean }) => explain(words.join(' '), options.json === true));
 }
 

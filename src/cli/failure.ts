@@ -1,6 +1,7 @@
 /** What a command prints of an error that ends it. */
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
+import { oneLine, printable } from './printable.ts';
 
 /** An error of the operating system (no such file, no permission, no space), as Node gives it. */
 const isSystemError = (error: Error): boolean => 'syscall' in error && 'code' in error;
@@ -10,15 +11,11 @@ const isSystemError = (error: Error): boolean => 'syscall' in error && 'code' in
  * the program and keeps its stack trace, as does every error with `debug`.
  */
 export function failureText(error: unknown, command: string, debug = false): string {
-  if (!(error instanceof Error)) return `${command}: ${String(error)}`;
+  if (!(error instanceof Error)) return `${command}: ${oneLine(String(error))}`;
   return !debug && (error instanceof UserError || isSystemError(error))
     ? `${command}: ${oneLine(error.message)}`
-    : (error.stack ?? error.message);
+    : printable(error.stack ?? error.message);
 }
-
-/** Words of a file or of the command line may hold anything: what would move the cursor is written out. */
-export const oneLine = (text: string): string =>
-  text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 
 /** One line for a command line that commander refused: its text, and which `--help` says what was expected. */
 export function usageErrorText(text: string, program: Command, argv: readonly string[]): string {
@@ -34,5 +31,5 @@ export function usageErrorText(text: string, program: Command, argv: readonly st
       .replace(/\.$/, '')
       .replace('(Did', '(did'),
   );
-  return `${program.name()}: ${said}; see npx ${path.join(' ')} --help`;
+  return `${program.name()}: ${said}; see ${path.join(' ')} --help`;
 }

@@ -7,14 +7,14 @@ export function registerGuest(program: Command): void {
   const guest = program
     .command('guest')
     .description('images that guests boot from')
-    .addHelpText('after', '\nExample:\n  npx xenolith guest build\n');
+    .addHelpText('after', '\nExample:\n  xenolith guest build\n');
   guest
     .command('build')
     .description('fetch a Debian kernel and build its initramfs, or give those of the cache')
-    .option('--cache <dir>', 'where packages and images are kept (default: .cache/guest of the project)')
+    .option('--cache <dir>', 'where packages and images are kept (default: xenolith/guest in $XDG_CACHE_HOME or ~/.cache)')
     .option('--offline', 'use the cache only')
     .option('--json', 'print the paths as JSON')
-    .addHelpText('after', '\nExample:\n  npx xenolith guest build --json\n')
+    .addHelpText('after', '\nExample:\n  xenolith guest build --json\n')
     .action(async (options: { cache?: string; offline?: boolean; json?: boolean }) => {
       const images = await withProgress((progress) => buildLinuxGuest({ ...options, progress }));
       if (options.json) console.log(JSON.stringify(images));

@@ -122,7 +122,7 @@ export class Intake {
       const stat = lstatSync(at);
       // What an archive links to is not its own.
       if (!stat.isFile() && !(stat.isDirectory() && depth > 0) && !(stat.isSymbolicLink() && depth === 0)) continue;
-      if (stat.isSymbolicLink() && !statSync(at, { throwIfNoEntry: false })?.isFile()) continue;
+      if (stat.isSymbolicLink() && !isFile(at)) continue;
       files.push(...(await this.open(at, join(name, entry), expected, depth + 1)));
       if (files.length > MAX_FILES) throw new UserError(`${name}: more than ${MAX_FILES} files; expected the files of one run`);
     }
@@ -193,6 +193,15 @@ export class Intake {
       if (code?.startsWith('Z_')) throw new UserError(`${name}: the compressed data is damaged: ${message}`);
       throw unreadable(name, error);
     }
+  }
+}
+
+/** Whether a link leads to a file: it may lead nowhere, or round in a circle. */
+function isFile(link: string): boolean {
+  try {
+    return statSync(link).isFile();
+  } catch {
+    return false;
   }
 }
 

@@ -11,13 +11,17 @@ export async function runProgram(argv: readonly string[]): Promise<void> {
     .description('A Xen HVM machine that can be seen through, and a reader of xentrace files')
     .version(version)
     .option('--debug', 'print a stack trace with an error')
-    .addHelpText('after', '\nExample:\n  npx xenolith run guest.cfg\n\nEvery command has examples in its --help.')
+    .addHelpText('after', '\nExample:\n  xenolith run guest.cfg\n\nEvery command has examples in its --help.')
     .configureOutput({ outputError: (text, write) => write(`${usageErrorText(text, program, argv)}\n`) })
     .exitOverride();
   // The machine's code takes longer to load than a small trace to read: commands that read do without.
   const first = argv.find((word) => !word.startsWith('-'));
   if (first !== 'trace' && first !== 'explain') {
     (await import('./run.ts')).registerRun(program);
+    const { registerReplay, registerResume } = await import('./resume.ts');
+    registerResume(program);
+    registerReplay(program);
+    (await import('./debug.ts')).registerDebug(program);
     (await import('./guest.ts')).registerGuest(program);
     (await import('./page.ts')).registerPage(program);
     (await import('./conformance.ts')).registerConformance(program);

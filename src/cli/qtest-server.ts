@@ -48,7 +48,7 @@ Takes the place of QEMU for its qtest programs (QTEST_QEMU_BINARY): chips and ch
   read and ignored, alone:        ${[...IGNORED_ALONE].join(', ')}
 
 Example:
-  echo 'inl 0xcfc' | npx xenolith-system-x86_64 -qtest stdio -device rtl8139
+  echo 'inl 0xcfc' | xenolith-system-x86_64 -qtest stdio -device rtl8139
 `;
 
 interface QtestArguments {

@@ -10,18 +10,23 @@ import { nicModels } from '../devices/nic/models.ts';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
 import { guestCommandLine, guestDrivers } from '../machine/guest.ts';
 import { driversFor, nicOptions, vifsFor } from '../machine/guest-config.ts';
-import { loadKernelImage } from '../machine/kernel.ts';
+import { loadKernelImage, mayBeKernel } from '../machine/kernel.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../machine/exit-status.ts';
-import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob } from '../machine/job.ts';
+import type { DeviceModelPlacement, DomainConfig, JobOutput, JobResult, MachineJob, SaveAt } from '../machine/job.ts';
+import type { Position } from '../machine/state/machine-state.ts';
+import type { Divergence } from '../machine/state/recording.ts';
+import { saveSnapshotFile } from '../machine/state/snapshot-file-node.ts';
 import { checkPlacement, Interrupted, type MachineRun } from '../machine/launch.ts';
 import { launchMachine } from '../machine/launch-node.ts';
 import { MEMORY_MIB, parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
 import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
 import { TRC_ALL, TRC_DOM0OP, TRC_GEN, TRC_HVM, TRC_HW, TRC_MEM, TRC_PV, TRC_SCHED, TRC_SHADOW } from '../trace/events.ts';
 import { parseStreamAddress, type StreamAddress, StreamNetdev } from '../net/stream-node.ts';
-import { oneLine } from './failure.ts';
-import { Inputs } from './inputs.ts';
-import { Outputs } from './outputs.ts';
+import { type InputRules, Inputs } from './inputs.ts';
+import { Intake } from './intake.ts';
+import { drained, WHEN_FULL, type WhenFull } from './output-file.ts';
+import { type OutputName, type OutputPaths, OUTPUT_OPTIONS, Outputs } from './outputs.ts';
+import { oneLine, printable, printableData } from './printable.ts';
 import { withProgress } from './progress.ts';
 import { standardOutputLost } from './standard-output.ts';
 import { attachTerminal } from './terminal.ts';
@@ -45,7 +50,15 @@ interface RunOptions {
   netdev?: string;
   seed: number;
   timeout: number;
+  wallTimeout?: number;
+  maxSize: readonly MaxSize[];
+  whenFull: WhenFull;
+  dumpOn: readonly RunOutcome[];
+  cache?: string;
   testDevices?: boolean;
+  save?: string;
+  saveAt?: SaveAt;
+  record?: string;
   fep?: boolean;
   story?: boolean;
   json?: boolean;
@@ -54,12 +67,43 @@ interface RunOptions {
 /** Bytes of frames on their way to the guest: what lies here waits, and a peer that counts seconds counts it, so it is short. */
 const RECEIVE_RING = 1 << 18;
 
-const collect = (value: string, before: string[]): string[] => [...before, value];
+/** `--max-size`: of every file, or of one. */
+interface MaxSize {
+  readonly name: OutputName | undefined;
+  readonly bytes: number;
+}
+const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
+const SMALLEST_SIZE = 2 ** 20;
+
+function parseMaxSize(value: string, before: readonly MaxSize[]): MaxSize[] {
+  const found = /^(?:([\w-]+)=)?(\d{1,12}(?:\.\d{1,3})?)([kmgt]?)(?:i?b)?$/i.exec(value.trim());
+  const names = Object.entries(OUTPUT_OPTIONS).map(([name, option]) => [option.slice(2), name as OutputName] as const);
+  const name = names.find(([option]) => option === found?.[1])?.[1];
+  const bytes = found === null ? 0 : Math.floor(Number(found[2]) * SIZE_UNITS[found[3]!.toLowerCase()]!);
+  if (found === null || (found[1] !== undefined && name === undefined) || bytes < SMALLEST_SIZE)
+    throw new InvalidArgumentError(
+      `expected a size of 1M or more, such as 500M or 2G, or one output's, such as trace=2G (${names.map(([option]) => option).join(', ')})`,
+    );
+  return [...before, { name, bytes }];
+}
+
+const DUMP_ENDS = ['timeout', 'halted', 'reboot', 'poweroff', 'interrupted', 'none'] as const;
+
+/** `--dump-on`: ends of the run, with commas between. */
+function parseDumpOn(value: string): RunOutcome[] {
+  const words = value.split(',').map((word) => word.trim());
+  const unknown = words.find((word) => !(DUMP_ENDS as readonly string[]).includes(word));
+  if (unknown !== undefined || (words.includes('none') && words.length > 1))
+    throw new InvalidArgumentError(`expected none, or some of ${DUMP_ENDS.slice(0, -1).join(', ')} with commas between`);
+  return words.filter((word) => word !== 'none') as RunOutcome[];
+}
+
+export const collect = (value: string, before: string[]): string[] => [...before, value];
 export const whole =
   (min: number, max: number) =>
   (value: string): number => {
     const n = Number(value);
-    if (value.trim() === '' || !Number.isInteger(n) || n < min || n > max)
+    if (!/^\d+$/.test(value.trim()) || n < min || n > max)
       throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
     return n;
   };
@@ -124,20 +168,70 @@ export function registerRun(program: Command): void {
     )
     .option('--seed <n>', 'seed of the order in which machine frames are handed out', whole(0, 0xffff_ffff), 1)
     .option('--timeout <seconds>', "give up after this time of the guest's clock", whole(1, 1_000_000), 600)
+    .option('--wall-timeout <seconds>', 'give up after this time of the world, whatever the clock', whole(1, 1_000_000))
+    .option(
+      '--max-size <size>',
+      'most that a file may have, as 500M or 2G; trace=2G is for one of trace, dm-log, pcap, console; may be repeated (default: no limit, and a word at 1G)',
+      parseMaxSize,
+      [],
+    )
+    .option(
+      '--when-full <what>',
+      'stop: a file at its size ends the run; ring: it goes on, FILE.1 holds what was before (the newest half or more is kept)',
+      oneOf(...WHEN_FULL),
+      'stop',
+    )
+    .option(
+      '--dump-on <ends>',
+      `show the vCPU where the run ends so: none, or some of ${DUMP_ENDS.slice(0, -1).join(', ')}; SIGQUIT and Ctrl-] always do`,
+      parseDumpOn,
+      ['timeout'],
+    )
+    .option('--cache <dir>', 'where the Debian guest is kept (default: xenolith/guest in $XDG_CACHE_HOME or ~/.cache)')
     .option(
       '--test-devices',
       "devices that test programs expect of QEMU: isa-debug-exit (a write of v to port 0xf4 ends the run with exit status 2v + 1), fw_cfg with memory and processors, pc-testdev's ports",
+    )
+    .option(
+      '--save <file>',
+      'save the machine, and end: at the point of --save-at, or where Ctrl-] or a signal stops it (virtual clock; go on with xenolith resume)',
+    )
+    .option(
+      '--save-at <point>',
+      'where to save: time:SECONDS, exit:NUMBER, instruction:NUMBER or console:TEXT (needs --save)',
+      parseSavePoint,
+    )
+    .option(
+      '--record <file>',
+      'record what is typed, what comes from --netdev, and hashes of the state, so that xenolith replay and debug run it again (virtual clock)',
     )
     .option('--fep', "honour the forced-emulation prefix (ud2 and the letters xen), as hvm_fep on Xen's command line")
     .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
     .option('--json', 'print the outcome as JSON on the last line')
     .addHelpText(
       'after',
-      `\nExample:\n  npx xenolith run guest.cfg --trace out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng\n\nExit status:\n   1  the run could not be made, or an output could not be written\n${statuses}\n      (by SIGINT or Ctrl-]; by SIGHUP 129, by SIGTERM 143, by the reader of standard output leaving 141)\n`,
+      `\nExample:\n  xenolith run guest.cfg --trace out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng\n\nExit status:\n   1  the run could not be made, or an output could not be written\n${statuses}\n      (by SIGINT or Ctrl-]; by SIGHUP 129, by SIGQUIT 131, by SIGTERM 143, by the reader of standard output leaving 141)\n`,
     )
     .action(async (file: string | undefined, options: RunOptions) => {
       process.exitCode = await run(file, options);
     });
+}
+
+/** Job.saveAt for --save and --save-at. Throws UserError for one without the other. */
+export function savePoint({ save, saveAt }: Pick<RunOptions, 'save' | 'saveAt'>): { readonly saveAt?: SaveAt } {
+  if (save === undefined && saveAt === undefined) return {};
+  if (save === undefined) throw new UserError('--save-at: it says where to save; give --save FILE too');
+  return { saveAt: { ...saveAt, asked: new SharedArrayBuffer(4) } };
+}
+
+/** A point of --save-at. Throws UserError for anything else. */
+export function parseSavePoint(text: string): SaveAt {
+  const [, kind, value = ''] = /^(time|exit|instruction|console):(.+)$/s.exec(text) ?? [];
+  if (kind === 'console') return { console: value };
+  const number = Number(value);
+  if (kind === undefined || value.trim() === '' || !(number >= 0) || (kind !== 'time' && !Number.isSafeInteger(number)))
+    throw new UserError(`--save-at ${text}: expected time:SECONDS, exit:NUMBER, instruction:NUMBER or console:TEXT`);
+  return kind === 'time' ? { seconds: number } : kind === 'exit' ? { exit: number } : { instruction: number };
 }
 
 const TRACE_CLASSES: Readonly<Record<string, number>> = {
@@ -165,7 +259,6 @@ function parseEventMask(text: string): number {
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
   const inputs = new Inputs();
   const config = readConfig(inputs, file, options);
-  for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
   if (options.e !== undefined && options.trace === undefined)
     throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap))
@@ -176,16 +269,22 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     options.netdev === undefined
       ? undefined
       : { address: parseStreamAddress(options.netdev), fromMachine: createFrameRing(), toMachine: createFrameRing(RECEIVE_RING) };
-  const clock = options.clock ?? (options.deviceModel === 'worker' || socket !== undefined || options.shell ? 'host' : 'virtual');
+  const clock =
+    options.clock ??
+    (options.deviceModel === 'worker' || ((socket !== undefined || options.shell) && !options.save && !options.record)
+      ? 'host'
+      : 'virtual');
   const deviceModel = options.deviceModel ?? (clock === 'host' ? 'worker' : 'inline');
-  checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }) });
+  const save = { ...savePoint(options), ...(options.record === undefined ? {} : { record: new SharedArrayBuffer(8) }) };
+  checkPlacement({ clock, deviceModel, ...(socket === undefined ? {} : { socket }), ...save });
   const drivers = [...driversFor(config.vif, options.driver).values()].map(({ name }) => name);
   if (options.story) {
-    const guest = { name: config.name, text: guestText(options, config), memoryMiB: config.memory };
+    const guest = { name: config.name, text: guestText(options, config, drivers), memoryMiB: config.memory };
     const nics = config.vif.map(({ model }) => model);
     for (const line of announcement({ ...guest, nics, clock }, options)) console.error(line);
   }
   const domain = await chooseGuest(inputs, config, file, options, drivers);
+  for (const warning of config.warnings) console.error(`xenolith: ${oneLine(warning)}`);
   const interactive = process.stdin.isTTY === true && (options.console.length === 0 || options.console.includes('-'));
   const input = interactive ? createFrameRing(1 << 17) : undefined;
   const job: MachineJob = {
@@ -197,33 +296,79 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
     seed: options.seed,
     capture: options.pcap !== undefined,
     untilNs: options.timeout * 1e9,
+    dumpOn: options.dumpOn,
     ...(options.trace === undefined ? {} : { traceMask: options.e ?? TRC_ALL }),
     ...(options.dmLog === undefined ? {} : { logForm: options.dmLogForm as 'trace' | 'classic' }),
     ...(input === undefined ? {} : { consoleInput: input }),
     ...(options.testDevices ? { testDevices: { vcpus: domain.vcpus, memoryBytes: domain.memoryMiB * 0x100000 } } : {}),
     ...(options.fep ? { fep: true } : {}),
+    ...save,
     ...(socket === undefined ? {} : { socket: { fromMachine: socket.fromMachine, toMachine: socket.toMachine } }),
   };
-  const outputs = new Outputs(options, inputs);
+  return runToEnd(job, options, inputs, { peer: socket?.address, isInteractive: interactive });
+}
+
+function divergenceText({ after, at, parts }: Divergence): string {
+  const where = ({ instructions, exits, ns }: Position): string =>
+    `instruction ${instructions}, exit ${exits}, ${(ns / 1e9).toFixed(9)} s`;
+  return `the replay differs from the recording: the same at ${after === null ? 'the beginning' : where(after)}, not at ${where(at)}: ${parts.join(', ')}`;
+}
+
+/** What runToEnd asks of a command's options. */
+type EndOptions = OutputPaths &
+  Partial<Pick<RunOptions, 'save' | 'record' | 'story' | 'json' | 'maxSize' | 'whenFull' | 'wallTimeout'>>;
+
+/** Run the job with its outputs, say how it ended, give the exit status. */
+export async function runToEnd(
+  job: MachineJob,
+  options: EndOptions,
+  inputs: Inputs,
+  { peer, isInteractive = false }: { peer?: StreamAddress | undefined; isInteractive?: boolean } = {},
+): Promise<number> {
+  const sizes = options.maxSize ?? [];
+  const sizeOf = (name: OutputName): number | undefined =>
+    (sizes.findLast((size) => size.name === name) ?? sizes.findLast((size) => size.name === undefined))?.bytes;
+  const limits: Partial<Record<OutputName, number>> = {};
+  for (const name of Object.keys(OUTPUT_OPTIONS) as OutputName[]) {
+    const bytes = sizeOf(name);
+    if (bytes !== undefined) limits[name] = bytes;
+  }
+  const outputs = new Outputs(options, inputs, { limits, whenFull: options.whenFull ?? 'stop', isInteractive });
   process.stdout.off('error', standardOutputLost);
   const stop: Stop = {};
   let result: JobResult | undefined;
   try {
-    result = await runMachine(job, outputs, stop, socket?.address);
+    result = await runMachine(job, outputs, stop, options, peer);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
   } finally {
     await outputs.close();
     process.stdout.on('error', standardOutputLost);
   }
+  const outcome = outcomeOf(result, stop, outputs);
+  // Whoever holds standard output without taking from it would hold the process too.
+  if (outputs.isStdoutStuck) setImmediate(() => process.exit());
   if (result === undefined) {
-    console.error(`xenolith: ${RUN_OUTCOMES.interrupted.text}`);
-    return statusOf('interrupted', stop);
+    console.error(`xenolith: ${RUN_OUTCOMES[outcome].text}`);
+    return statusOf(outcome, stop);
   }
-  let status = result.exitStatus ?? statusOf(result.outcome, stop);
-  const ended = result.exitStatus === undefined ? RUN_OUTCOMES[result.outcome].text : `the guest asked for exit status ${status}`;
+  let status = result.exitStatus ?? statusOf(outcome, stop);
+  const full = outputs.loss !== undefined && 'full' in outputs.loss ? `: ${oneLine(outputs.loss.path)}` : '';
+  const panic = panicLines(outputs.consoleTail);
+  if (panic.length > 0 && outcome !== 'poweroff')
+    console.error(
+      `xenolith: the guest's kernel has panicked; its last lines:\n${panic.map((line) => `  ${oneLine(line)}`).join('\n')}`,
+    );
+  if (outputs.consoleBytes === 0 && (outcome === 'timeout' || outcome === 'halted' || outcome === 'reboot'))
+    console.error(
+      `xenolith: the guest has written nothing to its console${'commandLine' in job.domain && job.domain.commandLine.includes('console=') ? '' : '; a Linux writes there with --append "console=ttyS0 earlyprintk=serial"'}`,
+    );
+  const ended =
+    result.exitStatus === undefined
+      ? `${RUN_OUTCOMES[outcome].text}${outcome === 'full' ? full : ''}${panic.length > 0 && outcome === 'reboot' ? ' after a panic' : ''}`
+      : `the guest asked for exit status ${status}`;
   console.error(
-    `xenolith: ${ended} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`,
+    `xenolith: ${ended} (${(result.instructions / 1e6).toFixed(0)} million instructions, ${(result.ns / 1e9).toFixed(3)} s of ${job.clock === 'virtual' ? 'modelled' : 'real'} time, map cache: ${result.mapCache.hits} hits, ${result.mapCache.remaps} remaps)`,
   );
   if (options.story) {
     try {
@@ -234,27 +379,53 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
       status ||= 1;
     }
   }
-  if (options.json) console.log(JSON.stringify({ ...result, linear: undefined, status }));
+  if (options.json) console.log(JSON.stringify({ ...result, outcome, linear: undefined, status }));
   return status;
 }
 
 /** Why the run was stopped from outside, if it was. */
 interface Stop {
   signal?: NodeJS.Signals;
+  outcome?: RunOutcome;
+}
+
+function outcomeOf(result: JobResult | undefined, stop: Stop, { loss }: Outputs): RunOutcome {
+  // A guest may have ended before it could be stopped.
+  if (loss !== undefined && 'full' in loss) return 'full';
+  return result === undefined || result.outcome === 'interrupted' ? (stop.outcome ?? 'interrupted') : result.outcome;
+}
+
+const PANIC_LINES = 12;
+
+/** The last lines of a console that shows a kernel's panic: from the panic on, and what led to it. */
+function panicLines(tail: string): string[] {
+  const lines = tail.split(/\r*\n/).filter((line) => line.trim() !== '');
+  const at = lines.findLastIndex((line) => /Kernel panic - not syncing|^panic[:(]|\*\*\* STOP: /.test(line));
+  if (at < 0) return [];
+  const last = Math.min(lines.length, at + PANIC_LINES / 2);
+  return lines.slice(Math.max(0, last - PANIC_LINES), last);
 }
 
 /** An interrupted run ends as the shell shows a program that its signal ended. */
 const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
 
-function readConfig(inputs: Inputs, file: string | undefined, { memory, driver }: RunOptions): XlConfig {
+const CONFIG: InputRules = {
+  expected: 'a guest configuration, for example guest.cfg of this project',
+  most: 1 << 20,
+  mayBegin: (head) => !head.includes(0),
+};
+const KERNEL: InputRules = { expected: "the guest's kernel", most: 1 << 30, mayBegin: mayBeKernel };
+const ramdiskOf = (memoryMiB: number): InputRules => ({ expected: "the guest's ramdisk", most: memoryMiB * 2 ** 20 });
+
+export function readConfig(
+  inputs: Inputs,
+  file: string | undefined,
+  { memory, driver }: Pick<RunOptions, 'memory' | 'driver'>,
+): XlConfig {
   if (file === undefined)
     return { ...parseXlConfig("name = 'guest'\ntype = 'hvm'\n", 'default', { memory }), vif: vifsFor(driver) };
-  return parseXlConfig(
-    new TextDecoder().decode(inputs.read(file, 'a guest configuration, for example guest.cfg of this project')),
-    file,
-    { memory },
-  );
+  return parseXlConfig(new TextDecoder().decode(inputs.read(file, CONFIG)), file, { memory });
 }
 
 /** One line that says what runs in place of the guest of the configuration, where xl would boot that from what is not here. */
@@ -267,13 +438,13 @@ function standIn({ name, bootsFrom }: XlConfig, file: string | undefined, guest:
 }
 
 /** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
-async function chooseGuest(
+export async function chooseGuest(
   inputs: Inputs,
   config: XlConfig,
   file: string | undefined,
-  options: RunOptions,
+  options: Pick<RunOptions, 'driver' | 'memory' | 'append' | 'kernel' | 'initrd' | 'shell' | 'cache'>,
   drivers: readonly string[],
-): Promise<MachineJob['domain']> {
+): Promise<DomainConfig> {
   const { type, vcpus, hpet } = config;
   const memoryMiB = config.memory;
   const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
@@ -296,8 +467,8 @@ async function chooseGuest(
       type,
       hpet,
       commandLine: append,
-      kernel: await loadKernelImage(inputs.read(kernel, "the guest's kernel"), kernel),
-      ...(ramdisk === undefined ? {} : { ramdisk: inputs.read(ramdisk, "the guest's ramdisk") }),
+      kernel: await loadKernelImage(inputs.read(kernel, KERNEL), kernel),
+      ...(ramdisk === undefined ? {} : { ramdisk: inputs.read(ramdisk, ramdiskOf(memoryMiB)) }),
     };
   }
   const say = (guest: string): void => {
@@ -306,7 +477,9 @@ async function chooseGuest(
   };
   try {
     say('a Debian guest');
-    const images = await withProgress((progress) => buildLinuxGuest({ progress }));
+    const images = await withProgress((progress) =>
+      buildLinuxGuest({ progress, ...(options.cache === undefined ? {} : { cache: options.cache }) }),
+    );
     const base = guestCommandLine({ driver: drivers, mode: options.shell ? 'shell' : 'ping' });
     return {
       memoryMiB,
@@ -314,8 +487,8 @@ async function chooseGuest(
       type,
       hpet,
       commandLine: [base, append].filter(Boolean).join(' '),
-      kernel: await loadKernelImage(inputs.read(images.vmlinux, "the guest's kernel"), images.vmlinux),
-      ramdisk: inputs.read(images.initrd, "the guest's ramdisk"),
+      kernel: await loadKernelImage(inputs.read(images.vmlinux, KERNEL), images.vmlinux),
+      ramdisk: inputs.read(images.initrd, ramdiskOf(memoryMiB)),
     };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
@@ -335,39 +508,85 @@ async function chooseGuest(
 }
 
 /** What boots, for a reader. */
-function guestText(options: RunOptions, config: XlConfig): string {
+function guestText(options: RunOptions, config: XlConfig, drivers: readonly string[]): string {
   const kernel = options.kernel ?? config.kernel;
   if (kernel !== undefined) return `the kernel ${oneLine(kernel)}`;
-  return options.shell
-    ? `a Debian kernel with the driver ${options.driver}, and a shell`
-    : `a Debian kernel whose own driver ${options.driver} pings the host`;
+  const own = drivers.length === 0 ? '' : ` with its own driver${drivers.length === 1 ? '' : 's'} ${drivers.join(' and ')}`;
+  return `a Debian kernel${own}, ${options.shell ? 'with a shell' : 'which pings the host'}`;
 }
 
-const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
+/** A run that is stopped waits so long for whoever takes its console slowly. */
+const SLOW_READER_MS = 2000;
 
 /** Run the job on its threads with the terminal and the network at hand, to its end. A signal or a lost output stops the guest where it is. */
-async function runMachine(job: MachineJob, outputs: Outputs, stop: Stop, peer: StreamAddress | undefined): Promise<JobResult> {
+async function runMachine(
+  job: MachineJob,
+  outputs: Outputs,
+  stop: Stop,
+  { save, record, wallTimeout }: EndOptions,
+  peer: StreamAddress | undefined,
+): Promise<JobResult> {
   let run: MachineRun | undefined;
   const wakeMachine = (): void => run?.wakeDeviceModel();
-  const logger = { debug() {}, info() {}, warn: (text: string) => console.error(`xenolith: ${text}`) };
+  const logger = { debug() {}, info() {}, warn: (text: string) => console.error(`xenolith: ${oneLine(text)}`) };
   const netdev = job.socket && peer ? new StreamNetdev({ address: peer, ...job.socket, wakeMachine, logger }) : undefined;
   await netdev?.open();
-  const interrupt = (signal: NodeJS.Signals): void => {
-    stop.signal ??= signal;
-    run?.interrupt();
+  const timers: NodeJS.Timeout[] = [];
+  let isStopping = false;
+  const end = (isShown: boolean): void => {
+    // A second time: at once.
+    if (isStopping) outputs.stopWaiting();
+    else timers.push(setTimeout(() => outputs.stopWaiting(), SLOW_READER_MS));
+    isStopping = true;
+    run?.interrupt(isShown);
   };
+  const interrupt = (signal: NodeJS.Signals, isShown = signal === 'SIGQUIT'): void => {
+    const asked = job.saveAt?.asked;
+    // Once for the machine to be saved; once more to have it stopped.
+    if (asked !== undefined && signal !== 'SIGPIPE' && Atomics.exchange(new Int32Array(asked), 0, 1) === 0) return wakeMachine();
+    stop.signal ??= signal;
+    stop.outcome ??= 'interrupted';
+    end(isShown || job.dumpOn?.includes('interrupted') === true);
+  };
+  const onSignal = (signal: NodeJS.Signals): void => interrupt(signal);
   let restore = (): void => {};
   try {
     run = launchMachine(job, (message) => takeOutput(message, outputs));
-    outputs.losses.add(() => interrupt('SIGPIPE'));
-    for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
+    outputs.losses.add((loss) => {
+      if ('error' in loss) return interrupt('SIGPIPE', false);
+      stop.outcome ??= 'full';
+      end(false);
+    });
+    for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+    if (wallTimeout !== undefined)
+      timers.push(
+        setTimeout(() => {
+          stop.outcome ??= 'timeout';
+          end(job.dumpOn?.includes('timeout') === true);
+        }, wallTimeout * 1000),
+      );
     if (job.consoleInput !== undefined)
-      restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT'));
-    return await run.result;
+      restore = attachTerminal(new FrameRingProducer(job.consoleInput, wakeMachine), () => interrupt('SIGINT', true));
+    const result = await run.result;
+    if (run.saved !== undefined && save !== undefined) {
+      const { bytes } = await saveSnapshotFile(save, run.saved);
+      console.error(`xenolith: ${save}: ${(bytes / 2 ** 20).toFixed(1)} MiB; go on with: xenolith resume ${save}`);
+    }
+    if (run.recorded !== undefined && record !== undefined) {
+      const { state, recording } = run.recorded;
+      const { bytes } = await saveSnapshotFile(record, state, recording);
+      console.error(
+        `xenolith: ${record}: ${(bytes / 2 ** 20).toFixed(1)} MiB, ${recording.inputs.length} inputs, ${recording.marks.length} marks; run it again with: xenolith replay ${record}`,
+      );
+    }
+    if (run.divergence) throw new UserError(divergenceText(run.divergence));
+    return result;
   } finally {
     restore();
     netdev?.close();
-    for (const signal of STOP_SIGNALS) process.off(signal, interrupt);
+    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    for (const timer of timers) clearTimeout(timer);
   }
 }
 
@@ -381,21 +600,29 @@ function takeOutput(output: JobOutput, outputs: Outputs): void | Promise<void> {
     case 'log':
       return outputs.write('dmLog', output.text);
     case 'say':
-      if (output.level === 'warn') console.error(`(xen) ${oneLine(output.text)}`);
+      if (output.level !== 'warn') return undefined;
+      console.error(`(xen) ${printable(output.text)}`);
+      return process.stderr.writableNeedDrain ? drained(process.stderr) : undefined;
   }
 }
 
 /** The story of the first echo request that left the guest, from the files just written. */
-async function tellStory(options: RunOptions, result: JobResult): Promise<void> {
-  const { input, close } = await openAnalysis({ files: [options.trace!], dmLog: options.dmLog, pcap: options.pcap });
+async function tellStory(options: OutputPaths, result: JobResult): Promise<void> {
+  const intake = new Intake();
+  let close: (() => Promise<void>) | undefined;
+  const plain = async (path: string): Promise<string> => (await intake.one(path, 'what the run has written')).path;
   try {
-    const analysis = await analyze({ ...input, gvaOf: (gpa) => gvaOf(result.linear, gpa, 'at the end of the run') });
+    const files = { files: [await plain(options.trace!)], dmLog: await plain(options.dmLog!), pcap: await plain(options.pcap!) };
+    const opened = await openAnalysis(files);
+    close = opened.close;
+    const analysis = await analyze({ ...opened.input, gvaOf: (gpa) => gvaOf(result.linear, gpa, 'at the end of the run') });
     const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));
     const story = tellPacket(analysis, echo === undefined ? {} : { packet: echo.number });
-    console.log(`\n${renderStory(story, { width: Math.min(process.stdout.columns ?? 100, 110) })}`);
+    console.log(`\n${renderStory(printableData(story), { width: Math.min(process.stdout.columns ?? 100, 110) })}`);
     const register = theGuest(analysis).transmissions.find((t) => t.doorbell !== undefined)?.doorbell;
     for (const line of farewell(options, nextPacket(analysis.frames, echo?.number), register)) console.log(line);
   } finally {
-    await close();
+    await close?.();
+    intake.close();
   }
 }

@@ -14,7 +14,7 @@ export function attachTerminal(ring: FrameRingProducer, leave: () => void): () =
   stdin.setRawMode(true);
   stdin.resume();
   stdin.on('data', onData);
-  console.error("xenolith: the terminal is the guest's COM1; Ctrl-] leaves");
+  console.error("xenolith: the terminal is the guest's COM1; Ctrl-] leaves, and shows where the guest is");
   return () => {
     stdin.off('data', onData);
     stdin.setRawMode(false);

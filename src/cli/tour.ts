@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { relative } from 'node:path';
 import { describeFrame } from '../analyze/sources/ethernet.ts';
-import { oneLine } from './failure.ts';
+import { oneLine } from './printable.ts';
 import type { OutputPaths } from './outputs.ts';
 
 const KINDS = {

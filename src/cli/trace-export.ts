@@ -59,9 +59,9 @@ export function registerTraceExport(program: Command): void {
     .addHelpText(
       'after',
       '\nExample (on the files of npm start):\n' +
-        '  npx xenolith trace export out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --perfetto -o out/trace.perfetto-trace\n' +
-        '  npx xenolith trace export out/trace.trc --csv exits | head\n' +
-        '  npx xenolith trace export out/trace.trc --cpu-hz 1G --xentrace --from 1 --to 2 -o out/second.trc\n',
+        '  xenolith trace export out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --perfetto -o out/trace.perfetto-trace\n' +
+        '  xenolith trace export out/trace.trc --csv exits | head\n' +
+        '  xenolith trace export out/trace.trc --cpu-hz 1G --xentrace --from 1 --to 2 -o out/second.trc\n',
     )
     .action(async (files: string[], options: ExportOptions) => {
       await runExport(files, options);
@@ -113,6 +113,7 @@ function tableOf(option: boolean | string | undefined): TableName {
 }
 
 async function runExport(files: string[], options: ExportOptions): Promise<void> {
+  if (options.json === true) throw new UserError('a table as JSON is --jsonl TABLE');
   const form = formOf(options);
   if (form === 'parquet') {
     await addToDataset(files, options);

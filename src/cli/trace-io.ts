@@ -24,6 +24,7 @@ import {
 } from '../analyze/index.ts';
 import { parseCpuHz } from '../trace/index.ts';
 import { Intake } from './intake.ts';
+import { oneLine, printableData, printableJson } from './printable.ts';
 import { progressBar } from './progress.ts';
 import { sortFiles } from './trace-files.ts';
 import { reportDamage, traceCommand } from './trace.ts';
@@ -70,7 +71,7 @@ export function registerTraceIo(program: Command): void {
     .option('--stats', 'print the cost table only')
     .addHelpText(
       'after',
-      '\nExample (on the files of npm start):\n  npx xenolith trace io out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --register TxPoll\n',
+      '\nExample (on the files of npm start):\n  xenolith trace io out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --register TxPoll\n',
     )
     .action(async (files: string[], options: IoOptions) => {
       await runIo(files, options);
@@ -82,7 +83,7 @@ export function registerTraceIo(program: Command): void {
     .option('--evidence <level>', 'what each sentence rests on: none, short (the first two places) or full', 'short')
     .addHelpText(
       'after',
-      '\nExample (on the files of npm start):\n  npx xenolith trace explain out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --packet 3\n',
+      '\nExample (on the files of npm start):\n  xenolith trace explain out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --packet 3\n',
     )
     .action(async (files: string[], options: ExplainOptions) => {
       await runExplain(files, options);
@@ -165,6 +166,7 @@ export const seconds = (text: string | undefined, option: string): number | unde
 async function runIo(files: string[], options: IoOptions): Promise<void> {
   const from = seconds(options.from, '--from') ?? -Infinity;
   const to = seconds(options.to, '--to') ?? Infinity;
+  if (from > to) throw new UserError(`--from ${options.from} --to ${options.to}: expected a start before the end`);
   if (options.vcpu !== undefined && !/^d\d+v\d+$/.test(options.vcpu))
     throw new UserError(`--vcpu ${options.vcpu}: expected a domain and a vCPU, for example d1v0`);
   const opened = await open(files, options);
@@ -178,7 +180,7 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
       !windows.some((w) => w.chip.name === options.chip!.toLowerCase())
     ) {
       throw new UserError(
-        `--chip ${options.chip}: ${windows.length === 0 ? 'no known chip was found in the files' : `found only ${windows.map((w) => w.chip.name).join(', ')}`}; say where it lies with --device ${options.chip}@BASE`,
+        `--chip ${options.chip}: ${windows.length === 0 ? 'no known chip was found in the files' : `found only ${[...new Set(windows.map((w) => w.chip.name))].join(', ')}`}; say where it lies with --device ${options.chip}@BASE`,
       );
     }
     const wanted = (p: IoPath): boolean => {
@@ -195,7 +197,7 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
       options[name] === undefined ? [] : [`--${name} ${options[name]}`],
     );
     const table = new CostTable();
-    const print = lineWriter();
+    const print = lineWriter(options.json === true);
     if (options.json !== true) {
       for (const note of [...opened.notes, ...a.leftOut]) print(`note: ${note}`);
       for (const g of guests) {
@@ -269,19 +271,24 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
   const evidence = options.evidence ?? 'short';
   if (evidence !== 'none' && evidence !== 'short' && evidence !== 'full')
     throw new UserError(`--evidence ${evidence}: expected none, short or full`);
+  const atSeconds = seconds(options.at, '--at');
+  if (packet !== undefined && atSeconds !== undefined)
+    throw new UserError('--packet and --at: each chooses one packet; give one of them');
   const opened = await open(files, options);
   try {
-    const atSeconds = seconds(options.at, '--at');
     const analysis = await withBar(opened.input, (input) => analyze(input));
+    if (atSeconds !== undefined) refuseOutside(atSeconds, analysis);
     reportAllDamage(opened.input, analysis);
     const story = tellStory(analysis, { packet, atSeconds, domain: options.domain });
     if (options.json === true)
       console.log(
-        JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1),
+        printableJson(
+          JSON.stringify(story, (_, value: unknown) => (typeof value === 'bigint' ? `0x${value.toString(16)}` : value), 1),
+        ),
       );
     else
       process.stdout.write(
-        renderStory(story, {
+        renderStory(printableData(story), {
           evidence,
           width: Math.min(process.stdout.columns ?? 100, 120),
           color: process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
@@ -290,6 +297,22 @@ async function runExplain(files: string[], options: ExplainOptions): Promise<voi
   } finally {
     await opened.close();
   }
+}
+
+/** Seconds that a time may lie outside of what a trace holds: it is read off a list, or off a clock. */
+const NEAR_S = 1;
+
+/** Throws UserError for a time at which the trace holds no access. */
+function refuseOutside(atSeconds: number, { guests }: Analysis): void {
+  let first = Infinity;
+  let last = -Infinity;
+  for (const { access } of ioPaths({ guests })) {
+    const at = access.record.timeNs / 1e9;
+    first = Math.min(first, at);
+    last = Math.max(last, at);
+  }
+  if (first <= last && (atSeconds < first - NEAR_S || atSeconds > last + NEAR_S))
+    throw new UserError(`--at ${atSeconds}: the accesses of the files lie from ${first.toFixed(3)} s to ${last.toFixed(3)} s`);
 }
 
 /** Reads with a progress bar, where there is a large trace and a terminal to show it on. */
@@ -313,7 +336,7 @@ function reportAllDamage({ trace }: AnalysisInput, { captureDamage, cutLines }: 
   }
   if (trace !== undefined) reportDamage(trace.damage, trace.damageCount);
   if (captureDamage === undefined) return;
-  console.error(`xenolith: capture damaged at ${captureDamage}; the frames before it were used`);
+  console.error(`xenolith: capture damaged at ${oneLine(captureDamage)}; the frames before it were used`);
   process.exitCode = 1;
 }
 
@@ -321,15 +344,16 @@ const MAX_CUT_SHOWN = 20;
 const FLUSH_AT = 1 << 16;
 
 /** Gathers lines and writes them in large pieces. */
-function lineWriter(): ((line: string) => void) & { flush: () => void } {
+function lineWriter(isJson: boolean): ((line: string) => void) & { flush: () => void } {
   let text = '';
+  const print = isJson ? printableJson : oneLine;
   const flush = (): void => {
     process.stdout.write(text);
     text = '';
   };
   return Object.assign(
     (line: string): void => {
-      text += line + '\n';
+      text += `${print(line)}\n`;
       if (text.length >= FLUSH_AT) flush();
     },
     { flush },

@@ -1,5 +1,5 @@
 /** What `trace export`, `trace sql` and `trace report` do alike: open a trace with what belongs to it, say whose it is, load tables. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { analyze, type Analysis, type AnalysisInput } from '../analyze/index.ts';
 import { UserError } from '../base/errors.ts';
 import type { TraceDatabase } from '../export/database-node.ts';
@@ -39,8 +39,7 @@ export async function hostOf(
   if (logged !== undefined) return { host, file, startUs: logged, startBy: 'device-model log' };
   if (trace.lastTsc === 0) await trace.scan(() => {});
   const written = files.flatMap((f) => {
-    const stat = statSync(f, { throwIfNoEntry: false });
-    return stat?.isFile() === true && f.endsWith(file) ? [stat.mtimeMs] : [];
+    return f.endsWith(file) && existsSync(f) ? [statSync(f).mtimeMs] : [];
   })[0];
   const lasted = trace.scale.ns(trace.lastTsc - trace.firstTsc) / 1000;
   return { host, file, startUs: Math.floor((written ?? Date.now()) * 1000 - lasted), startBy: 'file time' };

@@ -28,7 +28,7 @@ export function registerTraceReport(program: Command): void {
     .option('--start <time>', 'wall-clock time at which the trace begins: 2026-11-30T12:00:00Z')
     .addHelpText(
       'after',
-      '\nExample (on the files of npm start):\n  npx xenolith trace report out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng -o out/report.html\n',
+      '\nExample (on the files of npm start):\n  xenolith trace report out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng -o out/report.html\n',
     )
     .action(async (files: string[], options: ReportOptions) => {
       const { profile, analysis } = await profileOf(files, options);
@@ -49,7 +49,7 @@ export function registerTraceReport(program: Command): void {
     .description('what differs between two traces by more than it varies within each of them')
     .option('--cpu-hz <rate>', 'TSC rate of the traced hosts, as for xenalyze')
     .option('--json', 'JSON instead of text')
-    .addHelpText('after', '\nExample:\n  npx xenolith trace compare before.trc after.trc --cpu-hz 2.4G\n')
+    .addHelpText('after', '\nExample:\n  xenolith trace compare before.trc after.trc --cpu-hz 2.4G\n')
     .action(async (a: string, b: string, options: { cpuHz?: string; json?: boolean }) => {
       const before = (await profileOf([a], options)).profile;
       const after = (await profileOf([b], options)).profile;

@@ -1,5 +1,6 @@
 /** `xenolith trace sql`: questions to traces and to datasets, in SQL. */
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 import type { Answer } from '../export/database-node.ts';
@@ -32,8 +33,8 @@ export function registerTraceSql(program: Command): void {
     .option('--start <time>', 'wall-clock time at which the trace begins: 2026-11-30T12:00:00Z')
     .addHelpText(
       'after',
-      "\nExample (on the files of npm start):\n  npx xenolith trace sql 'SELECT reason_name, count(*) FROM exits GROUP BY 1 ORDER BY 2 DESC' out/trace.trc\n" +
-        '  npx xenolith trace sql --question dearest-registers out/trace.trc --dm-log out/qemu-dm.log\n',
+      "\nExample (on the files of npm start):\n  xenolith trace sql 'SELECT reason_name, count(*) FROM exits GROUP BY 1 ORDER BY 2 DESC' out/trace.trc\n" +
+        '  xenolith trace sql --question dearest-registers out/trace.trc --dm-log out/qemu-dm.log\n',
     )
     .action(async (words: string[], options: SqlOptions) => {
       await runSql(words, options);
@@ -55,7 +56,7 @@ async function runSql(words: string[], options: SqlOptions): Promise<void> {
   const [query, files] = question === undefined ? [words[0], words.slice(1)] : [question.sql, words];
   if (query === undefined)
     throw new UserError("no query given: trace sql 'SELECT …' FILES, or --question NAME FILES; see --help");
-  if (question === undefined && isThere(query))
+  if (question === undefined && existsSync(query))
     throw new UserError(`the query comes first: trace sql 'SELECT …' ${words.join(' ')}`);
   if (files.length === 0)
     throw new UserError('no file given: expected xentrace files, or a folder that trace export --parquet wrote');
@@ -77,10 +78,9 @@ async function runSql(words: string[], options: SqlOptions): Promise<void> {
 }
 
 const print = (text: string): void => void writeAll(process.stdout.fd, Buffer.from(text));
-const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
+const isFolder = (path: string): boolean => existsSync(path) && statSync(path).isDirectory();
 /** A folder that holds one of the tables. */
-const isDataset = (path: string): boolean =>
-  TABLE_NAMES.some((t) => statSync(`${path}/${t}`, { throwIfNoEntry: false })?.isDirectory() === true);
+const isDataset = (path: string): boolean => isFolder(path) && TABLE_NAMES.some((t) => isFolder(join(path, t)));
 
 type Value = Answer['rows'][number][number];
 

@@ -38,7 +38,7 @@ export function registerTraceWatch(program: Command): void {
     .option('--cpu-hz <rate>', 'TSC rate of the host, as for xenalyze', '2.4G')
     .addHelpText(
       'after',
-      "\nExample (in dom0):\n  xentrace -D -e all - | npx xenolith trace watch --ring 10s --trigger 'io.latency > 5ms' -o hit.trc\n",
+      "\nExample (in dom0):\n  xentrace -D -e all - | xenolith trace watch --ring 10s --trigger 'io.latency > 5ms' -o hit.trc\n",
     )
     .action(watch);
 }

@@ -17,6 +17,7 @@ import {
 import type { ByteSource, Damage, Inference, TraceRecord } from '../trace/index-node.ts';
 import { looksLikeTrace, UNKNOWN_BINARY } from '../analyze/sources/recognise.ts';
 import { Intake, type PlainFile } from './intake.ts';
+import { oneLine } from './printable.ts';
 import { progressBar } from './progress.ts';
 
 interface FileOptions {
@@ -41,12 +42,12 @@ export function registerTrace(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nExample (on the files of npm start):\n  npx xenolith trace dump out/trace.trc --cpu-hz 1G | grep mmio_assist\n  npx xenolith trace dump out/trace.trc --json | grep \'"kind":"npf"\'\n',
+      '\nExample (on the files of npm start):\n  xenolith trace dump out/trace.trc --cpu-hz 1G | grep mmio_assist\n  xenolith trace dump out/trace.trc --json | grep \'"kind":"npf"\'\n',
     )
     .action(dump);
   withFile(trace.command('summary'))
     .description('runstates, exits with cycles and percentiles, I/O addresses and hypercalls, as xenalyze --summary')
-    .addHelpText('after', '\nExample (on the files of npm start):\n  npx xenolith trace summary out/trace.trc --cpu-hz 1G\n')
+    .addHelpText('after', '\nExample (on the files of npm start):\n  xenolith trace summary out/trace.trc --cpu-hz 1G\n')
     .action(summary);
 }
 
@@ -55,7 +56,7 @@ export const traceCommand = (program: Command): Command =>
   program
     .command('trace')
     .description('read xentrace files')
-    .addHelpText('after', '\nExample (on a file of npm start):\n  npx xenolith trace summary out/trace.trc --cpu-hz 1G\n');
+    .addHelpText('after', '\nExample (on a file of npm start):\n  xenolith trace summary out/trace.trc --cpu-hz 1G\n');
 
 function withFile(command: Command): Command {
   return command
@@ -86,7 +87,7 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
   const opened = fileSource(found.path);
   const source: ByteSource = {
     ...opened,
-    name: basename(found.name),
+    name: oneLine(basename(found.name)),
     async close() {
       await opened.close();
       intake.close();

@@ -216,13 +216,57 @@ export interface VcpuRegisters {
   readonly cpl: number;
 }
 
+/**
+ * All that a vCPU needs to go on elsewhere as if nothing had happened; decoded code is none of it. The TLB is: what a guest does to its
+ * page tables without a flush shows through it.
+ */
+export interface VcpuState {
+  /** Registers, as the control block lays them out. */
+  readonly controlBlock: Uint8Array;
+  /** An event injected, or cut short by an exit. */
+  readonly pending: VcpuEvent | null;
+  readonly nmiBlocked: boolean;
+  readonly windowWanted: boolean;
+  readonly nmiWindowWanted: boolean;
+  /** DR6 bits that MOV SS holds back. */
+  readonly heldHits: number;
+  /** Instructions retired. */
+  readonly retired: number;
+  /** State of RDRAND: low and high half. */
+  readonly random: Uint32Array;
+  /** Accesses of the instruction in hand that were completed: low and high half of each. */
+  readonly completed: Uint32Array;
+  /** Entries of the TLB, nine words each: index, then the entry. */
+  readonly tlb: Uint32Array;
+}
+
 export interface Vcpu {
   readonly exit: VmExit;
   readonly registers: VcpuRegisters;
   /** Instructions retired since creation. */
   readonly instructions: number;
-  /** Run until the next exit, at most `budget` instructions (checked at block ends). Delivers a pending injected event first. */
+  /**
+   * Run until the next exit, at most `budget` instructions (checked at block ends, unless they are counted exactly). Delivers a
+   * pending injected event first.
+   */
   run(budget: number): ExitReason;
+  /**
+   * A debugger's: run() comes back with `budget` before an instruction at one of these linear addresses, but not before it has done
+   * anything. Nothing else changes.
+   */
+  stopAt(addresses: ReadonlySet<number>): void;
+  /**
+   * A debugger's: tell of writes of the guest's instructions to these frames, before they are made. Where `written` says true, run()
+   * comes back with `budget` at the end of the block.
+   */
+  watchFrames(frames: ReadonlySet<number>, written: (frame: Mfn, offset: number, length: number) => boolean): void;
+  /** The last run ended, or the vCPU stands, at a stop or behind a write that was watched. */
+  readonly stopped: boolean;
+  /**
+   * Stop at the very instruction at which the budget ends, however code was cut into blocks: what two runs share is then the same
+   * wherever one of them was stopped in between.
+   */
+  countExactly(on: boolean): void;
 
   /** Machine address of the i32 kick word: any thread may store non-zero; run() leaves with externalInterrupt at the next block end and clears it. */
   readonly kickWord: Maddr;
@@ -283,8 +327,9 @@ export interface Vcpu {
 
   /** INIT state (SDM vol. 3A table 9-1). */
   reset(): void;
-  save(): Uint8Array;
-  restore(state: Uint8Array): void;
+  save(): VcpuState;
+  /** Throws UserError for a state of another layout. */
+  restore(state: VcpuState): void;
   /** Code bytes at a linear address, as the guest may fetch them now; fewer than `length` where a page is not there. */
   codeBytes(address: Gva, length: number): Uint8Array;
   /** Registers in Xen's layout ("RIP: 0010:[<…>]" …). */

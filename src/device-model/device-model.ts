@@ -10,6 +10,7 @@ import { xenMapPcidev } from '../abi/dm-log-lines.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
 import { Listeners } from '../base/listeners.ts';
+import { restoreSaved, type Saved, saved, type Snapshot } from '../base/snapshot.ts';
 import { VGA_HOLE_BASE } from '../base/vga.ts';
 import { silentLogger, type Logger } from '../base/logger.ts';
 import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
@@ -22,17 +23,17 @@ import { Piix4Pm } from '../devices/pci/piix4-pm.ts';
 import { Uart16550 } from '../devices/serial/uart16550.ts';
 import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts';
 import { VgaLowmem } from '../devices/vga/lowmem.ts';
-import { Dom0Endpoint, type Dom0EndpointOptions, type Dom0EndpointState } from '../net/dom0-endpoint.ts';
-import { FrameRingConsumer, FrameRingProducer } from '../net/frame-ring.ts';
-import { type FrameDirection, Hub, type HubPort, type HubState } from '../net/hub.ts';
+import { Dom0Endpoint, type Dom0EndpointOptions } from '../net/dom0-endpoint.ts';
+import { FrameRingConsumer, FrameRingProducer, type FrameSource } from '../net/frame-ring.ts';
+import { type FrameDirection, Hub, type HubPort } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
-import { Dma, type RamWriteHook } from './dma.ts';
+import { Dma, type DmaCounters, type RamWriteHook } from './dma.ts';
 import { EventChannels } from './event-channels.ts';
 import { IoRanges } from './io-ranges.ts';
 import { IoreqDispatch, describeIoreq } from './ioreq.ts';
 import { IoreqServer } from './ioreq-server.ts';
-import type { DmLog } from './log.ts';
+import type { DmLog, DmLogForm } from './log.ts';
 import { MapCache } from './map-cache.ts';
 import { NicPort } from './nic-port.ts';
 import { nicModel, type NicOptions } from './nics.ts';
@@ -68,10 +69,24 @@ export interface CrossedFrame {
   frame: Uint8Array;
 }
 
+/** What came from outside: a frame for the wire of a NIC, or characters for COM1. */
+interface Input {
+  readonly nic: number;
+  readonly bytes: Uint8Array;
+}
+const CONSOLE = -1;
+
 /** A pair of rings to a party on another thread (net/frame-ring.ts). */
 export interface RingPair {
   readonly fromMachine: SharedArrayBuffer;
   readonly toMachine: SharedArrayBuffer;
+}
+
+/** The party behind a socket, when its frames come out of a recording or by way of one. */
+export interface RecordedSocket {
+  /** A ring for what the guest sends; left out: nobody listens. */
+  readonly fromMachine?: SharedArrayBuffer;
+  readonly source: FrameSource;
 }
 
 export interface DeviceModelOptions {
@@ -85,7 +100,7 @@ export interface DeviceModelOptions {
   /** The dom0 endpoint on the wire; null: none, the wire's other end is `socket`. */
   readonly endpoint?: Partial<Dom0EndpointOptions> | null;
   /** A backend on another thread, for example a stream socket. */
-  readonly socket?: RingPair;
+  readonly socket?: RingPair | RecordedSocket;
   /** Records what crosses the NICs' ports, each on the interface of its number. */
   readonly pcap?: PcapngWriter;
   /** Nanoseconds a frame is on its way. */
@@ -93,7 +108,7 @@ export interface DeviceModelOptions {
   /** Characters the guest wrote to COM1 or to the platform log port, gathered. */
   readonly console?: (bytes: Uint8Array) => void;
   /** Characters for COM1 from another thread, each "frame" some bytes. */
-  readonly consoleInput?: SharedArrayBuffer;
+  readonly consoleInput?: SharedArrayBuffer | FrameSource;
   /** Devices beside the machine's own. */
   readonly devices?: readonly PlacedDevice[];
   /** The devices of test programs (devices/test-devices.ts) are there too. */
@@ -102,17 +117,14 @@ export interface DeviceModelOptions {
   readonly onRamWrite?: RamWriteHook;
 }
 
-/** Everything a guest could notice, structured-cloneable. */
-interface DeviceModelState {
-  readonly version: 2;
-  readonly devices: Readonly<Record<string, DeviceState>>;
-  /** The wire of the dom0 endpoint, then those of NICs that have one of their own. */
-  readonly wires: readonly HubState[];
-  readonly endpoint: Dom0EndpointState | null;
-  readonly ringSlot: number;
+/** Everything a guest could notice, and what makes the next line of the log what it is: one state a part. */
+export interface DeviceModelState {
+  readonly parts: Readonly<Record<string, Saved>>;
 }
 
-export class DeviceModel {
+export class DeviceModel implements Snapshot<DeviceModelState> {
+  readonly kind = 'device model';
+  readonly version = 2;
   readonly ports: IoSpace;
   readonly memory: IoSpace;
   readonly pci: PciBus;
@@ -129,21 +141,25 @@ export class DeviceModel {
   /** A test program asked for this exit status. */
   exitStatus: number | undefined;
   private readonly o: DeviceModelOptions;
+  private readonly regions: RegionTrace | undefined;
+  private readonly testParts: [string, Snapshot<unknown>][] = [];
   private readonly timers: TimerList;
   private readonly events: EventChannels;
   private readonly endpoint: Dom0Endpoint | undefined;
   private readonly socket: RingPort | undefined;
-  private readonly consoleInput: FrameRingConsumer | undefined;
+  private readonly consoleInput: FrameSource | undefined;
   /** `hub`, then the wires of NICs that have one of their own. */
   private readonly hubs: Hub[] = [];
   /** Where frames from outside come in, by wire. */
   private readonly inlets = new Map<Hub, HubPort>();
   private readonly wireOfNic: Hub[] = [];
   /** What came from outside and waits for the device model's turn. */
-  private input: { readonly nic: number | 'console'; readonly bytes: Uint8Array }[] = [];
+  private input: Input[] = [];
   private readonly crossed: CrossedFrame = { nic: 0, direction: 'outbound', atNs: 0, frame: new Uint8Array(0) };
   private readonly console = new Uint8Array(CONSOLE_BUFFER);
   private consoleLength = 0;
+  /** runUntilIdle() stopped at its limit. */
+  private workLeft = false;
 
   constructor(options: DeviceModelOptions) {
     this.o = options;
@@ -152,6 +168,7 @@ export class DeviceModel {
     const { buffer } = options.memory;
     const traced = log?.traces ? log : undefined;
     const regions = traced && new RegionTrace(traced);
+    this.regions = regions;
     this.ports = new IoSpace('port', regions);
     this.memory = new IoSpace('memory', regions);
     this.timers = new TimerList(clock);
@@ -204,10 +221,16 @@ export class DeviceModel {
     this.nics = options.nics.map((nic, i) => this.attachNic(nic, i));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
-      const { fromMachine, toMachine } = options.socket;
-      this.socket = new RingPort('socket', this.hub, new FrameRingProducer(fromMachine), new FrameRingConsumer(toMachine));
+      const { fromMachine } = options.socket;
+      this.socket = new RingPort(
+        'socket',
+        this.hub,
+        fromMachine === undefined ? undefined : new FrameRingProducer(fromMachine),
+        'source' in options.socket ? options.socket.source : new FrameRingConsumer(options.socket.toMachine),
+      );
     }
-    if (options.consoleInput) this.consoleInput = new FrameRingConsumer(options.consoleInput);
+    const { consoleInput } = options;
+    if (consoleInput) this.consoleInput = 'byteLength' in consoleInput ? new FrameRingConsumer(consoleInput) : consoleInput;
 
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
@@ -230,7 +253,7 @@ export class DeviceModel {
 
   /** Do what there is to do now, a bounded piece of it. False: there was nothing. */
   turn(): boolean {
-    let busy = this.takeInput();
+    let busy = this.takeQueued();
     if (this.events.scan() > 0) busy = true;
     if (this.timers.run()) busy = true;
     for (const nic of this.nics) if (nic.poll()) busy = true;
@@ -241,23 +264,27 @@ export class DeviceModel {
     return busy;
   }
 
-  /** Take turns until nothing is left to do now. False: it stopped at its limit with work left. */
+  /** Take turns until nothing is left to do now. False: it stopped at its limit with work left, which is due at once. */
   runUntilIdle(): boolean {
-    for (let turns = 0; turns < TURN_LIMIT; turns++) {
-      if (this.turn()) continue;
-      this.flushConsole();
-      return true;
-    }
+    let turns = 0;
+    while (turns < TURN_LIMIT && this.turn()) turns++;
+    this.workLeft = turns === TURN_LIMIT;
     this.flushConsole();
-    return false;
+    return !this.workLeft;
   }
 
-  /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. Infinity: nothing. */
+  /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. 0: work was left. Infinity: nothing. */
   get nextDeadlineNs(): number {
+    if (this.workLeft) return 0;
     let next = this.timers.nextNs;
     for (const hub of this.hubs) next = Math.min(next, hub.nextDueNs);
     for (const nic of this.nics) next = Math.min(next, nic.nextDueNs);
     return next;
+  }
+
+  /** Form of its log; undefined: it writes none. */
+  get logForm(): DmLogForm | undefined {
+    return this.o.log?.form;
   }
 
   /** Frames on the wire: idle time may be skipped up to nextDeadlineNs, and without limit only when this is zero. */
@@ -286,7 +313,7 @@ export class DeviceModel {
   queueInput(to: number | 'console', bytes: Uint8Array): void {
     if (to !== 'console' && this.wireOfNic[to] === undefined)
       throw new UserError(`NIC ${to}: the machine has ${this.nics.length}, numbered from 0`);
-    this.input.push({ nic: to, bytes });
+    this.input.push({ nic: to === 'console' ? CONSOLE : to, bytes });
   }
 
   /** Hand out console characters, log lines and captured frames gathered so far. */
@@ -304,36 +331,67 @@ export class DeviceModel {
   }
 
   save(): DeviceModelState {
-    const devices: Record<string, DeviceState> = { serial: this.uart.save(), vga: this.vga.save() };
-    for (const [at, device] of this.pci.functions) devices[`pci${at}`] = device.save();
-    return {
-      version: 2,
-      devices,
-      wires: this.hubs.map((hub) => hub.save()),
-      endpoint: this.endpoint?.save() ?? null,
-      ringSlot: this.server.ringSlot,
-    };
+    return { parts: Object.fromEntries(this.parts().map(([name, part]) => [name, saved(part)])) };
   }
 
-  /** Takes the state of a device model built with the same options. */
+  /** Takes the state of a device model built with the same options. What of the log and the capture is not handed out yet is forgotten. */
   restore(state: DeviceModelState): void {
-    if (state.version !== 2 || state.wires.length !== this.hubs.length)
-      throw new UserError(
-        `saved state of a device model, version ${String(state.version)}, with ${state.wires?.length} wires: expected version 2 and ${this.hubs.length}; restore it into the same machine`,
-      );
-    const saved = (key: string): DeviceState => {
-      const device = state.devices[key];
-      if (!device)
-        throw new UserError(`saved state of a device model: no device '${key}' in it; restore it into the same machine`);
-      return device;
-    };
-    this.uart.restore(saved('serial'));
-    this.vga.restore(saved('vga'));
-    for (const [at, device] of this.pci.functions) device.restore(saved(`pci${at}`));
-    this.hubs.forEach((hub, i) => hub.restore(state.wires[i]!));
-    if (state.endpoint) this.endpoint?.restore(state.endpoint);
-    this.server.restoreRingSlot(state.ringSlot);
+    for (const [name, part] of this.parts()) {
+      const from = state.parts[name];
+      // A machine that wrote no log has not numbered its regions.
+      if (from === undefined && part === this.regions) continue;
+      if (from === undefined)
+        throw new UserError(`saved state of a device model: no part '${name}' in it; restore it into the same machine`);
+      restoreSaved(part, from);
+    }
+    this.restartOutputs(false);
   }
+
+  /** Log and capture begin anew. `header`: in files of their own. */
+  restartOutputs(header: boolean): void {
+    this.consoleLength = 0;
+    this.o.log?.restart(header);
+    this.o.pcap?.restart(header);
+  }
+
+  /** In the order in which they are restored: devices arm timers and map regions, so timers and mappings come behind them. */
+  private parts(): [string, Snapshot<unknown>][] {
+    const device = (of: { save(): DeviceState; restore(state: DeviceState): void }, kind: string): Snapshot<unknown> => ({
+      kind,
+      version: 1,
+      save: () => of.save(),
+      restore: (state) => of.restore(state as DeviceState),
+    });
+    const part = <T>(snapshot: Snapshot<T>): Snapshot<unknown> => snapshot as Snapshot<unknown>;
+    return [
+      ['serial', device(this.uart, this.uart.name)],
+      ['vga', device(this.vga, this.vga.name)],
+      ...this.pci.functions.map(([at, of]): [string, Snapshot<unknown>] => [`pci ${at}`, device(of, of.name)]),
+      ...this.nics.map((nic): [string, Snapshot<unknown>] => [`cable ${nic.name}`, part(nic)]),
+      ...this.testParts,
+      ['ports', part(this.ports.order)],
+      ['memory', part(this.memory.order)],
+      ['timers', part(this.timers)],
+      ...this.hubs.map((hub, i): [string, Snapshot<unknown>] => [i === 0 ? 'wire' : `wire ${i}`, part(hub)]),
+      ...(this.endpoint === undefined ? [] : [['endpoint', part(this.endpoint)] as [string, Snapshot<unknown>]]),
+      ['ioreq server', part(this.server)],
+      ['map cache', part(this.mapCache)],
+      ...(this.regions === undefined ? [] : [['regions', part(this.regions)] as [string, Snapshot<unknown>]]),
+      ['rest', part(this.rest)],
+    ];
+  }
+
+  /** Counters, what a test program asked for, and input that waits. */
+  private readonly rest: Snapshot<{ dma: DmaCounters; exitStatus: number; input: readonly Input[] }> = {
+    kind: 'device model counters',
+    version: 2,
+    save: () => ({ dma: { ...this.dma.counters }, exitStatus: this.exitStatus ?? -1, input: [...this.input] }),
+    restore: ({ dma, exitStatus, input }) => {
+      Object.assign(this.dma.counters, dma);
+      this.exitStatus = exitStatus < 0 ? undefined : exitStatus;
+      this.input = [...input];
+    },
+  };
 
   private attachChipset(): void {
     const { hypercalls } = this.o;
@@ -361,8 +419,10 @@ export class DeviceModel {
       },
       setIsaIrq: (irq: number, level: boolean) => void hypercalls.setIsaIrqLevel(irq, level ? 1 : 0),
     };
-    for (const { space, base, region } of testDevices(options, host))
+    for (const { space, base, region, state } of testDevices(options, host)) {
       (space === 'port' ? this.ports : this.memory).add(region, base);
+      if (state !== undefined) this.testParts.push([state.kind, state]);
+    }
   }
 
   private newHub(): Hub {
@@ -373,12 +433,12 @@ export class DeviceModel {
     return hub;
   }
 
-  private takeInput(): boolean {
+  private takeQueued(): boolean {
     if (this.input.length === 0) return false;
     const input = this.input;
     this.input = [];
     for (const { nic, bytes } of input) {
-      if (nic === 'console') this.uart.receive(bytes);
+      if (nic === CONSOLE) this.uart.receive(bytes);
       else this.inlets.get(this.wireOfNic[nic]!)!.send(bytes);
     }
     return true;
@@ -419,7 +479,7 @@ export class DeviceModel {
     if (this.consoleLength === CONSOLE_BUFFER) this.flushConsole();
   }
 
-  private pollConsole(ring: FrameRingConsumer): boolean {
+  private pollConsole(ring: FrameSource): boolean {
     const bytes = ring.peek();
     if (bytes === undefined) return false;
     this.uart.receive(bytes);

@@ -18,7 +18,7 @@ const SHORT_COPY = 32;
  */
 export type RamWriteHook = (gpa: Gpa, length: number, maddr: Maddr) => void;
 
-interface DmaCounters {
+export interface DmaCounters {
   reads: number;
   readBytes: number;
   writes: number;

@@ -28,6 +28,7 @@ import { ShutdownReason } from '../abi/sched.ts';
 import { PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { Listeners } from '../base/listeners.ts';
+import type { Snapshot } from '../base/snapshot.ts';
 import type { Logger } from '../base/logger.ts';
 import type { DeviceTimer } from '../devices/interfaces.ts';
 import { cost } from './costs.ts';
@@ -57,13 +58,27 @@ interface IoreqCounters {
   buffered: number;
 }
 
-export class IoreqServer {
+/** What the server knows beside its pages. No request is in service between two turns of the device model. */
+export interface IoreqServerState {
+  readonly id: number;
+  /** Local ports: the buffered page's, and each vCPU's. */
+  readonly bufferedPort: number;
+  readonly ports: Float64Array;
+  readonly slot: number;
+  readonly synchronous: number;
+  readonly buffered: number;
+  readonly stopped: boolean;
+}
+
+export class IoreqServer implements Snapshot<IoreqServerState> {
+  readonly kind = 'ioreq server';
+  readonly version = 1;
   readonly id: number;
   readonly counters: IoreqCounters = { synchronous: 0, buffered: 0 };
+  /** A request was served; its object is used again for the next one. */
+  readonly served = new Listeners<ServedIoreq>();
   /** The request in service, or the last one. */
   readonly current: ServedIoreq = newServedIoreq();
-  /** Every request, when it has been served; the object is filled again for the next one. */
-  readonly served = new Listeners<ServedIoreq>();
   private readonly o: IoreqServerOptions;
   private readonly words: Int32Array;
   private readonly page: number;
@@ -130,13 +145,28 @@ export class IoreqServer {
     return this.hasStopped;
   }
 
-  /** Ring position and whether the poll is due, for save() of the whole device model. */
-  get ringSlot(): number {
-    return this.slot;
+  save(): IoreqServerState {
+    return {
+      id: this.id,
+      bufferedPort: this.bufferedPort,
+      ports: Float64Array.from(this.ports),
+      slot: this.slot,
+      synchronous: this.counters.synchronous,
+      buffered: this.counters.buffered,
+      stopped: this.hasStopped,
+    };
   }
 
-  restoreRingSlot(slot: number): void {
+  /** Number and ports are given when the server is made: a restored machine's hypercalls answer with those of the state. */
+  restore({ slot, synchronous, buffered, stopped }: IoreqServerState): void {
     this.slot = slot % BUFIOREQ_SLOT_NUM;
+    Object.assign(this.counters, { synchronous, buffered });
+    this.hasStopped = stopped;
+  }
+
+  /** Ring slot that is read next. */
+  get ringSlot(): number {
+    return this.slot;
   }
 
   /** Serve the slot of this vCPU if it holds a request. */
@@ -173,8 +203,8 @@ export class IoreqServer {
       this.endGuest(`ioreq of vCPU ${vcpu}: ${wrong}`);
       return;
     }
-    writeData(words, slot, r);
     this.served.call(r);
+    writeData(words, slot, r);
     clock.charge(cost.finishRequest);
     const ready = withState(word, IoreqState.respReady);
     if (Atomics.compareExchange(words, at, inProcess, ready) !== inProcess) {

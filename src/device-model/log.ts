@@ -62,6 +62,12 @@ export class DmLog {
     this.line(headerOf(options.clock));
   }
 
+  /** Forget what was not handed out: a machine was restored. `header`: the log begins anew with its first line. */
+  restart(header: boolean): void {
+    this.text = '';
+    if (header) this.line(headerOf(this.clock));
+  }
+
   /** True for the trace form: whoever forms an event's text asks first. */
   get traces(): boolean {
     return this.form === 'trace';

@@ -8,6 +8,8 @@
 import { xenMapCache, xenMapCacheReturn, xenRemapBucket } from '../abi/dm-log-lines.ts';
 import { gfn, PAGE_SHIFT, PAGE_SIZE, type Maddr } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
+import { UserError } from '../base/errors.ts';
+import type { Snapshot } from '../base/snapshot.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import { cost } from './costs.ts';
 import { hex64 } from '../base/hex.ts';
@@ -58,7 +60,23 @@ interface MapCacheOptions {
   readonly capacity?: number;
 }
 
-export class MapCache {
+/** The buckets mapped, in the order of their age. No mapping is locked between two requests. */
+export interface MapCacheState {
+  readonly counters: MapCacheCounters;
+  readonly buckets: Float64Array;
+  readonly places: Float64Array;
+  /** Machine addresses, page by page, bucket behind bucket. */
+  readonly frames: Int32Array;
+  readonly freePlaces: Float64Array;
+  /** Places ever used. */
+  readonly placeCount: number;
+  /** The bucket found last; -1: none. */
+  readonly last: number;
+}
+
+export class MapCache implements Snapshot<MapCacheState> {
+  readonly kind = 'map cache';
+  readonly version = 1;
   readonly counters: MapCacheCounters = { accesses: 0, hits: 0, remaps: 0, evictions: 0, failures: 0, invalidations: 0 };
   private readonly hypercalls: Pick<DeviceModelHypercalls, 'foreignMap' | 'foreignUnmap'>;
   private readonly clock: Clock;
@@ -81,6 +99,41 @@ export class MapCache {
   /** Buckets mapped now. */
   get size(): number {
     return this.buckets.size;
+  }
+
+  save(): MapCacheState {
+    const mappings = [...this.buckets.values()];
+    const frames = new Int32Array(mappings.length * PAGES_PER_BUCKET);
+    mappings.forEach((mapping, i) => frames.set(mapping.frames, i * PAGES_PER_BUCKET));
+    return {
+      counters: { ...this.counters },
+      buckets: Float64Array.from(mappings, ({ bucket }) => bucket),
+      places: Float64Array.from(mappings, ({ place }) => place),
+      frames,
+      freePlaces: Float64Array.from(this.freePlaces),
+      placeCount: this.places,
+      last: this.last?.bucket ?? -1,
+    };
+  }
+
+  /**
+   * Takes the mappings over with the references that machine memory holds for them: nothing is asked of the hypervisor, and what was
+   * mapped before is forgotten without giving references back.
+   */
+  restore(state: MapCacheState): void {
+    if (state.frames.length !== state.buckets.length * PAGES_PER_BUCKET || state.places.length !== state.buckets.length)
+      throw new UserError('saved state of the map cache: its buckets and their frames do not belong together');
+    Object.assign(this.counters, state.counters);
+    this.buckets.clear();
+    state.buckets.forEach((bucket, i) => {
+      const frames = state.frames.slice(i * PAGES_PER_BUCKET, (i + 1) * PAGES_PER_BUCKET);
+      const valid = new Uint32Array(PAGES_PER_BUCKET / 32);
+      for (let page = 0; page < PAGES_PER_BUCKET; page++) if (frames[page] !== NO_FRAME) valid[page >>> 5]! |= 1 << (page & 31);
+      this.buckets.set(bucket, { bucket, frames, valid, place: state.places[i]!, locks: 0, stale: false });
+    });
+    this.freePlaces.splice(0, this.freePlaces.length, ...state.freePlaces);
+    this.places = state.placeCount;
+    this.last = this.buckets.get(state.last);
   }
 
   /**

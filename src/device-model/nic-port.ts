@@ -5,6 +5,7 @@
  * until there is room again: a guest that is dead holds nobody up.
  */
 import type { Clock } from '../base/clock.ts';
+import type { Snapshot } from '../base/snapshot.ts';
 import type { NetDevice, Wire } from '../devices/interfaces.ts';
 import type { FrameTap, Hub, HubPort, NetPort } from '../net/hub.ts';
 import { cost } from './costs.ts';
@@ -20,7 +21,19 @@ const REMIND_NS = 200_000;
 /** A driver gives descriptors back in memory, without a word: how often the ring is looked at while frames wait for it. */
 const RING_POLL_NS = 50_000;
 
-export class NicPort<Nic extends NetDevice = NetDevice> implements NetPort, Wire {
+/** Deadlines in nanoseconds; Infinity: none. */
+export interface NicPortState {
+  readonly begun: number;
+  readonly expiredCount: number;
+  readonly pausedNs: number;
+  readonly expired: boolean;
+  readonly offerNs: number;
+  readonly remindNs: number;
+}
+
+export class NicPort<Nic extends NetDevice = NetDevice> implements NetPort, Wire, Snapshot<NicPortState> {
+  readonly kind = 'NIC cable';
+  readonly version = 1;
   readonly name: string;
   readonly port: HubPort;
   /** Times the wire was paused, and those among them whose pause ran out. */
@@ -46,6 +59,19 @@ export class NicPort<Nic extends NetDevice = NetDevice> implements NetPort, Wire
   setLink(up: boolean): void {
     this.port.setLink(up);
     this.nic.setLink(up);
+  }
+
+  save(): NicPortState {
+    const { pauses, pausedNs, expired, offerNs, remindNs } = this;
+    return { begun: pauses.begun, expiredCount: pauses.expired, pausedNs, expired, offerNs, remindNs };
+  }
+
+  restore({ begun, expiredCount, pausedNs, expired, offerNs, remindNs }: NicPortState): void {
+    Object.assign(this.pauses, { begun, expired: expiredCount });
+    this.pausedNs = pausedNs;
+    this.expired = expired;
+    this.offerNs = offerNs;
+    this.remindNs = remindNs;
   }
 
   statistics(): Readonly<Record<string, number>> {

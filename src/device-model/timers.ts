@@ -1,4 +1,5 @@
 /** Timers of the devices over the machine's clock: whoever drives the device model asks when, and runs what is due. */
+import type { Snapshot } from '../base/snapshot.ts';
 import type { Clock } from '../base/clock.ts';
 import type { DeviceClock, DeviceTimer } from '../devices/interfaces.ts';
 
@@ -19,7 +20,14 @@ class Timer implements DeviceTimer {
   }
 }
 
-export class TimerList implements DeviceClock {
+/** Deadlines in the order in which the timers were made; Infinity: off. */
+export interface TimerListState {
+  readonly deadlinesNs: Float64Array;
+}
+
+export class TimerList implements DeviceClock, Snapshot<TimerListState> {
+  readonly kind = 'device timers';
+  readonly version = 1;
   private readonly clock: Clock;
   private readonly timers: Timer[] = [];
 
@@ -35,6 +43,16 @@ export class TimerList implements DeviceClock {
     const timer = new Timer(expire);
     this.timers.push(timer);
     return timer;
+  }
+
+  save(): TimerListState {
+    return { deadlinesNs: Float64Array.from(this.timers, (timer) => timer.atNs) };
+  }
+
+  restore({ deadlinesNs }: TimerListState): void {
+    this.timers.forEach((timer, i) => {
+      timer.atNs = deadlinesNs[i] ?? Number.POSITIVE_INFINITY;
+    });
   }
 
   /** The earliest deadline in nanoseconds, Infinity when no timer is armed. */

@@ -9,7 +9,8 @@ import {
 } from '../abi/dm-log-lines.ts';
 import { hex } from '../base/hex.ts';
 import type { LineFields } from '../base/log-line.ts';
-import type { IoMapping, IoProbe } from '../devices/io-space.ts';
+import type { Snapshot } from '../base/snapshot.ts';
+import { type IoMapping, type IoProbe, regionKey } from '../devices/io-space.ts';
 import type { BarDef } from '../devices/pci/config-space.ts';
 import type { PciConfigProbe } from '../devices/pci/bus.ts';
 import type { PciDevice } from '../devices/pci/pci-device.ts';
@@ -22,9 +23,16 @@ const REGION_STEP = 0x110;
 /** bus:device.function of a place on bus 0 (a place past 0xff names the bus in its high byte). */
 const place = (at: number): string => `${hex(at >>> 8, 2)}:${hex((at >>> 3) & 31, 2)}.${at & 7}`;
 
-export class RegionTrace implements IoProbe {
+/** Keys of regions in the order of their first use. */
+export interface RegionTraceState {
+  readonly seen: readonly string[];
+}
+
+export class RegionTrace implements IoProbe, Snapshot<RegionTraceState> {
+  readonly kind = 'regions of the log';
+  readonly version = 1;
   private readonly log: DmLog;
-  private readonly ids = new Map<object, string>();
+  private readonly ids = new Map<string, string>();
 
   constructor(log: DmLog) {
     this.log = log;
@@ -40,14 +48,23 @@ export class RegionTrace implements IoProbe {
 
   private access(mapping: IoMapping, offset: number, size: number, value: number): LineFields<typeof memoryRegionOpsRead.text> {
     const { region } = mapping;
-    return { cpu: -1, mr: this.id(region), addr: mapping.logBase() + offset, value, size, name: region.name };
+    return { cpu: -1, mr: this.id(regionKey(region)), addr: mapping.logBase() + offset, value, size, name: region.name };
   }
 
-  private id(region: object): string {
-    let id = this.ids.get(region);
+  save(): RegionTraceState {
+    return { seen: [...this.ids.keys()] };
+  }
+
+  restore({ seen }: RegionTraceState): void {
+    this.ids.clear();
+    for (const key of seen) this.id(key);
+  }
+
+  private id(key: string): string {
+    let id = this.ids.get(key);
     if (id === undefined) {
       id = `0x${hex(REGION_BASE + this.ids.size * REGION_STEP)}`;
-      this.ids.set(region, id);
+      this.ids.set(key, id);
     }
     return id;
   }

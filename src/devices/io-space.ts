@@ -8,11 +8,14 @@
 
 import { lowBytes, widthMask } from '../base/width.ts';
 import { Listeners } from '../base/listeners.ts';
+import type { Snapshot } from '../base/snapshot.ts';
 
 /** A block of registers, wherever it is mapped. */
 export interface IoRegion {
   /** As logs name it. */
   readonly name: string;
+  /** Tells it from other regions of the same name; left out where there is none. */
+  readonly key?: string;
   /** Bytes decoded. */
   readonly size: number;
   /** Widest access the block takes. */
@@ -21,6 +24,9 @@ export interface IoRegion {
   read(offset: number, size: number): number;
   write(offset: number, size: number, value: number): void;
 }
+
+/** By what a region is known again in a machine built alike. */
+export const regionKey = (region: IoRegion): string => region.key ?? region.name;
 
 export interface IoMapping {
   readonly region: IoRegion;
@@ -35,6 +41,12 @@ export interface IoMapping {
 export interface IoProbe {
   read(mapping: IoMapping, offset: number, size: number, value: number): void;
   write(mapping: IoMapping, offset: number, size: number, value: number): void;
+}
+
+/** Where regions are mapped, in the order in which they are asked. */
+export interface IoSpaceState {
+  readonly regions: readonly string[];
+  readonly bases: Float64Array;
 }
 
 export class IoSpace {
@@ -67,6 +79,22 @@ export class IoSpace {
     this.mapped = this.mapped.filter((other) => other !== mapping);
     this.changes.call();
   }
+
+  /** The order of the mappings as a part of a machine's state: which of two equals came first decides between them. */
+  readonly order: Snapshot<IoSpaceState> = {
+    kind: 'mappings',
+    version: 1,
+    save: () => ({
+      regions: this.mapped.map(({ region }) => regionKey(region)),
+      bases: Float64Array.from(this.mapped, ({ base }) => base),
+    }),
+    // The regions themselves were mapped by their devices.
+    restore: ({ regions, bases }) => {
+      const places = new Map(regions.map((key, i) => [`${key} ${bases[i]}`, i]));
+      const place = ({ region, base }: IoMapping): number => places.get(`${regionKey(region)} ${base}`) ?? regions.length;
+      this.mapped.sort((a, b) => place(a) - place(b));
+    },
+  };
 
   /** Who decodes this address. */
   find(address: number): IoMapping | undefined {

@@ -3,7 +3,9 @@
  * processors and the size of memory, and pc-testdev. A machine has them on request only.
  * Sources: QEMU, docs/specs/fw_cfg.rst; hw/misc/debugexit.c and pc-testdev.c for ports and sizes.
  */
+import type { Snapshot } from '../base/snapshot.ts';
 import type { IoRegion } from './io-space.ts';
+import { copyState } from './state.ts';
 
 export interface TestDeviceOptions {
   readonly vcpus: number;
@@ -23,6 +25,14 @@ export interface Placed {
   readonly space: 'port' | 'memory';
   readonly base: number;
   readonly region: IoRegion;
+  /** What the region remembers, where it does. */
+  readonly state?: Snapshot<unknown>;
+}
+
+/** A region that remembers. */
+interface Remembering {
+  readonly region: IoRegion;
+  readonly state: Snapshot<unknown>;
 }
 
 const DEBUG_EXIT_PORT = 0xf4;
@@ -51,7 +61,7 @@ const debugExit = (exit: (status: number) => void): IoRegion => ({
 });
 
 /** fw_cfg: a 16-bit write selects an item, byte reads of either port give its bytes, zeros behind its end. */
-function fwCfg({ vcpus, memoryBytes }: TestDeviceOptions): IoRegion {
+function fwCfg({ vcpus, memoryBytes }: TestDeviceOptions): Remembering {
   const items = new Map<number, Uint8Array>([
     [FwCfg.signature, new TextEncoder().encode('QEMU')],
     [FwCfg.id, littleEndian(1, 4)], // the port interface, no DMA
@@ -59,30 +69,44 @@ function fwCfg({ vcpus, memoryBytes }: TestDeviceOptions): IoRegion {
     [FwCfg.nbCpus, littleEndian(vcpus, 2)],
     [FwCfg.maxCpus, littleEndian(vcpus, 2)],
   ]);
+  let key = -1;
   let item: Uint8Array | undefined;
   let next = 0;
-  return {
+  const select = (wanted: number): void => {
+    key = wanted;
+    item = items.get(wanted);
+    next = 0;
+  };
+  const region: IoRegion = {
     name: 'fwcfg',
     size: 2,
     widest: 2,
     read: (_offset, size) => (size === 1 ? (item?.[next++] ?? 0) : 0xffff),
     write: (_offset, size, value) => {
-      if (size !== 2) return;
-      item = items.get(value);
-      next = 0;
+      if (size === 2) select(value);
     },
   };
+  const state: Snapshot<{ key: number; next: number }> = {
+    kind: 'fwcfg',
+    version: 1,
+    save: () => ({ key, next }),
+    restore: (from) => {
+      select(from.key);
+      next = from.next;
+    },
+  };
+  return { region, state: state as Snapshot<unknown> };
 }
 
 /** Bytes that are read as they were written. */
-function memoryRegion(name: string, size: number): IoRegion {
+function memoryRegion(name: string, size: number): Remembering {
   const bytes = new Uint8Array(size);
   const word = (offset: number, count: number): number => {
     let value = 0;
     for (let i = 0; i < count; i++) value |= bytes[offset + i]! << (8 * i);
     return value >>> 0;
   };
-  return {
+  const region: IoRegion = {
     name,
     size,
     widest: 4,
@@ -91,6 +115,13 @@ function memoryRegion(name: string, size: number): IoRegion {
       for (let i = 0; i < count; i++) bytes[offset + i] = value >>> (8 * i);
     },
   };
+  const state: Snapshot<{ bytes: Uint8Array }> = {
+    kind: name,
+    version: 1,
+    save: () => ({ bytes: bytes.slice() }),
+    restore: (from) => copyState(bytes, from.bytes, name),
+  };
+  return { region, state: state as Snapshot<unknown> };
 }
 
 /** All of them. pc-testdev's byte-wide alias of its data port (0xe8) is left out: Xen's debug port 0xe9 is in its way. */
@@ -108,10 +139,10 @@ export function testDevices(options: TestDeviceOptions, host: TestDeviceHost): P
   const flush: IoRegion = { name: 'pc-testdev-flush-page', size: 4, widest: 4, read: () => 0xffffffff, write: () => {} };
   return [
     { space: 'port', base: DEBUG_EXIT_PORT, region: debugExit((status) => host.exit(status)) },
-    { space: 'port', base: FW_CFG_PORT, region: fwCfg(options) },
-    { space: 'port', base: TESTDEV_IOPORT, region: memoryRegion('pc-testdev-ioport', 4) },
+    { space: 'port', base: FW_CFG_PORT, ...fwCfg(options) },
+    { space: 'port', base: TESTDEV_IOPORT, ...memoryRegion('pc-testdev-ioport', 4) },
     { space: 'port', base: TESTDEV_FLUSH, region: flush },
     { space: 'port', base: TESTDEV_IRQ, region: irqLines },
-    { space: 'memory', base: TESTDEV_IOMEM, region: memoryRegion('pc-testdev-iomem', TESTDEV_IOMEM_SIZE) },
+    { space: 'memory', base: TESTDEV_IOMEM, ...memoryRegion('pc-testdev-iomem', TESTDEV_IOMEM_SIZE) },
   ];
 }

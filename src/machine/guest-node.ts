@@ -1,7 +1,8 @@
 /** A Linux guest out of the distribution's own packages, kept in a cache: fetch, unpack, take vmlinux out, build the initramfs. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '../base/errors.ts';
 import { Apt, type AptPackage, type Progress } from './apt-node.ts';
@@ -14,8 +15,14 @@ import { readModuleInfo } from './kernel-module.ts';
 /** The project's root, from src/machine or dist/machine. */
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 
+/** Where a user's programs keep what can be had again (XDG Base Directory Specification: a relative path counts as none). */
+function guestCache(): string {
+  const home = process.env['XDG_CACHE_HOME'];
+  return join(home !== undefined && isAbsolute(home) ? home : join(homedir(), '.cache'), 'xenolith/guest');
+}
+
 interface BuildGuestOptions {
-  /** Where packages and images are kept; default `.cache/guest` at the project's root. */
+  /** Where packages and images are kept; default `guestCache()`. */
   cache?: string;
   progress?: Progress;
   /** Use only what is in the cache already. */
@@ -34,7 +41,7 @@ interface Manifest {
  * can be had here (no apt, no network, another distribution).
  */
 export async function buildLinuxGuest(options: BuildGuestOptions = {}): Promise<GuestImages> {
-  const cache = resolve(options.cache ?? join(root, '.cache/guest'));
+  const cache = resolve(options.cache ?? guestCache());
   const progress = options.progress ?? (() => {});
   const kernel = (await cachedKernel(cache)) ?? (options.offline ? undefined : await fetchKernel(cache, progress));
   if (kernel === undefined)

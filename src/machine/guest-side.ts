@@ -2,13 +2,14 @@
  * The guest's side of a machine: memory, hypervisor, platform devices, one HVM domain with one vCPU, all on the guest's
  * thread. Where the device model runs is the business of whoever puts the machine together.
  */
+import { ShutdownReason } from '../abi/sched.ts';
 import { IOREQ_WRITE, IoreqType, newIoreq } from '../abi/ioreq.ts';
 import { gpaToGfn, maddrToMfn, PAGE_SIZE } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import type { Vcpu } from '../cpu/interface.ts';
-import { DeviceModel, type PlacedDevice, type RingPair } from '../device-model/device-model.ts';
+import { DeviceModel, type PlacedDevice, type RecordedSocket, type RingPair } from '../device-model/device-model.ts';
 import { DmLog, type DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { MachineClock } from '../hypervisor/time/clock.ts';
@@ -23,10 +24,13 @@ import type { MachineMemory, MachineMemoryOptions } from '../hypervisor/mm/memor
 import type { P2m } from '../hypervisor/mm/p2m.ts';
 import { Shootdown } from '../hypervisor/mm/shootdown.ts';
 import { createPlatform, type PlatformOptions } from '../hypervisor/chips/platform.ts';
-import { type InlineDom0, IoWait } from '../hypervisor/sched/schedule.ts';
+import { type InlineDom0, IoWait, type PcpuLoop } from '../hypervisor/sched/schedule.ts';
 import { Hypervisor } from '../hypervisor/setup/setup.ts';
 import type { TestDeviceOptions } from '../devices/test-devices.ts';
+import type { FrameSource } from '../net/frame-ring.ts';
+import { RUN_OUTCOMES, type RunOutcome, runOutcome } from './exit-status.ts';
 import { PcapngWriter } from '../net/pcapng.ts';
+import type { LiveInput, RecordedInput } from './state/inputs.ts';
 import { RUNSTATE_RUNNABLE, TRC_MEM } from '../trace/events.ts';
 
 export const GUEST_DOMID = 1;
@@ -50,8 +54,12 @@ export interface EngineFactory {
   create(parts: EngineParts): Vcpu;
 }
 
+/** A domain without what it boots from: a restored machine has that in its memory. */
+export type BareDomain = Omit<DomainConfig, 'kernel' | 'ramdisk' | 'commandLine'>;
+
 export interface MachineOptions {
-  readonly domain: DomainConfig;
+  /** Without a kernel: the machine is made to be restored into. */
+  readonly domain: DomainConfig | BareDomain;
   readonly name: string;
   readonly nics: readonly NicOptions[];
   readonly clock: 'virtual' | 'host';
@@ -66,7 +74,7 @@ export interface MachineOptions {
   /** Nanoseconds a frame is on its way. */
   readonly wireLatencyNs?: number;
   /** Characters typed for COM1, each "frame" some of them (net/frame-ring.ts). */
-  readonly consoleInput?: SharedArrayBuffer;
+  readonly consoleInput?: SharedArrayBuffer | FrameSource;
   /** False: machine memory that this thread alone can use, for where shared memory cannot be had. */
   readonly shared?: boolean;
   /** Devices beside the machine's own. */
@@ -75,8 +83,21 @@ export interface MachineOptions {
   readonly testDevices?: TestDeviceOptions;
   /** The forced-emulation prefix is honoured (HvmVcpuOptions.fep). */
   readonly fep?: boolean;
+  /**
+   * The vCPU stops at the very instruction where a budget ends, so that a run which pauses anywhere is the same as one which
+   * does not (HvmVcpuOptions.exactBudgets). Whoever saves, records or debugs a run needs it; others go faster without.
+   */
+  readonly exactBudgets?: boolean;
   /** The wire's other end is on another thread, in place of the dom0 endpoint. */
-  readonly socket?: RingPair;
+  readonly socket?: RingPair | RecordedSocket;
+  /** Ends of the run at which the vCPU is shown in the log. */
+  readonly dumpOn?: readonly RunOutcome[];
+  /** Told of every write of a device to guest memory, when it was made. */
+  readonly onDma?: (gpa: number, length: number) => void;
+  /** Input comes by way of a recording, or out of one; `consoleInput` and `socket` are then left out. */
+  readonly input?: LiveInput | readonly RecordedInput[];
+  /** With `input`: the wire's other end is a socket; a ring for what the guest sends, or null where nobody listens. */
+  readonly socketOut?: SharedArrayBuffer | null;
 }
 
 /** Machine code in words, see disassemble-node.ts: apart, because its library loads in Node only. */
@@ -132,7 +153,7 @@ export class GuestSide extends Hypervisor {
   /** Where the firmware put the BARs; empty before boot(). */
   bars: readonly PlacedBar[] = [];
   private readonly engine: Vcpu;
-  private readonly builder: DomainBuilder;
+  private readonly builder: DomainBuilder | undefined;
   private readonly options: MachineOptions;
   private readonly sinks: MachineSinks;
 
@@ -163,6 +184,7 @@ export class GuestSide extends Hypervisor {
     this.engine = options.engine.create({ memory, p2m, area: memory.layout.engineArea[0]!, clock });
     this.shootdown = new Shootdown(memory, state, this.engine);
     p2m.changes.add((gfn) => this.shootdown.invalidateNested(gfn));
+    if (!('kernel' in config)) return;
     this.builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
     this.builder.build();
   }
@@ -194,6 +216,7 @@ export class GuestSide extends Hypervisor {
       ...(console === undefined ? {} : { consoleWrite: console }),
       ...(disassemble === undefined ? {} : { disassemble }),
       fep: this.options.fep ?? false,
+      exactBudgets: this.options.exactBudgets ?? false,
     });
   }
 
@@ -201,11 +224,22 @@ export class GuestSide extends Hypervisor {
   boot(hvm: HvmVcpu): void {
     const { runqueue } = this;
     const { state } = hvm;
+    if (this.builder === undefined) throw new Error('a machine without a kernel cannot boot');
     runqueue.switchTo(state, RUNSTATE_RUNNABLE);
     this.bars = this.builder.setUpFirmware(firmwareIo(hvm.emulator));
     runqueue.switchTo(runqueue.idle, RUNSTATE_RUNNABLE);
     state.clearPauseFlag(VPF_BLOCKED);
     this.builder.enter(hvm.engine.registers);
+  }
+
+  /** Shows the vCPU at the end of its loop, where the end is one that was asked to be shown. */
+  showAtEnd(loop: PcpuLoop, hvm: HvmVcpu): void {
+    loop.endings.add((end) => {
+      const reason = this.domain.shutdownReason;
+      const outcome = runOutcome(end, reason);
+      const asked = reason === ShutdownReason.inspected || (this.options.dumpOn ?? []).includes(outcome);
+      if (asked && !hvm.dumped) hvm.inspect(RUN_OUTCOMES[outcome].text);
+    });
   }
 
   /** Trace everything asked for, from here on: the firmware's own accesses have no exit around them that a trace could show. */
@@ -238,7 +272,10 @@ const vifNames = (count: number): [string, ...string[]] => [
 export function createDeviceModel(
   pcpu: Pcpu,
   hypercalls: DeviceModelHypercalls,
-  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'devices' | 'testDevices'>,
+  options: Pick<
+    MachineOptions,
+    'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'devices' | 'testDevices' | 'onDma'
+  >,
   sinks: MachineSinks,
 ): DeviceModel {
   const { memory, clock, pages } = pcpu;
@@ -258,7 +295,8 @@ export function createDeviceModel(
     ...(options.testDevices === undefined ? {} : { testDevices: options.testDevices }),
     ...(options.socket === undefined ? {} : { socket: options.socket, endpoint: null }),
     // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.
-    onRamWrite: (gpa, _length, maddr) => {
+    onRamWrite: (gpa, length, maddr) => {
+      options.onDma?.(gpa, length);
       if (pages.holdsCode(maddrToMfn(maddr))) hypercalls.modifiedMemory(gpaToGfn(gpa), 1);
     },
   });

@@ -17,14 +17,16 @@ export class InlinePart implements Part {
   constructor(
     options: MachineOptions,
     sinks: MachineSinks,
-    limits: Pick<MachineJob, 'untilNs' | 'awaitsInput'>,
+    job: Pick<MachineJob, 'untilNs' | 'awaitsInput' | 'state'>,
     post: PostJobMessage,
   ) {
-    const machine = new InlineMachine(options, sinks);
+    const { state } = job;
+    // A restored machine goes on to the instruction as the saved one would have.
+    const machine = new InlineMachine(state === undefined ? options : { ...options, exactBudgets: true }, sinks, state, 'new');
     this.machine = machine;
     this.post = post;
     this.batch = new EventBatch(post);
-    this.runner = new GuestRunner(machine.loop, limits, machine, this.batch, () => machine.flush());
+    this.runner = new GuestRunner(machine.loop, job, machine, this.batch, () => machine.flush());
     this.watch = new DeviceModelWatch(machine.deviceModel, machine.clock, this.batch, post, ownWires(options.nics));
     const { memory, layout, isShared } = machine.memory;
     post({ kind: 'started', split: isShared ? { memory, layout } : undefined });

@@ -22,7 +22,7 @@ export interface CpuRegisters {
 }
 
 /** Most bytes one look at memory gives. */
-export const READ_LIMIT = 1 << 24;
+const READ_LIMIT = 1 << 24;
 
 const FLAGS: readonly (readonly [number, string])[] = [
   [0, 'CF'],
@@ -129,7 +129,7 @@ function hostAddress(guest: Inspected, space: AddressSpace, address: bigint): nu
 }
 
 /** The guest-physical address that the page tables of the moment give for a linear one; undefined: they give none. */
-export function guestPhysical({ memory, p2m, registers }: Inspected, linear: bigint): number | undefined {
+function guestPhysical({ memory, p2m, registers }: Inspected, linear: bigint): number | undefined {
   const { cr0, cr4, efer } = registers;
   if (((cr0 >>> 0) & CR0_PG) === 0) return Number(BigInt.asUintN(32, linear));
   const cr3 = Number(registers.cr3 & 0x000f_ffff_ffff_ffffn);

@@ -9,8 +9,12 @@ import type { TestDeviceOptions } from '../devices/test-devices.ts';
 import type { DomainConfig } from '../hypervisor/domain-builder/domain-builder.ts';
 import type { FrameDirection } from '../net/hub.ts';
 import type { MachineLayout } from '../hypervisor/mm/memory.ts';
+import type { RunOutcome } from './exit-status.ts';
+import type { BareDomain } from './guest-side.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
 import type { PartRequest, WatchedEvent } from './requests.ts';
+import type { MachineState } from './state/machine-state.ts';
+import type { Divergence, RecordedRun, Recording } from './state/recording.ts';
 
 /** Machine memory as two threads are handed it; structured-cloneable. */
 export interface SplitMemory {
@@ -18,17 +22,33 @@ export interface SplitMemory {
   readonly layout: MachineLayout;
 }
 
+export type { DomainConfig };
+
 /** Where the device model runs: in a Worker of its own, or on the guest's thread. */
 export type DeviceModelPlacement = 'worker' | 'inline';
 
+/** Where a run is saved, and ends. */
+export interface SaveAt {
+  /** Seconds of the clock, a VM exit, an instruction, text on the console: the first of these that is reached. */
+  readonly seconds?: number;
+  readonly exit?: number;
+  readonly instruction?: number;
+  readonly console?: string;
+  /** An i32 that another thread sets to 1 to have the machine saved where it is. */
+  readonly asked?: SharedArrayBuffer;
+}
+
 export interface MachineJob {
   readonly name: string;
-  readonly domain: DomainConfig;
+  readonly domain: DomainConfig | BareDomain;
   readonly nics: readonly NicOptions[];
   readonly clock: 'virtual' | 'host';
   /** `worker` needs the host clock. */
   readonly deviceModel: DeviceModelPlacement;
   readonly seed: number;
+  /** MachineOptions.epochUs and wireLatencyNs. */
+  readonly epochUs?: number;
+  readonly wireLatencyNs?: number;
   /** xentrace event mask; undefined: no trace. */
   readonly traceMask?: number;
   /** Form of the device model's log; undefined: no log. */
@@ -42,18 +62,30 @@ export interface MachineJob {
   readonly testDevices?: TestDeviceOptions;
   /** The forced-emulation prefix is honoured. */
   readonly fep?: boolean;
+  /** The machine goes on from this state; its domain has no kernel then. */
+  readonly state?: MachineState;
+  /** Under the virtual clock: save the machine there, and end. */
+  readonly saveAt?: SaveAt;
+  /** Make a recording: two i32, the bell and the stop of LiveInput. */
+  readonly record?: SharedArrayBuffer;
+  /** Bring again what was recorded, and compare. */
+  readonly replay?: Recording;
   /** Nanoseconds of the machine's clock after which the run is given up. */
   readonly untilNs: number;
   /** Whoever launched the machine may still send something: a guest that waits for ever under the virtual clock does not end the run. */
   readonly awaitsInput?: boolean;
   /** Characters typed for COM1: a frame ring (net/frame-ring.ts) over this buffer. */
   readonly consoleInput?: SharedArrayBuffer;
+  /** Ends of the run at which the vCPU is shown in the log. */
+  readonly dumpOn?: readonly RunOutcome[];
   /** The wire's other end in place of the dom0 endpoint. */
   readonly socket?: RingPair;
 }
 
 /** What the device model's thread needs of a job: the guest's images are none of it. */
-export type DeviceModelJob = Omit<MachineJob, 'domain'> & { readonly domain: Pick<DomainConfig, 'hpet'> };
+export type DeviceModelJob = Omit<MachineJob, 'domain' | 'state' | 'saveAt' | 'record' | 'replay'> & {
+  readonly domain: Pick<DomainConfig, 'hpet'>;
+};
 
 /** A thread's part of a job: the whole machine, or one side of it over this memory. */
 export type JobPart = {
@@ -109,6 +141,12 @@ export type JobMessage =
   | { readonly kind: 'answer'; readonly id: number; readonly value: unknown; readonly error?: Failure }
   | { readonly kind: 'ended'; readonly report: GuestReport }
   | { readonly kind: 'served'; readonly report: DeviceModelReport }
+  /** The machine's state where `saveAt` wanted it. */
+  | { readonly kind: 'saved'; readonly state: MachineState }
+  /** A recording is complete. */
+  | { readonly kind: 'recorded'; readonly run: RecordedRun }
+  /** A replay is over. */
+  | { readonly kind: 'replayed'; readonly divergence: Divergence | null }
   /** The run could not be made or broke. */
   | ({ readonly kind: 'failed' } & Failure);
 
@@ -119,4 +157,5 @@ export interface Failure {
   readonly stack: string;
 }
 
-export type PostJobMessage = (message: JobMessage) => void;
+/** `transfer`: buffers that the receiver takes over. */
+export type PostJobMessage = (message: JobMessage, transfer?: ArrayBuffer[]) => void;

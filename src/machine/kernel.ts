@@ -25,6 +25,10 @@ export async function loadKernelImage(file: Uint8Array, name: string): Promise<K
   return { kind: 'elf', elf: readElf(await extractVmlinux(plain, name), name), setupHeader: image.setupHeader };
 }
 
+/** Whether a file that begins so may be a kernel's; what it is else is told by `loadKernelImage`. */
+export const mayBeKernel = (head: Uint8Array): boolean =>
+  compressionOf(head) !== undefined || isElf(head) || isBzImage(head) || isMultiboot(head);
+
 /** What a file is that somebody may take for a kernel, in words behind a comma. */
 function otherKind(file: Uint8Array, compressed: string | undefined): string {
   const text = (at: number, length: number): string => String.fromCharCode(...file.subarray(at, at + length));

@@ -16,7 +16,11 @@ const OWN_BUFFER = 1 << 16;
 /** Buffers of kernel and ramdisk, which the machine's thread takes over: they are not in memory twice, and gone for the caller. */
 function imageBuffers(part: JobPart): ArrayBuffer[] {
   if (part.part === 'device-model') return [];
-  const { kernel, ramdisk } = part.job.domain;
+  const { domain, state } = part.job;
+  // A state is transferred whole: nobody else needs it.
+  if (state !== undefined) return [state.image.data.buffer as ArrayBuffer];
+  if (!('kernel' in domain)) return [];
+  const { kernel, ramdisk } = domain;
   const views = [
     ...(kernel.kind === 'bzimage'
       ? [kernel.kernel]

@@ -12,6 +12,8 @@ import type { Failure, JobMessage, JobPart, JobResult, MachineJob, NumberedReque
 import { createOutputRing, OutputConsumer, type TakeOutput } from './output-ring.ts';
 import type { Answers, PartRequest } from './requests.ts';
 import type { DeviceModelReport, GuestReport } from './report.ts';
+import type { MachineState } from './state/machine-state.ts';
+import type { Divergence, RecordedRun } from './state/recording.ts';
 import { createSplitMemory } from './split-machine.ts';
 
 /** The run was interrupted before there was a guest to stop, or a second time. */
@@ -47,13 +49,24 @@ interface Pending {
 }
 
 /** Throws UserError for parts that only work in real time under a virtual clock. */
-export function checkPlacement({ clock, deviceModel, socket }: Pick<MachineJob, 'clock' | 'deviceModel' | 'socket'>): void {
+export function checkPlacement({
+  clock,
+  deviceModel,
+  socket,
+  saveAt,
+  record,
+}: Pick<MachineJob, 'clock' | 'deviceModel' | 'socket' | 'saveAt' | 'record'>): void {
+  if (clock === 'host' && record !== undefined)
+    throw new UserError('--record: a machine that runs by real time cannot be recorded; add --clock virtual');
+  if (clock === 'host' && saveAt !== undefined)
+    throw new UserError('--save: a machine that runs by real time cannot be saved; add --clock virtual');
   if (clock === 'host') return;
   if (deviceModel === 'worker')
     throw new UserError(
       '--device-model worker: threads of their own need real time; add --clock host, or leave the device model inline',
     );
-  if (socket !== undefined) throw new UserError('--netdev: the other end of a socket lives in real time; add --clock host');
+  if (socket !== undefined && record === undefined)
+    throw new UserError('--netdev: the other end of a socket lives in real time; add --clock host, or --record FILE');
 }
 
 const MACHINE_IS_OVER = 'the machine is over; make a new one, or reset it';
@@ -74,14 +87,20 @@ export class MachineRun {
   private vcpu: VcpuState | undefined;
   private started = false;
   private readonly job: Pick<MachineJob, 'clock'>;
+  private isWakeDue = false;
   private ended: GuestReport | undefined;
   private served: DeviceModelReport | undefined;
   private failure: Error | undefined;
   private interrupted = false;
+  private savedState: MachineState | undefined;
+  private recordedRun: RecordedRun | undefined;
+  private foundDivergence: Divergence | null | undefined;
+  private readonly bell: Int32Array | undefined;
 
   /** Throws UserError when the job asks for what cannot be. */
   constructor(job: MachineJob, start: StartThread, output: TakeOutput) {
     checkPlacement(job);
+    if (job.record !== undefined) this.bell = new Int32Array(job.record);
     this.output = output;
     this.job = { clock: job.clock };
     const parts: JobPart[] = [];
@@ -160,14 +179,22 @@ export class MachineRun {
     });
   }
 
-  /** Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once. */
-  interrupt(): void {
+  /**
+   * Stop the guest where it is, and let everything gathered come out; a second time, or before the guest runs: at once.
+   * @param isShown the log gets its vCPU: registers, code, stack, what it waits for
+   */
+  interrupt(isShown = false): void {
     if (!this.started || this.interrupted) this.fail(new Interrupted('interrupted'));
-    else {
+    else if (this.bell !== undefined) {
+      // In a recording the order to stop is input like any other.
+      Atomics.store(this.bell, 1, 1);
+      this.wakeDeviceModel();
+    } else {
+      const reason = isShown ? ShutdownReason.inspected : ShutdownReason.interrupted;
       if (this.memory !== undefined)
-        shutdownDomain(this.memory, GUEST_DOMID, [new VcpuState(this.memory, GUEST_DOMID, 0)], ShutdownReason.interrupted);
+        shutdownDomain(this.memory, GUEST_DOMID, [new VcpuState(this.memory, GUEST_DOMID, 0)], reason);
       // A guest that is paused, or whose memory is not to be reached from here, is told.
-      this.request({ to: 'guest', request: { kind: 'stop' } }).catch(() => {});
+      this.request({ to: 'guest', request: { kind: 'stop', isShown } }).catch(() => {});
     }
     this.interrupted = true;
   }
@@ -177,6 +204,21 @@ export class MachineRun {
     this.fail(new Interrupted('destroyed'));
   }
 
+  /** The machine's state, once the run has ended where it was to be saved. */
+  get saved(): MachineState | undefined {
+    return this.savedState;
+  }
+
+  /** The recording, once a recorded run has ended. */
+  get recorded(): RecordedRun | undefined {
+    return this.recordedRun;
+  }
+
+  /** Once a replay has ended: where it left the recording, or null. */
+  get divergence(): Divergence | null | undefined {
+    return this.foundDivergence;
+  }
+
   private kick(domid: number): void {
     if (domid === 0) (this.dom0 ??= new VcpuState(this.memory!, 0, 0)).kick();
     else (this.vcpu ??= new VcpuState(this.memory!, domid, 0)).kick();
@@ -184,8 +226,14 @@ export class MachineRun {
 
   /** Something for the device model lies in one of its rings. */
   wakeDeviceModel(): void {
-    // Before the guest runs the device model looks by itself.
-    if (this.memory !== undefined) this.kick(0);
+    if (this.bell !== undefined) {
+      Atomics.add(this.bell, 0, 1);
+      Atomics.notify(this.bell, 0);
+      return;
+    }
+    // Before the guest runs nobody waits; when it does, the device model is woken once.
+    if (this.memory === undefined) this.isWakeDue = true;
+    else this.kick(0);
   }
 
   private take(message: JobMessage): void {
@@ -193,6 +241,8 @@ export class MachineRun {
       case 'started':
         this.started = true;
         if (message.split !== undefined) this.memory = new MachineMemory(message.split.memory, message.split.layout);
+        // Only if something was put into a ring while nobody could be woken: a wake shows in the trace.
+        if (this.isWakeDue) this.wakeDeviceModel();
         break;
       case 'answer': {
         const waiting = this.pending.get(message.id);
@@ -206,6 +256,15 @@ export class MachineRun {
         break;
       case 'served':
         this.served = message.report;
+        break;
+      case 'saved':
+        this.savedState = message.state;
+        break;
+      case 'recorded':
+        this.recordedRun = message.run;
+        break;
+      case 'replayed':
+        this.foundDivergence = message.divergence;
         break;
       case 'failed':
         this.fail(errorOf(message));

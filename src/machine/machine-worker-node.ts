@@ -8,7 +8,7 @@ const port = parentPort!;
 const runner = new JobRunner(
   workerData as JobPart,
   { disassemble },
-  (message) => port.postMessage(message),
+  (message, transfer) => port.postMessage(message, transfer ?? []),
   // With nothing to wait for the thread ends.
   () => port.unref(),
 );

@@ -1,7 +1,7 @@
 /** One thread's part of a machine, driven by turns: between two of them the thread's event loop has its say. */
 import { ShutdownReason } from '../abi/sched.ts';
 import type { MachineClock } from '../hypervisor/time/clock.ts';
-import type { LoopEnd, PcpuLoop, TurnLimits } from '../hypervisor/sched/schedule.ts';
+import type { LoopEnd, PauseAt, PcpuLoop, TurnLimits } from '../hypervisor/sched/schedule.ts';
 import type { HvmVcpu } from '../hypervisor/vmx/hvm.ts';
 import type { P2m } from '../hypervisor/mm/p2m.ts';
 import type { Platform } from '../hypervisor/chips/platform.ts';
@@ -37,6 +37,7 @@ export interface Part {
 /** Length of a turn that nothing interrupts, in milliseconds of real time. */
 const TURN_MS = 100;
 const PACED_TURN_MS = 8;
+const PACED_SLEEP_MS = 1;
 
 /** The guest's vCPU, paced, paused, stepped and looked at. */
 export class GuestRunner {
@@ -52,7 +53,7 @@ export class GuestRunner {
   private factor = Infinity;
   /** Where virtual and real time stood when the present speed was set. */
   private origin = { ns: 0, ms: 0 };
-  private stepTo = Infinity;
+  private pauseAt: PauseAt = {};
   private stepped: Respond | undefined;
   private readonly limits: { -readonly [K in keyof TurnLimits]: TurnLimits[K] };
 
@@ -66,7 +67,7 @@ export class GuestRunner {
     this.loop = loop;
     this.clock = hvm.domain.pcpu.clock;
     this.untilNs = untilNs;
-    this.limits = { mustYield: () => false, limitNs: Infinity, awaitsInput };
+    this.limits = { mustYield: () => false, limitNs: Infinity, awaitsInput, pauseAt: this.pauseAt };
     this.hvm = hvm;
     this.p2m = p2m;
     this.platform = platform;
@@ -83,26 +84,29 @@ export class GuestRunner {
     // A domain that was shut down from outside ends although it is paused.
     if (this.paused && this.hvm.domain.shutdownReason < 0) return Infinity;
     const { loop, limits } = this;
-    limits.mustYield = this.stepTo === Infinity ? mustYield : () => loop.exits >= this.stepTo || mustYield();
+    limits.mustYield = mustYield;
+    limits.pauseAt = this.pauseAt;
     limits.limitNs =
       this.factor === Infinity ? Infinity : this.origin.ns + (performance.now() - this.origin.ms) * 1e6 * this.factor;
     const result = loop.turn(this.untilNs, limits);
-    if (loop.exits >= this.stepTo) {
-      this.stepTo = Infinity;
+    if (result === 'paused') {
+      this.pauseAt = {};
       this.paused = true;
       this.stepped?.(undefined);
       this.stepped = undefined;
+      return Infinity;
     }
     if (result === 'yield') return 0;
     if (result !== 'sleep') return result;
     const ns = loop.sleepUntilNs - this.clock.nowNs();
-    return Math.max(0, ns / 1e6 / (this.factor === Infinity ? 1 : this.factor));
+    // A guest that waits for real time to come on waits a while, so that its thread does not spin.
+    return this.factor === Infinity ? Math.max(0, ns / 1e6) : Math.max(PACED_SLEEP_MS, ns / 1e6 / this.factor);
   }
 
   /** As Part.answer. */
   answer(request: GuestRequest, respond: Respond): void {
     if (request.kind === 'step') {
-      this.stepTo = this.loop.exits + request.exits;
+      this.pauseAt = { exits: this.hvm.vmx.exits + request.exits };
       this.stepped = respond;
       this.paused = false;
       this.setSpeed(this.factor);
@@ -121,7 +125,7 @@ export class GuestRunner {
         this.setSpeed(this.factor);
         return undefined;
       case 'stop':
-        hvm.domain.shutdown(ShutdownReason.interrupted);
+        hvm.domain.shutdown(request.isShown ? ShutdownReason.inspected : ShutdownReason.interrupted);
         return undefined;
       case 'speed':
         if (this.clock.kind !== 'virtual' && request.factor !== Infinity)

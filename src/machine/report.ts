@@ -38,7 +38,7 @@ export interface DeviceModelReport {
 
 /** On the guest's thread, after its loop came back. */
 export function guestReport(
-  end: LoopEnd,
+  end: LoopEnd | 'paused',
   { domain, hvm, p2m }: { readonly domain: Domain; readonly hvm: HvmVcpu; readonly p2m: P2m },
 ): GuestReport {
   return {

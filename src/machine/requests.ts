@@ -5,8 +5,9 @@ import type { AddressSpace, CpuRegisters } from './inspect.ts';
 
 /** Asked of the guest's thread. */
 export type GuestRequest =
-  /** `stop`: shut the domain down as a toolstack does. */
-  | { readonly kind: 'pause' | 'resume' | 'stop' | 'registers' | 'linear' | 'flush' }
+  | { readonly kind: 'pause' | 'resume' | 'registers' | 'linear' | 'flush' }
+  /** Shut the domain down as a toolstack does; with its vCPU in the log when `isShown`. */
+  | { readonly kind: 'stop'; readonly isShown: boolean }
   /** Run until so many VM exits more, then pause. */
   | { readonly kind: 'step'; readonly exits: number }
   /** Nanoseconds of the virtual clock for each nanosecond of real time; Infinity: as fast as it goes. */

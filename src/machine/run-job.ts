@@ -5,6 +5,7 @@ import { type Device, placeDevice } from './custom-device.ts';
 import { engineFactory } from './engine-factory.ts';
 import type { Disassemble, MachineOptions, MachineSinks } from './guest-side.ts';
 import { InlinePart } from './inline-part.ts';
+import { isKept, KeptPart, loadRecording } from './kept-part.ts';
 import type { DeviceModelJob, Failure, JobPart, MachineJob, NumberedRequest, PostJobMessage, StreamedOutput } from './job.ts';
 import { isHeldUp, OutputProducer } from './output-ring.ts';
 import type { Part } from './part.ts';
@@ -62,13 +63,14 @@ export class JobRunner {
     try {
       const { o } = this;
       const { deviceModule } = o.job;
+      const recording = o.part === 'machine' ? await loadRecording(o.job) : undefined;
       const devices =
         this.extras.devices ??
         (deviceModule === undefined || o.part === 'guest'
           ? undefined
           : ((await import(/* @vite-ignore */ deviceModule)) as { default: readonly Device[] }).default.flatMap(placeDevice));
       if (this.ended) return;
-      this.part = this.build(devices);
+      this.part = this.build(devices, recording);
       for (const request of this.waiting.splice(0)) this.answer(request);
       this.later();
     } catch (error) {
@@ -93,14 +95,16 @@ export class JobRunner {
     this.end();
   }
 
-  private build(devices: readonly PlacedDevice[] | undefined): Part {
+  private build(devices: readonly PlacedDevice[] | undefined, recording: Awaited<ReturnType<typeof loadRecording>>): Part {
     const { o, post } = this;
     const producer = o.output === undefined ? undefined : new OutputProducer(o.output, () => post({ kind: 'output' }));
     const put = producer === undefined ? post : (output: StreamedOutput) => producer.put(output);
     const sinks = { ...sinksOf(o.job, put), ...(this.extras.disassemble && { disassemble: this.extras.disassemble }) };
     switch (o.part) {
       case 'machine':
-        return new InlinePart(machineOptions(o.job, devices), sinks, o.job, post);
+        return isKept(o.job)
+          ? new KeptPart(machineOptions(o.job, devices), sinks, o.job, recording, post)
+          : new InlinePart(machineOptions(o.job, devices), sinks, o.job, post);
       case 'guest':
         return new GuestPart(
           o.split,
@@ -181,7 +185,8 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(
   job: Job,
   devices: readonly PlacedDevice[] | undefined,
 ): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
-  const { name, domain, nics, clock, seed, traceMask, logForm, consoleInput, socket, testDevices, fep, shared } = job;
+  const { name, domain, nics, clock, seed, epochUs, wireLatencyNs, traceMask, logForm } = job;
+  const { consoleInput, socket, testDevices, fep, dumpOn, shared } = job;
   return {
     name,
     domain,
@@ -191,12 +196,15 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(
     engine: engineFactory(),
     ...(shared === undefined ? {} : { shared }),
     ...(devices === undefined ? {} : { devices }),
+    ...(epochUs === undefined ? {} : { epochUs }),
+    ...(wireLatencyNs === undefined ? {} : { wireLatencyNs }),
     ...(traceMask === undefined ? {} : { traceMask }),
     ...(logForm === undefined ? {} : { logForm }),
     ...(consoleInput === undefined ? {} : { consoleInput }),
     ...(socket === undefined ? {} : { socket }),
     ...(testDevices === undefined ? {} : { testDevices }),
     ...(fep === undefined ? {} : { fep }),
+    ...(dumpOn === undefined ? {} : { dumpOn }),
   };
 }
 

@@ -124,6 +124,7 @@ export class GuestPart implements Part {
       if (!ready) throw new Error("the device model's thread does not answer");
       post({ kind: 'started', split });
       this.loop = new PcpuLoop(guest.pcpu, guest.runqueue, guest.timers, hvm);
+      guest.showAtEnd(this.loop, hvm);
       this.runner = new GuestRunner(this.loop, limits, { hvm, p2m, platform }, this.batch, drainTrace);
     } catch (error) {
       this.finish();

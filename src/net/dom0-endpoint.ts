@@ -3,7 +3,7 @@
  * can be pinged and can ping without anything outside the machine. It starts no traffic of its own.
  * Sources: RFC 826 (ARP), RFC 792 (ICMP), RFC 2131 and 2132 (DHCP).
  */
-import { UserError } from '../base/errors.ts';
+import type { Snapshot } from '../base/snapshot.ts';
 import type { HubPort, NetPort } from './hub.ts';
 import {
   EtherType,
@@ -28,7 +28,7 @@ import {
   putIpv4,
   type Ipv4Layout,
 } from './frame.ts';
-import { Ipv4Reassembler, ipv4Frames } from './ipv4-fragments.ts';
+import { Ipv4Reassembler, type Ipv4ReassemblerState, ipv4Frames } from './ipv4-fragments.ts';
 
 export interface Dom0EndpointOptions {
   readonly mac: Uint8Array;
@@ -71,9 +71,12 @@ const Option = {
 } as const;
 
 export interface Dom0EndpointState {
-  readonly version: 1;
-  readonly leases: readonly (readonly [string, number])[];
+  /** MACs of clients, and the number of the address of each. */
+  readonly clients: readonly string[];
+  readonly addresses: Float64Array;
+  /** The IP identification used last. */
   readonly ipId: number;
+  readonly fragments: Ipv4ReassemblerState;
 }
 
 interface DhcpRequest {
@@ -82,7 +85,9 @@ interface DhcpRequest {
   readonly serverId: number;
 }
 
-export class Dom0Endpoint implements NetPort {
+export class Dom0Endpoint implements NetPort, Snapshot<Dom0EndpointState> {
+  readonly kind = 'dom0 endpoint';
+  readonly version = 1;
   readonly name = 'dom0';
   private readonly options: Dom0EndpointOptions;
   private readonly port: Pick<HubPort, 'send'>;
@@ -105,18 +110,20 @@ export class Dom0Endpoint implements NetPort {
     return this.options.mac;
   }
 
-  /** Leases and the next IP identification, as plain data. Datagrams half put together are left out: a wire may lose frames. */
   save(): Dom0EndpointState {
-    return { version: 1, leases: [...this.leases], ipId: this.ipId };
+    return {
+      clients: [...this.leases.keys()],
+      addresses: Float64Array.from(this.leases.values()),
+      ipId: this.ipId,
+      fragments: this.fragments.save(),
+    };
   }
 
   restore(state: Dom0EndpointState): void {
-    if (state.version !== 1)
-      throw new UserError(`saved state of the dom0 endpoint, version ${String(state.version)}: expected version 1`);
     this.leases.clear();
-    for (const [mac, index] of state.leases) this.leases.set(mac, index);
+    state.clients.forEach((mac, i) => this.leases.set(mac, state.addresses[i] ?? 0));
     this.ipId = state.ipId;
-    this.fragments.clear();
+    this.fragments.restore(state.fragments);
   }
 
   /** Always takes the frame; what it does not understand it drops. */

@@ -38,6 +38,24 @@ describe('frame ring', () => {
     expect(() => createFrameRing(100_000)).toThrow(RangeError);
   });
 
+  it('rings its bell once for many frames: a consumer that has not taken them all will look again', () => {
+    const buffer = createFrameRing(1 << 17);
+    let bells = 0;
+    const producer = new FrameRingProducer(buffer, () => bells++);
+    const consumer = new FrameRingConsumer(buffer);
+    const frame = Uint8Array.of(1, 2, 3);
+    for (let i = 0; i < 5; i++) producer.push(frame);
+    expect(bells).toBe(1);
+    for (let i = 0; i < 4; i++) consumer.advance();
+    producer.push(frame);
+    expect(bells).toBe(1);
+    for (let i = 0; i < 2; i++) consumer.advance();
+    producer.push(frame);
+    expect(bells).toBe(2);
+    producer.close();
+    expect(bells).toBe(3);
+  });
+
   it('closes instead of reading outside when the shared cursor or a length lies', () => {
     for (const damage of [
       (words: Int32Array) => {

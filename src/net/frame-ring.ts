@@ -14,7 +14,7 @@ const BELL = 4; // i32 index: rises with a push into an empty ring and with clos
 const HEADER_BYTES = 64;
 const WRAP = 0xffffffff;
 
-/** Wakes whoever consumes the ring, after a push. */
+/** Wakes whoever consumes the ring, after a push into an empty one and after close. The consumer takes frames until there is none, then waits. */
 export type RingBell = () => void;
 
 /** A buffer for a ring of `capacity` bytes (a power of two, at least 128 KiB so that any frame fits). */
@@ -83,9 +83,11 @@ export class FrameRingProducer {
     ring.lengths[at >>> 2] = frame.length;
     ring.data.set(frame, at + 4);
     Atomics.store(ring.words, HEAD, (head + need) | 0);
-    // A consumer that has not taken everything before this frame looks again before it waits.
-    if (Atomics.load(ring.words, TAIL) === (head | 0)) ring.ring();
-    this.bell();
+    // A consumer that has not taken everything before this frame looks again before it waits: one wake for many frames.
+    if (Atomics.load(ring.words, TAIL) === (head | 0)) {
+      ring.ring();
+      this.bell();
+    }
     return true;
   }
 
@@ -104,7 +106,16 @@ export class FrameRingProducer {
   }
 }
 
-export class FrameRingConsumer {
+/** Frames in order, one at a time. */
+export interface FrameSource {
+  readonly empty: boolean;
+  /** The next frame, valid until the next call and left where it is; undefined when there is none. */
+  peek(): Uint8Array | undefined;
+  /** Drop the frame peek() gave. */
+  advance(): void;
+}
+
+export class FrameRingConsumer implements FrameSource {
   private readonly ring: RingView;
   private readonly scratch = new Uint8Array(MAX_FRAME);
   /** The record locate() found: offset of its length word, frame length, cursor value after it. */

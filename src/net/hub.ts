@@ -4,6 +4,7 @@
  * again. The hub counts what is on its way, so that a virtual clock never skips idle time past a frame.
  */
 import { UserError } from '../base/errors.ts';
+import type { Snapshot } from '../base/snapshot.ts';
 import { MAX_FRAME } from './frame.ts';
 
 /** A party on the wire as the hub sees it. */
@@ -57,7 +58,6 @@ export interface HubOptions {
 
 /** What is on the wire, as plain data: structured-cloneable. */
 export interface HubState {
-  readonly version: 1;
   /** Frames on their way; `from` is the sender's place in the order of attaching. */
   readonly flights: readonly { readonly frame: Uint8Array; readonly from: number; readonly dueNs: number }[];
   readonly ports: readonly {
@@ -169,7 +169,9 @@ class Attached implements HubPort {
   }
 }
 
-export class Hub {
+export class Hub implements Snapshot<HubState> {
+  readonly kind = 'wire';
+  readonly version = 1;
   private readonly ports: Attached[] = [];
   private readonly flights = new Queue<Flight>();
   private readonly latencyNs: number;
@@ -223,7 +225,6 @@ export class Hub {
 
   save(): HubState {
     return {
-      version: 1,
       flights: this.flights.toArray().map(({ frame, from, dueNs }) => ({ frame, from: this.ports.indexOf(from), dueNs })),
       ports: this.ports.map(({ linkUp, counters, waiting }) => ({
         linkUp,
@@ -235,9 +236,10 @@ export class Hub {
 
   /** Takes the state of a hub with the same ports, attached in the same order. */
   restore(state: HubState): void {
-    if (state.version !== 1 || state.ports.length !== this.ports.length) {
+    const isPort = (from: number): boolean => this.ports[from] !== undefined;
+    if (state.ports.length !== this.ports.length || !state.flights.every(({ from }) => isPort(from))) {
       throw new UserError(
-        `saved state of a wire with ${state.ports.length} ports, version ${state.version}: this one has ${this.ports.length} ports, version 1; restore it into the same machine`,
+        `saved state of a wire with ${state.ports.length} ports: this one has ${this.ports.length} ports; restore it into the same machine`,
       );
     }
     this.flights.clear();

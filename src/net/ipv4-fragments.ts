@@ -2,6 +2,8 @@
  * IPv4 fragments (RFC 791, 3.2): datagrams put together from pieces in any order, and cut to fit a frame. Memory is
  * bounded: a few datagrams at a time, the one begun longest ago gives way, so no timer is needed.
  */
+import { UserError } from '../base/errors.ts';
+import type { Snapshot } from '../base/snapshot.ts';
 import { ETH_ALEN, ETH_HLEN, ETH_ZLEN, be16, putBe16 } from '../base/ethernet.ts';
 import { checksum, putIpv4, type Ipv4Layout } from './frame.ts';
 
@@ -10,6 +12,7 @@ const MORE_FRAGMENTS = 0x2000;
 const OFFSET_MASK = 0x1fff;
 const BLOCK = 8;
 const MAX_PAYLOAD = 65_535 - 20;
+const MAX_BLOCKS = Math.ceil(MAX_PAYLOAD / BLOCK);
 /** Payload of one frame: 1500 bytes less the header, a whole number of blocks. */
 const FRAGMENT_PAYLOAD = 1480;
 
@@ -23,7 +26,14 @@ interface Datagram {
   length: number;
 }
 
-export class Ipv4Reassembler {
+/** Datagrams half put together. */
+export interface Ipv4ReassemblerState {
+  readonly datagrams: readonly Datagram[];
+}
+
+export class Ipv4Reassembler implements Snapshot<Ipv4ReassemblerState> {
+  readonly kind = 'IPv4 fragments';
+  readonly version = 1;
   private datagrams: Datagram[] = [];
 
   /**
@@ -54,8 +64,16 @@ export class Ipv4Reassembler {
     return datagram.payload.subarray(0, datagram.length);
   }
 
-  clear(): void {
-    this.datagrams = [];
+  save(): Ipv4ReassemblerState {
+    return { datagrams: this.datagrams.map((d) => ({ ...d, payload: d.payload.slice(), have: d.have.slice() })) };
+  }
+
+  restore({ datagrams }: Ipv4ReassemblerState): void {
+    const fits = (d: Datagram): boolean =>
+      d.payload.length === MAX_PAYLOAD && d.have.length === MAX_BLOCKS && d.length <= MAX_PAYLOAD;
+    if (datagrams.length > DATAGRAMS || !datagrams.every(fits))
+      throw new UserError('saved state of the IPv4 fragments: datagrams of another size');
+    this.datagrams = datagrams.map((d) => ({ ...d, payload: d.payload.slice(), have: d.have.slice() }));
   }
 
   private find(key: string): Datagram {
@@ -64,7 +82,7 @@ export class Ipv4Reassembler {
       datagram = {
         key,
         payload: new Uint8Array(MAX_PAYLOAD),
-        have: new Uint8Array(Math.ceil(MAX_PAYLOAD / BLOCK)),
+        have: new Uint8Array(MAX_BLOCKS),
         blocks: 0,
         length: -1,
       };

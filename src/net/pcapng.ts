@@ -37,6 +37,7 @@ const pad4 = (length: number): number => (length + 3) & ~3;
 export class PcapngWriter {
   private readonly clock: Pick<Clock, 'epochUs' | 'nowNs'>;
   private readonly sink: ByteSink;
+  private readonly interfaces: readonly string[];
   private readonly encoder = new TextEncoder();
   private buffer: Uint8Array;
   private view: DataView;
@@ -50,6 +51,7 @@ export class PcapngWriter {
     this.buffer = new Uint8Array(options.bufferSize ?? 64 * 1024);
     this.view = new DataView(this.buffer.buffer);
     this.header();
+    this.interfaces = options.interfaces;
     for (const name of options.interfaces) this.addInterface(name);
   }
 
@@ -94,6 +96,15 @@ export class PcapngWriter {
     at = this.optionHeader(at, OPT_END, 0);
     this.u32(at, total);
     this.packetCount++;
+  }
+
+  /** Forget what was not handed out: a machine was restored. `withHeader`: the capture begins anew with its header. */
+  restart(withHeader: boolean): void {
+    this.length = 0;
+    if (!withHeader) return;
+    this.header();
+    this.interfaceCount = 0;
+    for (const name of this.interfaces) this.addInterface(name);
   }
 
   /** Hand what is gathered to the sink. */

@@ -1,18 +1,19 @@
 /**
  * A hub port whose party is on another thread: frames for it go into one ring, frames from it come out of another.
  */
-import type { FrameRingConsumer, FrameRingProducer } from './frame-ring.ts';
+import type { FrameRingProducer, FrameSource } from './frame-ring.ts';
 import type { Hub, HubPort, NetPort } from './hub.ts';
 
 export class RingPort implements NetPort {
   readonly name: string;
-  private readonly out: FrameRingProducer;
-  private readonly in: FrameRingConsumer;
+  private readonly out: FrameRingProducer | undefined;
+  private readonly in: FrameSource;
   private readonly port: HubPort;
   /** Frames the other thread had no room for. */
   drops = 0;
 
-  constructor(name: string, hub: Hub, out: FrameRingProducer, incoming: FrameRingConsumer) {
+  /** `out` undefined: nobody is there, and what is sent is gone. */
+  constructor(name: string, hub: Hub, out: FrameRingProducer | undefined, incoming: FrameSource) {
     this.name = name;
     this.out = out;
     this.in = incoming;
@@ -21,7 +22,7 @@ export class RingPort implements NetPort {
 
   /** Always takes the frame: a wire has no flow control, so a frame the other thread has no room for is lost and counted. */
   receive(frame: Uint8Array): boolean {
-    if (this.out.push(frame)) return true;
+    if (this.out === undefined || this.out.push(frame)) return true;
     this.out.countDrop();
     this.drops++;
     return true;

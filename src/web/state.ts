@@ -1,5 +1,5 @@
 /** What the page shows: signals, and the one selection that all panes follow. */
-import { computed, signal } from '@preact/signals';
+import { signal } from '@preact/signals';
 import type { CpuRegisters, MachineState, NicState, Place, Ref, RegisterReading, Story } from '../library/index.ts';
 import type { Summary } from './protocol.ts';
 import { Reader } from './reader.ts';
@@ -28,11 +28,6 @@ export const nic = signal<NicState | undefined>(undefined);
 export const nicBefore = signal<ReadonlyMap<string, number>>(new Map());
 export const cpu = signal<CpuRegisters | undefined>(undefined);
 export const lapic = signal<readonly RegisterReading[]>([]);
-
-export const selectedFrame = computed(() => {
-  const { ref } = selection.value;
-  return ref?.unit === 'frame' ? ref.at : packet.value;
-});
 
 const reader = new Reader();
 

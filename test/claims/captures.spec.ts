@@ -3,11 +3,12 @@
  * is told of it stays true, and each frame keeps its doorbell.
  */
 import { describe, expect, it } from 'vitest';
-import { analyze, tellStory, type Analysis } from '../../src/analyze/index.ts';
+import { analyze, tellStory, type Analysis, type Story } from '../../src/analyze/index.ts';
 import { openTrace } from '../../src/trace/index.ts';
 import { Checker, type ClaimFiles } from './check.ts';
 import { rawCapture, rawLog, rawTrace, type RawFrame } from './raw.ts';
 import { runScenario, type ScenarioGuest } from './scenario.ts';
+import { tellAll } from './tell.ts';
 
 /** One frame of a capture file. */
 interface Shot {
@@ -167,14 +168,17 @@ describe('a capture, however it was made', () => {
     expect(a.frames).toHaveLength(w.shots.length);
     expect(a.guests.map((g) => g.transmissions.filter((t) => t.frame.value !== undefined).length)).toEqual(SENT);
     const checker = new Checker(filesOf(w.shots));
-    for (const { number } of a.frames) checker.check(`packet ${number}`, tellStory(a, { packet: number }));
+    tellAll(a, checker);
     expect(checker.problems.slice(0, 8).join('\n')).toBe('');
   });
 
   it('two sights are one frame, with one doorbell', async () => {
     const a = await analysisOf(pcapng(twice((s) => s)));
     for (let n = 1; n <= a.frames.length; n += 2) {
-      const [first, second] = [tellStory(a, { packet: n }), tellStory(a, { packet: n + 1 })];
+      const domain = String(
+        a.guests.find((g) => g.transmissions.some((t) => t.frame.value?.number === n))?.dom ?? GUESTS[0]!.dom,
+      );
+      const [first, second] = [n, n + 1].map((packet) => tellStory(a, { packet, domain })) as [Story, Story];
       expect(second.subject[0]!.text).toMatch(
         new RegExp(`^Frame ${n + 1} is frame ${n} once more, .*\\(xenbr0 beside vif1\\.0-emu\\), 1\\.5 µs later`),
       );
@@ -183,7 +187,7 @@ describe('a capture, however it was made', () => {
   });
 
   it('a frame that is sent again is another frame, on the same interface or much later on the other', async () => {
-    const [first] = plain;
+    const first = plain.find(sentBy);
     const later = plain.at(-1)!.ns + 50_000_000n;
     const a = await analysisOf(pcapng([...plain, { ...first!, ns: later }, { ...first!, ns: later + 40_000_000n, face: 1 }]));
     expect(a.guests.map((g) => [...g.capture.sightings.keys()])).toEqual([[], []]);

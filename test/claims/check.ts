@@ -577,6 +577,7 @@ export class Checker {
         const [r] = this.records();
         this.same('vector', Number(m[1]), r && injectionOf(r));
         this.same('vCPU', `d${m[2]}v${m[3]}`, `d${r?.dom}v${r?.vcpu}`);
+        this.after(r);
       },
     ],
     [
@@ -601,6 +602,7 @@ export class Checker {
         this.same('data', m[2], io?.data === undefined ? undefined : `0x${io.data.toString(16)}`);
         this.same('direction', 'read', io?.dir);
         this.same('domain', this.story.domain, this.records()[0]?.dom);
+        this.after(this.records()[0]);
         if (io !== undefined) this.register(m[1]!, io.addr);
       },
     ],
@@ -897,6 +899,12 @@ export class Checker {
     const s = r && runstateOf(r);
     this.same('change', `${from}→${to}`, s && `${s.from}→${s.to}`);
     if (vcpu !== undefined) this.same('vCPU', `${vcpu[1]} ${vcpu[2]}`, `${s?.dom} ${s?.vcpu}`);
+  }
+
+  /** What follows from a doorbell comes after it. */
+  private after(r: RawRecord | undefined): void {
+    const exit = this.storyRecord(/^leaves the guest/);
+    if (exit !== undefined && r !== undefined) this.ok('it comes before the doorbell', r.tsc >= exit.tsc);
   }
 
   /** A request on the synchronous page: its address does not fit a buffered slot, or the vCPU waited for it. */

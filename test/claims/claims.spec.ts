@@ -6,6 +6,7 @@ import { captureFile, haveCaptures, NO_CAPTURES, type Fixture } from '../../src/
 import { Checker, type ClaimFiles } from './check.ts';
 import { ioOf, rawCapture, rawLog, rawTrace, type RawLog } from './raw.ts';
 import { runScenario, type Scenario, type ScenarioGuest } from './scenario.ts';
+import { tellAll } from './tell.ts';
 
 if (!haveCaptures) console.log(NO_CAPTURES);
 
@@ -15,17 +16,7 @@ function checkAll(
   files: ClaimFiles,
 ): { problems: readonly string[]; told: number; used: ReadonlyMap<string, number> } {
   const checker = new Checker(files);
-  let told = 0;
-  const packets = a.frames.map((f) => f.number);
-  for (const packet of packets.length > 0 ? packets : [undefined]) {
-    for (const g of packets.length > 0 ? [undefined] : a.guests.filter((x) => x.transmissions.length > 0)) {
-      checker.check(
-        `packet ${packet ?? ''} ${g?.dom ?? ''}`.trim(),
-        tellStory(a, { packet, domain: g === undefined ? undefined : String(g.dom) }),
-      );
-      told++;
-    }
-  }
+  const told = tellAll(a, checker);
   return { problems: checker.problems, told, used: checker.used };
 }
 

@@ -118,6 +118,9 @@ function frameOf(from: string, to: string, n: number, length: number): Uint8Arra
   return data;
 }
 
+/** A station that is no guest's. */
+const STRANGER = '02:00:00:00:00:99';
+
 /** What the device model does for a register, between taking the request and answering it. */
 type Serve = () => void;
 
@@ -260,6 +263,9 @@ class GuestDriver {
         this.map(at);
         this.map(buffer);
         host.pass(400);
+        // Others on the bridge send when they like.
+        if (nic.chip === 'rtl8139-cplus' && n % 4 === 1) host.frame(frameOf(STRANGER, '02:00:00:00:00:98', n, length));
+        host.pass(100);
         host.frame(frame);
         host.pass(600);
         this.map(at + (nic.chip === 'rtl8139-cplus' ? 0 : 12));

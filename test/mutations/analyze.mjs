@@ -59,7 +59,7 @@ export default [
   },
   {
     guard: "the device model's steps lie within dom0's running time", file: at('tell/story-hops'), spec: ownFiles,
-    test: 'lie on one clock',
+    test: 'by pairs of a coarse log',
     find: 'return from <= until ? {', replace: 'return false ? {',
   },
   {
@@ -119,12 +119,12 @@ export default [
     find: 'total: between(exit, entry),', replace: 'total: between(exit, woken),',
   },
   {
-    guard: 'an interrupt is told of the vCPU that takes it', file: at('join/interrupt'), spec: claims, test: 'two domains with the same chip',
-    find: 'injection.vector === vector && injection', replace: 'injection.vector !== vector && injection',
+    guard: 'an interrupt is told with its vector', file: at('tell/story-hops'), spec: claims, test: 'two domains with the same chip',
+    find: '`injects vector ${hex(vector.value)} into', replace: '`injects vector ${hex(vector.value + 1)} into',
   },
   {
-    guard: 'a cause is that of the next read', file: at('tell/story-hops'), spec: claims, test: 'two domains with the same chip',
-    find: "read.record.timeNs,\n      `guest ${vcpuName(read)}`", replace: "access.record.timeNs - 1000,\n      `guest ${vcpuName(read)}`",
+    guard: 'a cause is that of the next read', file: at('join/interrupt'), spec: claims, test: 'two domains with the same chip',
+    find: 'access.index > (after?.index ?? -1)', replace: 'access.index > -1',
   },
   {
     guard: 'every sentence rests on something', file: at('tell/story-hops'), spec: claims, test: 'two domains with the same chip',

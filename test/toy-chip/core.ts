@@ -1,5 +1,7 @@
 import type { NetDevice, ReceiveResult, Wire } from '../../src/devices/interfaces.ts';
-import { PciDevice, type DeviceState, type PciSlot } from '../../src/devices/pci/pci-device.ts';
+import { PciDevice, type DeviceState, type PciSlot, type PciState } from '../../src/devices/pci/pci-device.ts';
+import { checkState, copyState } from '../../src/devices/state.ts';
+import type { RegisterReading } from '../../src/devices/registers.ts';
 import { RegisterFile } from '../../src/devices/register-file.ts';
 import { lines } from './log.ts';
 import { TOY_BLOCK_SIZE, toyRegisters } from './registers.ts';
@@ -7,6 +9,12 @@ import { TOY_BLOCK_SIZE, toyRegisters } from './registers.ts';
 export const TOY_VENDOR_ID = 0x1b36;
 export const TOY_DEVICE_ID = 0x7070;
 const LONGEST = 1514;
+
+interface ToySaved extends DeviceState {
+  readonly pci: PciState;
+  readonly registers: Uint32Array;
+  readonly sent: number;
+}
 
 export class ToyChip extends PciDevice implements NetDevice {
   readonly name = 'toy';
@@ -53,17 +61,17 @@ export class ToyChip extends PciDevice implements NetDevice {
     return { tx_packets: this.sent, rx_packets: 0 };
   }
 
-  save(): DeviceState {
+  registers(): readonly RegisterReading[] {
+    return this.regs.readings();
+  }
+
+  save(): ToySaved {
     return { device: this.name, version: 1, pci: this.savePci(), registers: this.regs.values.slice(), sent: this.sent };
   }
 
   restore(state: DeviceState): void {
-    const { pci, registers, sent } = state as DeviceState & {
-      pci: { config: Uint8Array; irqWanted: boolean };
-      registers: Uint32Array;
-      sent: number;
-    };
-    this.regs.values.set(registers);
+    const { pci, registers, sent } = checkState(state, this.save());
+    copyState(this.regs.values, registers, this.name);
     this.sent = sent;
     this.restorePci(pci);
   }

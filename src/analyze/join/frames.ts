@@ -129,7 +129,7 @@ export function joinCapture(s: CaptureSources, drafts: readonly Draft[]): { join
     } else if (fitting === 0) unrelated = whyUnrelated(s, rung, frames, drafts.length > 0);
   } else if (frames.length > 0 && rung.length === 0) unrelated = whyUnrelated(s, rung, frames, false);
   const stations = new Map(told);
-  for (const [station, how] of votes(drafts, found.taken)) if (!stations.has(station)) stations.set(station, how);
+  for (const [station, how] of votes(drafts, found.inside)) if (!stations.has(station)) stations.set(station, how);
   // What left is from the guest: frames of other stations were there by chance.
   if (stations.size > 0) found = assign(drafts, spans, frames, stations, offset.us, offset.errorUs);
   const known = stations.size > 0;
@@ -227,6 +227,11 @@ function frameClaim(
       "the capture's comment names the request that sent it, and it was captured in the request's time",
       [pcapFrame(frame.number), line],
     );
+  if (!stationKnown && new Set(inside.map(sourceOf)).size > 1)
+    return unknown(
+      `${inside.length} frames of several stations were captured in the request's time, and no file tells which is the guest's`,
+      [line, pcapFrame(frame.number)],
+    );
   const alone = inside.length === 1;
   const after = frame.timeUs - offset.us - d.request!.request.timeUs!;
   const strong = alone && stationKnown && (length !== undefined || from !== undefined);
@@ -248,33 +253,50 @@ function frameClaim(
 /** `3600.000000 s`, or whole microseconds below a second. */
 export const secondsText = (us: number): string => (Math.abs(us) >= 1e6 ? `${(us / 1e6).toFixed(6)} s` : `${Math.round(us)} µs`);
 
-/** Station addresses of frames that left with doorbells: two of one device at least, and the most of that device's. */
-function votes(drafts: readonly Draft[], taken: readonly (CapturedFrame | undefined)[]): Map<string, Claim<string>> {
-  const byDevice = new Map<DeviceWindow | undefined, Map<string, CapturedFrame[]>>();
-  taken.forEach((frame, i) => {
-    if (frame === undefined) return;
+/** One station's frames in the times of one device's doorbells. */
+interface Ballot {
+  readonly frames: CapturedFrame[];
+  /** Doorbells in whose time it has the first frame that fits: answers come later. */
+  firsts: number;
+}
+
+/**
+ * Station addresses of frames that left with doorbells: of each device's the one with a frame in the time of most of its doorbells,
+ * two at least. Strangers' frames are there by chance, and answers behind what they answer.
+ */
+function votes(drafts: readonly Draft[], inside: readonly (readonly CapturedFrame[])[]): Map<string, Claim<string>> {
+  const byDevice = new Map<DeviceWindow | undefined, { rung: number; stations: Map<string, Ballot> }>();
+  inside.forEach((frames, i) => {
+    const fitting = frames.filter((f) => fits(f, drafts[i]!.departure.length));
+    if (fitting.length === 0) return;
     const device = drafts[i]!.window;
-    let counts = byDevice.get(device);
-    if (counts === undefined) byDevice.set(device, (counts = new Map()));
-    const list = counts.get(sourceOf(frame));
-    if (list === undefined) counts.set(sourceOf(frame), [frame]);
-    else list.push(frame);
+    let box = byDevice.get(device);
+    if (box === undefined) byDevice.set(device, (box = { rung: 0, stations: new Map() }));
+    box.rung++;
+    fitting.forEach((frame, n) => {
+      if (fitting.findIndex((f) => sourceOf(f) === sourceOf(frame)) !== n) return;
+      let ballot = box.stations.get(sourceOf(frame));
+      if (ballot === undefined) box.stations.set(sourceOf(frame), (ballot = { frames: [], firsts: 0 }));
+      ballot.frames.push(frame);
+      if (n === 0) ballot.firsts++;
+    });
   });
   const found = new Map<string, Claim<string>>();
-  for (const counts of byDevice.values()) {
-    const all = [...counts.values()].reduce((n, list) => n + list.length, 0);
-    for (const [station, list] of counts) {
-      if (list.length < 2 || list.length * 3 < all * 2) continue;
-      found.set(
+  for (const { rung, stations } of byDevice.values()) {
+    const [best, next] = [...stations].sort(([, p], [, q]) => q.frames.length - p.frames.length || q.firsts - p.firsts);
+    if (best === undefined) continue;
+    const [station, { frames, firsts }] = best;
+    const tied = next !== undefined && next[1].frames.length === frames.length && next[1].firsts * 2 > firsts;
+    if (tied || frames.length < 2 || frames.length * 3 < rung * 2) continue;
+    found.set(
+      station,
+      claim(
         station,
-        claim(
-          station,
-          'strong',
-          `it is the source of ${list.length} frames that left with doorbells of this guest`,
-          list.slice(0, 2).map((f) => pcapFrame(f.number)),
-        ),
-      );
-    }
+        'strong',
+        `it is the source of ${frames.length} frames that left with doorbells of this guest`,
+        frames.slice(0, 2).map((f) => pcapFrame(f.number)),
+      ),
+    );
   }
   return found;
 }

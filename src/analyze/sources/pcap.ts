@@ -66,6 +66,8 @@ export function readCapture(bytes: Uint8Array, name: string, base: WallBase = { 
 
 function readPcap(bytes: Uint8Array, view: DataView, little: boolean, perUs: number, name: string, base: WallBase): Capture {
   if (bytes.length < 24) throw new UserError(`${name}: cut inside the pcap header: ${bytes.length} of 24 bytes`);
+  const [major, minor] = [view.getUint16(4, little), view.getUint16(6, little)];
+  if (major !== 2) throw new UserError(`${name}: pcap of version ${major}.${minor}; expected 2.4`);
   const link = view.getUint32(20, little) & 0x0fffffff;
   if (link !== LINKTYPE_ETHERNET)
     throw new UserError(`${name}: link type ${link}, expected 1 (Ethernet): capture on the bridge or the vif`);

@@ -1,7 +1,7 @@
 /** Words of stories and of the tables of `trace io`, explained. docs/glossary.md is made of the same list. */
 
 /** One word with its meaning. */
-export interface Term {
+interface Term {
   /** As stories print it. */
   readonly name: string;
   /** Other spellings that are looked up. */

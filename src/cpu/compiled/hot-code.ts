@@ -5,7 +5,7 @@
 import type { CodeCache, CodePage } from '../decode/code-cache.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
 import { JUMP_LOG_ENTRIES, JUMP_LOG_ENTRY_SIZE, JUMP_LOG_FIRST } from '../interpreter/record-site.ts';
-import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED, SPECIAL } from '../records/handler-numbers.ts';
+import { FIRST_COMPILED, HANDLER_LIMIT, OUTLINED } from '../records/handler-numbers.ts';
 import { REC_HANDLER } from '../records/record.ts';
 import { crosses, offsetInPage, pageNumber, readBlock, type Block } from './block.ts';
 import { instantiate, RegionModule, type CompilerParts } from './compiler.ts';
@@ -53,6 +53,8 @@ export const WARM_CODE: CompilePolicy = {
 /** Of a computed jump, so many targets are kept; of so many jumps. */
 const MAX_JUMP_TARGETS = 300;
 const MAX_JUMPS = 4096;
+/** So many of the jumps noted last are looked at with each sample: most lead where they led before. */
+const JUMPS_A_SAMPLE = 16;
 /** A region is made anew when its computed jumps led to so many places that it does not hold, and to a quarter of what it holds. */
 const UNKNOWN_TARGETS = 3;
 
@@ -98,6 +100,8 @@ export class HotCode {
   private readonly jumpTargets = new Map<number, Set<number>>();
   /** Regions with computed jumps, by the jump's record. */
   private readonly jumping = new Map<number, Installed>();
+  /** One of those that is to be made anew. */
+  private outgrown: Installed | undefined;
   /** Entries of the ring of computed jumps read so far. */
   private jumpsRead = 0;
   /** Blocks looked at, by first record; null: not for the compiler. */
@@ -137,10 +141,10 @@ export class HotCode {
     this.readJumps();
     const count = (this.samples.get(record) ?? 0) + 1;
     this.samples.set(record, count);
-    const jumping = this.outgrown();
-    if (jumping) {
-      this.remove(jumping);
-      this.compile(jumping.records[0]!);
+    const { outgrown } = this;
+    if (outgrown) {
+      this.remove(outgrown);
+      this.compile(outgrown.records[0]!);
     } else if (count >= this.policy.samples && Number.isInteger(Math.log2(count / this.policy.samples))) this.compile(record);
   }
 
@@ -149,7 +153,7 @@ export class HotCode {
     const { views, jumpTargets } = this;
     const { jumpLog } = this.parts;
     const written = views.i32[jumpLog >> 2]!;
-    const count = Math.min(JUMP_LOG_ENTRIES, (written - this.jumpsRead) >>> 0);
+    const count = Math.min(JUMPS_A_SAMPLE, (written - this.jumpsRead) >>> 0);
     for (let i = written - count; i !== written; i++) {
       const word = (jumpLog + JUMP_LOG_FIRST + (i & (JUMP_LOG_ENTRIES - 1)) * JUMP_LOG_ENTRY_SIZE) >> 2;
       const record = views.i32[word + 2]!;
@@ -159,16 +163,10 @@ export class HotCode {
       if (targets.size >= MAX_JUMP_TARGETS || targets.has(target)) continue;
       targets.add(target);
       const region = this.jumping.get(record);
-      if (region) region.unknownTargets++;
+      if (region && ++region.unknownTargets >= Math.max(UNKNOWN_TARGETS, region.records.length / 4)) this.outgrown = region;
     }
     this.jumpsRead = written;
     if (jumpTargets.size > MAX_JUMPS) jumpTargets.clear();
-  }
-
-  private outgrown(): Installed | undefined {
-    for (const region of this.jumping.values())
-      if (region.unknownTargets >= Math.max(UNKNOWN_TARGETS, region.records.length / 4)) return region;
-    return undefined;
   }
 
   private isCompiled(record: number): boolean {
@@ -182,8 +180,6 @@ export class HotCode {
   }
 
   private blockAt(record: number): Block | undefined {
-    // The jump cache may still lead to what was dropped.
-    if (this.views.u16[(record + REC_HANDLER) >> 1] === SPECIAL.stale) return undefined;
     let block = this.blocks.get(record);
     if (block !== undefined) return block ?? undefined;
     const { views, mode, parts } = this;
@@ -337,6 +333,7 @@ export class HotCode {
       this.table.set(handler - OUTLINED, null);
     });
     this.release(region);
+    if (this.outgrown === region) this.outgrown = undefined;
     for (const jump of region.jumps) if (this.jumping.get(jump) === region) this.jumping.delete(jump);
     for (const page of region.pages) this.regions.get(page)?.delete(region);
   }
@@ -382,5 +379,6 @@ export class HotCode {
     this.blocks.clear();
     this.jumpTargets.clear();
     this.jumping.clear();
+    this.outgrown = undefined;
   }
 }

@@ -8,7 +8,8 @@ import type { Block } from './block.ts';
 /** Beyond about 100 KiB of code V8 leaves a function in its baseline tier; a record takes some hundred bytes. */
 const MAX_BLOCKS = 40;
 const MAX_RECORDS = 300;
-/** Where a computed jump leads to many places, as in an interpreter of something. */
+/** Where a computed jump leads to many places, as in an interpreter of something. One into a library leads to one. */
+const MANY_TARGETS = 4;
 const MAX_BLOCKS_COMPUTED = 200;
 const MAX_RECORDS_COMPUTED = 1200;
 /** Return addresses that a RET compares with before it asks the jump cache. */
@@ -73,11 +74,14 @@ export function regionFrom(around: Surroundings, head: number, single: boolean):
         if (record && (through || !around.isCompiled(record))) take(record);
       }
       if (through || block.ends !== 'computedJump') continue;
-      for (const rip of around.targetsOf(block.last)) {
-        const record = around.find(rip, block);
-        if (!record || computedTargets.includes(record)) continue;
+      const targets = [...around.targetsOf(block.last)];
+      if (targets.length >= MANY_TARGETS) {
         maxBlocks = MAX_BLOCKS_COMPUTED;
         maxRecords = MAX_RECORDS_COMPUTED;
+      }
+      for (const rip of targets) {
+        const record = around.find(rip, block);
+        if (!record || computedTargets.includes(record)) continue;
         take(record);
         computedTargets.push(record);
       }

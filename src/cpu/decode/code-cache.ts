@@ -69,6 +69,10 @@ export interface CodeListener {
   emptied(): void;
 }
 
+/** Bits of a frame's byte of code flags: writes to it must be noticed. */
+const HOLDS_CODE = 1;
+const WATCHED = 2;
+
 class CodeFrame {
   readonly pages = new Map<number, CodePage>();
   /** Pages of other frames with blocks that run over into this one. */
@@ -100,6 +104,8 @@ export class CodeCache {
   private readonly pages = new Map<number, CodePage>();
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
+  /** Told of writes to frames that are watched, before they are made: a debugger's. */
+  watch: ((frame: number, offset: number, length: number) => void) | undefined;
   /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
   private readonly onCodeFrame: (frame: number, holds: boolean) => void;
 
@@ -175,8 +181,8 @@ export class CodeCache {
   /** Note that `length` bytes at `offset` of this frame are decoded. */
   mark(frame: number, offset: number, length: number): void {
     const holder = this.holder(frame);
-    if (!this.cb.u8[this.codeFlags + frame]) {
-      this.cb.u8[this.codeFlags + frame] = 1;
+    if (!(this.cb.u8[this.codeFlags + frame]! & HOLDS_CODE)) {
+      this.cb.u8[this.codeFlags + frame]! |= HOLDS_CODE;
       this.onCodeFrame(frame, true);
     }
     for (let at = offset >> 4; at <= (offset + length - 1) >> 4; at++) holder.bits[at >> 5]! |= 1 << (at & 31);
@@ -184,6 +190,7 @@ export class CodeCache {
 
   /** `length` bytes at `offset` of the frame were or will be written: blocks that hold any of them go. */
   written(frame: number, offset: number, length: number): void {
+    if (this.watch !== undefined && this.cb.u8[this.codeFlags + frame]! & WATCHED) this.watch(frame, offset, length);
     const holder = this.frames.get(frame);
     if (holder && this.holds(frame, offset, length)) this.dropFrame(frame, holder);
   }
@@ -195,6 +202,12 @@ export class CodeCache {
     for (let at = offset >> 4; at <= Math.min(offset + length - 1, 4095) >> 4; at++)
       if (holder.bits[at >> 5]! & (1 << (at & 31))) return true;
     return false;
+  }
+
+  /** Watch writes to this frame, or no longer. */
+  setWatched(frame: number, on: boolean): void {
+    if (on) this.cb.u8[this.codeFlags + frame]! |= WATCHED;
+    else this.cb.u8[this.codeFlags + frame]! &= ~WATCHED;
   }
 
   /** Drop everything decoded from the frame. */
@@ -211,7 +224,7 @@ export class CodeCache {
   }
 
   private unmark(frame: number): void {
-    this.cb.u8[this.codeFlags + frame] = 0;
+    this.cb.u8[this.codeFlags + frame]! &= ~HOLDS_CODE;
     this.onCodeFrame(frame, false);
   }
 
@@ -306,6 +319,8 @@ export class CodeCache {
     const word = (cb.get(CB_JUMP_CACHE) + jumpOffset(ripLo)) >> 2;
     if (cb.i32[word + (JUMP_TAG >> 2)] !== ripLo) return 0;
     if (cb.i32[word + (JUMP_TAG >> 2) + 1] !== (ripHi ^ cb.getSigned(CB_JUMP_EPOCH + 4))) return 0;
-    return cb.u32[word + (JUMP_RECORD >> 2)]!;
+    const record = cb.u32[word + (JUMP_RECORD >> 2)]!;
+    // What was dropped stands there until it is asked for.
+    return cb.u16[(record + REC_HANDLER) >> 1] === SPECIAL.stale ? 0 : record;
   }
 }

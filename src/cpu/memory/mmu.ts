@@ -55,6 +55,9 @@ const PTE_RESERVED_HIGH = ~((1 << (PHYSICAL_ADDRESS_BITS - 32)) - 1) & 0x000ffff
 /** 2 MiB regions with entries from large pages that are kept apart; beyond that the TLB is emptied. */
 const MAX_LARGE_REGIONS = 1 << 16;
 
+/** Words of a TLB entry. */
+const TLB_WORDS = TLB_ENTRY_SIZE >> 2;
+
 /** Bytes that an entry of a table maps, by the table's level. */
 const PAGE_BYTES = [0, 2 ** 12, 2 ** 21, 2 ** 30, 2 ** 39] as const;
 
@@ -437,6 +440,41 @@ export class Mmu {
     if (gfn === undefined) this.nestedTags.fill(-1);
     else this.nestedTags[gfn & 1023] = -1;
     this.flushAll();
+  }
+
+  /** Every entry that holds a page: index, tags, addend, flags (tlb-layout.ts). */
+  saveTlb(): Uint32Array {
+    const { u32 } = this.cb;
+    const out: number[] = [];
+    for (let index = 0; index < TLB_SETS * TLB_ENTRIES; index++) {
+      const word = (this.tlb + index * TLB_ENTRY_SIZE) >> 2;
+      const empty = u32[word] === 1 && u32[word + (TLB_WRITE >> 2)] === 1 && u32[word + (TLB_EXECUTE >> 2)] === 1;
+      if (!empty) out.push(index, ...u32.subarray(word, word + TLB_WORDS));
+    }
+    return Uint32Array.from(out);
+  }
+
+  /** Takes what saveTlb gave, in place of all entries. Entries that would lead out of the machine's memory are left out. */
+  restoreTlb(entries: Uint32Array): void {
+    this.flushAll();
+    const { i32, u8 } = this.cb;
+    for (let at = 0; at + TLB_WORDS < entries.length; at += 1 + TLB_WORDS) {
+      const index = entries[at]!;
+      if (index >= TLB_SETS * TLB_ENTRIES) continue;
+      const word = (this.tlb + index * TLB_ENTRY_SIZE) >> 2;
+      const entry = entries.subarray(at + 1, at + 1 + TLB_WORDS);
+      const flags = entry[TLB_FLAGS >> 2]! & (TLB_GLOBAL | TLB_LARGE);
+      // All valid tags of an entry are the same page.
+      const tag = [TLB_READ, TLB_WRITE, TLB_EXECUTE].find((t) => entry[t >> 2] !== 1);
+      if (tag === undefined) continue;
+      const pageLo = entry[tag >> 2]! | 0;
+      const pageHi = entry[(tag >> 2) + 1]! | 0;
+      if (((pageLo + entry[TLB_ADDEND >> 2]!) >>> 0) + PAGE_SIZE > u8.length) continue;
+      i32.set(entry, word);
+      i32[word + (TLB_FLAGS >> 2)] = flags | (flags & TLB_GLOBAL ? TLB_LISTED_GLOBAL : TLB_LISTED);
+      (flags & TLB_GLOBAL ? this.filledGlobal : this.filled).add(word);
+      if (flags & TLB_LARGE) this.largeRegions.add(Math.floor((pageHi * 2 ** 32 + (pageLo >>> 0)) / 2 ** 21));
+    }
   }
 
   /** The frame now holds decoded code: entries that let it be written without notice go. */

@@ -28,6 +28,6 @@ export const SPECIAL_COUNT = 16;
 
 /** From here on a handler is a function of its own: entry (number - OUTLINED) of the interpreter's table. */
 export const OUTLINED = 4096;
-/** From here on these are compiled loops, made while the guest runs. */
+/** From here on these are compiled regions, made while the guest runs. */
 export const FIRST_COMPILED = 8192;
 export const HANDLER_LIMIT = 16384;

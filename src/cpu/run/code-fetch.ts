@@ -20,6 +20,8 @@ export class CodeFetch {
   private readonly events: Events;
   /** Generated code must be left to look around, instead of going on. */
   private readonly mustStop: () => boolean;
+  /** Linear addresses of instructions before which a debugger stops: a block ends there, and nothing leads on by itself. */
+  stops: ReadonlySet<Linear> = new Set();
   /** An exception outside generated code counts as an instruction. */
   private readonly chargeEvent: () => void;
   /** Bytes of an instruction that lies on two pages. */
@@ -158,7 +160,7 @@ export class CodeFetch {
       else cache.add(page, offset, record, second);
     }
     this.foundCrossing = second !== undefined;
-    if (!single) {
+    if (!single && !this.stops.has(lin)) {
       const global = second === undefined && mmu.isGlobal(lin, cb.get(CB_CPL) === 3);
       const secondPage = second === undefined ? undefined : Math.floor(this.nextPage(lin) / PAGE_SIZE);
       cache.remember(ripLo, ripHi, record, page.page, secondPage, global);
@@ -186,6 +188,12 @@ export class CodeFetch {
     return this.core.mode.bits === 64 ? Infinity : this.core.mode.csLimit - ripLo + 1;
   }
 
+  private bytesToStop(lin: Linear): number {
+    let bytes = Infinity;
+    for (const stop of this.stops) if (stop > lin) bytes = Math.min(bytes, stop - lin);
+    return bytes;
+  }
+
   private decode(page: CodePage, lin: Linear, at: number, ripLo: number, ripHi: number, single: boolean): number {
     const { decoder, cache, request } = this;
     const { cb } = this.core;
@@ -194,7 +202,7 @@ export class CodeFetch {
     request.start = at;
     const inSegment = this.bytesInSegment(ripLo);
     const here = PAGE_SIZE - offset;
-    request.limit = at + Math.min(here, inSegment);
+    request.limit = at + Math.min(here, inSegment, this.bytesToStop(lin));
     request.ripLo = ripLo;
     request.ripHi = ripHi;
     request.pageOffset = offset;
@@ -203,6 +211,11 @@ export class CodeFetch {
     request.crossing = false;
     const begin = decoder.out;
     let record = decoder.decode(request);
+    if (record === 0 && this.stops.size > 0) {
+      // A stop inside an instruction stops nothing.
+      request.limit = at + Math.min(here, inSegment);
+      record = decoder.decode(request);
+    }
     if (record === 0) {
       if (inSegment <= here) return -this.core.pend(Vector.gp, 0);
       const second = this.secondFrame(lin);

@@ -1,5 +1,6 @@
 /** The vCPU: the generated interpreter, its slow paths and helpers, and the loop that runs it from exit to exit. */
 import { PAGE_SIZE, gva, maddr, type Gfn, type Gpa, type Gva, type Maddr, type Mfn } from '../../base/address.ts';
+import { UserError } from '../../base/errors.ts';
 import { Breakpoints } from './breakpoints.ts';
 import { CodeCache } from '../decode/code-cache.ts';
 import { CodeFetch } from './code-fetch.ts';
@@ -30,7 +31,7 @@ import {
 } from '../memory/control-block.ts';
 import { ControlRegisters } from '../system/control-registers.ts';
 import { Core } from '../system/core.ts';
-import { Decoder } from '../decode/decoder.ts';
+import { Decoder, MAX_BLOCK_RECORDS } from '../decode/decoder.ts';
 import { HotCode, WARM_CODE, type CompilePolicy } from '../compiled/hot-code.ts';
 import { Events } from '../system/events.ts';
 import { FpuHelpers } from '../fpu/helpers.ts';
@@ -50,6 +51,7 @@ import {
   type NestedPaging,
   type Vcpu,
   type VcpuEvent,
+  type VcpuState,
   type VmExit,
 } from '../interface.ts';
 import { generateInterpreter } from '../interpreter/interpreter.ts';
@@ -83,6 +85,9 @@ export interface EngineOptions {
 /** What the engine area must hold besides decoded blocks, and a sensible room for those. */
 export const ENGINE_AREA_SIZE = 48 * 1024 * 1024;
 
+/** So many instructions before the end of an exact budget the vCPU goes on instruction by instruction: no block is longer. */
+const EXACT_TAIL = MAX_BLOCK_RECORDS;
+
 export class Engine implements Vcpu {
   readonly registers: Registers;
   readonly kickWord: Maddr;
@@ -107,6 +112,9 @@ export class Engine implements Vcpu {
   private windowWanted = false;
   private nmiWindowWanted = false;
   private stepFromOutside = false;
+  private exactBudget = false;
+  private isWatchHit = false;
+  private readonly watched = new Set<number>();
   /** Instructions that the interpreter runs until the next sample. */
   private share: number;
   private stepping = false;
@@ -178,7 +186,7 @@ export class Engine implements Vcpu {
       decoder,
       cache,
       events,
-      mustStop: () => this.stepping || this.mustStep() || this.windowOpen(),
+      mustStop: () => this.stepping || this.mustStep() || this.windowOpen() || this.atStop(),
       chargeEvent: () => this.chargeEvent(),
     });
     const helpers = bindHelpers({ core, segmentation, events, control, strings, general, fpu, tsc });
@@ -274,6 +282,8 @@ export class Engine implements Vcpu {
     const { cb, core } = this;
     this.left = budget;
     this.inFlight = 0;
+    this.isWatchHit = false;
+    const begin = this.retired;
     for (;;) {
       if (this.events.pending) {
         this.chargeEvent();
@@ -292,6 +302,8 @@ export class Engine implements Vcpu {
         if (this.windowWanted && this.interruptible) return this.leave(ExitReason.interruptWindow);
       }
       if (this.left <= 0) return this.leave(ExitReason.budget);
+      if (this.isWatchHit) Atomics.store(cb.i32, this.kickWord >> 2, 0);
+      if (this.isWatchHit || (this.retired !== begin && this.atStop())) return this.leave(ExitReason.budget);
       if (Atomics.load(cb.i32, this.kickWord >> 2)) {
         Atomics.store(cb.i32, this.kickWord >> 2, 0);
         return this.leave(ExitReason.externalInterrupt);
@@ -301,10 +313,29 @@ export class Engine implements Vcpu {
         if (reason !== undefined) return reason;
         continue;
       }
-      const record = this.cache.cached(cb.getSigned(CB_RIP), cb.getSigned(CB_RIP + 4)) || this.fetch.findBlock(false);
-      if (record) this.runSampled(record);
+      if (this.exactBudget && this.left <= EXACT_TAIL) this.runOne();
+      else {
+        const record = this.cache.cached(cb.getSigned(CB_RIP), cb.getSigned(CB_RIP + 4)) || this.fetch.findBlock(false);
+        if (record) this.runBlocks(record);
+      }
       if (cb.get(CB_EXIT_STATUS) === Status.exit) return core.exit.reason;
     }
+  }
+
+  /** Run generated code for what is left. It stops behind the block that used the budget up: where that counts, it gets less. */
+  private runBlocks(record: number): void {
+    const tail = this.exactBudget ? EXACT_TAIL : 0;
+    this.left -= tail;
+    this.runSampled(record);
+    this.left += tail;
+  }
+
+  /** One instruction (or one exception in its place, or one part of a repeated one), as in a block of many. */
+  private runOne(): void {
+    this.stepping = true;
+    const record = this.fetch.findBlock(true);
+    if (record) this.runFrom(record, 1, 1);
+    this.stepping = false;
   }
 
   /** Run generated code until the next sample is due, or for what is left. */
@@ -440,6 +471,38 @@ export class Engine implements Vcpu {
   singleStep(on: boolean): void {
     this.stepFromOutside = on;
   }
+  stopAt(addresses: ReadonlySet<number>): void {
+    this.fetch.stops = addresses;
+    this.cache.flushAll();
+  }
+  get stopped(): boolean {
+    return this.isWatchHit || this.atStop();
+  }
+  watchFrames(frames: ReadonlySet<number>, written: (frame: Mfn, offset: number, length: number) => boolean): void {
+    for (const frame of this.watched) this.cache.setWatched(frame, false);
+    this.watched.clear();
+    for (const frame of frames) {
+      this.watched.add(frame);
+      this.cache.setWatched(frame, true);
+      this.mmu.protectCode(frame);
+    }
+    this.cache.watch =
+      frames.size === 0
+        ? undefined
+        : (frame, offset, length) => {
+            if (!written(frame as Mfn, offset, length)) return;
+            this.isWatchHit = true;
+            // Generated code looks at the kick word at the end of its block.
+            Atomics.store(this.cb.i32, this.kickWord >> 2, 1);
+          };
+  }
+  private atStop(): boolean {
+    const { stops } = this.fetch;
+    return stops.size > 0 && stops.has(this.mode.bits === 64 ? this.core.rip : (this.mode.csBase + this.cb.get(CB_RIP)) >>> 0);
+  }
+  countExactly(on: boolean): void {
+    this.exactBudget = on;
+  }
 
   // Completion
 
@@ -551,50 +614,44 @@ export class Engine implements Vcpu {
     this.registersChanged();
   }
 
-  /** Version 1: the control block, then the state outside it as u32 words. */
-  save(): Uint8Array {
-    const { cb, events } = this;
-    const status = this.core.statusFlags();
-    this.core.setStatus(status);
-    const out = new Uint8Array(4 + CB_SIZE + 64);
-    const view = new DataView(out.buffer);
-    view.setUint32(0, 1, true);
-    out.set(cb.u8.subarray(cb.base, cb.base + CB_SIZE), 4);
-    const tail = 4 + CB_SIZE;
-    const { pending } = events;
-    view.setUint32(tail, pending ? 1 : 0, true);
-    view.setUint32(tail + 4, pending?.type ?? 0, true);
-    view.setUint32(tail + 8, pending?.vector ?? 0, true);
-    view.setInt32(tail + 12, pending?.errorCode ?? -1, true);
-    view.setUint32(tail + 16, pending?.instructionLength ?? 0, true);
-    view.setUint32(tail + 20, events.nmiBlocked ? 1 : 0, true);
-    view.setFloat64(tail + 24, this.retired, true);
-    view.setBigUint64(tail + 32, this.general.randomState, true);
-    return out;
+  /** The lazy flags are worked out, which changes no flag. */
+  save(): VcpuState {
+    const { cb, core, events, mmu } = this;
+    core.setStatus(core.statusFlags());
+    const random = this.general.randomState;
+    return {
+      controlBlock: cb.u8.slice(cb.base, cb.base + CB_SIZE),
+      pending: events.pending === null ? null : { ...events.pending },
+      nmiBlocked: events.nmiBlocked,
+      windowWanted: this.windowWanted,
+      nmiWindowWanted: this.nmiWindowWanted,
+      heldHits: this.heldHits,
+      retired: this.retired,
+      random: Uint32Array.of(Number(random & 0xffff_ffffn), Number(random >> 32n)),
+      completed: core.saveCompleted(),
+      tlb: mmu.saveTlb(),
+    };
   }
 
-  restore(state: Uint8Array): void {
-    const view = new DataView(state.buffer, state.byteOffset, state.byteLength);
-    if (state.length !== 4 + CB_SIZE + 64 || view.getUint32(0, true) !== 1) throw new Error('vCPU state: not version 1');
-    const { cb, events } = this;
-    cb.u8.set(state.subarray(4, 4 + CB_SIZE), cb.base);
-    const tail = 4 + CB_SIZE;
-    events.pending = view.getUint32(tail, true)
-      ? {
-          type: view.getUint32(tail + 4, true) as EventType,
-          vector: view.getUint32(tail + 8, true),
-          errorCode: view.getInt32(tail + 12, true),
-          instructionLength: view.getUint32(tail + 16, true),
-        }
-      : null;
-    events.nmiBlocked = view.getUint32(tail + 20, true) !== 0;
-    this.retired = view.getFloat64(tail + 24, true);
-    this.general.randomState = view.getBigUint64(tail + 32, true);
+  /** What was decoded is decoded anew: nothing of it can be seen. */
+  restore(state: VcpuState): void {
+    if (state.controlBlock.length !== CB_SIZE) throw new UserError('saved state: the control block has another size');
+    const { cb, core, events } = this;
+    cb.u8.set(state.controlBlock, cb.base);
+    events.pending = state.pending === null ? null : { ...state.pending };
+    events.nmiBlocked = state.nmiBlocked;
+    this.heldHits = state.heldHits;
+    this.retired = state.retired;
+    this.inFlight = 0;
+    this.general.randomState = (BigInt(state.random[1] ?? 0) << 32n) | BigInt(state.random[0] ?? 0);
+    core.restoreCompleted(state.completed);
     cb.set(CB_KICK, 0);
     this.cache.flushAll();
     this.registersChanged();
-    this.requestInterruptWindow(false);
-    this.requestNmiWindow(false);
+    this.mmu.restoreTlb(state.tlb);
+    this.requestInterruptWindow(state.windowWanted);
+    this.requestNmiWindow(state.nmiWindowWanted);
+    this.leave(ExitReason.budget);
   }
 
   dump(): string {

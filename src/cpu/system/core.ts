@@ -445,6 +445,17 @@ export class Core {
     this.nextCompleted = 0;
   }
 
+  /** What was completed so far, two words each; and put back. */
+  saveCompleted(): Uint32Array {
+    const out = new Uint32Array(this.completed * 2);
+    for (let i = 0; i < this.completed; i++) out.set([this.completedLo[i]!, this.completedHi[i]!], i * 2);
+    return out;
+  }
+  restoreCompleted(words: Uint32Array): void {
+    this.forgetCompleted();
+    for (let i = 0; i + 1 < words.length; i += 2) this.complete(words[i]!, words[i + 1]!);
+  }
+
   // Reads and writes for helpers: throw on a fault or exit
 
   private check(status: number): void {

@@ -41,14 +41,16 @@ export interface AttachOptions {
 /** A BAR as a region of registers. */
 class BarRegion implements IoRegion {
   readonly name: string;
+  readonly key: string;
   readonly size: number;
   readonly widest = 4;
   readonly bar: BarDef;
   private readonly device: PciDevice;
   mapping: IoMapping | undefined;
 
-  constructor(device: PciDevice, bar: BarDef) {
+  constructor(device: PciDevice, at: number, bar: BarDef) {
     this.name = bar.name ?? device.name;
+    this.key = `${device.name} ${at} ${bar.index}`;
     this.size = bar.size;
     this.bar = bar;
     this.device = device;
@@ -91,7 +93,7 @@ export class PciBus {
     if (this.functionTable.has(at))
       throw new RangeError(`PCI function ${(at >>> 3).toString(16)}.${at & 7} is taken by ${this.functionTable.get(at)!.name}`);
     this.functionTable.set(at, device);
-    const regions = device.config.bars.map((bar) => new BarRegion(device, bar));
+    const regions = device.config.bars.map((bar) => new BarRegion(device, at, bar));
     const decode = (): void => {
       for (const region of regions) {
         const base = device.config.barBase(region.bar);

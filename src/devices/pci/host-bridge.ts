@@ -8,7 +8,7 @@ import type { IoRegion, IoSpace } from '../io-space.ts';
 import type { RegisterDef } from '../registers.ts';
 import { checkState } from '../state.ts';
 import type { PciBus } from './bus.ts';
-import { PciDevice, type DeviceState, type PciSlot } from './pci-device.ts';
+import { PciDevice, type DeviceState, type PciSlot, type PciState } from './pci-device.ts';
 
 const CONFIG_ADDRESS_PORT = 0xcf8;
 const CONFIG_DATA_PORT = 0xcfc;
@@ -31,6 +31,11 @@ export const hostBridgePorts = [
   },
   { name: 'CONFDATA', offset: 4, width: 4, access: 'rw', doc: 'The configuration register itself (port 0xcfc)' },
 ] as const satisfies readonly RegisterDef[];
+
+interface HostBridgeState extends DeviceState, PciState {
+  /** CONFIG_ADDRESS. */
+  readonly address: number;
+}
 
 export class HostBridge extends PciDevice {
   readonly name = 'i440FX';
@@ -87,13 +92,13 @@ export class HostBridge extends PciDevice {
     this.address = 0;
   }
 
-  save(): DeviceState {
+  save(): HostBridgeState {
     return { device: this.name, version: 1, ...this.savePci(), address: this.address };
   }
 
   restore(state: DeviceState): void {
-    checkState(state, this.name, 1);
-    this.restorePci(state as unknown as { config: Uint8Array; irqWanted: boolean });
-    this.address = state['address'] as number;
+    const saved = checkState(state, this.save());
+    this.restorePci(saved);
+    this.address = saved.address;
   }
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { PciConfigSpace, type BarDef } from './config-space.ts';
-import { PciDevice, type DeviceState } from './pci-device.ts';
+import { checkState } from '../state.ts';
+import { PciDevice, type DeviceState, type PciState } from './pci-device.ts';
 import { RamWindow, StepClock } from '../conformance/test-bus.ts';
 
 const bars: BarDef[] = [
@@ -15,11 +16,11 @@ class Probe extends PciDevice {
   }
   override writeBar(): void {}
   protected override resetChip(): void {}
-  override save(): DeviceState {
+  override save(): DeviceState & { pci: PciState } {
     return { device: this.name, version: 1, pci: this.savePci() };
   }
   override restore(state: DeviceState): void {
-    this.restorePci(state['pci'] as ReturnType<typeof this.savePci>);
+    this.restorePci(checkState(state, this.save()).pci);
   }
   irq(level: boolean): void {
     this.setIrq(level);

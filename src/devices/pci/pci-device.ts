@@ -3,6 +3,7 @@
  * hold. Everything here is the same for every chip.
  */
 import type { DebugLog, DeviceClock, DmaBus, IrqLine } from '../interfaces.ts';
+import { copyState, type DeviceState } from '../state.ts';
 import {
   PCI_COMMAND_INTX_DISABLE,
   PCI_COMMAND_MASTER,
@@ -23,13 +24,14 @@ export interface PciSlot {
   readonly log?: DebugLog | undefined;
 }
 
-/** A device's state as plain data: structured-cloneable, and JSON apart from typed arrays. */
-export interface DeviceState {
-  /** What wrote it, for example `rtl8139`. */
-  readonly device: string;
-  /** Layout version; restore() refuses one it does not know. */
-  readonly version: number;
-  readonly [field: string]: unknown;
+export type { DeviceState };
+
+/** State of the half that all PCI functions share. */
+export interface PciState {
+  /** Configuration space. */
+  readonly config: Uint8Array;
+  /** The chip asks for an interrupt. */
+  readonly irqWanted: boolean;
 }
 
 export abstract class PciDevice {
@@ -119,13 +121,13 @@ export abstract class PciDevice {
   }
 
   /** State of this half, for save(). */
-  protected savePci(): { config: Uint8Array; irqWanted: boolean } {
+  protected savePci(): PciState {
     return { config: this.config.bytes.slice(), irqWanted: this.irqWanted };
   }
 
   /** Takes savePci()'s answer; drives the pin to the saved level and has the bus decode anew. */
-  protected restorePci(state: { config: Uint8Array; irqWanted: boolean }): void {
-    this.config.bytes.set(state.config);
+  protected restorePci(state: PciState): void {
+    copyState(this.config.bytes, state.config, this.name);
     this.irqWanted = state.irqWanted;
     this.updateIrq();
     this.config.decodeChanges.call();

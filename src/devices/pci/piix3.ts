@@ -7,7 +7,7 @@
 import type { IoRegion, IoSpace } from '../io-space.ts';
 import type { RegisterDef } from '../registers.ts';
 import { checkState } from '../state.ts';
-import { PciDevice, type DeviceState, type PciSlot } from './pci-device.ts';
+import { PciDevice, type DeviceState, type PciSlot, type PciState } from './pci-device.ts';
 
 export const PIRQ_FIRST = 0x60;
 const PIRQ_COUNT = 4;
@@ -47,6 +47,11 @@ interface Piix3Wires {
   readonly setPciLinkRoute: (link: number, isaIrq: number) => void;
   /** Software asked for a reset of the whole machine. */
   readonly reset: () => void;
+}
+
+interface Piix3State extends DeviceState, PciState {
+  /** Port 0xcf9. */
+  readonly resetControl: number;
 }
 
 export class Piix3 extends PciDevice {
@@ -108,14 +113,14 @@ export class Piix3 extends PciDevice {
     for (let link = 0; link < PIRQ_COUNT; link++) this.route(link);
   }
 
-  save(): DeviceState {
+  save(): Piix3State {
     return { device: this.name, version: 1, ...this.savePci(), resetControl: this.resetControl };
   }
 
   restore(state: DeviceState): void {
-    checkState(state, this.name, 1);
-    this.restorePci(state as unknown as { config: Uint8Array; irqWanted: boolean });
-    this.resetControl = state['resetControl'] as number;
+    const saved = checkState(state, this.save());
+    this.restorePci(saved);
+    this.resetControl = saved.resetControl;
     for (let link = 0; link < PIRQ_COUNT; link++) this.route(link);
   }
 }

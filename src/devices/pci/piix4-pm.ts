@@ -7,7 +7,7 @@ import { plain } from '../../base/log-line.ts';
 import type { IoMapping, IoRegion, IoSpace } from '../io-space.ts';
 import type { RegisterDef } from '../registers.ts';
 import { checkState } from '../state.ts';
-import { PciDevice, type DeviceState, type PciSlot } from './pci-device.ts';
+import { PciDevice, type DeviceState, type PciSlot, type PciState } from './pci-device.ts';
 
 /** Configuration registers. */
 export const PMBA = 0x40;
@@ -48,6 +48,11 @@ const noSuspend = plain('Xenolith', 'PIIX4_PM: suspend to RAM is not offered');
 interface Piix4PmWires {
   /** Software turned the machine off. */
   readonly powerOff: () => void;
+}
+
+interface Piix4PmState extends DeviceState, PciState {
+  /** PM1a_CNT. */
+  readonly control: number;
 }
 
 export class Piix4Pm extends PciDevice {
@@ -110,14 +115,14 @@ export class Piix4Pm extends PciDevice {
     this.decode();
   }
 
-  save(): DeviceState {
+  save(): Piix4PmState {
     return { device: this.name, version: 1, ...this.savePci(), control: this.value };
   }
 
   restore(state: DeviceState): void {
-    checkState(state, this.name, 1);
-    this.restorePci(state as unknown as { config: Uint8Array; irqWanted: boolean });
-    this.value = state['control'] as number;
+    const saved = checkState(state, this.save());
+    this.restorePci(saved);
+    this.value = saved.control;
     this.decode();
   }
 }

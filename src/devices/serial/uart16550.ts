@@ -28,6 +28,21 @@ interface UartWires {
   readonly transmit: (byte: number) => void;
 }
 
+/** Registers by their names, and the characters received. */
+interface Uart16550State extends DeviceState {
+  readonly ier: number;
+  readonly fcr: number;
+  readonly lcr: number;
+  readonly mcr: number;
+  readonly scr: number;
+  readonly divisor: number;
+  readonly overrun: boolean;
+  readonly msrDeltas: number;
+  readonly thrPending: boolean;
+  readonly fifo: Uint8Array;
+  readonly backlog: Uint8Array;
+}
+
 export class Uart16550 implements IoRegion {
   readonly name = 'serial';
   readonly size = 8;
@@ -212,7 +227,7 @@ export class Uart16550 implements IoRegion {
     this.update();
   }
 
-  save(): DeviceState {
+  save(): Uart16550State {
     return {
       device: this.name,
       version: 1,
@@ -225,17 +240,13 @@ export class Uart16550 implements IoRegion {
       overrun: this.overrun,
       msrDeltas: this.msrDeltas,
       thrPending: this.thrPending,
-      fifo: [...this.fifo],
-      backlog: [...this.backlog],
+      fifo: Uint8Array.from(this.fifo),
+      backlog: Uint8Array.from(this.backlog),
     };
   }
 
   restore(state: DeviceState): void {
-    checkState(state, this.name, 1);
-    const s = state as DeviceState &
-      Record<'ier' | 'fcr' | 'lcr' | 'mcr' | 'scr' | 'divisor' | 'msrDeltas', number> &
-      Record<'overrun' | 'thrPending', boolean> &
-      Record<'fifo' | 'backlog', number[]>;
+    const s = checkState(state, this.save());
     this.ier = s.ier;
     this.fcr = s.fcr;
     this.lcr = s.lcr;

@@ -5,13 +5,17 @@
 import { VGA_HOLE_BASE, VGA_HOLE_END } from '../../base/vga.ts';
 import type { IoRegion } from '../io-space.ts';
 import type { DeviceState } from '../pci/pci-device.ts';
-import { checkState } from '../state.ts';
+import { checkState, copyState } from '../state.ts';
 
 const VGA_HOLE_SIZE = VGA_HOLE_END - VGA_HOLE_BASE;
 /** The colour text page, as an offset in the hole. */
 const TEXT_PAGE = 0xb8000 - VGA_HOLE_BASE;
 const COLUMNS = 80;
 const ROWS = 25;
+
+interface VgaLowmemState extends DeviceState {
+  readonly bytes: Uint8Array;
+}
 
 export class VgaLowmem implements IoRegion {
   readonly name = 'vga-lowmem';
@@ -45,12 +49,11 @@ export class VgaLowmem implements IoRegion {
     this.bytes.fill(0);
   }
 
-  save(): DeviceState {
+  save(): VgaLowmemState {
     return { device: this.name, version: 1, bytes: this.bytes.slice() };
   }
 
   restore(state: DeviceState): void {
-    checkState(state, this.name, 1);
-    this.bytes.set(state['bytes'] as Uint8Array);
+    copyState(this.bytes, checkState(state, this.save()).bytes, this.name);
   }
 }

@@ -83,6 +83,10 @@ export class VirtualInterruptControllers implements InterruptControllers, Interr
     this.vlapics.setCr8(vcpu, value);
   }
 
+  inspect(vcpu: number): string[] {
+    return [...this.vlapics.inspect(vcpu), ...this.vioapic.inspect(), ...this.vpic.inspect()];
+  }
+
   readMsr(vcpu: number, index: number): bigint | 'fault' | undefined {
     return this.vlapics.readMsr(vcpu, index);
   }

@@ -45,6 +45,8 @@ export interface InterruptControllers {
    */
   readMsr(vcpu: number, index: number): bigint | 'fault' | undefined;
   writeMsr(vcpu: number, index: number, value: bigint): 'done' | 'fault' | 'unknown';
+  /** What is pending, in service and masked, a line each, for a dump. */
+  inspect(vcpu: number): string[];
 }
 
 export const CallbackVia = { none: 0, gsi: 1, pciIntx: 2, vector: 3 } as const;

@@ -153,6 +153,23 @@ export class Vioapic implements HvmMmioOps {
     if ((entry & (LEVEL | MASKED | REMOTE_IRR)) === LEVEL && this.lines.gsiAssertCount(gsi) > 0) this.irqPositiveEdge(gsi);
   }
 
+  /** A line a pin that is asserted or not masked, for a dump. */
+  inspect(): string[] {
+    const lines: string[] = [];
+    let masked = 0;
+    for (let gsi = 0; gsi < IOAPIC_PINS; gsi++) {
+      const entry = this.u32[this.low(gsi)]!;
+      const asserted = this.lines.gsiAssertCount(gsi) > 0;
+      if (entry & MASKED) masked++;
+      if (entry & MASKED && !asserted) continue;
+      lines.push(
+        `IO-APIC pin ${gsi}: vector 0x${(entry & VECTOR).toString(16).padStart(2, '0')}, ${entry & LEVEL ? 'level' : 'edge'}` +
+          `${entry & MASKED ? ', masked' : ''}${asserted ? ', asserted' : ''}${entry & REMOTE_IRR ? ', remote IRR' : ''}`,
+      );
+    }
+    return [...lines, `IO-APIC: ${masked} of ${IOAPIC_PINS} pins masked`];
+  }
+
   private clearRemoteIrr(vector: number): void {
     for (let gsi = 0; gsi < IOAPIC_PINS; gsi++) {
       const entry = this.u32[this.low(gsi)]!;

@@ -383,6 +383,22 @@ export class Vlapics implements HvmMmioOps {
     return -1;
   }
 
+  /** A line for a dump: on or off, priorities, vectors pending and in service, the timer. */
+  inspect(vcpu: number): string[] {
+    const vectors = (offset: number): string => {
+      const found: string[] = [];
+      for (let v = 0; v < 256; v++)
+        if (this.peek(vcpu, offset + (v >>> 5) * 16) & (1 << (v & 31))) found.push(`0x${v.toString(16).padStart(2, '0')}`);
+      return found.join(' ') || 'none';
+    };
+    const timer = this.peek(vcpu, LVTT);
+    const hex = (value: number): string => `0x${value.toString(16).padStart(2, '0')}`;
+    return [
+      `local APIC: ${this.enabled(vcpu) ? 'on' : 'off'}, TPR ${hex(this.peek(vcpu, TPR) & 0xff)}, PPR ${hex(this.processorPriority(vcpu))}, ` +
+        `pending (IRR) ${vectors(IRR)}, in service (ISR) ${vectors(ISR)}, timer vector ${hex(timer & 0xff)}${timer & LVT_MASKED ? ' masked' : ''}`,
+    ];
+  }
+
   private processorPriority(vcpu: number): number {
     const tpr = this.peek(vcpu, TPR) & 0xff;
     const isr = this.highest(vcpu, ISR);

@@ -172,6 +172,15 @@ export class Vpic {
     }
   }
 
+  /** A line a controller, for a dump. */
+  inspect(): string[] {
+    const bits = (value: number): string => value.toString(2).padStart(8, '0');
+    return ['master', 'slave'].map(
+      (name, chip) =>
+        `8259 ${name}: pending (IRR) ${bits(this.get(chip, IRR))}, masked (IMR) ${bits(this.get(chip, IMR))}, in service (ISR) ${bits(this.get(chip, ISR))}`,
+    );
+  }
+
   private setLine(chip: number, line: number, level: boolean): void {
     const bit = 1 << line;
     const irr = this.get(chip, IRR);

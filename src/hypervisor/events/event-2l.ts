@@ -64,3 +64,12 @@ export function unmask2l(domain: Domain, vcpu: VcpuState, port: number): boolean
   if (!test(i32, domain.evtchnPending, port) || setSelector(domain, vcpu, port)) return false;
   return markEventsPending(domain, vcpu);
 }
+
+/** Ports that are pending, and which of them are masked, for a dump. */
+export function pendingPorts2l(domain: Domain): { readonly port: number; readonly isMasked: boolean }[] {
+  const { i32 } = domain.pcpu.memory;
+  const found: { port: number; isMasked: boolean }[] = [];
+  for (let port = 0; port < maxPorts2l(domain); port++)
+    if (test(i32, domain.evtchnPending, port)) found.push({ port, isMasked: test(i32, domain.evtchnMask, port) });
+  return found;
+}

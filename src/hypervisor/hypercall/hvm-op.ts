@@ -74,9 +74,6 @@ function param(call: HypercallContext, set: boolean): number {
   const why = refused(index, set);
   if (why < 0) return why;
   if (!set) {
-    // Without a PV console nobody drains a ring: say so, instead of naming frame 0.
-    const isConsole = index === HvmParam.consolePfn || index === HvmParam.consoleEvtchn;
-    if (isConsole && host.domain.paramLo(index) === 0) return -EINVAL;
     view.setUint32(8, host.domain.paramLo(index), true);
     view.setUint32(12, host.domain.paramHi(index), true);
     return call.write(address, 16) ? 0 : -EFAULT;

@@ -210,6 +210,16 @@ describe('hypercalls', () => {
     expect(machine.p2m.getType(gfn(0x90))).toBe(P2mType.ramRw);
   });
 
+  it('tell parameters that nobody set as zero, those of a PV console among them', () => {
+    const { results } = collect(function* (v, put) {
+      for (const index of [17, 18, 1]) {
+        yield* words(v, 0x1000, DOMID_SELF + index * 2 ** 32, 0x55 + 0x66 * 2 ** 32);
+        put(yield* v.hypercall(34, 1, 0x1000), (yield* v.read(0x1008, 4)).lo, (yield* v.read(0x100c, 4)).lo);
+      }
+    });
+    expect(results).toEqual([0, 0, 0, 0, 0, 0, 0, 0, 0]);
+  });
+
   it('take many at once, but no multicall in a multicall', () => {
     const { results } = collect(function* (v, put) {
       yield* words(v, 0x1000, 17, 0x55, 7, 0, 0, 0, 0, 0);

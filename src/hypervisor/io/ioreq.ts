@@ -16,7 +16,9 @@ import {
   IoreqState,
   ioreqState,
   IoreqType,
+  newIoreq,
   readData,
+  readSlot,
   slotAt,
   stateAt,
   withState,
@@ -285,6 +287,33 @@ export class IoreqServers {
       if (!this.sendBuffered(id, p)) failed++;
     }
     return failed;
+  }
+
+  /** Every server's slot of this vCPU and buffered ring, a line each, for a dump. */
+  inspect(vcpu: VcpuState): string[] {
+    const { i32 } = this.domain.pcpu.memory;
+    const p = newIoreq();
+    const lines: string[] = [];
+    for (let id = 0; id < MAX_NR_IOREQ_SERVERS; id++) {
+      if (!this.exists(id)) continue;
+      const slot = this.slot(id, vcpu.id);
+      const word = Atomics.load(i32, stateAt(slot));
+      readSlot(i32, slot, word, p);
+      const state = Object.keys(IoreqState)[ioreqState(word)] ?? ioreqState(word);
+      const type = Object.entries(IoreqType).find(([, value]) => value === p.type)?.[0] ?? p.type;
+      lines.push(
+        `ioreq server ${id}: slot ${vcpu.id} ${state}, the last request ${type} ${p.dir === IOREQ_WRITE ? 'write' : 'read'} of ${p.count} × ${p.size} bytes at 0x${p.addr.toString(16)}, ` +
+          `data 0x${(p.dataHi * 2 ** 32 + p.dataLo).toString(16)}, port ${i32[slot + IOREQ_VP_EPORT / 4]! >>> 0}`,
+      );
+      const frame = this.word(id, W_BUFIOREQ_MFN);
+      if (frame === 0) continue;
+      const page = mfnToMaddr(mfn(frame));
+      const waiting =
+        (Atomics.load(i32, (page + BUFIOREQ_WRITE_POINTER) >>> 2) - Atomics.load(i32, (page + BUFIOREQ_READ_POINTER) >>> 2)) >>>
+        0;
+      lines.push(`ioreq server ${id}: ${waiting} slots of the buffered page wait`);
+    }
+    return lines;
   }
 
   /** wait_for_io: the state seen may only rise from ready to response; anything else kills the domain (XSA-262). */

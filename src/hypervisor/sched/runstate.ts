@@ -15,23 +15,48 @@ import {
   TRC_SCHED_WAKE,
 } from '../../trace/events.ts';
 import { Listeners } from '../../base/listeners.ts';
+import { UserError } from '../../base/errors.ts';
+import type { Snapshot } from '../../base/snapshot.ts';
 import { virtualCost } from '../time/clock.ts';
 import { VcpuState, VPF_BLOCKED, VPF_BLOCKED_IN_XEN } from '../domain/domain.ts';
 import type { Pcpu } from '../domain/domain.ts';
 
-export class Runqueue {
+/** Which vCPU runs. */
+export interface RunqueueState {
+  readonly domid: number;
+  readonly vcpu: number;
+}
+
+export class Runqueue implements Snapshot<RunqueueState> {
+  readonly kind = 'run queue';
+  readonly version = 1;
   readonly pcpu: Pcpu;
   /** The pCPU's idle vCPU: d32767, vCPU number = pCPU number. */
   readonly idle: VcpuState;
+  private readonly vcpus: readonly VcpuState[];
   private running: VcpuState;
   /** A vCPU begins to run here: its runstate area must be brought up to date. */
   readonly switchIns = new Listeners<VcpuState>();
 
-  constructor(pcpu: Pcpu) {
+  /** `vcpus`: those that may run here, beside the idle one. */
+  constructor(pcpu: Pcpu, vcpus: readonly VcpuState[] = []) {
     this.pcpu = pcpu;
+    this.vcpus = vcpus;
     this.idle = new VcpuState(pcpu.memory, DOMID_IDLE, pcpu.number);
     this.running = this.idle;
     pcpu.trace.setCurrent(DOMID_IDLE, pcpu.number);
+  }
+
+  save(): RunqueueState {
+    return { domid: this.running.domid, vcpu: this.running.id };
+  }
+
+  /** Which vCPU runs is all there is: runstates lie in machine memory. */
+  restore({ domid, vcpu }: RunqueueState): void {
+    const running = [this.idle, ...this.vcpus].find((known) => known.domid === domid && known.id === vcpu);
+    if (running === undefined)
+      throw new UserError(`saved state of the run queue: d${domid}v${vcpu} is not a vCPU of this machine`);
+    this.running = running;
   }
 
   /**

@@ -6,6 +6,8 @@
 import { ShutdownReason } from '../../abi/sched.ts';
 import type { Maddr } from '../../base/address.ts';
 import { DomainCrash } from '../../base/errors.ts';
+import { Listeners } from '../../base/listeners.ts';
+import type { Snapshot } from '../../base/snapshot.ts';
 import { SpinWait } from '../../base/spin.ts';
 import { ExitReason } from '../../cpu/interface.ts';
 import { RUNSTATE_BLOCKED, RUNSTATE_OFFLINE, RUNSTATE_RUNNABLE } from '../../trace/events.ts';
@@ -25,6 +27,16 @@ interface InlineDeviceModel {
   runUntilIdle(): boolean;
   /** When it has something to do of itself, in nanoseconds of the clock; Infinity: never. */
   readonly nextDeadlineNs: number;
+  /**
+   * Take in what has come from outside the machine: in this round of the loop, and at no other moment, so that a recording can say
+   * when. True: something came. Left out where nothing comes.
+   */
+  takeInput?(round: number): boolean;
+  /**
+   * The vCPU sleeps from `nowNs` on until `untilNs` at most. Gives the time at which something comes from outside, to be taken in
+   * round `round`, or `untilNs`.
+   */
+  awaitInput?(round: number, nowNs: number, untilNs: number): number;
 }
 
 /** Longest run of guest instructions without a look at the clock. */
@@ -42,10 +54,25 @@ const ANSWER_LIMIT_NS = 10e9;
 export type LoopEnd = 'shutdown' | 'until' | 'idle';
 
 /**
- * Where a turn came back with the run not over: `yield`, it was asked to; `sleep`, there is nothing to do before
- * `PcpuLoop.sleepUntilNs`. Nothing in the machine notices.
+ * Where a run is to pause: as soon as any of these is reached. A pause leaves no trace: what follows it is the same as without it, in
+ * this process or in another one that takes the machine's state.
  */
-export type LoopPause = 'yield' | 'sleep';
+export interface PauseAt {
+  /** Nanoseconds of the clock. */
+  readonly ns?: number;
+  /** Instructions that the vCPU has retired. */
+  readonly instructions?: number;
+  /** VM exits, counted as a trace shows them. */
+  readonly exits?: number;
+  /** Asked between two runs of the vCPU. */
+  readonly when?: () => boolean;
+}
+
+/**
+ * Where a turn came back with the run not over: `paused`, as `PauseAt` says; `yield`, it was asked to; `sleep`, there is nothing to do
+ * before `PcpuLoop.sleepUntilNs`. Nothing in the machine notices.
+ */
+export type LoopPause = 'paused' | 'yield' | 'sleep';
 
 /** What bounds a turn. */
 export interface TurnLimits {
@@ -55,9 +82,26 @@ export interface TurnLimits {
   readonly limitNs: number;
   /** Something may still come from outside: a guest that waits with nothing due, under the virtual clock, does not end the run. */
   readonly awaitsInput: boolean;
+  readonly pauseAt: PauseAt;
 }
 
-const NO_LIMITS: TurnLimits = { mustYield: () => false, limitNs: Infinity, awaitsInput: false };
+/** Where the loop stands between two runs of the vCPU. */
+export interface PcpuLoopState {
+  readonly entered: boolean;
+  readonly opened: boolean;
+  readonly servedKicks: number;
+  /** Instructions left of a run of the vCPU that was cut in two. */
+  readonly remaining: number;
+  /** The end of idle time that was cut in two; 0: none. */
+  readonly idleUntilNs: number;
+  /** Rounds of the loop: input from outside comes at the beginning of one. */
+  readonly rounds: number;
+}
+
+const isPause = (end: LoopEnd | LoopPause): end is LoopPause => end === 'paused' || end === 'yield' || end === 'sleep';
+
+const NO_PAUSE: PauseAt = {};
+const NO_LIMITS: TurnLimits = { mustYield: () => false, limitNs: Infinity, awaitsInput: false, pauseAt: NO_PAUSE };
 
 /** dom0 on the guest's pCPU. */
 export interface InlineDom0 {
@@ -75,8 +119,8 @@ export class IoWait implements XenWait {
   private readonly domain: Domain;
   private readonly dom0: InlineDom0 | undefined;
   private readonly spin = new SpinWait();
-  /** When the vCPU began to wait for the request at hand. */
   private readonly isHeldUp: (() => boolean) | undefined;
+  /** When the vCPU began to wait for the request at hand. */
   private since = 0;
 
   /**
@@ -165,7 +209,11 @@ function runDom0(pcpu: Pcpu, runqueue: Runqueue, dom0: InlineDom0): void {
   runqueue.switchTo(before, RUNSTATE_BLOCKED);
 }
 
-export class PcpuLoop {
+export class PcpuLoop implements Snapshot<PcpuLoopState> {
+  readonly kind = 'run loop';
+  readonly version = 1;
+  /** The run is about to end, and everything is as it was. */
+  readonly endings = new Listeners<LoopEnd>();
   private readonly pcpu: Pcpu;
   private readonly runqueue: Runqueue;
   private readonly timers: TimerQueue;
@@ -176,13 +224,16 @@ export class PcpuLoop {
   /** The vCPU's outsideKicks when the inline device model last ran. */
   private servedKicks = 0;
   private opened = false;
+  private remaining = 0;
+  private idleUntilNs = 0;
+  private rounds = 0;
+  private inputCame = false;
+  private limits: TurnLimits = NO_LIMITS;
   private readonly spin = new SpinWait();
   /** When there is something to do again, in nanoseconds of the clock, after a turn that came back with 'sleep'. Infinity: only from outside. */
   sleepUntilNs = Infinity;
   /** The vCPU's futex word when the last look at everything that concerns it began. */
   private seen = 0;
-  /** VM exits so far that the guest's own instructions made. */
-  exits = 0;
 
   constructor(pcpu: Pcpu, runqueue: Runqueue, timers: TimerQueue, hvm: HvmVcpu, dom0?: InlineDom0) {
     this.pcpu = pcpu;
@@ -197,9 +248,28 @@ export class PcpuLoop {
     dom0?.state.setPauseFlag(VPF_BLOCKED);
   }
 
-  /** Run until the domain is shut down or the clock reaches `untilNs`; sleeps while there is nothing to do. */
-  run(untilNs = Infinity): LoopEnd {
-    return this.loop(untilNs, NO_LIMITS, true) as LoopEnd;
+  save(): PcpuLoopState {
+    const { entered, opened, servedKicks, remaining, idleUntilNs, rounds } = this;
+    return { entered, opened, servedKicks, remaining, idleUntilNs, rounds };
+  }
+
+  restore({ entered, opened, servedKicks, remaining, idleUntilNs, rounds }: PcpuLoopState): void {
+    this.idleUntilNs = idleUntilNs;
+    this.rounds = rounds;
+    this.entered = entered;
+    this.opened = opened;
+    this.servedKicks = servedKicks;
+    this.remaining = remaining;
+  }
+
+  /**
+   * Run until the domain is shut down or the clock reaches `untilNs`; sleeps while there is nothing to do. Under a virtual clock,
+   * `pauseAt` may end it before.
+   */
+  run(untilNs?: number): LoopEnd;
+  run(untilNs: number, pauseAt: PauseAt): LoopEnd | 'paused';
+  run(untilNs = Infinity, pauseAt: PauseAt = NO_PAUSE): LoopEnd | 'paused' {
+    return this.loop(untilNs, pauseAt === NO_PAUSE ? NO_LIMITS : { ...NO_LIMITS, pauseAt }, true) as LoopEnd | 'paused';
   }
 
   /** As run(), on a thread that has other things to do as well: comes back when it is to yield or would have to sleep. */
@@ -211,24 +281,34 @@ export class PcpuLoop {
     const { hvm, runqueue } = this;
     const { state, domain } = hvm;
     const { clock } = this.pcpu;
+    this.limits = limits;
     this.open();
     if (!state.hasPauseFlag(VPF_BLOCKED)) runqueue.switchTo(state, RUNSTATE_BLOCKED);
     try {
       for (;;) {
         if (domain.shutdownReason >= 0) return this.end('shutdown');
-        const seen = state.outsideKicks;
-        const now = clock.nowNs();
-        if (now >= untilNs) return this.end('until');
+        if (this.pauseDue()) return 'paused';
         if (limits.mustYield()) return 'yield';
-        if (now >= limits.limitNs) return this.sleepUntil(limits.limitNs);
-        this.runDue();
-        if (state.hasPauseFlag(VPF_BLOCKED)) {
-          const end = this.idle(untilNs, limits, maySleep);
-          if (end === 'yield' || end === 'sleep') return end;
-          if (end !== undefined) return this.end(end);
+        if (limits.limitNs !== Infinity && clock.nowNs() >= limits.limitNs) return this.sleepUntil(limits.limitNs);
+        if (this.remaining > 0) {
+          this.runEngine();
           continue;
         }
-        if (domain.shutdownReason < 0) this.runGuest(seen, Math.min(untilNs, limits.limitNs));
+        if (runqueue.current === runqueue.idle && state.hasPauseFlag(VPF_BLOCKED)) {
+          const end = this.idle(untilNs, maySleep);
+          if (end === undefined) continue;
+          return isPause(end) ? end : this.end(end);
+        }
+        this.takeInput();
+        const seen = state.outsideKicks;
+        if (clock.nowNs() >= untilNs) return this.end('until');
+        this.runDue();
+        if (state.hasPauseFlag(VPF_BLOCKED)) {
+          const end = this.idle(untilNs, maySleep);
+          if (end === undefined) continue;
+          return isPause(end) ? end : this.end(end);
+        }
+        if (domain.shutdownReason < 0) this.runGuest(seen, untilNs);
       }
     } catch (error) {
       if (!(error instanceof DomainCrash)) throw error;
@@ -251,6 +331,12 @@ export class PcpuLoop {
     runDom0(pcpu, runqueue, dom0);
   }
 
+  /** A round of the loop begins. */
+  private takeInput(): void {
+    this.rounds++;
+    if (this.dom0?.deviceModel.takeInput?.(this.rounds)) this.inputCame = true;
+  }
+
   /** Timers and the inline device model, as far as they are due. True when anything ran. */
   private runDue(): boolean {
     const { clock } = this.pcpu;
@@ -264,6 +350,7 @@ export class PcpuLoop {
     if (dom0 !== undefined && this.dom0Due(dom0)) {
       this.leaveGuest(EVENT_CHECK_VECTOR);
       this.servedKicks = this.hvm.state.outsideKicks;
+      this.inputCame = false;
       runDom0(this.pcpu, this.runqueue, dom0);
       ran = true;
     }
@@ -273,6 +360,7 @@ export class PcpuLoop {
   /** An event for it, something of its own, or another thread (the wire, the console) raised the word. */
   private dom0Due(dom0: InlineDom0): boolean {
     return (
+      this.inputCame ||
       dom0.state.runstate !== RUNSTATE_BLOCKED ||
       dom0.deviceModel.nextDeadlineNs <= this.pcpu.clock.nowNs() ||
       this.hvm.state.outsideKicks !== this.servedKicks
@@ -295,18 +383,61 @@ export class PcpuLoop {
     }
     if (!this.entered && !unfinished) vmx.traceEntry();
     this.entered = !unfinished;
-    const reason = engine.run(unfinished ? 1 : this.budget(untilNs));
-    state.inGuest = false;
-    if (reason === ExitReason.budget) return;
-    if (unfinished) {
-      if (reason === ExitReason.externalInterrupt) return;
-      vmx.traceEntry();
+    if (!unfinished) {
+      this.remaining = this.budget(untilNs);
+      this.runEngine();
+      return;
     }
-    vmx.traceExit(reason, reason === ExitReason.externalInterrupt ? EVENT_CHECK_VECTOR : -1);
-    this.exits++;
+    const reason = engine.run(1);
+    state.inGuest = false;
+    if (reason === ExitReason.budget) return this.hvm.ranOn();
+    if (reason === ExitReason.externalInterrupt) return;
+    vmx.traceEntry();
+    this.takeExit(reason);
+  }
+
+  /** The vCPU runs for what remains of its budget, or until the pause. */
+  private runEngine(): void {
+    const { engine, state } = this.hvm;
+    const before = engine.instructions;
+    state.inGuest = true;
+    const untilPause = this.untilPause();
+    const reason = engine.run(Math.min(this.remaining, untilPause));
+    state.inGuest = false;
+    // Only a pause leaves some of a budget for later.
+    const isCut = reason === ExitReason.budget && untilPause < this.remaining;
+    this.remaining = isCut ? Math.max(0, this.remaining - (engine.instructions - before)) : 0;
+    if (reason === ExitReason.budget) this.hvm.ranOn();
+    else this.takeExit(reason);
+  }
+
+  private takeExit(reason: ExitReason): void {
+    const { hvm } = this;
+    if (reason !== ExitReason.externalInterrupt) hvm.leftOfItself();
+    hvm.vmx.traceExit(reason, reason === ExitReason.externalInterrupt ? EVENT_CHECK_VECTOR : -1);
     this.entered = false;
     hvm.maybeDeassertCallback();
-    vmx.handle(reason);
+    hvm.vmx.handle(reason);
+  }
+
+  private pauseDue(): boolean {
+    const { instructions = Infinity, exits = Infinity, ns = Infinity, when } = this.limits.pauseAt;
+    const { engine, vmx } = this.hvm;
+    return (
+      engine.instructions >= instructions ||
+      vmx.exits >= exits ||
+      (ns !== Infinity && this.pcpu.clock.nowNs() >= ns) ||
+      (when !== undefined && when())
+    );
+  }
+
+  /** Instructions until the pause, at least one; a virtual clock's instruction is a nanosecond. */
+  private untilPause(): number {
+    const { limitNs, pauseAt } = this.limits;
+    const { instructions = Infinity } = pauseAt;
+    const ns = Math.min(pauseAt.ns ?? Infinity, limitNs);
+    if (instructions === Infinity && ns === Infinity) return Infinity;
+    return Math.max(1, Math.min(instructions - this.hvm.engine.instructions, Math.ceil(ns - this.pcpu.clock.nowNs())));
   }
 
   /** The guest only seemed to run on: something has to be done, so it left by an external interrupt after all. */
@@ -336,23 +467,38 @@ export class PcpuLoop {
   }
 
   /** The vCPU is blocked: sleep until it is not, or something ends the loop or the turn. */
-  private idle(untilNs: number, limits: TurnLimits, maySleep: boolean): LoopEnd | LoopPause | undefined {
-    const { runqueue, hvm, timers, dom0 } = this;
+  private idle(untilNs: number, maySleep: boolean): LoopEnd | LoopPause | undefined {
+    const { runqueue, hvm, timers, dom0, limits } = this;
     const { clock, memory } = this.pcpu;
     const { state, domain } = hvm;
     if (runqueue.current === state) runqueue.switchTo(runqueue.idle, RUNSTATE_BLOCKED);
     while (state.hasPauseFlag(VPF_BLOCKED)) {
       if (domain.shutdownReason >= 0) return 'shutdown';
       if (clock.nowNs() >= untilNs) return 'until';
+      if (this.pauseDue()) return 'paused';
       if (limits.mustYield()) return 'yield';
+      if (clock instanceof VirtualClock && this.idleUntilNs > clock.nowNs()) {
+        if (state.outsideKicks === this.servedKicks) {
+          if (clock.nowNs() >= limits.limitNs) return this.sleepUntil(this.idleUntilNs);
+          clock.skipTo(Math.min(this.idleUntilNs, limits.limitNs, limits.pauseAt.ns ?? Infinity));
+          continue;
+        }
+        // What came from outside may end the wait.
+        this.idleUntilNs = 0;
+      }
+      this.takeInput();
       const seen = state.futexValue;
       hvm.shootdown.flush();
       if (this.runDue() || !state.hasPauseFlag(VPF_BLOCKED)) continue;
       const due = Math.min(timers.nextDeadline(), dom0?.deviceModel.nextDeadlineNs ?? Infinity, untilNs);
       if (clock instanceof VirtualClock) {
-        if (due === Infinity) return limits.awaitsInput ? this.sleepUntil(due) : 'idle';
-        clock.skipTo(Math.min(due, limits.limitNs));
-        if (due > limits.limitNs) return this.sleepUntil(limits.limitNs);
+        const now = clock.nowNs();
+        const end = dom0?.deviceModel.awaitInput?.(this.rounds + 1, now, due) ?? due;
+        if (end === Infinity) return limits.awaitsInput ? this.sleepUntil(end) : 'idle';
+        this.idleUntilNs = end;
+        // Something comes at once: the round that takes it in begins.
+        if (end <= now) continue;
+        clock.skipTo(Math.min(end, limits.limitNs, limits.pauseAt.ns ?? Infinity));
       } else {
         if (memory.isShared && this.spin.until(() => state.futexValue !== seen)) continue;
         const ms = Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS);
@@ -371,6 +517,7 @@ export class PcpuLoop {
   /** The guest's vCPU leaves the pCPU, whole: no entry is left open in the trace. */
   private end(end: LoopEnd): LoopEnd {
     const { runqueue, hvm } = this;
+    this.endings.call(end);
     this.leaveGuest(EVENT_CHECK_VECTOR);
     if (runqueue.current !== runqueue.idle)
       runqueue.switchTo(runqueue.idle, end === 'shutdown' ? RUNSTATE_OFFLINE : RUNSTATE_RUNNABLE);

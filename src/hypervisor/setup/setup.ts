@@ -60,7 +60,7 @@ export class Hypervisor<P extends HvmInterrupts = Platform> {
     this.p2m = new P2m(memory, pages, guest.domid, guest.domid - 1, trace);
     this.dom0 = new Domain(this.pcpu, 0, 'Domain-0', 1);
     this.domain = new Domain(this.pcpu, guest.domid, guest.name, guest.vcpus, this.p2m);
-    this.runqueue = new Runqueue(this.pcpu);
+    this.runqueue = new Runqueue(this.pcpu, [...this.dom0.vcpus, ...this.domain.vcpus]);
     this.timers = new TimerQueue(memory, guestPcpu, guestPcpu === number ? undefined : () => this.domain.vcpus[0]!.kick());
     this.platform = options.platform({
       memory,
@@ -80,6 +80,16 @@ export class Hypervisor<P extends HvmInterrupts = Platform> {
       this.notifier,
     );
     this.servers = new IoreqServers(this.domain, 0, this.events);
+  }
+
+  /** What was warned of already, so that a restored machine does not say it again. */
+  get warnings(): readonly string[] {
+    return [...this.warned];
+  }
+
+  set warnings(texts: readonly string[]) {
+    this.warned.clear();
+    for (const text of texts) this.warned.add(text);
   }
 
   /** What a guest can bring about as often as it likes is said the first time. */

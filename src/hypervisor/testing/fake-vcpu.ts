@@ -6,7 +6,16 @@
 import { gva, PAGE_SIZE, pageOffset, gpaToGfn } from '../../base/address.ts';
 import type { Gfn, Gpa, Gva, Maddr, Mfn } from '../../base/address.ts';
 import { EptQualification, ExitReason, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, Reg, StringKind } from '../../cpu/interface.ts';
-import type { EventType, LinearTranslation, SegmentState, Vcpu, VcpuEvent, VcpuRegisters, VmExit } from '../../cpu/interface.ts';
+import type {
+  EventType,
+  LinearTranslation,
+  SegmentState,
+  Vcpu,
+  VcpuEvent,
+  VcpuRegisters,
+  VcpuState,
+  VmExit,
+} from '../../cpu/interface.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 import type { P2m } from '../mm/p2m.ts';
 
@@ -261,9 +270,13 @@ export class FakeVcpu implements Vcpu {
   }
 
   reset(): void {}
-  save(): Uint8Array {
-    return new Uint8Array(0);
+  save(): VcpuState {
+    throw new Error('a program of accesses has no state to save');
   }
+  countExactly(): void {}
+  stopAt(): void {}
+  watchFrames(): void {}
+  readonly stopped = false;
 
   restore(): void {}
   codeBytes(): Uint8Array {

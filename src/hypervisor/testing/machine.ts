@@ -73,6 +73,7 @@ function fakeControllers(): FakeControllers {
       return this.output;
     },
     vlapicAcceptPicIntr: () => true,
+    inspect: () => [],
     vpicAckPendingIrq() {
       this.output = false;
       return 0x30;

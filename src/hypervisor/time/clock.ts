@@ -3,6 +3,7 @@
  * declared costs, for runs that repeat to the byte.
  */
 import type { Clock } from '../../base/clock.ts';
+import type { Snapshot } from '../../base/snapshot.ts';
 import type { MachineMemory } from '../mm/memory.ts';
 
 const NS_PER_S = 1e9;
@@ -73,6 +74,11 @@ export const virtualCost = {
 /**
  * Time that advances by what the guest executes and by declared costs alone: 1 GHz, one instruction one tick.
  */
+/** What a virtual clock tells beyond the instructions retired, in nanoseconds. */
+export interface VirtualClockState {
+  readonly extraNs: number;
+}
+
 export class VirtualClock implements Clock {
   readonly kind = 'virtual';
   readonly tscHz = NS_PER_S;
@@ -111,6 +117,16 @@ export class VirtualClock implements Clock {
     const gap = Math.ceil(ns) - this.nowNs();
     if (gap > 0) this.extraNs += gap;
   }
+
+  /** The clock's state as a part of the machine's: it has a `kind` of its own already. */
+  readonly snapshot: Snapshot<VirtualClockState> = {
+    kind: 'virtual clock',
+    version: 1,
+    save: () => ({ extraNs: this.extraNs }),
+    restore: ({ extraNs }) => {
+      this.extraNs = extraNs;
+    },
+  };
 
   /** Nothing to wait for: a virtual clock runs with everything inline. */
   notBefore(): void {}

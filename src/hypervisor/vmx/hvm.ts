@@ -1,8 +1,9 @@
 /** One vCPU of an HVM domain on its pCPU's thread: engine, exits, emulator, hypercalls and interrupts put together. */
 import { IOREQ_WRITE, IoreqType, newIoreq } from '../../abi/ioreq.ts';
 import { ShutdownReason } from '../../abi/sched.ts';
-import { gva } from '../../base/address.ts';
-import { Efer, Rights, Seg, type Vcpu } from '../../cpu/interface.ts';
+import { type Gfn, gva } from '../../base/address.ts';
+import type { Snapshot } from '../../base/snapshot.ts';
+import { Seg, type Vcpu, type VcpuState as EngineState } from '../../cpu/interface.ts';
 import { TRC_HVM_HLT, TRC_SCHED_BLOCK } from '../../trace/events.ts';
 import { VirtualClock } from '../time/clock.ts';
 import { defaultCpuidPolicy } from './cpuid.ts';
@@ -27,6 +28,8 @@ import type { P2m } from '../mm/p2m.ts';
 import type { Shootdown } from '../mm/shootdown.ts';
 import { updateRunstateArea } from '../domain/time.ts';
 import type { TimerQueue } from '../time/timer.ts';
+import { codeBitness, stackLines, waitLines } from './inspect.ts';
+import { SilentLoop } from './silent-loop.ts';
 import { VmxExits } from './vmx.ts';
 
 const RFLAGS_IF = 0x200;
@@ -57,6 +60,8 @@ export interface HvmVcpuOptions {
   readonly disassemble?: (code: Uint8Array, address: bigint, at: bigint, bitness: 16 | 32 | 64) => string[];
   /** `hvm_fep`: UD2 with "xen" behind it marks the next instruction for the hypervisor's emulator. */
   readonly fep?: boolean;
+  /** Budgets end at the instruction that uses them up, not behind its block (Vcpu.countExactly). */
+  readonly exactBudgets?: boolean;
   /** Called after every step while single-stepping. */
   readonly onMonitorTrap?: () => void;
 }
@@ -68,7 +73,24 @@ const CODE_BEHIND = 32;
 /** Bytes a line to port 0xe9 may have before it is handed on. */
 const DEBUG_LINE = 128;
 
-export class HvmVcpu {
+/** A vCPU on its thread, as far as it does not lie in machine memory. */
+export interface HvmVcpuSaved {
+  readonly engine: EngineState;
+  /** VM exits so far. */
+  readonly exits: number;
+  /** An interrupt window was asked for. */
+  readonly windowOpen: boolean;
+  readonly dumped: boolean;
+  /** What port 0xe9 has of a line. */
+  readonly debugLine: readonly number[];
+  /** Device pages and their guest-linear pages. */
+  readonly mmioGfns: Float64Array;
+  readonly mmioLinear: BigUint64Array;
+}
+
+export class HvmVcpu implements Snapshot<HvmVcpuSaved> {
+  readonly kind = 'HVM vCPU';
+  readonly version = 1;
   readonly domain: Domain;
   readonly state: VcpuState;
   readonly engine: Vcpu;
@@ -80,7 +102,9 @@ export class HvmVcpu {
   /** Its end is in the log. */
   private hasDumped = false;
   private readonly options: HvmVcpuOptions;
+  private readonly msrs: Msrs;
   private readonly debugLine: number[] = [];
+  private readonly silentLoop = new SilentLoop();
 
   constructor(options: HvmVcpuOptions) {
     const { domain, engine, p2m, pcpu, irq, controllers, handlers, servers, wait } = options;
@@ -106,6 +130,7 @@ export class HvmVcpu {
     });
     this.interrupts = new InterruptAssist(domain, state, engine, irq, controllers);
     const msrs = new Msrs(domain, state, engine, this.guest, controllers);
+    this.msrs = msrs;
     this.vmx = new VmxExits({
       domain,
       state,
@@ -133,11 +158,38 @@ export class HvmVcpu {
       return Emul.okay;
     });
     if (pcpu.clock instanceof VirtualClock) pcpu.clock.count(() => engine.instructions);
+    engine.countExactly(options.exactBudgets ?? false);
   }
 
   /** Is its end in the log? */
   get dumped(): boolean {
     return this.hasDumped;
+  }
+
+  save(): HvmVcpuSaved {
+    const { engine, vmx, interrupts } = this;
+    return {
+      engine: engine.save(),
+      exits: vmx.exits,
+      windowOpen: interrupts.windowOpen,
+      dumped: this.hasDumped,
+      debugLine: [...this.debugLine],
+      mmioGfns: Float64Array.from(vmx.mmioLinear.keys()),
+      mmioLinear: BigUint64Array.from(vmx.mmioLinear.values()),
+    };
+  }
+
+  /** Machine memory must be restored before. */
+  restore(state: HvmVcpuSaved): void {
+    const { engine, vmx, interrupts } = this;
+    engine.restore(state.engine);
+    this.msrs.loadTscOffset();
+    vmx.exits = state.exits;
+    interrupts.windowOpen = state.windowOpen;
+    this.hasDumped = state.dumped;
+    this.debugLine.splice(0, this.debugLine.length, ...state.debugLine.slice(0, DEBUG_LINE));
+    vmx.mmioLinear.clear();
+    state.mmioGfns.forEach((page, i) => vmx.mmioLinear.set(page as Gfn, state.mmioLinear[i] ?? 0n));
   }
 
   /** Called when this vCPU begins to run on the pCPU. */
@@ -158,6 +210,33 @@ export class HvmVcpu {
     else this.domain.pcpu.trace.recordTsc(TRC_SCHED_BLOCK, 2, this.domain.domid, this.state.id);
   }
 
+  /** The guest ran to the end of its budget, without an exit. */
+  ranOn(): void {
+    const { engine, state } = this;
+    const loops = this.silentLoop.ran(engine.exit.rip, engine.registers.rflags, engine.instructions);
+    if (loops !== undefined) this.options.pcpu.log.warn(`d${state.domid}v${state.id} ${loops}`);
+  }
+
+  /** The guest left for something of its own. */
+  leftOfItself(): void {
+    this.silentLoop.exited();
+  }
+
+  /** A vCPU that lives, in the log: registers, code, stack, and what it may be waiting for. */
+  inspect(why: string): void {
+    const { domain, state, engine, guest, options } = this;
+    const { controllers, servers, pcpu } = options;
+    const lines = [
+      `d${domain.domid}v${state.id}: ${why}`,
+      `----[ Xenolith  x86_64  ${domain.name} ]----\nCPU:    ${pcpu.number}\n${engine.dump()}`,
+    ];
+    const code = this.dumpCode();
+    if (code.length > 0) lines.push(`Code around RIP:\n${code.join('\n')}`);
+    lines.push(`Stack:\n${stackLines({ engine, guest }).join('\n')}`);
+    lines.push(waitLines({ domain, state, engine, guest, controllers, servers, recent: this.vmx.recent }).join('\n'));
+    for (const line of lines) pcpu.log.warn(line);
+  }
+
   /** The domain in the log, in Xen's layout. */
   dump(why: string): void {
     this.hasDumped = true;
@@ -174,7 +253,7 @@ export class HvmVcpu {
     const { engine, options } = this;
     const { registers } = engine;
     const cs = registers.getSegment(Seg.cs);
-    const bitness = registers.efer & Efer.lma && cs.accessRights & Rights.long ? 64 : cs.accessRights & Rights.big ? 32 : 16;
+    const bitness = codeBitness(engine);
     const at = bitness === 64 ? (registers.rip as bigint) : (cs.base + registers.rip) & 0xffff_ffffn;
     const behind = engine.codeBytes(gva(at), CODE_BEHIND);
     const before = at < BigInt(CODE_BEFORE) ? new Uint8Array(0) : engine.codeBytes(gva(at - BigInt(CODE_BEFORE)), CODE_BEFORE);

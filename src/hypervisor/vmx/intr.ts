@@ -2,6 +2,7 @@
  * Delivering interrupts at VM entry (Xen: hvm/vmx/intr.c, hvm/irq.c): NMI, then the event-channel vector, then the PICs,
  * then the local APIC; what cannot be delivered now asks for a window.
  */
+import { Listeners } from '../../base/listeners.ts';
 import { EventType } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import { TRC_HVM_INJ_VIRQ, TRC_HVM_INTR_WINDOW } from '../../trace/events.ts';
@@ -23,6 +24,10 @@ export class InterruptAssist {
   private readonly engine: Vcpu;
   private readonly irq: HvmIrq;
   private readonly controllers: InterruptControllers;
+  /** A vector was injected. */
+  readonly injections = new Listeners<number>();
+  /** A window was asked for, and has not been closed. */
+  windowOpen = false;
   /** Vector of what `pending()` found; −1 where only the acknowledgement tells (PIC). */
   private vector = -1;
 
@@ -73,6 +78,7 @@ export class InterruptAssist {
       if (vector >= 0) {
         domain.pcpu.clock.charge(virtualCost.injection);
         domain.pcpu.trace.record(TRC_HVM_INJ_VIRQ, 2, vector, 0);
+        this.injections.call(vector);
         engine.inject(source === IntSource.nmi ? EventType.nmi : EventType.externalInterrupt, vector, -1, 0);
         source = this.pending();
         if (source !== IntSource.none) this.openWindow(source);
@@ -83,8 +89,6 @@ export class InterruptAssist {
     }
     this.closeWindows();
   }
-
-  private windowOpen = false;
 
   private openWindow(source: IntSource): void {
     const { engine, domain } = this;

@@ -165,7 +165,8 @@ export class Msrs {
     updateVcpuSystemTime(domain, state);
   }
 
-  private loadTscOffset(): void {
+  /** The engine takes the offset that machine memory holds. */
+  loadTscOffset(): void {
     const { tscOffset } = this.state;
     this.engine.setTscOffset(Number(tscOffset & 0xffff_ffffn), Number(tscOffset >> 32n));
   }

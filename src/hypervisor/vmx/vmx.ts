@@ -4,6 +4,7 @@
  */
 import { gpaToGfn, gva } from '../../base/address.ts';
 import type { Gfn } from '../../base/address.ts';
+import { Listeners } from '../../base/listeners.ts';
 import { Efer, EptQualification, EventType, ExitReason, Reg, Rights, Seg } from '../../cpu/interface.ts';
 import type { Vcpu } from '../../cpu/interface.ts';
 import {
@@ -36,6 +37,7 @@ import type { InterruptControllers } from '../chips/irq.ts';
 import type { Msrs } from './msr.ts';
 import { P2mAccess, p2mIsDiscardWrite, p2mIsRam, P2mType } from '../mm/p2m.ts';
 import type { P2m } from '../mm/p2m.ts';
+import { RecentExits } from './recent-exits.ts';
 import { taskSwitch } from './task-switch.ts';
 import type { TaskSwitchHost } from './task-switch.ts';
 
@@ -74,6 +76,12 @@ const MMIO_LINEAR_MAX = 4096;
 export class VmxExits {
   /** Linear page by which the guest first touched each device page, from the exit itself: for whoever tells of it. */
   readonly mmioLinear = new Map<Gfn, bigint>();
+  /** An exit begins: its reason. */
+  readonly exitTaken = new Listeners<number>();
+  /** VM exits so far, as a trace counts them. */
+  exits = 0;
+  /** The exits that the guest took for itself: none is an interrupt's. */
+  readonly recent = new RecentExits();
   private readonly parts: VmxParts;
   private readonly cpuidOut: CpuidResult = { a: 0, b: 0, c: 0, d: 0 };
 
@@ -103,6 +111,8 @@ export class VmxExits {
   traceExit(reason: number, vector = -1): void {
     const { domain, engine } = this.parts;
     const { trace, clock } = domain.pcpu;
+    this.exits++;
+    this.exitTaken.call(reason);
     if (trace.on) {
       const rip = engine.exit.rip;
       const lo = Number(rip & 0xffff_ffffn);
@@ -116,6 +126,7 @@ export class VmxExits {
   /** Decide about the exit just taken (its VMEXIT record is written). May throw DomainCrash. */
   handle(reason: ExitReason): void {
     const { domain, engine, emulator, hypercalls } = this.parts;
+    if (reason !== ExitReason.externalInterrupt) this.recent.record(engine.exit, domain.pcpu.clock.nowNs());
     switch (reason) {
       case ExitReason.eptViolation:
         return this.eptViolation();

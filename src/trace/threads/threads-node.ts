@@ -1,4 +1,4 @@
-import { writeSync } from 'node:fs';
+import { statSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { DamageList } from '../format/damage.ts';
 import { blockMemory } from '../format/block-feed.ts';
@@ -7,6 +7,7 @@ import type { FollowOptions } from '../xenalyze/dump.ts';
 import type { Damage } from '../format/merge.ts';
 import { NotPlain } from '../format/feed.ts';
 import { fileSource } from '../format/source-node.ts';
+import { readIndex, writeIndex } from '../summary/index-file-node.ts';
 import { summarizeTrace } from '../summary/summary.ts';
 import type { TraceSummary } from '../summary/summary.ts';
 
@@ -42,11 +43,30 @@ interface DumpResult {
   notes: string[];
 }
 
+/** A summary of a file this large takes longer than a second: it is kept beside the file. */
+const INDEX_FROM = 64 * 1024 * 1024;
+
+/** Summarize a file, or give what an earlier look at it found (index-file-node.ts). */
+export async function summarizeFile(
+  path: string,
+  cpuHz: number,
+  svm: boolean,
+  progress: (bytes: number) => void | Promise<void>,
+): Promise<TraceSummary> {
+  const large = statSync(path, { throwIfNoEntry: false });
+  if (large === undefined || large.size < INDEX_FROM) return summarize(path, cpuHz, svm, progress);
+  const known = readIndex(path, cpuHz, svm);
+  if (known !== null) return known;
+  const summary = await summarize(path, cpuHz, svm, progress);
+  writeIndex(path, cpuHz, svm, summary);
+  return summary;
+}
+
 /**
- * Summarize a file. For large ones a second thread merges the CPUs' windows; where a trace is damaged or its clocks
+ * For large files a second thread merges the CPUs' windows; where a trace is damaged or its clocks
  * need correction, that does not do, and one thread begins again.
  */
-export async function summarizeFile(
+async function summarize(
   path: string,
   cpuHz: number,
   svm: boolean,

@@ -3,7 +3,7 @@
  *   [--save FILE] [--record FILE] [--json]
  *
  * Runs random user-level snippets on this machine's processor and on the vCPU and compares everything they leave.
- * --compiled: the vCPU compiles every block before it runs, as it does hot loops, instead of interpreting it.
+ * --compiled: the vCPU compiles every block before it runs, as it does warm code, instead of interpreting it.
  * --record FILE saves every case run, with the real processor's answer, in test/cpu/regressions/FILE.
  * --save FILE adds the shrunk failures to test/cpu/regressions/FILE, where the specs keep checking them.
  * FILE ends in .jsonl or .jsonl.gz and holds the answers of one processor, whose name is its first line.

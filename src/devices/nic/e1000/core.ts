@@ -6,7 +6,7 @@ import { UserError } from '../../../base/errors.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import type { RegisterDef, RegisterReading } from '../../registers.ts';
-import { checkState } from '../../state.ts';
+import { checkState, copyState } from '../../state.ts';
 import { Eeprom } from './eeprom.ts';
 import { Interrupts } from './interrupt.ts';
 import { Link } from './link.ts';
@@ -223,16 +223,16 @@ export class E1000 extends PciDevice implements NetDevice {
   }
 
   override restore(saved: DeviceState): void {
-    checkState(saved, this.name, STATE_VERSION);
-    const { pci, registers, phy, eeprom, tx, device: _device, version: _version, ...plain } = saved as E1000Saved;
-    this.regs.values.set(registers);
-    this.link.phy.values.set(phy);
+    const state = checkState(saved, this.save());
+    const { pci, registers, phy, eeprom, tx, device: _device, version: _version, ...plain } = state;
+    copyState(this.regs.values, registers, this.name);
+    copyState(this.link.phy.values, phy, this.name);
     Object.assign(this.eeprom.state, eeprom);
     Object.assign(this.state, plain);
     const { buffer, header, ...fields } = tx;
     Object.assign(this.state.tx, structuredClone(fields));
-    this.state.tx.buffer.set(buffer);
-    this.state.tx.header.set(header);
+    copyState(this.state.tx.buffer, buffer, this.name);
+    copyState(this.state.tx.header, header, this.name);
     this.restorePci(pci);
     this.armTimers();
   }

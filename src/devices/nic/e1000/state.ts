@@ -2,7 +2,7 @@
  * What an e1000 remembers beside its registers, PHY and EEPROM, all of it saved and restored. Numbers are unsigned integers; times are
  * nanoseconds of the machine's clock.
  */
-import type { DeviceState } from '../../pci/pci-device.ts';
+import type { DeviceState, PciState } from '../../pci/pci-device.ts';
 import type { EepromState } from './eeprom.ts';
 
 /** Bytes of the buffer in which the descriptors of a frame add up. */
@@ -101,7 +101,7 @@ type TxFields = Omit<TxState, 'buffer' | 'header' | 'reset'>;
 export interface E1000Saved extends DeviceState, Omit<E1000State, 'tx'> {
   readonly device: string;
   readonly version: number;
-  readonly pci: { config: Uint8Array; irqWanted: boolean };
+  readonly pci: PciState;
   /** Register values by offset in units of 4 bytes. */
   readonly registers: Uint32Array;
   /** PHY registers by MII register number. */

@@ -9,7 +9,7 @@ import type { NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
 import { widthMask, type RegisterReading } from '../../registers.ts';
-import { checkState } from '../../state.ts';
+import { checkState, copyState } from '../../state.ts';
 import { putAccess } from './log.ts';
 import {
   CMD_PAGE_SHIFT,
@@ -40,7 +40,7 @@ import {
   type Ne2kRegister,
 } from './registers.ts';
 import { RemoteDma } from './remote.ts';
-import { Ne2kState, PMEM_END, PMEM_SIZE } from './state.ts';
+import { type Ne2kSaved, Ne2kState, PMEM_END, PMEM_SIZE } from './state.ts';
 
 /** Last page of the packet memory, and the page behind it. */
 const PAGES_END = PMEM_END >> 8;
@@ -167,7 +167,7 @@ export class Ne2kPci extends PciDevice implements NetDevice {
     };
   }
 
-  override save(): DeviceState {
+  override save(): Ne2kSaved {
     const { mem, ...plain } = this.state;
     return {
       device: this.name,
@@ -184,12 +184,11 @@ export class Ne2kPci extends PciDevice implements NetDevice {
   }
 
   override restore(saved: DeviceState): void {
-    checkState(saved, this.name, STATE_VERSION);
-    const { pci, registers, mem, device: _device, version: _version, ...plain } = saved;
-    this.regs.values.set(registers as Uint32Array);
+    const { pci, registers, mem, device: _device, version: _version, ...plain } = checkState(saved, this.save());
+    copyState(this.regs.values, registers, this.name);
     Object.assign(this.state, plain);
-    this.state.mem.set(mem as Uint8Array);
-    this.restorePci(pci as ReturnType<typeof this.savePci>);
+    copyState(this.state.mem, mem, this.name);
+    this.restorePci(pci);
   }
 
   /** A bus reset reaches the PCI header and the pin alone, as in QEMU: the chip goes on until its reset port is read. */

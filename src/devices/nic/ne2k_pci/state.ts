@@ -1,4 +1,5 @@
 /** What an RTL8029 remembers beside its register file, all of it saved and restored. */
+import type { DeviceState, PciState } from '../../pci/pci-device.ts';
 
 /** Pages of packet memory, 256 bytes each: QEMU's card has 32 KiB of it, from 0x4000. */
 export const PMEM_START = 0x4000;
@@ -24,4 +25,11 @@ export class Ne2kState {
   rxBytes = 0;
   rxFiltered = 0;
   rxNoRoom = 0;
+}
+
+/** What save() gives and restore() takes. */
+export interface Ne2kSaved extends DeviceState, Ne2kState {
+  readonly pci: PciState;
+  /** Register values in the order of the register table. */
+  readonly registers: Uint32Array;
 }

@@ -8,7 +8,7 @@ import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfac
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
 import { widthMask, type RegisterReading } from '../../registers.ts';
-import { checkState } from '../../state.ts';
+import { checkState, copyState } from '../../state.ts';
 import { initialize } from './initialization.ts';
 import { interruptLevel } from './interrupt.ts';
 import { chip, lines, putAccess, putAprom } from './log.ts';
@@ -54,7 +54,7 @@ import {
   type PcnetRegister,
 } from './registers.ts';
 import { Rings } from './rings.ts';
-import { PcnetState } from './state.ts';
+import { type PcnetSaved, PcnetState } from './state.ts';
 import { Transmitter } from './transmit.ts';
 
 /** Ports behind the PROM, as offsets from it. */
@@ -208,7 +208,7 @@ export class Pcnet extends PciDevice implements NetDevice {
     };
   }
 
-  override save(): DeviceState {
+  override save(): PcnetSaved {
     const { buffer, ...plain } = this.state;
     return {
       device: this.name,
@@ -225,12 +225,11 @@ export class Pcnet extends PciDevice implements NetDevice {
   }
 
   override restore(saved: DeviceState): void {
-    checkState(saved, this.name, STATE_VERSION);
-    const { pci, registers, buffer, device: _device, version: _version, ...plain } = saved;
-    this.regs.values.set(registers as Uint32Array);
+    const { pci, registers, buffer, device: _device, version: _version, ...plain } = checkState(saved, this.save());
+    copyState(this.regs.values, registers, this.name);
     Object.assign(this.state, plain);
-    this.state.buffer.set(buffer as Uint8Array);
-    this.restorePci(pci as ReturnType<typeof this.savePci>);
+    copyState(this.state.buffer, buffer, this.name);
+    this.restorePci(pci);
     if (this.state.pollAtNs >= 0) this.timer.arm(this.state.pollAtNs);
     else this.timer.cancel();
   }

@@ -6,6 +6,7 @@ import { parseLine } from '../../conformance/transcript.ts';
 import type { NicAccess, NicFollower } from '../reading.ts';
 import { nicReadings } from '../readings.ts';
 import { Pcnet } from './core.ts';
+import type { PcnetSaved } from './state.ts';
 import { pcnetReading as chip } from './reading.ts';
 
 const block = chip.blocks[1]!;
@@ -92,7 +93,7 @@ describe('reading of the Am79C970A', () => {
           const state = bus.chip.save();
           const seen = card as unknown as { rap: number | undefined; dwio: boolean };
           accesses++;
-          if (seen.rap !== undefined) expect(seen.rap, `${name}:${i + 1}`).toBe(state['rap']);
+          if (seen.rap !== undefined) expect(seen.rap, `${name}:${i + 1}`).toBe((state as PcnetSaved).rap);
         }
       }
     }

@@ -1,4 +1,5 @@
 /** What an Am79C970A remembers beside its register file, all of it saved and restored. */
+import type { DeviceState, PciState } from '../../pci/pci-device.ts';
 
 /** Bytes of the frame buffer; the last four are kept for an FCS. */
 export const BUFFER_SIZE = 4096;
@@ -28,4 +29,11 @@ export class PcnetState {
   rxNoRoom = 0;
   /** Frames that did not leave: too long for the buffer, cut short, or without a link. */
   txErrors = 0;
+}
+
+/** What save() gives and restore() takes. */
+export interface PcnetSaved extends DeviceState, PcnetState {
+  readonly pci: PciState;
+  /** Register values in the order of the register table. */
+  readonly registers: Uint32Array;
 }

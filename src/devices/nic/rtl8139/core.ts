@@ -7,7 +7,7 @@ import { UserError } from '../../../base/errors.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
-import { checkState } from '../../state.ts';
+import { checkState, copyState } from '../../state.ts';
 import { Eeprom93c46 } from '../eeprom-93c46.ts';
 import { lines, putAccess } from './log.ts';
 import {
@@ -51,7 +51,7 @@ import {
   RTL8139_VENDOR_ID,
   type Rtl8139Register,
 } from './registers.ts';
-import { DEFAULT_RING_SIZE, Rtl8139State, Tally, TALLY_SIZE, tallyLayout } from './state.ts';
+import { DEFAULT_RING_SIZE, type Rtl8139Saved, Rtl8139State, Tally, TALLY_SIZE, tallyLayout } from './state.ts';
 import { Transmitter } from './transmit.ts';
 
 /** The PCI clock that Timer counts: 33 MHz, rounded to 30 ns as in QEMU. */
@@ -235,7 +235,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
     };
   }
 
-  override save(): DeviceState {
+  override save(): Rtl8139Saved {
     const { cplusBuffer, tally, ...plain } = this.state;
     return {
       device: this.name,
@@ -254,14 +254,14 @@ export class Rtl8139 extends PciDevice implements NetDevice {
   }
 
   override restore(saved: DeviceState): void {
-    checkState(saved, this.name, STATE_VERSION);
-    const { pci, registers, eeprom, tally, cplusBuffer, device: _device, version: _version, ...plain } = saved;
-    this.regs.values.set(registers as Uint32Array);
+    const state = checkState(saved, this.save());
+    const { pci, registers, eeprom, tally, cplusBuffer, device: _device, version: _version, ...plain } = state;
+    copyState(this.regs.values, registers, this.name);
     Object.assign(this.eeprom.state, structuredClone(eeprom));
     Object.assign(this.state, plain);
-    this.state.tally.set(tally as Float64Array);
-    this.state.cplusBuffer.set(cplusBuffer as Uint8Array);
-    this.restorePci(pci as ReturnType<typeof this.savePci>);
+    copyState(this.state.tally, tally, this.name);
+    copyState(this.state.cplusBuffer, cplusBuffer, this.name);
+    this.restorePci(pci);
     this.armTimer();
   }
 

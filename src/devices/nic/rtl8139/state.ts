@@ -2,6 +2,8 @@
  * What an RTL8139 remembers beside its register file and EEPROM, all of it saved and restored. Numbers are
  * unsigned integers; addresses are guest-physical.
  */
+import type { DeviceState, PciState } from '../../pci/pci-device.ts';
+import type { Eeprom93c46State } from '../eeprom-93c46.ts';
 
 /** The tally counters, in the order and with the widths (bytes) in which a dump writes them. */
 export const tallyLayout = [
@@ -63,4 +65,12 @@ export class Rtl8139State {
   /** Large sends (TCP segmentation), and the frames they became. */
   txLargeSends = 0;
   txSegments = 0;
+}
+
+/** What save() gives and restore() takes. */
+export interface Rtl8139Saved extends DeviceState, Rtl8139State {
+  readonly pci: PciState;
+  /** Register values in the order of the register table. */
+  readonly registers: Uint32Array;
+  readonly eeprom: Eeprom93c46State;
 }
