@@ -146,6 +146,7 @@ function guestPhysical({ memory, p2m, registers }: Inspected, linear: bigint): n
     return pte === undefined || (pte & 1) === 0 ? undefined : ((pte & ~0xfff) >>> 0) + (address & 0xfff);
   }
   const long = (efer & Efer.lma) !== 0;
+  if (long && BigInt.asIntN(48, linear) !== BigInt.asIntN(64, linear)) return undefined;
   let table = long ? cr3 - pageOffset(cr3) : cr3 - (cr3 % 32);
   for (let level = long ? 3 : 2; level >= 0; level--) {
     const index = Number((linear >> BigInt(12 + 9 * level)) & (level === 2 && !long ? 3n : 0x1ffn));
