@@ -78,7 +78,7 @@ describe.skipIf(lack.skip)(lack.title('a machine on threads of its own'), () => 
   it.skipIf(noGuest.skip)(noGuest.title('runs commands in a Debian guest whose shell waits'), async () => {
     const machine = machineOf({ ...(await debianGuest({ mode: 'shell' })), memory: 128, clock: 'host' });
     await machine.run();
-    await machine.waitFor('~ # ');
+    await machine.waitFor('/ # ');
     expect(await machine.exec('echo one; echo two >&2; exit_with() { return 3; }; exit_with')).toEqual({
       output: 'one\ntwo\n',
       status: 3,
