@@ -120,7 +120,7 @@ export const rooms = {
   },
   library: {
     holds: 'what others embed: a machine as one object, and what its records tell ([library.md](library.md))',
-    imports: ['base', 'trace', 'net', 'device-model', 'analyze', 'machine'],
+    imports: ['base', 'trace', 'devices', 'net', 'device-model', 'analyze', 'export', 'machine', 'debug'],
   },
   web: { holds: 'the page ([page.md](page.md))', imports: ['library'] },
   cli: {

@@ -1,7 +1,9 @@
 /** Serves one folder over HTTP: nothing outside it, nothing but reading, with the headers that let a page share memory. */
-import { readFile, realpath } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { realpath, stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { join, sep } from 'node:path';
+import { pipeline } from 'node:stream';
 import { UserError } from '../base/errors.ts';
 
 const TYPES: Readonly<Record<string, string>> = {
@@ -10,7 +12,11 @@ const TYPES: Readonly<Record<string, string>> = {
   css: 'text/css; charset=utf-8',
   wasm: 'application/wasm',
   elf: 'application/octet-stream',
+  json: 'application/json',
 };
+
+/** What is served beside the folder: by its path, a file of the host or a text. */
+export type ServedBeside = ReadonlyMap<string, { readonly file: string } | { readonly text: string }>;
 
 const HEADERS: Readonly<Record<string, string>> = {
   'cross-origin-opener-policy': 'same-origin',
@@ -44,29 +50,39 @@ async function fileOf(folder: string, url: string): Promise<string | undefined> 
   }
 }
 
-async function respond(folder: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function respond(folder: string, beside: ServedBeside, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const refuse = (status: number, text: string, headers: Record<string, string> = {}): void =>
     void response.writeHead(status, { 'content-type': 'text/plain', ...HEADERS, ...headers }).end(`${text}\n`);
   if (request.method !== 'GET' && request.method !== 'HEAD') return refuse(405, 'only GET and HEAD', { allow: 'GET, HEAD' });
-  const file = await fileOf(folder, request.url ?? '/');
-  let body: Buffer;
-  try {
-    if (file === undefined) return refuse(404, 'not found');
-    body = await readFile(file);
-  } catch {
-    return refuse(404, 'not found');
+  const url = request.url ?? '/';
+  const own = beside.get(url);
+  if (own !== undefined && 'text' in own) {
+    response.writeHead(200, { 'content-type': TYPES['json'], 'content-length': Buffer.byteLength(own.text), ...HEADERS });
+    response.end(request.method === 'HEAD' ? undefined : own.text);
+    return;
   }
-  const type = TYPES[file.slice(file.lastIndexOf('.') + 1)] ?? 'text/plain';
-  response.writeHead(200, { 'content-type': type, 'content-length': body.length, ...HEADERS });
-  response.end(request.method === 'HEAD' ? undefined : body);
+  const file = own?.file ?? (await fileOf(folder, url));
+  const found = file === undefined ? undefined : await stat(file).catch(() => undefined);
+  if (file === undefined || !found?.isFile()) return refuse(404, 'not found');
+  const type = own === undefined ? (TYPES[file.slice(file.lastIndexOf('.') + 1)] ?? 'text/plain') : TYPES['elf'];
+  response.writeHead(200, { 'content-type': type, 'content-length': found.size, ...HEADERS });
+  if (request.method === 'HEAD') response.end();
+  // Whoever asked may go away meanwhile.
+  else pipeline(createReadStream(file), response, () => {});
 }
 
 /**
  * Serves `folder` at an address of this machine.
  * @param port 0: one that is free
+ * @param beside what is served beside it
  * @throws UserError when the folder is none or the port is taken
  */
-export async function servePage(folder: string, host: string, port: number): Promise<{ server: Server; url: string }> {
+export async function servePage(
+  folder: string,
+  host: string,
+  port: number,
+  beside: ServedBeside = new Map(),
+): Promise<{ server: Server; url: string }> {
   let real: string;
   try {
     real = await realpath(folder);
@@ -74,7 +90,7 @@ export async function servePage(folder: string, host: string, port: number): Pro
     throw new UserError(`${folder}: the page is not built; run npm run build:page`);
   }
   const server = createServer((request, response) => {
-    respond(real, request, response).catch(() => response.destroy());
+    respond(real, beside, request, response).catch(() => response.destroy());
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>

@@ -10,6 +10,7 @@ import { Interrupted, MachineRun } from '../machine/launch.ts';
 import type { ChipName, NicState } from '../machine/requests.ts';
 import { TRC_ALL } from '../trace/index.ts';
 import { ConsoleText, type ExecResult } from './console.ts';
+import type { Travel } from './travel.ts';
 import { Emitter, type EventName, type MachineEnd, type MachineEvents } from './events.ts';
 import type { HubCable } from './hub.ts';
 import { loadBytes } from './images.ts';
@@ -252,6 +253,16 @@ export class BaseMachine {
     return storiesOf(await this.analysis(), packet);
   }
 
+  /**
+   * The run of a machine with these options once more, on the calling thread, to go to and fro in. Nothing that came from outside (typed
+   * text, injected frames, a cable that was pulled) is in it. It is the same run as this machine's where `exact` is set.
+   * @throws UserError for a machine that lives in real time
+   */
+  async travel(): Promise<Travel> {
+    const [job, { Travel: Runs }] = await Promise.all([this.job(), import('./travel.ts')]);
+    return Runs.of(job);
+  }
+
   private get nics() {
     return this.options.nics ?? DEFAULT_NICS;
   }
@@ -333,6 +344,7 @@ export class BaseMachine {
       ...(records.log || this.emitter.has('log') ? { logForm: records.log === 'classic' ? 'classic' : 'trace' } : {}),
       capture: records.capture === true || this.emitter.has('capture'),
       awaitsInput: true,
+      ...(options.exact ? { exactBudgets: true } : {}),
       untilNs: (options.timeLimit ?? Infinity) * 1e9,
       ...(typeof devices === 'string' || devices instanceof URL ? { deviceModule: String(devices) } : {}),
     };

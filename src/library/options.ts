@@ -73,6 +73,11 @@ export interface MachineOptions {
   readonly clock?: 'virtual' | 'host';
   /** Nanoseconds of the virtual clock for a nanosecond of real time; default Infinity: as fast as it goes. */
   readonly speed?: number;
+  /**
+   * The virtual clock counts to the instruction, however the guest's code is compiled, so that `travel()` goes to and fro in the very same
+   * run; slower. Default false.
+   */
+  readonly exact?: boolean;
   /** Seed of the order in which machine frames are handed out; default 1. */
   readonly seed?: number;
   readonly records?: RecordsWanted;

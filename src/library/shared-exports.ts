@@ -12,6 +12,7 @@ export type { ChipName, ExitEvent, InterruptEvent, IoreqEvent, NicState } from '
 export type { RunOutcome } from '../machine/exit-status.ts';
 export type { RegisterReading } from '../base/registers.ts';
 export { UserError } from '../base/errors.ts';
+export { echoRequestFrame } from '../net/frame.ts';
 export { nicModelNames } from '../device-model/nics.ts';
 export { tinyGuest, type TinyGuestOptions } from './tiny-guest.ts';
 export {
@@ -21,6 +22,7 @@ export {
   type AnalysisInput,
   explainFiles,
   formatRef,
+  type AddressRow,
   type Hop,
   type Ref,
   renderStory,
@@ -29,8 +31,13 @@ export {
   tellStory,
 } from '../analyze/index.ts';
 export { describeFrame } from '../analyze/index.ts';
-export { type FileSet, OpenFiles, type Place, recogniseFiles } from './files.ts';
-export { type FileKind, recogniseFile } from './recognise.ts';
-export { type Lane, readTimeline, type Timeline } from './timeline.ts';
+export { type DroppedFile, type FileSet, OpenFiles, type Place, recogniseFiles } from './files.ts';
+export { type ByteField, frameFields, recordFields } from './byte-fields.ts';
+export { type Hit, parseRef, type SeenRegister } from './chip-at.ts';
+export { type FileKind, recogniseFile, recogniseImage } from './recognise.ts';
+export { type Lane, readTimeline, type Timeline, withAccesses } from './timeline.ts';
+export { debianCommandLine, type DebianMode, type NicDriver, nicDrivers } from './guests.ts';
+export { type ExportForm, exportFiles } from './export.ts';
+export type { Moment, StepKind, Travel, Who } from './travel.ts';
 export { blobSource, openTrace } from '../trace/index.ts';
 export { type ExitCost, exitCosts, type FrameRow, frameRows, type RegisterCost, registerCosts } from './summary.ts';

@@ -1,4 +1,5 @@
 /** A trace as lanes of spans, for a picture: who ran when, and why the guest left. */
+import { type Analysis, ioPaths, registerNames } from '../analyze/index.ts';
 import { decodeRecord, type Trace } from '../trace/index.ts';
 import {
   TRC_HVM_INJ_VIRQ,
@@ -16,17 +17,20 @@ const IDLE_DOMAIN = 32767;
 
 /** Equal lanes of numbers: span i lasts from `start[i]` to `end[i]`, nanoseconds of trace time, in rising order. */
 export interface Lane {
-  /** `d1v0`, `d1v0 in Xen`, `lost`. */
+  /** `pCPU 2`, `d1v0`, `d1v0 in Xen`, `d1v0 I/O`, `lost records`. */
   readonly name: string;
-  /** runstate: who runs. xen: between a VM exit and the next entry. interrupt: moments. lost: records that are missing. */
-  readonly kind: 'runstate' | 'xen' | 'interrupt' | 'lost';
+  /**
+   * pcpu: who runs on it. runstate: what a vCPU does. xen: between a VM exit and the next entry. access: a register access of the
+   * driver, from exit to entry. interrupt: moments. lost: records that are missing.
+   */
+  readonly kind: 'pcpu' | 'runstate' | 'xen' | 'access' | 'interrupt' | 'lost';
   readonly start: Float64Array;
   readonly end: Float64Array;
   /** Index into `labels`. */
   readonly label: Uint16Array;
   /** File offset of the record that begins the span. */
   readonly offset: Float64Array;
-  /** Runstates, exit reasons or vectors. */
+  /** vCPUs, runstates, exit reasons, registers or vectors. */
   readonly labels: readonly string[];
 }
 
@@ -34,6 +38,8 @@ export interface Timeline {
   readonly lanes: readonly Lane[];
   /** Nanoseconds of trace time at the end. */
   readonly endNs: number;
+  /** Nanoseconds of the TSC where trace time begins. */
+  readonly originNs: number;
   readonly records: number;
   /** There were more spans than are kept: the rest is left out. */
   readonly cut: boolean;
@@ -113,6 +119,8 @@ export async function readTimeline(trace: Trace, progress: (records: number) => 
   let records = 0;
   let spans = 0;
   let endNs = 0;
+  /** Where each vCPU runs. */
+  const running = new Map<string, GrowingLane>();
   const laneOf = (name: string, kind: Lane['kind']): GrowingLane => {
     let lane = lanes.get(name);
     if (lane === undefined) lanes.set(name, (lane = new GrowingLane(name, kind)));
@@ -149,9 +157,20 @@ export async function readTimeline(trace: Trace, progress: (records: number) => 
     switch (decoded.kind) {
       case 'runstate_change': {
         if (decoded.dom === IDLE_DOMAIN) return;
-        const lane = laneOf(`d${decoded.dom}v${decoded.vcpu}`, 'runstate');
+        const vcpu = `d${decoded.dom}v${decoded.vcpu}`;
+        const lane = laneOf(vcpu, 'runstate');
         lane.finish(ns);
         begin(lane, ns, decoded.to, r.offset);
+        if (decoded.to === 'running') {
+          running.get(vcpu)?.finish(ns);
+          const pcpu = laneOf(`pCPU ${r.pid}`, 'pcpu');
+          pcpu.finish(ns);
+          begin(pcpu, ns, vcpu, r.offset);
+          running.set(vcpu, pcpu);
+        } else {
+          running.get(vcpu)?.finish(ns);
+          running.delete(vcpu);
+        }
         return;
       }
       case 'vmexit': {
@@ -174,15 +193,51 @@ export async function readTimeline(trace: Trace, progress: (records: number) => 
       default:
     }
   });
-  for (const lane of lanes.values()) if (lane.kind === 'runstate' || lane.kind === 'xen') lane.finish(endNs);
-  const order = (lane: GrowingLane): string =>
-    `${lane.name.split(' ')[0]} ${['runstate', 'xen', 'interrupt', 'lost'].indexOf(lane.kind)}`;
+  for (const lane of lanes.values()) if (lane.kind !== 'interrupt' && lane.kind !== 'lost') lane.finish(endNs);
   return {
-    lanes: [...lanes.values()]
-      .sort((a, b) => order(a).localeCompare(order(b), 'en', { numeric: true }))
-      .map((lane) => lane.lane()),
+    lanes: sortLanes([...lanes.values()].map((lane) => lane.lane())),
     endNs,
+    originNs: trace.scale.ns(trace.firstTsc),
     records,
     cut: spans >= MOST_SPANS,
+  };
+}
+
+const KINDS: readonly Lane['kind'][] = ['pcpu', 'runstate', 'xen', 'access', 'interrupt', 'lost'];
+/** pCPUs first, then each vCPU with what belongs to it, lost records last. */
+function sortLanes(lanes: readonly Lane[]): Lane[] {
+  const order = ({ name, kind }: Lane): string =>
+    `${kind === 'pcpu' ? 0 : kind === 'lost' ? 2 : 1} ${name.replace(/^pCPU /, '').split(' ')[0]} ${KINDS.indexOf(kind)}`;
+  return [...lanes].sort((a, b) => order(a).localeCompare(order(b), 'en', { numeric: true }));
+}
+
+/** The timeline with a lane for the driver's register accesses of each vCPU, which an analysis of the same trace gives. */
+export function withAccesses(told: Timeline, analysis: Analysis): Timeline {
+  const timeline = rescaled(told, analysis);
+  const lanes = new Map<string, GrowingLane>();
+  let spans = 0;
+  for (const path of analysis.guests.flatMap((guest) => [...ioPaths(guest)])) {
+    const { dom, vcpu, marks, record } = path.access;
+    if (marks.exit === undefined || marks.entry === undefined || record.ref.unit !== 'offset' || spans++ > MOST_SPANS) continue;
+    const name = `d${dom}v${vcpu} I/O`;
+    let lane = lanes.get(name);
+    if (lane === undefined) lanes.set(name, (lane = new GrowingLane(name, 'access')));
+    const register = registerNames(path) ?? `0x${path.access.addr.toString(16)}`;
+    lane.begin(marks.exit.timeNs, `${path.access.dir} ${register}`, record.ref.at);
+    lane.finish(marks.entry.timeNs);
+  }
+  return { ...timeline, lanes: sortLanes([...timeline.lanes, ...[...lanes.values()].map((lane) => lane.lane())]) };
+}
+
+/** By the TSC rate that the analysis found, where the trace's own was a guess. */
+function rescaled(timeline: Timeline, { tscRate }: Analysis): Timeline {
+  if (tscRate?.insteadOf === undefined) return timeline;
+  const factor = tscRate.insteadOf / tscRate.hz;
+  const scale = (times: Float64Array): Float64Array => times.map((ns) => ns * factor);
+  return {
+    ...timeline,
+    endNs: timeline.endNs * factor,
+    originNs: timeline.originNs * factor,
+    lanes: timeline.lanes.map((lane) => ({ ...lane, start: scale(lane.start), end: scale(lane.end) })),
   };
 }

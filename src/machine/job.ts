@@ -62,6 +62,8 @@ export interface MachineJob {
   readonly testDevices?: TestDeviceOptions;
   /** The forced-emulation prefix is honoured. */
   readonly fep?: boolean;
+  /** MachineOptions.exactBudgets. */
+  readonly exactBudgets?: boolean;
   /** The machine goes on from this state; its domain has no kernel then. */
   readonly state?: MachineState;
   /** Under the virtual clock: save the machine there, and end. */

@@ -163,7 +163,7 @@ export class GuestRunner {
 /** @param wake something lies ready for the device model: its vCPU is to run */
 export function answerDeviceModel(
   deviceModel: DeviceModel,
-  watch: DeviceModelWatch,
+  watch: DeviceModelWatch | undefined,
   request: DeviceModelRequest,
   wake: () => void,
 ): NicState | undefined {
@@ -191,7 +191,7 @@ export function answerDeviceModel(
       wake();
       return undefined;
     case 'watch':
-      watch.want(request.ioreqs, request.frames);
+      watch?.want(request.ioreqs, request.frames);
       return undefined;
   }
 }

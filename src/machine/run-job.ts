@@ -186,7 +186,7 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(
   devices: readonly PlacedDevice[] | undefined,
 ): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
   const { name, domain, nics, clock, seed, epochUs, wireLatencyNs, traceMask, logForm } = job;
-  const { consoleInput, socket, testDevices, fep, dumpOn, shared } = job;
+  const { consoleInput, socket, testDevices, fep, exactBudgets, dumpOn, shared } = job;
   return {
     name,
     domain,
@@ -204,6 +204,7 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(
     ...(socket === undefined ? {} : { socket }),
     ...(testDevices === undefined ? {} : { testDevices }),
     ...(fep === undefined ? {} : { fep }),
+    ...(exactBudgets === undefined ? {} : { exactBudgets }),
     ...(dumpOn === undefined ? {} : { dumpOn }),
   };
 }

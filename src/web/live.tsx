@@ -2,19 +2,26 @@
 import { Terminal } from '@xterm/xterm';
 import { useEffect, useRef } from 'preact/hooks';
 import {
+  canPing,
+  chosen,
+  driver,
+  drivers,
   exits,
   go,
   guest,
+  guests,
   linkUp,
   onConsole,
   pause,
+  ping,
+  refresh,
   setLink,
   setSpeed,
   slowness,
   start,
   step,
+  TINY_DRIVER,
   type,
-  type Guest,
 } from './machine.ts';
 import { machineState } from './state.ts';
 
@@ -23,8 +30,8 @@ function Console() {
   useEffect(() => {
     const dark = matchMedia('(prefers-color-scheme: dark)').matches;
     const terminal = new Terminal({
-      cols: 72,
-      rows: 12,
+      cols: 80,
+      rows: 14,
       convertEol: true,
       fontSize: 13,
       screenReaderMode: true,
@@ -46,7 +53,13 @@ export function Live() {
   const alive = state === 'running' || state === 'paused';
   return (
     <section class="pane live" aria-labelledby="live-title">
-      <h2 id="live-title">Live machine</h2>
+      <div class="head">
+        <h2 id="live-title">Live machine</h2>
+        <output aria-live="polite" class={`state ${state}`}>
+          {state === 'none' ? 'starting' : state}
+        </output>
+        <small>{exits.value} exits</small>
+      </div>
       <div class="controls">
         {state === 'running' ? (
           <button type="button" onClick={() => void pause()}>
@@ -66,37 +79,60 @@ export function Live() {
         <button type="button" onClick={() => void start()}>
           Reset
         </button>
-        <label>
-          Guest{' '}
-          <select value={guest.value} onChange={(e) => void ((guest.value = e.currentTarget.value as Guest), start())}>
-            <option value="ping">pings the host</option>
-            <option value="answer">answers pings</option>
-          </select>
-        </label>
-        <label>
+        <button type="button" disabled={!canPing.value} onClick={() => void ping()} title="Send one ping">
+          Ping
+        </button>
+        <button type="button" disabled={state !== 'running'} onClick={() => void refresh()} title="Read the records so far">
+          Show packets
+        </button>
+        <label class="cable">
           <input
             type="checkbox"
             checked={linkUp.value}
             disabled={!alive}
             onChange={(e) => void setLink(e.currentTarget.checked)}
           />{' '}
-          Cable
+          cable
+        </label>
+      </div>
+      <div class="controls">
+        <label>
+          Guest{' '}
+          <select value={guest.value} onChange={(e) => void ((guest.value = e.currentTarget.value), start())}>
+            {guests.value.map(({ id, name }) => (
+              <option key={id} value={id}>
+                {name}
+              </option>
+            ))}
+          </select>
         </label>
         <label>
-          Slowness{' '}
+          Driver{' '}
+          <select
+            value={chosen.value.isTiny ? TINY_DRIVER : driver.value}
+            disabled={chosen.value.isTiny}
+            onChange={(e) => void ((driver.value = e.currentTarget.value), start())}
+          >
+            {drivers.map(({ driver: name, model }) => (
+              <option key={name} value={name}>
+                {name} ({model})
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Speed{' '}
           <input
             type="range"
             min="0"
             max="6"
             step="1"
-            value={slowness.value}
+            value={6 - slowness.value}
             aria-valuetext={slowness.value === 0 ? 'as fast as it goes' : `one ${10 ** slowness.value}th of real time`}
-            onInput={(e) => void setSpeed(Number(e.currentTarget.value))}
-          />
+            onInput={(e) => void setSpeed(6 - Number(e.currentTarget.value))}
+          />{' '}
+          <small>{slowness.value === 0 ? 'full' : `1 : ${(10 ** slowness.value).toLocaleString('en')}`}</small>
         </label>
-        <output aria-live="polite">
-          {state === 'none' ? 'not started' : state}, {exits.value} exits
-        </output>
       </div>
       <Console />
     </section>

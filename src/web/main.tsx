@@ -1,52 +1,89 @@
 /** The page: a live machine, files that are dropped, and panes that follow one selection. */
 import { render } from 'preact';
-import { Bytes, Numbers, Registers } from './details.tsx';
+import { Addresses } from './addresses.tsx';
+import { Bytes } from './bytes.tsx';
+import { Compare } from './compare.tsx';
 import { Live } from './live.tsx';
-import { start } from './machine.ts';
+import { begin, takeImages } from './machine.ts';
+import { Notebook, Save } from './notebook.tsx';
+import { Numbers } from './numbers.tsx';
+import { Registers } from './registers.tsx';
+import { Search } from './search.tsx';
 import { error, openFiles, progress } from './state.ts';
-import { Addresses, Packets, StoryPane } from './story.tsx';
+import { Packets, StoryPane } from './story.tsx';
 import { TimelinePane } from './timeline.tsx';
+import { Tour, TourButton } from './tour.tsx';
 import '@xterm/xterm/css/xterm.css';
 import './style.css';
 
-const take = (files: FileList | null | undefined): void => {
+async function take(files: FileList | null | undefined): Promise<void> {
   if (!files?.length) return;
-  void openFiles({ kind: 'drop', files: [...files].map((blob) => ({ name: blob.name, blob })) });
-};
+  const rest = await takeImages([...files]);
+  if (rest.length > 0) await openFiles({ kind: 'drop', files: rest.map((blob) => ({ name: blob.name, blob })) });
+}
 
 function App() {
   return (
     <>
       <header>
         <h1>Xenolith</h1>
-        <p>A Xen HVM machine that can be seen through. Everything runs and stays in this page: nothing leaves your machine.</p>
+        <TourButton />
         <label class="drop">
-          Your files: drop a trace of xentrace, a device-model log, a capture, or a mail that quotes them{' '}
-          <input type="file" multiple onChange={(e) => take(e.currentTarget.files)} />
+          <b>Your files</b> drop or choose a trace, a device-model log, a capture, a mail; or a kernel
+          <input type="file" multiple onChange={(e) => void take(e.currentTarget.files)} />
         </label>
+        <Search />
+        <Save />
+        <Notebook />
+        <p class="promise">Everything runs and stays in this page. Nothing leaves your machine.</p>
       </header>
       <div role="status" aria-live="polite" class="status">
         {progress.value !== undefined && <progress aria-label="Reading the files" max="1" value={progress.value} />}
-        {error.value !== undefined && <p class="error">{error.value}</p>}
+        {error.value !== undefined && (
+          <p class="error">
+            {error.value}{' '}
+            <button type="button" class="ask" onClick={() => void (error.value = undefined)}>
+              dismiss
+            </button>
+          </p>
+        )}
       </div>
       <main>
-        <Live />
-        <Packets />
+        <div class="row top">
+          <Live />
+          <Packets />
+        </div>
         <TimelinePane />
-        <StoryPane />
-        <Addresses />
-        <Bytes />
-        <Registers />
+        <div class="row">
+          <StoryPane />
+          <div class="stack">
+            <Addresses />
+            <Bytes />
+            <Registers />
+          </div>
+        </div>
+        <Compare />
         <Numbers />
       </main>
+      <Tour />
     </>
   );
 }
 
-addEventListener('dragover', (event) => event.preventDefault());
+addEventListener('dragover', (event) => {
+  event.preventDefault();
+  document.body.classList.add('dragged');
+});
+for (const name of ['dragleave', 'drop']) addEventListener(name, () => document.body.classList.remove('dragged'));
 addEventListener('drop', (event) => {
   event.preventDefault();
-  take(event.dataTransfer?.files);
+  void take(event.dataTransfer?.files);
+});
+addEventListener('keydown', (event) => {
+  const isTyping = event.target instanceof Element && event.target.closest('input, textarea, select, .xterm') !== null;
+  if (event.key !== '/' || isTyping) return;
+  event.preventDefault();
+  document.querySelector<HTMLInputElement>('input[type=search]')?.focus();
 });
 render(<App />, document.querySelector('#app')!);
-void start();
+void begin();

@@ -1,6 +1,7 @@
 /** Reads files beside the page: opens them, tells stories, looks up places. */
 import {
   exitCosts,
+  exportFiles,
   type FileSet,
   frameRows,
   OpenFiles,
@@ -9,23 +10,14 @@ import {
   registerCosts,
   tellStory,
   UserError,
+  withAccesses,
 } from '../library/index.ts';
-import type { ReaderMessage, ReaderRequest, Summary } from './protocol.ts';
+import { answerRequests } from './answer.ts';
+import type { ReaderRequest, Summary } from './protocol.ts';
 
 let files: OpenFiles | undefined;
 
-const post = (message: ReaderMessage): void => postMessage(message);
-
-addEventListener('message', ({ data }: MessageEvent<{ id: number; request: ReaderRequest }>) => {
-  const { id, request } = data;
-  answer(request, (progress) => post({ id, progress })).then(
-    (value) => post({ id, value }),
-    (error: Error) =>
-      post({ id, error: error instanceof UserError ? error.message : `the files cannot be read: ${error.message}` }),
-  );
-});
-
-async function answer(request: ReaderRequest, progress: (part: number) => void): Promise<unknown> {
+answerRequests<ReaderRequest>(async (request, progress) => {
   switch (request.kind) {
     case 'open':
       return open(request.files, progress);
@@ -35,8 +27,14 @@ async function answer(request: ReaderRequest, progress: (part: number) => void):
       return tellStory(await opened().analysis(), { packet: request.packet });
     case 'place':
       return opened().place(request.ref);
+    case 'registers':
+      return opened().registersAt(request.ns);
+    case 'search':
+      return opened().search(request.text);
+    case 'export':
+      return exportFiles(opened(), request.form);
   }
-}
+}, 'the files cannot be read');
 
 function opened(): OpenFiles {
   if (files === undefined) throw new UserError('no files are open; drop some, or run the machine');
@@ -47,7 +45,7 @@ async function open(set: FileSet, progress: (part: number) => void): Promise<Sum
   const now = await OpenFiles.open(set);
   const size = now.trace?.source.size ?? 1;
   const analysis = await now.analysis((bytes) => progress((bytes / size) * 0.6));
-  const timeline = now.trace === undefined ? undefined : await readTimeline(now.trace);
+  const timeline = now.trace === undefined ? undefined : withAccesses(await readTimeline(now.trace), analysis);
   progress(0.9);
   files = now;
   return {

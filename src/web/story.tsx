@@ -1,6 +1,7 @@
-/** The story of a packet: steps with who acts and what each rests on, the questions answered, addresses space by space. */
-import { type Claim, formatRef, type Ref, type Sentence } from '../library/index.ts';
-import { hop, packet, select, selection, story, summary, tell } from './state.ts';
+/** The story of a packet: steps with who acts and what each rests on, the questions answered, where the time went. */
+import { type Hop, type Ref, formatRef, type Sentence } from '../library/index.ts';
+import { keep } from './notebook.tsx';
+import { compare, compared, hop, originOf, packet, select, selection, story, summary, tell } from './state.ts';
 
 function Evidence({ refs, ns }: { readonly refs: readonly Ref[]; readonly ns?: number | undefined }) {
   return (
@@ -19,10 +20,18 @@ function Evidence({ refs, ns }: { readonly refs: readonly Ref[]; readonly ns?: n
   );
 }
 
-function Sentences({ title, list }: { readonly title: string; readonly list: readonly Sentence[] }) {
+function Sentences({
+  title,
+  list,
+  open = true,
+}: {
+  readonly title: string;
+  readonly list: readonly Sentence[];
+  readonly open?: boolean;
+}) {
   if (list.length === 0) return null;
   return (
-    <details open>
+    <details open={open}>
       <summary>{title}</summary>
       <ul>
         {list.map((sentence) => (
@@ -47,15 +56,85 @@ export function Packets() {
         <ol>
           {frames.slice(0, 2000).map(({ number, what, bytes, direction }) => (
             <li key={number}>
-              <button type="button" aria-current={packet.value === number ? 'true' : undefined} onClick={() => void tell(number)}>
+              <button
+                type="button"
+                class="packet"
+                aria-current={packet.value === number ? 'true' : undefined}
+                onClick={() => void tell(number)}
+              >
                 <span class="number">{number}</span> <span aria-hidden="true">{direction === 'inbound' ? '↓' : '↑'}</span> {what},{' '}
                 {bytes} bytes
               </button>
+              {packet.value !== undefined && packet.value !== number && (
+                <button
+                  type="button"
+                  class="ask"
+                  aria-pressed={compared.value?.packet === number}
+                  title={`Compare packet ${number} with packet ${packet.value}`}
+                  onClick={() => void compare(compared.value?.packet === number ? undefined : number)}
+                >
+                  ⇄
+                </button>
+              )}
             </li>
           ))}
         </ol>
       )}
+      {frames.length > 2000 && <p class="note">{frames.length - 2000} packets more are not listed; search finds them.</p>}
     </section>
+  );
+}
+
+/** Whose colour a step has. */
+export const actorOf = (where: string): string => where.split(' ')[0]!;
+
+interface Part {
+  readonly from: Hop;
+  readonly ns: number;
+}
+
+/** Time from one step to the next, from the exit to the guest's return. */
+function partsOf(hops: readonly Hop[]): Part[] {
+  const timed = hops.filter((step) => step.atNs !== undefined);
+  const back = timed.findIndex(({ text }) => text.startsWith('enters the guest again'));
+  const way = back < 0 ? timed : timed.slice(0, back + 1);
+  return way.flatMap((from, i) => {
+    const next = way[i + 1];
+    return next === undefined ? [] : [{ from, ns: next.atNs! - from.atNs! }];
+  });
+}
+
+/** Where the time went, step by step, against others of its kind. */
+function TimeBar({ hops }: { readonly hops: readonly Hop[] }) {
+  const parts = partsOf(hops);
+  const total = parts.reduce((sum, { ns }) => sum + ns, 0);
+  if (total <= 0) return null;
+  const register = /: (\w+)/.exec(hops.find(({ where }) => where === 'Xen')?.text ?? '')?.[1];
+  const kind = summary.value?.registers.find(
+    (row) => row.write && register !== undefined && row.register.endsWith(` ${register}`),
+  );
+  const text = (ns: number | undefined): string => (ns === undefined ? '?' : `${(ns / 1000).toFixed(1)} µs`);
+  return (
+    <figure class="bar">
+      <div role="img" aria-label={`${text(total)} from exit to entry`}>
+        {parts.map(({ from, ns }, i) => (
+          <button
+            type="button"
+            key={i}
+            class={actorOf(from.where)}
+            style={{ flexGrow: ns }}
+            title={`${from.where} ${from.text.slice(0, 80)} … ${text(ns)}`}
+            aria-label={`${from.where}, ${text(ns)}`}
+            onClick={() => void select(from.refs[0])}
+          />
+        ))}
+      </div>
+      <figcaption>
+        {text(total)} from exit to entry
+        {kind !== undefined &&
+          `; ${kind.count} writes of ${kind.register} have the median ${text(kind.median)} and the 99th percentile ${text(kind.p99)}`}
+      </figcaption>
+    </figure>
   );
 }
 
@@ -68,23 +147,26 @@ export function StoryPane() {
         <p class="note">The story of a packet begins with the register write that sends it. Choose a packet.</p>
       </section>
     );
-  const at = summary.value?.frames.find(({ number }) => number === packet.value)?.ns;
-  const frameHop = told.hops.find(({ where }) => where === 'wire')?.atNs;
-  /** Trace time of a step: the frame's own time leads back to the first step. */
   const timeOf = (ns: number | undefined): number | undefined =>
-    ns === undefined || at === undefined || frameHop === undefined ? undefined : at - frameHop + ns;
+    ns === undefined || originOf.value === undefined ? undefined : originOf.value + ns;
   return (
     <section class="pane story" aria-labelledby="story-title">
-      <h2 id="story-title">Story</h2>
+      <div class="head">
+        <h2 id="story-title">Story</h2>
+        <button type="button" class="ask" onClick={keep} title="Keep the selected step in the notebook">
+          keep in the notebook
+        </button>
+      </div>
       <h3>{told.title}</h3>
       {told.notes.map((note) => (
         <p class="note" key={note}>
           {note}
         </p>
       ))}
+      <TimeBar hops={told.hops} />
       <ol class="hops">
         {told.hops.map((step, i) => (
-          <li key={i} aria-current={hop.value === i ? 'step' : undefined} class={`who ${step.where.split(' ')[0]}`}>
+          <li key={i} aria-current={hop.value === i ? 'step' : undefined} class={actorOf(step.where)}>
             <button
               type="button"
               class="step"
@@ -94,7 +176,7 @@ export function StoryPane() {
               }}
             >
               <time>{step.atNs === undefined ? '' : `+${(step.atNs / 1000).toFixed(3)} µs`}</time> <b>{step.where}</b> {step.text}
-            </button>
+            </button>{' '}
             {step.strength !== 'proven' && <em class="strength">{step.strength}</em>}
             <Evidence refs={step.refs} ns={timeOf(step.atNs)} />
           </li>
@@ -103,66 +185,8 @@ export function StoryPane() {
       <Sentences title="Through which page did the request go?" list={told.route} />
       <Sentences title="Why a guest-physical address, and who translates?" list={told.translation} />
       <Sentences title="Where did the time go?" list={told.time} />
-      <Sentences title="What the files do not show" list={told.unknowns} />
-      <Sentences title="How the files were joined" list={told.joins} />
-    </section>
-  );
-}
-
-function Cell({ claim }: { readonly claim: Claim<string> }) {
-  return (
-    <td title={claim.why} class={claim.value === undefined ? 'unknown' : ''}>
-      {claim.refs[0] === undefined ? (
-        (claim.value ?? 'unknown')
-      ) : (
-        <button type="button" class="address" onClick={() => void select(claim.refs[0])}>
-          {claim.value ?? 'unknown'}
-        </button>
-      )}
-    </td>
-  );
-}
-
-export function Addresses() {
-  const told = story.value;
-  return (
-    <section class="pane addresses" aria-labelledby="addresses-title">
-      <h2 id="addresses-title">Address spaces</h2>
-      {told === undefined ? (
-        <p class="note">The addresses of a packet, in each space that knows it.</p>
-      ) : (
-        <div class="scroll">
-          <table>
-            <thead>
-              <tr>
-                <th />
-                <th>guest-virtual</th>
-                <th>guest-physical</th>
-                <th>machine frame</th>
-                <th>device model's mapping</th>
-              </tr>
-              <tr class="tables" aria-label="who translates">
-                <th />
-                <th>— guest's page tables →</th>
-                <th>— p2m (EPT) →</th>
-                <th />
-                <th>map cache, foreign map</th>
-              </tr>
-            </thead>
-            <tbody>
-              {told.addresses.map((row) => (
-                <tr key={row.what}>
-                  <th scope="row">{row.what}</th>
-                  <Cell claim={row.gva} />
-                  <Cell claim={row.gpa} />
-                  <Cell claim={row.mfn} />
-                  <Cell claim={row.mapping} />
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
+      <Sentences title="What the files do not show" list={told.unknowns} open={false} />
+      <Sentences title="How the files were joined" list={told.joins} open={false} />
     </section>
   );
 }
