@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createServer } from 'vite';
 import { instrumentPlugin } from '../test/fuzz/instrument.mjs';
+import { mutate } from '../test/mutate.mjs';
 
 const targets = {
   e1000: {
@@ -66,6 +67,8 @@ if (
 }
 
 const root = resolve(import.meta.dirname, '..');
+/** One change to one source file: test/fuzz.spec.ts takes a guard out, and the fuzzer has to see it. */
+const mutation = process.env.MUTATION && JSON.parse(process.env.MUTATION);
 let failed = false;
 const report = [];
 for (const name of names) {
@@ -73,12 +76,13 @@ for (const name of names) {
   let branches = 0;
   const server = await createServer({
     root,
-    configFile: `${root}/vitest.config.ts`,
+    configFile: false,
     logLevel: 'error',
     appType: 'custom',
     server: { middlewareMode: true, watch: null, hmr: false, ws: false },
     optimizeDeps: { noDiscovery: true },
     plugins: [
+      mutate(() => mutation),
       instrumentPlugin(
         (file) => watched.test(file) && !file.endsWith('.spec.ts'),
         (n) => (branches += n),

@@ -4,9 +4,9 @@
 // guard: what is taken out, in words; file: source file; find: text that stands in it exactly once; replace: what to
 // put there; spec: the spec file; test: start or part of the test's full name (describe names included).
 // Usage: node scripts/mutations.mjs [--json] [part of a list's name or of a guard ...]
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { fork } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 
 const root = resolve(import.meta.dirname, '..');
@@ -29,53 +29,64 @@ const chosen = wanted.length
   ? all.filter((m) => wanted.some((w) => m.list.includes(w) || m.guard.toLowerCase().includes(w)))
   : all;
 
-const scratch = mkdtempSync(join(tmpdir(), 'mutations-'));
+/**
+ * One runner of tests, started anew when a test came to no result in time: a guard taken out may leave a loop without
+ * end, in the test's process or in a child of it, so that the whole process group is ended.
+ */
+class Runner {
+  static all = new Set();
 
-/** Process groups of the runs under way. A guard taken out may leave a loop without end, and it runs in a child of the child. */
-const groups = new Set();
-const end = (group) => process.kill(-group, 'SIGKILL');
-process.on('exit', () => groups.forEach(end));
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
+  constructor() {
+    Runner.all.add(this);
+  }
 
-let runs = 0;
+  /** Gives the counts of passed and failed tests and the time taken, or undefined when there was no result in time. */
+  async run(spec, test, mutation, limitMs = BASELINE_LIMIT_MS) {
+    if (this.child === undefined) await this.start();
+    const { child } = this;
+    const begin = Date.now();
+    return new Promise((done) => {
+      const finish = (counts) => {
+        clearTimeout(limit);
+        child.off('message', finish);
+        child.off('exit', lost);
+        done(counts && { ...counts, milliseconds: Date.now() - begin });
+      };
+      const lost = () => {
+        this.child = undefined;
+        finish();
+      };
+      const limit = setTimeout(() => this.end(), limitMs);
+      child.on('message', finish);
+      child.on('exit', lost);
+      child.send({ spec, test, mutation });
+    });
+  }
 
-/** Runs one test of one spec; gives counts, or undefined when the run came to no result in time. */
-async function run(spec, test, mutation, limitMs = BASELINE_LIMIT_MS) {
-  const out = join(scratch, `${runs++}.json`);
-  const name = test.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  const env = { ...process.env };
-  delete env.MUTATION;
-  if (mutation) env.MUTATION = JSON.stringify({ file: mutation.file, find: mutation.find, replace: mutation.replace });
-  const child = spawn(
-    process.execPath,
-    [join(root, 'node_modules/vitest/vitest.mjs'), 'run', spec, '-t', name, '--reporter=json', `--outputFile=${out}`],
-    { cwd: root, env, stdio: 'ignore', detached: true },
-  );
-  groups.add(child.pid);
-  const begin = Date.now();
-  const limit = setTimeout(() => end(child.pid), limitMs);
-  await new Promise((done) => child.on('close', done));
-  clearTimeout(limit);
-  groups.delete(child.pid);
-  try {
-    const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(out, 'utf8'));
-    return { passed: numPassedTests, failed: numFailedTests, milliseconds: Date.now() - begin };
-  } catch {
-    return undefined;
+  async start() {
+    this.child = fork(join(root, 'scripts/mutation-worker.mjs'), { cwd: root, detached: true, silent: true });
+    await new Promise((done) => this.child.once('message', done).once('exit', done));
+  }
+
+  end() {
+    if (this.child?.exitCode === null && this.child.signalCode === null) process.kill(-this.child.pid, 'SIGKILL');
   }
 }
+process.on('exit', () => Runner.all.forEach((runner) => runner.end()));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
 
 /** One line: what is wrong with this entry, or undefined when the test noticed. */
-async function check(mutation) {
+async function check(runner, mutation) {
   const source = readFileSync(join(root, mutation.file), 'utf8');
   const places = source.split(mutation.find).length - 1;
   if (places !== 1) return `stale: '${mutation.find}' stands ${places} times in ${mutation.file}, expected once`;
   const key = `${mutation.spec}\n${mutation.test}`;
-  if (!sound.has(key)) sound.set(key, run(mutation.spec, mutation.test));
+  if (!sound.has(key)) sound.set(key, runner.run(mutation.spec, mutation.test));
   const before = await sound.get(key);
   if (!before || before.failed || !before.passed)
     return `no baseline: '${mutation.test}' in ${mutation.spec} must pass without the mutation`;
-  const after = await run(mutation.spec, mutation.test, mutation, Math.max(TIME_LIMIT_MS, 10 * before.milliseconds));
+  const limitMs = Math.max(TIME_LIMIT_MS, 10 * before.milliseconds);
+  const after = await runner.run(mutation.spec, mutation.test, mutation, limitMs);
   if (after && !after.failed)
     return after.passed ? 'survived: the test passes without the guard' : 'broken: the mutated file does not load';
   return undefined;
@@ -84,18 +95,20 @@ const sound = new Map();
 
 const results = [];
 const started = Date.now();
-const queue = [...chosen];
+/** One spec after the other: a runner has loaded most of it already. */
+const queue = chosen.toSorted((a, b) => a.spec.localeCompare(b.spec));
 await Promise.all(
   Array.from({ length: Math.min(availableParallelism(), 4) }, async () => {
+    const runner = new Runner();
     for (let mutation = queue.shift(); mutation; mutation = queue.shift()) {
-      const problem = await check(mutation);
+      const problem = await check(runner, mutation);
       results.push({ ...mutation, problem });
       if (!json)
         console.log(`${problem ? 'BAD ' : 'ok  '} ${mutation.list}: ${mutation.guard}${problem ? `\n     ${problem}` : ''}`);
     }
+    runner.end();
   }),
 );
-rmSync(scratch, { recursive: true, force: true });
 const bad = results.filter((r) => r.problem).length;
 const seconds = ((Date.now() - started) / 1000).toFixed(1);
 if (json)

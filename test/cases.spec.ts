@@ -96,7 +96,7 @@ describe('a text as somebody sends it', () => {
     const { out, err } = await run('trace', 'io', put('cut.txt', text));
     expect(out).toMatch(/W TxAddr0 <- \(unknown\)/);
     expect(out).not.toContain('pointer');
-    expect(err).toMatch(/note: a line looks like a record cut before its end, what is missing is unknown: text:4/);
+    expect(err).toMatch(/note: a line looks like a record cut before its end; the missing part is unknown: text:4/);
   });
 });
 
@@ -162,7 +162,7 @@ describe('a compressed trace', () => {
     ['cut', gzipSync(plain).subarray(0, 60), /cut: the compressed data is damaged/],
     ['bomb.gz', gzipSync(new Uint8Array(80 << 20)), /bomb\.gz: unpacks to more than 64 MiB; unpack it yourself if you trust it/],
     ['noise.gz', gzipSync('no trace at all'), /noise is text, no trace/],
-    ['empty.gz', gzipSync(''), /empty is empty: expected what xentrace writes/],
+    ['empty.gz', gzipSync(''), /empty is empty: expected an xentrace file/],
     ['lz4', Uint8Array.of(4, 0x22, 0x4d, 0x18, 0, 0), /lz4 is an lz4 file; unpack it first: expected/],
     ['zeros', new Uint8Array(1000), /zeros is a file of zero bytes/],
   ])('%s: one line says what is wrong', async (name, data, message) => {
@@ -222,7 +222,7 @@ describe('files of a run', () => {
       ['trace', 'io', 'TRACE', '--dm-log', 'PCAP'],
       /--dm-log .*: a pcap capture; expected a device-model log, so give it with --pcap/,
     ],
-    ['a capture as a trace', ['trace', 'summary', 'PCAP'], /is a pcap capture: expected what xentrace writes/],
+    ['a capture as a trace', ['trace', 'summary', 'PCAP'], /is a pcap capture: expected an xentrace file/],
     ['a configuration', ['trace', 'io', 'CFG'], /is a guest configuration \(xl\.cfg\): expected/],
     ['JSON', ['trace', 'io', 'JSON'], /is JSON: expected/],
     ['a device', ['trace', 'io', '/dev/zero'], /\/dev\/zero is not a regular file but a device; expected/],

@@ -78,7 +78,7 @@ describe.skipIf(lack.skip)(lack.title('the command line'), () => {
 
   const small = ['--memory', '8', '--console', 'console'];
   it.each<[string, string[], RegExp]>([
-    ['an empty trace on standard input', ['trace', 'dump', '-'], /^xenolith: .* is empty: expected what xentrace writes/],
+    ['an empty trace on standard input', ['trace', 'dump', '-'], /^xenolith: .* is empty: expected an xentrace file/],
     ['a shell for nobody', ['run', '--shell'], /^xenolith: --shell needs a terminal on standard input/],
     ['what is wrong, as a process', ['run', '--kernel', 'noise'], /^xenolith: noise: not a kernel image/],
   ])('%s: one line and status 1', (_, args, message) => {

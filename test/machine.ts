@@ -1,13 +1,10 @@
-/**
- * Before the specs: says what machine they run on and what they will lack, and makes the Debian guest's images, so
- * that specs which start together do not all fetch them. The runs of scripts/mutations.mjs find them made.
- */
+/** Before the specs: says what machine they run on and what they will lack. */
 import { loadavg } from 'node:os';
 import { processorName } from './cpu/processor.ts';
 import { lackOf, type Need, needs } from './needs.ts';
 
 export default async function setup(): Promise<void> {
-  if (process.env['MUTATION'] !== undefined || process.argv.includes('-t')) return;
+  if (process.argv.includes('-t')) return;
   const lacking: string[] = [];
   for (const need of needs as readonly Need[]) {
     const { reason } = await lackOf(need);

@@ -283,7 +283,9 @@ describe('files of a whole machine of our own', () => {
     expect(moved).not.toBe(files.log[0]);
     const a = await theOne({ trace, dmLog: [moved, ...files.log.slice(1)] });
     expect(a.clock).toMatchObject({ by: 'pairs', consistent: true, headerLine: 1, headerContradictedBy: a.pairing!.pairs });
-    expect(joinLines({ ...a, guests: [a] }).find((l) => l.startsWith('clocks: '))).toContain('what log line 1 says contradicts');
+    expect(joinLines({ ...a, guests: [a] }).find((l) => l.startsWith('clocks: '))).toContain(
+      'the TSC rate in log line 1 contradicts',
+    );
     const without = await theOne({ trace, dmLog: [files.log[0]!.replace(/, TSC.*/, ''), ...files.log.slice(1)] });
     expect(without.clock).toMatchObject({ by: 'pairs', consistent: true, headerLine: undefined });
     expect(without.clock!.errorUs).toBeLessThan(5);

@@ -140,9 +140,9 @@ describe.skipIf(lack.skip)(lack.title('trace commands'), () => {
     const path = join(folder, 'other.bin');
     const noise = Buffer.from('this is no trace\0'.repeat(100));
     for (const [content, message] of [
-      ['this is no trace\n'.repeat(100), 'other.bin is text, no trace: expected what xentrace writes'],
+      ['this is no trace\n'.repeat(100), 'other.bin is text, no trace: expected an xentrace file'],
       ['', 'other.bin is empty: expected'],
-      [noise, 'other.bin is a binary file of an unknown kind: expected what xentrace writes'],
+      [noise, 'other.bin is a binary file of an unknown kind: expected an xentrace file'],
     ] as const) {
       writeFileSync(path, content);
       for (const args of [

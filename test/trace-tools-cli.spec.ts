@@ -107,13 +107,13 @@ describe.skipIf(lack.skip)(lack.title('trace tools'), { timeout: PATIENCE_MS }, 
   it.each([
     [['export', trace], /choose a form/],
     [['export', trace, '--csv', '--jsonl'], /exclude each other/],
-    [['export', trace, '--csv', 'nothing'], /there is no table 'nothing'/],
+    [['export', trace, '--csv', 'nothing'], /unknown table 'nothing'/],
     [['export', trace, '--perfetto', '-o', '/nowhere/x'], /cannot write \/nowhere\/x/],
     [['export', trace, '--xentrace', '--from', '1000'], /no record is left/],
     [['export', trace, '--csv', '--start', 'soon'], /expected a time such as/],
     [['sql', 'SELEC', trace], /the query fails: Parser Error/],
     [['sql', trace], /the query comes first/],
-    [['sql', '--question', 'why', trace], /there is no question 'why'/],
+    [['sql', '--question', 'why', trace], /unknown question 'why'/],
     [['watch', '--trigger', 'io.latency > 5'], /lacks a unit|needs a file/],
   ])('%j fails with one clear line', (args, why) => {
     const { status, err } = xenolith(args, new Uint8Array());

@@ -231,7 +231,7 @@ describe.skipIf(lack.skip)(lack.title('captures of a real Xen'), () => {
       'no request with equal address, direction and data in this order',
     ]);
     expect(renderStory(tellStory(data, { packet: undefined, atSeconds: bell.record.timeNs / 1e9 }), { width: 9999 })).toContain(
-      'has no log line that pairs with this access: what it did is unknown.',
+      'has no log line that pairs with this access: its work is unknown.',
     );
 
     const hole = await analyze(

@@ -30,7 +30,7 @@ export function registerDebug(program: Command): void {
       "a saved machine, a recording, or the guest's configuration (default: a Debian guest that pings the host)",
     )
     .option('-c, --command <line>', 'do this instead of asking; may be repeated', collect, [])
-    .option('--script <file>', 'do what the lines of this file say instead of asking')
+    .option('--script <file>', 'take the commands from this file instead of asking')
     .option('--json', 'answer with one line of JSON for every command')
     .option('--gdb <address>', 'wait for GDB there instead of asking: HOST:PORT, :PORT (this machine) or unix:PATH')
     .option('--console', "show the guest's console on standard error")

@@ -27,7 +27,7 @@ export function registerResume(program: Command): void {
     .argument('<file>', 'the saved machine')
     .option('--trace <file>', 'write an xentrace file from here on')
     .option('--dm-log <file>', "write the device model's log from here on")
-    .option('--pcap <file>', 'write what crosses the wire from here on, as pcapng')
+    .option('--pcap <file>', 'write the frames on the wire from here on, as pcapng')
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
     .option('--timeout <seconds>', "give up after this time of the guest's clock, counted from here", whole(1, 1_000_000), 600)
     .option('--save <file>', 'save the machine again, and end: at the point of --save-at, or where Ctrl-] or a signal stops it')
@@ -54,11 +54,11 @@ Examples:
 export function registerReplay(program: Command): void {
   program
     .command('replay')
-    .description('run a recording again, and compare it with what was recorded')
-    .argument('<file>', 'what run --record wrote')
+    .description('run a recording again and compare the two runs')
+    .argument('<file>', 'a recording of run --record')
     .option('--trace <file>', 'write an xentrace file')
     .option('--dm-log <file>', "write the device model's log")
-    .option('--pcap <file>', 'write what crosses the wire, as pcapng')
+    .option('--pcap <file>', 'write the frames on the wire, as pcapng')
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
     .option('--json', 'print the outcome as JSON on the last line')
     .addHelpText('after', '\nExample:\n  xenolith replay out/run.rec --trace out/again.trc')

@@ -150,7 +150,7 @@ export function registerRun(program: Command): void {
       oneOf('trace', 'classic'),
       'trace',
     )
-    .option('--pcap <file>', 'write what crosses the wire, as pcapng')
+    .option('--pcap <file>', 'write the frames on the wire, as pcapng')
     .option('--console <file>', "the guest's console goes there, - for here; may be repeated (default: -)", collect, [])
     .option(
       '--clock <kind>',
@@ -159,7 +159,7 @@ export function registerRun(program: Command): void {
     )
     .option(
       '--device-model <where>',
-      "worker: in a Worker of its own, beside the guest; inline: on the guest's thread (default: worker with --clock host, inline with --clock virtual)",
+      "worker: in its own Worker, beside the guest; inline: on the guest's thread (default: worker with --clock host, inline with --clock virtual)",
       oneOf('worker', 'inline'),
     )
     .option(
@@ -177,7 +177,7 @@ export function registerRun(program: Command): void {
     )
     .option(
       '--when-full <what>',
-      'stop: a file at its size ends the run; ring: it goes on, FILE.1 holds what was before (the newest half or more is kept)',
+      'stop: a file that reaches its size ends the run; ring: the run goes on and FILE.1 keeps the earlier part (at least the newest half is kept)',
       oneOf(...WHEN_FULL),
       'stop',
     )
@@ -203,7 +203,7 @@ export function registerRun(program: Command): void {
     )
     .option(
       '--record <file>',
-      'record what is typed, what comes from --netdev, and hashes of the state, so that xenolith replay and debug run it again (virtual clock)',
+      'record typed input, frames from --netdev and hashes of the state, so that xenolith replay and debug can run it again (virtual clock)',
     )
     .option('--fep', "honour the forced-emulation prefix (ud2 and the letters xen), as hvm_fep on Xen's command line")
     .option('--story', 'at the end, tell the story of the first echo request (needs --trace, --dm-log and --pcap)')
@@ -262,7 +262,7 @@ async function run(file: string | undefined, options: RunOptions): Promise<numbe
   if (options.e !== undefined && options.trace === undefined)
     throw new UserError('-e: it is the mask of a trace; give --trace FILE too');
   if (options.story && !(options.trace && options.dmLog && options.pcap))
-    throw new UserError('--story needs --trace, --dm-log and --pcap, since it is told from these files; give them too');
+    throw new UserError('--story needs --trace, --dm-log and --pcap: it is made from these files; give them too');
   if (options.shell && process.stdin.isTTY !== true)
     throw new UserError('--shell needs a terminal on standard input; leave --shell out, or start it from a terminal');
   const socket =
@@ -431,9 +431,7 @@ export function readConfig(
 /** One line that says what runs in place of the guest of the configuration, where xl would boot that from what is not here. */
 function standIn({ name, bootsFrom }: XlConfig, file: string | undefined, guest: string): string | undefined {
   if (bootsFrom.length === 0) return undefined;
-  const disks = bootsFrom.includes('disk')
-    ? 'disks cannot be booted here'
-    : `${bootsFrom.join(', ')}: there is no such thing here`;
+  const disks = bootsFrom.includes('disk') ? 'disks cannot be booted here' : `${bootsFrom.join(', ')}: not supported here`;
   return `${file ?? name}: no kernel is named and ${disks}: ${guest} runs in place of '${name}'; name a kernel with kernel = 'FILE' or --kernel`;
 }
 

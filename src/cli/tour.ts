@@ -6,8 +6,8 @@ import { oneLine } from './printable.ts';
 import type { OutputPaths } from './outputs.ts';
 
 const KINDS = {
-  trace: 'what Xen does, as xentrace writes it',
-  dmLog: 'what the device model does, as QEMU logs it',
+  trace: "Xen's actions, as xentrace writes them",
+  dmLog: "the device model's actions, as QEMU logs them",
   pcap: 'the frames on the wire, for Wireshark too',
 } as const;
 
@@ -53,7 +53,7 @@ export function announcement(tour: Tour, paths: OutputPaths): string[] {
       ['times', tour.clock === 'virtual' ? times : 'those of this computer'],
       ['console', here ? 'what the guest prints appears below' : 'not shown here'],
       ...filesOf(paths).map(({ path, holds }) => ['writes', `${oneLine(path)} (${holds})`]),
-      ['then', 'tells the story of one packet from these files'],
+      ['then', "tells one packet's story from these files"],
     ]),
     '',
   ];

@@ -55,7 +55,7 @@ export function registerTraceExport(program: Command): void {
     .option('--start <time>', 'wall-clock time at which the trace begins: 2026-11-30T12:00:00Z')
     .option('--from <seconds>', 'with --xentrace: only from this trace time on')
     .option('--to <seconds>', 'with --xentrace: only up to this trace time')
-    .option('--vcpu <dXvY>', 'with --xentrace: only what concerns this vCPU')
+    .option('--vcpu <dXvY>', 'with --xentrace: only the records of this vCPU')
     .addHelpText(
       'after',
       '\nExample (on the files of npm start):\n' +
@@ -108,7 +108,7 @@ function formOf(options: ExportOptions): Form {
 function tableOf(option: boolean | string | undefined): TableName {
   if (option === true || option === undefined) return 'io';
   const name = TABLE_NAMES.find((t) => t === option);
-  if (name === undefined) throw new UserError(`there is no table '${String(option)}'; expected one of ${TABLE_NAMES.join(', ')}`);
+  if (name === undefined) throw new UserError(`unknown table '${String(option)}'; expected one of ${TABLE_NAMES.join(', ')}`);
   return name;
 }
 

@@ -91,7 +91,7 @@ describe('xenolith trace io', () => {
     [['io', '@empty'], /empty is empty: expected an xentrace file/],
     [
       ['io', '@trace.txt', '--chip', 'rtl8139'],
-      /no known chip was found in the files; say where it lies with --device rtl8139@BASE/,
+      /no known chip was found in the files; give its base address with --device rtl8139@BASE/,
     ],
     [['io', '@trace.txt', '--device', 'e1001@1'], /--device e1001@1: expected CHIP@BASE/],
     [['io', '@trace.txt', '--vcpu', '1'], /--vcpu 1: expected a domain and a vCPU/],

@@ -80,7 +80,7 @@ export function registerTraceIo(program: Command): void {
     .description('the story of one packet in plain words, each sentence with the record or line it rests on')
     .option('--packet <n>', 'frame number in the capture; without a capture the n-th transmission')
     .option('--at <seconds>', 'the transmission nearest to this trace time')
-    .option('--evidence <level>', 'what each sentence rests on: none, short (the first two places) or full', 'short')
+    .option('--evidence <level>', 'evidence shown with each sentence: none, short (the first two places) or full', 'short')
     .addHelpText(
       'after',
       '\nExample (on the files of npm start):\n  xenolith trace explain out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng --cpu-hz 1G --packet 3\n',
@@ -107,12 +107,12 @@ export function withFiles(command: Command): Command {
     .option('--domain <guest>', 'only this guest, of several: its domain, or the name its log was given with')
     .option(
       '--device <chip@base>',
-      'where a chip lies, for example rtl8139@0xf1000000 (2:rtl8139@… for domain 2); may be repeated',
+      'the base address of a chip, for example rtl8139@0xf1000000 (2:rtl8139@… for domain 2); may be repeated',
       collect,
     )
     .option('--cpu-hz <rate>', 'TSC rate of the traced host, as for xenalyze (2400000000, 2.4G)')
     .option('--xen-version <version>', 'Xen release that wrote the trace, if the inferred one is wrong')
-    .option('--clock <kind>', "what the times are: measured or modelled; a log's own header wins")
+    .option('--clock <kind>', "kind of the times: measured or modelled; a log's own header wins")
     .option('--json', 'JSON instead of text');
 }
 
@@ -180,7 +180,7 @@ async function runIo(files: string[], options: IoOptions): Promise<void> {
       !windows.some((w) => w.chip.name === options.chip!.toLowerCase())
     ) {
       throw new UserError(
-        `--chip ${options.chip}: ${windows.length === 0 ? 'no known chip was found in the files' : `found only ${[...new Set(windows.map((w) => w.chip.name))].join(', ')}`}; say where it lies with --device ${options.chip}@BASE`,
+        `--chip ${options.chip}: ${windows.length === 0 ? 'no known chip was found in the files' : `found only ${[...new Set(windows.map((w) => w.chip.name))].join(', ')}`}; give its base address with --device ${options.chip}@BASE`,
       );
     }
     const wanted = (p: IoPath): boolean => {
@@ -331,7 +331,7 @@ function reportAllDamage({ trace }: AnalysisInput, { captureDamage, cutLines }: 
   if (cutLines.length > 0) {
     const more = cutLines.length > MAX_CUT_SHOWN ? ` and ${cutLines.length - MAX_CUT_SHOWN} more` : '';
     console.error(
-      `xenolith: note: ${cutLines.length === 1 ? 'a line looks' : `${cutLines.length} lines look`} like a record cut before its end, what is missing is unknown: ${formatRefs(cutLines.slice(0, MAX_CUT_SHOWN))}${more}`,
+      `xenolith: note: ${cutLines.length === 1 ? 'a line looks' : `${cutLines.length} lines look`} like a record cut before its end; the missing part is unknown: ${formatRefs(cutLines.slice(0, MAX_CUT_SHOWN))}${more}`,
     );
   }
   if (trace !== undefined) reportDamage(trace.damage, trace.damageCount);

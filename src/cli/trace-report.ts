@@ -46,7 +46,7 @@ export function registerTraceReport(program: Command): void {
     .command('compare')
     .argument('<a>', 'an xentrace file')
     .argument('<b>', 'another one: of another host, day or configuration')
-    .description('what differs between two traces by more than it varies within each of them')
+    .description('list what differs between two traces by more than it varies within each of them')
     .option('--cpu-hz <rate>', 'TSC rate of the traced hosts, as for xenalyze')
     .option('--json', 'JSON instead of text')
     .addHelpText('after', '\nExample:\n  xenolith trace compare before.trc after.trc --cpu-hz 2.4G\n')

@@ -25,7 +25,7 @@ export function registerTraceSql(program: Command): void {
   const trace = program.commands.find((c) => c.name() === 'trace') ?? traceCommand(program);
   withFiles(trace.command('sql'))
     .description('ask traces, or datasets of trace export --parquet, in SQL: the query comes first, then files and folders')
-    .option('--question <name>', 'a ready question in place of the query; --list tells which there are')
+    .option('--question <name>', 'a ready question in place of the query; --list shows them all')
     .option('--list', 'the ready questions')
     .option('--schema', 'the tables and their columns')
     .option('--csv', 'CSV instead of text')
@@ -52,7 +52,7 @@ async function runSql(words: string[], options: SqlOptions): Promise<void> {
   }
   const question = options.question === undefined ? undefined : QUESTIONS.find((q) => q.name === options.question);
   if (options.question !== undefined && question === undefined)
-    throw new UserError(`there is no question '${options.question}'; expected one of ${QUESTIONS.map((q) => q.name).join(', ')}`);
+    throw new UserError(`unknown question '${options.question}'; expected one of ${QUESTIONS.map((q) => q.name).join(', ')}`);
   const [query, files] = question === undefined ? [words[0], words.slice(1)] : [question.sql, words];
   if (query === undefined)
     throw new UserError("no query given: trace sql 'SELECT …' FILES, or --question NAME FILES; see --help");

@@ -30,7 +30,7 @@ export function registerTraceWatch(program: Command): void {
       "watch a live host: reads xentrace's output from standard input, shows figures as top does, and keeps the last seconds",
     )
     .option('--ring <time>', 'how much is kept', '10s')
-    .option('--trigger <condition>', "when what is kept is written, for example 'io.latency > 5ms and io.domid = 3'")
+    .option('--trigger <condition>', "when to write the kept records, for example 'io.latency > 5ms and io.domid = 3'")
     .option('-o, --output <file>', 'where it is written; without --trigger at the end')
     .option('--after <time>', 'how long to go on after the condition held', '1s')
     .option('--interval <time>', 'how often the table is made anew', '1s')
@@ -142,7 +142,7 @@ function finish(
   const { first, count } = { first: follower.damage.list[0], count: follower.damage.count };
   if (first !== undefined || follower.skipped > 0) {
     console.error(
-      `xenolith: the stream is damaged: ${follower.skipped} bytes are no window${first === undefined ? '' : `, ${count} records do not fit, the first at offset 0x${first.offset.toString(16)}`}`,
+      `xenolith: the stream is damaged: ${follower.skipped} bytes do not belong to a window${first === undefined ? '' : `, ${count} records do not fit, the first at offset 0x${first.offset.toString(16)}`}`,
     );
     process.exitCode = 1;
   }

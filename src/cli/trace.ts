@@ -100,7 +100,7 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
     if (options.svmMode !== true && trace.inference.ambiguous) {
       const facts = trace.inference.evidence.map((e) => `0x${e.offset.toString(16)}: ${e.says}`).join('; ');
       console.error(
-        `xenolith: the records do not agree on what wrote them (${facts}); taken as ${svm ? 'SVM' : 'VMX'}; overrule with --svm-mode or --xen-version`,
+        `xenolith: the records do not agree on the Xen that wrote them (${facts}); taken as ${svm ? 'SVM' : 'VMX'}; overrule with --svm-mode or --xen-version`,
       );
     }
     const told = trace.xenMinor === null ? null : `4.${trace.xenMinor}`;
@@ -112,7 +112,7 @@ async function open(file: string, options: FileOptions): Promise<Opened> {
   }
 }
 
-const EXPECTED = 'expected what xentrace writes (xentrace -D -e all FILE)';
+const EXPECTED = 'expected an xentrace file (xentrace -D -e all FILE)';
 
 /** Most bytes that a window of a trace has (xentrace -S 1024). */
 const LARGEST_WINDOW = 4 << 20;

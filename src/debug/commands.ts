@@ -134,7 +134,7 @@ export class Debugger {
           return { text: all.map(({ usage, doc }) => `${usage.padEnd(46)} ${doc}`).join('\n'), data: all };
         },
       },
-      where: { usage: 'where', doc: 'where the run stands', run: () => this.where() },
+      where: { usage: 'where', doc: 'show the current position of the run', run: () => this.where() },
       goto: {
         usage: 'goto instruction|exit N | time SECONDS | start',
         doc: 'go there, forwards or backwards',
@@ -235,7 +235,7 @@ export class Debugger {
       },
       info: {
         usage: 'info registers|ioreq|events|interrupts|nic [N]|mapcache|timers|log [LINES]|console|states',
-        doc: 'what there is to be read',
+        doc: 'list the commands',
         run: ([what, more]) => {
           switch (what) {
             case 'registers':

@@ -69,7 +69,7 @@ export function whoWroteMemory(timeline: Timeline, gpa: number, length: number):
         position: hit.position,
         text:
           hit.text === ''
-            ? `by DMA, of itself, behind exit ${hit.position.exits}`
+            ? `by DMA, on its own, after exit ${hit.position.exits}`
             : `by DMA, serving exit ${hit.position.exits} (${hit.text})`,
       };
     const instruction = timeline.pinpoint(hit.guestHits, from, [{ gpa, length }]);

@@ -214,7 +214,7 @@ export class TraceDatabase implements RowSink {
          UNION ALL SELECT ${visible(table)} FROM _${table}`,
       );
     }
-    if (found === 0) throw new UserError(`${folder} holds no dataset: expected what trace export --parquet writes`);
+    if (found === 0) throw new UserError(`${folder} holds no dataset: expected the output of trace export --parquet`);
   }
 
   /** @throws UserError where DuckDB refuses the query */

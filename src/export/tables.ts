@@ -40,7 +40,7 @@ export const TABLES = {
       [
         'start_by',
         'text',
-        'how `start` is known: told, device-model log, file time (the file was last written when tracing ended)',
+        'how `start` is known: given, device-model log, file time (the file was last written when tracing ended)',
       ],
       ['duration_ns', 'int', 'from the first TSC to the last'],
       ['records', 'int', 'records in the file'],
@@ -75,10 +75,10 @@ export const TABLES = {
       ['space', 'text', 'mmio or pio'],
       ['direction', 'text', 'read or write'],
       ['address', 'uint64', 'guest-physical address or port'],
-      ['device', 'text', 'chip that lies there; null where it is not known'],
+      ['device', 'text', 'chip at that address; null where it is not known'],
       ['register', 'text', 'register, or registers, that the access touched; null where they are not known'],
       ['data', 'uint64', 'value written or read; null where the record has none'],
-      ['width', 'int', 'bytes of the access; only a device-model log tells'],
+      ['width', 'int', 'bytes of the access; known only from a device-model log'],
       ['route', 'text', 'synchronous ioreq, buffered ioreq, in the hypervisor; null where it is not known'],
       ['route_strength', 'text', 'how sure the route is: proven, strong, inferred, unknown'],
       ['emulate_ns', 'int', 'VM exit until the device model is notified'],
@@ -137,7 +137,7 @@ export const TABLE_NAMES = Object.keys(TABLES) as TableName[];
 
 /** What a row of each table is about. */
 export const TABLE_DOCS: Readonly<Record<TableName, string>> = {
-  hosts: 'one row a trace file: what the other tables were made from',
+  hosts: 'one row a trace file: the sources of the other tables',
   exits: 'one row a VM exit of an HVM vCPU that came to its end, as `trace summary` counts them',
   io: 'one row a port or memory access of a guest, with its way and its stages, as `trace io` shows it',
   runstates: 'one row an interval that a vCPU spent in one runstate, as `trace summary` counts them',

@@ -282,7 +282,7 @@ function vifs(setting: XlSetting | undefined, file: string, warnings: string[]):
     for (const key of parts.keys())
       if (!HARMLESS_VIF.has(key)) warnings.push(`${at}'${key}' is not understood here and has no effect`);
     const type = parts.get('type') ?? 'ioemu';
-    if (type !== 'ioemu') throw new UserError(`${at}type=${type}: expected ioemu, the emulated NIC; there is no other`);
+    if (type !== 'ioemu') throw new UserError(`${at}type=${type}: expected ioemu; only emulated NICs are supported`);
     const model = parts.get('model') ?? 'rtl8139';
     if (!nicModelNames.includes(model)) throw new UserError(`${at}model=${model}: expected ${nicModelNames.join(' or ')}`);
     const mac = parts.get('mac');

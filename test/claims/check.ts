@@ -592,7 +592,7 @@ export class Checker {
       },
     ],
     [/^is not seen to enter the guest again: /, () => undefined],
-    [/^has no log line that pairs with this access: what it did is unknown\.$/, () => undefined],
+    [/^has no log line that pairs with this access: its work is unknown\.$/, () => undefined],
     [
       /^reads (.+?) = (0x\w+): the (?:next|first) read of the interrupt cause/,
       (m) => {
@@ -679,7 +679,7 @@ export class Checker {
       },
     ],
     [
-      /^Behind guest frame (0x\w+) stands machine frame (0x\w+): /,
+      /^The p2m, Xen's table, maps guest frame (0x\w+) to machine frame (0x\w+); /,
       (m) => {
         const [r] = this.records();
         const p2m = r && p2mOf(r);
@@ -743,7 +743,7 @@ export class Checker {
       },
     ],
     [
-      /^Between exit and entry dom0 made .*: (?:none of them was needed|the mapping behind the miss)/,
+      /^Between exit and entry dom0 made .*: (?:none of them was needed|the mapping that the miss caused)/,
       () => {
         const seen = this.records().map(hypercallOf);
         this.ok(

@@ -62,7 +62,7 @@ describe('the debugger', () => {
       /^device model: by DMA, serving exit \d+ \(ioreq \d+: vCPU 0 write of gpa 0xf00000d9/,
     );
     // The receive descriptor: the frame came by itself.
-    expect(debug.execute('who-wrote 0x118000 4').text).toMatch(/^device model: by DMA, of itself, behind exit \d+/);
+    expect(debug.execute('who-wrote 0x118000 4').text).toMatch(/^device model: by DMA, on its own, after exit \d+/);
     const { position } = data<{ position: Position }>(`who-wrote 0x${tx.toString(16)} 4`);
     data(`goto instruction ${position.instructions}`);
     const driver = data<{ by: string; position: Position }>(`who-wrote 0x${tx.toString(16)} 4`);

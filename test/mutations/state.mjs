@@ -10,12 +10,14 @@ const hvm = 'src/hypervisor/vmx/hvm.ts';
 const file = 'src/machine/state/snapshot-file.ts';
 const image = 'src/machine/state/image.ts';
 
-const left = (path, find, test) => ({ guard: `restored: ${find}`, file: path, spec: fields, test, find, replace: '' });
+/** `kept`: text behind the line that only tells it from others like it. */
+const left = (path, line, test, kept = '') =>
+  ({ guard: `restored: ${line.trim()}`, file: path, spec: fields, test, find: line + kept, replace: kept });
 
 export default [
   left('src/hypervisor/time/clock.ts', '      this.extraNs = extraNs;', 'clock'),
-  left(loop, '    this.remaining = remaining;\n  }', 'run loop'),
-  left(loop, '    this.idleUntilNs = idleUntilNs;\n    this.rounds', 'run loop'),
+  left(loop, '    this.remaining = remaining;\n', 'run loop', '  }'),
+  left(loop, '    this.idleUntilNs = idleUntilNs;\n', 'run loop', '    this.rounds'),
   left(loop, '    this.entered = entered;', 'run loop'),
   left(loop, '    this.servedKicks = servedKicks;\n', 'run loop'),
   left('src/hypervisor/sched/runstate.ts', '    this.running = running;', 'run queue'),
@@ -30,7 +32,7 @@ export default [
   left(port, '    this.pausedNs = pausedNs;', 'cable'),
   left(port, '    this.offerNs = offerNs;', 'cable'),
   left(port, '    this.remindNs = remindNs;', 'cable'),
-  left(port, '    this.expired = expired;\n    this.offerNs', 'cable'),
+  left(port, '    this.expired = expired;\n', 'cable', '    this.offerNs'),
   left('src/device-model/timers.ts', '      timer.atNs = deadlinesNs[i] ?? Number.POSITIVE_INFINITY;', 'timers'),
   left('src/device-model/ioreq-server.ts', '    this.slot = slot % BUFIOREQ_SLOT_NUM;', 'ioreq server'),
   left('src/device-model/ioreq-server.ts', '    Object.assign(this.counters, { synchronous, buffered });', 'ioreq server'),
@@ -49,7 +51,7 @@ export default [
     find: 'if (this.remaining > 0) {', replace: 'if (false) {',
   },
   {
-    guard: 'memory comes last', file: 'src/machine/machine.ts', spec: cut, test: 'at an exit',
+    guard: 'memory comes last', file: 'src/machine/machine.ts', spec: cut, test: 'goes back',
     find: "    restoreImage(this.memory, state.image, 'hypervisor');\n    if (outputs === 'continued') return;", replace: "    if (outputs === 'continued') return;",
   },
   {

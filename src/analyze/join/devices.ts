@@ -205,7 +205,7 @@ function fromLog(log: DmLog, windows: Windows): void {
         block,
         addr - offset,
         'strong',
-        "the chip's own line behind the request names the register at this offset",
+        "the chip's own line after the request names the register at this offset",
         logLine(line.line, log.source),
       );
     }

@@ -229,7 +229,7 @@ function frameClaim(
     );
   if (!stationKnown && new Set(inside.map(sourceOf)).size > 1)
     return unknown(
-      `${inside.length} frames of several stations were captured in the request's time, and no file tells which is the guest's`,
+      `${inside.length} frames of several stations were captured in the request's time, and no file says which is the guest's`,
       [line, pcapFrame(frame.number)],
     );
   const alone = inside.length === 1;

@@ -97,14 +97,14 @@ export function dmaOf(
       strength: claim(
         'after the doorbell',
         'inferred',
-        'they follow the request in the log; without aligned clocks later work cannot be told apart',
+        'they follow the request in the log; without aligned clocks later work cannot be distinguished',
         [ref(request.dma[0]!), ref(request.dma.at(-1)!)],
       ),
     };
   }
   const limit = traceToWallUs(s.clock, end.timeNs) + s.clock.errorUs;
   const dma = request.dma.filter((d) => d.timeUs === undefined || d.timeUs <= limit);
-  if (dma.length === 0) return { dma, strength: unknown('all map-cache lines behind it come after the guest ran on') };
+  if (dma.length === 0) return { dma, strength: unknown('all map-cache lines after it come after the guest ran on') };
   return {
     dma,
     strength: claim('while the guest waited', 'strong', "the log times them before the wake-up, within the clocks' error", [
@@ -184,7 +184,7 @@ function bufferDraft(s: TransmitSources, bell: Bell): Draft {
   const bellRefs = eventRefs(bell.event, s.log);
   const length = doorbell.length;
   const lengthClaim: Claim<number> =
-    length === undefined ? unknown('no write of the files tells it') : claim(length, 'proven', `the driver wrote it`, bellRefs);
+    length === undefined ? unknown('no write in the files gives it') : claim(length, 'proven', `the driver wrote it`, bellRefs);
   const inMemory: Claim<never> = unknown('the chip has no descriptor in memory: the frame is named by registers');
   const base = {
     ...own,
@@ -199,7 +199,7 @@ function bufferDraft(s: TransmitSources, bell: Bell): Draft {
         index: unknown('the chip sends from its own memory'),
         gpa: inMemory,
         words: inMemory,
-        buffer: unknown("the frame lies in the chip's own memory, where the driver wrote it before"),
+        buffer: unknown("the frame is in the chip's own memory, where the driver wrote it before"),
         length: lengthClaim,
       },
       departure: { from: undefined, until: undefined, length },
@@ -265,7 +265,7 @@ function ringDrafts(s: TransmitSources, bell: Bell): Draft[] {
   const all = ring === undefined ? [] : descriptorGroups(dma, ring, bell.receive);
   const groups = all.filter((g) => g.buffers.length > 0);
   if (ring === undefined || groups.length === 0) {
-    const why = ring === undefined && dma.length > 0 ? 'where the ring lies is not in the files' : 'no map-cache line shows it';
+    const why = ring === undefined && dma.length > 0 ? "the ring's address is not in the files" : 'no map-cache line shows it';
     return [
       {
         ...base,
@@ -275,7 +275,7 @@ function ringDrafts(s: TransmitSources, bell: Bell): Draft[] {
           gpa: unknown(why),
           words: unknown('no line prints it'),
           buffer: unknown(why),
-          length: unknown('it stands in the descriptor, which no file shows'),
+          length: unknown('it is in the descriptor, which no file shows'),
         },
         departure: { from: dma[0], until: undefined, length: undefined },
       },
@@ -301,7 +301,7 @@ function ringDrafts(s: TransmitSources, bell: Bell): Draft[] {
           'the device model asked for it after the descriptor, at an address outside the ring',
           [ref(group.buffers[0]!)],
         ),
-        length: unknown('it stands in the descriptor, whose contents no file shows'),
+        length: unknown('it is in the descriptor, whose contents no file shows'),
       },
       departure: { from: group.buffers[0], until: all[all.indexOf(group) + 1]?.all[0], length: undefined },
     };

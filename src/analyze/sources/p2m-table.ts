@@ -89,7 +89,7 @@ export class P2mTable {
       this.records === 0
         ? 'the trace holds no SET_P2M record; Xen fills most of the p2m when it builds the guest'
         : best !== undefined
-          ? 'the latest SET_P2M record before it says that there is no machine frame'
+          ? 'the latest SET_P2M record before it says that no machine frame is mapped'
           : 'no SET_P2M record names this frame before that time',
     );
   }

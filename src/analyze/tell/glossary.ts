@@ -91,7 +91,7 @@ export const glossary: readonly Chapter[] = [
       ),
       term(
         'mmio_dm',
-        'A type of page in the p2m (number 4): no memory lies there, and a device model answers for it.',
+        'A type of page in the p2m (number 4): the page has no memory, and a device model answers for it.',
         'p2m_mmio_dm',
       ),
       term(
@@ -173,7 +173,7 @@ export const glossary: readonly Chapter[] = [
         'The request holds no data but the guest-physical address of it, because a string instruction copies several items.',
         'pointer',
       ),
-      term('doorbell', 'The register write that tells a NIC that something is there to be sent.'),
+      term('doorbell', 'The register write that tells a NIC to look for something to send.'),
       term('hypercall', 'A call from a domain into Xen, as a system call is one from a program into its kernel.'),
       term('dm_op', 'The hypercall of device models: set an interrupt level, claim addresses, and so on.'),
       term(
@@ -244,7 +244,7 @@ export const glossary: readonly Chapter[] = [
         'transmit ring',
         'receive ring',
       ),
-      term('descriptor', 'An entry of a ring: where a buffer lies, how long it is, and whose turn it is.'),
+      term('descriptor', 'An entry of a ring: the address of a buffer, its length, and whose turn it is.'),
       term('OWN', 'A bit of a descriptor: set while it belongs to the NIC.'),
       term('C mode', "The RTL8139's plain mode: four transmit buffers that registers name, one receive buffer.", 'C'),
       term('C+ mode', "The RTL8139's later mode: descriptor rings for both directions. Linux' 8139cp uses it.", 'C+'),
@@ -260,10 +260,10 @@ export const glossary: readonly Chapter[] = [
       term('TSC', 'The counter of the processor by which trace records are timed. Its rate turns ticks into seconds.'),
       term(
         'drift',
-        'How much faster one clock runs than another, in parts per million (ppm). Trace and log have clocks of their own, laid over each other by what both recorded.',
+        'How much faster one clock runs than another, in parts per million (ppm). Trace and log each have their own clock; the events that both recorded align the two.',
         'ppm',
       ),
-      term('±', 'The time lies within so much of the one printed, on either side.', 'error'),
+      term('±', 'The true time is within this much of the printed one, on either side.', 'error'),
       term('measured', 'Times of a real clock.'),
       term(
         'modelled',
@@ -277,7 +277,7 @@ export const glossary: readonly Chapter[] = [
       ),
       term(
         'lost records',
-        'Records that found no room in the trace buffer. The trace says how many, and what they held is unknown.',
+        'Records that did not fit into the trace buffer. The trace says how many; their contents are unknown.',
         'lost',
       ),
       term('SET_P2M', 'A trace record of a p2m entry that was set. Without it a machine frame is unknown.', 'P2M_SET'),

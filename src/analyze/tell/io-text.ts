@@ -251,7 +251,7 @@ function clockText(g: Guest, clock: ClockAlignment): string {
   const header =
     clock.headerLine === undefined
       ? ''
-      : `; what log line ${clock.headerLine} says contradicts ${clock.headerContradictedBy} pairs and was not used: is the log of this trace?`;
+      : `; the TSC rate in log line ${clock.headerLine} contradicts ${clock.headerContradictedBy} pairs and was not used: is the log of this trace?`;
   return `${at} ±${(clock.errorUs / 1e6).toFixed(6)} s, drift ${((clock.rate - 1) * 1e6).toFixed(1)}${rate} ppm, from ${clock.pairsUsed} pairs${clock.consistent ? '' : ' that contradict each other'}${outliers}${header}`;
 }
 

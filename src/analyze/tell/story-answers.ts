@@ -65,7 +65,7 @@ export function addressesOf(a: Guest, tx: Transmission, walked: IoAccess | undef
       gpa: claim(hex(register.addr), 'proven', 'the MMIO record holds it', [register.record.ref]),
       mfn:
         npf === undefined
-          ? unknown('no NPF record stands beside it')
+          ? unknown('no NPF record accompanies it')
           : npf.mfn === undefined
             ? claim(`none: ${p2mTypeName(npf.p2mType)}`, 'proven', 'the NPF record says INVALID_MFN', [npf.ref])
             : claim(hex(npf.mfn), 'proven', 'the NPF record holds it', [npf.ref]),
@@ -206,7 +206,7 @@ export function translationSentences(
     if (frame.value !== undefined)
       out.push(
         say(
-          `Behind guest frame ${hex(Math.floor(gpa / 4096))} stands machine frame ${hex(frame.value.mfn)}: the p2m, Xen's table, says so, and neither driver nor chip ever names it.`,
+          `The p2m, Xen's table, maps guest frame ${hex(Math.floor(gpa / 4096))} to machine frame ${hex(frame.value.mfn)}; neither driver nor chip ever names the machine frame.`,
           frame.strength,
           frame.refs,
         ),
@@ -348,7 +348,7 @@ function mappingCalls(a: Guest, tx: Transmission, history: MapCacheHistory | und
       return {
         none: false,
         sentence: say(
-          `${made}: the mapping behind the miss is likely among them; the records do not hold their operands.`,
+          `${made}: the mapping that the miss caused is likely among them; the records do not hold their operands.`,
           'inferred',
           refs,
         ),
@@ -387,7 +387,7 @@ export function unknownSentences(a: Guest, tx: Transmission, walked: IoAccess | 
   if (tx.frame.value === undefined) out.push(say(`The frame on the wire: ${tx.frame.why}.`, 'unknown', []));
   if (walked !== undefined && walked.marks.blocked === undefined)
     out.push(
-      say('Whether the vCPU waited: no running→offline record stands between exit and entry.', 'unknown', [walked.record.ref]),
+      say('Whether the vCPU waited: there is no running→offline record between exit and entry.', 'unknown', [walked.record.ref]),
     );
   if (a.log === undefined) out.push(say('What the device model did: no log of it was given.', 'unknown', []));
   if (tx.kind === 'inferred')
@@ -459,7 +459,7 @@ export function joinSentences(a: Guest): Sentence[] {
 /** How long a tick of the trace was taken to be, and by what; nothing where it was told and fits. */
 export function rateText(rate: Guest['tscRate']): string | undefined {
   if (rate === undefined) return undefined;
-  const instead = rate.insteadOf === undefined ? '' : `, not the ${rate.insteadOf} Hz that was told or assumed`;
+  const instead = rate.insteadOf === undefined ? '' : `, not the ${rate.insteadOf} Hz that was given or assumed`;
   switch (rate.by) {
     case 'told':
     case 'log header':
@@ -469,7 +469,7 @@ export function rateText(rate: Guest['tscRate']): string | undefined {
     case 'console':
       return `The trace's times are by a TSC of ${rate.hz} Hz, which the guest's kernel printed${instead}`;
     case 'assumed':
-      return `The trace's times are by an assumed TSC of ${rate.hz} Hz, as xenalyze takes it: no file tells the rate, and --cpu-hz gives it`;
+      return `The trace's times are by an assumed TSC of ${rate.hz} Hz, as xenalyze assumes it: no file gives the rate; --cpu-hz sets it`;
   }
 }
 
@@ -512,7 +512,7 @@ function clockSentence(a: Guest, clock: ClockAlignment): Sentence {
   const contradicted =
     clock.headerLine === undefined
       ? ''
-      : `; what the log's header says of the TSC contradicts ${clock.headerContradictedBy} pairs and was not used`;
+      : `; the TSC rate in the log's header contradicts ${clock.headerContradictedBy} pairs and was not used`;
   const rateError = clock.rateError === undefined ? '' : ` ±${(clock.rateError * 1e6).toFixed(1)}`;
   const outliers =
     clock.outliers.length === 0

@@ -183,7 +183,7 @@ function exitHops(
       t,
       access.lost.timeNs,
       'Xen',
-      `${access.lost.count} records of pCPU ${access.lost.pcpu} are lost${access.lost.untilNs > access.lost.timeNs ? ` from here on, for ${us(access.lost.untilNs - access.lost.timeNs)}` : ' here'}: what is missing below is unknown.`,
+      `${access.lost.count} records of pCPU ${access.lost.pcpu} are lost${access.lost.untilNs > access.lost.timeNs ? ` from here on, for ${us(access.lost.untilNs - access.lost.timeNs)}` : ' here'}: the missing part below is unknown.`,
       'unknown',
       [access.lost.ref],
     );
@@ -223,7 +223,7 @@ function requestHop(t: Teller, access: IoAccess | undefined, request: DmRequest 
   const { log } = t.a;
   if (request === undefined) {
     if (log !== undefined && access !== undefined) {
-      hopAt(t, undefined, 'device model', 'has no log line that pairs with this access: what it did is unknown.', 'unknown', [
+      hopAt(t, undefined, 'device model', 'has no log line that pairs with this access: its work is unknown.', 'unknown', [
         access.record.ref,
       ]);
     }

@@ -144,8 +144,8 @@ function unrelatedStory(g: Guest, frame: CapturedFrame, why: string): Story {
 function strangeStory(g: Guest, frame: CapturedFrame, known: boolean): Story {
   const t = tellerOf(g, frame);
   const text = known
-    ? `It is neither from this guest nor to it: its source ${sourceOf(frame)} and its destination ${destinationOf(frame)} are no addresses of this guest's.`
-    : "Whether this guest sent or received it is unknown: no file tells the guest's station address.";
+    ? `It is neither from this guest nor to it: its source ${sourceOf(frame)} and its destination ${destinationOf(frame)} are not addresses of this guest.`
+    : "Whether this guest sent or received it is unknown: no file gives the guest's station address.";
   const what = say(
     text,
     known ? 'strong' : 'unknown',
@@ -246,7 +246,7 @@ function receiveStory(g: Guest, frame: CapturedFrame): Story {
       t,
       from.timeNs,
       'device model',
-      `touches guest memory ${behind.length} time${behind.length === 1 ? '' : 's'}, from ${hex(behind[0]!.gpa)} on, for no request that waits: the likeliest reason is that it takes the frame in.`,
+      `touches guest memory ${behind.length} time${behind.length === 1 ? '' : 's'}, from ${hex(behind[0]!.gpa)} on, for no request that waits: most likely it is receiving the frame.`,
       'inferred',
       [logLine(behind[0]!.line, source), logLine(behind.at(-1)!.line, source)],
       from.errorNs,

@@ -44,7 +44,7 @@ export function renderStory(story: Story, options: RenderOptions = {}): string {
   out.push(...wrap(story.title, s.width, '').map(s.bold), '');
   for (const sentence of story.summary) out.push(...withEvidence({ ...s, evidence: 'none' }, sentence.text, sentence, '  '));
   out.push('', ...wrap(legend(story, s.evidence), s.width, '').map(s.dim), '');
-  section(out, s, 'What is told', story.subject);
+  section(out, s, 'Subject', story.subject);
   if (story.hops.length > 0) {
     out.push(s.bold('The way'), ...story.hops.flatMap((hop, i) => hopLines(s, hop, i + 1)), '');
   }
@@ -68,8 +68,8 @@ function legend(story: Story, evidence: EvidenceLevel): string {
     '(strong) follows by a rule of docs/trace.md, (inferred) is the likeliest reading, and without a mark a record says so';
   const refs =
     evidence === 'none'
-      ? '--evidence short or full shows what each sentence rests on'
-      : `In brackets stands what a sentence rests on: the offset of a trace record, a line of the log, a frame of the capture${evidence === 'short' ? '; --evidence full shows all of it' : ''}`;
+      ? '--evidence short or full shows the evidence of each sentence'
+      : `Brackets show the evidence of a sentence: the offset of a trace record, a line of the log, a frame of the capture${evidence === 'short' ? '; --evidence full shows all of it' : ''}`;
   return `${kind}: ${story.clock.why}. ${marks}. ${refs}. xenolith explain TERM explains a word.`;
 }
 

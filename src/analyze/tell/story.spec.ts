@@ -61,7 +61,7 @@ describe('the mail', () => {
 
   it('does not pair a request with other data', async () => {
     const text = textOf(await tellMail(change(mail(), 'data: d4e6c400, count', 'data: d4e6c410, count')));
-    expect(text).toContain('has no log line that pairs with this access: what it did is unknown.');
+    expect(text).toContain('has no log line that pairs with this access: its work is unknown.');
     expect(text).toContain('(strong)');
     expect(text).toContain('Trace and log pair 0 of 1 access');
   });
@@ -88,7 +88,7 @@ describe('8139cp', () => {
     const text = textOf(await tell(e, 2));
     expect(text).toContain('for the TxPoll write: the device model logged the request');
     expect(text).toContain('no wait is recorded, which alone would prove nothing');
-    expect(text).toContain('Whether the vCPU waited: no running→offline record stands between exit and entry.');
+    expect(text).toContain('Whether the vCPU waited: there is no running→offline record between exit and entry.');
   });
 
   it('without the log: the wait decides, and what the device model did is unknown', async () => {
@@ -117,7 +117,7 @@ describe('8139cp', () => {
     const e = excerpt('8139cp');
     e.trace = change(e.trace, /\n {3}6\.77[^]*?\n(?= {3}6\.78)/, `\n${LOST}\n`);
     const text = textOf(await tell(e, 2));
-    expect(text).toContain('40 records of pCPU 0 are lost here: what is missing below is unknown.');
+    expect(text).toContain('40 records of pCPU 0 are lost here: the missing part below is unknown.');
     expect(text).toContain(
       'Whether a hypercall fell into this request is unknown: records are lost, or the trace ends inside it.',
     );
@@ -136,7 +136,7 @@ describe('8139cp', () => {
     const block = /152@1795363987\.6335[^]*?(?=152@1795363987\.641639)/.exec(e.log!)![0];
     e.log = block + change(e.log!, block, '');
     const text = textOf(await explainFiles({ ...inputOf({ ...e, pcap: undefined }), packet: 3 }));
-    expect(text).toContain('has no log line that pairs with this access: what it did is unknown.');
+    expect(text).toContain('has no log line that pairs with this access: its work is unknown.');
     expect(text).toContain('unpaired: 1 access (no request with equal address, direction and data in this order)');
   });
 
@@ -175,7 +175,7 @@ describe('8139cp', () => {
     expect(story.title).toContain('sent or received');
     expect(story.subject[0]).toMatchObject({
       strength: 'unknown',
-      text: expect.stringContaining("no file tells the guest's station address") as string,
+      text: expect.stringContaining("no file gives the guest's station address") as string,
     });
   });
 
@@ -230,7 +230,7 @@ describe('8139cp', () => {
       '152@1795363987.636000:xen_remap_bucket index 0x62\n152@1795363987.636',
     );
     expect(textOf(await tell(missed, 2))).toContain(
-      'Between exit and entry dom0 made 1 mmu_update: the mapping behind the miss is likely among them',
+      'Between exit and entry dom0 made 1 mmu_update: the mapping that the miss caused is likely among them',
     );
     const hit = await call(excerpt('8139too'));
     expect(textOf(await tell({ ...hit }, 2))).toContain(

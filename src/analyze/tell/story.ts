@@ -111,7 +111,7 @@ function whyNoPacket(a: Analysis, g: Guest): string {
   const others = a.guests.filter((x) => x !== g && x.transmissions.length > 0);
   const elsewhere = others.length === 0 ? '' : `; ${others.map((x) => guestName(x)).join(', ')} sent some: --domain chooses`;
   if (g.windows.length === 0)
-    return `no transmission of ${guestName(g)} in the files: ${g.accesses.length} I/O accesses, but no BAR write, region line or console names where a chip lies; give --device rtl8139@BASE or the device-model log${elsewhere}`;
+    return `no transmission of ${guestName(g)} in the files: ${g.accesses.length} I/O accesses, but no BAR write, region line or console gives the address of a chip; give --device rtl8139@BASE or the device-model log${elsewhere}`;
   const w = g.windows[0]!;
   return `no transmission of ${guestName(g)} in the files: ${w.chip.name} at ${hex(w.base)} is known, but no doorbell of it is recorded${elsewhere}`;
 }

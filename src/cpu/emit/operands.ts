@@ -57,7 +57,7 @@ export function immediateOperand(value: () => I64, size: number): Operand {
     read: value,
     readSigned: value,
     write: fixed,
-    readVector: (): V128 => refuse('an immediate is no vector')(),
+    readVector: (): V128 => refuse('an immediate is not a vector')(),
     writeVector: fixed,
     address: fixed,
     update: fixed,

@@ -238,7 +238,7 @@ export function reportPage(profile: Profile, costs: readonly CostRow[], notes: r
     ...notes.map((n) => `<p class="note">${escape(n)}</p>`),
     table(['', ''], facts),
     lost > 0
-      ? `<p class="note">${lost} records found no room, in ${profile.losses.length} intervals. They are hatched in the plots: what happened there is not known.</p>`
+      ? `<p class="note">${lost} records were lost, in ${profile.losses.length} intervals. The plots hatch these intervals: what happened in them is unknown.</p>`
       : '<p class="note">No records were lost.</p>',
     '<h2>VM exits over time</h2>',
     plot(overTime(profile, 'exits', 'exits-time')),

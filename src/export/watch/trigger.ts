@@ -44,15 +44,15 @@ export function parseTrigger(text: string): Trigger {
     const m = TERM.exec(part);
     if (m === null)
       throw new UserError(
-        `'${part.trim()}' is no condition: expected a figure, a comparison and a value, for example io.latency > 5ms`,
+        `'${part.trim()}' is not a condition: expected a figure, a comparison and a value, for example io.latency > 5ms`,
       );
     const [, event, field, operator, number, unit] = m as unknown as [string, string, string, string, string, string];
     if (!(event in FIELDS) || !(FIELDS[event as EventKind] as readonly string[]).includes(field))
-      throw new UserError(`there is no figure '${event}.${field}'; expected one of ${all.join(', ')}`);
+      throw new UserError(`unknown figure '${event}.${field}'; expected one of ${all.join(', ')}`);
     if (kind !== undefined && kind !== event)
       throw new UserError(`a condition is about one event: ${kind} and ${event} do not go together`);
     kind = event as EventKind;
-    if (unit !== '' && field !== 'latency') throw new UserError(`${event}.${field} is no time: leave out '${unit}'`);
+    if (unit !== '' && field !== 'latency') throw new UserError(`${event}.${field} is not a time: leave out '${unit}'`);
     if (unit === '' && field === 'latency' && Number(number) !== 0)
       throw new UserError(`'${part.trim()}' lacks a unit: write ${number}ms, ${number}us or ${number}ns`);
     const value = Number(number) * UNITS[unit.toLowerCase()]!;

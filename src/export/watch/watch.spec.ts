@@ -141,10 +141,10 @@ describe('a condition', () => {
   });
 
   it.each([
-    ['io.latency', /is no condition/],
+    ['io.latency', /is not a condition/],
     ['io.latency > 5', /lacks a unit/],
-    ['io.domid > 5ms', /is no time/],
-    ['disk.latency > 5ms', /there is no figure 'disk.latency'/],
+    ['io.domid > 5ms', /is not a time/],
+    ['disk.latency > 5ms', /unknown figure 'disk.latency'/],
     ['io.latency > 5ms and exit.domid = 1', /do not go together/],
   ])('%s is refused', (text, why) => {
     expect(() => parseTrigger(text)).toThrow(why);

@@ -260,7 +260,7 @@ export class DomainBuilder {
     }
     if (!segments.some(({ address, memorySize }) => entry >= address && entry < address + memorySize))
       throw new UserError(
-        `kernel: its entry, 0x${entry.toString(16)}, lies in nothing that its Multiboot header loads; expected a guest-physical address in it`,
+        `kernel: its entry, 0x${entry.toString(16)}, is outside everything that its Multiboot header loads; expected a guest-physical address inside it`,
       );
     const module = ramdisk === undefined ? undefined : { address: pageUp(end), size: ramdisk.length };
     if (module) end = module.address + module.size;

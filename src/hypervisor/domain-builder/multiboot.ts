@@ -76,7 +76,7 @@ export function readMultiboot(file: Uint8Array, name: string): MultibootImage {
     return { segments: elf.segments, entry: elf.entry, name: word, elf };
   }
   if (at + Header.size > file.length)
-    throw new UserError(`${name}: its Multiboot header lies outside the file of ${file.length} bytes; the file is cut short`);
+    throw new UserError(`${name}: its Multiboot header is outside the file of ${file.length} bytes; the file is cut short`);
   const field = (offset: number): number => v.getUint32(at + offset, true);
   const [headerAddr, loadAddr] = [field(Header.headerAddr), field(Header.loadAddr)];
   const start = at - (headerAddr - loadAddr);

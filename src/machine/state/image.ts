@@ -95,7 +95,7 @@ function checkTables(memory: MachineMemory): void {
     for (let word = base >>> 2; word < (base + size) >>> 2; word++) {
       const entry = u32[word]!;
       if (entry !== 0 && !memory.isRamFrame((entry & 0xf_ffff) as Mfn))
-        throw new UserError(`saved state: the p2m leads to machine frame 0x${(entry & 0xf_ffff).toString(16)}, which is no RAM`);
+        throw new UserError(`saved state: the p2m maps machine frame 0x${(entry & 0xf_ffff).toString(16)}, which is not RAM`);
     }
   }
 }

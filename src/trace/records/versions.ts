@@ -38,7 +38,7 @@ const NOTES: readonly VersionNote[] = [
   },
   {
     since: 22,
-    says: 'there are no lazy-FPU records: their absence does not mean that no guest used the FPU.',
+    says: 'this release writes no lazy-FPU records: their absence does not mean that no guest used the FPU.',
     matters: (content) => content.guests,
   },
 ];

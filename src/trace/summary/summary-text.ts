@@ -82,10 +82,10 @@ export function traceContent(summary: TraceSummary): TraceContent {
 function release(inference: Inference): string {
   const { xenFrom, xenTo } = inference;
   if (xenFrom === null || xenTo === null) return 'its records fit no single Xen release';
-  if (inference.told === true) return `read as Xen ${xenFrom}, as told`;
+  if (inference.told === true) return `read as Xen ${xenFrom}, as given`;
   const range = xenFrom === xenTo ? `Xen ${xenFrom}` : `Xen ${xenFrom} to ${xenTo}`;
   return inference.evidence.length === 0
-    ? `fits ${range}: no record tells them apart`
+    ? `fits ${range}: no record distinguishes them`
     : `fits ${range}, because of these records:`;
 }
 

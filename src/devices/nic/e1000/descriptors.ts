@@ -83,7 +83,7 @@ export const contextTxDescriptor: readonly RegisterDef[] = [
     offset: 8,
     doc: 'Length and command',
     fields: [
-      { name: 'PAYLEN', lsb: 0, bits: 20, doc: 'Large send: bytes behind the headers' },
+      { name: 'PAYLEN', lsb: 0, bits: 20, doc: 'Large send: bytes after the headers' },
       { name: 'DTYP', lsb: 20, bits: 4, doc: 'Type', values: { 0: 'context' } },
       bit(24, 'TCP', 'TCP, not UDP'),
       bit(25, 'IP', 'IPv4, not IPv6'),

@@ -21,7 +21,7 @@ export const statisticsRegisters = [
   { ...ro, name: 'TNCRS', offset: 0x4034, doc: `Transmissions without carrier; ${never}` },
   { ...ro, name: 'SEQEC', offset: 0x4038, dataSheet: 'SEC', doc: `Sequence errors; ${never}` },
   { ...ro, name: 'CEXTERR', offset: 0x403c, doc: `Carrier extension errors; ${never}` },
-  { ...ro, name: 'RLEC', offset: 0x4040, doc: `Frames whose length field lies; ${never}` },
+  { ...ro, name: 'RLEC', offset: 0x4040, doc: `Frames whose length field is wrong; ${never}` },
   { ...ro, name: 'XONRXC', offset: 0x4048, doc: `XON frames received; ${never}` },
   { ...ro, name: 'XONTXC', offset: 0x404c, doc: `XON frames sent; ${never}` },
   { ...ro, name: 'XOFFRXC', offset: 0x4050, doc: `XOFF frames received; ${never}` },

@@ -64,7 +64,7 @@ const table = [
     access: 'rw',
     powerOn: 0,
     doc: 'Local DMA address, high byte; reads zero here',
-    written: { name: 'EN0_STOPPG', doc: 'Page behind the receive ring (PSTOP)' },
+    written: { name: 'EN0_STOPPG', doc: 'Page after the receive ring (PSTOP)' },
   },
   {
     name: 'EN0_BOUNDARY',
@@ -280,7 +280,7 @@ const table = [
     doc: 'Multicast hash filter: one bit for each value of the upper 6 bits of the CRC of the address',
   }),
   { name: 'EN2_STARTPG', dataSheet: 'PSTART', offset: 0x201, width: 1, access: 'ro', doc: 'First page of the receive ring' },
-  { name: 'EN2_STOPPG', dataSheet: 'PSTOP', offset: 0x202, width: 1, access: 'ro', doc: 'Page behind the receive ring' },
+  { name: 'EN2_STOPPG', dataSheet: 'PSTOP', offset: 0x202, width: 1, access: 'ro', doc: 'Page after the receive ring' },
   { name: 'EN2_RNPP', dataSheet: 'RNPP', offset: 0x203, width: 1, access: 'none', doc: 'Remote next packet pointer' },
   { name: 'EN2_TPSR', dataSheet: 'TPSR', offset: 0x204, width: 1, access: 'none', doc: 'Page of the frame to send' },
   { name: 'EN2_LNPP', dataSheet: 'LNPP', offset: 0x205, width: 1, access: 'none', doc: 'Local next packet pointer' },
@@ -296,7 +296,7 @@ const table = [
     offset: 0x301,
     width: 1,
     access: 'none',
-    doc: 'EEPROM wires; there is no EEPROM here',
+    doc: 'EEPROM wires; this card has no EEPROM',
   },
   { name: 'EN3_BPAGE', dataSheet: 'BPAGE', offset: 0x302, width: 1, access: 'none', doc: 'Boot ROM page' },
   {

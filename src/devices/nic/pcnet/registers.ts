@@ -299,7 +299,7 @@ const table = [
       bit(9, 'MEMCMD'),
     ],
   }),
-  bcr(19, 'EECAS', 'EEPROM control and status; there is no EEPROM here', { powerOn: 0x0002 }),
+  bcr(19, 'EECAS', 'EEPROM control and status; this card has no EEPROM', { powerOn: 0x0002 }),
   bcr(20, 'SWS', 'Software style; written only while the chip is stopped or suspended', {
     powerOn: 0x0200,
     fields: [

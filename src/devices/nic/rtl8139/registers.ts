@@ -120,7 +120,7 @@ const table = [
       bit(0, 'AcceptAllPhys', 'Every frame'), bit(1, 'AcceptMyPhys', 'Frames to MAC0…5'), bit(2, 'AcceptMulticast',
         'Multicast through MAR'),
       bit(3, 'AcceptBroadcast'), bit(4, 'AcceptRunt'), bit(5, 'AcceptErr'),
-      bit(7, 'NoWrap', 'A frame at the ring end goes on behind it, up to 1.5 KiB'), { name: 'MXDMA', lsb: 8, bits: 3 },
+      bit(7, 'NoWrap', 'A frame at the end of the ring continues past it, by up to 1.5 KiB'), { name: 'MXDMA', lsb: 8, bits: 3 },
       { name: 'RxBufLen', lsb: 11, bits: 2, doc: 'C mode ring size', values: { 0: '8K', 1: '16K', 2: '32K', 3: '64K' } },
       { name: 'RXFTH', lsb: 13, bits: 3, doc: 'FIFO threshold' }, bit(16, 'RER8'), bit(17, 'MulERINT'), { name: 'ERTH', lsb: 24,
         bits: 4 },
