@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { guestsAtHand } from '../src/cli/page.ts';
 import { servePage } from '../src/cli/page-server.ts';
 import { captureFile } from '../src/trace/testing/fixtures.ts';
 import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
@@ -16,6 +17,10 @@ const root = join(import.meta.dirname, '..');
 const folder = join(root, 'dist/page');
 const lack = await lackOf('chromium', 'built');
 const noCaptures = await lackOf('captures');
+const noGuest = await lackOf('chromium', 'built', 'guest');
+
+/** What the address bar says. */
+const hashOf = (page: Page): Record<string, string> => Object.fromEntries(new URLSearchParams(new URL(page.url()).hash.slice(1)));
 
 /** The newest file of a folder, by its time. */
 const newest = (path: string): number =>
@@ -76,7 +81,7 @@ describe.skipIf(lack.skip)(lack.title('the page'), () => {
     expect(await page.textContent('.story h3')).toContain('ICMP echo request 10.0.2.15 > 10.0.2.2');
     expect(await page.locator('.packets li').count()).toBe(8);
     expect(await page.textContent('.live')).toContain('3 packets transmitted, 3 packets received');
-    expect(new URL(page.url()).hash).toBe('#packet=3');
+    expect(hashOf(page)).toEqual({ guest: 'ping', packet: '3' });
     expect(requests.every((address) => new URL(address).origin === new URL(url).origin || address.startsWith('data:'))).toBe(
       true,
     );
@@ -96,7 +101,7 @@ describe.skipIf(lack.skip)(lack.title('the page'), () => {
     await page.waitForFunction(() => document.querySelector('.story h3')?.textContent?.startsWith('Packet 5'));
     await page.waitForFunction(() => document.querySelector('.bytes h3')?.textContent?.startsWith('Frame 5'));
     expect(await page.textContent('.addresses')).toContain('none: mmio_dm');
-    expect(new URL(page.url()).hash).toBe('#packet=5');
+    expect(hashOf(page)['packet']).toBe('5');
     await page.close();
   });
 
@@ -104,19 +109,140 @@ describe.skipIf(lack.skip)(lack.title('the page'), () => {
     const { page } = await open();
     await page.waitForSelector('.hops li');
     await page.click('text=Step 20');
-    await page.waitForFunction(() => document.querySelector('.controls output')?.textContent?.startsWith('paused'));
+    await page.waitForSelector('.live .state.paused');
     await page.waitForSelector('.registers tbody tr');
     const rows = await page.locator('.registers tbody tr').count();
     expect(rows).toBeGreaterThan(40);
     for (let i = 0; i < 30 && (await page.locator('.registers tr.changed').count()) === 0; i++) {
-      const before = await page.textContent('.controls output');
+      const before = await page.textContent('.live .head small');
       await page.click('text=Step 20');
-      await page.waitForFunction((old) => document.querySelector('.controls output')?.textContent !== old, before);
+      await page.waitForFunction((old) => document.querySelector('.live .head small')?.textContent !== old, before);
     }
     expect(await page.locator('.registers tr.changed').count()).toBeGreaterThan(0);
     await page.click('role=tab[name="vCPU"]');
     expect(await page.textContent('.registers dl')).toMatch(/rip\s*0x/);
     await page.close();
+  });
+
+  it('shows the registers of any moment of the run, and who wrote what before it', async () => {
+    const { page, problems } = await open();
+    await page.waitForSelector('.hops li');
+    const momentAt = async (step: string): Promise<number> => {
+      const before = await page.textContent('.moment').catch(() => '');
+      await page.locator('.hops .step', { hasText: step }).first().click();
+      await page.waitForFunction((old) => document.querySelector('.moment')?.textContent !== old, before);
+      return Number(/exit (\d+)/.exec((await page.textContent('.moment'))!)![1]);
+    };
+    await page.waitForSelector('.moment');
+    const doorbell = await momentAt('leaves the guest');
+    expect(await momentAt('reads IntrStatus')).toBeGreaterThan(doorbell);
+    await page.getByRole('button', { name: 'back by one exit' }).click();
+    await page.locator('.addresses li', { hasText: 'descriptor' }).getByText('who wrote this?').click();
+    await page.waitForSelector('.who');
+    expect(await page.textContent('.who')).toMatch(/Who wrote descriptor 0 at 0x[0-9a-f]+\?\s*The (guest|device model): /);
+    await page.locator('.registers tr', { hasText: 'ChipCmd' }).getByText('who?').click();
+    await page.waitForFunction(() => document.querySelector('.who')?.textContent?.includes('ChipCmd'));
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  it('puts two packets side by side, finds texts, plots, and keeps steps as Markdown', async () => {
+    const { page, problems } = await open();
+    await page.waitForSelector('.hops li');
+    await page.click('[title="Compare packet 5 with packet 3"]');
+    await page.waitForSelector('.compare tbody tr');
+    expect(await page.textContent('.compare thead')).toMatch(/Packet 3 .*Packet 5 /);
+    expect(await page.locator('.compare tbody tr').count()).toBeGreaterThan(10);
+    await page.keyboard.press('Escape');
+    await page.locator('h1').click();
+    await page.keyboard.press('/');
+    await page.keyboard.type('TxPoll');
+    await page.keyboard.press('Enter');
+    await page.locator('.hits button', { hasText: 'trace+' }).first().click();
+    await page.waitForFunction(() => document.querySelector('.bytes h3')?.textContent?.startsWith('Record'));
+    expect(hashOf(page)['at']).toMatch(/^trace\+0x/);
+    await page.locator('.numbers td button', { hasText: 'TxPoll' }).click();
+    await page.waitForSelector('.plot canvas');
+    await page.locator('.hops .step', { hasText: 'fills slot' }).click();
+    await page.click('text=keep in the notebook');
+    expect(await page.inputValue('.notebook textarea')).toMatch(/^## Packet 3 [^]*- .*\*\*Xen\*\* fills slot 0 .*trace\+0x/);
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  it('goes to what its address names', async () => {
+    const { page, problems } = await open(`${url}#guest=ping&packet=5&at=log:3`);
+    await page.waitForSelector('.hops li');
+    await page.waitForFunction(() => document.querySelector('.bytes h3')?.textContent === 'Line 3');
+    expect(await page.textContent('.story h3')).toMatch(/^Packet 5 /);
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  it('has a tour that goes through the panes to its end', async () => {
+    const { page, problems } = await open();
+    await page.waitForSelector('.hops li');
+    await page.click('text=Tour');
+    const titles: string[] = [];
+    while ((await page.locator('.tour').count()) > 0) {
+      titles.push((await page.textContent('.tour h2'))!);
+      await page.waitForSelector('.spot');
+      if (titles.at(-1)!.includes('mmio_dm')) expect(await page.textContent('.hops [aria-current]')).toContain('mmio_dm');
+      await page.click('.tour .main');
+      await page.waitForFunction((old) => document.querySelector('.tour h2')?.textContent !== old, titles.at(-1));
+    }
+    expect(titles.length).toBeGreaterThan(8);
+    expect(problems).toEqual([]);
+    await page.close();
+  });
+
+  it('boots a kernel that is dropped, and text of a guest stays text', async () => {
+    const { codeKernel } = (await import(
+      '../dist/library/index-node.js' as string
+    )) as typeof import('../src/library/index-node.ts');
+    const { page, problems } = await open();
+    await page.waitForSelector('.hops li');
+    const said = '<img src=x onerror=alert(1)>\x1b]0;title\x07\r\n';
+    // For each character: mov al, c; out 0xe9, al. Then a write to the ACPI port powers off.
+    const code = [...said].flatMap((c) => [0xb0, c.charCodeAt(0), 0xe6, 0xe9]);
+    const off = [0x66, 0xba, 0x04, 0xb0, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xf4];
+    await page.setInputFiles('input[type=file]', {
+      name: 'kernel',
+      mimeType: 'application/octet-stream',
+      buffer: Buffer.from(codeKernel(Uint8Array.from([...code, ...off]))),
+    });
+    await page.waitForFunction(() => document.querySelector('.console')?.textContent?.includes('<img src=x'));
+    expect(await page.locator('img').count()).toBe(0);
+    expect(await page.title()).toBe('Xenolith: see an I/O happen');
+    // What a page's policy forbids.
+    expect(
+      await page.evaluate(() => {
+        const script = document.createElement('script');
+        script.textContent = 'globalThis.injected = true';
+        document.body.append(script);
+        return 'injected' in globalThis;
+      }),
+    ).toBe(false);
+    expect(problems.filter((problem) => !problem.includes('Content Security Policy'))).toEqual([]);
+    await page.close();
+  });
+
+  it.skipIf(noGuest.skip)(noGuest.title('boots Debian to the ping, with the driver that is chosen'), async () => {
+    const served = await servePage(folder, '127.0.0.1', 0, await guestsAtHand({}));
+    const { page, problems } = await open(`${served.url}#guest=debian-ping&nic=8139cp`);
+    await page.waitForFunction(() => document.querySelector('.live .state')?.textContent === 'ended');
+    await page.waitForFunction(() =>
+      [...document.querySelectorAll('.packets li')].some(
+        (li) => li.textContent?.includes('IPv6') || li.textContent?.includes('ICMPv6'),
+      ),
+    );
+    await page.waitForFunction(() => document.querySelector('.story h3')?.textContent?.includes('ICMP echo request'));
+    expect(await page.textContent('.addresses')).toContain('none: mmio_dm');
+    expect(hashOf(page)).toMatchObject({ guest: 'debian-ping', nic: '8139cp' });
+    expect(problems).toEqual([]);
+    await page.close();
+    served.server.close();
+    served.server.closeAllConnections();
   });
 
   it('says in one line what is wrong with a file, and shows names and texts of files as text', async () => {

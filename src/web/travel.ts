@@ -9,6 +9,7 @@ type Asking = Asked<TravelRequest, TravelAnswers>;
 
 let options: MachineOptions | undefined;
 let asking: Asking | undefined;
+let begun: Promise<Asking> | undefined;
 
 /** The run can be gone through. */
 export const canTravel = signal(false);
@@ -30,17 +31,21 @@ export function beginTravel(run: MachineOptions): void {
 export function endTravel(): void {
   asking?.terminate();
   asking = undefined;
+  begun = undefined;
   options = undefined;
   canTravel.value = false;
   standing.value = undefined;
   who.value = undefined;
 }
 
-async function asked(): Promise<Asking> {
-  if (asking !== undefined) return asking;
-  asking = new Asked(new Worker(new URL('./travel-worker.ts', import.meta.url), { type: 'module' }));
-  await asking.ask({ kind: 'begin', options: options! });
-  return asking;
+/** The Worker with the run; made when it is first wanted. */
+function asked(): Promise<Asking> {
+  begun ??= (async () => {
+    asking = new Asked(new Worker(new URL('./travel-worker.ts', import.meta.url), { type: 'module' }));
+    await asking.ask({ kind: 'begin', options: options! });
+    return asking;
+  })();
+  return begun;
 }
 
 async function guarded<T>(work: (asking: Asking) => Promise<T>): Promise<T | undefined> {
@@ -50,7 +55,10 @@ async function guarded<T>(work: (asking: Asking) => Promise<T>): Promise<T | und
   try {
     return await work(await asked());
   } catch (reason) {
-    if (options === run) error.value = (reason as Error).message;
+    if (options !== run) return undefined;
+    error.value = (reason as Error).message;
+    // Without a run there is nothing to go through.
+    endTravel();
     return undefined;
   } finally {
     isBusy.value = false;

@@ -12,10 +12,14 @@ const decodeXml = (text: string): string =>
     return code <= 0x10ffff ? String.fromCodePoint(code) : whole;
   });
 
-// The list of names is a package, which a browser that takes these files as they are does not find.
-const decodeHTML: (text: string) => string = await import('entities').then(
-  (entities) => entities.decodeHTML,
-  () => decodeXml,
+let decodeHTML: (text: string) => string = decodeXml;
+/**
+ * Settles when HTML's own list of names is there. The list is a package, which a browser that takes these files as they are does not find: it
+ * has XML's names alone. Nothing here waits at the top of a module, as a Worker's first messages would then be lost.
+ */
+export const entityNames: Promise<void> = import('entities').then(
+  (entities) => void (decodeHTML = entities.decodeHTML),
+  () => {},
 );
 
 /** Whether every `=` of a line is one of quoted-printable: a code, or a soft break at the end. */
