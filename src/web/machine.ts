@@ -85,7 +85,7 @@ async function guarded(work: () => Promise<void>): Promise<void> {
 }
 
 /** Guests that the server has at hand; a folder of static files has none. */
-export async function findGuests(): Promise<void> {
+async function findGuests(): Promise<void> {
   const served = (await fetch('guests.json').then((answer) => (answer.ok ? answer.json() : []))) as ServedGuest[];
   const more = served.flatMap(({ name, kernel, initrd, commandLine }, i): Guest[] => {
     const images = {

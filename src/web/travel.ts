@@ -74,7 +74,7 @@ function show(found: Standing | undefined): void {
 const origin = (): number => summary.value?.timeline?.originNs ?? 0;
 
 /** To a moment of trace time. */
-export const travelTo = (ns: number): Promise<void> =>
+const travelTo = (ns: number): Promise<void> =>
   guarded((run) => run.ask({ kind: 'goTo', ns: Math.max(0, ns + origin()) })).then(show);
 
 /** On or back by one; the selection goes along. */

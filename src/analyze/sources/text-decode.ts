@@ -14,8 +14,8 @@ const decodeXml = (text: string): string =>
 
 let decodeHTML: (text: string) => string = decodeXml;
 /**
- * Settles when HTML's own list of names is there. The list is a package, which a browser that takes these files as they are does not find: it
- * has XML's names alone. Nothing here waits at the top of a module, as a Worker's first messages would then be lost.
+ * Settles when HTML's own list of names is there. The list is a package, which a browser that takes these files as they are does not
+ * find: it has XML's names alone. Nothing here waits at the top of a module, as a Worker's first messages would then be lost.
  */
 export const entityNames: Promise<void> = import('entities').then(
   (entities) => void (decodeHTML = entities.decodeHTML),
