@@ -39,5 +39,6 @@ export { type Lane, readTimeline, type Timeline, withAccesses } from './timeline
 export { debianCommandLine, type DebianMode, type NicDriver, nicDrivers } from './guests.ts';
 export { type ExportForm, exportFiles } from './export.ts';
 export type { Moment, StepKind, Travel, Who } from './travel.ts';
+export { isRecording, type OpenedRecording, openRecording } from './recordings.ts';
 export { blobSource, openTrace } from '../trace/index.ts';
 export { type ExitCost, exitCosts, type FrameRow, frameRows, type RegisterCost, registerCosts } from './summary.ts';

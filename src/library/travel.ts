@@ -35,7 +35,8 @@ export type StepKind = 'instruction' | HappeningKind;
 export class Travel {
   private readonly timeline: Timeline;
 
-  private constructor(timeline: Timeline) {
+  /** Over a run of the debugger's. */
+  constructor(timeline: Timeline) {
     this.timeline = timeline;
   }
 

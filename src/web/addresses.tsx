@@ -1,6 +1,6 @@
 /** Each thing of a packet in every address space, and who translates from one to the next. */
 import type { AddressRow, Claim } from '../library/index.ts';
-import { isLive, select, story } from './state.ts';
+import { select, source, story } from './state.ts';
 import { canTravel, whoWrote } from './travel.ts';
 
 function Box({ space, claim }: { readonly space: string; readonly claim: Claim<string> }) {
@@ -41,7 +41,7 @@ function Row({ row }: { readonly row: AddressRow }) {
     <li>
       <div class="head">
         <h3>{row.what}</h3>
-        {isLive.value && canTravel.value && gpa !== undefined && !isDevice && (
+        {source.value !== 'files' && canTravel.value && gpa !== undefined && !isDevice && (
           <button type="button" class="ask" onClick={() => void whoWrote(`${row.what} at 0x${gpa}`, Number.parseInt(gpa, 16), 4)}>
             who wrote this?
           </button>

@@ -14,7 +14,7 @@ import {
   type RegisterReading,
   tinyGuest,
 } from '../library/index.ts';
-import { error, isLive, liveAddress, machineState, openFiles, wantedGuest } from './state.ts';
+import { error, liveAddress, machineState, openFiles, wantedGuest } from './state.ts';
 import { beginTravel, endTravel } from './travel.ts';
 
 /** A guest that can be chosen. */
@@ -277,17 +277,14 @@ export async function liveFiles(): Promise<Readonly<Record<string, Blob>>> {
 async function readRecords(): Promise<void> {
   const files = await liveFiles();
   if (files['net.pcapng']!.size === 0) return;
-  await openFiles({
-    kind: 'open',
-    files: {
-      trace: files['trace.trc']!,
-      log: files['qemu-dm.log']!,
-      capture: files['net.pcapng']!,
-      linear: await machine!.linearAddresses(),
-      ...(files['console.log']!.size === 0 ? {} : { console: files['console.log']! }),
-    },
-  });
-  isLive.value = true;
+  const set = {
+    trace: files['trace.trc']!,
+    log: files['qemu-dm.log']!,
+    capture: files['net.pcapng']!,
+    linear: await machine!.linearAddresses(),
+    ...(files['console.log']!.size === 0 ? {} : { console: files['console.log']! }),
+  };
+  await openFiles({ kind: 'open', files: set }, 'live');
 }
 
 /** Reads the running machine's records again, without a pause. */

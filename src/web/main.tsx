@@ -1,5 +1,6 @@
 /** The page: a live machine, files that are dropped, and panes that follow one selection. */
 import { render } from 'preact';
+import { isRecording } from '../library/index.ts';
 import { Addresses } from './addresses.tsx';
 import { Bytes } from './bytes.tsx';
 import { Compare } from './compare.tsx';
@@ -13,11 +14,20 @@ import { error, openFiles, progress } from './state.ts';
 import { Packets, StoryPane } from './story.tsx';
 import { TimelinePane } from './timeline.tsx';
 import { Tour, TourButton } from './tour.tsx';
+import { beginRecording } from './travel.ts';
 import '@xterm/xterm/css/xterm.css';
 import './style.css';
 
+/** A recording among what was dropped: it brings all files of its own. */
+async function findRecording(files: FileList): Promise<File | undefined> {
+  for (const file of files) if (isRecording(new Uint8Array(await file.slice(0, 8).arrayBuffer()))) return file;
+  return undefined;
+}
+
 async function take(files: FileList | null | undefined): Promise<void> {
   if (!files?.length) return;
+  const recording = await findRecording(files);
+  if (recording !== undefined) return beginRecording(recording);
   const rest = await takeImages([...files]);
   if (rest.length > 0) await openFiles({ kind: 'drop', files: rest.map((blob) => ({ name: blob.name, blob })) });
 }
@@ -29,7 +39,7 @@ function App() {
         <h1>Xenolith</h1>
         <TourButton />
         <label class="drop">
-          <b>Your files</b> drop or choose a trace, a device-model log, a capture, a mail; or a kernel
+          <b>Your files</b> drop or choose a trace, a device-model log, a capture, a mail; a recording; a kernel
           <input type="file" multiple onChange={(e) => void take(e.currentTarget.files)} />
         </label>
         <Search />

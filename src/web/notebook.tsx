@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import { type ExportForm, formatRef, renderStory } from '../library/index.ts';
 import { liveFiles } from './machine.ts';
-import { ask, error, hop, isLive, place, selection, story, summary } from './state.ts';
+import { ask, error, hop, place, selection, source, story, summary } from './state.ts';
 
 const notes = signal('');
 const isOpen = signal(false);
@@ -116,7 +116,7 @@ export function Save() {
             </li>
           </>
         )}
-        {isLive.value && (
+        {source.value === 'live' && (
           <li>
             <button type="button" onClick={() => void saveLive()}>
               the machine's trace, log and capture

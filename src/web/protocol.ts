@@ -61,6 +61,7 @@ export interface Standing {
 /** Asked of the Worker that goes to and fro in the live machine's run. */
 export type TravelRequest =
   | { readonly kind: 'begin'; readonly options: MachineOptions }
+  | { readonly kind: 'recording'; readonly file: Blob; readonly name: string }
   | { readonly kind: 'goTo'; readonly ns?: number; readonly exits?: number; readonly instructions?: number }
   | { readonly kind: 'step'; readonly of: StepKind; readonly direction: 1 | -1 }
   | { readonly kind: 'whoWrote'; readonly gpa: number; readonly length: number; readonly ns: number }
@@ -68,6 +69,7 @@ export type TravelRequest =
 
 export interface TravelAnswers {
   begin: Standing;
+  recording: FileSet;
   goTo: Standing;
   step: Standing;
   whoWrote: Who;

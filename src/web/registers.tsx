@@ -4,7 +4,7 @@ import type { RegisterReading } from '../library/index.ts';
 import { hex } from './bytes.tsx';
 import { cpu, lapic, nic, nicBefore } from './machine.ts';
 import { timeText } from './paint.ts';
-import { isLive, machineState, seen, select, selection } from './state.ts';
+import { machineState, seen, select, selection, source } from './state.ts';
 import { before, canTravel, goToWriter, isBusy, standing, travelStep, who, whoWroteRegister } from './travel.ts';
 
 function Rows({
@@ -115,7 +115,7 @@ function Answer() {
 export function Registers() {
   // A machine that was stopped by hand shows what it is now; else its run is shown at the selected moment.
   const isStopped = machineState.value === 'paused' && nic.value !== undefined;
-  const travelled = !isStopped && isLive.value ? standing.value : undefined;
+  const travelled = !isStopped && source.value !== 'files' ? standing.value : undefined;
   const state = isStopped ? nic.value : travelled?.nic;
   const general = isStopped ? cpu.value : travelled?.cpu;
   const apic = isStopped ? lapic.value : (travelled?.lapic ?? []);

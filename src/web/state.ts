@@ -25,8 +25,8 @@ export const seen = signal<readonly SeenRegister[]>([]);
 export const error = signal<string | undefined>(undefined);
 /** 0 to 1 while files are read. */
 export const progress = signal<number | undefined>(undefined);
-/** The open files are those of the live machine. */
-export const isLive = signal(false);
+/** Whose the open files are. */
+export const source = signal<'files' | 'live' | 'recording'>('files');
 export const machineState = signal<MachineState | 'none'>('none');
 
 /** Trace time of a step of the story: the frame's own time leads back to the first step. */
@@ -50,7 +50,7 @@ let wantedPlace = { packet: Number(wanted.get('packet')), at: parseRef(wanted.ge
 export const liveAddress = signal<Readonly<Record<string, string>>>({});
 
 function writeAddress(): void {
-  const parts = new URLSearchParams(isLive.value ? liveAddress.value : {});
+  const parts = new URLSearchParams(source.value === 'live' ? liveAddress.value : {});
   if (packet.value !== undefined) parts.set('packet', String(packet.value));
   const { ref } = selection.value;
   if (ref !== undefined && !(ref.unit === 'frame' && ref.at === packet.value)) parts.set('at', formatRef(ref));
@@ -58,13 +58,16 @@ function writeAddress(): void {
 }
 
 /** Opens files and shows the first echo request, else the first frame. */
-export async function openFiles(request: Extract<ReaderRequest, { kind: 'open' | 'drop' }>): Promise<void> {
+export async function openFiles(
+  request: Extract<ReaderRequest, { kind: 'open' | 'drop' }>,
+  of: 'files' | 'live' | 'recording' = 'files',
+): Promise<void> {
   error.value = undefined;
   progress.value = 0;
   try {
     const found = (await reader.ask(request as ReaderRequest & { kind: 'open' }, (part) => (progress.value = part))) as Summary;
     summary.value = found;
-    isLive.value = request.kind === 'open';
+    source.value = of;
     const { packet: number, at } = wantedPlace;
     wantedPlace = { packet: 0, at: undefined };
     const first =

@@ -1,7 +1,7 @@
 /** A tour of five minutes on the tiny guest, from "a driver writes a register" to "who translated the address". */
 import { computed, effect, signal } from '@preact/signals';
 import { guest, start } from './machine.ts';
-import { hop, isLive, originOf, progress, select, story, summary, tell } from './state.ts';
+import { hop, originOf, progress, select, source, story, summary, tell } from './state.ts';
 import { canTravel, whoWrote } from './travel.ts';
 
 interface Stop {
@@ -134,10 +134,10 @@ const stops: readonly Stop[] = [
 
 const at = signal<number | undefined>(undefined);
 /** The tour waits for its guest. */
-const isReady = computed(() => isLive.value && story.value !== undefined && progress.value === undefined);
+const isReady = computed(() => source.value === 'live' && story.value !== undefined && progress.value === undefined);
 
 async function go(to: number | undefined): Promise<void> {
-  if (to === 0 && (!isLive.value || guest.value !== 'ping')) {
+  if (to === 0 && (source.value !== 'live' || guest.value !== 'ping')) {
     guest.value = 'ping';
     await start();
   }

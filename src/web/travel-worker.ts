@@ -1,5 +1,5 @@
 /** The live machine's run once more, to go to and fro in. */
-import { Machine, type Travel, UserError } from '../library/index.ts';
+import { Machine, openRecording, type Travel, UserError } from '../library/index.ts';
 import { answerRequests } from './answer.ts';
 import type { Standing, TravelRequest } from './protocol.ts';
 
@@ -9,6 +9,11 @@ answerRequests<TravelRequest>(async (request) => {
   if (request.kind === 'begin') {
     travel = await new Machine(request.options).travel();
     return standing(travel);
+  }
+  if (request.kind === 'recording') {
+    const opened = await openRecording(request.file, request.name);
+    travel = opened.travel;
+    return opened.files;
   }
   if (travel === undefined) throw new UserError('the machine was not started');
   switch (request.kind) {

@@ -3,13 +3,16 @@ import { effect, signal } from '@preact/signals';
 import type { MachineOptions, StepKind, Who } from '../library/index.ts';
 import { Asked } from './asked.ts';
 import type { Standing, TravelAnswers, TravelRequest } from './protocol.ts';
-import { error, isLive, selection, summary } from './state.ts';
+import { error, openFiles, progress, selection, source, summary } from './state.ts';
 
 type Asking = Asked<TravelRequest, TravelAnswers>;
 
 let options: MachineOptions | undefined;
 let asking: Asking | undefined;
 let begun: Promise<Asking> | undefined;
+let isRecorded = false;
+/** Tells one run from another. */
+const begunBy = (): unknown => (isRecorded ? begun : options);
 
 /** The run can be gone through. */
 export const canTravel = signal(false);
@@ -32,6 +35,7 @@ export function endTravel(): void {
   asking?.terminate();
   asking = undefined;
   begun = undefined;
+  isRecorded = false;
   options = undefined;
   canTravel.value = false;
   standing.value = undefined;
@@ -48,14 +52,34 @@ function asked(): Promise<Asking> {
   return begun;
 }
 
+/** Opens a recording: its files, and its run. */
+export async function beginRecording(file: File): Promise<void> {
+  endTravel();
+  progress.value = 0;
+  const run: Asking = new Asked(new Worker(new URL('./travel-worker.ts', import.meta.url), { type: 'module' }));
+  try {
+    const files = await run.ask({ kind: 'recording', file, name: file.name });
+    asking = run;
+    begun = Promise.resolve(run);
+    isRecorded = true;
+    canTravel.value = true;
+    await openFiles({ kind: 'open', files }, 'recording');
+  } catch (reason) {
+    run.terminate();
+    error.value = (reason as Error).message;
+  } finally {
+    progress.value = undefined;
+  }
+}
+
 async function guarded<T>(work: (asking: Asking) => Promise<T>): Promise<T | undefined> {
-  if (options === undefined) return undefined;
+  if (!canTravel.value) return undefined;
   isBusy.value = true;
-  const run = options;
+  const run = begunBy();
   try {
     return await work(await asked());
   } catch (reason) {
-    if (options !== run) return undefined;
+    if (begunBy() !== run) return undefined;
     error.value = (reason as Error).message;
     // Without a run there is nothing to go through.
     endTravel();
@@ -111,7 +135,7 @@ export function goToWriter(): void {
 // The registers follow the selection.
 effect(() => {
   const { ns } = selection.value;
-  if (!isLive.value || !canTravel.value || ns === undefined) return;
+  if (source.value === 'files' || !canTravel.value || ns === undefined) return;
   if (standing.peek() !== undefined && Math.abs(standing.peek()!.at.ns - origin() - ns) < 0.5) return;
   void travelTo(ns);
 });
