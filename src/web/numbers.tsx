@@ -1,6 +1,6 @@
 /** The numbers of the whole: tables that sort, and a plot of what is chosen in them. */
 import { signal } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 import type { Lane } from '../library/index.ts';
@@ -80,38 +80,39 @@ function SortedTable<Row extends object>({
 const MOST_POINTS = 4000;
 
 interface Points {
-  readonly ns: Float64Array;
+  readonly ms: Float64Array;
   readonly us: Float64Array;
   readonly offset: Float64Array;
   readonly all: number;
 }
 
 function pointsOf(kind: Lane['kind'], label: string): Points {
-  const spans: { ns: number; us: number; offset: number }[] = [];
-  for (const lane of summary.value?.timeline?.lanes ?? []) {
-    if (lane.kind !== kind) continue;
-    const number = lane.labels.indexOf(label);
-    for (let i = 0; number >= 0 && i < lane.start.length; i++)
-      if (lane.label[i] === number)
-        spans.push({ ns: lane.start[i]!, us: (lane.end[i]! - lane.start[i]!) / 1000, offset: lane.offset[i]! });
-  }
-  spans.sort((a, b) => a.ns - b.ns);
-  let kept = spans;
-  if (spans.length > MOST_POINTS) {
-    const slice = (spans.at(-1)!.ns - spans[0]!.ns) / MOST_POINTS;
-    const best = new Map<number, (typeof spans)[number]>();
-    for (const span of spans) {
-      const at = Math.floor(span.ns / slice);
-      const other = best.get(at);
-      if (other === undefined || span.us > other.us) best.set(at, span);
-    }
-    kept = [...best.values()];
-  }
+  const { lanes = [], endNs = 1 } = summary.value?.timeline ?? {};
+  const chosen = lanes.flatMap((lane) => {
+    const number = lane.kind === kind ? lane.labels.indexOf(label) : -1;
+    return number < 0 ? [] : [{ lane, number }];
+  });
+  const each = (visit: (lane: Lane, i: number) => void): void => {
+    for (const { lane, number } of chosen)
+      for (let i = 0; i < lane.start.length; i++) if (lane.label[i] === number) visit(lane, i);
+  };
+  let all = 0;
+  each(() => all++);
+  /** By slice of time, or all where there are few. */
+  const kept = new Map<number, { readonly lane: Lane; readonly i: number }>();
+  let next = 0;
+  each((lane, i) => {
+    const slice = all <= MOST_POINTS ? next++ : Math.floor((lane.start[i]! / endNs) * MOST_POINTS);
+    const other = kept.get(slice);
+    if (other === undefined || lane.end[i]! - lane.start[i]! > other.lane.end[other.i]! - other.lane.start[other.i]!)
+      kept.set(slice, { lane, i });
+  });
+  const points = [...kept.values()].sort((a, b) => a.lane.start[a.i]! - b.lane.start[b.i]!);
   return {
-    ns: Float64Array.from(kept, ({ ns }) => ns / 1e6),
-    us: Float64Array.from(kept, ({ us: value }) => Math.max(value, 0.001)),
-    offset: Float64Array.from(kept, ({ offset }) => offset),
-    all: spans.length,
+    ms: Float64Array.from(points, ({ lane, i }) => lane.start[i]! / 1e6),
+    us: Float64Array.from(points, ({ lane, i }) => Math.max((lane.end[i]! - lane.start[i]!) / 1000, 0.001)),
+    offset: Float64Array.from(points, ({ lane, i }) => lane.offset[i]!),
+    all,
   };
 }
 
@@ -119,9 +120,10 @@ function Plot() {
   const box = useRef<HTMLDivElement>(null);
   const what = plotted.value;
   const all = summary.value;
+  // The summary is what the spans come from.
+  const points = useMemo(() => what && pointsOf(what.kind, what.label), [what, all]);
   useEffect(() => {
-    if (what === undefined || box.current === null) return undefined;
-    const points = pointsOf(what.kind, what.label);
+    if (what === undefined || points === undefined || box.current === null) return undefined;
     const style = getComputedStyle(box.current);
     const ink = style.getPropertyValue('--ink');
     const line = style.getPropertyValue('--line');
@@ -150,12 +152,12 @@ function Plot() {
               made.over.addEventListener('click', () => {
                 const i = made.cursor.idx;
                 if (i !== null && i !== undefined)
-                  void select({ file: 'trace', unit: 'offset', at: points.offset[i]! }, points.ns[i]! * 1e6);
+                  void select({ file: 'trace', unit: 'offset', at: points.offset[i]! }, points.ms[i]! * 1e6);
               }),
           ],
         },
       },
-      [points.ns, points.us],
+      [points.ms, points.us],
       box.current,
     );
     const resize = new ResizeObserver(([entry]) => plot.setSize({ width: entry!.contentRect.width, height: 260 }));
@@ -164,12 +166,15 @@ function Plot() {
       resize.disconnect();
       plot.destroy();
     };
-  }, [what, all]);
+  }, [what, points]);
   if (what === undefined)
     return <p class="note plot">Choose a row: each of its accesses becomes a point. A click on a point selects it.</p>;
   return (
     <figure class="plot">
-      <figcaption>{what.label}: time from exit to entry, over the trace</figcaption>
+      <figcaption>
+        {what.label}: time from exit to entry, over the trace
+        {points !== undefined && points.all > points.ms.length && `; of ${points.all}, the longest of each moment`}
+      </figcaption>
       <div ref={box} role="img" aria-label={`How long each ${what.label} took, over time`} />
     </figure>
   );
