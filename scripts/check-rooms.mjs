@@ -16,7 +16,7 @@ const innerOf = (file) => (file.split('/').length > 2 ? file.split('/')[1] : '.'
 
 const files = readdirSync(src, { recursive: true })
   .map(String)
-  .filter((f) => f.endsWith('.ts'));
+  .filter((f) => /\.tsx?$/.test(f));
 /** file → files it imports, tests left out. */
 const graph = new Map();
 for (const file of files) {

@@ -1,4 +1,7 @@
-/** The same machine in a tab: the tiny guest pings in headless Chromium, from the built files, served cross-origin isolated. */
+/**
+ * The same machine in a tab: the tiny guest pings in headless Chromium, from the built files, served cross-origin isolated, so that
+ * memory is shared and the device model has a thread of its own in real time. (examples.spec.ts has a tab without.)
+ */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -6,7 +9,6 @@ import { tmpdir } from 'node:os';
 import { join, normalize } from 'node:path';
 import { chromium } from 'playwright-core';
 import { afterAll, describe, expect, it } from 'vitest';
-import { assembleTinyGuest, tinyGuestCommandLine } from '../src/machine/tiny-guest/image.ts';
 import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
 
 const dist = join(import.meta.dirname, '../dist');
@@ -18,27 +20,16 @@ interface TabResult {
   frames: number;
 }
 
-/** What an embedder's page does: a Worker, one job, messages. */
+/** What an embedder's page does: a machine on threads of its own, events. */
 const PAGE = `<!doctype html><title>Xenolith</title><script type="module">
-import { readElf } from '/hypervisor/domain-builder/elf.js';
-window.run = async (commandLine) => {
-  const elf = readElf(new Uint8Array(await (await fetch('/tiny.elf')).arrayBuffer()));
-  const worker = new Worker('/web/machine-worker.js', { type: 'module' });
-  const result = { console: '', outcome: '', frames: 0 };
-  return new Promise((done, failed) => {
-    worker.onerror = (event) => failed(new Error(event.message));
-    worker.onmessage = ({ data }) => {
-      if (data.kind === 'console') result.console += new TextDecoder().decode(data.bytes);
-      if (data.kind === 'pcap') result.frames++;
-      if (data.kind === 'failed') failed(new Error(data.message));
-      if (data.kind === 'ended') result.outcome = data.report.outcome;
-      if (data.kind === 'served') done(result);
-    };
-    worker.postMessage({ part: 'machine', job: {
-      name: 'tab', clock: 'virtual', deviceModel: 'inline', seed: 1, capture: true, untilNs: 60e9, nics: [{ model: 'rtl8139', mac: new Uint8Array([0, 0x16, 0x3e, 0, 0, 1]) }],
-      domain: { memoryMiB: 32, vcpus: 1, type: 'hvm', hpet: true, commandLine, kernel: { kind: 'elf', elf } },
-    } });
-  });
+import { Machine, tinyGuest } from '/library/index.js';
+window.run = async (clock) => {
+  const machine = new Machine({ ...tinyGuest(), clock, nics: [{ model: 'rtl8139' }], records: { capture: true } });
+  let frames = 0;
+  machine.on('frame', () => frames++);
+  await machine.run();
+  const { outcome } = await machine.ended;
+  return { console: machine.console, outcome, frames };
 };
 </script>`;
 const TYPES: Readonly<Record<string, string>> = { js: 'text/javascript', html: 'text/html', elf: 'application/octet-stream' };
@@ -51,17 +42,11 @@ describe.skipIf(lack.skip)(lack.title('in a browser'), () => {
     rmSync(profile, { recursive: true, force: true });
   });
 
-  it('the tiny guest pings in a tab', async () => {
+  it.each(['virtual', 'host'])('the tiny guest pings in a tab (clock %s)', async (clock) => {
+    server?.close();
     server = createServer((request, response) => {
       const path = normalize(new URL(request.url!, 'http://localhost').pathname);
-      const body =
-        path === '/'
-          ? PAGE
-          : path === '/tiny.elf'
-            ? assembleTinyGuest()
-            : existsSync(join(dist, path))
-              ? readFileSync(join(dist, path))
-              : undefined;
+      const body = path === '/' ? PAGE : existsSync(join(dist, path)) ? readFileSync(join(dist, path)) : undefined;
       response.writeHead(body === undefined ? 404 : 200, {
         'content-type': TYPES[path === '/' ? 'html' : path.split('.').at(-1)!] ?? 'text/plain',
         'cross-origin-opener-policy': 'same-origin',
@@ -92,15 +77,12 @@ describe.skipIf(lack.skip)(lack.title('in a browser'), () => {
       expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
       await page.waitForFunction(() => 'run' in globalThis);
       const result = await page
-        .evaluate(
-          (commandLine) => (globalThis as unknown as { run(line: string): Promise<TabResult> }).run(commandLine),
-          tinyGuestCommandLine({ mode: 'ping', count: 3 }),
-        )
+        .evaluate((kind) => (globalThis as unknown as { run(clock: string): Promise<TabResult> }).run(kind), clock)
         // The page's stack means nothing to the test runner.
         .catch((error: Error) => expect.fail(error.message));
       expect(result.console).toContain('3 packets transmitted, 3 packets received');
       expect(result.outcome).toBe('poweroff');
-      expect(result.frames).toBeGreaterThan(0);
+      expect(result.frames).toBe(8);
     } finally {
       await context.close();
     }

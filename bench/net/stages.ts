@@ -28,11 +28,11 @@ interface Profile {
   readonly timeDeltas: readonly number[];
 }
 
-/** A thread by a function that only it runs. */
-const threads: readonly (readonly [root: string, name: string])[] = [
-  ['runGuestThread', 'guest'],
-  ['runDeviceModelThread', 'device model'],
-  ['runInline', 'guest and device model'],
+/** A thread by a file of which only it, among those below, runs something. */
+const threads: readonly (readonly [file: RegExp, name: string])[] = [
+  [/\/machine\/inline-part\.js$/, 'guest and device model'],
+  [/\/device-model\/worker-loop\.js$/, 'device model'],
+  [/\/sched\/schedule\.js$/, 'guest'],
 ];
 
 /** The stage a frame belongs to; undefined: its caller decides. */
@@ -59,8 +59,8 @@ function stageOf({ functionName, url }: CallFrame, thread: string): string | und
 function sharesOf(profile: Profile, { fromUs, toUs }: Span): readonly [string, StageShares] {
   const frames = new Map(profile.nodes.map(({ id, callFrame }) => [id, callFrame]));
   const callers = new Map(profile.nodes.flatMap(({ id, children }) => (children ?? []).map((child) => [child, id] as const)));
-  const names = new Set(profile.nodes.map(({ callFrame }) => callFrame.functionName));
-  const thread = threads.find(([root]) => names.has(root))?.[1] ?? 'main';
+  const urls = [...new Set(profile.nodes.map(({ callFrame }) => callFrame.url))];
+  const thread = threads.find(([file]) => urls.some((url) => file.test(url)))?.[1] ?? 'main';
   const stages = new Map<number, string>();
   const stage = (id: number): string => {
     let found = stages.get(id);

@@ -5,6 +5,7 @@ export type { Guest, TscRate } from './join/guest.ts';
 export { explainFiles, tellStory, type Subject } from './tell/story.ts';
 export type { AddressRow, Hop, Sentence, Story } from './tell/story-model.ts';
 export { renderStory, type RenderOptions } from './tell/story-text.ts';
+export { describeFrame } from './sources/ethernet.ts';
 export { nicReadings } from '../devices/nic/readings.ts';
 export { ioPaths, registerNames, type IoPath } from './join/path.ts';
 export { CostTable, type CostRow } from './join/statistics.ts';

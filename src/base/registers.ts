@@ -135,6 +135,62 @@ export function describeFields(fields: readonly BitField[], value: number): stri
   return words.join(' ');
 }
 
+/** What one register holds now, as plain data. */
+export interface RegisterReading {
+  /** In the mode that the chip is in; `NAME[3]` in an array. */
+  readonly name: string;
+  readonly dataSheet: string;
+  /** Byte offset in the register block. */
+  readonly offset: number;
+  readonly width: Width;
+  /** Unsigned. */
+  readonly value: number;
+  /** From bit 0 up; `text` is the name of a value that has one. */
+  readonly fields: readonly {
+    readonly name: string;
+    readonly lsb: number;
+    readonly bits: number;
+    readonly value: number;
+    readonly text?: string;
+    readonly doc?: string;
+  }[];
+  /** Names of what is set. */
+  readonly summary: string;
+  readonly doc: string;
+}
+
+/**
+ * A register with its value.
+ * @param index which of an array of registers
+ * @param mode operating mode of the chip (`C+`), where it has several
+ */
+export function registerReading(register: RegisterDef, value: number, index = 0, mode?: string): RegisterReading {
+  const other = mode !== undefined && register.otherwise?.mode === mode ? register.otherwise : undefined;
+  const name = other?.name ?? register.name;
+  const fields = (other ? other.fields : register.fields) ?? [];
+  return {
+    name: register.count === undefined ? name : `${name}[${index}]`,
+    dataSheet: register.dataSheet ?? name,
+    offset: register.offset + index * (register.stride ?? register.width),
+    width: register.width,
+    value: value >>> 0,
+    fields: fields.map((field) => {
+      const v = fieldValue(field, value);
+      const text = field.values?.[v];
+      return {
+        name: field.name,
+        lsb: field.lsb,
+        bits: field.bits ?? 1,
+        value: v,
+        ...(text === undefined ? {} : { text }),
+        ...(field.doc === undefined ? {} : { doc: field.doc }),
+      };
+    }),
+    summary: describeFields(fields, value),
+    doc: other?.doc ?? register.doc,
+  };
+}
+
 /** One register touched by an access. */
 export interface Explained {
   /** Name in the given mode; `TxConfig+1` when the access begins inside the register. */

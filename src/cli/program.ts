@@ -12,6 +12,7 @@ const COMMANDS: Readonly<Record<string, (program: Command) => Promise<void>>> = 
   replay: async (program) => (await import('./resume.ts')).registerReplay(program),
   debug: async (program) => (await import('./debug.ts')).registerDebug(program),
   guest: async (program) => (await import('./guest.ts')).registerGuest(program),
+  page: async (program) => (await import('./page.ts')).registerPage(program),
   conformance: async (program) => (await import('./conformance.ts')).registerConformance(program),
   trace: async (program) => {
     (await import('./trace.ts')).registerTrace(program);

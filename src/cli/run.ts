@@ -1,11 +1,10 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
-import { type Gpa, gpaToGfn, pageOffset } from '../base/address.ts';
 import { constants } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/sources/ethernet.ts';
-import { analyze, claim, renderStory, theGuest, tellStory as tellPacket, unknown, type Claim } from '../analyze/index.ts';
-import { linearOf } from '../machine/linear-map.ts';
+import { analyze, renderStory, theGuest, tellStory as tellPacket } from '../analyze/index.ts';
+import { gvaOf } from '../machine/linear-claim.ts';
 import { UserError } from '../base/errors.ts';
 import { nicModels } from '../devices/nic/models.ts';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
@@ -605,16 +604,6 @@ function takeOutput(output: JobOutput, outputs: Outputs): void | Promise<void> {
   }
 }
 
-/** Guest-virtual address of a guest-physical one, which no record holds: the machine saw it. */
-function gvaOf({ linear }: JobResult, gpa: number): Claim<bigint> {
-  const page = linear.mmio.find(([gfn]) => gfn === gpaToGfn(gpa as Gpa));
-  if (page !== undefined) return claim(page[1] + BigInt(pageOffset(gpa)), 'proven', 'the VM exit gave the linear address', []);
-  const address = linearOf(linear.kernel, gpa);
-  return address === undefined
-    ? unknown("the guest's page tables do not map it at the end of the run")
-    : claim(address, 'strong', "the guest's page tables map it there at the end of the run", []);
-}
-
 /** The story of the first echo request that left the guest, from the files just written. */
 async function tellStory(options: OutputPaths, result: JobResult): Promise<void> {
   const intake = new Intake();
@@ -624,7 +613,7 @@ async function tellStory(options: OutputPaths, result: JobResult): Promise<void>
     const files = { files: [await plain(options.trace!)], dmLog: await plain(options.dmLog!), pcap: await plain(options.pcap!) };
     const opened = await openAnalysis(files);
     close = opened.close;
-    const analysis = await analyze({ ...opened.input, gvaOf: (gpa) => gvaOf(result, gpa) });
+    const analysis = await analyze({ ...opened.input, gvaOf: (gpa) => gvaOf(result.linear, gpa, 'at the end of the run') });
     const echo = analysis.frames.find((frame) => describeFrame(frame.data).startsWith('ICMP echo request'));
     const story = tellPacket(analysis, echo === undefined ? {} : { packet: echo.number });
     console.log(`\n${renderStory(printableData(story), { width: Math.min(process.stdout.columns ?? 100, 110) })}`);

@@ -9,11 +9,12 @@ import { ShutdownReason } from '../abi/sched.ts';
 import { xenMapPcidev } from '../abi/dm-log-lines.ts';
 import type { Clock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
+import { Listeners } from '../base/listeners.ts';
 import { restoreSaved, type Saved, saved, type Snapshot } from '../base/snapshot.ts';
 import { VGA_HOLE_BASE } from '../base/vga.ts';
 import { silentLogger, type Logger } from '../base/logger.ts';
 import { PLATFORM_LOG_PORT, debugPort } from '../devices/debug-port.ts';
-import { IoSpace } from '../devices/io-space.ts';
+import { type IoRegion, IoSpace } from '../devices/io-space.ts';
 import { PciBus, devfn } from '../devices/pci/bus.ts';
 import { HostBridge } from '../devices/pci/host-bridge.ts';
 import type { DeviceState } from '../devices/pci/pci-device.ts';
@@ -24,7 +25,7 @@ import { type TestDeviceOptions, testDevices } from '../devices/test-devices.ts'
 import { VgaLowmem } from '../devices/vga/lowmem.ts';
 import { Dom0Endpoint, type Dom0EndpointOptions } from '../net/dom0-endpoint.ts';
 import { FrameRingConsumer, FrameRingProducer, type FrameSource } from '../net/frame-ring.ts';
-import { type FrameTap, Hub } from '../net/hub.ts';
+import { type FrameDirection, Hub, type HubPort } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
 import { Dma, type DmaCounters, type RamWriteHook } from './dma.ts';
@@ -47,6 +48,33 @@ const TURN_LIMIT = 10_000;
 const CONSOLE_BUFFER = 4096;
 /** Frames that wait for room in a NIC from which on none is taken from the socket. */
 const SOCKET_WAITING_LIMIT = 64;
+
+/** A device of whoever put the machine together. */
+export interface PlacedDevice {
+  readonly space: 'port' | 'memory';
+  /** First port, or guest-physical address, that it decodes. */
+  readonly base: number;
+  readonly region: IoRegion;
+}
+
+/** A frame that crossed a NIC's cable; one object is filled again and again. */
+export interface CrossedFrame {
+  /** Which NIC, from 0. */
+  nic: number;
+  /** As the NIC sees it. */
+  direction: FrameDirection;
+  /** When, in nanoseconds of the clock. */
+  atNs: number;
+  /** Valid during the call. */
+  frame: Uint8Array;
+}
+
+/** What came from outside: a frame for the wire of a NIC, or characters for COM1. */
+interface Input {
+  readonly nic: number;
+  readonly bytes: Uint8Array;
+}
+const CONSOLE = -1;
 
 /** A pair of rings to a party on another thread (net/frame-ring.ts). */
 export interface RingPair {
@@ -81,6 +109,8 @@ export interface DeviceModelOptions {
   readonly console?: (bytes: Uint8Array) => void;
   /** Characters for COM1 from another thread, each "frame" some bytes. */
   readonly consoleInput?: SharedArrayBuffer | FrameSource;
+  /** Devices beside the machine's own. */
+  readonly devices?: readonly PlacedDevice[];
   /** The devices of test programs (devices/test-devices.ts) are there too. */
   readonly testDevices?: TestDeviceOptions;
   /** Called after a device wrote guest RAM. */
@@ -100,7 +130,10 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
   readonly pci: PciBus;
   readonly uart: Uart16550;
   readonly vga = new VgaLowmem();
+  /** The wire that the dom0 endpoint and most NICs are on. */
   readonly hub: Hub;
+  /** Every frame that crosses a NIC's cable. */
+  readonly frames = new Listeners<CrossedFrame>();
   readonly nics: readonly NicPort[];
   readonly mapCache: MapCache;
   readonly dma: Dma;
@@ -115,6 +148,14 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
   private readonly endpoint: Dom0Endpoint | undefined;
   private readonly socket: RingPort | undefined;
   private readonly consoleInput: FrameSource | undefined;
+  /** `hub`, then the wires of NICs that have one of their own. */
+  private readonly hubs: Hub[] = [];
+  /** Where frames from outside come in, by wire. */
+  private readonly inlets = new Map<Hub, HubPort>();
+  private readonly wireOfNic: Hub[] = [];
+  /** What came from outside and waits for the device model's turn. */
+  private input: Input[] = [];
+  private readonly crossed: CrossedFrame = { nic: 0, direction: 'outbound', atNs: 0, frame: new Uint8Array(0) };
   private readonly console = new Uint8Array(CONSOLE_BUFFER);
   private consoleLength = 0;
   /** runUntilIdle() stopped at its limit. */
@@ -161,7 +202,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
       logger,
       log,
     });
-    this.hub = new Hub({ latencyNs: options.wireLatencyNs ?? 0, now: () => clock.nowNs() });
+    this.hub = this.newHub();
 
     this.uart = new Uart16550({
       setIrq: (level) => hypercalls.setIsaIrqLevel(COM1_IRQ, level ? 1 : 0),
@@ -174,15 +215,10 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
     );
     this.memory.add(this.vga, VGA_HOLE_BASE);
     if (options.testDevices) this.attachTestDevices(options.testDevices);
+    for (const { space, base, region } of options.devices ?? []) (space === 'port' ? this.ports : this.memory).add(region, base);
     this.attachChipset();
-    const { pcap, endpoint } = options;
-    const capture = (interfaceId: number): FrameTap | undefined =>
-      pcap &&
-      ((frame, direction, atNs) =>
-        pcap.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs, {
-          interfaceId,
-        }));
-    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i, capture(i)));
+    const { endpoint } = options;
+    this.nics = options.nics.map((nic, i) => this.attachNic(nic, i));
     if (endpoint !== null) this.endpoint = new Dom0Endpoint(this.hub, endpoint);
     if (options.socket) {
       const { fromMachine } = options.socket;
@@ -194,8 +230,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
       );
     }
     const { consoleInput } = options;
-    if (consoleInput)
-      this.consoleInput = consoleInput instanceof SharedArrayBuffer ? new FrameRingConsumer(consoleInput) : consoleInput;
+    if (consoleInput) this.consoleInput = 'byteLength' in consoleInput ? new FrameRingConsumer(consoleInput) : consoleInput;
 
     for (const space of [this.ports, this.memory]) new IoRanges(space, hypercalls, this.server.id, logger, log);
     for (const [at] of this.pci.functions) {
@@ -218,10 +253,11 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
 
   /** Do what there is to do now, a bounded piece of it. False: there was nothing. */
   turn(): boolean {
-    let busy = this.events.scan() > 0;
+    let busy = this.takeQueued();
+    if (this.events.scan() > 0) busy = true;
     if (this.timers.run()) busy = true;
     for (const nic of this.nics) if (nic.poll()) busy = true;
-    if (this.hub.poll() > 0) busy = true;
+    for (const hub of this.hubs) if (hub.poll() > 0) busy = true;
     // While the NIC has no room the socket's frames stay in its ring, and the peer feels it.
     if (this.socket !== undefined && this.hub.waiting < SOCKET_WAITING_LIMIT && this.socket.poll() > 0) busy = true;
     if (this.consoleInput !== undefined && this.pollConsole(this.consoleInput)) busy = true;
@@ -240,7 +276,8 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
   /** When something is due of itself, in nanoseconds of the clock: a timer, a frame on its way, or one that waits and is to be offered again. 0: work was left. Infinity: nothing. */
   get nextDeadlineNs(): number {
     if (this.workLeft) return 0;
-    let next = Math.min(this.timers.nextNs, this.hub.nextDueNs);
+    let next = this.timers.nextNs;
+    for (const hub of this.hubs) next = Math.min(next, hub.nextDueNs);
     for (const nic of this.nics) next = Math.min(next, nic.nextDueNs);
     return next;
   }
@@ -252,7 +289,11 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
 
   /** Frames on the wire: idle time may be skipped up to nextDeadlineNs, and without limit only when this is zero. */
   get inFlight(): number {
-    return this.hub.inFlight;
+    return this.hubs.reduce((sum, hub) => sum + hub.inFlight, 0);
+  }
+
+  get nicOptions(): readonly NicOptions[] {
+    return this.o.nics;
   }
 
   /** Frames lost because the party behind the socket had no room for them. */
@@ -263,6 +304,16 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
   /** Characters for COM1. */
   consoleReceive(bytes: Uint8Array): void {
     this.uart.receive(bytes);
+  }
+
+  /**
+   * Characters for COM1, or a frame for the wire of a NIC, that come from outside: taken at the device model's next turn.
+   * @param to number of the NIC, from 0
+   */
+  queueInput(to: number | 'console', bytes: Uint8Array): void {
+    if (to !== 'console' && this.wireOfNic[to] === undefined)
+      throw new UserError(`NIC ${to}: the machine has ${this.nics.length}, numbered from 0`);
+    this.input.push({ nic: to === 'console' ? CONSOLE : to, bytes });
   }
 
   /** Hand out console characters, log lines and captured frames gathered so far. */
@@ -321,7 +372,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
       ['ports', part(this.ports.order)],
       ['memory', part(this.memory.order)],
       ['timers', part(this.timers)],
-      ['wire', part(this.hub)],
+      ...this.hubs.map((hub, i): [string, Snapshot<unknown>] => [i === 0 ? 'wire' : `wire ${i}`, part(hub)]),
       ...(this.endpoint === undefined ? [] : [['endpoint', part(this.endpoint)] as [string, Snapshot<unknown>]]),
       ['ioreq server', part(this.server)],
       ['map cache', part(this.mapCache)],
@@ -330,14 +381,15 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
     ];
   }
 
-  /** Counters, and what a test program asked for. */
-  private readonly rest: Snapshot<{ dma: DmaCounters; exitStatus: number }> = {
+  /** Counters, what a test program asked for, and input that waits. */
+  private readonly rest: Snapshot<{ dma: DmaCounters; exitStatus: number; input: readonly Input[] }> = {
     kind: 'device model counters',
-    version: 1,
-    save: () => ({ dma: { ...this.dma.counters }, exitStatus: this.exitStatus ?? -1 }),
-    restore: ({ dma, exitStatus }) => {
+    version: 2,
+    save: () => ({ dma: { ...this.dma.counters }, exitStatus: this.exitStatus ?? -1, input: [...this.input] }),
+    restore: ({ dma, exitStatus, input }) => {
       Object.assign(this.dma.counters, dma);
       this.exitStatus = exitStatus < 0 ? undefined : exitStatus;
+      this.input = [...input];
     },
   };
 
@@ -373,12 +425,51 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
     }
   }
 
-  private attachNic(options: NicOptions, index: number, tap: FrameTap | undefined): NicPort {
+  private newHub(): Hub {
+    const { clock } = this.o;
+    const hub = new Hub({ latencyNs: this.o.wireLatencyNs ?? 0, now: () => clock.nowNs() });
+    this.inlets.set(hub, hub.attach({ name: 'inlet', receive: () => true }));
+    this.hubs.push(hub);
+    return hub;
+  }
+
+  private takeQueued(): boolean {
+    if (this.input.length === 0) return false;
+    const input = this.input;
+    this.input = [];
+    for (const { nic, bytes } of input) {
+      if (nic === CONSOLE) this.uart.receive(bytes);
+      else this.inlets.get(this.wireOfNic[nic]!)!.send(bytes);
+    }
+    return true;
+  }
+
+  private tap(nic: number, frame: Uint8Array, direction: FrameDirection, atNs: number): void {
+    this.o.pcap?.write(frame, direction, this.server.inService ? describeIoreq(this.server.current) : undefined, atNs, {
+      interfaceId: nic,
+    });
+    const { crossed } = this;
+    crossed.nic = nic;
+    crossed.direction = direction;
+    crossed.atNs = atNs;
+    crossed.frame = frame;
+    this.frames.call(crossed);
+  }
+
+  private attachNic(options: NicOptions, index: number): NicPort {
     const { clock, log } = this.o;
     const model = nicModel(options.model);
     const at = devfn(options.device ?? FIRST_NIC_DEVICE + index, 0);
     const slot = this.pci.slot(at, log === undefined ? undefined : (line, fields) => log.put(line, fields));
-    const port = new NicPort(`${options.model}.${index}`, this.hub, clock, (wire) => model.make(slot, wire, options), tap);
+    const hub = options.wire === 'own' ? this.newHub() : this.hub;
+    const port = new NicPort(
+      `${options.model}.${index}`,
+      hub,
+      clock,
+      (wire) => model.make(slot, wire, options),
+      (frame, direction, atNs) => this.tap(index, frame, direction, atNs),
+    );
+    this.wireOfNic.push(hub);
     this.pci.attach(at, port.nic, model.attach);
     return port;
   }

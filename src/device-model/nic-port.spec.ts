@@ -37,6 +37,10 @@ class Nic implements NetDevice {
   statistics(): Record<string, number> {
     return {};
   }
+
+  registers(): [] {
+    return [];
+  }
 }
 
 /** The NIC on its cable, and a peer at the other end. */

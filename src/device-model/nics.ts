@@ -8,6 +8,8 @@ export interface NicOptions extends NicChipOptions {
   readonly model: string;
   /** PCI device number; the first is 3 when left out, as under Xen's tools. */
   readonly device?: number;
+  /** `own`: a wire without the dom0 endpoint and other NICs. `dom0` when left out. */
+  readonly wire?: 'dom0' | 'own';
 }
 
 /** Models that nicModel() knows. */

@@ -22,21 +22,48 @@ const NS_PER_MS = 1e6;
 /** A sleep is no longer than this, in milliseconds, so that a lost wake-up is not for ever. */
 const LONGEST_SLEEP_MS = 1000;
 
+export class WorkerLoop {
+  private readonly o: WorkerLoopOptions;
+  private readonly spin = new SpinWait();
+  private seen = 0;
+  private readonly isRaised = (): boolean => Atomics.load(this.o.words, this.o.futex) !== this.seen;
+
+  constructor(options: WorkerLoopOptions) {
+    this.o = options;
+  }
+
+  /**
+   * Serve until there is nothing to do, or `mustYield`.
+   * @returns 'stopped': told to stop; else the milliseconds that may be slept, 0 for none
+   */
+  turn(mustYield: () => boolean): 'stopped' | number {
+    const { deviceModel, words, futex, stopped, now } = this.o;
+    while (!stopped()) {
+      if (mustYield()) return 0;
+      // Whatever raises the word after this load makes the sleep return at once.
+      this.seen = Atomics.load(words, futex);
+      if (deviceModel.turn()) continue;
+      deviceModel.flushConsole();
+      if (this.spin.until(this.isRaised) || stopped()) continue;
+      const sleepMs = Math.min((deviceModel.nextDeadlineNs - now()) / NS_PER_MS, LONGEST_SLEEP_MS);
+      if (sleepMs > 0) return sleepMs;
+    }
+    return 'stopped';
+  }
+
+  /** Sleep until something concerns the device model since the last turn looked, at most so long. */
+  sleep(timeoutMs: number): void {
+    const { words, futex, sleep } = this.o;
+    if (sleep === undefined) Atomics.wait(words, futex, this.seen, timeoutMs);
+    else sleep(this.seen, timeoutMs);
+  }
+}
+
 /** Serve until told to stop. Never returns to the thread's event loop in between. */
 export function runDeviceModel(options: WorkerLoopOptions): void {
-  const { deviceModel, words, futex, stopped, now } = options;
-  const sleep = options.sleep ?? ((seen: number, timeoutMs: number) => void Atomics.wait(words, futex, seen, timeoutMs));
-  const spin = new SpinWait();
-  let seen = 0;
-  const isRaised = (): boolean => Atomics.load(words, futex) !== seen;
-  while (!stopped()) {
-    // Whatever raises the word after this load makes the wait below return at once.
-    seen = Atomics.load(words, futex);
-    if (deviceModel.turn()) continue;
-    deviceModel.flushConsole();
-    if (spin.until(isRaised) || stopped()) continue;
-    const sleepMs = Math.min((deviceModel.nextDeadlineNs - now()) / NS_PER_MS, LONGEST_SLEEP_MS);
-    if (sleepMs > 0) sleep(seen, sleepMs);
+  const loop = new WorkerLoop(options);
+  for (let result = loop.turn(() => false); result !== 'stopped'; result = loop.turn(() => false)) {
+    if (result > 0) loop.sleep(result);
   }
-  deviceModel.stop();
+  options.deviceModel.stop();
 }

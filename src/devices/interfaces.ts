@@ -2,6 +2,7 @@
  * What a chip is given and what it gives. A chip knows its registers, its bus, a wire and a clock, and
  * nothing of Xen, threads or files.
  */
+import type { RegisterReading } from './registers.ts';
 
 import type { LineFields, LogLine } from '../base/log-line.ts';
 
@@ -67,6 +68,8 @@ export interface NetDevice {
   setLink(up: boolean): void;
   /** Counters under the names `ethtool -S` gives them. */
   statistics(): Readonly<Record<string, number>>;
+  /** What the chip's registers hold, seen from outside: nothing changes by it. */
+  registers(): readonly RegisterReading[];
 }
 
 /** Takes lines of the chip's catalogue (nic/<chip>/log.ts) and what each tells. */

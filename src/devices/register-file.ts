@@ -7,12 +7,14 @@
  * - an aligned access as wide as the register at that place, or listed as a partial access, is one access;
  * - any other falls apart into bytes; bytes of no register read zero and take nothing.
  */
-import { widthMask, type RegisterDef } from './registers.ts';
+import { registerReading, widthMask, type RegisterDef, type RegisterReading } from './registers.ts';
 
 /** What a chip does with a register that is not mere storage. Values are the register's whole width. */
 export interface RegisterHook {
   /** The value read; replaces the stored one. */
   readonly read?: () => number;
+  /** The value that `read` would give, where reading changes something. */
+  readonly peek?: () => number;
   /** Takes a write; replaces masked storage. A partial write comes merged with the value before. */
   readonly write?: (value: number) => void;
 }
@@ -68,6 +70,7 @@ export class RegisterFile<Name extends string> {
   private readonly readSlots: readonly Int16Array[];
   private readonly writeSlots: readonly Int16Array[];
   private readonly readers: ((() => number) | undefined)[];
+  private readonly peeks: ((() => number) | undefined)[];
   private readonly writers: (((value: number) => void) | undefined)[];
   private readonly writable: Uint32Array;
   private readonly locks: (string | undefined)[];
@@ -93,6 +96,7 @@ export class RegisterFile<Name extends string> {
     this.readSlots = slots.read;
     this.writeSlots = slots.write;
     this.readers = table.map((r) => hooks[r.name]?.read);
+    this.peeks = table.map((r) => hooks[r.name]?.peek ?? hooks[r.name]?.read);
     this.writers = table.map((r) => hooks[r.name]?.write);
     this.writable = Uint32Array.from(table, (r) =>
       r.access === 'rw' || r.access === 'wo' ? (r.writable ?? widthMask(r.width)) : 0,
@@ -108,6 +112,11 @@ export class RegisterFile<Name extends string> {
       const value = this.table[i]!.reset;
       if (value !== undefined) this.values[i] = value;
     }
+  }
+
+  /** What every register holds, seen from outside: nothing changes by it. @param mode operating mode of the chip */
+  readings(mode?: string): RegisterReading[] {
+    return this.table.map((register, i) => registerReading(register, this.peeks[i]?.() ?? this.values[i]!, 0, mode));
   }
 
   /** Masked, locked storage of a write: what a register without a hook does. */

@@ -2,7 +2,7 @@
  * Archives and compressed streams through 7-Zip compiled to wasm, the one decoder of XZ-with-BCJ-filter that runs
  * both in Node and in a browser.
  */
-import SevenZip, { type SevenZipModule } from '7z-wasm';
+import type { SevenZipModule } from '7z-wasm';
 import { UserError } from '../base/errors.ts';
 
 type Factory = (options: { print(line: string): void; printErr(line: string): void }) => Promise<SevenZipModule>;
@@ -17,7 +17,9 @@ export async function openSevenZip(): Promise<{
   const keep = (line: string): void => {
     if (/error|can't|cannot/i.test(line)) lines.push(line.trim());
   };
-  const module = await (SevenZip as unknown as Factory)({ print: keep, printErr: keep });
+  // Large, and not wanted by whoever has plain files.
+  const { default: factory } = await import('7z-wasm');
+  const module = await (factory as unknown as Factory)({ print: keep, printErr: keep });
   return {
     fs: module.FS,
     nodefs: module.NODEFS,
@@ -73,6 +75,57 @@ export async function decompress(stream: Uint8Array, what: string, limit: number
   if (name === undefined) throw new UserError(`${what}: the compressed data is damaged or of an unknown format`);
   return zip.fs.readFile(`/out/${name}`);
 }
+
+/** A file out of an archive. */
+export interface ArchivedFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * The files in an archive (tar, zip, 7z), or the one in a compressed stream; of a compressed tar those in it.
+ * @param limit most bytes that all of them may have: what would give more is not held in memory
+ * @throws UserError for what is damaged, of an unknown format, or beyond `limit`
+ */
+export async function unpackArchive(archive: Uint8Array, name: string, limit: number): Promise<ArchivedFile[]> {
+  let layer = archive;
+  // A compressed tar is two layers; more are none of anybody's.
+  if (compressionOf(layer) !== undefined) {
+    layer = await decompress(layer, name, limit);
+    if (!isTar(layer)) return [{ name: name.replace(/\.(xz|gz|bz2|zst|lzma)$/i, ''), bytes: layer }];
+  }
+  const zip = await openSevenZip();
+  zip.fs.mkdir('/out');
+  zip.fs.writeFile('/archive', layer);
+  const isOver = limitWrites(zip.fs, '/out', limit);
+  try {
+    zip.run(['x', '-y', '-snl-', '-o/out', '/archive']);
+  } catch (error) {
+    if (isOver()) throw new UserError(`${name}: unpacks to more than ${sizeText(limit)}`);
+    throw new UserError(
+      `${name}: the archive is damaged or of an unknown format (${error instanceof Error ? error.message : 'the decoder gave up'})`,
+    );
+  }
+  const files: ArchivedFile[] = [];
+  const walk = (folder: string, depth: number): void => {
+    if (depth > DEEPEST_FOLDER) throw new UserError(`${name}: folders are nested too deep`);
+    for (const entry of zip.fs.readdir(folder)) {
+      if (entry === '.' || entry === '..') continue;
+      const path = `${folder}/${entry}`;
+      const { mode } = zip.fs.lstat(path);
+      if (zip.fs.isDir(mode)) walk(path, depth + 1);
+      else if (zip.fs.isFile(mode)) files.push({ name: path.slice('/out/'.length), bytes: zip.fs.readFile(path) });
+    }
+  };
+  walk('/out', 0);
+  if (files.length === 0) throw new UserError(`${name}: there is no file in it`);
+  return files;
+}
+
+const DEEPEST_FOLDER = 32;
+
+/** POSIX.1-1988 and GNU tar both have this at the same place. */
+export const isTar = (bytes: Uint8Array): boolean => String.fromCharCode(...bytes.subarray(257, 262)) === 'ustar';
 
 /** A limit in words. */
 export const sizeText = (bytes: number): string => (bytes >= 1 << 20 ? `${Math.floor(bytes / (1 << 20))} MiB` : `${bytes} bytes`);

@@ -9,7 +9,7 @@ import type { Clock } from '../base/clock.ts';
 import { type Logger, silentLogger } from '../base/logger.ts';
 import type { DeviceModelHypercalls } from '../abi/dm-op.ts';
 import type { Vcpu } from '../cpu/interface.ts';
-import { DeviceModel, type RecordedSocket, type RingPair } from '../device-model/device-model.ts';
+import { DeviceModel, type PlacedDevice, type RecordedSocket, type RingPair } from '../device-model/device-model.ts';
 import { DmLog, type DmLogForm } from '../device-model/log.ts';
 import type { NicOptions } from '../device-model/nics.ts';
 import type { MachineClock } from '../hypervisor/time/clock.ts';
@@ -75,6 +75,10 @@ export interface MachineOptions {
   readonly wireLatencyNs?: number;
   /** Characters typed for COM1, each "frame" some of them (net/frame-ring.ts). */
   readonly consoleInput?: SharedArrayBuffer | FrameSource;
+  /** False: machine memory that this thread alone can use, for where shared memory cannot be had. */
+  readonly shared?: boolean;
+  /** Devices beside the machine's own. */
+  readonly devices?: readonly PlacedDevice[];
   /** The devices of test programs are there too. */
   readonly testDevices?: TestDeviceOptions;
   /** The forced-emulation prefix is honoured (HvmVcpuOptions.fep). */
@@ -268,7 +272,10 @@ const vifNames = (count: number): [string, ...string[]] => [
 export function createDeviceModel(
   pcpu: Pcpu,
   hypercalls: DeviceModelHypercalls,
-  options: Pick<MachineOptions, 'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'testDevices' | 'onDma'>,
+  options: Pick<
+    MachineOptions,
+    'nics' | 'logForm' | 'wireLatencyNs' | 'consoleInput' | 'socket' | 'devices' | 'testDevices' | 'onDma'
+  >,
   sinks: MachineSinks,
 ): DeviceModel {
   const { memory, clock, pages } = pcpu;
@@ -284,6 +291,7 @@ export function createDeviceModel(
     ...(pcap === undefined ? {} : { pcap: new PcapngWriter({ clock, interfaces: vifNames(options.nics.length), sink: pcap }) }),
     ...(options.wireLatencyNs === undefined ? {} : { wireLatencyNs: options.wireLatencyNs }),
     ...(options.consoleInput === undefined ? {} : { consoleInput: options.consoleInput }),
+    ...(options.devices === undefined ? {} : { devices: options.devices }),
     ...(options.testDevices === undefined ? {} : { testDevices: options.testDevices }),
     ...(options.socket === undefined ? {} : { socket: options.socket, endpoint: null }),
     // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.

@@ -1,7 +1,7 @@
 /** A machine's threads in Node: Workers of machine-worker-node. */
 import { Worker } from 'node:worker_threads';
 import type { JobPart, MachineJob } from './job.ts';
-import { MachineRun } from './launch.ts';
+import { MachineRun, type StartThread } from './launch.ts';
 import type { TakeOutput } from './output-ring.ts';
 
 /** The built entry: Workers do not run TypeScript sources. */
@@ -32,16 +32,14 @@ function imageBuffers(part: JobPart): ArrayBuffer[] {
   );
 }
 
+/** Starts a thread with its part of a job. */
+export const startWorker: StartThread = (part, events) => {
+  const worker = new Worker(entry, { workerData: part, transferList: imageBuffers(part) });
+  worker.on('message', events.message);
+  worker.on('error', events.error);
+  worker.on('exit', events.exit);
+  return { send: (request) => worker.postMessage(request), terminate: () => void worker.terminate() };
+};
+
 /** Start a job in Workers. Throws UserError when it asks for what cannot be. */
-export const launchMachine = (job: MachineJob, output: TakeOutput): MachineRun =>
-  new MachineRun(
-    job,
-    (part, events) => {
-      const worker = new Worker(entry, { workerData: part, transferList: imageBuffers(part) });
-      worker.on('message', events.message);
-      worker.on('error', events.error);
-      worker.on('exit', events.exit);
-      return { terminate: () => void worker.terminate() };
-    },
-    output,
-  );
+export const launchMachine = (job: MachineJob, output: TakeOutput): MachineRun => new MachineRun(job, startWorker, output);

@@ -52,9 +52,9 @@ export class InlineMachine {
   readonly platform: Platform;
   readonly hvm: HvmVcpu;
   readonly deviceModel: DeviceModel;
+  readonly loop: PcpuLoop;
   private readonly guest: GuestSide;
   private readonly options: MachineOptions;
-  private readonly loop: PcpuLoop;
   private readonly gate: HypercallGate;
   private readonly inputs: InputGate | undefined;
   private readonly collector: TraceCollector;
@@ -65,7 +65,7 @@ export class InlineMachine {
    * domain then has no kernel. Throws UserError when the guest does not fit, or the state.
    */
   constructor(options: MachineOptions, sinks: MachineSinks = {}, state?: MachineState, outputs: Outputs = 'continued') {
-    const memory = MachineMemory.create(guestMemoryOptions(options.domain.memoryMiB, options.engine, 1));
+    const memory = MachineMemory.create(guestMemoryOptions(options.domain.memoryMiB, options.engine, 1), options.shared ?? true);
     // The hypervisor's structures are found where they were.
     if (state !== undefined) restoreImage(memory, state.image);
     const clock = options.clock === 'virtual' ? new VirtualClock(options.epochUs) : new HostClock(memory);

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { JobOutput } from './job.ts';
+import type { StreamedOutput } from './job.ts';
 import { createOutputRing, isHeldUp, OutputConsumer, OutputProducer } from './output-ring.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
-const text = (outputs: readonly JobOutput[]): string =>
+const text = (outputs: readonly StreamedOutput[]): string =>
   outputs.map((o) => (o.kind === 'log' || o.kind === 'say' ? o.text : new TextDecoder().decode(o.bytes))).join('');
 
 describe('the ring that a thread puts its output into', () => {
@@ -11,7 +11,7 @@ describe('the ring that a thread puts its output into', () => {
     const buffer = createOutputRing(1 << 16);
     let told = 0;
     const producer = new OutputProducer(buffer, () => void told++);
-    const taken: JobOutput[] = [];
+    const taken: StreamedOutput[] = [];
     const consumer = new OutputConsumer(buffer, (output) => void taken.push(output));
     for (const c of 'console') producer.put({ kind: 'console', bytes: bytes(c) });
     producer.put({ kind: 'log', text: 'línea\n' });
@@ -33,7 +33,7 @@ describe('the ring that a thread puts its output into', () => {
   it('goes around its end, with records of every length', async () => {
     const buffer = createOutputRing(1 << 10);
     const producer = new OutputProducer(buffer, () => {});
-    const taken: JobOutput[] = [];
+    const taken: StreamedOutput[] = [];
     const consumer = new OutputConsumer(buffer, (output) => void taken.push(output));
     let expected = '';
     for (let i = 0; i < 400; i++) {

@@ -3,7 +3,7 @@
  * that finds no room waits, so that a guest which writes faster than its console, trace or log is taken runs slower and nothing
  * grows. One producer, one consumer; the cursors run modulo 2^32, the capacity is a power of two.
  */
-import type { JobOutput } from './job.ts';
+import type { JobOutput, StreamedOutput } from './job.ts';
 
 /** Index of words: bytes ever produced and consumed; 1 while the producer waits for room; 1 while the consumer is told already. */
 const HEAD = 0;
@@ -77,7 +77,7 @@ export class OutputProducer {
   }
 
   /** Puts out; waits while there is no room. */
-  put(output: JobOutput): void {
+  put(output: StreamedOutput): void {
     switch (output.kind) {
       case 'log':
         this.putBytes('log', this.encoder.encode(output.text));
@@ -124,16 +124,18 @@ export class OutputProducer {
 /** Takes what was put out. A promise says that it can take no more until it is settled. */
 export type TakeOutput = (output: JobOutput) => void | Promise<void>;
 
+type TakeStream = (output: StreamedOutput) => void | Promise<void>;
+
 export class OutputConsumer {
   private readonly ring: RingView;
-  private readonly take: TakeOutput;
+  private readonly take: TakeStream;
   private readonly head = new Uint8Array(RECORD_HEAD);
   private readonly headView = new DataView(this.head.buffer);
   /** A log's characters may be cut between two records. */
   private readonly logDecoder = new TextDecoder();
   private draining: Promise<void> | undefined;
 
-  constructor(buffer: SharedArrayBuffer, take: TakeOutput) {
+  constructor(buffer: SharedArrayBuffer, take: TakeStream) {
     this.ring = new RingView(buffer);
     this.take = take;
   }
@@ -159,7 +161,7 @@ export class OutputConsumer {
   }
 
   /** The next records of one kind, as one output. */
-  private next(): JobOutput | undefined {
+  private next(): StreamedOutput | undefined {
     const { ring } = this;
     const parts: Uint8Array[] = [];
     let kind: Kind | undefined;

@@ -45,7 +45,7 @@ export function guestReport(
     outcome: runOutcome(end, domain.shutdownReason),
     instructions: hvm.engine.instructions,
     ns: domain.pcpu.clock.nowNs(),
-    linear: linearAddresses(hvm, p2m, domain.pcpu.memory.u32),
+    linear: guestLinear(hvm, p2m, domain.pcpu.memory.u32),
   };
 }
 
@@ -66,7 +66,7 @@ export function deviceModelReport(deviceModel: DeviceModel): DeviceModelReport {
 }
 
 /** Linear addresses of the guest, kept where it ran in long mode: page tables of other modes are not read. */
-function linearAddresses(hvm: HvmVcpu, p2m: P2m, u32: Uint32Array): GuestReport['linear'] {
+export function guestLinear(hvm: HvmVcpu, p2m: P2m, u32: Uint32Array): GuestReport['linear'] {
   const { registers } = hvm.engine;
   const mmio = [...hvm.vmx.mmioLinear];
   if ((registers.efer & Efer.lma) === 0) return { mmio, kernel: [] };

@@ -1,145 +1,192 @@
-/** Runs one part of a job to its end on the calling thread, telling what happens through `post`. */
+/** Runs one part of a job on the calling thread, in turns, and answers requests between them. What happens is told through `post`. */
 import { UserError } from '../base/errors.ts';
+import type { PlacedDevice } from '../device-model/device-model.ts';
+import { type Device, placeDevice } from './custom-device.ts';
 import { engineFactory } from './engine-factory.ts';
 import type { Disassemble, MachineOptions, MachineSinks } from './guest-side.ts';
-import type { PauseAt } from '../hypervisor/sched/schedule.ts';
-import type { DeviceModelJob, JobMessage, JobOutput, JobPart, MachineJob, SaveAt } from './job.ts';
-import { InlineMachine } from './machine.ts';
-import { FrameRingConsumer } from '../net/frame-ring.ts';
+import { InlinePart } from './inline-part.ts';
+import { isKept, KeptPart, loadRecording } from './kept-part.ts';
+import type { DeviceModelJob, Failure, JobPart, MachineJob, NumberedRequest, PostJobMessage, StreamedOutput } from './job.ts';
 import { isHeldUp, OutputProducer } from './output-ring.ts';
-import type { Recorder } from './state/recording.ts';
-import { deviceModelReport, guestReport } from './report.ts';
-import { runDeviceModelThread, runGuestThread } from './split-machine.ts';
+import type { Part } from './part.ts';
+import { DeviceModelPart, GuestPart } from './split-machine.ts';
 
-/** `transfer`: buffers that the receiver takes over. */
-type Post = (message: JobMessage, transfer?: ArrayBuffer[]) => void;
-
-export async function runJob(part: JobPart, post: Post, disassemble?: Disassemble): Promise<void> {
-  const { output } = part;
-  const producer = output === undefined ? undefined : new OutputProducer(output, () => post({ kind: 'output' }));
-  const put = producer === undefined ? post : (one: JobOutput) => producer.put(one);
-  try {
-    const recording =
-      part.part === 'machine' && (part.job.record ?? part.job.replay) !== undefined ? await loadRecording() : undefined;
-    const sinks = { ...sinksOf(part.job, put), ...(disassemble === undefined ? {} : { disassemble }) };
-    switch (part.part) {
-      case 'machine':
-        runInline(part.job, sinks, post, recording);
-        break;
-      case 'guest': {
-        const { job, split, deviceModelOutput } = part;
-        const isDeviceModelHeldUp = (): boolean => deviceModelOutput !== undefined && isHeldUp(deviceModelOutput);
-        const report = runGuestThread(split, machineOptions(job), sinks, job.untilNs, {
-          onStarted: () => post({ kind: 'started', split }),
-          isDeviceModelHeldUp,
-        });
-        post({ kind: 'ended', report });
-        break;
-      }
-      case 'device-model':
-        post({ kind: 'served', report: runDeviceModelThread(part.split, machineOptions(part.job), sinks) });
-        break;
-    }
-  } catch (error) {
-    const { message, stack } = error as Error;
-    post({ kind: 'failed', message, isUser: error instanceof UserError, stack: stack ?? message });
-  }
+/** What the platform or the caller adds to a job. */
+export interface JobExtras {
+  readonly disassemble?: Disassemble;
+  /** Devices beside the machine's own, where they are on this thread. */
+  readonly devices?: readonly PlacedDevice[];
 }
 
-type Recording = typeof import('./state/recording.ts');
+/** Length of a turn, in milliseconds, on a thread that cannot be woken from outside. */
+const UNWOKEN_TURN_MS = 8;
+/** Looks at the machine between two looks at the clock. */
+const LOOKS = 16;
+/** The longest that a timer of the platform takes. */
+const LONGEST_TIMER_MS = 0x7fff_ffff;
 
-/** Apart, because it needs packages, which a browser that takes these files as they are does not find. */
-async function loadRecording(): Promise<Recording> {
-  await (await import('./state/hash.ts')).prepareHash();
-  return import('./state/recording.ts');
-}
+export class JobRunner {
+  private readonly o: JobPart;
+  private readonly extras: JobExtras;
+  private readonly post: PostJobMessage;
+  private readonly onEnd: () => void;
+  private readonly control: Int32Array | undefined;
+  private readonly channel = new MessageChannel();
+  private readonly waiting: NumberedRequest[] = [];
+  private part: Part | undefined;
+  private handled = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private turnEnd = 0;
+  private looks = 0;
+  private ended = false;
+  private scheduled = false;
+  private readonly mustYield = (): boolean => {
+    if (this.control !== undefined && Atomics.load(this.control, 0) !== this.handled) return true;
+    return ++this.looks % LOOKS === 0 && performance.now() >= this.turnEnd;
+  };
 
-function runInline(job: MachineJob, sinks: MachineSinks, post: Post, recording: Recording | undefined): void {
-  const watch = new ConsoleWatch(job.saveAt?.console, sinks.console);
-  const recorder = job.record === undefined || recording === undefined ? undefined : new recording.Recorder();
-  const isKept = [job.saveAt, job.state, job.replay, recorder].some((part) => part !== undefined);
-  const options = { ...inlineOptions(job, recorder), ...(isKept ? { exactBudgets: true } : {}) };
-  const machine = new InlineMachine(options, { ...sinks, console: watch.sink }, job.state, 'new');
-  const { memory, layout } = machine.memory;
-  const beginning = recorder === undefined ? undefined : machine.save();
-  post({ kind: 'started', split: { memory, layout } });
-  if (job.replay !== undefined && recording !== undefined) {
-    const divergence = recording.replay(machine, job.replay, job.untilNs) ?? null;
-    machine.flush();
-    post({ kind: 'replayed', divergence });
-    post({ kind: 'ended', report: guestReport(job.replay.end.how === 'paused' ? 'paused' : 'shutdown', machine) });
-    post({ kind: 'served', report: deviceModelReport(machine.deviceModel) });
-    return;
-  }
-  const pause = job.saveAt === undefined ? {} : pauseAt(job.saveAt, watch);
-  const end =
-    recorder !== undefined
-      ? recorder.run(machine, pause, job.untilNs)
-      : job.saveAt === undefined
-        ? machine.run(job.untilNs)
-        : machine.runTo(pause, job.untilNs);
-  if (recorder !== undefined && beginning !== undefined)
-    post({ kind: 'recorded', run: { state: beginning, recording: recorder.finish(machine, end) } }, [
-      beginning.image.data.buffer as ArrayBuffer,
-    ]);
-  if (end === 'paused') {
-    const state = machine.save();
-    post({ kind: 'saved', state }, [state.image.data.buffer as ArrayBuffer]);
-    machine.flush();
-  }
-  post({ kind: 'ended', report: guestReport(end, machine) });
-  post({ kind: 'served', report: deviceModelReport(machine.deviceModel) });
-}
-
-/** The options of a machine on one thread, with its input by way of a recording where there is one. */
-function inlineOptions(job: MachineJob, recorder: Recorder | undefined): MachineOptions {
-  const options = machineOptions(job);
-  if (recorder === undefined && job.replay === undefined) return options;
-  const { consoleInput, socket, ...rest } = options;
-  const ring = (buffer: SharedArrayBuffer): FrameRingConsumer => new FrameRingConsumer(buffer);
-  const input =
-    recorder === undefined || job.record === undefined
-      ? job.replay!.inputs
-      : {
-          bell: new Int32Array(job.record),
-          record: recorder.record,
-          ...(job.consoleInput === undefined ? {} : { console: ring(job.consoleInput) }),
-          ...(job.socket === undefined ? {} : { socket: ring(job.socket.toMachine) }),
-        };
-  const isOnSocket = job.socket !== undefined || job.state?.config.socket === true;
-  return { ...rest, input, ...(isOnSocket ? { socketOut: job.socket?.fromMachine ?? null } : {}) };
-}
-
-/** Looks for a text in what the console says. */
-class ConsoleWatch {
-  seen = false;
-  readonly sink: (bytes: Uint8Array) => void;
-  private tail = '';
-
-  constructor(text: string | undefined, sink: MachineSinks['console']) {
-    this.sink = (bytes) => {
-      sink?.(bytes);
-      if (text === undefined || this.seen) return;
-      const all = this.tail + String.fromCharCode(...bytes);
-      this.seen = all.includes(text);
-      this.tail = all.slice(-text.length);
+  /** @param onEnd called once, when nothing more comes */
+  constructor(part: JobPart, extras: JobExtras, post: PostJobMessage, onEnd: () => void) {
+    this.o = part;
+    this.extras = extras;
+    this.post = post;
+    this.onEnd = onEnd;
+    if (part.control !== undefined) this.control = new Int32Array(part.control);
+    this.channel.port1.onmessage = () => {
+      this.scheduled = false;
+      this.run();
     };
   }
+
+  /** Build the part and let it run. */
+  async start(): Promise<void> {
+    try {
+      const { o } = this;
+      const { deviceModule } = o.job;
+      const recording = o.part === 'machine' ? await loadRecording(o.job) : undefined;
+      const devices =
+        this.extras.devices ??
+        (deviceModule === undefined || o.part === 'guest'
+          ? undefined
+          : ((await import(/* @vite-ignore */ deviceModule)) as { default: readonly Device[] }).default.flatMap(placeDevice));
+      if (this.ended) return;
+      this.part = this.build(devices, recording);
+      for (const request of this.waiting.splice(0)) this.answer(request);
+      this.later();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  /** A request from the thread that launched the job. */
+  receive(request: NumberedRequest): void {
+    if (this.ended) return;
+    if (this.part === undefined) {
+      this.waiting.push(request);
+      return;
+    }
+    this.answer(request);
+    clearTimeout(this.timer);
+    this.later();
+  }
+
+  /** Give the part up where it is. */
+  terminate(): void {
+    this.end();
+  }
+
+  private build(devices: readonly PlacedDevice[] | undefined, recording: Awaited<ReturnType<typeof loadRecording>>): Part {
+    const { o, post } = this;
+    const producer = o.output === undefined ? undefined : new OutputProducer(o.output, () => post({ kind: 'output' }));
+    const put = producer === undefined ? post : (output: StreamedOutput) => producer.put(output);
+    const sinks = { ...sinksOf(o.job, put), ...(this.extras.disassemble && { disassemble: this.extras.disassemble }) };
+    switch (o.part) {
+      case 'machine':
+        return isKept(o.job)
+          ? new KeptPart(machineOptions(o.job, devices), sinks, o.job, recording, post)
+          : new InlinePart(machineOptions(o.job, devices), sinks, o.job, post);
+      case 'guest':
+        return new GuestPart(
+          o.split,
+          machineOptions(o.job, devices),
+          sinks,
+          { ...o.job, isDeviceModelHeldUp: () => o.deviceModelOutput !== undefined && isHeldUp(o.deviceModelOutput) },
+          post,
+        );
+      case 'device-model':
+        return new DeviceModelPart(o.split, machineOptions(o.job, devices), sinks, post);
+    }
+  }
+
+  private answer({ id, request }: NumberedRequest): void {
+    this.handled = (this.handled + 1) | 0;
+    try {
+      this.part!.answer(request, (value) => this.post({ kind: 'answer', id, value }));
+    } catch (error) {
+      this.post({ kind: 'answer', id, value: undefined, error: failureOf(error) });
+    }
+  }
+
+  private later(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    this.channel.port2.postMessage(0);
+  }
+
+  private run(): void {
+    if (this.ended) return;
+    clearTimeout(this.timer);
+    const { part, control } = this;
+    try {
+      for (;;) {
+        this.turnEnd = performance.now() + (control === undefined ? Math.min(UNWOKEN_TURN_MS, part!.turnMs) : part!.turnMs);
+        const result = part!.turn(this.mustYield);
+        if (result === 'ended') {
+          part!.finish();
+          return this.end();
+        }
+        part!.flush();
+        if (control === undefined || Atomics.load(control, 0) !== this.handled) {
+          if (result === 0 || control !== undefined) this.later();
+          else if (result < LONGEST_TIMER_MS) this.timer = setTimeout(() => this.run(), result);
+          return;
+        }
+        if (result === Infinity || this.o.job.clock === 'virtual') {
+          // Nothing but a request, or real time, ends this wait.
+          if (result > 0) Atomics.wait(control, 0, this.handled, result);
+        } else if (result > 0) part!.sleep(result);
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  private fail(error: unknown): void {
+    if (this.ended) return;
+    this.post({ kind: 'failed', ...failureOf(error) });
+    this.end();
+  }
+
+  private end(): void {
+    if (this.ended) return;
+    this.ended = true;
+    clearTimeout(this.timer);
+    this.channel.port1.close();
+    this.onEnd();
+  }
 }
 
-function pauseAt({ seconds, exit, instruction, asked }: SaveAt, watch: ConsoleWatch): PauseAt {
-  const flag = asked === undefined ? undefined : new Int32Array(asked);
-  return {
-    ...(seconds === undefined ? {} : { ns: seconds * 1e9 }),
-    ...(exit === undefined ? {} : { exits: exit }),
-    ...(instruction === undefined ? {} : { instructions: instruction }),
-    when: () => watch.seen || (flag !== undefined && Atomics.load(flag, 0) !== 0),
-  };
+function failureOf(error: unknown): Failure {
+  const { message, stack } = error as Error;
+  return { message, isUser: error instanceof UserError, stack: stack ?? message };
 }
 
-function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
+function machineOptions<Job extends MachineJob | DeviceModelJob>(
+  job: Job,
+  devices: readonly PlacedDevice[] | undefined,
+): Omit<MachineOptions, 'domain'> & Pick<Job, 'domain'> {
   const { name, domain, nics, clock, seed, epochUs, wireLatencyNs, traceMask, logForm } = job;
-  const { consoleInput, socket, testDevices, fep, dumpOn } = job;
+  const { consoleInput, socket, testDevices, fep, exactBudgets, dumpOn, shared } = job;
   return {
     name,
     domain,
@@ -147,6 +194,8 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit
     clock,
     seed,
     engine: engineFactory(),
+    ...(shared === undefined ? {} : { shared }),
+    ...(devices === undefined ? {} : { devices }),
     ...(epochUs === undefined ? {} : { epochUs }),
     ...(wireLatencyNs === undefined ? {} : { wireLatencyNs }),
     ...(traceMask === undefined ? {} : { traceMask }),
@@ -155,12 +204,13 @@ function machineOptions<Job extends MachineJob | DeviceModelJob>(job: Job): Omit
     ...(socket === undefined ? {} : { socket }),
     ...(testDevices === undefined ? {} : { testDevices }),
     ...(fep === undefined ? {} : { fep }),
+    ...(exactBudgets === undefined ? {} : { exactBudgets }),
     ...(dumpOn === undefined ? {} : { dumpOn }),
   };
 }
 
 /** Sinks are handed the machine's own buffers: what crosses a thread is a copy. */
-function sinksOf(job: DeviceModelJob, post: (output: JobOutput) => void): MachineSinks {
+function sinksOf(job: DeviceModelJob, post: (output: StreamedOutput) => void): MachineSinks {
   const say = (level: 'debug' | 'info' | 'warn') => (text: string) => post({ kind: 'say', level, text });
   const bytes = (kind: 'console' | 'trace' | 'pcap') => (data: Uint8Array) => post({ kind, bytes: data.slice() });
   return {

@@ -107,7 +107,7 @@ export class FpuEngine implements FpuHost {
     const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared: true });
     const decoder = new Decoder(new MemoryViews(memory));
     const module = await WebAssembly.compile(
-      generateInterpreter(decoder.map.all, { cb: CB, jumpLog: JUMP_LOG, memoryPages: PAGES, tailCalls: false }).bytes,
+      generateInterpreter(decoder.map.all, { cb: CB, jumpLog: JUMP_LOG, memory, tailCalls: false }).bytes,
     );
     return new FpuEngine(memory, decoder, (imports) => new WebAssembly.Instance(module, imports));
   }

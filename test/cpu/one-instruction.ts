@@ -54,7 +54,8 @@ export function compileConstant(
     (one) => one.operandSize === 8 && one.address === 'register' && one.mode === 'long' && !one.chained && !one.locked,
   );
   if (!form) throw new Error(`${name}: no 64-bit register form`);
-  const module = new ModuleBuilder(1);
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  const module = new ModuleBuilder(memory);
   const slow = module.import('slow', { params: ['i32', 'i32'], results: ['i32'] });
   const helper = module.import('helper', { params: ['i32', 'i32', 'i32'], results: ['i32'] });
   const flag = { params: [] as const, results: ['i32'] as const };
@@ -93,7 +94,6 @@ export function compileConstant(
   });
   module.define(run, fb, seq(emitForm(context, forms, form), ret(i32.const(0))));
   const bytes = module.finish();
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, slow: () => 0, helper: () => 0 } });
   return {
     bytes,

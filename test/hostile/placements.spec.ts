@@ -10,9 +10,8 @@ import { ShutdownReason } from '../../src/abi/sched.ts';
 import { readElf } from '../../src/hypervisor/domain-builder/elf.ts';
 import { MachineMemory } from '../../src/hypervisor/mm/memory.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../../src/machine/exit-status.ts';
-import type { JobMessage, JobPart, MachineJob } from '../../src/machine/job.ts';
+import type { JobMessage, JobPart, MachineJob, SplitMemory } from '../../src/machine/job.ts';
 import { MachineRun } from '../../src/machine/launch.ts';
-import type { SplitMemory } from '../../src/machine/split-machine.ts';
 import { parseMac } from '../../src/net/frame.ts';
 import { entry as cli, lackOf, PATIENCE_MS } from '../needs.ts';
 import { idtBehind, lapicTimer, longGuest, LVTT_PERIODIC, plainGuest, powerOff, shutDown } from '../plain-guest.ts';
@@ -163,12 +162,12 @@ async function scribbled(
   const start: ConstructorParameters<typeof MachineRun>[1] = (part: JobPart, events) => {
     const worker = new Worker(entry, { workerData: part });
     worker.on('message', (message: JobMessage) => {
-      if (message.kind === 'started') begin(message.split);
+      if (message.kind === 'started') begin(message.split!);
       events.message(message);
     });
     worker.on('error', events.error);
     worker.on('exit', events.exit);
-    return { terminate: () => void worker.terminate() };
+    return { send: (request) => worker.postMessage(request), terminate: () => void worker.terminate() };
   };
   try {
     return (await new MachineRun(job, start, () => {}).result).outcome;

@@ -1,6 +1,7 @@
 import type { NetDevice, ReceiveResult, Wire } from '../../src/devices/interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot, type PciState } from '../../src/devices/pci/pci-device.ts';
 import { checkState, copyState } from '../../src/devices/state.ts';
+import type { RegisterReading } from '../../src/devices/registers.ts';
 import { RegisterFile } from '../../src/devices/register-file.ts';
 import { lines } from './log.ts';
 import { TOY_BLOCK_SIZE, toyRegisters } from './registers.ts';
@@ -58,6 +59,10 @@ export class ToyChip extends PciDevice implements NetDevice {
 
   statistics(): Record<string, number> {
     return { tx_packets: this.sent, rx_packets: 0 };
+  }
+
+  registers(): readonly RegisterReading[] {
+    return this.regs.readings();
   }
 
   save(): ToySaved {

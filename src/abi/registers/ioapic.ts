@@ -49,3 +49,45 @@ export const IOREDTBL_LOW_WRITABLE = 0x0001afff;
 export const IOREDTBL_HIGH_WRITABLE = 0xff000000;
 /** Reset value of the low half: masked. */
 export const IOREDTBL_RESET = 0x00010000;
+
+/** One entry of the redirection table, pin 0's of as many as there are pins. */
+export const redirectionEntry: readonly RegisterDef[] = [
+  {
+    name: 'IOREDTBL_LOW',
+    offset: IOREDTBL,
+    width: 4,
+    count: IOAPIC_PINS,
+    stride: 2,
+    access: 'rw',
+    reset: IOREDTBL_RESET,
+    writable: IOREDTBL_LOW_WRITABLE,
+    fields: [
+      { name: 'vector', lsb: 0, bits: 8 },
+      {
+        name: 'mode',
+        lsb: 8,
+        bits: 3,
+        values: { 0: 'fixed', 1: 'lowest', 2: 'SMI', 4: 'NMI', 5: 'INIT', 7: 'ExtINT' },
+      },
+      { name: 'logical', lsb: 11 },
+      { name: 'pending', lsb: 12 },
+      { name: 'active low', lsb: 13 },
+      { name: 'remote IRR', lsb: 14 },
+      { name: 'level', lsb: 15 },
+      { name: 'masked', lsb: 16 },
+    ],
+    doc: 'where an interrupt of this pin goes, and how',
+  },
+  {
+    name: 'IOREDTBL_HIGH',
+    offset: IOREDTBL + 1,
+    width: 4,
+    count: IOAPIC_PINS,
+    stride: 2,
+    access: 'rw',
+    reset: 0,
+    writable: IOREDTBL_HIGH_WRITABLE,
+    fields: [{ name: 'destination', lsb: 24, bits: 8 }],
+    doc: 'local APIC that the interrupt goes to',
+  },
+];

@@ -7,6 +7,7 @@ import type { TraceEvent } from '../sources/events.ts';
 import { P2mTable } from '../sources/p2m-table.ts';
 import { readCapture, type Capture } from '../sources/pcap.ts';
 import { scanTrace } from '../sources/trace-events.ts';
+import { entityNames } from '../sources/text-decode.ts';
 import { TextLayer } from '../sources/text-layer.ts';
 import { parseXenalyzeLine } from '../sources/xenalyze-text.ts';
 import { AccessStore } from './access-store.ts';
@@ -106,6 +107,7 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   if (input.trace === undefined && input.text === undefined && given.length === 0) {
     throw new UserError('nothing to analyse: give an xentrace file, xenalyze text or a device-model log');
   }
+  await entityNames;
   const base: WallBase = { seconds: undefined };
   const cutLines: Ref[] = [];
   const { builder, stores, p2m, hypercallRecords, inText } = await readTrace(input, base, cutLines);

@@ -2,7 +2,25 @@
  * What mailers, browsers and terminals do to a line of text, undone: quoted-printable and base64 of mail (RFC 2045), HTML
  * tags and entities, escape sequences of terminals, blanks and arrows that an editor made "nice".
  */
-import { decodeHTML } from 'entities';
+
+/** Entities that XML has without a list of names. */
+const XML_ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'", nbsp: '\u00a0' };
+const decodeXml = (text: string): string =>
+  text.replaceAll(/&(?:#(\d{1,7})|#x([\da-f]{1,6})|([a-z]{2,4}));/gi, (whole, decimal?: string, hex?: string, name?: string) => {
+    if (name !== undefined) return XML_ENTITIES[name] ?? whole;
+    const code = decimal === undefined ? Number.parseInt(hex!, 16) : Number(decimal);
+    return code <= 0x10ffff ? String.fromCodePoint(code) : whole;
+  });
+
+let decodeHTML: (text: string) => string = decodeXml;
+/**
+ * Settles when HTML's own list of names is there. The list is a package, which a browser that takes these files as they are does not
+ * find: it has XML's names alone. Nothing here waits at the top of a module, as a Worker's first messages would then be lost.
+ */
+export const entityNames: Promise<void> = import('entities').then(
+  (entities) => void (decodeHTML = entities.decodeHTML),
+  () => {},
+);
 
 /** Whether every `=` of a line is one of quoted-printable: a code, or a soft break at the end. */
 const isValid = (line: string): boolean => !/=(?![0-9A-Fa-f]{2}|[ \t]{0,80}$)/.test(line);

@@ -82,7 +82,7 @@ export class RegionModule {
 
   constructor(parts: CompilerParts) {
     this.parts = parts;
-    this.module = new ModuleBuilder(parts.memory.buffer.byteLength / 65536);
+    this.module = new ModuleBuilder(parts.memory);
     const slow = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
     const flag = { params: [] as const, results: ['i32'] as const };
     const later = (name: string, signature: FunctionRef['signature']) => ({

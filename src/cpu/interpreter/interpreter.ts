@@ -152,7 +152,7 @@ export interface Placement {
   cb: number;
   /** Address of the ring that computed jumps are noted in. */
   jumpLog: number;
-  memoryPages: number;
+  memory: WebAssembly.Memory;
   /** The engine has tail calls. */
   tailCalls: boolean;
 }
@@ -162,8 +162,8 @@ export interface Placement {
  * `share` instructions of its own, too), `handlers` (the table of functions that are handlers) and what compiled code calls.
  */
 export function generateInterpreter(all: readonly InstructionForms[], placement: Placement): Interpreter {
-  const { cb, jumpLog, memoryPages, tailCalls } = placement;
-  const module = new ModuleBuilder(memoryPages);
+  const { cb, jumpLog, memory, tailCalls } = placement;
+  const module = new ModuleBuilder(memory);
   const slowSignature = { params: ['i32', 'i32'] as const, results: ['i32'] as const };
   const slowRead = module.import('slowRead', slowSignature);
   const slowWrite = module.import('slowWrite', slowSignature);

@@ -38,7 +38,7 @@ export function defineFlagFunctions(module: ModuleBuilder, cb: number) {
 
 /** A module of these functions over `memory`, for the control block at machine address `cb`. */
 export function makePrimitives(memory: WebAssembly.Memory, cb: number): Primitives {
-  const module = new ModuleBuilder(memory.buffer.byteLength / 65536);
+  const module = new ModuleBuilder(memory);
   defineFlagFunctions(module, cb);
   for (const [name, instruction] of [
     ['fill', memoryFill],

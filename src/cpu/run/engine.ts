@@ -131,7 +131,6 @@ export class Engine implements Vcpu {
     this.policy = options.compile ?? WARM_CODE;
     this.share = this.policy.every;
     const { memory, area } = options;
-    const pages = memory.buffer.byteLength / 65536;
     const frames = memory.buffer.byteLength / PAGE_SIZE;
     let at = area.base as number;
     const take = (size: number): number => {
@@ -193,7 +192,7 @@ export class Engine implements Vcpu {
     const helpers = bindHelpers({ core, segmentation, events, control, strings, general, fpu, tsc });
     const { imports } = new SlowPaths(core, events, fetch, helpers, (record) => this.hotCode.interpret(record));
     const tailCalls = hasTailCalls();
-    const { bytes, meanings } = generateInterpreter(decoder.map.all, { cb: cbBase, jumpLog, memoryPages: pages, tailCalls });
+    const { bytes, meanings } = generateInterpreter(decoder.map.all, { cb: cbBase, jumpLog, memory, tailCalls });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory, ...imports } });
 
     this.core = core;

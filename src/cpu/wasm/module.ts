@@ -1,4 +1,4 @@
-/** A WebAssembly module under construction: types, imports, functions, one shared memory, one function table. */
+/** A WebAssembly module under construction: types, imports, functions, one memory, one function table. */
 import { Encoder } from './encoder.ts';
 import { VAL_TYPE_CODE, type Expr, type Stmt, type ValType } from './expr.ts';
 
@@ -115,16 +115,20 @@ export class FunctionRef {
   }
 }
 
+const WASM_PAGE = 0x10000;
+
 export class ModuleBuilder {
   private readonly types: Signature[] = [];
   private readonly imports: { name: string; type: number }[] = [];
   private readonly functions: { type: number; body: Encoder | undefined; export: string | undefined }[] = [];
   private readonly table: number[] = [];
   private readonly maximumPages: number;
+  private readonly isShared: boolean;
 
-  /** The memory is imported as env.memory, shared, with at most `maximumPages` 64 KiB pages. */
-  constructor(maximumPages: number) {
-    this.maximumPages = maximumPages;
+  /** A memory like `memory` is imported as env.memory: as many 64 KiB pages at most, shared or not. */
+  constructor(memory: Pick<WebAssembly.Memory, 'buffer'>) {
+    this.maximumPages = memory.buffer.byteLength / WASM_PAGE;
+    this.isShared = !(memory.buffer instanceof ArrayBuffer);
   }
 
   typeIndex(signature: Signature): number {
@@ -222,7 +226,7 @@ export class ModuleBuilder {
       part.name('env');
       part.name('memory');
       part.byte(2);
-      part.byte(3);
+      part.byte(this.isShared ? 3 : 1);
       part.u32(1);
       part.u32(this.maximumPages);
     });

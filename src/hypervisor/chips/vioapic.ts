@@ -3,6 +3,7 @@
  * `irq` lock: a device model raises lines from another thread.
  */
 import type { Gpa } from '../../base/address.ts';
+import { type RegisterReading, registerReading } from '../../base/registers.ts';
 import {
   IOAPIC_PINS,
   ioapicRegisters,
@@ -10,6 +11,7 @@ import {
   IOREDTBL_HIGH_WRITABLE,
   IOREDTBL_LOW_WRITABLE,
   IOREDTBL_RESET,
+  redirectionEntry,
 } from '../../abi/registers/ioapic.ts';
 import { Emul, type HvmMmioOps, type IoAccess } from '../io/intercept.ts';
 import type { GsiLines } from './irq.ts';
@@ -112,8 +114,20 @@ export class Vioapic implements HvmMmioOps {
     return Emul.okay;
   }
 
+  /** What it holds, seen from outside; `offset` of a register is the number that selects it. */
+  registers(): RegisterReading[] {
+    const own = ioapicRegisters.map((register) => registerReading(register, this.valueOf(register.offset)));
+    const entries = Array.from({ length: IOAPIC_PINS }, (_, pin) =>
+      redirectionEntry.map((register) => registerReading(register, this.valueOf(register.offset + pin * 2), pin)),
+    );
+    return [...own, ...entries.flat()];
+  }
+
   private readWindow(): number {
-    const select = this.u32[this.at + SELECT]!;
+    return this.valueOf(this.u32[this.at + SELECT]!);
+  }
+
+  private valueOf(select: number): number {
     // The arbitration identifier follows the other.
     if (select === 0 || select === IOAPICARB) return this.u32[this.at + IDENTIFIER]!;
     if (select < IOREDTBL) return ioapicRegisters.find((r) => r.offset === select)?.reset ?? 0;

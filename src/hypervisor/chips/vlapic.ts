@@ -5,6 +5,7 @@
  */
 import { lowBytes } from '../../base/width.ts';
 import type { Gpa } from '../../base/address.ts';
+import { type RegisterReading, registerReading } from '../../base/registers.ts';
 import { lapicRegisters, SELF_IPI } from '../../abi/registers/lapic.ts';
 import type { Clock } from '../../base/clock.ts';
 import { Listeners } from '../../base/listeners.ts';
@@ -269,6 +270,13 @@ export class Vlapics implements HvmMmioOps {
     if (index < MSR_X2APIC_FIRST || index > MSR_X2APIC_LAST) return 'unknown';
     if (!this.x2apicMode(vcpu)) return 'fault';
     return this.writeX2apic(vcpu, (index - MSR_X2APIC_FIRST) << 4, value);
+  }
+
+  /** What a vCPU's local APIC holds, seen from outside. */
+  registers(vcpu: number): RegisterReading[] {
+    return lapicRegisters
+      .filter(({ offset, access }) => access !== 'wo' && offset < 0x400 && readable[offset >> 4])
+      .map((register) => registerReading(register, this.readRegister(vcpu, register.offset)));
   }
 
   private readRegister(vcpu: number, offset: number): number {

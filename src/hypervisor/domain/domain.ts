@@ -220,9 +220,14 @@ export class VcpuState {
 
   /** Make the vCPU's thread look again at everything that concerns it: out of the guest, or out of its sleep. */
   kick(): void {
+    this.memory.kicks++;
+    this.kickFromOutside();
+  }
+
+  /** As kick(), for what comes from outside the machine although it comes on a thread of the machine. */
+  kickFromOutside(): void {
     const { i32, u32 } = this.memory;
     const futex = this.futex >>> 2;
-    this.memory.kicks++;
     Atomics.add(i32, futex, 1);
     const kickWord = u32[this.word + KICK_WORD]!;
     if (kickWord !== 0 && this.inGuest) Atomics.store(i32, kickWord >>> 2, 1);

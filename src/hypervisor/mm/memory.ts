@@ -1,5 +1,5 @@
 /**
- * Machine memory: the host's RAM, one shared WebAssembly.Memory, and what lies where in it.
+ * Machine memory: the host's RAM, one WebAssembly.Memory, shared where several threads work in it, and what lies where in it.
  *
  * From the bottom: a guard page (machine address 0 is nobody's), Xen's heap (hypervisor state with a directory, so that
  * every thread finds a structure by name), the frame table, the heap's free list, one p2m table a domain, t_info and the
@@ -115,13 +115,14 @@ export function machineLayout(given: Partial<MachineMemoryOptions> = {}): Machin
 }
 
 /**
- * The host's RAM for this layout: shared, of fixed size (it never grows, so views stay valid). Throws UserError when the
+ * The host's RAM for this layout, of fixed size (it never grows, so views stay valid). Throws UserError when the
  * real machine does not give that much.
+ * @param shared false: memory that one thread alone can use, for where shared memory cannot be had
  */
-export function createWasmMemory(layout: MachineLayout): WebAssembly.Memory {
+export function createWasmMemory(layout: MachineLayout, shared = true): WebAssembly.Memory {
   const pages = layout.size / WASM_PAGE;
   try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new UserError(
@@ -148,6 +149,8 @@ export class MachineMemory {
   readonly i32: Int32Array;
   readonly f64: Float64Array;
   readonly view: DataView;
+  /** Other threads can use it, and a thread can sleep on a word of it. */
+  readonly isShared: boolean;
   /** Ranks of the locks this thread holds, lowest first (lock.ts). */
   readonly heldLocks: number[] = [];
   /** Kicks this thread sent: what else raised a futex word came from outside. */
@@ -162,6 +165,7 @@ export class MachineMemory {
     }
     this.memory = memory;
     this.layout = layout;
+    this.isShared = !(buffer instanceof ArrayBuffer);
     this.u8 = new Uint8Array(buffer);
     this.u16 = new Uint16Array(buffer);
     this.u32 = new Uint32Array(buffer);
@@ -172,9 +176,9 @@ export class MachineMemory {
   }
 
   /** A new machine's memory, all zero. */
-  static create(options: Partial<MachineMemoryOptions> = {}): MachineMemory {
+  static create(options: Partial<MachineMemoryOptions> = {}, shared = true): MachineMemory {
     const layout = machineLayout(options);
-    return new MachineMemory(createWasmMemory(layout), layout);
+    return new MachineMemory(createWasmMemory(layout, shared), layout);
   }
 
   /**

@@ -68,6 +68,23 @@ export interface PauseAt {
   readonly when?: () => boolean;
 }
 
+/**
+ * Where a turn came back with the run not over: `paused`, as `PauseAt` says; `yield`, it was asked to; `sleep`, there is nothing to do
+ * before `PcpuLoop.sleepUntilNs`. Nothing in the machine notices.
+ */
+export type LoopPause = 'paused' | 'yield' | 'sleep';
+
+/** What bounds a turn. */
+export interface TurnLimits {
+  /** Asked after every exit and at least every few million instructions: true, come back. */
+  readonly mustYield: () => boolean;
+  /** How far the virtual clock may run, in nanoseconds. */
+  readonly limitNs: number;
+  /** Something may still come from outside: a guest that waits with nothing due, under the virtual clock, does not end the run. */
+  readonly awaitsInput: boolean;
+  readonly pauseAt: PauseAt;
+}
+
 /** Where the loop stands between two runs of the vCPU. */
 export interface PcpuLoopState {
   readonly entered: boolean;
@@ -80,6 +97,11 @@ export interface PcpuLoopState {
   /** Rounds of the loop: input from outside comes at the beginning of one. */
   readonly rounds: number;
 }
+
+const isPause = (end: LoopEnd | LoopPause): end is LoopPause => end === 'paused' || end === 'yield' || end === 'sleep';
+
+const NO_PAUSE: PauseAt = {};
+const NO_LIMITS: TurnLimits = { mustYield: () => false, limitNs: Infinity, awaitsInput: false, pauseAt: NO_PAUSE };
 
 /** dom0 on the guest's pCPU. */
 export interface InlineDom0 {
@@ -164,7 +186,7 @@ export class IoWait implements XenWait {
       if (due === Infinity) this.domain.crash('the device model does not answer its ioreq');
       this.checkAnswerLimit();
       if (clock instanceof VirtualClock) clock.skipTo(due);
-      else
+      else if (this.pcpu.memory.isShared)
         Atomics.wait(
           this.pcpu.memory.i32,
           vcpu.futex >>> 2,
@@ -206,8 +228,12 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
   private idleUntilNs = 0;
   private rounds = 0;
   private inputCame = false;
-  private pauseAt: PauseAt = {};
+  private limits: TurnLimits = NO_LIMITS;
   private readonly spin = new SpinWait();
+  /** When there is something to do again, in nanoseconds of the clock, after a turn that came back with 'sleep'. Infinity: only from outside. */
+  sleepUntilNs = Infinity;
+  /** The vCPU's futex word when the last look at everything that concerns it began. */
+  private seen = 0;
 
   constructor(pcpu: Pcpu, runqueue: Runqueue, timers: TimerQueue, hvm: HvmVcpu, dom0?: InlineDom0) {
     this.pcpu = pcpu;
@@ -236,38 +262,51 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
     this.remaining = remaining;
   }
 
-  /** Run until the domain is shut down or the clock reaches `untilNs`. Under a virtual clock, `pauseAt` may end it before. */
+  /**
+   * Run until the domain is shut down or the clock reaches `untilNs`; sleeps while there is nothing to do. Under a virtual clock,
+   * `pauseAt` may end it before.
+   */
   run(untilNs?: number): LoopEnd;
   run(untilNs: number, pauseAt: PauseAt): LoopEnd | 'paused';
-  run(untilNs = Infinity, pauseAt: PauseAt = {}): LoopEnd | 'paused' {
+  run(untilNs = Infinity, pauseAt: PauseAt = NO_PAUSE): LoopEnd | 'paused' {
+    return this.loop(untilNs, pauseAt === NO_PAUSE ? NO_LIMITS : { ...NO_LIMITS, pauseAt }, true) as LoopEnd | 'paused';
+  }
+
+  /** As run(), on a thread that has other things to do as well: comes back when it is to yield or would have to sleep. */
+  turn(untilNs: number, limits: TurnLimits): LoopEnd | LoopPause {
+    return this.loop(untilNs, limits, false);
+  }
+
+  private loop(untilNs: number, limits: TurnLimits, maySleep: boolean): LoopEnd | LoopPause {
     const { hvm, runqueue } = this;
     const { state, domain } = hvm;
-    this.pauseAt = pauseAt;
+    const { clock } = this.pcpu;
+    this.limits = limits;
     this.open();
     if (!state.hasPauseFlag(VPF_BLOCKED)) runqueue.switchTo(state, RUNSTATE_BLOCKED);
     try {
       for (;;) {
         if (domain.shutdownReason >= 0) return this.end('shutdown');
         if (this.pauseDue()) return 'paused';
+        if (limits.mustYield()) return 'yield';
+        if (limits.limitNs !== Infinity && clock.nowNs() >= limits.limitNs) return this.sleepUntil(limits.limitNs);
         if (this.remaining > 0) {
           this.runEngine();
           continue;
         }
         if (runqueue.current === runqueue.idle && state.hasPauseFlag(VPF_BLOCKED)) {
-          const end = this.idle(untilNs);
-          if (end === 'paused') return end;
-          if (end !== undefined) return this.end(end);
-          continue;
+          const end = this.idle(untilNs, maySleep);
+          if (end === undefined) continue;
+          return isPause(end) ? end : this.end(end);
         }
         this.takeInput();
         const seen = state.outsideKicks;
-        if (this.pcpu.clock.nowNs() >= untilNs) return this.end('until');
+        if (clock.nowNs() >= untilNs) return this.end('until');
         this.runDue();
         if (state.hasPauseFlag(VPF_BLOCKED)) {
-          const end = this.idle(untilNs);
-          if (end === 'paused') return end;
-          if (end !== undefined) return this.end(end);
-          continue;
+          const end = this.idle(untilNs, maySleep);
+          if (end === undefined) continue;
+          return isPause(end) ? end : this.end(end);
         }
         if (domain.shutdownReason < 0) this.runGuest(seen, untilNs);
       }
@@ -382,7 +421,7 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
   }
 
   private pauseDue(): boolean {
-    const { instructions = Infinity, exits = Infinity, ns = Infinity, when } = this.pauseAt;
+    const { instructions = Infinity, exits = Infinity, ns = Infinity, when } = this.limits.pauseAt;
     const { engine, vmx } = this.hvm;
     return (
       engine.instructions >= instructions ||
@@ -394,7 +433,9 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
 
   /** Instructions until the pause, at least one; a virtual clock's instruction is a nanosecond. */
   private untilPause(): number {
-    const { instructions = Infinity, ns = Infinity } = this.pauseAt;
+    const { limitNs, pauseAt } = this.limits;
+    const { instructions = Infinity } = pauseAt;
+    const ns = Math.min(pauseAt.ns ?? Infinity, limitNs);
     if (instructions === Infinity && ns === Infinity) return Infinity;
     return Math.max(1, Math.min(instructions - this.hvm.engine.instructions, Math.ceil(ns - this.pcpu.clock.nowNs())));
   }
@@ -415,9 +456,19 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
     return Math.max(MIN_HOST_BUDGET, Math.min(Math.floor(due * HOST_INSTRUCTIONS_PER_NS), MAX_BUDGET));
   }
 
-  /** The vCPU is blocked: sleep until it is not, or something ends the loop. */
-  private idle(untilNs: number): LoopEnd | 'paused' | undefined {
-    const { runqueue, hvm, timers, dom0 } = this;
+  /** After a turn that came back with 'sleep': sleep until something concerns the vCPU since then, at most so long. */
+  sleep(timeoutMs: number): void {
+    Atomics.wait(this.pcpu.memory.i32, this.hvm.state.futex >>> 2, this.seen, Math.min(timeoutMs, LONGEST_SLEEP_MS));
+  }
+
+  private sleepUntil(ns: number): LoopPause {
+    this.sleepUntilNs = ns;
+    return 'sleep';
+  }
+
+  /** The vCPU is blocked: sleep until it is not, or something ends the loop or the turn. */
+  private idle(untilNs: number, maySleep: boolean): LoopEnd | LoopPause | undefined {
+    const { runqueue, hvm, timers, dom0, limits } = this;
     const { clock, memory } = this.pcpu;
     const { state, domain } = hvm;
     if (runqueue.current === state) runqueue.switchTo(runqueue.idle, RUNSTATE_BLOCKED);
@@ -425,9 +476,15 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
       if (domain.shutdownReason >= 0) return 'shutdown';
       if (clock.nowNs() >= untilNs) return 'until';
       if (this.pauseDue()) return 'paused';
+      if (limits.mustYield()) return 'yield';
       if (clock instanceof VirtualClock && this.idleUntilNs > clock.nowNs()) {
-        clock.skipTo(Math.min(this.idleUntilNs, this.pauseAt.ns ?? Infinity));
-        continue;
+        if (state.outsideKicks === this.servedKicks) {
+          if (clock.nowNs() >= limits.limitNs) return this.sleepUntil(this.idleUntilNs);
+          clock.skipTo(Math.min(this.idleUntilNs, limits.limitNs, limits.pauseAt.ns ?? Infinity));
+          continue;
+        }
+        // What came from outside may end the wait.
+        this.idleUntilNs = 0;
       }
       this.takeInput();
       const seen = state.futexValue;
@@ -437,15 +494,20 @@ export class PcpuLoop implements Snapshot<PcpuLoopState> {
       if (clock instanceof VirtualClock) {
         const now = clock.nowNs();
         const end = dom0?.deviceModel.awaitInput?.(this.rounds + 1, now, due) ?? due;
-        if (end === Infinity) return 'idle';
+        if (end === Infinity) return limits.awaitsInput ? this.sleepUntil(end) : 'idle';
         this.idleUntilNs = end;
         // Something comes at once: the round that takes it in begins.
         if (end <= now) continue;
-        clock.skipTo(Math.min(end, this.pauseAt.ns ?? Infinity));
+        clock.skipTo(Math.min(end, limits.limitNs, limits.pauseAt.ns ?? Infinity));
       } else {
-        if (this.spin.until(() => state.futexValue !== seen)) continue;
+        if (memory.isShared && this.spin.until(() => state.futexValue !== seen)) continue;
         const ms = Math.min((due - clock.nowNs()) / 1e6, LONGEST_SLEEP_MS);
-        if (ms > 0) Atomics.wait(memory.i32, state.futex >>> 2, seen, ms);
+        if (ms <= 0) continue;
+        if (!maySleep) {
+          this.seen = seen;
+          return this.sleepUntil(due);
+        }
+        Atomics.wait(memory.i32, state.futex >>> 2, seen, ms);
       }
     }
     runqueue.switchTo(state, RUNSTATE_BLOCKED);

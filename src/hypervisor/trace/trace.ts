@@ -66,8 +66,13 @@ export class TraceControl {
   }
 }
 
+/** Sees a record as it is written; words behind `count` mean nothing. `tsc` is NO_TSC where the record has none. */
+export type RecordTap = (event: number, tsc: number, count: number, w0: number, w1: number, w2: number) => void;
+
 /** The ring of one pCPU, written by that pCPU's thread alone. */
 export class TraceBuffer {
+  /** Somebody who watches the records of this pCPU. */
+  tap: RecordTap | undefined;
   readonly cpu: number;
   private readonly memory: MachineMemory;
   private readonly clock: Clock;
@@ -131,6 +136,7 @@ export class TraceBuffer {
     w5: number,
     w6: number,
   ): void {
+    if (this.tap !== undefined) this.tap(event, tsc, count, w0, w1, w2);
     const { u32, i32 } = this.memory;
     const size = recordBytes(tsc, count);
     const { dataSize } = this;

@@ -102,6 +102,8 @@ const items = {
   replyLine: text('64 bytes from 10.0.2.2: seq='),
   transmitted: text(' packets transmitted, '),
   received: text(' packets received\n'),
+  answering: text('tiny guest: 10.0.2.2 answers echo requests\n'),
+  answered: text(' echo requests answered\n'),
   bufferedDone: text('tiny guest: writes to 0xb8000 done\n'),
   barDone: text('tiny guest: write to the NIC done\n'),
   exitsDone: text('tiny guest: reads of the NIC done\n'),

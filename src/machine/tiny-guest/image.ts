@@ -3,24 +3,8 @@ import { assemble } from './assembler.ts';
 import { faultHandlerAt, layOutData, nicHandlerAt, spuriousHandlerAt } from './data.ts';
 import { TinyGuest } from './layout.ts';
 import { code64, entry32 } from './program.ts';
+export { type TinyGuestMode, tinyGuestCommandLine } from './command-line.ts';
 import { faultHandler, nicHandler, spuriousHandler } from './handlers.ts';
-
-export type TinyGuestMode =
-  | { mode: 'ping'; count?: number }
-  | { mode: 'buffered'; writes: number }
-  | { mode: 'exits'; reads: number };
-
-/** Command line for a mode: ping the host, write to 0xb8000 and then to the NIC, or read a register of the NIC n times. */
-export function tinyGuestCommandLine(options: TinyGuestMode): string {
-  switch (options.mode) {
-    case 'ping':
-      return `ping=${options.count ?? 3}`;
-    case 'buffered':
-      return `buffered=${options.writes}`;
-    case 'exits':
-      return `exits=${options.reads}`;
-  }
-}
 
 const HEADERS = 0x1000;
 const NOTE_PHYS32_ENTRY = 18; // XEN_ELFNOTE_PHYS32_ENTRY, xen/include/public/elfnote.h

@@ -43,6 +43,8 @@ export const variables = {
   gsi: 40,
   mode: 44,
   count: 48,
+  /** Echo requests answered. */
+  answered: 52,
 } as const;
 
 /** Guest-physical address of a variable. */

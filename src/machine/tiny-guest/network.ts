@@ -1,4 +1,4 @@
-/** The tiny guest's network: ARP for the host, echo requests, answers. */
+/** The tiny guest's network: ARP, echo requests for the host, answers to those of others. */
 import type { DataSymbols } from './data.ts';
 import { variable } from './layout.ts';
 
@@ -64,6 +64,21 @@ echo_wait:
   call puts
   ret
 
+answer:                                 ; be 10.0.2.2, and answer echo requests
+  mov dword [${data.arpRequest + 28}], 0x0202000a
+  mov dword [${data.arpAnswer + 28}], 0x0202000a
+  mov esi, ${data.answering}
+  call puts
+answer_next:
+  call take_frame
+  mov eax, [${variable('answered')}]
+  cmp eax, [${variable('count')}]
+  jne answer_next
+  call put_decimal
+  mov esi, ${data.answered}
+  call puts
+  ret
+
 take_frame:                             ; look at one received frame
   call receive
   mov ax, [rsi + 12]
@@ -75,6 +90,8 @@ take_frame:                             ; look at one received frame
   cmp al, 1                             ; ICMP
   jne taken
   mov ax, [rsi + 34]
+  cmp al, 8
+  je echo_answer
   test al, al                           ; echo reply
   jne taken
   movzx eax, byte [rsi + 41]
@@ -82,6 +99,40 @@ take_frame:                             ; look at one received frame
   jne taken
   inc eax
   mov [${variable('replies')}], eax
+  jmp taken
+echo_answer:                            ; an echo request: for us?
+  mov ecx, [rsi + 30]
+  cmp ecx, [${data.arpRequest + 28}]
+  jne taken
+  mov eax, [rsi + 26]
+  mov [rsi + 30], eax
+  mov [rsi + 26], ecx
+  mov eax, [rsi + 6]
+  mov [rsi], eax
+  mov ax, [rsi + 10]
+  mov [rsi + 4], ax
+  mov eax, [${data.arpRequest + 6}]
+  mov [rsi + 6], eax
+  mov ax, [${data.arpRequest + 10}]
+  mov [rsi + 10], ax
+  mov byte [rsi + 34], 0
+  movzx eax, word [rsi + 36]            ; the checksum without the type that was there
+  add eax, 8
+  mov edx, eax
+  shr edx, 16
+  add eax, edx
+  mov [rsi + 36], ax
+  movzx ecx, byte [rsi + 16]            ; bytes of the IP packet
+  shl ecx, 8
+  movzx eax, byte [rsi + 17]
+  or ecx, eax
+  add ecx, 14
+  cmp ecx, 1514
+  ja taken
+  call send
+  mov eax, [${variable('answered')}]
+  inc eax
+  mov [${variable('answered')}], eax
   jmp taken
 take_arp:
   mov ax, [rsi + 20]

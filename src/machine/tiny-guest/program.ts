@@ -77,7 +77,13 @@ have_nic:
   call route_interrupt
   call report_nic
   call start_nic
+  mov eax, [${variable('mode')}]
+  cmp eax, 0x61                         ; 'a'
+  je answer_mode
   call ping
+  jmp power_off
+answer_mode:
+  call answer
 power_off:
   mov dword [${variable('quiet')}], 0
   mov eax, 0x80000b00                   ; 00:01.3, the PIIX4's power management function

@@ -5,7 +5,7 @@
 import { UserError } from '../../../base/errors.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
-import type { RegisterDef } from '../../registers.ts';
+import type { RegisterDef, RegisterReading } from '../../registers.ts';
 import { checkState, copyState } from '../../state.ts';
 import { Eeprom } from './eeprom.ts';
 import { Interrupts } from './interrupt.ts';
@@ -218,6 +218,10 @@ export class E1000 extends PciDevice implements NetDevice {
     };
   }
 
+  registers(): readonly RegisterReading[] {
+    return this.regs.readings();
+  }
+
   override restore(saved: DeviceState): void {
     const state = checkState(saved, this.save());
     const { pci, registers, phy, eeprom, tx, device: _device, version: _version, ...plain } = state;
@@ -373,6 +377,7 @@ export class E1000 extends PciDevice implements NetDevice {
   private hooks(): Partial<Record<E1000Register, BlockHook>> {
     const values = (): Uint32Array => this.regs.values;
     const tail = e1000Registers.find((r) => r.name === 'TDT')!.writable!;
+    const stored = (index: number): number => values()[index]!;
     const clearBoth = (high: number): number => {
       const value = values()[high]!;
       values()[high] = 0;
@@ -398,6 +403,7 @@ export class E1000 extends PciDevice implements NetDevice {
           if (this.slot.log) this.slot.log(lines.eepromRead, { bit: bitOut, reading: Number(reading) });
           return this.eeprom.eecd;
         },
+        peek: () => this.eeprom.eecd,
         write: (value) => {
           const before = this.eeprom.state.bitsIn;
           this.eeprom.setWires(value);
@@ -415,6 +421,7 @@ export class E1000 extends PciDevice implements NetDevice {
           this.interrupts.set(0);
           return value;
         },
+        peek: () => values()[R.ICR]!,
         write: (value) => {
           if (this.slot.log) this.slot.log(lines.setIcr, { value });
           this.interrupts.set((values()[R.ICR]! & ~value) >>> 0);
@@ -449,10 +456,10 @@ export class E1000 extends PciDevice implements NetDevice {
       },
       TCTL: { write: startTransmission },
       TDT: { write: startTransmission },
-      GORCH: { read: clearBoth },
-      GOTCH: { read: clearBoth },
-      TORH: { read: clearBoth },
-      TOTH: { read: clearBoth },
+      GORCH: { read: clearBoth, peek: stored },
+      GOTCH: { read: clearBoth, peek: stored },
+      TORH: { read: clearBoth, peek: stored },
+      TOTH: { read: clearBoth, peek: stored },
     };
   }
 }

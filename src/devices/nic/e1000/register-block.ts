@@ -7,12 +7,14 @@
  *   bytes was addressed, and a write writes the register with the data zero-extended;
  * - where there is no register reads give zero and writes are lost.
  */
-import { widthMask, type RegisterDef } from '../../registers.ts';
+import { registerReading, widthMask, type RegisterDef, type RegisterReading } from '../../registers.ts';
 
 /** What a chip does with a register that is not mere storage. `index` is the register's offset in units of 4 bytes. */
 export interface BlockHook {
   /** The value read; replaces the stored one. */
   readonly read?: (index: number) => number;
+  /** The value that `read` would give, where reading changes something. */
+  readonly peek?: (index: number) => number;
   /** Takes a write; replaces masked storage. */
   readonly write?: (value: number, index: number) => void;
 }
@@ -47,6 +49,7 @@ export class RegisterBlock<Name extends string> {
   private readonly blockSize: number;
   private readonly slots: Uint16Array;
   private readonly readers: (((index: number) => number) | undefined)[];
+  private readonly peeks: (((index: number) => number) | undefined)[];
   private readonly writers: (((value: number, index: number) => void) | undefined)[];
   private readonly writable: Uint32Array;
 
@@ -69,6 +72,7 @@ export class RegisterBlock<Name extends string> {
       if (r.access === 'none' || r.access === 'cmd' || r.access === 'wo') return () => 0;
       return hooks[r.name]?.read ?? (r.access === 'rc' ? clearing : undefined);
     });
+    this.peeks = table.map((r, i) => hooks[r.name]?.peek ?? (r.access === 'rc' ? undefined : this.readers[i]));
     this.writers = table.map((r) => hooks[r.name]?.write);
     this.writable = Uint32Array.from(table, (r) => (r.access === 'rw' || r.access === 'wo' ? (r.writable ?? 0xffffffff) : 0));
     this.reset();
@@ -78,6 +82,16 @@ export class RegisterBlock<Name extends string> {
   reset(): void {
     this.values.fill(0);
     for (const r of this.table) if (r.reset) this.values[r.offset >> 2] = r.reset;
+  }
+
+  /** What every register holds, seen from outside: nothing changes by it. */
+  readings(): RegisterReading[] {
+    return this.table.flatMap((register, place) =>
+      Array.from({ length: register.count ?? 1 }, (_, i) => {
+        const index = (register.offset + i * (register.stride ?? 4)) >> 2;
+        return registerReading(register, this.peeks[place]?.(index) ?? this.values[index]!, i);
+      }),
+    );
   }
 
   /** Software reads 1, 2 or 4 bytes; places outside the block, and accesses of another size, read as ones. */

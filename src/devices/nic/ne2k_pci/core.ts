@@ -8,7 +8,7 @@ import { alignedStep } from '../../aligned.ts';
 import type { NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
-import { widthMask } from '../../registers.ts';
+import { widthMask, type RegisterReading } from '../../registers.ts';
 import { checkState, copyState } from '../../state.ts';
 import { putAccess } from './log.ts';
 import {
@@ -182,6 +182,10 @@ export class Ne2kPci extends PciDevice implements NetDevice {
     };
   }
 
+  registers(): readonly RegisterReading[] {
+    return this.regs.readings();
+  }
+
   override restore(saved: DeviceState): void {
     const { pci, registers, mem, device: _device, version: _version, ...plain } = checkState(saved, this.save());
     copyState(this.regs.values, registers, this.name);
@@ -329,6 +333,7 @@ export class Ne2kPci extends PciDevice implements NetDevice {
           this.resetPulse();
           return 0;
         },
+        peek: zero,
       },
       EN1_CURPAG: { write: page(R.EN1_CURPAG, PAGES_END - 1) },
       EN2_STARTPG: { read: () => values()[W.EN0_STARTPG]! },

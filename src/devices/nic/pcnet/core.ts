@@ -7,7 +7,7 @@ import { alignedStep } from '../../aligned.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
 import { RegisterFile, type RegisterHook } from '../../register-file.ts';
-import { widthMask } from '../../registers.ts';
+import { widthMask, type RegisterReading } from '../../registers.ts';
 import { checkState, copyState } from '../../state.ts';
 import { initialize } from './initialization.ts';
 import { interruptLevel } from './interrupt.ts';
@@ -221,6 +221,10 @@ export class Pcnet extends PciDevice implements NetDevice {
       ...plain,
       buffer: buffer.slice(),
     };
+  }
+
+  registers(): readonly RegisterReading[] {
+    return this.regs.readings();
   }
 
   override restore(saved: DeviceState): void {
@@ -488,13 +492,17 @@ export class Pcnet extends PciDevice implements NetDevice {
         return this.state.linkUp && value & LED_SOURCES & LED_LINK ? value | LED_OUT : value;
       },
     });
+    const status = (): number => {
+      const value = values()[R.CSR0]!;
+      return value & CSR0_ERRORS ? value | CSR0_ERR : value;
+    };
     return {
       CSR0: {
         read: () => {
           this.updateInterrupt();
-          const value = values()[R.CSR0]!;
-          return value & CSR0_ERRORS ? value | CSR0_ERR : value;
+          return status();
         },
+        peek: status,
         write: (value) => this.writeStatus(value),
       },
       CSR4: { write: w1c(R.CSR4, CSR4_W1C) },

@@ -2,6 +2,7 @@
  * The RTL8139 as a PCI function: registers, resets, PHY, timer, interrupt, EEPROM and tally dump; transmit.ts and
  * receive.ts move the frames. Behaviour follows QEMU's model, with the exceptions in docs/rtl8139.md.
  */
+import type { RegisterReading } from '../../registers.ts';
 import { UserError } from '../../../base/errors.ts';
 import type { DeviceTimer, NetDevice, ReceiveResult, Wire } from '../../interfaces.ts';
 import { PciDevice, type DeviceState, type PciSlot } from '../../pci/pci-device.ts';
@@ -249,6 +250,10 @@ export class Rtl8139 extends PciDevice implements NetDevice {
       tally: tally.slice(),
       cplusBuffer: cplusBuffer.slice(0, this.state.cplusLength),
     };
+  }
+
+  registers(): readonly RegisterReading[] {
+    return this.regs.readings(this.state.cplusEnabled ? 'C+' : undefined);
   }
 
   override restore(saved: DeviceState): void {
@@ -503,6 +508,7 @@ export class Rtl8139 extends PciDevice implements NetDevice {
           values()[R.CSCR] = value & ~LINK_CHANGE;
           return value;
         },
+        peek: () => values()[R.CSCR]!,
       },
       PCIRevisionID: { read: () => this.config.bytes[8]! },
       TxSummary: { read: () => this.txSummary() },
