@@ -314,7 +314,7 @@ export default [
     file: nic('core'),
     spec: core,
     test: 'e1000 a frame without room is lost when the wire can hold it no longer',
-    find: ' && canWait !== false',
-    replace: '',
+    find: 'if (!waited && !this.canReceive() && canWait !== false)',
+    replace: 'if (!waited && !this.canReceive())',
   },
 ];

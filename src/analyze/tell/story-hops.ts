@@ -437,7 +437,7 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
       [inject.ref, ...vector.refs],
     );
   }
-  if (read !== undefined) {
+  if (found !== undefined && read !== undefined) {
     const request = a.pairing?.requestOf[read.index];
     const text = registerText(a, read, request, tx.window, tx.mode.value);
     // Behind an index register only the story of the driver knows which register it was.
