@@ -47,12 +47,15 @@ describe('travel', () => {
     const exit = story.hops.find(({ text }) => text.startsWith('leaves the guest'))!;
     const lane = timeline.lanes.find(({ kind }) => kind === 'xen')!;
     const ns = lane.start[lane.offset.indexOf(exit.refs[0]!.at)]!;
-    travel.goTo({ ns: ns + timeline.originNs });
-    // Behind the exit the register that the story names was written.
+    const before = travel.goToMoment(ns + timeline.originNs + 100);
+    expect(before.ns).toBeLessThanOrEqual(ns + timeline.originNs + 1);
+    // The driver gave the descriptor to the chip before it rang.
     const gpa = Number(story.addresses.find(({ what }) => what.startsWith('descriptor'))!.gpa.value);
     const who = travel.whoWrote(gpa, 4);
-    expect(['guest', 'device model']).toContain(who.by);
-    expect(who.at.ns).toBeLessThanOrEqual(travel.here.ns);
+    expect(who).toMatchObject({ by: 'guest', text: expect.stringMatching(/^the instruction at 0x/) });
+    expect(who.at.ns).toBeLessThanOrEqual(before.ns);
+    const after = travel.goTo({ exits: before.exits + 1 });
+    expect(travel.whoWrote(gpa, 4)).toMatchObject({ by: 'device model', at: { exits: after.exits } });
     expect(travel.whoWroteRegister('ChipCmd')?.by).toBe('device model');
     expect(travel.whoWroteRegister('none')).toBe(undefined);
   });

@@ -73,6 +73,16 @@ export class Travel {
     return this.here;
   }
 
+  /** To the last place that is not behind a moment, in nanoseconds: within a VM exit no machine stands, so it is before the exit. */
+  goToMoment(ns: number): Moment {
+    const { timeline } = this;
+    timeline.goTo({ ns });
+    const { position } = timeline;
+    // An instruction is a nanosecond; what lies further behind came with an exit.
+    if (position.ns >= ns + 1 && position.instructions > 0) timeline.goTo({ instructions: position.instructions - 1 });
+    return this.here;
+  }
+
   /** On (+1) or back (-1) by one; the place stays where there is none. */
   step(kind: StepKind, direction: 1 | -1): Moment {
     const { timeline } = this;

@@ -135,7 +135,7 @@ function Plot() {
         scales: { x: { time: false }, y: { distr: 3 } },
         axes: [
           { ...axis, values: (_, marks) => marks.map((mark) => `${mark} ms`) },
-          { ...axis, size: 64, values: (_, marks) => marks.map((mark) => (mark === null ? '' : `${mark} µs`)) },
+          { ...axis, size: 84, values: (_, marks) => marks.map((mark) => (mark === null ? '' : `${mark} µs`)) },
         ],
         cursor: { drag: { x: true, y: false } },
         legend: { show: false },

@@ -62,7 +62,7 @@ export interface Standing {
 export type TravelRequest =
   | { readonly kind: 'begin'; readonly options: MachineOptions }
   | { readonly kind: 'recording'; readonly file: Blob; readonly name: string }
-  | { readonly kind: 'goTo'; readonly ns?: number; readonly exits?: number; readonly instructions?: number }
+  | { readonly kind: 'goTo'; readonly ns: number }
   | { readonly kind: 'step'; readonly of: StepKind; readonly direction: 1 | -1 }
   | { readonly kind: 'whoWrote'; readonly gpa: number; readonly length: number; readonly ns: number }
   | { readonly kind: 'whoWroteRegister'; readonly name: string };

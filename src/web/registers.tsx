@@ -145,7 +145,7 @@ export function Registers() {
           ))}
         </fieldset>
       )}
-      <Answer />
+      {canAsk && <Answer />}
       {state === undefined ? (
         <Seen />
       ) : (

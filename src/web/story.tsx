@@ -88,6 +88,9 @@ export function Packets() {
 /** Whose colour a step has. */
 export const actorOf = (where: string): string => where.split(' ')[0]!;
 
+/** Whose time follows a step: the wire takes none, and the device model goes on. */
+const workerOf = (where: string): string => (where === 'wire' ? 'device' : actorOf(where));
+
 interface Part {
   readonly from: Hop;
   readonly ns: number;
@@ -121,7 +124,7 @@ function TimeBar({ hops }: { readonly hops: readonly Hop[] }) {
           <button
             type="button"
             key={i}
-            class={actorOf(from.where)}
+            class={workerOf(from.where)}
             style={{ flexGrow: ns }}
             title={`${from.where} ${from.text.slice(0, 80)} … ${text(ns)}`}
             aria-label={`${from.where}, ${text(ns)}`}

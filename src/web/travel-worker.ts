@@ -18,13 +18,13 @@ answerRequests<TravelRequest>(async (request) => {
   if (travel === undefined) throw new UserError('the machine was not started');
   switch (request.kind) {
     case 'goTo':
-      travel.goTo(request);
+      travel.goToMoment(request.ns);
       return standing(travel);
     case 'step':
       travel.step(request.of, request.direction);
       return standing(travel);
     case 'whoWrote':
-      travel.goTo({ ns: request.ns });
+      travel.goToMoment(request.ns);
       return travel.whoWrote(request.gpa, request.length);
     case 'whoWroteRegister':
       return travel.whoWroteRegister(request.name);
