@@ -23,6 +23,7 @@ import type {
 
 export interface Summary {
   readonly frames: readonly FrameRow[];
+  /** Read after the first story is told: undefined until then. */
   readonly timeline: Timeline | undefined;
   readonly registers: readonly RegisterCost[];
   readonly exits: readonly ExitCost[];
@@ -34,6 +35,7 @@ export interface Summary {
 export type ReaderRequest =
   | { readonly kind: 'open'; readonly files: FileSet }
   | { readonly kind: 'drop'; readonly files: readonly DroppedFile[] }
+  | { readonly kind: 'timeline' }
   | { readonly kind: 'story'; readonly packet: number }
   | { readonly kind: 'place'; readonly ref: Ref }
   | { readonly kind: 'registers'; readonly ns: number }
@@ -43,6 +45,7 @@ export type ReaderRequest =
 export interface ReaderAnswers {
   open: Summary;
   drop: Summary;
+  timeline: Pick<Summary, 'timeline' | 'exits'>;
   story: Story;
   place: Place | undefined;
   registers: readonly SeenRegister[];

@@ -23,6 +23,8 @@ answerRequests<ReaderRequest>(async (request, progress) => {
       return open(request.files, progress);
     case 'drop':
       return open(await recogniseFiles(request.files), progress);
+    case 'timeline':
+      return timelineOf(opened());
     case 'story':
       return tellStory(await opened().analysis(), { packet: request.packet });
     case 'place':
@@ -44,15 +46,20 @@ function opened(): OpenFiles {
 async function open(set: FileSet, progress: (part: number) => void): Promise<Summary> {
   const now = await OpenFiles.open(set);
   const size = now.trace?.source.size ?? 1;
-  const analysis = await now.analysis((bytes) => progress((bytes / size) * 0.6));
-  const timeline = now.trace === undefined ? undefined : withAccesses(await readTimeline(now.trace), analysis);
-  progress(0.9);
+  const analysis = await now.analysis((bytes) => progress((bytes / size) * 0.7));
   files = now;
   return {
     frames: frameRows(analysis),
-    timeline,
+    timeline: undefined,
     registers: registerCosts(analysis),
-    exits: timeline === undefined ? [] : exitCosts(timeline),
+    exits: [],
     notes: analysis.leftOut,
   };
+}
+
+/** The lanes of a trace, and what its exits cost; nothing where there is no trace. */
+async function timelineOf(from: OpenFiles): Promise<Pick<Summary, 'timeline' | 'exits'>> {
+  if (from.trace === undefined) return { timeline: undefined, exits: [] };
+  const timeline = withAccesses(await readTimeline(from.trace), await from.analysis());
+  return { timeline, exits: exitCosts(timeline) };
 }

@@ -81,6 +81,11 @@ export async function openFiles(
     seen.value = [];
     selection.value = { ref: undefined, ns: undefined };
     if (first !== undefined) await tell(first.number);
+    progress.value = 0.8;
+    const lanes = await reader.ask({ kind: 'timeline' });
+    // Other files may have been opened meanwhile.
+    if (summary.value !== found) return;
+    summary.value = { ...found, ...lanes };
     if (at !== undefined) await select(at);
   } catch (reason) {
     error.value = (reason as Error).message;

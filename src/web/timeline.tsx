@@ -1,7 +1,7 @@
 /** Lanes of a trace on a canvas: wheel and keys zoom and pan, a click selects. */
 import { effect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
-import type { Lane } from '../library/index.ts';
+import type { Lane, Timeline } from '../library/index.ts';
 import { firstFrom, LANE_HEIGHT, LEFT, paint, timeText, TOP, View, wayOf } from './paint.ts';
 import { hop, selection, select, story, summary, tell } from './state.ts';
 
@@ -13,6 +13,7 @@ export function TimelinePane() {
     const view = new View();
     let wanted = false;
     let shown = story.peek();
+    let lanes: Timeline | undefined;
     const draw = (): void => {
       if (wanted) return;
       wanted = true;
@@ -30,9 +31,11 @@ export function TimelinePane() {
     const nsAt = (x: number): number => view.from + ((x - LEFT) / (node.clientWidth - LEFT)) * (view.to - view.from);
     const stop = effect(() => {
       const found = summary.value?.timeline;
-      if (found !== undefined && found.endNs !== view.end) {
+      if (found !== undefined && found !== lanes) {
+        lanes = found;
         view.end = Math.max(1, found.endNs);
         view.show(0, view.end);
+        showWay();
       }
       // The way of the packet that is told comes into view whole.
       const told = story.value;

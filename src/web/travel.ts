@@ -135,7 +135,8 @@ export function goToWriter(): void {
 // The registers follow the selection.
 effect(() => {
   const { ns } = selection.value;
-  if (source.value === 'files' || !canTravel.value || ns === undefined) return;
+  // Until the lanes are read, nobody knows where trace time begins.
+  if (source.value === 'files' || !canTravel.value || ns === undefined || summary.value?.timeline === undefined) return;
   if (standing.peek() !== undefined && Math.abs(standing.peek()!.at.ns - origin() - ns) < 0.5) return;
   void travelTo(ns);
 });
