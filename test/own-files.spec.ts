@@ -108,7 +108,7 @@ const FRAME = 0x202000;
 const BAR = 0xf0000000;
 
 /** A guest that sends one ARP request by the C+ rings and sleeps until its interrupt. */
-function* sendArp(v: FakeVcpu): Guest {
+function* sendArp(v: FakeVcpu, rxConfig: number): Guest {
   v.registers.rflags |= 0x200;
   yield* v.write(0xfec00000, 4, 0x10 + 28 * 2);
   yield* v.write(0xfec00010, 4, 0xa030);
@@ -116,7 +116,7 @@ function* sendArp(v: FakeVcpu): Guest {
   yield* v.write(BAR + 0x20, 4, TX_RING);
   yield* v.write(BAR + 0xe4, 4, RX_RING);
   yield* v.write(BAR + 0x37, 1, 0xc);
-  yield* v.write(BAR + 0x44, 4, 0xe70a);
+  yield* v.write(BAR + 0x44, 4, rxConfig);
   yield* v.write(BAR + 0x3c, 2, 5);
   yield* v.write(RX_RING, 4, 0xc0000800);
   yield* v.write(RX_RING + 8, 4, 0x201000);
@@ -138,8 +138,8 @@ function* sendArp(v: FakeVcpu): Guest {
   for (;;) yield ExitReason.budget;
 }
 
-/** Trace, log and capture of a whole machine with a scripted guest. */
-function wholeMachine() {
+/** Trace, log and capture of a whole machine with a scripted guest, which writes this to RxConfig. */
+function wholeMachine(rxConfig = 0xe70a) {
   const trace: Uint8Array[] = [];
   const pcap: Uint8Array[] = [];
   let log = '';
@@ -173,7 +173,7 @@ function wholeMachine() {
       },
     },
   );
-  vcpu!.start(sendArp);
+  vcpu!.start((v) => sendArp(v as FakeVcpu, rxConfig));
   expect(m.run()).toBe('shutdown');
   return { m, trace: Buffer.concat(trace), pcap: Buffer.concat(pcap), log: log.split('\n') };
 }
@@ -238,6 +238,21 @@ describe('files of a whole machine of our own', () => {
       headerContradictedBy: 0,
       pairsUsed: a.pairing!.pairs,
     });
+  });
+
+  it('of two runs that differ in one value: the log is left out', async () => {
+    const [one, other] = [wholeMachine(), wholeMachine(0xe70e)];
+    const a = await analyze({
+      trace: await openTrace(one.trace, { cpuHz: one.m.clock.tscHz }),
+      dmLogs: [{ lines: other.log, name: 'dm.log' }],
+      pcap: other.pcap,
+    });
+    expect(a.leftOut).toEqual([
+      expect.stringMatching(
+        /^dm\.log is left out: it is not of the same run as the trace \(at line \d+ it has data 0xe70e for the very access that has 0xe70a in the trace\)$/,
+      ),
+    ]);
+    expect(a.guests[0]!.log).toBeUndefined();
   });
 
   it("lie on one clock: no line of the device model is outside dom0's running interval, no hop of a story either", async () => {

@@ -8,8 +8,8 @@ const written = (c: string): string => {
 /** C0 without tab and line feed, DEL, C1, and what turns the direction of writing. */
 const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
 
-/** Several lines; a carriage return before a line feed is part of the line's end. */
-export const printable = (text: string): string => text.replaceAll('\r\n', '\n').replaceAll(CONTROLS, written);
+/** Several lines; carriage returns beside a line feed are part of the line's end, on either side of it. */
+export const printable = (text: string): string => text.replaceAll(/\r*\n\r*/g, '\n').replaceAll(CONTROLS, written);
 
 /** One line. */
 export const oneLine = (text: string): string => text.replaceAll(CONTROLS, written).replaceAll(/[\t\n]/g, written);
@@ -30,12 +30,15 @@ export function printableData<T>(value: T): T {
 export class PrintableStream {
   private readonly decoder = new TextDecoder();
   private heldReturn = false;
+  private behindFeed = false;
 
   /** What can be printed after these bytes: a character or a line's end that is cut between two pieces waits for its rest. */
   text(bytes: Uint8Array): string {
     let text = (this.heldReturn ? '\r' : '') + this.decoder.decode(bytes, { stream: true });
     this.heldReturn = text.endsWith('\r');
     if (this.heldReturn) text = text.slice(0, -1);
+    if (this.behindFeed) text = text.replace(/^\r+/, '');
+    if (text !== '') this.behindFeed = text.endsWith('\n');
     return printable(text);
   }
 }

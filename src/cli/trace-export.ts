@@ -15,7 +15,7 @@ import { writeAll } from '../trace/index-node.ts';
 import type { Followed, Trace } from '../trace/index-node.ts';
 import { progressBar } from './progress.ts';
 import { open, seconds, withFiles, type FileOptions } from './trace-io.ts';
-import { analyzed, hostOf, loadTraces, traceIn } from './trace-load.ts';
+import { analyzed, hostOf, loadTraces, reportNotes, traceIn } from './trace-load.ts';
 import { reportDamage, traceCommand } from './trace.ts';
 
 interface ExportOptions extends FileOptions {
@@ -119,8 +119,9 @@ async function runExport(files: string[], options: ExportOptions): Promise<void>
     await addToDataset(files, options);
     return;
   }
-  const { input, close } = await open(files, options);
+  const { input, notes, close } = await open(files, options);
   try {
+    reportNotes(notes);
     await write(form, files, options, input);
   } finally {
     await close();
@@ -141,6 +142,7 @@ async function write(
   const table = tableOf(form === 'csv' ? options.csv : form === 'jsonl' ? options.jsonl : undefined);
   const needsPaths = (form !== 'csv' && form !== 'jsonl') || table === 'io';
   const analysis = needsPaths ? await analyzed(input) : undefined;
+  reportNotes(analysis?.leftOut ?? []);
   const who = await hostOf(files, trace, analysis, options);
   const bar = progressBar(trace.source);
   let followed: Followed | undefined;

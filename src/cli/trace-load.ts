@@ -8,6 +8,7 @@ import { dayOf, traceRows, type HostOfTrace } from '../export/rows.ts';
 import { TABLE_NAMES } from '../export/tables.ts';
 import type { RowSink } from '../export/tables.ts';
 import type { Trace } from '../trace/index-node.ts';
+import { oneLine } from './printable.ts';
 import { progressBar } from './progress.ts';
 import { open, withBar, type FileOptions } from './trace-io.ts';
 import { reportDamage } from './trace.ts';
@@ -45,6 +46,11 @@ export async function hostOf(
   return { host, file, startUs: Math.floor((written ?? Date.now()) * 1000 - lasted), startBy: 'file time' };
 }
 
+/** Says what is not what it was given for. */
+export function reportNotes(notes: readonly string[]): void {
+  for (const note of notes) console.error(`xenolith: note: ${oneLine(note)}`);
+}
+
 export function traceIn(input: AnalysisInput): Trace {
   if (input.trace === undefined) throw new UserError("no trace given: expected xentrace's binary form, not xenalyze's text");
   return input.trace;
@@ -68,10 +74,11 @@ export async function loadTrace(
   sink: RowSink,
   before: (who: HostOfTrace, analysis: Analysis) => void = () => {},
 ): Promise<void> {
-  const { input, close } = await open(files, options);
+  const { input, notes, close } = await open(files, options);
   try {
     const trace = traceIn(input);
     const analysis = await analyzed(input);
+    reportNotes([...notes, ...analysis.leftOut]);
     const who = await hostOf(files, trace, analysis, options);
     before(who, analysis);
     const bar = progressBar(trace.source);

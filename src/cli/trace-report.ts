@@ -30,7 +30,11 @@ export function registerTraceReport(program: Command): void {
       'after',
       '\nExample (on the files of npm start):\n  xenolith trace report out/trace.trc --dm-log out/qemu-dm.log --pcap out/net.pcapng -o out/report.html\n',
     )
-    .action(async (files: string[], options: ReportOptions) => {
+    .action(async (files: string[], options: ReportOptions & { readonly json?: boolean }) => {
+      if (options.json === true)
+        throw new UserError(
+          'a report is a page of HTML; trace io --json, trace summary --json and trace sql give its figures as data',
+        );
       const { profile, analysis } = await profileOf(files, options);
       const costs = new CostTable();
       for (const path of ioPaths(analysis)) costs.add(path);

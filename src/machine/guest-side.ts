@@ -17,6 +17,7 @@ import { DomainBuilder, type DomainConfig } from '../hypervisor/domain-builder/d
 import { firmwareIo } from '../hypervisor/domain-builder/firmware-io.ts';
 import { buildE820, GuestLayout, NR_IOREQ_SERVER_PAGES } from '../hypervisor/domain-builder/layout.ts';
 import type { PlacedBar } from '../hypervisor/domain-builder/pci.ts';
+import { connectPvConsole } from '../hypervisor/events/pv-console.ts';
 import { type Pcpu, VPF_BLOCKED } from '../hypervisor/domain/domain.ts';
 import { HvmVcpu, type HvmVcpuOptions } from '../hypervisor/vmx/hvm.ts';
 import { NR_SPECIAL_PAGES } from '../hypervisor/domain/hvm-params.ts';
@@ -187,6 +188,8 @@ export class GuestSide extends Hypervisor {
     if (!('kernel' in config)) return;
     this.builder = new DomainBuilder({ memory, p2m, setParam: (index, lo, hi) => domain.setParam(index, lo, hi) }, config);
     this.builder.build();
+    // A PVH guest's only console that needs no chip. An HVM guest's is its serial port.
+    if (config.type === 'pvh') connectPvConsole(this, this.dom0);
   }
 
   /**

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { StreamedOutput } from './job.ts';
 import { createOutputRing, isHeldUp, OutputConsumer, OutputProducer } from './output-ring.ts';
 
@@ -42,6 +42,31 @@ describe('the ring that a thread puts its output into', () => {
       producer.put({ kind: 'log', text: line });
       await consumer.drain();
     }
+    expect(text(taken)).toBe(expected);
+  });
+
+  it('waits where there is no room, until some is made', () => {
+    const buffer = createOutputRing(1 << 10);
+    const producer = new OutputProducer(buffer, () => {});
+    const taken: StreamedOutput[] = [];
+    const takeAll = (): void => void new OutputConsumer(buffer, (output) => void taken.push(output)).drain();
+    let expected = '';
+    // Another thread would take something while this one sleeps.
+    const wait = vi.spyOn(Atomics, 'wait').mockImplementation(() => {
+      takeAll();
+      return 'ok';
+    });
+    try {
+      for (let i = 0; i < 200; i++) {
+        const line = `line ${i}\n`;
+        expected += line;
+        producer.put({ kind: 'log', text: line });
+      }
+      expect(wait.mock.calls.length).toBeGreaterThan(2);
+    } finally {
+      wait.mockRestore();
+    }
+    takeAll();
     expect(text(taken)).toBe(expected);
   });
 

@@ -110,7 +110,8 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
   await entityNames;
   const base: WallBase = { seconds: undefined };
   const cutLines: Ref[] = [];
-  const { builder, stores, p2m, hypercallRecords, inText } = await readTrace(input, base, cutLines);
+  const leftOut: string[] = [];
+  const { builder, stores, p2m, hypercallRecords, inText } = await readTrace(input, base, cutLines, leftOut);
   const logs: ReadLog[] = inText === undefined ? [] : [{ log: inText, name: input.names?.text ?? 'the text', guest: undefined }];
   for (const file of given) {
     const { guest } = file as GuestFile;
@@ -133,7 +134,6 @@ export async function analyze(input: AnalysisInput): Promise<Analysis> {
     )),
   ];
 
-  const leftOut: string[] = [];
   const joined = joinLogs(stores, logs, leftOut);
   const tscRate = settleRate(input, joined, stores, builder, p2m, consoles);
   for (const g of joined) {
@@ -171,6 +171,7 @@ async function readTrace(
   input: AnalysisInput,
   base: WallBase,
   cutLines: Ref[],
+  leftOut: string[],
 ): Promise<{ builder: IoBuilder; stores: Stores; p2m: P2mTable; hypercallRecords: number; inText: DmLog | undefined }> {
   const builder = new IoBuilder();
   const stores = new Stores();
@@ -206,6 +207,8 @@ async function readTrace(
     });
     for await (const raw of input.text) layer.push(raw);
     layer.end();
+    if (layer.repeated > 0)
+      leftOut.push(`${layer.repeated} lines of the text repeat others, in another part of the mail or quoted: each is read once`);
     if (mixed.log.requests.length > 0) inText = mixed.log;
   }
   for (const access of builder.finish()) stores.add(access);

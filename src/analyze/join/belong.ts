@@ -1,3 +1,4 @@
+import type { DmRequest } from '../sources/dm-lines.ts';
 import type { DmLog } from '../sources/dm-log.ts';
 import { wallToTraceNs, type ClockAlignment } from './clock.ts';
 import { consoleWindows, contradicted } from './devices.ts';
@@ -22,6 +23,10 @@ export function belonging(
   if (pairing.pairs === 0) return 'none of its requests pairs with an access';
   if (clock !== undefined && !clock.consistent)
     return `by ${clock.pairsUsed} pairs of equal accesses the two clocks contradict each other by up to ${(clock.errorUs / 1000).toFixed(1)} ms`;
+  if (clock?.by === 'log header' && clock.errorUs === 0) {
+    const odd = contradiction(accesses, pairing, clock);
+    if (odd !== undefined) return odd;
+  }
   let first = -1;
   let last = -1;
   let paired = 0;
@@ -42,6 +47,31 @@ export function belonging(
   const strange = clock === undefined || accesses.length === 0 ? 0 : strangers(accesses, pairing, clock);
   if (paired + strange >= FEW && paired < (paired + strange) * LEAST_SHARE)
     return `only ${paired} of ${paired + strange} requests that fall into the trace's time pair with its accesses`;
+  return undefined;
+}
+
+/**
+ * An access and a request of one moment and one address that differ, where both clocks are one and exact: two runs that did the
+ * same up to there, and from there on.
+ */
+function contradiction(accesses: readonly IoAccess[], pairing: Pairing, clock: ClockAlignment): string | undefined {
+  const strange = new Map<number, { readonly request: DmRequest; readonly ns: number }[]>();
+  for (const { request, reason } of pairing.unpairedRequests) {
+    const { addr, timeUs } = request.request;
+    if (timeUs === undefined || !OWN_FAULT.has(reason)) continue;
+    const at = strange.get(addr) ?? [];
+    at.push({ request, ns: wallToTraceNs(clock, timeUs) });
+    strange.set(addr, at);
+  }
+  if (strange.size === 0) return undefined;
+  for (let i = 0; i < accesses.length; i++) {
+    const { addr, data, lost, marks } = accesses[i]!;
+    const { exit, entry } = marks;
+    if (pairing.requestOf[i] !== undefined || lost !== undefined || data === undefined || !exit || !entry) continue;
+    const other = strange.get(addr)?.find(({ ns }) => exit.timeNs <= ns && ns <= entry.timeNs)?.request;
+    if (other !== undefined && other.data !== undefined && other.data !== data)
+      return `at line ${other.request.line} it has data 0x${other.data.toString(16)} for the very access that has 0x${data.toString(16)} in the trace`;
+  }
   return undefined;
 }
 

@@ -2,6 +2,16 @@ import type { DmRequest } from '../sources/dm-lines.ts';
 import type { DmLog } from '../sources/dm-log.ts';
 import { claim, consoleLine, logLine, pcapFrame, unknown, type Claim, type Ref } from '../sources/evidence.ts';
 import type { CapturedFrame } from '../sources/pcap.ts';
+import {
+  between,
+  countFits,
+  LEAST_FITS,
+  offsetOf,
+  secondsText,
+  whyUnrelated,
+  type CaptureOffset,
+  type Span,
+} from './capture-clock.ts';
 import { traceToWallUs, type ClockAlignment } from './clock.ts';
 import { windowAt, type DeviceWindow, type LoggedRegions } from './devices.ts';
 import { dataOf } from './driver.ts';
@@ -40,6 +50,8 @@ export interface CaptureJoin {
   readonly unrelated: string | undefined;
 }
 
+/** Fewer than one doorbell in so many with a frame: the clocks may be apart. */
+const FEW = 5;
 /** How long after its last log line a frame may be captured where nothing tells the end of the request. */
 const FRAME_SLACK_US = 2000;
 /** The capture's time of a frame may be so much off the device model's, beside the clocks' own error. */
@@ -50,12 +62,6 @@ const stationText = (data: Uint8Array, at: number): string =>
   Array.from(data.subarray(at, at + 6), (b) => b.toString(16).padStart(2, '0')).join(':');
 export const sourceOf = (frame: CapturedFrame): string => stationText(frame.data, 6);
 export const destinationOf = (frame: CapturedFrame): string => stationText(frame.data, 0);
-
-/** When a draft's frame must have left, by the log's clock. */
-interface Span {
-  readonly fromUs: number;
-  readonly untilUs: number;
-}
 
 function spanOf(s: CaptureSources, d: Draft): Span | undefined {
   const start = d.request?.request.timeUs;
@@ -71,6 +77,12 @@ function spanOf(s: CaptureSources, d: Draft): Span | undefined {
   const last = Math.max(d.request!.endTimeUs ?? fromUs, from?.returnTimeUs ?? fromUs) + FRAME_SLACK_US;
   const untilUs = until?.timeUs ?? answered ?? Math.min(last, next ?? Infinity);
   return { fromUs, untilUs: Math.max(fromUs, untilUs) };
+}
+
+/** Wall-clock times of a log's first and last request. */
+function logTimes(s: CaptureSources): [first: number, last: number] | undefined {
+  const times = (s.log?.requests ?? []).map((r) => r.request.timeUs).filter((t) => t !== undefined);
+  return times.length === 0 ? undefined : [times[0]!, times.at(-1)!];
 }
 
 /** Writes behind which the device model touched guest memory, as times in which a frame may have left. */
@@ -113,7 +125,10 @@ export function joinCapture(s: CaptureSources, drafts: readonly Draft[]): { join
   const frames = s.frames.filter((f) => !again.has(f.number)).sort((a, b) => a.timeUs - b.timeUs || a.number - b.number);
   const told = stationsOfConsole(s.console);
   const spans = drafts.map((d) => spanOf(s, d));
-  let offset: { us: number; errorUs: number; claim: Claim<number> } = {
+  const bellsKnown = drafts.length > 0;
+  // Without a known doorbell, any write that made the device model touch memory may be one.
+  const rung = bellsKnown ? spans : touchingSpans(s);
+  let offset: CaptureOffset = {
     us: 0,
     errorUs: 0,
     claim: claim(0, 'inferred', 'the capture is taken to have the same clock as the log', []),
@@ -121,16 +136,16 @@ export function joinCapture(s: CaptureSources, drafts: readonly Draft[]): { join
   let unrelated: string | undefined;
   let found = assign(drafts, spans, frames, told, offset.us);
   const joined = found.taken.filter((t) => t !== undefined).length;
-  // Without a known doorbell, any write that made the device model touch memory may be one.
-  const rung = drafts.length > 0 ? spans : touchingSpans(s);
-  const fitting = drafts.length > 0 ? joined : rung.filter((r) => inTime(frames, r, 0)).length;
-  if (frames.length > 0 && rung.length > 0 && fitting * FEW < Math.min(rung.length, frames.length)) {
-    const estimated = offsetOf(rung, frames, fitting);
+  const fitting = bellsKnown ? joined : countFits(rung, frames, 0, TAP_US);
+  if (frames.length > 0 && fitting * FEW < Math.min(rung.length, frames.length)) {
+    const estimated = offsetOf(rung, frames, fitting, bellsKnown);
     if (estimated !== undefined) {
       offset = estimated;
       found = assign(drafts, spans, frames, told, offset.us, offset.errorUs);
-    } else if (fitting === 0) unrelated = whyUnrelated(s, rung, frames, drafts.length > 0);
-  } else if (frames.length > 0 && rung.length === 0) unrelated = whyUnrelated(s, rung, frames, false);
+    } else unrelated = whyUnrelated(logTimes(s), rung, frames, fitting, bellsKnown);
+  } else if (frames.length > 0 && rung.length === 0) unrelated = whyUnrelated(logTimes(s), rung, frames, 0, false);
+  // What fits by chance is nothing.
+  if (unrelated !== undefined) found = assign(drafts, spans, [], told, 0);
   const stations = new Map(told);
   // A console may name the station of one NIC and not that of another.
   const open = told.size === 0 ? found : assign(drafts, spans, frames, new Map(), offset.us, offset.errorUs);
@@ -140,7 +155,11 @@ export function joinCapture(s: CaptureSources, drafts: readonly Draft[]): { join
   const known = stations.size > 0;
   const transmissions: Transmission[] = drafts.map((d, i) => {
     const { departure, ...rest } = d;
-    return { ...rest, frame: frameClaim(s, d, spans[i], found.taken[i], found.inside[i]!, known, offset) };
+    const frame: Claim<CapturedFrame> =
+      unrelated === undefined
+        ? frameClaim(s, d, spans[i], found.taken[i], found.inside[i]!, known, offset)
+        : unknown(`the capture is not of the same run as the log: ${unrelated}`);
+    return { ...rest, frame };
   });
   if (unrelated === undefined) {
     const sent = new Set(found.taken.map((f) => f?.number));
@@ -190,20 +209,6 @@ function assign(
   return { taken, inside };
 }
 
-/** Frames captured from one time to another, both included. */
-function between(frames: readonly CapturedFrame[], fromUs: number, untilUs: number): CapturedFrame[] {
-  let lo = 0;
-  let hi = frames.length;
-  while (lo < hi) {
-    const mid = (lo + hi) >> 1;
-    if (frames[mid]!.timeUs < fromUs) lo = mid + 1;
-    else hi = mid;
-  }
-  const found: CapturedFrame[] = [];
-  for (; lo < frames.length && frames[lo]!.timeUs <= untilUs; lo++) found.push(frames[lo]!);
-  return found;
-}
-
 function frameClaim(
   s: CaptureSources,
   d: Draft,
@@ -241,7 +246,10 @@ function frameClaim(
   const after = frame.timeUs - offset.us - d.request!.request.timeUs!;
   const strong = alone && stationKnown && (length !== undefined || from !== undefined);
   const limits = `between ${from === undefined ? 'that line' : 'the fetch of its buffer'} and the ${until === undefined ? 'end of the request' : 'look at the next descriptor'}`;
-  const clocks = offset.us === 0 ? '' : `, the capture's clock set back by ${secondsText(offset.us)}`;
+  const clocks =
+    offset.us === 0
+      ? ''
+      : `, the capture's clock set ${offset.us > 0 ? 'back' : 'forward'} by ${secondsText(Math.abs(offset.us))}`;
   return claim(
     frame,
     strong ? 'strong' : 'inferred',
@@ -254,9 +262,6 @@ function frameClaim(
     ],
   );
 }
-
-/** `3600.000000 s`, or whole microseconds below a second. */
-export const secondsText = (us: number): string => (Math.abs(us) >= 1e6 ? `${(us / 1e6).toFixed(6)} s` : `${Math.round(us)} µs`);
 
 /** One station's frames in the times of one device's doorbells. */
 interface Ballot {
@@ -322,95 +327,6 @@ function stationsOfConsole(lines: readonly string[] | undefined): Map<string, Cl
       found.set(station, claim(station, 'strong', "the guest's console names it as its interface's", [consoleLine(i + 1)]));
   });
   return found;
-}
-
-/** The least number of doorbells that must fit before two clocks are taken to be apart. */
-const LEAST_FITS = 3;
-const MOST_COMPARED = 300;
-/** Fewer than one doorbell in so many with a frame: the clocks may be apart. */
-const FEW = 5;
-const SLACK_US = 1000;
-
-/**
- * By how much the capture's clock is ahead of the log's, where no frame fits as the clocks stand: the difference at which most
- * doorbells have a frame in their time, if it is clearly the best.
- */
-function offsetOf(
-  spans: readonly (Span | undefined)[],
-  frames: readonly CapturedFrame[],
-  joined: number,
-): { us: number; errorUs: number; claim: Claim<number> } | undefined {
-  const rings = spans.filter((x) => x !== undefined).slice(0, MOST_COMPARED);
-  const some = frames.slice(0, MOST_COMPARED);
-  if (rings.length < LEAST_FITS) return undefined;
-  const count = (us: number): number => rings.reduce((n, r) => n + (inTime(some, r, us) ? 1 : 0), 0);
-  const tried = new Map<number, number>();
-  for (const r of rings.slice(0, 20))
-    for (const f of some) {
-      const us = f.timeUs - r.fromUs;
-      if (!tried.has(us)) tried.set(us, count(us));
-    }
-  const best = [...tried].reduce((a, b) => (b[1] > a[1] ? b : a));
-  if (best[1] < Math.max(LEAST_FITS, 2 * joined + 1) || best[1] * 2 < rings.length) return undefined;
-  const rival = [...tried].filter(([us]) => Math.abs(us - best[0]) > 1e6).reduce((n, [, c]) => Math.max(n, c), 0);
-  if (rival * 10 > best[1] * 8) return undefined;
-  const { low, high } = narrow(rings, some, best[0]);
-  const us = (low + high) / 2;
-  const errorUs = (high - low) / 2;
-  return {
-    us,
-    errorUs,
-    claim: claim(
-      us,
-      'strong',
-      `${best[1]} of ${rings.length} doorbells have a frame in their time when the capture's clock is taken to be ${secondsText(Math.abs(us))} ${us > 0 ? 'ahead' : 'behind'}, and at another difference far fewer`,
-      [pcapFrame(some[0]!.number)],
-    ),
-  };
-}
-
-/** Whether a frame was captured in a span, the capture's clock being so much ahead. */
-const inTime = (frames: readonly CapturedFrame[], r: Span | undefined, us: number): boolean =>
-  r !== undefined && between(frames, r.fromUs + us - SLACK_US, r.untilUs + us + SLACK_US).length > 0;
-
-/** The difference around `us` that most doorbells and frames allow together: each pair allows a range of them. */
-function narrow(rings: readonly Span[], frames: readonly CapturedFrame[], us: number): { low: number; high: number } {
-  const edges: { at: number; step: 1 | -1 }[] = [];
-  for (const r of rings)
-    for (const f of between(frames, r.fromUs + us - SLACK_US, r.untilUs + us + SLACK_US)) {
-      edges.push({ at: f.timeUs - r.untilUs, step: 1 }, { at: f.timeUs + f.resolutionUs - r.fromUs, step: -1 });
-    }
-  edges.sort((a, b) => a.at - b.at || b.step - a.step);
-  let depth = 0;
-  let most = 0;
-  let range = { low: us, high: us };
-  edges.forEach((edge, i) => {
-    depth += edge.step;
-    if (depth <= most) return;
-    most = depth;
-    range = { low: edge.at, high: edges[i + 1]?.at ?? edge.at };
-  });
-  return range;
-}
-
-/** One clause on a capture of which no frame fits any doorbell: where it was recorded at another time than the log, or beside it. */
-function whyUnrelated(
-  s: CaptureSources,
-  spans: readonly (Span | undefined)[],
-  frames: readonly CapturedFrame[],
-  bellsKnown: boolean,
-): string | undefined {
-  const times = (s.log?.requests ?? []).map((r) => r.request.timeUs).filter((t) => t !== undefined);
-  const first = times[0];
-  const last = times.at(-1);
-  if (first === undefined || last === undefined) return undefined;
-  if (frames[0]!.timeUs > last)
-    return `its first frame was captured ${secondsText(frames[0]!.timeUs - last)} after the log's last request`;
-  if (frames.at(-1)!.timeUs < first)
-    return `its last frame was captured ${secondsText(first - frames.at(-1)!.timeUs)} before the log's first request`;
-  return bellsKnown && spans.length >= LEAST_FITS
-    ? `not one of its ${frames.length} frames was captured while a doorbell was served`
-    : undefined;
 }
 
 /** The write that was being served when a frame left, with the device model's memory accesses in it. */

@@ -51,6 +51,8 @@ export function decodeBase64(line: string): Uint8Array | undefined {
 }
 
 const BREAK_TAGS = /<(?:br|\/p|\/div|\/tr|\/li|\/pre|\/h[1-6]|p|pre|tr|li|blockquote|\/blockquote)(?:\s[^<>]{0,400})?\/?>/gi;
+/** Ends of cells: what stands in two of them is two words. */
+const CELL_ENDS = /<\/(?:td|th|dt)\s{0,10}>/gi;
 const OTHER_TAGS =
   /<\/?(?:a|abbr|article|b|big|body|center|cite|code|dd|del|div|dl|dt|em|font|form|h[1-6]|head|hr|html|i|img|ins|kbd|link|main|mark|meta|nobr|ol|q|s|samp|script|section|small|span|strike|strong|style|sub|sup|table|tbody|td|th|thead|title|tt|u|ul|var|wbr|!doctype)(?:\s[^<>]{0,400})?\/?>/gi;
 const COMMENT = /<!--[^<>]{0,400}-->/g;
@@ -60,7 +62,9 @@ const MAX_ESCAPES = 3;
 
 /** The lines that a line of HTML shows. A line without tags and entities comes back as it is. */
 export function decodeHtml(line: string): string[] {
-  const plain = line.includes('<') ? line.replaceAll(COMMENT, '').replaceAll(BREAK_TAGS, '\n').replaceAll(OTHER_TAGS, '') : line;
+  const plain = line.includes('<')
+    ? line.replaceAll(COMMENT, '').replaceAll(BREAK_TAGS, '\n').replaceAll(CELL_ENDS, ' ').replaceAll(OTHER_TAGS, '')
+    : line;
   let text = plain;
   for (let i = 0; i < MAX_ESCAPES && /&(?:#\d|#x[\da-f]|[a-z]{2,8};)/i.test(text); i++) {
     const decoded = decodeHTML(text);
@@ -73,6 +77,23 @@ export function decodeHtml(line: string): string[] {
   return parts.filter((part, i) => part.trim() !== '' || (parts.every((p) => p.trim() === '') && i === 0));
 }
 
+/** Members of a log's JSON records that hold the line that was logged: journald, Docker, and those of common loggers. */
+const LOGGED = ['MESSAGE', 'log', 'message', 'msg', 'text', 'line'] as const;
+
+/** Lines that a JSON record of a log holds (`{"MESSAGE":"…"}`); undefined where a line is no such record. */
+export function decodeJsonRecord(line: string): string[] | undefined {
+  const text = line.trim().replace(/,$/, '');
+  if (!text.startsWith('{') || !text.endsWith('}')) return undefined;
+  let record: Readonly<Record<string, unknown>>;
+  try {
+    record = JSON.parse(text) as Readonly<Record<string, unknown>>;
+  } catch {
+    return undefined;
+  }
+  const logged = LOGGED.map((name) => record[name]).find((value) => typeof value === 'string');
+  return logged === undefined ? undefined : (logged as string).replace(/\r?\n$/, '').split(/\r?\n/);
+}
+
 /** CSI, OSC and two-character escape sequences (ECMA-48), and overstrikes of man pages (`_\bx`). */
 const ESCAPES = /\x1b\[[0-?]{0,40}[ -/]{0,4}[@-~]|\x1b\][^\x07\x1b]{0,400}(?:\x07|\x1b\\)|\x1b[@-Z\\-_]|.\x08/g;
 /** Joiners, soft hyphens, marks of direction, byte-order marks. */
@@ -80,15 +101,19 @@ const INVISIBLE = /[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]/g;
 
 /** A line in the characters that tools print. */
 export function plainCharacters(line: string): string {
-  return line
-    .replaceAll(ESCAPES, '')
-    .replaceAll(INVISIBLE, '')
-    .replaceAll(/[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\v\f]/g, ' ')
-    .replaceAll(/[\u2192\u27f6\u279c\u2794\u21d2]/g, '->')
-    .replaceAll(/[\u2190\u27f5\u21d0]/g, '<-')
-    .replaceAll(/[\u2010-\u2015\u2212]/g, '-')
-    .replaceAll(/[\u2018\u2019\u201b\u2032]/g, "'")
-    .replaceAll(/[\u201c-\u201f\u2033]/g, '"')
-    .replaceAll(/[\uff01-\uff5e]/g, (c) => String.fromCharCode(c.charCodeAt(0) - 0xfee0))
-    .replaceAll(/[\x00-\x08\x0b-\x1f\x7f]/g, '');
+  return (
+    line
+      .replaceAll(ESCAPES, '')
+      .replaceAll(INVISIBLE, '')
+      .replaceAll(/[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\v\f]/g, ' ')
+      .replaceAll(/[\u2192\u27f6\u279c\u2794\u21d2]/g, '->')
+      .replaceAll(/[\u2190\u27f5\u21d0]/g, '<-')
+      .replaceAll(/[\u2010-\u2015\u2212]/g, '-')
+      .replaceAll(/[\u2018\u2019\u201b\u2032]/g, "'")
+      .replaceAll(/[\u201c-\u201f\u2033]/g, '"')
+      .replaceAll(/[\uff01-\uff5e]/g, (c) => String.fromCharCode(c.charCodeAt(0) - 0xfee0))
+      // An unbreakable space of Windows' code page 1252, which is no UTF-8.
+      .replaceAll('\ufffd', ' ')
+      .replaceAll(/[\x00-\x08\x0b-\x1f\x7f]/g, '')
+  );
 }

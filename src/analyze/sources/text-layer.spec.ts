@@ -110,6 +110,45 @@ const LAYERS: Readonly<Record<string, (lines: readonly string[]) => string[]>> =
   'coloured words': each((l) => l.replace('d5v0', '\x1b[01;31m\x1b[Kd5v0\x1b[m\x1b[K')),
   tabs: each((l) => `\t\t${l}`),
   'a code block': (l) => ['```', ...l, '```'],
+  'a journal in JSON': each((l) => JSON.stringify({ _HOSTNAME: 'dom0', MESSAGE: l, PRIORITY: '6' })),
+  'a container in JSON': each((l) => JSON.stringify({ log: `${l}\n`, stream: 'stdout' })),
+  'git blame': (l) =>
+    numbered(l, (n, x) => `1a2b3c4d dir/f.txt (Ann Bee 2024-01-02 11:22:33 +0100 ${String(n).padStart(3)}) ${x}`),
+  "Android's log": each((l) => `01-02 10:11:12.123  1234  5678 I qemu    : ${l}`),
+  'a logger with levels': each((l) => `2026-01-01 10:00:00,123 INFO [main] - ${l}`),
+  'a shell': each((l) => `root@dom0:~# ${l}`),
+  'cat -A': each((l) => `${l}$`),
+  'marks of code': each((l) => `\`${l}\``),
+  'strings of a program': each((l) => `"${l}\\n",`),
+  'a table of values': (l) => numbered(l, (n, x) => `${n},"${x}"`),
+  'a table of HTML': (l) => numbered(l, (n, x) => `<tr><td class="n">${n}</td><td>${escapeHtml(x)}</td></tr>`),
+  'blanks of another code page': each((l) => l.replaceAll(' ', '\ufffd')),
+  'lines that go on behind a backslash': (l) => l.flatMap((x) => (x.length > 60 ? [`${x.slice(0, 60)}\\`, x.slice(60)] : [x])),
+  'a mail in two forms': (l) => [
+    'Content-Type: multipart/alternative; boundary="=_b"',
+    '',
+    '--=_b',
+    'Content-Type: text/plain',
+    'Content-Transfer-Encoding: quoted-printable',
+    '',
+    ...l.flatMap((x) => quotedPrintable(x)),
+    '--=_b',
+    'Content-Type: text/html',
+    '',
+    ...l.map((x) => `${escapeHtml(x)}<br>`),
+    '--=_b--',
+  ],
+  'a mail and its answer': (l) => [
+    'Message-ID: <1@dom0>',
+    '',
+    ...l,
+    'Message-ID: <2@list>',
+    '',
+    'Ann wrote:',
+    ...l.map((x) => `> ${x}`),
+    'I see.',
+  ],
+  'an answer above what it answers': (l) => ['Ann wrote:', ...l.map((x) => `> ${x}`), 'I see.', '---- Original ----', ...l],
   bullets: each((l) => `* ${l}`),
   syslog: each((l) => `Nov 19 16:13:06 dom0 qemu-dm[4711]: ${l}`),
   'syslog with ISO stamps': each((l) => `2026-11-19T16:13:06.317230+01:00 dom0 qemu-dm[4711]: ${l}`),
@@ -181,6 +220,13 @@ describe('a text as it comes', async () => {
     const at = wrap(PLAIN, 60).findIndex((line) => line.includes('mmio_assist'));
     expect(path!.access.record.ref).toMatchObject({ file: 'text', at: at + 2 });
   });
+});
+
+it('keeps what one copy has twice', () => {
+  const twice = ['xen: I/O request: 1, ptr: 0, port: 3fd, data: 0, count: 1, size: 1', 'RTL8139: a', 'RTL8139: a'];
+  const count = (...text: string[]): number => lines(...text).filter(({ text: t }) => /^(?:xen|RTL)/.test(t)).length;
+  expect(count(...twice, ...twice)).toBe(6);
+  expect(count('Message-ID: <1@a>', ...twice, 'Message-ID: <2@a>', ...twice.map((x) => `> ${x}`))).toBe(3);
 });
 
 const lines = (...text: string[]): { text: string; line: number; cut: boolean }[] => {

@@ -7,12 +7,14 @@ import { DM_START, dmShape, parseDmLine, splitDmEvents, type DmLine } from './dm
 import {
   decodeBase64,
   decodeHtml,
+  decodeJsonRecord,
   decodeQuotedPrintable,
   hasSoftBreak,
   isQuotedPrintable,
   plainCharacters,
 } from './text-decode.ts';
-import { peelContinuation, peelQuotes, peelRecord, type Prefix } from './text-prefix.ts';
+import { TextCopies } from './text-copies.ts';
+import { peelClosing, peelContinuation, peelQuotes, peelRecord, type Prefix } from './text-prefix.ts';
 import { XENALYZE_START, xenalyzeShape } from './xenalyze-text.ts';
 
 /**
@@ -34,6 +36,10 @@ const TERMINAL_WIDTHS: ReadonlySet<number> = new Set([80, 100, 120, 132]);
 const isTerminalWide = ({ width, inner }: { width: number; inner: number }): boolean =>
   TERMINAL_WIDTHS.has(width) || TERMINAL_WIDTHS.has(inner);
 
+/** Whether a record has a time, down to a microsecond at least. */
+const isTimed = (text: string): boolean =>
+  /^\s*[\]!]?\s*\d{1,9}\.\d{9}\s|^\d{1,10}@\d{1,10}\.\d{6,9}:|^\d{4}-\d\d-\d\dT[\d:]{8}\.\d{6}/.test(text);
+
 const starts = (text: string): boolean => XENALYZE_START.test(text) || DM_START.test(text);
 
 /** Where one record ends and the next begins on the same line. */
@@ -50,6 +56,8 @@ interface Pending {
   text: string;
   readonly line: number;
   readonly prefix: Prefix;
+  /** The copy of the text that it stands in. */
+  readonly copy: string;
   /** Characters of its last line, as it stood in the file, and without its prefix; 0 where more followed on it. */
   width: number;
   inner: number;
@@ -60,12 +68,15 @@ interface Pending {
 export class TextLayer {
   private readonly take: TakeLine;
   private number = 0;
+  private readonly copies = new TextCopies();
   private quotedPrintable = false;
   private soft: { text: string; line: number; quote: string } | undefined;
   private encoding: 'none' | 'announced' | 'base64' = 'none';
   private base64 = '';
   private readonly decoder = new TextDecoder();
   private pending: Pending | undefined;
+  /** Marks that closed the last record that had some. */
+  private closing: string | undefined;
   /** Longest line that was surely wrapped: others that end near it may be. */
   private wrapWidth = 0;
 
@@ -77,6 +88,7 @@ export class TextLayer {
   push(raw: string): void {
     this.number++;
     if (this.takeUntouched(raw)) return;
+    if (this.copies.nextPart(raw)) this.quotedPrintable = false;
     if (this.encoding !== 'none' && this.takeBase64(raw)) return;
     if (/^content-transfer-encoding:\s*/i.test(raw)) {
       const encoding = raw
@@ -99,6 +111,11 @@ export class TextLayer {
     this.flush();
     this.take(raw, this.number, false, parsed);
     return true;
+  }
+
+  /** Records that stand in the text once more, in another part of a mail or quoted, and are read once. */
+  get repeated(): number {
+    return this.copies.repeated;
   }
 
   /** The file ends. */
@@ -155,6 +172,11 @@ export class TextLayer {
   private takeDecoded(text: string, line: number): void {
     // Nine lines in ten of a plain file: a record, and nothing to take off.
     const plain = /^[\t\x20-\x7e]*$/.test(text) ? text : plainCharacters(text);
+    const logged = plain.includes('{') ? decodeJsonRecord(plain) : undefined;
+    if (logged !== undefined) {
+      for (const part of logged) this.takePlain(plainCharacters(part), line);
+      return;
+    }
     if (!plain.includes('<') && !plain.includes('&')) this.takePlain(plain, line);
     else for (const part of decodeHtml(plain)) this.takePlain(plainCharacters(part), line);
   }
@@ -170,7 +192,7 @@ export class TextLayer {
     const peeled = peelRecord(text, starts);
     if (peeled !== undefined) {
       this.flush();
-      this.takeRecords(peeled.rest, line, peeled.prefix, text.length);
+      this.takeRecords(peeled.rest, line, peeled.prefix, text.length, this.copies.copyOf(text));
       return;
     }
     if (pending !== undefined && this.continues(pending, text)) return;
@@ -179,15 +201,16 @@ export class TextLayer {
   }
 
   /** A text that begins with a record: that one, and those that follow it on the line. */
-  private takeRecords(text: string, line: number, prefix: Prefix, width: number): void {
+  private takeRecords(text: string, line: number, prefix: Prefix, width: number, copy: string): void {
     const parts = splitRecords(text);
-    parts.forEach((part, i) => {
-      const shape = shapeOf(part);
+    parts.forEach((whole, i) => {
+      const { part, shape } = this.closed(whole);
       this.flush();
       this.pending = {
         text: part,
         line,
         prefix,
+        copy,
         width: i === parts.length - 1 ? width : 0,
         inner: i === parts.length - 1 ? text.length : 0,
         joined: 0,
@@ -196,46 +219,60 @@ export class TextLayer {
     });
   }
 
+  /** A record without the marks that close its line, where it is whole only so, or where they closed such a one before. */
+  private closed(part: string): { part: string; shape: Shape } {
+    const shape = shapeOf(part);
+    if (shape !== 'cut' && !(shape === 'other' && this.closing !== undefined && part.endsWith(this.closing)))
+      return { part, shape };
+    const rest = peelClosing(part);
+    if (rest === undefined || (shape === 'cut' && shapeOf(rest) !== 'whole')) return { part, shape };
+    this.closing = part.slice(rest.length);
+    return { part: rest, shape: shapeOf(rest) };
+  }
+
   /** Joins a line without a record of its own to the record before it, where that goes on in it. */
   private continues(pending: Pending, text: string): boolean {
     const rest = peelContinuation(text, pending.prefix);
     if (rest.trim() === '' || pending.joined >= MAX_JOINED || pending.text.length + rest.length > MAX_RECORD) return false;
     const [first, ...records] = splitRecords(rest);
-    const join = (separator: string, shape: Shape): true => {
-      pending.text = pending.text.trimEnd() + separator + first!.trim();
+    const join = (joined: string, shape: Shape): true => {
+      pending.text = joined;
       pending.shape = shape;
       pending.joined++;
       this.wrapWidth = Math.max(this.wrapWidth, pending.width);
       pending.width = records.length === 0 ? text.length : 0;
       pending.inner = records.length === 0 ? rest.length : 0;
       if (records.length > 0) {
-        const { prefix, line } = pending;
-        for (const record of records) this.takeRecords(record, line + pending.joined, prefix, text.length);
+        const { prefix, line, copy } = pending;
+        for (const record of records) this.takeRecords(record, line + pending.joined, prefix, text.length, copy);
       }
       return true;
     };
-    const spaced = `${pending.text.trimEnd()} ${first!.trim()}`;
-    const tight = `${pending.text.trimEnd()}${first!.trim()}`;
+    // A backslash says that the line goes on: some editors write it where they wrap.
+    const goesOn = pending.shape === 'cut' && pending.text.endsWith('\\');
+    const head = goesOn ? pending.text.slice(0, -1) : pending.text.trimEnd();
+    const spaced = `${head.trimEnd()} ${first!.trim()}`;
+    const tight = `${head}${goesOn ? first!.trimEnd() : first!.trim()}`;
     if (pending.shape === 'cut') {
       // A terminal wraps inside a word, a mailer between two.
-      const order = isTerminalWide(pending) ? ([tight, spaced] as const) : ([spaced, tight] as const);
+      const order = goesOn || isTerminalWide(pending) ? ([tight, spaced] as const) : ([spaced, tight] as const);
       for (const joined of order) {
-        if (shapeOf(joined) === 'whole' && endsWhole(joined)) return join(joined === tight ? '' : ' ', 'whole');
+        if (shapeOf(joined) === 'whole' && endsWhole(joined)) return join(joined, 'whole');
       }
       // Words of a record that is still not whole: only where the lines may be of one width.
-      if (shapeOf(spaced) === 'cut' && isRecordWords(first!)) return join(' ', 'cut');
+      if (shapeOf(spaced) === 'cut' && isRecordWords(first!)) return join(goesOn ? tight : spaced, 'cut');
       return false;
     }
     if (pending.shape === 'whole') {
       if (!/^[0-9a-f]{1,16}$/i.test(rest.trim()) || !/[0-9a-f]$/i.test(pending.text) || pending.width === 0) return false;
       // Digits alone behind a record that ends in digits: the number went on in them.
-      if (isTerminalWide(pending) && shapeOf(tight) === 'whole') return join('', 'whole');
+      if (isTerminalWide(pending) && shapeOf(tight) === 'whole') return join(tight, 'whole');
       if (pending.width >= Math.max(40, this.wrapWidth) && endsInNumber(pending.text)) pending.shape = 'cut';
       return false;
     }
     // A line of no fixed form: wrapped where the next word had no room in the width that others were wrapped at.
     const word = /^\S+/.exec(rest.trim())![0];
-    if (this.wrapWidth > 0 && pending.width + 1 + word.length > this.wrapWidth) return join(' ', pending.shape);
+    if (this.wrapWidth > 0 && pending.width + 1 + word.length > this.wrapWidth) return join(spaced, pending.shape);
     return false;
   }
 
@@ -243,7 +280,9 @@ export class TextLayer {
     const { pending } = this;
     if (pending === undefined) return;
     this.pending = undefined;
-    this.take(pending.text, pending.line, pending.shape === 'cut');
+    const { text, shape, copy } = pending;
+    if (shape !== 'cut' && this.copies.isRepeat(text, copy, isTimed(text))) return;
+    this.take(text, pending.line, shape === 'cut');
   }
 }
 

@@ -34,6 +34,18 @@ const SORTS: readonly Sort[] = [
   // `name.txt:12:` and `name.txt-12-` of grep, `name.txt:` of grep and head.
   { name: 'file', pattern: /^[\w./~+-]{0,200}\.[A-Za-z]\w{0,5}(?:[:-]\d{1,8}[:-]|:)\s?/ },
   { name: 'program', pattern: new RegExp(String.raw`^(?:${PROGRAM}:|\([\w-]{1,16}\)|\[[\w-]{1,32}\])\s`) },
+  // `1a2b3c4 (Ann 2024-01-02 11:22:33 +0100 12) ` of git blame, and with a file's name.
+  {
+    name: 'blame',
+    pattern: new RegExp(String.raw`^\^?[0-9a-f]{7,40} (?:\S{1,200} {1,40})?\(.{1,80}? ${ISO} {1,8}\d{1,8}\) ?`),
+  },
+  // `01-02 10:11:12.123  1234  5678 I name: ` of Android's log, and levels of loggers behind a stamp.
+  { name: 'logcat', pattern: /^\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\s+\d{1,8}\s+\d{1,8} [VDIWEF] [^:]{1,40}: ?/ },
+  { name: 'level', pattern: /^\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL)\]?:?\s+/i },
+  // `root@dom0:~# ` of a shell.
+  { name: 'prompt', pattern: /^\[?[\w.-]{1,32}@[\w.-]{1,64}[: ][^\s#$%]{0,200}[#$%] / },
+  // `12,"` of a table of comma-separated values.
+  { name: 'number', pattern: /^\d{1,8},"?/ },
   // `12:`, `12)`, `12|`, `[12]`, `L12`, `12 |`, and a number with a tab or blanks behind it.
   { name: 'number', pattern: /^(?:\[\d{1,8}\]|(?:L|line )?\d{1,8}(?:\s{0,4}[:|)>│┃-]|[.](?=\s)|(?=\s)))\s{0,1}/i },
   { name: 'mark', pattern: /^["'`~^$*•·]+ ?/ },
@@ -96,6 +108,15 @@ export function peelContinuation(line: string, { sorts, number }: Prefix): strin
     }
   }
   return rest;
+}
+
+/** What stands behind a record and closes what stood before it: quotes, `\n` of a string, the ends of `cat -A` and of lists. */
+const CLOSING = /(?:\\n)?["'`$,;]{1,4}\s*$/;
+
+/** A record without what closes its line; undefined where nothing does. */
+export function peelClosing(record: string): string | undefined {
+  const rest = record.replace(CLOSING, '');
+  return rest === record ? undefined : rest;
 }
 
 /** Takes quoting off a line of prose. */

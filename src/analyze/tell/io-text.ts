@@ -236,6 +236,9 @@ function captureLine(a: Analysis): string {
   const again = new Set(a.guests.flatMap((g) => [...g.capture.sightings.keys()]));
   const others = a.frames.filter((f) => !sent.has(f.number) && !again.has(f.number)).map((f) => f.number);
   const once = again.size === 0 ? '' : `, ${again.size} of them another interface's sight of a frame before`;
+  const tried = a.guests.filter((g) => g.log !== undefined);
+  if (tried.length > 0 && tried.every((g) => g.capture.unrelated !== undefined))
+    return `capture: ${a.frames.length} frames${once}, of another run`;
   return `capture: ${a.frames.length} frames${once}, ${sent.has(undefined) ? sent.size - 1 : sent.size} with their doorbell${others.length > 0 ? `; received, or sent outside the files: ${others.slice(0, MAX_FRAMES).join(' ')}${others.length > MAX_FRAMES ? ` and ${others.length - MAX_FRAMES} more` : ''}` : ''}`;
 }
 

@@ -1,7 +1,8 @@
 import { UserError } from '../../base/errors.ts';
 import { analyze, guestName, theGuest, type Analysis, type AnalysisInput } from '../join/analysis.ts';
 import { wallToTraceNs } from '../join/clock.ts';
-import { destinationOf, secondsText, sourceOf } from '../join/frames.ts';
+import { secondsText } from '../join/capture-clock.ts';
+import { destinationOf, sourceOf } from '../join/frames.ts';
 import type { Guest } from '../join/guest.ts';
 import type { IoAccess } from '../join/io.ts';
 import { MapCacheHistory } from '../join/mapcache.ts';

@@ -245,6 +245,11 @@ export class EventChannels {
     return { domid: this.u32[entry + W_REMOTE_DOMID]!, port: this.u32[entry + W_REMOTE_PORT]! };
   }
 
+  /** A domain of these ports. */
+  domainOf(domid: number): Domain | undefined {
+    return this.domains.get(domid);
+  }
+
   private allocUnboundLocked(domain: Domain, remote: number, vcpu: number, consumerIsXen: boolean): number {
     const port = this.freePort(domain);
     if (port < 0) return port;

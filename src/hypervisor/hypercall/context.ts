@@ -34,6 +34,8 @@ export interface HypercallHost {
   readonly pollTimer: Timer;
   /** Memory map for XENMEM_memory_map; empty: none was made. */
   readonly memoryMap: readonly E820Entry[];
+  /** The guest has sent on this port of its own. */
+  portNotified(port: number): void;
   /** console_io writes. */
   consoleWrite(bytes: Uint8Array): void;
   /** The guest gave pages back: device models drop their cached mappings before the hypercall returns. */

@@ -40,6 +40,12 @@ const REFUSED: Readonly<Record<number, number>> = {
   [EvtchnOp.expandArray]: -EOPNOTSUPP,
 };
 
+function send({ host }: HypercallContext, port: number): number {
+  const result = host.events.send(host.domain, port, true);
+  if (result === 0) host.portNotified(port);
+  return result;
+}
+
 export function eventChannelOp(call: HypercallContext): number {
   const { events, domain } = call.host;
   const op = call.arg(0);
@@ -68,7 +74,7 @@ export function eventChannelOp(call: HypercallContext): number {
     case EvtchnOp.close:
       return events.close(domain, view.getUint32(0, true), true);
     case EvtchnOp.send:
-      return events.send(domain, view.getUint32(0, true), true);
+      return send(call, view.getUint32(0, true));
     case EvtchnOp.bindVcpu:
       return events.bindVcpu(domain, view.getUint32(0, true), view.getUint32(4, true));
     case EvtchnOp.unmask:

@@ -15,6 +15,7 @@ import { Emulator, TRAP_ud } from '../io/emulate.ts';
 import type { EventChannels, Notifier } from '../events/event-channel.ts';
 import { VIRQ_TIMER } from '../events/event-channel.ts';
 import { upcallPending } from '../events/event-2l.ts';
+import { PvConsole } from '../events/pv-console.ts';
 import { GuestMemory } from '../mm/guest-access.ts';
 import type { E820Entry, HypercallHost } from '../hypercall/context.ts';
 import { Hypercalls } from '../hypercall/hypercall.ts';
@@ -302,6 +303,7 @@ export class HvmVcpu implements Snapshot<HvmVcpuSaved> {
     const pollTimer = timers.create(name('poll'), () => {
       if (state.poll !== 0) options.notifier.wakePoller(domain, state);
     });
+    const pvConsole = new PvConsole({ domain, events, p2m: options.p2m, write: (bytes) => options.consoleWrite?.(bytes) });
     return {
       pcpu,
       domain,
@@ -316,6 +318,7 @@ export class HvmVcpu implements Snapshot<HvmVcpuSaved> {
       pollTimer,
       memoryMap: options.memoryMap ?? [],
       consoleWrite: (bytes) => options.consoleWrite?.(bytes),
+      portNotified: (port) => pvConsole.notified(port),
       mapcacheInvalidate: () => this.mapcacheInvalidate(),
       block: () => this.block(),
       reassertUpcalls: () => {
