@@ -79,15 +79,15 @@ export interface Hit {
 
 /** `trace+0x2a4c`, `log:9640`, `pcap#16`, as formatRef writes them; undefined: the text is none. */
 export function parseRef(text: string): Ref | undefined {
-  const found = /^(?:(trace|text|log|console|pcap))(?:\+0x([0-9a-f]{1,12})|:(\d{1,12})|#(\d{1,9}))$/.exec(text);
+  const found = /^(?:trace\+0x([0-9a-f]{1,12})|(text|log|console):(\d{1,12})|pcap#(\d{1,9}))$/.exec(text);
   if (found === null) return undefined;
-  const [, name, offset, line, frame] = found;
-  const file = name === 'log' ? 'dm-log' : (name as 'trace' | 'text' | 'console' | 'pcap');
+  const [, offset, file, line, frame] = found;
   const ref: Ref =
     offset !== undefined
-      ? { file, unit: 'offset', at: Number.parseInt(offset, 16) }
+      ? { file: 'trace', unit: 'offset', at: Number.parseInt(offset, 16) }
       : line !== undefined
-        ? { file, unit: 'line', at: Number(line) }
-        : { file, unit: 'frame', at: Number(frame) };
+        ? { file: file === 'log' ? 'dm-log' : (file as 'text' | 'console'), unit: 'line', at: Number(line) }
+        : { file: 'pcap', unit: 'frame', at: Number(frame) };
+  // Leading zeros are nobody's.
   return formatRef(ref) === text ? ref : undefined;
 }

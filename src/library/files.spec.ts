@@ -119,7 +119,7 @@ describe('files', () => {
     expect(rows.length).toBeGreaterThan(500);
     const { capture: _capture, ...rest } = files;
     await expect(exportFiles(await OpenFiles.open(rest), 'pcapng')).rejects.toThrow(UserError);
-    const told = await OpenFiles.open({ capture: await exportFiles(open, 'pcapng') });
+    const told = await OpenFiles.open({ ...files, capture: await exportFiles(open, 'pcapng') });
     expect((await told.analysis()).frames).toHaveLength(8);
   });
 
