@@ -81,12 +81,13 @@ export interface Hit {
 export function parseRef(text: string): Ref | undefined {
   const found = /^(?:trace\+0x([0-9a-f]{1,12})|(text|log|console):(\d{1,12})|pcap#(\d{1,9}))$/.exec(text);
   if (found === null) return undefined;
-  const [, offset, name, line, frame] = found;
+  const [, offset, file, line, frame] = found;
   const ref: Ref =
     offset !== undefined
       ? { file: 'trace', unit: 'offset', at: Number.parseInt(offset, 16) }
       : line !== undefined
-        ? { file: name === 'log' ? 'dm-log' : (name as 'text' | 'console'), unit: 'line', at: Number(line) }
+        ? { file: file === 'log' ? 'dm-log' : (file as 'text' | 'console'), unit: 'line', at: Number(line) }
         : { file: 'pcap', unit: 'frame', at: Number(frame) };
+  // Leading zeros are nobody's.
   return formatRef(ref) === text ? ref : undefined;
 }

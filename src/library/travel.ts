@@ -77,9 +77,10 @@ export class Travel {
   goToMoment(ns: number): Moment {
     const { timeline } = this;
     timeline.goTo({ ns });
-    const { position } = timeline;
-    // An instruction is a nanosecond; what lies further behind came with an exit.
-    if (position.ns >= ns + 1 && position.instructions > 0) timeline.goTo({ instructions: position.instructions - 1 });
+    const { instructions } = timeline.position;
+    // An instruction is a nanosecond; what lies further behind came with an exit, whose instruction may count before it or behind it.
+    for (let back = 0; back <= 1 && instructions > back && timeline.position.ns >= ns + 1; back++)
+      timeline.goTo({ instructions: instructions - back });
     return this.here;
   }
 
