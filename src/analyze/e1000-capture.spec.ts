@@ -29,7 +29,7 @@ describe.skipIf(lack.skip)(lack.title('the whole capture of a guest with an e100
     expect(nic.filter((p) => p.registers.length === 0).map((p) => p.access.addr)).toEqual([]);
     const counts = new Map<string, number>();
     for (const p of nic) {
-      const key = `${registerNames(p).replaceAll(/\[\d+\]/g, '[n]')} ${p.access.dir}`;
+      const key = `${registerNames(p)!.replaceAll(/\[\d+\]/g, '[n]')} ${p.access.dir}`;
       counts.set(key, (counts.get(key) ?? 0) + 1);
     }
     const rows = [...counts].sort(([x], [y]) => (x < y ? -1 : 1)).map(([key, count]) => `${key} ${count}`);
