@@ -34,9 +34,12 @@ const sentBy: Readonly<Record<string, string>> = {
 
 /** A story without the numbers that another kernel would change. */
 const shape = (story: string): string =>
-  story.replace(/\b10\.0\.2\.\d+\b|0x[0-9a-f]+|(?<![\w.])\d+(?:\.\d+)*/g, (number) =>
-    number.startsWith('10.0.2.') ? number : number.startsWith('0x') ? '0x…' : '…',
-  );
+  story
+    .replace(/\b10\.0\.2\.\d+\b|0x[0-9a-f]+|\b[0-9a-f]{8}\b|(?<![\w.])\d+(?:\.\d+)*/g, (number) =>
+      number.startsWith('10.0.2.') ? number : number.startsWith('0x') ? '0x…' : '…',
+    )
+    .replace(/^ +(?=…\.)/gm, '  ')
+    .replace(/(?<=\S) {2,}/g, '  ');
 
 describe.skipIf(lack.skip)(lack.title('a guest with a NIC of every model'), () => {
   const { vif } = parseXlConfig(

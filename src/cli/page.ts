@@ -63,7 +63,12 @@ export function registerPage(program: Command): void {
     .option('--append <text>', 'its command line (default: console=ttyS0)')
     .addHelpText(
       'after',
-      '\nNothing leaves the browser: the page talks to this server alone, and asks it for its own files and the guest only.\n',
+      `
+Nothing leaves the browser: the page talks to this server alone, and asks it for its own files and the guest only.
+
+Examples:
+  xenolith page
+  xenolith page --port 8080`,
     )
     .action(async (options: PageOptions) => {
       const { port, host } = options;

@@ -122,6 +122,14 @@ export const glossary: readonly Chapter[] = [
       ),
       term('BAR', 'Base address register: where the guest placed the registers of a PCI device.'),
       term(
+        'PCI',
+        'The bus on which a guest finds its devices. The configuration registers of a device name its maker and hold its BARs.',
+      ),
+      term(
+        'VGA',
+        "A PC's graphics card. Its memory lies at guest-physical 0xa0000; Xen sends writes of it through the buffered ioreq page.",
+      ),
+      term(
         'DMA',
         'A device reads or writes guest memory by itself. An emulated one copies memory through the map cache of the device model.',
       ),

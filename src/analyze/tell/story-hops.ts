@@ -441,7 +441,7 @@ function interruptTaken(t: Teller, tx: Transmission, access: IoAccess): void {
     const request = a.pairing?.requestOf[read.index];
     const text = registerText(a, read, request, tx.window, tx.mode.value);
     // Behind an index register only the story of the driver knows which register it was.
-    const cause = text.includes(found.register) ? text : tx.window.chip.causeText(Number(BigInt.asUintN(32, read.data!)));
+    const cause = text.includes(found!.register) ? text : tx.window.chip.causeText(Number(BigInt.asUintN(32, read.data!)));
     hopAt(
       t,
       read.record.timeNs,

@@ -1,6 +1,6 @@
 /** The Am79C970A as it is read from records and log lines: reading.ts, for this chip. Sources: as in registers.ts. */
 import type { LogLine } from '../../../base/log-line.ts';
-import { describeFields, explainAccess, type Explained } from '../../registers.ts';
+import { describeFields, explainAccess, type Explained, type RegisterDef } from '../../registers.ts';
 import type {
   DescriptorReading,
   Doorbell,
@@ -176,6 +176,12 @@ const ringBell = (register: string): Doorbell => ({
   until: undefined,
 });
 
+/** Where the longer block names the rings. */
+const blockFields: readonly RegisterDef[] = [
+  { name: 'RDRA', offset: 0x14, width: 4, access: 'ro', doc: 'Address of the receive ring; the chip reads it at INIT' },
+  { name: 'TDRA', offset: 0x18, width: 4, access: 'ro', doc: 'Address of the transmit ring; the chip reads it at INIT' },
+];
+
 /** Rings by the line that prints what the chip read out of the initialization block. */
 function printedPlaces(text: string): Place[] {
   const rings = readLine(lines.rings, text);
@@ -259,6 +265,7 @@ export const pcnetReading: NicReading = {
   blocks,
   drivers: ['pcnet32'],
   registers: pcnetRegisters,
+  others: { 'initialization block': blockFields },
   modes: styles,
   follow: () => new Follower(),
   /** The rings themselves are named in memory that no access shows: only a line of the chip may tell them. */
