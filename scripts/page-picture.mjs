@@ -15,7 +15,7 @@ const { server, url } = await servePage(join(root, 'dist/page'), '127.0.0.1', 0)
 const context = await chromium.launchPersistentContext(profile, {
   executablePath: '/usr/bin/chromium',
   headless: true,
-  viewport: { width: 1280, height: 940 },
+  viewport: { width: 1400, height: 1000 },
   colorScheme: 'light',
   args: ['--no-sandbox', '--disable-gpu', '--no-first-run'],
 });
@@ -24,14 +24,9 @@ try {
   const page = await context.newPage();
   await page.goto(url);
   await page.waitForSelector('.hops li');
-  await page.click('text=Step 20');
-  await page.waitForSelector('.registers tbody tr');
+  await page.waitForSelector('.moment');
   await page.click('.hops li:nth-child(2) .step');
   await page.waitForSelector('.bytes h3');
-  const canvas = page.locator('canvas');
-  await canvas.focus();
-  for (let i = 0; i < 10; i++) await canvas.press('w');
-  await page.click('.hops li:nth-child(2) .step');
   await page.waitForTimeout(500);
   await page.screenshot({ path: picture });
 } finally {

@@ -272,9 +272,9 @@ describe.skipIf(lack.skip)(lack.title('the page'), () => {
     await page.waitForSelector('.hops li');
     const place = mkdtempSync(join(tmpdir(), 'xenolith-dropped-'));
     try {
-      const files = ['trace.bin', 'qemu-dm.log', 'bridge.pcap'].map((name) => {
+      const files = ['trace.bin', 'qemu-dm.log', 'bridge.pcap'].map((name, i) => {
         // Names say nothing: the files are known by their content.
-        const path = join(place, `${name.length}`);
+        const path = join(place, String(i));
         writeFileSync(path, captureFile('rtl8139-8139cp-ping', name));
         return path;
       });

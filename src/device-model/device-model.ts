@@ -38,7 +38,7 @@ import { MapCache } from './map-cache.ts';
 import { NicPort } from './nic-port.ts';
 import { nicModel, type NicOptions } from './nics.ts';
 import { TimerList } from './timers.ts';
-import { PciTrace, RegionTrace } from './trace-probes.ts';
+import { PciTrace, RegionTrace, type RegionTraceState } from './trace-probes.ts';
 
 const COM1_PORT = 0x3f8;
 const COM1_IRQ = 4;
@@ -75,6 +75,14 @@ interface Input {
   readonly bytes: Uint8Array;
 }
 const CONSOLE = -1;
+
+/** A machine that writes no log has not numbered its regions. */
+const NO_REGIONS: Snapshot<RegionTraceState> = {
+  kind: 'regions of the log',
+  version: 1,
+  save: () => ({ seen: [] }),
+  restore: () => {},
+};
 
 /** A pair of rings to a party on another thread (net/frame-ring.ts). */
 export interface RingPair {
@@ -338,8 +346,6 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
   restore(state: DeviceModelState): void {
     for (const [name, part] of this.parts()) {
       const from = state.parts[name];
-      // A machine that wrote no log has not numbered its regions.
-      if (from === undefined && part === this.regions) continue;
       if (from === undefined)
         throw new UserError(`saved state of a device model: no part '${name}' in it; restore it into the same machine`);
       restoreSaved(part, from);
@@ -376,7 +382,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
       ...(this.endpoint === undefined ? [] : [['endpoint', part(this.endpoint)] as [string, Snapshot<unknown>]]),
       ['ioreq server', part(this.server)],
       ['map cache', part(this.mapCache)],
-      ...(this.regions === undefined ? [] : [['regions', part(this.regions)] as [string, Snapshot<unknown>]]),
+      ['regions', part(this.regions ?? NO_REGIONS)],
       ['rest', part(this.rest)],
     ];
   }

@@ -126,7 +126,10 @@ export async function select(ref: Ref | undefined, ns?: number): Promise<void> {
   const step = story.value?.hops.findIndex(
     ({ refs }) => ref !== undefined && refs.some((one) => formatRef(one) === formatRef(ref)),
   );
-  if (step !== undefined && step >= 0 && ref?.unit !== 'frame') hop.value = step;
+  // Several may rest on it: the one that is chosen stays.
+  const chosen = hop.value === undefined ? undefined : story.value?.hops[hop.value];
+  const isChosen = ref !== undefined && chosen?.refs.some((one) => formatRef(one) === formatRef(ref)) === true;
+  if (step !== undefined && step >= 0 && ref?.unit !== 'frame' && !isChosen) hop.value = step;
   writeAddress();
   try {
     const [found, registers] = await Promise.all([
