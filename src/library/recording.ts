@@ -42,7 +42,12 @@ export async function openRecording(file: Blob, name: string): Promise<OpenedRec
     state,
     'new',
   );
-  const divergence = replay(machine, recording);
+  // Trace rings keep their state in machine memory, and the log numbers regions.
+  const { traceMask, logForm } = state.config;
+  const divergence = replay(machine, recording, Infinity, [
+    ...(traceMask === TRC_ALL ? [] : ['memory']),
+    ...(logForm === 'trace' ? [] : ['device model: regions']),
+  ]);
   machine.flush();
   if (divergence !== undefined)
     throw new UserError(
