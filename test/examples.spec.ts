@@ -20,7 +20,9 @@ describe.skipIf(lack.skip)(lack.title('the packed library'), () => {
 
   beforeAll(() => {
     // npm test has built what is packed; building it here would pull it from under other specs.
-    const [packed] = JSON.parse(npm(root, 'pack', '--ignore-scripts', '--json', '--pack-destination', folder)) as { filename: string }[];
+    const [packed] = JSON.parse(npm(root, 'pack', '--ignore-scripts', '--json', '--pack-destination', folder)) as {
+      filename: string;
+    }[];
     tarball = join(folder, packed!.filename);
     writeFileSync(join(folder, 'package.json'), '{ "name": "empty", "private": true, "type": "module" }\n');
     npm(folder, 'install', '--no-audit', '--no-fund', '--prefer-offline', '--loglevel=error', tarball);
