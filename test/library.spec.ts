@@ -68,8 +68,11 @@ describe.skipIf(lack.skip)(lack.title('a machine on threads of its own'), () => 
       `export default [{ name: 'word', ports: { base: 0x5000, size: 4 }, read: () => 0x58, write() {} }];`,
     )}`;
     const { codeKernel } = (await import('../dist/library/index-node.js' as string)) as Library;
-    // mov dx, 0x5000; in eax, dx; out 0xe9, al; power off
-    const code = [0x66, 0xba, 0x00, 0x50, 0xed, 0xe6, 0xe9, 0x66, 0xba, 0x04, 0xb0, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xf4];
+    // mov dx, 0x5000; in eax, dx; out 0xe9, al; mov al, 10; out 0xe9, al; power off
+    const code = [
+      0x66, 0xba, 0x00, 0x50, 0xed, 0xe6, 0xe9, 0xb0, 0x0a, 0xe6, 0xe9, 0x66, 0xba, 0x04, 0xb0, 0x66, 0xb8, 0x00, 0x20, 0x66,
+      0xef, 0xf4,
+    ];
     const machine = machineOf({ kernel: codeKernel(Uint8Array.from(code)), nics: [], devices: module, placement: 'worker' });
     await machine.run();
     await machine.waitFor('X');
