@@ -51,10 +51,6 @@ export default [
     find: 'if (this.remaining > 0) {', replace: 'if (false) {',
   },
   {
-    guard: 'memory comes last', file: 'src/machine/machine.ts', spec: cut, test: 'goes back',
-    find: "    restoreImage(this.memory, state.image, 'hypervisor');\n    if (outputs === 'continued') return;", replace: "    if (outputs === 'continued') return;",
-  },
-  {
     guard: 'the checksum of a file is compared', file, spec: cut, test: 'is refused in one line',
     find: "if ((await checksum(file)) !== view.getBigUint64(16, true)) throw damaged('its checksum does not fit');", replace: '',
   },
