@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
 
 const root = join(import.meta.dirname, '..');
-const MOST_BYTES = 3_000_000;
+const MOST_BYTES = 3_500_000;
 const lack = await lackOf('built');
 const noBrowser = await lackOf('chromium', 'built');
 
