@@ -2,14 +2,13 @@
  * The same machine in a tab: the tiny guest pings in headless Chromium, from the built files, served cross-origin isolated, so that
  * memory is shared and the device model has a thread of its own in real time. (examples.spec.ts has a tab without.)
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join, normalize } from 'node:path';
-import { chromium } from 'playwright-core';
 import { afterAll, describe, expect, it } from 'vitest';
-import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
+import { openChromium } from './chromium.ts';
+import { lackOf } from './needs.ts';
 
 const dist = join(import.meta.dirname, '../dist');
 const lack = await lackOf('chromium', 'built');
@@ -36,10 +35,8 @@ const TYPES: Readonly<Record<string, string>> = { js: 'text/javascript', html: '
 
 describe.skipIf(lack.skip)(lack.title('in a browser'), () => {
   let server: Server | undefined;
-  const profile = mkdtempSync(join(tmpdir(), 'xenolith-chromium-'));
   afterAll(() => {
     server?.close();
-    rmSync(profile, { recursive: true, force: true });
   });
 
   it.each(['virtual', 'host'])('the tiny guest pings in a tab (clock %s)', async (clock) => {
@@ -56,22 +53,8 @@ describe.skipIf(lack.skip)(lack.title('in a browser'), () => {
     });
     await new Promise<void>((done) => server!.listen(0, '127.0.0.1', done));
     const { port } = server.address() as AddressInfo;
-    const context = await chromium.launchPersistentContext(profile, {
-      executablePath: browser,
-      headless: true,
-      timeout: PATIENCE_MS,
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-      ],
-    });
+    const context = await openChromium();
     try {
-      context.setDefaultTimeout(PATIENCE_MS);
       const page = await context.newPage();
       await page.goto(`http://127.0.0.1:${port}/`);
       expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);

@@ -3,9 +3,9 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
+import { openChromium } from './chromium.ts';
+import { lackOf, PATIENCE_MS } from './needs.ts';
 
 const root = join(import.meta.dirname, '..');
 const MOST_BYTES = 3_500_000;
@@ -149,23 +149,10 @@ machine.on('exits', () => {});
 
   it.skipIf(noBrowser.skip)(noBrowser.title('runs in a page without shared memory'), async () => {
     const server = spawn(process.execPath, [join(folder, 'examples/page/serve.mjs')], { cwd: folder });
-    const profile = mkdtempSync(join(tmpdir(), 'xenolith-chromium-'));
     try {
       const url = await new Promise<string>((done) => server.stdout.once('data', (data: Buffer) => done(String(data).trim())));
-      const context = await chromium.launchPersistentContext(profile, {
-        executablePath: browser,
-        headless: true,
-        timeout: PATIENCE_MS,
-        args: [
-          '--no-sandbox',
-          '--disable-gpu',
-          '--no-first-run',
-          '--disable-background-networking',
-          '--disable-component-update',
-        ],
-      });
+      const context = await openChromium();
       try {
-        context.setDefaultTimeout(PATIENCE_MS);
         const page = await context.newPage();
         const problems: string[] = [];
         page.on('pageerror', (error) => problems.push(error.message));
@@ -180,7 +167,6 @@ machine.on('exits', () => {});
       }
     } finally {
       server.kill();
-      rmSync(profile, { recursive: true, force: true });
     }
   });
 });

@@ -1,5 +1,6 @@
 /** What a guest can cost the host: memory, disk, the terminal; and how its hang is looked at. Needs dist/. */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { constants, existsSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -138,9 +139,9 @@ describe.skipIf(lack.skip)(lack.title('a guest and its host'), () => {
 
     it('a run whose console is stuck ends by a signal all the same', async () => {
       const { child, ended } = startMeasured(folder, ['run', '--kernel', 'flood.elf', '--memory', '8', '--trace', 'stuck.trc']);
-      child.stdout!.pause();
       // Before the guest runs nobody waits for the signal.
-      await until('the guest runs', () => existsSync(at('stuck.trc')) && statSync(at('stuck.trc')).size > 0);
+      await once(child.stdout!, 'readable');
+      child.stdout!.pause();
       await stands(child.pid!);
       child.kill('SIGTERM');
       const { status, stderr } = await new Promise<{ status: number | null; stderr: string }>((resolve) => {

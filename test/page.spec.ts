@@ -6,12 +6,13 @@ import { createServer as createHttpServer, type Server } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type BrowserContext, chromium, type Page } from 'playwright-core';
+import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { guestsAtHand } from '../src/cli/page.ts';
 import { servePage } from '../src/cli/page-server.ts';
 import { captureFile } from '../src/trace/testing/fixtures.ts';
-import { chromium as browser, lackOf, PATIENCE_MS } from './needs.ts';
+import { openChromium } from './chromium.ts';
+import { lackOf, PATIENCE_MS } from './needs.ts';
 
 const root = join(import.meta.dirname, '..');
 const folder = join(root, 'dist/page');
@@ -30,7 +31,6 @@ describe.skipIf(lack.skip)(lack.title('the page'), () => {
   let server: Server;
   let url = '';
   let context: BrowserContext;
-  const profile = mkdtempSync(join(tmpdir(), 'xenolith-page-'));
 
   beforeAll(async () => {
     const index = join(folder, 'index.html');
@@ -40,26 +40,12 @@ describe.skipIf(lack.skip)(lack.title('the page'), () => {
     )
       execFileSync('npm', ['run', '-s', 'build:page'], { cwd: root, stdio: 'ignore', timeout: PATIENCE_MS });
     ({ server, url } = await servePage(folder, '127.0.0.1', 0));
-    context = await chromium.launchPersistentContext(profile, {
-      executablePath: browser,
-      headless: true,
-      timeout: PATIENCE_MS,
-      args: [
-        '--no-sandbox',
-        '--disable-gpu',
-        '--no-first-run',
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-      ],
-    });
-    context.setDefaultTimeout(PATIENCE_MS);
+    context = await openChromium();
   });
   afterAll(async () => {
     await context?.close();
     server?.close();
     server?.closeAllConnections();
-    rmSync(profile, { recursive: true, force: true });
   });
 
   /** A page with all that goes wrong in it, and every address that it asks for. */
@@ -127,15 +113,13 @@ describe.skipIf(lack.skip)(lack.title('the page'), () => {
   it('shows the registers of any moment of the run, and who wrote what before it', async () => {
     const { page, problems } = await open();
     await page.waitForSelector('.hops li');
-    const momentAt = async (step: string): Promise<number> => {
-      const before = await page.textContent('.moment').catch(() => '');
-      await page.locator('.hops .step', { hasText: step }).first().click();
-      await page.waitForFunction((old) => document.querySelector('.moment')?.textContent !== old, before);
-      return Number(/exit (\d+)/.exec((await page.textContent('.moment'))!)![1]);
-    };
+    const exit = async (): Promise<number> => Number(/exit (\d+)/.exec((await page.textContent('.moment'))!)![1]);
+    // The story begins with the doorbell selected.
     await page.waitForSelector('.moment');
-    const doorbell = await momentAt('leaves the guest');
-    expect(await momentAt('reads IntrStatus')).toBeGreaterThan(doorbell);
+    const doorbell = await exit();
+    await page.locator('.hops .step', { hasText: 'reads IntrStatus' }).first().click();
+    await page.waitForFunction((old) => !document.querySelector('.moment')?.textContent?.includes(`exit ${old},`), doorbell);
+    expect(await exit()).toBeGreaterThan(doorbell);
     await page.getByRole('button', { name: 'back by one exit' }).click();
     await page.locator('.addresses li', { hasText: 'descriptor' }).getByText('who wrote this?').click();
     await page.waitForSelector('.who');

@@ -2,23 +2,16 @@
  * How the page answers, in headless Chromium: until the guest's first character, from a drop until the first story, frames while the
  * timeline is panned, memory. `npm run bench:page -- FOLDER…`: each folder holds files of one run, which are dropped together.
  */
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
+import { openChromium } from '../../test/chromium.ts';
 import { servePage } from '../../src/cli/page-server.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const PAN_MS = 3000;
-
-const profile = mkdtempSync(join(tmpdir(), 'xenolith-bench-'));
 const { server, url } = await servePage(join(root, 'dist/page'), '127.0.0.1', 0);
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: '/usr/bin/chromium',
-  headless: true,
-  viewport: { width: 1400, height: 1000 },
-  args: ['--no-sandbox', '--disable-gpu', '--no-first-run'],
-});
+const context = await openChromium({ width: 1400, height: 1000 });
 
 /** Milliseconds between frames while the timeline goes to and fro under the wheel. */
 const pan = (page: Page): Promise<{ median: number; p99: number; longest: number }> =>
@@ -83,5 +76,4 @@ try {
   await context.close();
   server.close();
   server.closeAllConnections();
-  rmSync(profile, { recursive: true, force: true });
 }

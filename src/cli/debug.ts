@@ -10,7 +10,8 @@ import { driversFor, nicOptions } from '../machine/guest-config.ts';
 import { loadSnapshotFile } from '../machine/state/snapshot-file-node.ts';
 import { oneLine } from './printable.ts';
 import { Inputs } from './inputs.ts';
-import { chooseGuest, collect, readConfig } from './run.ts';
+import { chooseGuest, readConfig } from './choose-guest.ts';
+import { collect } from './option-values.ts';
 
 interface DebugOptions {
   command: string[];

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { UserError } from '../base/errors.ts';
 import { buildLinuxGuest } from '../machine/guest-node.ts';
-import { whole } from './run.ts';
+import { whole } from './option-values.ts';
 import { type ServedBeside, servePage } from './page-server.ts';
 
 const folder = fileURLToPath(new URL('../../dist/page', import.meta.url));

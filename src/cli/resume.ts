@@ -7,7 +7,8 @@ import { loadSnapshotFile } from '../machine/state/snapshot-file-node.ts';
 import { createFrameRing } from '../net/frame-ring.ts';
 import { TRC_ALL } from '../trace/events.ts';
 import { Inputs } from './inputs.ts';
-import { collect, parseSavePoint, runToEnd, savePoint, whole } from './run.ts';
+import { collect, parseSavePoint, savePoint, whole } from './option-values.ts';
+import { runToEnd } from './run.ts';
 
 interface ResumeOptions {
   trace?: string;

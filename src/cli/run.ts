@@ -1,44 +1,48 @@
 /** `xenolith run`: boot a guest as an HVM domain and record every hop of its I/O. */
 import { constants } from 'node:os';
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { openAnalysis } from '../analyze/files-node.ts';
 import { describeFrame } from '../analyze/sources/ethernet.ts';
 import { analyze, renderStory, theGuest, tellStory as tellPacket } from '../analyze/index.ts';
 import { gvaOf } from '../machine/linear-claim.ts';
 import { UserError } from '../base/errors.ts';
 import { nicModels } from '../devices/nic/models.ts';
-import { buildLinuxGuest } from '../machine/guest-node.ts';
-import { guestCommandLine, guestDrivers } from '../machine/guest.ts';
-import { driversFor, nicOptions, vifsFor } from '../machine/guest-config.ts';
-import { loadKernelImage, mayBeKernel } from '../machine/kernel.ts';
+import { guestDrivers } from '../machine/guest.ts';
+import { driversFor, nicOptions } from '../machine/guest-config.ts';
 import { RUN_OUTCOMES, type RunOutcome } from '../machine/exit-status.ts';
-import type { DeviceModelPlacement, DomainConfig, JobOutput, JobResult, MachineJob, SaveAt } from '../machine/job.ts';
+import type { DeviceModelPlacement, JobOutput, JobResult, MachineJob, SaveAt } from '../machine/job.ts';
 import type { Position } from '../machine/state/machine-state.ts';
 import type { Divergence } from '../machine/state/recording.ts';
 import { saveSnapshotFile } from '../machine/state/snapshot-file-node.ts';
 import { checkPlacement, Interrupted, type MachineRun } from '../machine/launch.ts';
 import { launchMachine } from '../machine/launch-node.ts';
-import { MEMORY_MIB, parseXlConfig, type XlConfig } from '../machine/xl-cfg.ts';
+import { MEMORY_MIB } from '../machine/xl-cfg.ts';
 import { createFrameRing, FrameRingProducer } from '../net/frame-ring.ts';
-import { TRC_ALL, TRC_DOM0OP, TRC_GEN, TRC_HVM, TRC_HW, TRC_MEM, TRC_PV, TRC_SCHED, TRC_SHADOW } from '../trace/events.ts';
+import { TRC_ALL } from '../trace/events.ts';
 import { parseStreamAddress, type StreamAddress, StreamNetdev } from '../net/stream-node.ts';
-import { type InputRules, Inputs } from './inputs.ts';
+import { chooseGuest, type GuestChoice, guestText, readConfig } from './choose-guest.ts';
+import { Inputs } from './inputs.ts';
 import { Intake } from './intake.ts';
+import {
+  collect,
+  DUMP_ENDS,
+  type MaxSize,
+  oneOf,
+  parseDumpOn,
+  parseEventMask,
+  parseMaxSize,
+  parseSavePoint,
+  savePoint,
+  whole,
+} from './option-values.ts';
 import { drained, WHEN_FULL, type WhenFull } from './output-file.ts';
 import { type OutputName, type OutputPaths, OUTPUT_OPTIONS, Outputs } from './outputs.ts';
 import { oneLine, printable, printableData } from './printable.ts';
-import { withProgress } from './progress.ts';
 import { standardOutputLost } from './standard-output.ts';
 import { attachTerminal } from './terminal.ts';
 import { announcement, farewell, nextPacket } from './tour.ts';
 
-interface RunOptions {
-  kernel?: string;
-  initrd?: string;
-  append?: string;
-  memory?: number;
-  driver: string[];
-  shell?: boolean;
+interface RunOptions extends GuestChoice {
   trace?: string;
   e?: number;
   dmLog?: string;
@@ -54,7 +58,6 @@ interface RunOptions {
   maxSize: readonly MaxSize[];
   whenFull: WhenFull;
   dumpOn: readonly RunOutcome[];
-  cache?: string;
   testDevices?: boolean;
   save?: string;
   saveAt?: SaveAt;
@@ -66,53 +69,6 @@ interface RunOptions {
 
 /** Bytes of frames on their way to the guest: what lies here waits, and a peer that counts seconds counts it, so it is short. */
 const RECEIVE_RING = 1 << 18;
-
-/** `--max-size`: of every file, or of one. */
-interface MaxSize {
-  readonly name: OutputName | undefined;
-  readonly bytes: number;
-}
-const SIZE_UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
-const SMALLEST_SIZE = 2 ** 20;
-
-function parseMaxSize(value: string, before: readonly MaxSize[]): MaxSize[] {
-  const found = /^(?:([\w-]+)=)?(\d{1,12}(?:\.\d{1,3})?)([kmgt]?)(?:i?b)?$/i.exec(value.trim());
-  const names = Object.entries(OUTPUT_OPTIONS).map(([name, option]) => [option.slice(2), name as OutputName] as const);
-  const name = names.find(([option]) => option === found?.[1])?.[1];
-  const bytes = found === null ? 0 : Math.floor(Number(found[2]) * SIZE_UNITS[found[3]!.toLowerCase()]!);
-  if (found === null || (found[1] !== undefined && name === undefined) || bytes < SMALLEST_SIZE)
-    throw new InvalidArgumentError(
-      `expected a size of 1M or more, such as 500M or 2G, or one output's, such as trace=2G (${names.map(([option]) => option).join(', ')})`,
-    );
-  return [...before, { name, bytes }];
-}
-
-const DUMP_ENDS = ['timeout', 'halted', 'reboot', 'poweroff', 'interrupted', 'none'] as const;
-
-/** `--dump-on`: ends of the run, with commas between. */
-function parseDumpOn(value: string): RunOutcome[] {
-  const words = value.split(',').map((word) => word.trim());
-  const unknown = words.find((word) => !(DUMP_ENDS as readonly string[]).includes(word));
-  if (unknown !== undefined || (words.includes('none') && words.length > 1))
-    throw new InvalidArgumentError(`expected none, or some of ${DUMP_ENDS.slice(0, -1).join(', ')} with commas between`);
-  return words.filter((word) => word !== 'none') as RunOutcome[];
-}
-
-export const collect = (value: string, before: string[]): string[] => [...before, value];
-export const whole =
-  (min: number, max: number) =>
-  (value: string): number => {
-    const n = Number(value);
-    if (!/^\d+$/.test(value.trim()) || n < min || n > max)
-      throw new InvalidArgumentError(`expected a whole number from ${min} to ${max}`);
-    return n;
-  };
-const oneOf =
-  (...names: readonly string[]) =>
-  (value: string): string => {
-    if (!names.includes(value)) throw new InvalidArgumentError(`expected ${names.join(' or ')}`);
-    return value;
-  };
 
 /** `8139cp or 8139too (rtl8139), e1000 (e1000)`. */
 const driverHelp = nicModels.map(({ name, drivers }) => `${drivers.map((d) => d.name).join(' or ')} (${name})`).join(', ');
@@ -215,45 +171,6 @@ export function registerRun(program: Command): void {
     .action(async (file: string | undefined, options: RunOptions) => {
       process.exitCode = await run(file, options);
     });
-}
-
-/** Job.saveAt for --save and --save-at. Throws UserError for one without the other. */
-export function savePoint({ save, saveAt }: Pick<RunOptions, 'save' | 'saveAt'>): { readonly saveAt?: SaveAt } {
-  if (save === undefined && saveAt === undefined) return {};
-  if (save === undefined) throw new UserError('--save-at: it says where to save; give --save FILE too');
-  return { saveAt: { ...saveAt, asked: new SharedArrayBuffer(4) } };
-}
-
-/** A point of --save-at. Throws UserError for anything else. */
-export function parseSavePoint(text: string): SaveAt {
-  const [, kind, value = ''] = /^(time|exit|instruction|console):(.+)$/s.exec(text) ?? [];
-  if (kind === 'console') return { console: value };
-  const number = Number(value);
-  if (kind === undefined || value.trim() === '' || !(number >= 0) || (kind !== 'time' && !Number.isSafeInteger(number)))
-    throw new UserError(`--save-at ${text}: expected time:SECONDS, exit:NUMBER, instruction:NUMBER or console:TEXT`);
-  return kind === 'time' ? { seconds: number } : kind === 'exit' ? { exit: number } : { instruction: number };
-}
-
-const TRACE_CLASSES: Readonly<Record<string, number>> = {
-  all: TRC_ALL,
-  gen: TRC_GEN,
-  sched: TRC_SCHED,
-  dom0op: TRC_DOM0OP,
-  hvm: TRC_HVM,
-  mem: TRC_MEM,
-  pv: TRC_PV,
-  shadow: TRC_SHADOW,
-  hw: TRC_HW,
-};
-
-/** Event mask as `xentrace -e` takes it. Throws UserError for anything else. */
-function parseEventMask(text: string): number {
-  const known = TRACE_CLASSES[text.toLowerCase()];
-  if (known !== undefined) return known;
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isInteger(value) || value < 0 || value > 0xffffffff)
-    throw new UserError(`-e ${text}: expected a 32-bit number or one of ${Object.keys(TRACE_CLASSES).join(', ')}`);
-  return value;
 }
 
 async function run(file: string | undefined, options: RunOptions): Promise<number> {
@@ -409,109 +326,6 @@ function panicLines(tail: string): string[] {
 /** An interrupted run ends as the shell shows a program that its signal ended. */
 const statusOf = (outcome: RunOutcome, { signal }: Stop): number =>
   outcome === 'interrupted' && signal !== undefined ? 128 + constants.signals[signal] : RUN_OUTCOMES[outcome].status;
-
-const CONFIG: InputRules = {
-  expected: 'a guest configuration, for example guest.cfg of this project',
-  most: 1 << 20,
-  mayBegin: (head) => !head.includes(0),
-};
-const KERNEL: InputRules = { expected: "the guest's kernel", most: 1 << 30, mayBegin: mayBeKernel };
-const ramdiskOf = (memoryMiB: number): InputRules => ({ expected: "the guest's ramdisk", most: memoryMiB * 2 ** 20 });
-
-export function readConfig(
-  inputs: Inputs,
-  file: string | undefined,
-  { memory, driver }: Pick<RunOptions, 'memory' | 'driver'>,
-): XlConfig {
-  if (file === undefined)
-    return { ...parseXlConfig("name = 'guest'\ntype = 'hvm'\n", 'default', { memory }), vif: vifsFor(driver) };
-  return parseXlConfig(new TextDecoder().decode(inputs.read(file, CONFIG)), file, { memory });
-}
-
-/** One line that says what runs in place of the guest of the configuration, where xl would boot that from what is not here. */
-function standIn({ name, bootsFrom }: XlConfig, file: string | undefined, guest: string): string | undefined {
-  if (bootsFrom.length === 0) return undefined;
-  const disks = bootsFrom.includes('disk') ? 'disks cannot be booted here' : `${bootsFrom.join(', ')}: not supported here`;
-  return `${file ?? name}: no kernel is named and ${disks}: ${guest} runs in place of '${name}'; name a kernel with kernel = 'FILE' or --kernel`;
-}
-
-/** The domain to build: the kernel named, else the Debian guest, else (saying so) the tiny guest. */
-export async function chooseGuest(
-  inputs: Inputs,
-  config: XlConfig,
-  file: string | undefined,
-  options: Pick<RunOptions, 'driver' | 'memory' | 'append' | 'kernel' | 'initrd' | 'shell' | 'cache'>,
-  drivers: readonly string[],
-): Promise<DomainConfig> {
-  const { type, vcpus, hpet } = config;
-  const memoryMiB = config.memory;
-  const append = [config.extra, options.append ?? ''].filter(Boolean).join(' ');
-  const kernel = options.kernel ?? config.kernel;
-  if (kernel === undefined && options.initrd !== undefined)
-    throw new UserError('--initrd: it goes with a kernel of your own; give --kernel too');
-  if (kernel === undefined && config.ramdisk !== undefined)
-    throw new UserError(
-      `ramdisk = '${config.ramdisk}': it goes with a kernel of your own; add kernel = 'FILE' to the configuration`,
-    );
-  if (kernel !== undefined) {
-    if (config.bootsFrom.length > 0)
-      console.error(
-        `xenolith: ${oneLine(file ?? config.name)}: ${config.bootsFrom.join(', ')}: no effect, as --kernel is booted`,
-      );
-    const ramdisk = options.initrd ?? config.ramdisk;
-    return {
-      memoryMiB,
-      vcpus,
-      type,
-      hpet,
-      commandLine: append,
-      kernel: await loadKernelImage(inputs.read(kernel, KERNEL), kernel),
-      ...(ramdisk === undefined ? {} : { ramdisk: inputs.read(ramdisk, ramdiskOf(memoryMiB)) }),
-    };
-  }
-  const say = (guest: string): void => {
-    const line = standIn(config, file, guest);
-    if (line !== undefined) console.error(`xenolith: ${oneLine(line)}`);
-  };
-  try {
-    say('a Debian guest');
-    const images = await withProgress((progress) =>
-      buildLinuxGuest({ progress, ...(options.cache === undefined ? {} : { cache: options.cache }) }),
-    );
-    const base = guestCommandLine({ driver: drivers, mode: options.shell ? 'shell' : 'ping' });
-    return {
-      memoryMiB,
-      vcpus,
-      type,
-      hpet,
-      commandLine: [base, append].filter(Boolean).join(' '),
-      kernel: await loadKernelImage(inputs.read(images.vmlinux, KERNEL), images.vmlinux),
-      ramdisk: inputs.read(images.initrd, ramdiskOf(memoryMiB)),
-    };
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    console.error(`xenolith: ${oneLine(error.message)}; running the tiny guest instead of Debian`);
-    // Its assembler is a large library.
-    const { assembleTinyGuest, tinyGuestCommandLine } = await import('../machine/tiny-guest/image.ts');
-    const image = assembleTinyGuest();
-    return {
-      memoryMiB,
-      vcpus,
-      type: 'hvm',
-      hpet,
-      commandLine: tinyGuestCommandLine({ mode: 'ping', count: 3 }),
-      kernel: await loadKernelImage(image, 'tiny guest'),
-    };
-  }
-}
-
-/** What boots, for a reader. */
-function guestText(options: RunOptions, config: XlConfig, drivers: readonly string[]): string {
-  const kernel = options.kernel ?? config.kernel;
-  if (kernel !== undefined) return `the kernel ${oneLine(kernel)}`;
-  const own = drivers.length === 0 ? '' : ` with its own driver${drivers.length === 1 ? '' : 's'} ${drivers.join(' and ')}`;
-  return `a Debian kernel${own}, ${options.shell ? 'with a shell' : 'which pings the host'}`;
-}
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 /** A run that is stopped waits so long for whoever takes its console slowly. */

@@ -17,40 +17,10 @@ import type { PciDevice } from '../devices/pci/pci-device.ts';
 import { EvtchnState } from '../hypervisor/events/event-channel.ts';
 import { P2mType } from '../hypervisor/mm/p2m.ts';
 import type { InlineMachine } from '../machine/machine.ts';
+import { readRam, type Walk, walk } from '../machine/page-walk.ts';
 import { modeOf, readingOf } from './registers.ts';
 
-const CR0_PG = 0x8000_0000;
-const CR4_PAE = 0x20;
-const CR4_PSE = 0x10;
-
-/** One step of a page walk. */
-export interface WalkStep {
-  /** `PML4E`, `PDPTE`, `PDE`, `PTE`. */
-  readonly entry: string;
-  readonly gpa: number;
-  readonly value: bigint;
-  readonly flags: string;
-}
-
-export interface Walk {
-  readonly steps: readonly WalkStep[];
-  /** Guest-physical address; undefined: nothing is mapped there. */
-  readonly gpa: number | undefined;
-}
-
 export const registerNames = Object.keys(Reg) as (keyof typeof Reg)[];
-const flagNames: readonly [number, string][] = [
-  [1, 'P'],
-  [2, 'RW'],
-  [4, 'US'],
-  [8, 'PWT'],
-  [16, 'PCD'],
-  [32, 'A'],
-  [64, 'D'],
-  [128, 'PS'],
-  [256, 'G'],
-];
-
 export class Inspector {
   private readonly machine: InlineMachine;
 
@@ -75,16 +45,7 @@ export class Inspector {
 
   /** Bytes of guest RAM at a guest-physical address; undefined where there is none. */
   physical(address: number, length: number): Uint8Array | undefined {
-    const { memory, p2m } = this.machine;
-    const out = new Uint8Array(length);
-    for (let done = 0; done < length; ) {
-      const at = p2m.ramAddress(address + done);
-      if (at < 0) return undefined;
-      const step = Math.min(length - done, PAGE_SIZE - ((address + done) % PAGE_SIZE));
-      out.set(memory.u8.subarray(at, at + step), done);
-      done += step;
-    }
-    return out;
+    return readRam(this.machine, address, length);
   }
 
   /** Bytes at a linear address, up to the first that is not mapped to RAM. */
@@ -117,37 +78,8 @@ export class Inspector {
 
   /** The guest's page walk of a linear address. */
   walk(address: bigint): Walk {
-    const { registers } = this.machine.hvm.engine;
-    if (!(registers.cr0 & CR0_PG)) return { steps: [], gpa: Number(address & 0xffff_ffffn) };
-    const pae = (registers.cr4 & CR4_PAE) !== 0;
-    const long = (registers.efer & Efer.lma) !== 0;
-    const names = long ? ['PML4E', 'PDPTE', 'PDE', 'PTE'] : pae ? ['PDPTE', 'PDE', 'PTE'] : ['PDE', 'PTE'];
-    const bits = pae ? 9 : 10;
-    const size = pae ? 8 : 4;
-    let table = Number(registers.cr3 & (long ? 0x000f_ffff_ffff_f000n : pae ? 0xffff_ffe0n : 0xffff_f000n));
-    const steps: WalkStep[] = [];
-    for (const [i, entry] of names.entries()) {
-      const shift = 12 + bits * (names.length - 1 - i);
-      const at = table + Number((address >> BigInt(shift)) & BigInt((1 << (!long && pae && i === 0 ? 2 : bits)) - 1)) * size;
-      const bytes = this.physical(at, size);
-      if (bytes === undefined) return { steps, gpa: undefined };
-      const view = new DataView(bytes.buffer);
-      const value = size === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
-      const flags = flagNames.filter(([bit]) => Number(value & 0xfffn) & bit).map(([, name]) => name);
-      if (value >> 63n) flags.push('NX');
-      steps.push({ entry, gpa: at, value, flags: flags.join(' ') });
-      if (!(value & 1n)) return { steps, gpa: undefined };
-      const frame = value & 0x000f_ffff_ffff_f000n;
-      const last = i === names.length - 1;
-      const isLarge =
-        !last && (value & 0x80n) !== 0n && (pae ? entry !== 'PML4E' && (long || i > 0) : (registers.cr4 & CR4_PSE) !== 0);
-      if (last || isLarge) {
-        const mask = (1n << BigInt(shift)) - 1n;
-        return { steps, gpa: Number((frame & ~mask) | (address & mask)) };
-      }
-      table = Number(frame);
-    }
-    return { steps, gpa: undefined };
+    const { memory, p2m, hvm } = this.machine;
+    return walk({ memory, p2m, registers: hvm.engine.registers }, address);
   }
 
   /** General registers, RIP, RFLAGS and control registers by Xen's names. */

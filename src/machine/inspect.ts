@@ -2,8 +2,7 @@
 import { maddr, maddrToMfn, mfn, type Mfn, PAGE_SIZE, pageOffset } from '../base/address.ts';
 import { UserError } from '../base/errors.ts';
 import { Efer, Reg, Seg, type VcpuRegisters } from '../cpu/interface.ts';
-import type { MachineMemory } from '../hypervisor/mm/memory.ts';
-import type { P2m } from '../hypervisor/mm/p2m.ts';
+import { CR0_PE, type Inspected, walk } from './page-walk.ts';
 
 /** Guest-physical, guest-virtual (by the page tables of the moment), or machine addresses of the host. */
 export type AddressSpace = 'gpa' | 'gva' | 'mfn';
@@ -39,10 +38,6 @@ const FLAGS: readonly (readonly [number, string])[] = [
   [17, 'VM'],
   [18, 'AC'],
 ];
-const CR0_PE = 1;
-const CR0_PG = 0x8000_0000;
-const CR4_PSE = 1 << 4;
-const CR4_PAE = 1 << 5;
 const CS_LONG = 1 << 13;
 
 export function cpuRegisters(r: VcpuRegisters): CpuRegisters {
@@ -73,13 +68,6 @@ export function cpuRegisters(r: VcpuRegisters): CpuRegisters {
         : 'protected',
     cpl: r.cpl,
   };
-}
-
-/** A guest as the functions here need it. */
-interface Inspected {
-  readonly memory: MachineMemory;
-  readonly p2m: P2m;
-  readonly registers: VcpuRegisters;
 }
 
 /**
@@ -122,42 +110,8 @@ function hostAddress(guest: Inspected, space: AddressSpace, address: bigint): nu
     const at = Number(address);
     return guest.memory.isRamFrame(mfn(Math.floor(at / PAGE_SIZE))) ? at : undefined;
   }
-  const gpa = space === 'gpa' ? Number(address) : guestPhysical(guest, address);
+  const gpa = space === 'gpa' ? Number(address) : walk(guest, address).gpa;
   if (gpa === undefined || gpa >= 2 ** 52) return undefined;
   const host = guest.p2m.ramAddress(gpa);
   return host < 0 ? undefined : host;
-}
-
-/** The guest-physical address that the page tables of the moment give for a linear one; undefined: they give none. */
-function guestPhysical({ memory, p2m, registers }: Inspected, linear: bigint): number | undefined {
-  const { cr0, cr4, efer } = registers;
-  if (((cr0 >>> 0) & CR0_PG) === 0) return Number(BigInt.asUintN(32, linear));
-  const cr3 = Number(registers.cr3 & 0x000f_ffff_ffff_ffffn);
-  const word = (gpa: number): number | undefined => {
-    const at = p2m.ramAddress(gpa);
-    return at < 0 ? undefined : memory.u32[at >>> 2]!;
-  };
-  if ((cr4 & CR4_PAE) === 0) {
-    const address = Number(BigInt.asUintN(32, linear));
-    const pde = word(cr3 - pageOffset(cr3) + (address >>> 22) * 4);
-    if (pde === undefined || (pde & 1) === 0) return undefined;
-    if (pde & 0x80 && cr4 & CR4_PSE) return ((pde >>> 13) & 0xff) * 2 ** 32 + ((pde & 0xffc00000) >>> 0) + (address & 0x3fffff);
-    const pte = word(((pde & ~0xfff) >>> 0) + ((address >>> 12) & 0x3ff) * 4);
-    return pte === undefined || (pte & 1) === 0 ? undefined : ((pte & ~0xfff) >>> 0) + (address & 0xfff);
-  }
-  const long = (efer & Efer.lma) !== 0;
-  if (long && BigInt.asIntN(48, linear) !== BigInt.asIntN(64, linear)) return undefined;
-  let table = long ? cr3 - pageOffset(cr3) : cr3 - (cr3 % 32);
-  for (let level = long ? 3 : 2; level >= 0; level--) {
-    const index = Number((linear >> BigInt(12 + 9 * level)) & (level === 2 && !long ? 3n : 0x1ffn));
-    const low = word(table + index * 8);
-    const high = word(table + index * 8 + 4);
-    if (low === undefined || high === undefined || (low & 1) === 0) return undefined;
-    const address = (high & 0xfffff) * 2 ** 32 + ((low & 0xfffff000) >>> 0);
-    const size = 2 ** (12 + 9 * level);
-    if (level === 0 || (level < 3 && low & 0x80 && (long || level < 2)))
-      return address - (address % size) + Number(linear & BigInt(size - 1));
-    table = address;
-  }
-  return undefined;
 }

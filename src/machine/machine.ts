@@ -202,8 +202,6 @@ export class InlineMachine {
     } finally {
       this.gate.open();
     }
-    // Attaching and restoring have touched what lies in memory; so it comes last.
-    restoreImage(this.memory, state.image, 'hypervisor');
     if (outputs === 'continued') return;
     this.deviceModel.restartOutputs(true);
     this.collector.skip();

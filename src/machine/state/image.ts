@@ -54,16 +54,12 @@ export function saveImage(memory: MachineMemory): MemoryImage {
   return { memorySize: memory.layout.size, pages, data };
 }
 
-/**
- * Throws UserError for an image of another memory, or one whose tables lead out of it. `what`: all of it, or what lies below the frames
- * alone, which are then as the image has them already.
- */
-export function restoreImage(memory: MachineMemory, image: MemoryImage, what: 'all' | 'hypervisor' = 'all'): void {
+/** Throws UserError for an image of another memory, or one whose tables lead out of it. */
+export function restoreImage(memory: MachineMemory, image: MemoryImage): void {
   checkImage(memory, image);
   const { pages, data } = image;
   let next = 0;
   for (const [first, end] of runsOf(memory)) {
-    if (what === 'hypervisor' && first >= memory.layout.firstFrame) break;
     for (let page = first; page < end; page++) {
       if (pages[next] === page) {
         memory.u8.set(data.subarray(next * PAGE_SIZE, (next + 1) * PAGE_SIZE), page * PAGE_SIZE);
