@@ -39,7 +39,7 @@ export class InlinePart implements Part {
   turn(mustYield: () => boolean): TurnResult {
     const { machine } = this;
     const result = this.runner.turn(mustYield);
-    if (typeof result === 'number') return result;
+    if (result === 'paused' || typeof result === 'number') return result;
     machine.flush();
     this.batch.flush();
     this.post({ kind: 'ended', report: guestReport(result, machine) });

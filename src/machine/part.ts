@@ -14,8 +14,8 @@ import { guestLinear } from './report.ts';
 import type { DeviceModelRequest, GuestRequest, NicState, PartRequest } from './requests.ts';
 import { type DeviceModelWatch, type EventBatch, watchGuest } from './watch.ts';
 
-/** Milliseconds after which a turn may begin again; 'ended': no turn is left. */
-export type TurnResult = 'ended' | number;
+/** Milliseconds after which a turn may begin again; 'paused': after a request alone; 'ended': no turn is left. */
+export type TurnResult = 'ended' | 'paused' | number;
 
 export type Respond = (value: unknown) => void;
 
@@ -80,9 +80,9 @@ export class GuestRunner {
   }
 
   /** As Part.turn; in place of 'ended' how the loop ended. */
-  turn(mustYield: () => boolean): LoopEnd | number {
+  turn(mustYield: () => boolean): LoopEnd | 'paused' | number {
     // A domain that was shut down from outside ends although it is paused.
-    if (this.paused && this.hvm.domain.shutdownReason < 0) return Infinity;
+    if (this.paused && this.hvm.domain.shutdownReason < 0) return 'paused';
     const { loop, limits } = this;
     limits.mustYield = mustYield;
     limits.pauseAt = this.pauseAt;
@@ -94,7 +94,7 @@ export class GuestRunner {
       this.paused = true;
       this.stepped?.(undefined);
       this.stepped = undefined;
-      return Infinity;
+      return 'paused';
     }
     if (result === 'yield') return 0;
     if (result !== 'sleep') return result;

@@ -148,13 +148,15 @@ export class JobRunner {
         part!.flush();
         if (control === undefined || Atomics.load(control, 0) !== this.handled) {
           if (result === 0 || control !== undefined) this.later();
-          else if (result < LONGEST_TIMER_MS) this.timer = setTimeout(() => this.run(), result);
+          else if (result !== 'paused' && result < LONGEST_TIMER_MS) this.timer = setTimeout(() => this.run(), result);
           return;
         }
-        if (result === Infinity || this.o.job.clock === 'virtual') {
-          // Nothing but a request, or real time, ends this wait.
-          if (result > 0) Atomics.wait(control, 0, this.handled, result);
-        } else if (result > 0) part!.sleep(result);
+        if (result === 'paused') Atomics.wait(control, 0, this.handled);
+        else if (result > 0) {
+          // Under the virtual clock nothing but a request, or real time, ends the wait. In real time another thread may.
+          if (this.o.job.clock === 'virtual') Atomics.wait(control, 0, this.handled, result);
+          else part!.sleep(result);
+        }
       }
     } catch (error) {
       this.fail(error);

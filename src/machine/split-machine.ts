@@ -138,7 +138,7 @@ export class GuestPart implements Part {
 
   turn(mustYield: () => boolean): TurnResult {
     const result = this.runner.turn(mustYield);
-    if (typeof result === 'number') return result;
+    if (result === 'paused' || typeof result === 'number') return result;
     const { domain, p2m } = this.guest;
     this.post({ kind: 'ended', report: guestReport(result, { domain, hvm: this.hvm, p2m }) });
     return 'ended';
