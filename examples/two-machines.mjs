@@ -2,8 +2,7 @@
 import { Hub, Machine, tinyGuest } from 'xenolith';
 
 const hub = new Hub();
-const machineOn = (guest, mac) =>
-  new Machine({ ...guest, clock: 'host', nics: [{ model: 'rtl8139', mac, network: hub }] });
+const machineOn = (guest, mac) => new Machine({ ...guest, clock: 'host', nics: [{ model: 'rtl8139', mac, network: hub }] });
 const server = machineOn(tinyGuest({ mode: 'answer', count: 3 }), '00:16:3e:00:00:02');
 const client = machineOn(tinyGuest({ mode: 'ping', count: 3 }), '00:16:3e:00:00:03');
 

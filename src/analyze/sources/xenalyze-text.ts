@@ -22,7 +22,7 @@ export const XENALYZE_START = /^\s*[\]!]?\s*\d{1,9}\.\d{9}(?:\s+[-x|l.]+(?:\s|$)
  * word one blank away could be prose that a value stands in ("data bad idea"): no value is read before it.
  */
 const END = String.raw`(?=\s*$|\s{2,}\S|\t|\s+[^\s\w])`;
-const H = String.raw`([0-9a-f]{1,16})`;
+const H = '([0-9a-f]{1,16})';
 const body = (text: string): RegExp => new RegExp(`^${text.replaceAll(' ', String.raw`\s+`)}${END}`, 'i');
 
 type Fields =
