@@ -5,7 +5,7 @@ import { UserError } from '../base/errors.ts';
 import { WindowRing } from '../export/watch/ring.ts';
 import { Watcher } from '../export/watch/table.ts';
 import { parseTrigger } from '../export/watch/trigger.ts';
-import { LiveFollower, parseCpuHz, TscScale, writeAll } from '../trace/index-node.ts';
+import { type LiveWindow, LiveFollower, parseCpuHz, TscScale, writeAll } from '../trace/index-node.ts';
 import { traceCommand } from './trace.ts';
 
 interface WatchOptions {
@@ -95,9 +95,10 @@ async function watch(options: WatchOptions): Promise<void> {
   };
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
+  const keep = (window: LiveWindow): void => ring.push(window, follower.arrivedNs);
   try {
     for await (const piece of process.stdin as AsyncIterable<Uint8Array>) {
-      follower.push(piece, (window) => ring.push(window, follower.arrivedNs));
+      follower.push(piece, keep);
       if (follower.nowNs - shown >= intervalNs) table();
       if (hitAt !== undefined && follower.nowNs >= hitAt + afterNs) break;
     }
@@ -107,7 +108,7 @@ async function watch(options: WatchOptions): Promise<void> {
     process.removeListener('SIGINT', stop);
     process.removeListener('SIGTERM', stop);
   }
-  follower.end();
+  follower.end(keep);
   if (follower.records === 0) throw new UserError('standard input held no record; expected the output of xentrace');
   if (follower.nowNs > shown) table();
   finish(follower, ring, fd, options.output, trigger !== undefined, hits);

@@ -36,7 +36,7 @@ class Listing implements Transitions {
 function live(bytes: Uint8Array, piece: number, to: Transitions, window: (w: LiveWindow) => void = () => {}): LiveFollower {
   const follower = new LiveFollower(2.4e9, to);
   for (let at = 0; at < bytes.length; at += piece) follower.push(bytes.subarray(at, at + piece), window);
-  follower.end();
+  follower.end(window);
   return follower;
 }
 
@@ -86,6 +86,25 @@ describe('a stream', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it.each([1000, 1 << 20])('a window whose length is damaged costs itself, not those behind it: pieces of %d bytes', (piece) => {
+    const good = generateTrace({ seed: 55, cpus: 2, steps: 2000, windowBytes: 1024 });
+    const all = live(good, piece, new Listing()).records;
+    const bad = Uint8Array.from(good);
+    const first = new DataView(bad.buffer).getUint32(8, true);
+    // 48 MiB, which the stream does not have.
+    new DataView(bad.buffer).setUint32(8, 48 << 20, true);
+    const follower = live(bad, piece, new Listing());
+    expect(follower.skipped).toBe(12 + first);
+    expect(follower.records).toBeGreaterThan(all - 200);
+  });
+
+  it('a stream that ends inside a window is read to its last whole record', () => {
+    const good = generateTrace({ seed: 55, cpus: 1, steps: 100, windowBytes: 1 << 20 });
+    const all = live(good, 100, new Listing()).records;
+    const follower = live(good.subarray(0, good.length - 6), 100, new Listing());
+    expect(follower.records).toBe(all - 1);
   });
 
   it('random bytes alone are no record', () => {

@@ -21,41 +21,88 @@ export interface LiveWindow {
   readonly offset: number;
 }
 
-/** Cuts a stream of xentrace into windows. Bytes that are no window are counted and left out. */
+/** A window that has not arrived whole, and is larger than this, is searched for windows inside it: its length may be damaged. */
+const SEARCHED_BYTES = 4096;
+
+/**
+ * Cuts a stream of xentrace into windows. Bytes that are not a window are counted and left out. A window whose length is damaged
+ * seems to hold those that follow it: two windows in a row are found inside it, and it is given up.
+ */
 export class WindowCutter {
   private rest: Uint8Array = new Uint8Array(0);
   private offset = 0;
+  /** Bytes behind `offset` that hold no two windows in a row. */
+  private searched = 0;
   /** Bytes that were no window. */
   skipped = 0;
 
   /** Take the next piece of the stream. */
-  *push(piece: Uint8Array): Generator<LiveWindow> {
+  push(piece: Uint8Array): Generator<LiveWindow> {
     let bytes = piece;
     if (this.rest.length > 0) {
       bytes = new Uint8Array(this.rest.length + piece.length);
       bytes.set(this.rest);
       bytes.set(piece, this.rest.length);
     }
+    return this.cut(bytes, false);
+  }
+
+  /** There is no more: a window that was cut off is given as far as it came. */
+  end(): Generator<LiveWindow> {
+    return this.cut(this.rest, true);
+  }
+
+  private *cut(bytes: Uint8Array, ended: boolean): Generator<LiveWindow> {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     let at = 0;
     while (at + CPU_CHANGE_BYTES <= bytes.length) {
-      const cpu = view.getUint32(at + 4, true);
-      const size = view.getUint32(at + 8, true);
-      if (!plausibleWindow(view.getInt32(at, true), cpu, size) || size > WINDOW_BYTES_MAX) {
+      if (!windowAt(view, at)) {
         at += 4;
         this.skipped += 4;
         continue;
       }
-      if (at + CPU_CHANGE_BYTES + size > bytes.length) break;
-      const words = new Int32Array(size / 4 + 16);
-      new Uint8Array(words.buffer).set(bytes.subarray(at + CPU_CHANGE_BYTES, at + CPU_CHANGE_BYTES + size));
-      yield { cpu, words, bytes: size, offset: this.offset + at };
-      at += CPU_CHANGE_BYTES + size;
+      const size = view.getUint32(at + 8, true);
+      const here = Math.min(size, (bytes.length - at - CPU_CHANGE_BYTES) & ~3);
+      if (here < size) {
+        const inner = ended || bytes.length - at > SEARCHED_BYTES ? this.windowsInside(view, at, ended) : 0;
+        if (inner > 0) {
+          this.skipped += inner - at;
+          at = inner;
+          continue;
+        }
+        if (!ended) break;
+      }
+      const words = new Int32Array(here / 4 + 16);
+      new Uint8Array(words.buffer).set(bytes.subarray(at + CPU_CHANGE_BYTES, at + CPU_CHANGE_BYTES + here));
+      yield { cpu: view.getUint32(at + 4, true), words, bytes: here, offset: this.offset + at };
+      at += CPU_CHANGE_BYTES + here;
     }
     this.rest = bytes.slice(at);
     this.offset += at;
+    this.searched = Math.max(0, this.searched - at);
+  }
+
+  /** Index of the first of two windows in a row (at the end of the stream, of one) inside the one at `at`; 0: there are none. */
+  private windowsInside(view: DataView, at: number, ended: boolean): number {
+    const last = view.byteLength - CPU_CHANGE_BYTES;
+    let unsure = 0;
+    let inner = Math.max(at + 4, ended ? 0 : this.searched);
+    for (; inner <= last; inner += 4) {
+      if (!windowAt(view, inner)) continue;
+      const next = inner + CPU_CHANGE_BYTES + view.getUint32(inner + 8, true);
+      if (next <= last ? windowAt(view, next) : ended && next <= view.byteLength) return inner;
+      if (next > last && next - inner <= SEARCHED_BYTES && unsure === 0) unsure = inner;
+    }
+    this.searched = unsure > 0 ? unsure : inner;
+    return 0;
   }
 }
+
+/** Whether a window begins at `at`. */
+const windowAt = (view: DataView, at: number): boolean => {
+  const size = view.getUint32(at + 8, true);
+  return plausibleWindow(view.getInt32(at, true), view.getUint32(at + 4, true), size) && size <= WINDOW_BYTES_MAX;
+};
 
 /** A CPU of a live stream: what it has waiting. */
 interface Waiting {

@@ -53,18 +53,23 @@ export class LiveFollower {
 
   /** Take the next bytes of the stream. @param window is told of every window that is whole */
   push(bytes: Uint8Array, window: (window: LiveWindow) => void): void {
-    for (const one of this.cutter.push(bytes)) {
-      window(one);
+    this.take(this.cutter.push(bytes), window);
+  }
+
+  /** There is no more. @param window is told of the last window, where the stream ended inside it */
+  end(window: (window: LiveWindow) => void): void {
+    this.take(this.cutter.end(), window);
+    this.feed.end();
+    while (this.engine.run(CHUNK_RECORDS) === 0);
+  }
+
+  private take(windows: Iterable<LiveWindow>, told: (window: LiveWindow) => void): void {
+    for (const one of windows) {
+      told(one);
       if (this.left > 0) this.infer(one);
       this.feed.push(one);
       while (this.engine.run(CHUNK_RECORDS) === 0);
     }
-  }
-
-  /** There is no more. */
-  end(): void {
-    this.feed.end();
-    while (this.engine.run(CHUNK_RECORDS) === 0);
   }
 
   private infer({ words, bytes, offset }: LiveWindow): void {
