@@ -75,7 +75,7 @@ for (const driver of drivers) {
     ...(values['device-model'] === undefined ? {} : { deviceModel: values['device-model'] }),
   });
   show(`xenolith ${driver}`, ours);
-  for (const line of loadDisagreements(ours)) {
+  for (const line of loadDisagreements(driver, ours)) {
     console.log(`  WRONG: ${line}`);
     process.exitCode = 1;
   }

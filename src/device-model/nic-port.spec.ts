@@ -1,17 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import type { NetDevice, ReceiveResult } from '../devices/interfaces.ts';
 import { Hub } from '../net/hub.ts';
-import { LONGEST_PAUSE_NS, NicPort } from './nic-port.ts';
+import { LONGEST_HOLD_NS, LONGEST_PAUSE_NS, NicPort } from './nic-port.ts';
 import { HandClock } from './testing/fake-hypervisor.ts';
 
 /** Takes the first byte of each frame as long as it has descriptors. */
 class Nic implements NetDevice {
   room = 2;
+  full: ReceiveResult = 'refused';
   readonly got: number[] = [];
   readonly lost: number[] = [];
 
   receive(frame: Uint8Array, _length: number, canWait?: boolean): ReceiveResult {
-    if (this.room === 0 && canWait) return 'refused';
+    if (this.room === 0 && canWait) return this.full;
     if (this.room === 0) {
       this.lost.push(frame[0]!);
       return 'dropped';
@@ -99,6 +100,19 @@ describe('a NIC without room', () => {
     expect(nic.got).toEqual([1, 2, 6]);
     expect(nic.lost).toEqual([3, 4, 5]);
     expect(port.port.waitingFrames).toBe(1);
+  });
+
+  it('that asks for the pause itself gets more than the second it needs, but not for good', () => {
+    const { clock, port, nic, send } = setUp();
+    nic.full = 'held';
+    send(1, 2, 3);
+    while (nic.lost.length === 0 && clock.ns < 2 * LONGEST_HOLD_NS) {
+      clock.ns = port.nextDueNs;
+      port.poll();
+    }
+    expect(clock.ns).toBeGreaterThan(1e9);
+    expect(clock.ns / LONGEST_HOLD_NS).toBeCloseTo(1, 3);
+    expect(nic.lost).toEqual([3]);
   });
 
   it('is asked again about frames that pile up, as long as they lie unread', () => {

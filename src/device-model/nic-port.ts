@@ -12,6 +12,8 @@ import { cost } from './costs.ts';
 
 /** 65,535 quanta of 512 bit times at 100 Mb/s. */
 export const LONGEST_PAUSE_NS = 65_535 * 512 * 10;
+/** A NIC that asks for a pause itself gets so much: the e1000 asks for a second after each write of RCTL. */
+export const LONGEST_HOLD_NS = 1_000_000_000 + LONGEST_PAUSE_NS;
 /**
  * 8139too reads 64 frames in one go, acknowledges the interrupt after each, and then waits for the next one although more frames
  * may lie in the ring. On a busy network the next frame soon comes; a peer that waits for an answer sends none. So while frames pile
@@ -81,8 +83,8 @@ export class NicPort<Nic extends NetDevice = NetDevice> implements NetPort, Wire
   receive(frame: Uint8Array): boolean {
     const pilesUp = this.nic.hasUnread();
     const result = this.nic.receive(frame, frame.length, !this.expired);
-    if (result === 'refused') {
-      this.pause();
+    if (result === 'refused' || result === 'held') {
+      this.pause(result === 'held' ? LONGEST_HOLD_NS : LONGEST_PAUSE_NS);
       return false;
     }
     this.clock.charge(cost.frame);
@@ -125,13 +127,13 @@ export class NicPort<Nic extends NetDevice = NetDevice> implements NetPort, Wire
   }
 
   /** The NIC has refused a frame. */
-  private pause(): void {
+  private pause(longestNs: number): void {
     const now = this.clock.nowNs();
     this.offerNs = now + RING_POLL_NS;
     if (this.pausedNs === Number.POSITIVE_INFINITY) {
       this.pausedNs = now;
       this.pauses.begun++;
-    } else if (!this.expired && now - this.pausedNs >= LONGEST_PAUSE_NS) {
+    } else if (!this.expired && now - this.pausedNs >= longestNs) {
       this.expired = true;
       this.pauses.expired++;
     }

@@ -37,9 +37,10 @@ export interface DeviceClock {
 
 /**
  * What a NIC did with a frame. `refused`: no room now, the wire keeps the frame (first in, first out) and offers it
- * again after the NIC has called `receiverReady`. `dropped`: gone, by filter, overrun or a receiver that is off.
+ * again after the NIC has called `receiverReady`. `held`: the same, but the NIC itself asks for a pause of a second at most.
+ * `dropped`: gone, by filter, overrun or a receiver that is off.
  */
-export type ReceiveResult = 'accepted' | 'refused' | 'dropped';
+export type ReceiveResult = 'accepted' | 'refused' | 'held' | 'dropped';
 
 /** The cable plugged into a NIC, as the NIC sees it. */
 export interface Wire {

@@ -173,7 +173,9 @@ class Run extends NicRun {
   protected override arrive(program: Program): void {
     const { frame, kind } = this.frame(program);
     if (kind & 0x40)
-      this.add(['accepted', 'refused', 'dropped'].indexOf(this.bus.chip.receive(frame, frame.length, (kind & 0x20) !== 0)));
+      this.add(
+        ['accepted', 'refused', 'dropped', 'held'].indexOf(this.bus.chip.receive(frame, frame.length, (kind & 0x20) !== 0)),
+      );
     else if (this.bus.wire.waitingFrames < 64) this.bus.wire.arrive(frame);
   }
 

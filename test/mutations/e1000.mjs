@@ -314,8 +314,8 @@ export default [
     file: nic('core'),
     spec: core,
     test: 'e1000 a frame without room is lost when the wire can hold it no longer',
-    find: '!this.canReceive() && canWait !== false',
-    replace: '!this.canReceive()',
+    find: 'if (canWait !== false) {',
+    replace: '{',
   },
   {
     guard: 'a frame that a receiver drops, being off, is counted',

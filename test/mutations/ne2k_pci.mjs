@@ -33,7 +33,15 @@ export default [
     file: nic('receive'),
     spec,
     test: 'CVE-2016-2841',
-    find: 'if (size <= 0) return true;',
+    find: 'if (size <= 0) return 0;',
+    replace: '',
+  },
+  {
+    guard: 'a ring is not filled so that it looks empty',
+    file: nic('receive'),
+    spec: core,
+    test: 'never fills the ring so that it looks empty',
+    find: "if (canWait && this.wouldOverrun(length, room)) return 'refused';",
     replace: '',
   },
   {

@@ -116,7 +116,8 @@ export class TestWire implements Wire {
 
   private offer(frame: Uint8Array): boolean {
     this.arrival.set(frame);
-    return this.nic!.receive(this.arrival, frame.length) !== 'refused';
+    const result = this.nic!.receive(this.arrival, frame.length);
+    return result !== 'refused' && result !== 'held';
   }
 
   receiverReady(): void {

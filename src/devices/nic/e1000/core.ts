@@ -159,7 +159,7 @@ export class E1000 extends PciDevice implements NetDevice {
     this.busy = true;
     try {
       const result = this.offered(frame, length, waited, canWait);
-      this.state.frameWaits = result === 'refused';
+      this.state.frameWaits = result === 'refused' || result === 'held';
       return result;
     } finally {
       this.leave();
@@ -309,10 +309,12 @@ export class E1000 extends PciDevice implements NetDevice {
    */
   private offered(frame: Uint8Array, length: number, waited: boolean, canWait: boolean | undefined): ReceiveResult {
     const { values } = this.regs;
-    if (!waited && !this.canReceive() && canWait !== false) return 'refused';
     const off = !this.state.linkUp || !(values[R.STATUS]! & STATUS_LU) || !(values[R.RCTL]! & RCTL_EN);
     const held = this.state.holdNs !== Number.POSITIVE_INFINITY;
-    if (held && !off && canWait !== false) return 'refused';
+    if (canWait !== false) {
+      if (held && !off) return 'held';
+      if (!waited && !this.canReceive()) return 'refused';
+    }
     if (off || held) {
       this.state.rxFiltered++;
       return 'dropped';

@@ -130,6 +130,20 @@ describe('ne2k_pci', () => {
     expect(chip.receive(frameTo(MAC, 60), 60, true)).toBe('dropped');
   });
 
+  it('on a wire that can wait, never fills the ring so that it looks empty', () => {
+    const { chip, start, write, read } = setUp();
+    start(0x46, 0x4e);
+    const [free, longest] = [read('EN0_BOUNDARY') - read('EN1_CURPAG') + 8, 1514];
+    expect(free).toBe(7);
+    expect(chip.receive(frameTo(MAC, 60), 60, true)).toBe('accepted');
+    // Six pages are free, and the frame takes six.
+    expect(chip.receive(frameTo(MAC, longest), longest, true)).toBe('refused');
+    expect(chip.receive(frameTo(MAC, 1200), 1200, true)).toBe('accepted');
+    write('EN0_BOUNDARY', read('EN1_CURPAG') - 1);
+    expect(chip.receive(frameTo(MAC, longest), longest, true)).toBe('accepted');
+    expect(read('EN1_CURPAG')).not.toBe(read('EN0_BOUNDARY'));
+  });
+
   it('tells of frames left unread, and raises the interrupt for them again', () => {
     const { bus, chip, start, write, read } = setUp();
     start();

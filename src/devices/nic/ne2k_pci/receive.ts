@@ -22,6 +22,9 @@ const HEADER_SIZE = 4;
 const CRC_SIZE = 4;
 const PAGE = 256;
 
+/** Bytes of whole pages that a frame of `size` bytes takes. */
+const bytesInRing = (size: number): number => Math.ceil((size + HEADER_SIZE + CRC_SIZE) / PAGE) * PAGE;
+
 export class Receiver {
   private readonly chip: ChipPort;
   private readonly short = new Uint8Array(ETH_ZLEN);
@@ -39,13 +42,18 @@ export class Receiver {
     return this.chip.regs.values[W.EN0_STOPPG]! * PAGE;
   }
 
-  /** Is there no room for a frame, or no ring? */
-  private full(): boolean {
+  /** Free bytes of the ring; a ring whose CURR is its BNRY counts as empty. 0: there is no ring. */
+  private room(): number {
     const { values } = this.chip.regs;
     const size = this.stop - this.start;
-    if (size <= 0) return true;
+    if (size <= 0) return 0;
     const ahead = (values[R.EN0_BOUNDARY]! - values[R.EN1_CURPAG]!) * PAGE;
-    return (ahead > 0 ? ahead : size + ahead) < ROOM_NEEDED;
+    return ahead > 0 ? ahead : size + ahead;
+  }
+
+  /** Would this frame move CURR to BNRY or past it, so that a full ring looks like an empty one and the next frame overwrites it? */
+  private wouldOverrun(length: number, room: number): boolean {
+    return room < this.stop - this.start && bytesInRing(Math.max(length, ETH_ZLEN)) >= room;
   }
 
   /** Does the ring hold frames that the driver has not read? A driver keeps BNRY one page behind what it reads next. */
@@ -68,7 +76,8 @@ export class Receiver {
       state.rxFiltered++;
       return 'dropped';
     }
-    const full = this.full();
+    const room = this.room();
+    const full = room < ROOM_NEEDED;
     if (!full && !this.accepts(frame)) {
       state.rxFiltered++;
       return 'dropped';
@@ -78,6 +87,7 @@ export class Receiver {
       state.rxNoRoom++;
       return 'dropped';
     }
+    if (canWait && this.wouldOverrun(length, room)) return 'refused';
     if (length < ETH_ZLEN) {
       for (let i = 0; i < ETH_ZLEN; i++) this.short[i] = i < length ? frame[i]! : 0;
       this.store(this.short, ETH_ZLEN);
@@ -124,7 +134,7 @@ export class Receiver {
     let at = values[R.EN1_CURPAG]! * PAGE;
     if (at >= PMEM_END) at = start;
     const total = size + HEADER_SIZE;
-    let next = at + Math.ceil((total + CRC_SIZE) / PAGE) * PAGE;
+    let next = at + bytesInRing(size);
     if (next >= stop) next -= stop - start;
     state.rsr = RSR_RXOK | (data[0]! & 1 ? RSR_PHY : 0);
     mem[at] = state.rsr;
