@@ -8,7 +8,7 @@ import { openChromium } from './chromium.ts';
 import { lackOf, PATIENCE_MS } from './needs.ts';
 
 const root = join(import.meta.dirname, '..');
-const MOST_BYTES = 3_500_000;
+const MOST_BYTES = 3_000_000;
 const lack = await lackOf('built');
 const noBrowser = await lackOf('chromium', 'built');
 
@@ -145,6 +145,25 @@ machine.on('exits', () => {});
     expect(title).toContain('ICMP echo request');
     expect(hops.length).toBeGreaterThan(8);
     expect(hops[0]!.refs.length).toBeGreaterThan(0);
+  });
+
+  it('serves its page, with the 7-Zip that the package has once only', async () => {
+    const server = spawn(process.execPath, ['node_modules/xenolith/dist/cli/main.js', 'page'], { cwd: folder });
+    try {
+      const said = await new Promise<string>((done) => server.stdout.once('data', (data: Buffer) => done(String(data))));
+      const url = /http:\S+/.exec(said)![0];
+      for (const [path, type, size] of [
+        ['', 'text/html; charset=utf-8', 500],
+        ['assets/7zz.wasm', 'application/wasm', 1_000_000],
+      ] as const) {
+        const answer = await fetch(url + path);
+        expect([path, answer.status, answer.headers.get('content-type')]).toEqual([path, 200, type]);
+        expect((await answer.arrayBuffer()).byteLength).toBeGreaterThan(size);
+      }
+      expect(existsSync(join(folder, 'node_modules/xenolith/dist/page/assets/7zz.wasm'))).toBe(false);
+    } finally {
+      server.kill();
+    }
   });
 
   it.skipIf(noBrowser.skip)(noBrowser.title('runs in a page without shared memory'), async () => {

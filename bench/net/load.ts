@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { vifsFor } from '../../src/machine/guest-config.ts';
 import { readCapture } from '../../src/analyze/sources/pcap.ts';
 import { guestCommandLine, type GuestImages } from '../../src/machine/guest.ts';
-import { be16, putBe16 } from '../../src/net/frame.ts';
+import { be16, putBe16, withoutPadding } from '../../src/net/frame.ts';
 import { StreamDeframer } from '../../src/net/stream-node.ts';
 import { processorSeconds } from '../machine/measure.ts';
 import { type Span, threadStages, type ThreadStages } from './stages.ts';
@@ -219,7 +219,8 @@ async function relay(path: string, passt: string): Promise<Server> {
         const forward: Uint8Array[] = [];
         for (let frame = deframer.peek(); frame; frame = deframer.peek()) {
           if (local(frame)) from.write(framed(frame));
-          else if (wanted(frame)) forward.push(framed(frame));
+          // passt takes padding, which QEMU leaves on its frames, for data.
+          else if (wanted(frame)) forward.push(framed(withoutPadding(frame)));
           deframer.advance();
         }
         if (forward.length > 0 && !to.write(Buffer.concat(forward))) from.pause();

@@ -64,7 +64,7 @@ async function respond(folder: string, beside: ServedBeside, request: IncomingMe
   const file = own?.file ?? (await fileOf(folder, url));
   const found = file === undefined ? undefined : await stat(file).catch(() => undefined);
   if (file === undefined || !found?.isFile()) return refuse(404, 'not found');
-  const type = own === undefined ? (TYPES[file.slice(file.lastIndexOf('.') + 1)] ?? 'text/plain') : TYPES['elf'];
+  const type = TYPES[file.slice(file.lastIndexOf('.') + 1)] ?? (own === undefined ? 'text/plain' : TYPES['elf']);
   response.writeHead(200, { 'content-type': type, 'content-length': found.size, ...HEADERS });
   if (request.method === 'HEAD') response.end();
   // Whoever asked may go away meanwhile.

@@ -1,5 +1,6 @@
 /** `xenolith page`: the page, served to this machine's browser. */
 import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { basename, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
@@ -49,6 +50,8 @@ export async function guestsAtHand({ kernel, initrd, append }: Partial<PageOptio
     if (debian !== undefined) serve({ name: `Debian ${debian.version}` }, debian.vmlinux, debian.initrd);
   }
   beside.set('/guests.json', { text: JSON.stringify(guests) });
+  // The page's own 7-Zip, which an installed package has once only: as a dependency.
+  beside.set('/assets/7zz.wasm', { file: createRequire(import.meta.url).resolve('7z-wasm/7zz.wasm') });
   return beside;
 }
 
