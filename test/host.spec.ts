@@ -177,7 +177,7 @@ describe.skipIf(lack.skip)(lack.title('a guest and its host'), () => {
 
     it('or goes on as a ring of two files, both of which can be read', () => {
       const files = ['--trace', 'ring.trc', '--dm-log', 'ring.log', '--console', 'ring.console'];
-      const { status } = boot('loud.elf', '--max-size', '3M', '--when-full', 'ring', '--wall-timeout', '5', ...files);
+      const { status } = boot('loud.elf', '--max-size', '3M', '--when-full', 'ring', '--timeout', '1', ...files);
       expect(status).toBe(13);
       for (const name of ['ring.trc', 'ring.trc.1'])
         expect(xenolith('trace', 'summary', name)).toMatchObject({ status: 0, stderr: '' });

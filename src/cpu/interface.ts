@@ -256,10 +256,14 @@ export interface Vcpu {
    */
   stopAt(addresses: ReadonlySet<number>): void;
   /**
-   * A debugger's: tell of writes of the guest's instructions to these frames, before they are made. Where `written` says true, run()
-   * comes back with `budget` at the end of the block.
+   * A debugger's: tell of reads and writes by the guest's instructions of these frames, before they are made; an instruction that reads
+   * and writes is told of twice. Where `touched` says true, run() comes back with `budget` at the end of the block. What the processor
+   * reads for itself (code, page tables, descriptors) is not told.
    */
-  watchFrames(frames: ReadonlySet<number>, written: (frame: Mfn, offset: number, length: number) => boolean): void;
+  watchFrames(
+    frames: ReadonlyMap<number, { readonly reads: boolean }>,
+    touched: (frame: Mfn, offset: number, length: number, isWrite: boolean) => boolean,
+  ): void;
   /** The last run ended, or the vCPU stands, at a stop or behind a write that was watched. */
   readonly stopped: boolean;
   /**

@@ -24,19 +24,32 @@ export type Happening =
 
 export type HappeningKind = Happening['kind'];
 
-/** A write of the guest's instructions to memory that is watched. */
-export interface WatchedWrite {
+/** A read of or a write to memory that is watched. */
+export interface WatchedAccess {
   readonly gpa: number;
   readonly length: number;
+  readonly isWrite: boolean;
   /** `guest`: an instruction. `device`: DMA of the device model. */
   readonly by: 'guest' | 'device';
 }
 
+export type WatchKind = 'write' | 'read' | 'access';
+
+export interface WatchedRange {
+  readonly gpa: number;
+  readonly length: number;
+  readonly kind: WatchKind;
+}
+
 /** Bytes of guest memory that are watched; `hit` says whether the run is to stop. */
 export interface Watch {
-  readonly ranges: readonly { readonly gpa: number; readonly length: number }[];
-  readonly hit: (write: WatchedWrite) => boolean;
+  readonly ranges: readonly WatchedRange[];
+  readonly hit: (access: WatchedAccess) => boolean;
 }
+
+/** Does this access touch the range in the way that is watched? */
+export const touches = ({ gpa, length, isWrite }: Omit<WatchedAccess, 'by'>, range: WatchedRange): boolean =>
+  gpa < range.gpa + range.length && range.gpa < gpa + length && (range.kind === 'access' || (range.kind === 'write') === isWrite);
 
 export interface TimelineOptions {
   readonly engine: EngineFactory;
@@ -80,7 +93,7 @@ export class Timeline {
     this.isTraced = isTraced;
     this.history = history;
     this.machine = make(
-      { onDma: (gpa, length) => this.dma(gpa, length) },
+      { onDma: (gpa, length, isWrite) => this.dma({ gpa, length, isWrite }) },
       this.outputs.counted({
         ...sinks,
         log: (text) => {
@@ -321,7 +334,7 @@ export class Timeline {
     this.arm();
   }
 
-  /** Go on to the next stop, watched write or pause. */
+  /** Go on to the next stop, watched access or pause. */
   forwardToStop(pauseAt: PauseAt = {}): LoopEnd | 'paused' {
     const { instructions } = this.position;
     const { engine } = this.machine.hvm;
@@ -331,7 +344,7 @@ export class Timeline {
     });
   }
 
-  /** A device wrote what is watched, and the run is to stop. */
+  /** A device touched what is watched, and the run is to stop. */
   private dmaHit = false;
 
   /** Run to a place that lies ahead, keeping nothing. */
@@ -357,18 +370,18 @@ export class Timeline {
     this.arm();
   }
 
-  /** The instruction that made the last write which a watch saw, exactly: run there again and count. Gives its number. */
+  /** The instruction that made the last access which a watch saw, exactly: run there again and count. Gives its number. */
   pinpoint(hits: number, from: Position, ranges: Watch['ranges']): number {
     // Behind the block of the write, the run is near enough to go on by single instructions.
     this.goTo(from);
     let seen = 0;
-    this.setWatch({ ranges, hit: (write) => write.by === 'guest' && ++seen >= hits });
+    this.setWatch({ ranges, hit: ({ by }) => by === 'guest' && ++seen >= hits });
     this.forwardToStop();
     const stopped = this.position.instructions;
     this.setWatch(undefined);
     this.goTo(from);
     seen = 0;
-    this.setWatch({ ranges, hit: (write) => (write.by === 'guest' && seen++, false) });
+    this.setWatch({ ranges, hit: ({ by }) => (by === 'guest' && seen++, false) });
     const near = Math.max(from.instructions, stopped - BLOCK);
     if (near > from.instructions) this.quietly({ ...from, instructions: near });
     let instruction = this.position.instructions;
@@ -389,9 +402,10 @@ export class Timeline {
     for (const listener of this.listeners) listener(happening);
   }
 
-  private dma(gpa: number, length: number): void {
-    if (this.listeners.size > 0) this.tell({ kind: 'dma', gpa, length });
-    if (this.isWatched(gpa, length) && this.watch!.hit({ gpa, length, by: 'device' })) this.dmaHit = true;
+  private dma(access: Omit<WatchedAccess, 'by'>): void {
+    const { gpa, length, isWrite } = access;
+    if (isWrite && this.listeners.size > 0) this.tell({ kind: 'dma', gpa, length });
+    if (this.isWatched(access) && this.watch!.hit({ ...access, by: 'device' })) this.dmaHit = true;
   }
 
   /** Tell the engine which machine frames lie behind what is watched. */
@@ -399,20 +413,21 @@ export class Timeline {
     const { watch, machine } = this;
     const { engine } = machine.hvm;
     this.dmaHit = false;
-    const frames = new Map<number, number>();
+    const frames = new Map<number, { readonly gpa: number; readonly reads: boolean }>();
     for (const range of watch?.ranges ?? []) {
-      for (let at = range.gpa - (range.gpa % PAGE_SIZE); at < range.gpa + range.length; at += PAGE_SIZE) {
-        const frame = machine.p2m.getMfn(gpaToGfn(toGpa(at)));
-        if (frame >= 0) frames.set(frame, at);
+      for (let gpa = range.gpa - (range.gpa % PAGE_SIZE); gpa < range.gpa + range.length; gpa += PAGE_SIZE) {
+        const frame = machine.p2m.getMfn(gpaToGfn(toGpa(gpa)));
+        const reads = range.kind !== 'write' || (frames.get(frame)?.reads ?? false);
+        if (frame >= 0) frames.set(frame, { gpa, reads });
       }
     }
-    engine.watchFrames(new Set(frames.keys()), (frame, offset, length) => {
-      const gpa = (frames.get(frame) ?? 0) + offset;
-      return this.isWatched(gpa, length) && watch!.hit({ gpa, length, by: 'guest' });
+    engine.watchFrames(frames, (frame, offset, length, isWrite) => {
+      const access = { gpa: (frames.get(frame)?.gpa ?? 0) + offset, length, isWrite };
+      return this.isWatched(access) && watch!.hit({ ...access, by: 'guest' });
     });
   }
 
-  private isWatched(gpa: number, length: number): boolean {
-    return this.watch?.ranges.some((range) => gpa < range.gpa + range.length && range.gpa < gpa + length) ?? false;
+  private isWatched(access: Omit<WatchedAccess, 'by'>): boolean {
+    return this.watch?.ranges.some((range) => touches(access, range)) ?? false;
   }
 }

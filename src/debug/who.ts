@@ -40,7 +40,7 @@ export function whoWroteMemory(timeline: Timeline, gpa: number, length: number):
     let hit: Hit | undefined;
     let guestHits = 0;
     timeline.setWatch({
-      ranges: [{ gpa, length }],
+      ranges: [{ gpa, length, kind: 'write' }],
       hit: ({ by }) => {
         if (by === 'guest') guestHits++;
         const { server } = machine.deviceModel;
@@ -72,7 +72,7 @@ export function whoWroteMemory(timeline: Timeline, gpa: number, length: number):
             ? `by DMA, on its own, after exit ${hit.position.exits}`
             : `by DMA, serving exit ${hit.position.exits} (${hit.text})`,
       };
-    const instruction = timeline.pinpoint(hit.guestHits, from, [{ gpa, length }]);
+    const instruction = timeline.pinpoint(hit.guestHits, from, [{ gpa, length, kind: 'write' }]);
     timeline.goTo({ instructions: instruction });
     const { rip } = machine.hvm.engine.registers;
     return { by: 'guest', position: timeline.position, text: `the instruction at 0x${rip.toString(16)}` };

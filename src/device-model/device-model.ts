@@ -28,7 +28,7 @@ import { FrameRingConsumer, FrameRingProducer, type FrameSource } from '../net/f
 import { type FrameDirection, Hub, type HubPort } from '../net/hub.ts';
 import type { PcapngWriter } from '../net/pcapng.ts';
 import { RingPort } from '../net/ring-port.ts';
-import { Dma, type DmaCounters, type RamWriteHook } from './dma.ts';
+import { Dma, type DmaCounters, type RamReadHook, type RamWriteHook } from './dma.ts';
 import { EventChannels } from './event-channels.ts';
 import { IoRanges } from './io-ranges.ts';
 import { IoreqDispatch, describeIoreq } from './ioreq.ts';
@@ -123,6 +123,8 @@ export interface DeviceModelOptions {
   readonly testDevices?: TestDeviceOptions;
   /** Called after a device wrote guest RAM. */
   readonly onRamWrite?: RamWriteHook;
+  /** Called after a device read guest RAM. */
+  readonly onRamRead?: RamReadHook;
 }
 
 /** Everything a guest could notice, and what makes the next line of the log what it is: one state a part. */
@@ -181,7 +183,7 @@ export class DeviceModel implements Snapshot<DeviceModelState> {
     this.memory = new IoSpace('memory', regions);
     this.timers = new TimerList(clock);
     this.mapCache = new MapCache({ hypercalls, clock, log });
-    this.dma = new Dma(new Uint8Array(buffer), this.mapCache, clock, options.onRamWrite);
+    this.dma = new Dma(new Uint8Array(buffer), this.mapCache, clock, options.onRamWrite, options.onRamRead);
     this.pci = new PciBus({
       ports: this.ports,
       memory: this.memory,

@@ -18,6 +18,9 @@ const SHORT_COPY = 32;
  */
 export type RamWriteHook = (gpa: Gpa, length: number, maddr: Maddr) => void;
 
+/** Called when a device has read guest RAM, once for each page touched. */
+export type RamReadHook = (gpa: Gpa, length: number) => void;
+
 export interface DmaCounters {
   reads: number;
   readBytes: number;
@@ -33,12 +36,14 @@ export class Dma implements DmaBus {
   private readonly cache: MapCache;
   private readonly clock: Clock;
   private readonly onRamWrite: RamWriteHook | undefined;
+  private readonly onRamRead: RamReadHook | undefined;
 
-  constructor(memory: Uint8Array, cache: MapCache, clock: Clock, onRamWrite?: RamWriteHook) {
+  constructor(memory: Uint8Array, cache: MapCache, clock: Clock, onRamWrite?: RamWriteHook, onRamRead?: RamReadHook) {
     this.memory = memory;
     this.cache = cache;
     this.clock = clock;
     this.onRamWrite = onRamWrite;
+    this.onRamRead = onRamRead;
   }
 
   read(gpa: number, buffer: Uint8Array, offset: number, length: number): boolean {
@@ -77,6 +82,7 @@ export class Dma implements DmaBus {
           const maddr = this.cache.maddr(mapping, address);
           this.copy(maddr, buffer, offset + done, step, toGuest);
           if (toGuest) this.onRamWrite?.(address as Gpa, step, maddr);
+          else this.onRamRead?.(address as Gpa, step);
         } else {
           if (!toGuest) buffer.fill(0, offset + done, offset + done + step);
           whole = false;

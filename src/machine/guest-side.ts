@@ -94,7 +94,7 @@ export interface MachineOptions {
   /** Ends of the run at which the vCPU is shown in the log. */
   readonly dumpOn?: readonly RunOutcome[];
   /** Told of every write of a device to guest memory, when it was made. */
-  readonly onDma?: (gpa: number, length: number) => void;
+  readonly onDma?: (gpa: number, length: number, isWrite: boolean) => void;
   /** Input comes by way of a recording, or out of one; `consoleInput` and `socket` are then left out. */
   readonly input?: LiveInput | readonly RecordedInput[];
   /** With `input`: the wire's other end is a socket; a ring for what the guest sends, or null where nobody listens. */
@@ -297,9 +297,10 @@ export function createDeviceModel(
     ...(options.devices === undefined ? {} : { devices: options.devices }),
     ...(options.testDevices === undefined ? {} : { testDevices: options.testDevices }),
     ...(options.socket === undefined ? {} : { socket: options.socket, endpoint: null }),
+    ...(options.onDma === undefined ? {} : { onRamRead: (gpa, length) => options.onDma!(gpa, length, false) }),
     // DMA into a frame that code was decoded from: one look at the frame table tells, and only then Xen is told.
     onRamWrite: (gpa, length, maddr) => {
-      options.onDma?.(gpa, length);
+      options.onDma?.(gpa, length, true);
       if (pages.holdsCode(maddrToMfn(maddr))) hypercalls.modifiedMemory(gpaToGfn(gpa), 1);
     },
   });

@@ -1,5 +1,4 @@
 /** The remote stub with Debian's gdb, and with packets that no gdb sends. */
-import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { UserError } from '../../src/base/errors.ts';
@@ -7,8 +6,9 @@ import { Debugger } from '../../src/debug/commands.ts';
 import { packet, PACKET_SIZE, PacketReader } from '../../src/debug/gdb/packets.ts';
 import { parseGdbAddress, serveGdb } from '../../src/debug/gdb/server-node.ts';
 import { Timeline } from '../../src/debug/timeline.ts';
-import { lackOf, PATIENCE_MS } from '../needs.ts';
+import { lackOf } from '../needs.ts';
 import { tinyOptions } from '../state/machines.ts';
+import { gdbAt } from './gdb.ts';
 
 const noGdb = await lackOf('gdb');
 let debug: Debugger;
@@ -16,20 +16,7 @@ beforeAll(async () => {
   debug = new Debugger(await Timeline.ofMachine(tinyOptions()));
 });
 
-/** What gdb prints for these commands, connected. */
-async function gdb(...commands: string[]): Promise<string> {
-  debug.timeline.goTo({ instructions: 0, exits: 0, ns: 0 });
-  const said: string[] = [];
-  const server = await serveGdb(debug, parseGdbAddress('127.0.0.1:0'), (text) => said.push(text));
-  const all = ['set confirm off', `set remotetimeout ${PATIENCE_MS / 1000}`, `target remote ${server.address}`, ...commands];
-  const child = spawn('gdb', ['-nx', '-batch', ...all.flatMap((command) => ['-ex', command])]);
-  let out = '';
-  child.stdout.on('data', (bytes) => (out += String(bytes)));
-  child.stderr.on('data', (bytes) => (out += String(bytes)));
-  await new Promise((resolve) => child.on('close', resolve));
-  server.close();
-  return out;
-}
+const gdb = (...commands: string[]): Promise<string> => gdbAt(debug, ...commands);
 
 describe('GDB', () => {
   it.skipIf(noGdb.skip)(noGdb.title('stops at breakpoints, steps and watches, forwards and backwards'), async () => {
@@ -59,6 +46,39 @@ describe('GDB', () => {
     expect(Number.parseInt(behind[1]!, 16) - Number.parseInt(before[1]!, 16)).toBe(6); // mov %eax,0x118000(%rdi)
     expect(out).toMatch(/"vcpu":0/);
     expect(out).toContain("'frob' is not a command");
+  });
+
+  it.skipIf(noGdb.skip)(noGdb.title('watches reads and any access, by instructions and by DMA'), async () => {
+    const show = (name: string): string => `printf "${name} rip %#lx: %#x\\n", $rip, *(int*)0x118000`;
+    const out = await gdb(
+      'rwatch *(int*)0x118000',
+      'continue',
+      show('chip'),
+      'continue',
+      show('driver'),
+      'delete',
+      'watch *(int*)0x118000',
+      'reverse-continue',
+      show('before the chip gave it back'),
+      'reverse-continue',
+      show('before the driver gave it'),
+      'delete',
+      'awatch *(int*)0x118000',
+      'continue',
+      show('given'),
+      'continue',
+      show('taken'),
+    );
+    const owned = (name: string): boolean =>
+      Number.parseInt(new RegExp(`^${name} rip 0x[0-9a-f]+: 0x([0-9a-f]+)$`, 'm').exec(out)?.[1] ?? '', 16) >>> 31 === 1;
+    // The chip reads the descriptor and writes it within one exit; the driver reads it in its interrupt handler. GDB also names a
+    // watchpoint as it is made.
+    expect(out.match(/^Hardware read watchpoint 1: /gm)).toHaveLength(1 + 2);
+    expect([owned('chip'), owned('driver')], out).toEqual([false, false]);
+    expect(owned('before the chip gave it back'), out).toBe(true);
+    expect(owned('before the driver gave it'), out).toBe(false);
+    expect(out.match(/^Hardware access \(read\/write\) watchpoint 3: /gm)).toHaveLength(1 + 2);
+    expect([owned('given'), owned('taken')], out).toEqual([true, false]);
   });
 
   it.skipIf(noGdb.skip)(noGdb.title('changes registers and memory; the run goes on from there'), async () => {
@@ -110,7 +130,8 @@ describe('the remote protocol', () => {
     expect(await ask('?')).toBe('T05thread:1;');
     for (const bad of ['m', 'mzz,4', 'Mffff,4:00', 'p9999', 'P0=zz', 'Z0', 'qRcmd,zz', 'Gzz'])
       expect(await ask(bad), bad).toMatch(/^E/);
-    expect(await ask('Z3,1000,4')).toBe('');
+    for (const good of ['Z3,1000,4', 'Z4,1000,4', 'z3,1000,4', 'z4,1000,4']) expect(await ask(good), good).toBe('OK');
+    expect(await ask('Z5,1000,4')).toBe('E01');
     expect(await ask('vFrob')).toBe('');
     const second = connect(port, '127.0.0.1');
     await new Promise((resolve) => second.on('close', resolve));

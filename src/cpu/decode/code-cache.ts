@@ -2,6 +2,7 @@
  * Decoded blocks: an arena of records in machine memory, and which blocks come from which machine frame. A block is
  * keyed by machine frame, linear page and code-segment context; blocks of one such page chain directly to each other.
  */
+import { HOLDS_CODE, WATCHED_WRITES } from '../memory/code-flags.ts';
 import { CB_CODE_EPOCH, CB_JUMP_CACHE, CB_JUMP_EPOCH } from '../memory/control-block.ts';
 import { SPECIAL } from '../records/handler-numbers.ts';
 import type { ControlBlock } from '../memory/memory-views.ts';
@@ -69,10 +70,6 @@ export interface CodeListener {
   emptied(): void;
 }
 
-/** Bits of a frame's byte of code flags: writes to it must be noticed. */
-const HOLDS_CODE = 1;
-const WATCHED = 2;
-
 class CodeFrame {
   readonly pages = new Map<number, CodePage>();
   /** Pages of other frames with blocks that run over into this one. */
@@ -104,8 +101,8 @@ export class CodeCache {
   private readonly pages = new Map<number, CodePage>();
   /** The arena was emptied: counts up, so that a holder of a record address can tell. */
   generation = 0;
-  /** Told of writes to frames that are watched, before they are made: a debugger's. */
-  watch: ((frame: number, offset: number, length: number) => void) | undefined;
+  /** Told of reads of and writes to frames that are watched, before they are made: a debugger's. */
+  watch: ((frame: number, offset: number, length: number, isWrite: boolean) => void) | undefined;
   /** Called when a frame gets its first code (cached write translations of it must go) and when it has none any more. */
   private readonly onCodeFrame: (frame: number, holds: boolean) => void;
 
@@ -190,7 +187,7 @@ export class CodeCache {
 
   /** `length` bytes at `offset` of the frame were or will be written: blocks that hold any of them go. */
   written(frame: number, offset: number, length: number): void {
-    if (this.watch !== undefined && this.cb.u8[this.codeFlags + frame]! & WATCHED) this.watch(frame, offset, length);
+    if (this.watch !== undefined && this.cb.u8[this.codeFlags + frame]! & WATCHED_WRITES) this.watch(frame, offset, length, true);
     const holder = this.frames.get(frame);
     if (holder && this.holds(frame, offset, length)) this.dropFrame(frame, holder);
   }
@@ -204,10 +201,15 @@ export class CodeCache {
     return false;
   }
 
-  /** Watch writes to this frame, or no longer. */
-  setWatched(frame: number, on: boolean): void {
-    if (on) this.cb.u8[this.codeFlags + frame]! |= WATCHED;
-    else this.cb.u8[this.codeFlags + frame]! &= ~WATCHED;
+  /** `length` bytes at `offset` of a frame whose reads are watched are about to be read. */
+  read(frame: number, offset: number, length: number): void {
+    this.watch?.(frame, offset, length, false);
+  }
+
+  /** What of this frame is watched: WATCHED_WRITES, WATCHED_READS, both or 0. */
+  setWatched(frame: number, kinds: number): void {
+    const at = this.codeFlags + frame;
+    this.cb.u8[at] = (this.cb.u8[at]! & HOLDS_CODE) | kinds;
   }
 
   /** Drop everything decoded from the frame. */

@@ -3,6 +3,7 @@
  * and whose result go through the hypervisor's p2m. Linear addresses are signed doubles (memory-views.ts).
  */
 import { PAGE_SIZE, gfn as toGfn, type Gfn } from '../../base/address.ts';
+import { WATCHED_READS } from './code-flags.ts';
 import { CB_CPL, CB_CR0, CB_CR3, CB_CR4, CB_EFER, CB_RFLAGS, CB_TLB, Cr0, Cr4, Efer, Flag } from './control-block.ts';
 import { NPT_EXECUTE, NPT_MFN_SHIFT, NPT_READ, NPT_WRITE, type NestedPaging } from '../interface.ts';
 import type { ControlBlock, Linear } from './memory-views.ts';
@@ -343,7 +344,10 @@ export class Mmu {
     const cr4 = this.cb.get(CB_CR4);
     const { pteFlags } = this;
     const executable = (pteFlags & (1 << 31)) !== 0;
-    const mayRead = permissions & NPT_READ && this.permitted(pteFlags, executable, Access.read, user, cr0, cr4);
+    const mayRead =
+      permissions & NPT_READ &&
+      !(u8[this.codeFlags + frame]! & WATCHED_READS) &&
+      this.permitted(pteFlags, executable, Access.read, user, cr0, cr4);
     const mayWrite =
       permissions & NPT_WRITE &&
       pteFlags & PTE_DIRTY &&
@@ -477,22 +481,35 @@ export class Mmu {
     }
   }
 
-  /** The frame now holds decoded code: entries that let it be written without notice go. */
+  /** The frame now holds decoded code, or is watched: entries that let it be written without notice go. */
   protectCode(frame: number): void {
+    this.dropTags(frame, TLB_WRITE);
+  }
+
+  /** Reads of the frame are watched now: entries that let it be read without notice go. */
+  protectReads(frame: number): void {
+    this.dropTags(frame, TLB_READ);
+  }
+
+  private dropTags(frame: number, tag: number): void {
     const { i32 } = this.cb;
     for (const { words, count } of [this.filled, this.filledGlobal]) {
       for (let i = 0; i < count; i++) {
         const word = words[i]!;
-        if (i32[word + (TLB_WRITE >> 2)]! === 1) continue;
-        if ((i32[word + (TLB_WRITE >> 2)]! + i32[word + (TLB_ADDEND >> 2)]!) >>> 12 === frame)
-          this.setTag(word + (TLB_WRITE >> 2), false, 0, 0);
+        if (i32[word + (tag >> 2)]! === 1) continue;
+        if ((i32[word + (tag >> 2)]! + i32[word + (TLB_ADDEND >> 2)]!) >>> 12 === frame)
+          this.setTag(word + (tag >> 2), false, 0, 0);
       }
     }
   }
 
-  /** The frame holds decoded code. */
+  /** The frame holds decoded code, or is watched. */
   holdsCode(frame: number): boolean {
     return this.cb.u8[this.codeFlags + frame] !== 0;
+  }
+
+  watchesReads(frame: number): boolean {
+    return (this.cb.u8[this.codeFlags + frame]! & WATCHED_READS) !== 0;
   }
 }
 

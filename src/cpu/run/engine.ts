@@ -4,6 +4,7 @@ import { UserError } from '../../base/errors.ts';
 import { Breakpoints } from './breakpoints.ts';
 import { CodeCache } from '../decode/code-cache.ts';
 import { CodeFetch } from './code-fetch.ts';
+import { WATCHED_READS, WATCHED_WRITES } from '../memory/code-flags.ts';
 import {
   CB_BUDGET,
   CB_COMPILED_UNTIL,
@@ -478,19 +479,23 @@ export class Engine implements Vcpu {
   get stopped(): boolean {
     return this.isWatchHit || this.atStop();
   }
-  watchFrames(frames: ReadonlySet<number>, written: (frame: Mfn, offset: number, length: number) => boolean): void {
-    for (const frame of this.watched) this.cache.setWatched(frame, false);
+  watchFrames(
+    frames: ReadonlyMap<number, { readonly reads: boolean }>,
+    touched: (frame: Mfn, offset: number, length: number, isWrite: boolean) => boolean,
+  ): void {
+    for (const frame of this.watched) this.cache.setWatched(frame, 0);
     this.watched.clear();
-    for (const frame of frames) {
+    for (const [frame, { reads }] of frames) {
       this.watched.add(frame);
-      this.cache.setWatched(frame, true);
+      this.cache.setWatched(frame, reads ? WATCHED_WRITES | WATCHED_READS : WATCHED_WRITES);
       this.mmu.protectCode(frame);
+      if (reads) this.mmu.protectReads(frame);
     }
     this.cache.watch =
       frames.size === 0
         ? undefined
-        : (frame, offset, length) => {
-            if (!written(frame as Mfn, offset, length)) return;
+        : (frame, offset, length, isWrite) => {
+            if (!touched(frame as Mfn, offset, length, isWrite)) return;
             this.isWatchHit = true;
             // Generated code looks at the kick word at the end of its block.
             Atomics.store(this.cb.i32, this.kickWord >> 2, 1);

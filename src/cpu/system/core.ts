@@ -334,6 +334,7 @@ export class Core {
         if (this.mmu.holdsCode(at >>> 12)) this.codeCache.written(at >>> 12, at & 0xfff, count);
         for (let i = 0; i < count; i++) u8[at + i] = this.data[from + i]!;
       } else {
+        if (this.mmu.watchesReads(at >>> 12)) this.codeCache.read(at >>> 12, at & 0xfff, count);
         for (let i = 0; i < count; i++) this.data[from + i] = u8[at + i]!;
       }
       return Status.next;

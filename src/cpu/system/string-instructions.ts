@@ -148,6 +148,7 @@ export class StringInstructions {
             // A forward copy onto its own tail repeats a pattern: only whole distances go at once.
             if (b > a && b < a + bytes) n = Math.floor((b - a) / size);
             if (n > 0) {
+              this.noteRead(a, n * size);
               this.noteWrite(b, n * size);
               core.copy(b, a, n * size);
               this.done(n, size, true, true);
@@ -158,6 +159,7 @@ export class StringInstructions {
             const target = b - (n - 1) * size;
             // A backward copy onto lower, overlapping memory repeats a pattern: one at a time then.
             if (target >= first || target + n * size <= first) {
+              this.noteRead(first, n * size);
               this.noteWrite(target, n * size);
               core.copy(target, first, n * size);
               this.done(n, size, true, true);
@@ -181,6 +183,11 @@ export class StringInstructions {
   private afterOne(): number {
     this.core.forgetCompleted();
     return this.finish();
+  }
+
+  private noteRead(at: number, length: number): void {
+    const { mmu, codeCache } = this.core;
+    if (mmu.watchesReads(at >>> 12)) codeCache.read(at >>> 12, at & 0xfff, length);
   }
 
   private noteWrite(at: number, length: number): void {

@@ -3,7 +3,7 @@ import { UserError } from '../../base/errors.ts';
 import type { Debugger } from '../commands.ts';
 import { Inspector } from '../inspect.ts';
 import type { Position } from '../../machine/state/machine-state.ts';
-import type { Timeline, Watch } from '../timeline.ts';
+import { type Timeline, touches, type WatchedAccess, type WatchedRange, type WatchKind } from '../timeline.ts';
 import { fromHex, PACKET_SIZE, toHex } from './packets.ts';
 import { gdbRegisters, linearRip, targetDescription } from './registers.ts';
 
@@ -16,7 +16,12 @@ const MOST_STOPS = 256;
 interface Watchpoint {
   readonly address: bigint;
   readonly length: number;
+  readonly kind: WatchKind;
 }
+
+/** Kinds by the number in a Z packet, and the name in the answer that says where the run stopped. */
+const WATCH_KINDS: readonly (WatchKind | undefined)[] = [undefined, undefined, 'write', 'read', 'access'];
+const WATCH_NAMES: Readonly<Record<WatchKind, string>> = { write: 'watch', read: 'rwatch', access: 'awatch' };
 
 export class GdbSession {
   /** The client wants no more acknowledgements. */
@@ -177,29 +182,30 @@ export class GdbSession {
     const found = /^([0-4]),([0-9a-f]{1,16}),([0-9a-f]{1,8})/i.exec(text);
     if (found === null) return 'E01';
     const type = Number(found[1]);
+    const kind = WATCH_KINDS[type];
     const address = BigInt(`0x${found[2]}`);
     const length = Number.parseInt(found[3]!, 16);
-    if (type <= 1) {
+    if (kind === undefined) {
       if (isOn && this.breakpoints.size >= MOST_STOPS) return 'E0c';
       if (isOn) this.breakpoints.add(address);
       else this.breakpoints.delete(address);
-    } else if (type === 2) {
-      const at = this.watchpoints.findIndex((watch) => watch.address === address && watch.length === length);
+    } else {
+      const at = this.watchpoints.findIndex((w) => w.address === address && w.length === length && w.kind === kind);
       if (!isOn && at >= 0) this.watchpoints.splice(at, 1);
       if (isOn && at < 0) {
         if (this.watchpoints.length >= MOST_STOPS || length < 1 || length > 4096) return 'E0c';
-        this.watchpoints.push({ address, length });
+        this.watchpoints.push({ address, length, kind });
       }
-    } else return ''; // reads are not watched: GDB says so to its user
+    }
     this.arm();
     return 'OK';
   }
 
   /** Guest-physical places of the watchpoints, as the page tables are now. */
-  private ranges(): Watch['ranges'] {
-    return this.watchpoints.flatMap(({ address, length }) => {
-      const { gpa } = this.inspector.walk(address);
-      return gpa === undefined ? [] : [{ gpa, length }];
+  private ranges(): (WatchedRange & { readonly watchpoint: Watchpoint })[] {
+    return this.watchpoints.flatMap((watchpoint) => {
+      const { gpa } = this.inspector.walk(watchpoint.address);
+      return gpa === undefined ? [] : [{ gpa, length: watchpoint.length, kind: watchpoint.kind, watchpoint }];
     });
   }
 
@@ -211,13 +217,13 @@ export class GdbSession {
     this.interrupted = false;
     const from = this.timeline.position;
     const ranges = this.ranges();
-    let hit: 'guest' | 'device' | undefined;
+    let hit: WatchedAccess | undefined;
     this.arm();
     if (ranges.length > 0)
       this.timeline.setWatch({
         ranges,
-        hit: ({ by }) => {
-          hit ??= by;
+        hit: (access) => {
+          hit ??= access;
           return true;
         },
       });
@@ -235,18 +241,19 @@ export class GdbSession {
     } finally {
       this.timeline.setWatch(undefined);
     }
-    if (hit === 'guest') {
+    if (hit.by === 'guest') {
       // The run stands behind the block that wrote: the place is right behind the instruction.
       this.timeline.setStops([]);
       const instruction = this.timeline.pinpoint(1, from, ranges);
       this.timeline.goTo({ instructions: instruction + 1 });
       this.arm();
     }
-    return this.watchStop();
+    return this.watchStop(hit, ranges);
   }
 
-  private watchStop(): string {
-    return `T05thread:1;watch:${this.watchpoints[0]!.address.toString(16)};`;
+  private watchStop(access: WatchedAccess, ranges: ReturnType<GdbSession['ranges']>): string {
+    const { kind, address } = ranges.find((range) => touches(access, range))!.watchpoint;
+    return `T05thread:1;${WATCH_NAMES[kind]}:${address.toString(16)};`;
   }
 
   private isAtBreakpoint(): boolean {
@@ -267,13 +274,24 @@ export class GdbSession {
     return SIGTRAP;
   }
 
+  /**
+   * To the last place before a device touched memory. That came within an exit, or while the guest slept; behind it GDB would find the
+   * value that it knows, and go back once more.
+   */
+  private goBefore({ instructions, exits, ns }: Position): void {
+    for (const target of [{ instructions, exits: exits - 1 }, { instructions }, { instructions: instructions - 1 }]) {
+      this.timeline.goTo(target);
+      if (this.timeline.position.ns < ns) return;
+    }
+  }
+
   private resumeBackwards(): string {
     const { timeline } = this;
     const here = timeline.position;
     const ranges = this.ranges();
     type Found = {
       readonly position: Position;
-      readonly watch?: { readonly by: 'guest' | 'device'; readonly hits: number; readonly from: Position };
+      readonly watch?: { readonly access: WatchedAccess; readonly hits: number; readonly from: Position };
     };
     const found = timeline.search<Found>(here, () => {
       const from = timeline.position;
@@ -282,9 +300,9 @@ export class GdbSession {
       if (ranges.length > 0)
         timeline.setWatch({
           ranges,
-          hit: ({ by }) => {
-            if (by === 'guest') hits++;
-            last = { position: timeline.position, watch: { by, hits, from } };
+          hit: (access) => {
+            if (access.by === 'guest') hits++;
+            last = { position: timeline.position, watch: { access, hits, from } };
             return false;
           },
         });
@@ -302,11 +320,12 @@ export class GdbSession {
       timeline.goTo(timeline.kept.positions[0]!);
       return 'T05thread:1;replaylog:begin;';
     }
-    if (found.watch?.by === 'guest') {
+    if (found.watch?.access.by === 'guest') {
       timeline.setStops([]);
       timeline.goTo({ instructions: timeline.pinpoint(found.watch.hits, found.watch.from, ranges) });
       this.arm();
-    } else timeline.goTo(found.position);
-    return found.watch === undefined ? SIGTRAP : this.watchStop();
+    } else if (found.watch !== undefined) this.goBefore(found.position);
+    else timeline.goTo(found.position);
+    return found.watch === undefined ? SIGTRAP : this.watchStop(found.watch.access, ranges);
   }
 }
