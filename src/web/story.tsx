@@ -180,7 +180,7 @@ export function StoryPane() {
             >
               <time>{step.atNs === undefined ? '' : `+${(step.atNs / 1000).toFixed(3)} µs`}</time> <b>{step.where}</b> {step.text}
             </button>{' '}
-            {step.strength !== 'proven' && <em class="strength">{step.strength}</em>}
+            {step.strength !== 'proven' && <em class="strength">{step.strength}</em>}{' '}
             <Evidence refs={step.refs} ns={timeOf(step.atNs)} />
           </li>
         ))}

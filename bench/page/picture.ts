@@ -1,27 +1,20 @@
 // Makes docs/page.png, the picture of the page in README: the built page, in the system's Chromium, with the tiny guest's first echo
-// request told. `npm run build && npm run build:page` first.
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// request told. `npm run build:page` first, then `npm run page:picture`.
+import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { chromium } from 'playwright-core';
-import { servePage } from '../dist/cli/page-server.js';
+import { servePage } from '../../src/cli/page-server.ts';
+import { openChromium } from '../../test/chromium.ts';
 
-const root = resolve(import.meta.dirname, '..');
+const root = resolve(import.meta.dirname, '../..');
 const picture = join(root, 'docs/page.png');
 const MOST_BYTES = 300_000;
 
-const profile = mkdtempSync(join(tmpdir(), 'xenolith-picture-'));
 const { server, url } = await servePage(join(root, 'dist/page'), '127.0.0.1', 0);
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: '/usr/bin/chromium',
-  headless: true,
-  viewport: { width: 1400, height: 1000 },
-  colorScheme: 'light',
-  args: ['--no-sandbox', '--disable-gpu', '--no-first-run'],
-});
+const context = await openChromium({ width: 1400, height: 1000 });
 try {
   context.setDefaultTimeout(300_000);
   const page = await context.newPage();
+  await page.emulateMedia({ colorScheme: 'light' });
   await page.goto(url);
   await page.waitForSelector('.hops li');
   await page.waitForSelector('.moment');
@@ -33,7 +26,6 @@ try {
   await context.close();
   server.close();
   server.closeAllConnections();
-  rmSync(profile, { recursive: true, force: true });
 }
 const { size } = statSync(picture);
 console.log(`${picture}: ${size} bytes`);
