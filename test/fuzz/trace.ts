@@ -9,6 +9,7 @@ import { parseXenalyzeLine } from '../../src/analyze/sources/xenalyze-text.ts';
 import { UserError } from '../../src/base/errors.ts';
 import { parseTrigger } from '../../src/export/watch/trigger.ts';
 import { Watcher } from '../../src/export/watch/table.ts';
+import type { LiveWindow } from '../../src/trace/format/live-feed.ts';
 import { memorySource } from '../../src/trace/format/source.ts';
 import { LiveFollower } from '../../src/trace/xenalyze/live.ts';
 import { engineOptions } from '../../src/trace/xenalyze/dump.ts';
@@ -55,11 +56,11 @@ function stream(input: Uint8Array): void {
   const follower = new LiveFollower(2.4e9, watcher);
   let bytes = 0;
   const piece = 1 + (input[0] ?? 0);
-  for (let at = 0; at < input.length; at += piece)
-    follower.push(input.subarray(at, at + piece), (window) => {
-      bytes += window.bytes;
-    });
-  follower.end(() => {});
+  const count = (window: LiveWindow): void => {
+    bytes += window.bytes;
+  };
+  for (let at = 0; at < input.length; at += piece) follower.push(input.subarray(at, at + piece), count);
+  follower.end(count);
   watcher.table(follower.nowNs, 1e9, 'vmx');
   // A record has four bytes at least; one of lost records is met twice.
   check(follower.records <= bytes / 2, 'a stream gives more records than its windows hold');
