@@ -45,7 +45,9 @@ describe.skipIf(lack.skip)(lack.title('trace tools'), { timeout: PATIENCE_MS }, 
   it('a dataset of two hosts is asked as one', () => {
     writeFileSync(at('host2.trc'), generateTrace({ seed: 62, cpus: 2, steps: 2000 }));
     const made = xenolith(['export', trace, at('host2.trc'), '--parquet', at('dataset'), '--start', '2026-11-30T12:00:00Z']);
-    expect(made.err).toBe('');
+    const note = (file: string): string =>
+      `xenolith: note: ${file}: the TSC rate is not known: times assume 2.4 GHz, as xenalyze does; --cpu-hz gives the right one\n`;
+    expect(made.err).toBe(note('host1.trc') + note('host2.trc'));
     const { out } = xenolith([
       'sql',
       'SELECT host, day, records > 1000 AS many FROM hosts ORDER BY host',
@@ -55,6 +57,11 @@ describe.skipIf(lack.skip)(lack.title('trace tools'), { timeout: PATIENCE_MS }, 
     expect(out).toBe('host,day,many\nhost1,2026-11-30,true\nhost2,2026-11-30,true\n');
     const both = xenolith(['sql', '--question', 'exits', trace, at('host2.trc'), '--json']);
     expect(both.out).toBe(xenolith(['sql', '--question', 'exits', at('dataset'), '--json']).out);
+    expect(both.err).toBe(note('host1.trc') + note('host2.trc'));
+    const by = 'SELECT cpu_hz, cpu_hz_by FROM hosts ORDER BY host LIMIT 1';
+    expect(xenolith(['sql', by, at('dataset'), '--csv']).out).toBe('cpu_hz,cpu_hz_by\n2400000000,assumed\n');
+    const told = xenolith(['sql', by, trace, '--cpu-hz', '1G', '--csv']);
+    expect(told).toEqual({ status: 0, out: 'cpu_hz,cpu_hz_by\n1000000000,told\n', err: '' });
   });
 
   it('export --otlp sends spans to a receiver', async () => {

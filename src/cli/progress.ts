@@ -25,9 +25,16 @@ export async function withProgress<T>(work: (progress: (what: string, fraction: 
   }
 }
 
-/** A progress bar on a terminal that shows nothing else; rate and time left. */
-export function progressBar(source: ByteSource): { update: (bytes: number) => void | Promise<void>; stop: () => void } {
-  if (process.stderr.isTTY !== true || process.stdout.isTTY === true || source.size < 1 << 20) return { update() {}, stop() {} };
+/**
+ * A progress bar on a terminal that shows nothing else; rate and time left.
+ * @param atEnd nothing is printed before the bar stops: then standard output may be the same terminal
+ */
+export function progressBar(
+  source: ByteSource,
+  atEnd = false,
+): { update: (bytes: number) => void | Promise<void>; stop: () => void } {
+  if (process.stderr.isTTY !== true || (process.stdout.isTTY === true && !atEnd) || source.size < 1 << 20)
+    return { update() {}, stop() {} };
   const megabytes = (bytes: number): number => Math.round(bytes / 1_000_000);
   const bar = new SingleBar({
     format: `${source.name} {bar} {percentage}% {value}/{total} MB, {rate} MB/s, {left} left`,

@@ -15,7 +15,7 @@ import { writeAll } from '../trace/index-node.ts';
 import type { Followed, Trace } from '../trace/index-node.ts';
 import { progressBar } from './progress.ts';
 import { open, seconds, withFiles, type FileOptions } from './trace-io.ts';
-import { analyzed, hostOf, loadTraces, reportNotes, traceIn } from './trace-load.ts';
+import { analyzed, hostOf, loadTraces, rateNotes, reportNotes, traceIn } from './trace-load.ts';
 import { reportDamage, traceCommand } from './trace.ts';
 
 interface ExportOptions extends FileOptions {
@@ -137,6 +137,7 @@ async function write(
   const trace = traceIn(input);
   if (form === 'xentrace') {
     await cut(trace, options);
+    if (options.from !== undefined || options.to !== undefined) reportNotes(rateNotes(trace, undefined));
     return;
   }
   const table = tableOf(form === 'csv' ? options.csv : form === 'jsonl' ? options.jsonl : undefined);
@@ -166,6 +167,7 @@ async function write(
   } finally {
     bar.stop();
   }
+  if (form !== 'frames') reportNotes(rateNotes(trace, analysis));
   if (followed === undefined) reportDamage(trace.damage, trace.damageCount);
   else reportDamage(followed.damage.list, followed.damage.count);
 }
@@ -177,7 +179,7 @@ async function addToDataset(files: string[], options: ExportOptions): Promise<vo
   const database = await TraceDatabase.open();
   try {
     await database.prepare();
-    await loadTraces(database, files, options, options.parquet!);
+    reportNotes(await loadTraces(database, files, options, options.parquet!));
   } finally {
     database.close();
   }

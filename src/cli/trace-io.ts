@@ -318,7 +318,7 @@ function refuseOutside(atSeconds: number, { guests }: Analysis): void {
 /** Reads with a progress bar, where there is a large trace and a terminal to show it on. */
 export async function withBar<T>(input: AnalysisInput, read: (input: AnalysisInput) => Promise<T>): Promise<T> {
   if (input.trace === undefined) return read(input);
-  const bar = progressBar(input.trace.source);
+  const bar = progressBar(input.trace.source, true);
   try {
     return await read({ ...input, progress: bar.update });
   } finally {

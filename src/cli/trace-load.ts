@@ -51,43 +51,65 @@ export function reportNotes(notes: readonly string[]): void {
   for (const note of notes) console.error(`xenolith: note: ${oneLine(note)}`);
 }
 
+/** A rate that nobody told makes every time doubtful. */
+export function rateNotes(trace: Trace, analysis: Analysis | undefined): string[] {
+  const assumed = analysis?.tscRate === undefined ? !trace.cpuHzTold : analysis.tscRate.by === 'assumed';
+  return assumed
+    ? [
+        `${trace.source.name}: the TSC rate is not known: times assume ${(trace.scale.hz / 1e9).toFixed(1)} GHz, as xenalyze does; --cpu-hz gives the right one`,
+      ]
+    : [];
+}
+
 export function traceIn(input: AnalysisInput): Trace {
   if (input.trace === undefined) throw new UserError("no trace given: expected xentrace's binary form, not xenalyze's text");
   return input.trace;
 }
 
-/** Read what was given into tables. A log or a capture goes with a single trace; several traces are read one by one. */
-export async function loadTraces(database: TraceDatabase, files: string[], options: LoadOptions, folder?: string): Promise<void> {
+/**
+ * Read what was given into tables. A log or a capture goes with a single trace; several traces are read one by one.
+ * @returns what makes their times doubtful
+ */
+export async function loadTraces(
+  database: TraceDatabase,
+  files: string[],
+  options: LoadOptions,
+  folder?: string,
+): Promise<string[]> {
+  const doubts: string[] = [];
   const alone = files.length > 1 && options.dmLog === undefined && options.pcap === undefined && options.console === undefined;
   for (const group of alone ? files.map((f) => [f]) : [files]) {
-    await loadTrace(group, options, database, ({ host, startUs, file }) => {
+    const { trace, analysis } = await loadTrace(group, options, database, ({ host, startUs, file }) => {
       if (folder !== undefined) database.beginDataset(folder, host, dayOf(startUs), file);
     });
     if (folder !== undefined) await database.endDataset();
+    doubts.push(...rateNotes(trace, analysis));
   }
+  return doubts;
 }
 
-/** Open one trace with what belongs to it, and give its rows to `sink`. */
+/** Open one trace with what belongs to it, and give its rows to `sink`. @returns what was read, which is closed again */
 export async function loadTrace(
   files: string[],
   options: LoadOptions,
   sink: RowSink,
-  before: (who: HostOfTrace, analysis: Analysis) => void = () => {},
-): Promise<void> {
+  before: (who: HostOfTrace) => void = () => {},
+): Promise<{ trace: Trace; analysis: Analysis }> {
   const { input, notes, close } = await open(files, options);
   try {
     const trace = traceIn(input);
     const analysis = await analyzed(input);
     reportNotes([...notes, ...analysis.leftOut]);
     const who = await hostOf(files, trace, analysis, options);
-    before(who, analysis);
-    const bar = progressBar(trace.source);
+    before(who);
+    const bar = progressBar(trace.source, true);
     try {
       const { damage } = await traceRows(trace, analysis, who, new Set(TABLE_NAMES), sink, bar.update);
       reportDamage(damage.list, damage.count);
     } finally {
       bar.stop();
     }
+    return { trace, analysis };
   } finally {
     await close();
   }

@@ -9,7 +9,7 @@ import { plotLibrary } from '../export/report/plots-node.ts';
 import { Profile } from '../export/report/profile.ts';
 import { writeAll } from '../trace/index-node.ts';
 import { withFiles, type FileOptions } from './trace-io.ts';
-import { loadTrace } from './trace-load.ts';
+import { loadTrace, rateNotes, reportNotes } from './trace-load.ts';
 import { traceCommand } from './trace.ts';
 
 interface ReportOptions extends FileOptions {
@@ -35,10 +35,10 @@ export function registerTraceReport(program: Command): void {
         throw new UserError(
           'a report is a page of HTML; trace io --json, trace summary --json and trace sql give its figures as data',
         );
-      const { profile, analysis } = await profileOf(files, options);
+      const { profile, analysis, doubts } = await profileOf(files, options);
       const costs = new CostTable();
       for (const path of ioPaths(analysis)) costs.add(path);
-      const notes = [...analysis.leftOut.map((n) => `${n}.`), ...rateNote(analysis)];
+      const notes = [...analysis.leftOut, ...doubts].map((n) => `${n}.`);
       const page = reportPage(profile, costs.rows(), notes, plotLibrary());
       try {
         writeFileSync(options.output!, page);
@@ -55,23 +55,27 @@ export function registerTraceReport(program: Command): void {
     .option('--json', 'JSON instead of text')
     .addHelpText('after', '\nExample:\n  xenolith trace compare before.trc after.trc --cpu-hz 2.4G\n')
     .action(async (a: string, b: string, options: { cpuHz?: string; json?: boolean }) => {
-      const before = (await profileOf([a], options)).profile;
-      const after = (await profileOf([b], options)).profile;
-      const list = differences(before, after);
-      const text = options.json === true ? list.map((d) => `${JSON.stringify(d)}\n`).join('') : compareText(before, after, list);
+      const before = await profileOf([a], options);
+      const after = await profileOf([b], options);
+      const list = differences(before.profile, after.profile);
+      const text =
+        options.json === true
+          ? list.map((d) => `${JSON.stringify(d)}\n`).join('')
+          : compareText(before.profile, after.profile, list);
       writeAll(process.stdout.fd, Buffer.from(text));
+      reportNotes([...before.doubts, ...after.doubts]);
     });
 }
 
-async function profileOf(files: string[], options: ReportOptions): Promise<{ profile: Profile; analysis: Analysis }> {
-  const profile = new Profile();
-  let analysis: Analysis | undefined;
-  await loadTrace(files, options, profile, (_, a) => (analysis = a));
-  return { profile, analysis: analysis! };
+interface Profiled {
+  readonly profile: Profile;
+  readonly analysis: Analysis;
+  /** What makes its times doubtful. */
+  readonly doubts: readonly string[];
 }
 
-/** A rate that nobody told makes every time doubtful. */
-const rateNote = (a: Analysis): string[] =>
-  a.tscRate?.by === 'assumed'
-    ? [`The TSC rate is not known: times assume ${(a.tscRate.hz / 1e9).toFixed(1)} GHz. Give the right one with --cpu-hz.`]
-    : [];
+async function profileOf(files: string[], options: ReportOptions): Promise<Profiled> {
+  const profile = new Profile();
+  const { trace, analysis } = await loadTrace(files, options, profile);
+  return { profile, analysis, doubts: rateNotes(trace, analysis) };
+}

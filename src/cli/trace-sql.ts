@@ -8,7 +8,7 @@ import { inDialect, QUESTIONS } from '../export/questions.ts';
 import { TABLE_DOCS, TABLE_NAMES, TABLES } from '../export/tables.ts';
 import { writeAll } from '../trace/index-node.ts';
 import { withFiles, type FileOptions } from './trace-io.ts';
-import { loadTraces } from './trace-load.ts';
+import { loadTraces, reportNotes } from './trace-load.ts';
 import { traceCommand } from './trace.ts';
 
 interface SqlOptions extends FileOptions {
@@ -62,16 +62,18 @@ async function runSql(words: string[], options: SqlOptions): Promise<void> {
     throw new UserError('no file given: expected xentrace files, or a folder that trace export --parquet wrote');
   const { TraceDatabase } = await import('../export/database-node.ts');
   const database = await TraceDatabase.open();
+  let doubts: string[] = [];
   try {
     for (const file of files.filter(isDataset)) await database.attach(file);
     const rest = files.filter((f) => !isDataset(f));
     if (rest.length > 0) {
       await database.prepare();
-      await loadTraces(database, rest, options);
+      doubts = await loadTraces(database, rest, options);
       await database.settle();
     }
     const answer = await database.query(inDialect(query, 'duckdb'));
     print(options.json === true ? jsonText(answer) : options.csv === true ? csvText(answer) : tableText(answer));
+    reportNotes(doubts);
   } finally {
     database.close();
   }

@@ -212,7 +212,7 @@ function jsonLine(record: TraceRecord, tscBase: bigint): string {
 async function summary(file: string, options: FileOptions, command: Command): Promise<void> {
   const { source, path, cpuHz, svm, inference } = await open(file, options);
   try {
-    const bar = progressBar(source);
+    const bar = progressBar(source, true);
     const result = await summarizeFile(path, cpuHz, svm, bar.update).finally(bar.stop);
     if (options.json === true) {
       writeAll(

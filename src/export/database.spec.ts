@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CostTable, ioPaths } from '../analyze/index.ts';
+import { analyze, CostTable, ioPaths, type Analysis } from '../analyze/index.ts';
 import { memorySource, openTrace, parseCpuHz, summarizeTrace } from '../trace/index.ts';
 import type { TraceSummary } from '../trace/index.ts';
 import { generateTrace } from '../trace/testing/generator.ts';
@@ -72,6 +72,18 @@ describe('a trace in SQL', () => {
       hypercalls.reduce((n, h) => n + h.count, 0),
     );
     expect(hypercalls.length).toBeGreaterThan(1);
+  });
+
+  it('a TSC rate that the files told is no whole number, and is stored as one', async () => {
+    const trace = await openTrace(generateTrace({ seed: 22, cpus: 1, steps: 50 }), { vendor: 'vmx' });
+    const analysis = await analyze({ trace, mayHoldNone: true });
+    const tscRate = { hz: 2_596_122_175.914, by: 'pairs', errorHz: 95_310, insteadOf: 2.4e9 } as const;
+    const database = await TraceDatabase.open();
+    await database.prepare();
+    await traceRows(trace, { ...analysis, tscRate } as Analysis, whoOf('b'), new Set(['hosts']), database);
+    await database.settle();
+    expect((await database.query('SELECT cpu_hz, cpu_hz_by FROM hosts')).rows).toEqual([[2_596_122_176, 'pairs']]);
+    database.close();
   });
 
   it('exits by reason and domain are those of the summary', async () => {

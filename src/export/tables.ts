@@ -40,11 +40,16 @@ export const TABLES = {
       [
         'start_by',
         'text',
-        'how `start` is known: given, device-model log, file time (the file was last written when tracing ended)',
+        'how `start` is known: told, device-model log, file time (the file was last written when tracing ended)',
       ],
       ['duration_ns', 'int', 'from the first TSC to the last'],
       ['records', 'int', 'records in the file'],
       ['cpu_hz', 'int', 'TSC rate that times were made with'],
+      [
+        'cpu_hz_by',
+        'text',
+        'how that rate is known: told, log header, pairs (of accesses and requests), console, assumed (2.4 GHz)',
+      ],
       ['first_tsc', 'uint64', 'TSC that is time 0'],
       ['vendor', 'text', 'vmx or svm'],
       ['xen_from', 'text', 'oldest Xen release that the records fit'],

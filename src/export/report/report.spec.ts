@@ -104,7 +104,7 @@ describe('a comparison', () => {
         io('TxPoll', workNs);
         io('IntrStatus', 20_000);
       }
-      profile.row('hosts', ['h', 'd', 'f', 0, 'told', 4e9, 1, 1, 0n, 'svm', null, null, 1, 0]);
+      profile.row('hosts', ['h', 'd', 'f', 0, 'told', 4e9, 1, 1, 'told', 0n, 'svm', null, null, 1, 0]);
       return profile;
     };
     const [a, b] = [made(50_000), made(80_000)];
