@@ -9,7 +9,7 @@ export default defineConfig({
     hookTimeout: 900_000,
     globalSetup: 'test/machine.ts',
     pool: 'forks',
-    // Vitest would leave one processor to itself. Many specs wait for programs or for a guest with the host's clock: one more is busy.
-    maxWorkers: availableParallelism() + 1,
+    // Vitest would leave one processor to itself, which has next to nothing to do.
+    maxWorkers: availableParallelism(),
   },
 });

@@ -101,10 +101,14 @@ say('back by an instruction, longest', Math.max(...backs), 'ms');
 timeline.goTo({ instructions: total - 1 });
 const bell = timeline.previous((h) => h.kind === 'doorbell' && h.write.register === 'TxPoll');
 if (bell === undefined) throw new Error('the driver rang no doorbell');
-let dma: number | undefined;
-timeline.next((h) => h.kind === 'dma' && (dma ??= h.gpa) !== undefined);
+// The chip serves the doorbell within its exit, and writes the descriptor's status back: the exit's place before shows what the driver wrote.
+const { instructions: ringing } = bell.position;
+timeline.goTo({ instructions: ringing });
+const back = timeline.next((h) => h.kind === 'dma');
+if (back?.kind !== 'dma') throw new Error('the chip wrote no descriptor back');
+timeline.goTo({ instructions: ringing });
 const searches: [string, () => Writer | undefined][] = [
-  [`descriptor at gpa 0x${(dma ?? 0).toString(16)}`, () => whoWroteMemory(timeline, dma ?? 0, 4)],
+  [`descriptor at gpa 0x${back.gpa.toString(16)}`, () => whoWroteMemory(timeline, back.gpa, 4)],
   ['IntrStatus', () => whoWroteRegister(timeline, 0, 'IntrStatus')],
   [
     'a page table entry',
