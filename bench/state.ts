@@ -101,7 +101,7 @@ say('back by an instruction, longest', Math.max(...backs), 'ms');
 timeline.goTo({ instructions: total - 1 });
 const bell = timeline.previous((h) => h.kind === 'doorbell' && h.write.register === 'TxPoll');
 if (bell === undefined) throw new Error('the driver rang no doorbell');
-// The chip serves the doorbell within its exit, and writes the descriptor's status back: the exit's place before shows what the driver wrote.
+// The chip serves the doorbell within its exit, and writes the descriptor's status back. Before the exit stands what the driver wrote.
 const { instructions: ringing } = bell.position;
 timeline.goTo({ instructions: ringing });
 const back = timeline.next((h) => h.kind === 'dma');
