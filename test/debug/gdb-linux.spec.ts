@@ -147,7 +147,9 @@ describe.skipIf(lack.skip)(lack.title('GDB at a Debian guest'), () => {
     debug.execute(`goto instruction ${timeline.position.instructions}`);
     const driver = whoWroteMemory(timeline, transmit, 4);
     expect(driver.by).toBe('guest');
-    expect(BigInt(/0x[0-9a-f]+/.exec(driver.text)![0]) - BigInt(cpStartXmit)).toBeLessThan(0x1000n);
+    const into = BigInt(/0x[0-9a-f]+/.exec(driver.text)![0]) - BigInt(cpStartXmit);
+    expect(into).toBeGreaterThan(0n);
+    expect(into).toBeLessThan(0x1000n);
     debug.execute('run console 1 packets received');
     expect(whoWroteMemory(timeline, arrives, 14)).toMatchObject({
       by: 'device model',
@@ -166,7 +168,8 @@ describe.skipIf(lack.skip)(lack.title('GDB at a Debian guest'), () => {
     }
     expect(whoWroteMemory(timeline, entry, 8)).toMatchObject({
       by: 'guest',
-      text: expect.stringMatching(/^the instruction at 0xffffffff/) as string,
+      // The kernel's own code, below the modules'.
+      text: expect.stringMatching(/^the instruction at 0xffffffff[89ab]/) as string,
     });
   });
 });
