@@ -81,6 +81,8 @@ try {
     const theirs: Run[] = [];
     const ours: Run[] = [];
     for (let round = 0; round < rounds; round++) {
+      // What a first look leaves beside the trace would make the next round a second look.
+      rmSync(`${path}.xti`, { force: true });
       theirs.push(await run('xenalyze', task.theirs));
       ours.push(await run(process.execPath, task.ours));
     }
